@@ -1,0 +1,41 @@
+"""The one error root. Imports nothing, so every layer may raise it."""
+
+
+class QuotelifeError(Exception):
+    """Root of every error that quotelife raises on purpose."""
+
+
+class ConfigError(QuotelifeError):
+    """A configuration was refused; nothing was changed.
+
+    ``problems`` holds one entry per fault, each ``file:line: key: reason``.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DecodeError(QuotelifeError):
+    """Wire bytes do not follow the venue's format."""
+
+
+class ArtifactError(QuotelifeError):
+    """A model artifact is corrupt, of another schema, or fails its self-test."""
+
+
+class UnknownInstrumentError(QuotelifeError):
+    """No instrument of that name is configured."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown instrument {name!r}")
+        self.name = name
+
+
+class RequestError(QuotelifeError):
+    """A request field is wrong: ``field`` names it, the text says how to mend it."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason

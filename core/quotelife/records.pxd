@@ -1,0 +1,229 @@
+# Fixed-size records: what goes into the engine (Event, Signal, Request) and what comes out (Decision).
+# Layouts are pinned by tests/test_records.py and mirrored by the numpy dtypes in records.pyx.
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    HORIZONS = 12          # points of the adverse-selection curve, SPEC 2
+    FEATURES_MAX = 128     # room in a Decision; the schema says how many are in use
+    VALID_WORDS = 2        # FEATURES_MAX / 64
+    RISK_INPUTS = 12       # inputs a posture may weight, SPEC 6.2
+
+cdef enum:
+    NO_INDEX = 0xFFFFFFFF  # "none" or "all" for instrument, counterparty, desk
+
+cdef enum EventKind:
+    EV_ADD = 1
+    EV_MODIFY = 2
+    EV_CANCEL = 3
+    EV_EXECUTE = 4
+    EV_TRADE = 5             # side = aggressor
+    EV_LEVEL = 6             # absolute size at a price, 0 removes the level
+    EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0)
+    EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow
+    EV_SNAPSHOT_END = 9      # the book is whole again as of sequence
+    EV_CLEAR = 10            # the book is not to be trusted any more; FLAG_GAP says that messages were lost
+    EV_STATUS = 11           # aux holds a StatusCode
+
+cdef enum Side:
+    SIDE_NONE = 0
+    SIDE_BID = 1             # resting bid; for EV_TRADE the buyer was the aggressor
+    SIDE_ASK = 2             # resting ask; for EV_TRADE the seller was the aggressor
+
+cdef enum EventFlag:
+    FLAG_LAST = 1            # last record of a venue message: evaluate here only
+    FLAG_SNAPSHOT = 2        # belongs to a snapshot
+    FLAG_GAP = 4             # sequence broken
+
+cdef enum StatusCode:
+    STATUS_TRADING = 1
+    STATUS_HALT = 2
+    STATUS_AUCTION = 3
+    STATUS_CLOSED = 4
+    STATUS_FEED_DOWN = 5     # the connection is lost; instrument NO_INDEX = all of the engine
+    STATUS_FEED_UP = 6
+    STATUS_HEARTBEAT = 7     # the venue is alive, nothing changed
+
+cdef struct Event:           # 64 bytes, one cache line
+    int64_t exchange_ns      # venue time, 0 if the venue gives none
+    int64_t receive_ns       # local stamp
+    int64_t sequence         # venue sequence (Binance: u / lastUpdateId)
+    int64_t price_ticks      # QUOTE: bid price
+    int64_t size_lots        # QUOTE: bid size
+    int64_t order_id         # QUOTE: ask price in ticks
+    int64_t aux              # QUOTE: ask size in lots; STATUS: StatusCode; TRADE: venue trade id
+    uint32_t instrument
+    uint8_t kind
+    uint8_t side
+    uint16_t flags
+
+cdef enum SignalKind:
+    SIG_NEWS = 1             # value = score in [-1, 1]
+    SIG_VOLATILITY_INDEX = 2 # value = level; source = index number from configuration
+    SIG_INVENTORY = 3        # value = position, value2 = limit (> 0), both in lots
+
+cdef struct Signal:          # 64 bytes
+    int64_t source_ns        # time the source gives
+    int64_t receive_ns
+    double value
+    double value2
+    int64_t ttl_ns           # 0: the kind's own default
+    uint64_t source          # stable hash of the source's name, or index number
+    uint32_t instrument      # NO_INDEX = all
+    uint8_t kind
+    uint8_t pad0
+    uint16_t flags
+    uint32_t desk            # NO_INDEX = all
+    uint32_t pad1
+
+cdef enum Posture:
+    POSTURE_NONE = 0
+    POSTURE_CLIENT_PRIORITY = 1
+    POSTURE_LIQUIDITY_PROVIDER = 2
+    POSTURE_RISK_AVERSE = 3  # larger = more careful: a downgrade is max()
+
+cdef enum Regime:
+    REGIME_NORMAL = 0
+    REGIME_STRESS = 1
+    REGIME_AUCTION = 2
+    REGIME_SCHEDULED_NEWS = 3
+    REGIME_HALT = 4
+
+cdef enum Quality:
+    QUALITY_WARMING = 0
+    QUALITY_GOOD = 1
+    QUALITY_GAPPED = 2
+    QUALITY_STALE = 3
+    QUALITY_CROSSED = 4
+    QUALITY_HALTED = 5
+
+cdef enum DecisionKind:
+    DECISION_QUOTE = 1
+    DECISION_INDICATIVE = 2
+    DECISION_DECLINE = 3
+
+cdef enum Rule:              # which rule of SPEC 6.3 chose the requested posture
+    RULE_NONE = 0
+    RULE_KILL_SWITCH = 1
+    RULE_DATA_QUALITY = 2
+    RULE_REQUEST_OVERRIDE = 3
+    RULE_RUNTIME_OVERRIDE = 4     # AdminService override with a time to live
+    RULE_COUNTERPARTY_OVERRIDE = 5
+    RULE_COUNTERPARTY_TIER = 6
+    RULE_DESK_DEFAULT = 7
+    RULE_GLOBAL_DEFAULT = 8
+
+cdef enum Binding:           # the constraint that set the life, bit mask
+    BIND_TOLERANCE = 1       # inside the bounds: P(life) meets alpha
+    BIND_MIN = 2
+    BIND_MAX = 4
+    BIND_CLIENT_DEADLINE = 8
+    BIND_STEP = 16
+    BIND_BELOW_MINIMUM = 32
+    BIND_HORIZON = 64        # life held at the end of the horizon grid
+
+cdef enum Reason:            # bit mask, why the answer is what it is
+    WHY_NOT_GOOD = 1         # data quality
+    WHY_DOWNGRADED = 2       # the regime lowered the posture
+    WHY_VOLATILITY = 4       # stress triggers
+    WHY_SPREAD_VOLATILITY = 8
+    WHY_NEWS = 16
+    WHY_DECORRELATION = 32
+    WHY_UPDATE_FREQUENCY = 64
+    WHY_AUCTION = 128
+    WHY_SCHEDULED_NEWS = 256
+    WHY_HALT = 512
+    WHY_BELOW_MINIMUM = 1024
+    WHY_DEADLINE_TOO_CLOSE = 2048
+    WHY_MODEL_FALLBACK = 4096    # the model could not answer; first passage did
+    WHY_NO_VOLATILITY = 8192     # no volatility estimate yet
+    WHY_STALE_REQUEST = 16384    # priced_at lies so far back that no life is left
+    WHY_HYSTERESIS = 32768       # still in stress, triggers have faded
+    WHY_OVERRIDE_REFUSED = 65536 # the request asked for a posture it may not have
+
+cdef enum RequestFlag:
+    REQ_HAS_SIZE = 1
+    REQ_HAS_PRICE = 2
+    REQ_HAS_EDGE = 4
+    REQ_HAS_REFERENCE = 8
+    REQ_HAS_DEADLINE = 16
+    REQ_HAS_PRICED_AT = 32
+
+cdef struct Request:
+    int64_t now_ns
+    int64_t priced_at_ns
+    int64_t client_deadline_ns
+    double size_lots
+    double price_ticks           # quoted price
+    double edge_ticks            # s * (M - price), used when no price is given
+    double reference_ticks       # caller's own M at priced_at
+    uint32_t instrument
+    uint32_t counterparty
+    uint32_t desk
+    uint16_t flags               # RequestFlag
+    int8_t side                  # +1 the desk buys, -1 the desk sells
+    uint8_t posture              # requested override, POSTURE_NONE if none
+
+cdef struct Decision:
+    uint64_t input_sequence      # place of the request in the one order of inputs
+    int64_t now_ns               # engine time of the decision
+    int64_t life_ns              # 0 unless kind is DECISION_QUOTE
+    int64_t expiry_ns            # priced_at (or now) + life
+    int64_t data_age_ns          # since the instrument's last event; -1 if there was none
+    uint64_t reasons
+    double reference_ticks       # M
+    double edge_ticks            # e
+    double h_ticks               # adverse threshold
+    double sigma_ticks           # volatility, ticks per sqrt(second); NaN when unknown
+    double alpha                 # tolerance after input weights
+    double risk_sum              # sum of w_i * risk_i
+    double p_ref                 # P(500 ms)
+    double p_life                # P(life)
+    double p[HORIZONS]
+    double risk[RISK_INPUTS]
+    double features[FEATURES_MAX]
+    uint64_t valid[VALID_WORDS]
+    uint32_t instrument
+    uint32_t counterparty
+    uint32_t desk
+    uint32_t config_revision
+    uint32_t model_revision
+    uint16_t binding
+    uint8_t kind
+    uint8_t posture_requested    # chosen by the resolution order
+    uint8_t posture_effective    # after the regime
+    uint8_t rule
+    uint8_t regime
+    uint8_t quality
+    int8_t side
+    uint8_t mode                 # Mode of the effective posture
+    uint16_t pad0
+    uint32_t rule_index          # which override, NO_INDEX if none
+
+cdef enum Mode:
+    MODE_TOLERANCE_P500 = 1
+    MODE_TOLERANCE_CURVE = 2
+    MODE_STEP = 3
+
+cdef inline bint is_valid(const uint64_t* valid, int index) noexcept nogil:
+    return (valid[index >> 6] >> (index & 63)) & 1
+
+cdef inline void set_valid(uint64_t* valid, int index) noexcept nogil:
+    valid[index >> 6] |= (<uint64_t>1) << (index & 63)
+
+
+cdef class EventBuffer:
+    # A bounded array of events: decoders append, the engine reads. Never grows; a full buffer is
+    # flushed by its owner between venue messages, so capacity bounds one message.
+    cdef Event* events
+    cdef readonly Py_ssize_t capacity
+    cdef readonly Py_ssize_t count
+    cdef readonly Py_ssize_t overflowed    # events refused since the last clear()
+    cdef Event* push(self) noexcept nogil  # zeroed slot, or NULL when full
+
+
+cdef class RequestRecord:
+    cdef Request c
+
+
+cdef class DecisionRecord:
+    cdef Decision c

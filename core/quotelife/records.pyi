@@ -1,0 +1,232 @@
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+HORIZONS_NS: tuple[int, ...]
+NO_INDEX_VALUE: int
+EVENT_DTYPE: np.dtype[np.void]
+SIGNAL_DTYPE: np.dtype[np.void]
+DECISION_DTYPE: np.dtype[np.void]
+
+class EventKindCode(IntEnum):
+    ADD = 1
+    MODIFY = 2
+    CANCEL = 3
+    EXECUTE = 4
+    TRADE = 5
+    LEVEL = 6
+    QUOTE = 7
+    SNAPSHOT_BEGIN = 8
+    SNAPSHOT_END = 9
+    CLEAR = 10
+    STATUS = 11
+
+class SideCode(IntEnum):
+    NONE = 0
+    BID = 1
+    ASK = 2
+
+class EventFlags(IntFlag):
+    LAST = 1
+    SNAPSHOT = 2
+    GAP = 4
+
+class StatusKind(IntEnum):
+    TRADING = 1
+    HALT = 2
+    AUCTION = 3
+    CLOSED = 4
+    FEED_DOWN = 5
+    FEED_UP = 6
+    HEARTBEAT = 7
+
+class SignalCode(IntEnum):
+    NEWS = 1
+    VOLATILITY_INDEX = 2
+    INVENTORY = 3
+
+class PostureCode(IntEnum):
+    NONE = 0
+    CLIENT_PRIORITY = 1
+    LIQUIDITY_PROVIDER = 2
+    RISK_AVERSE = 3
+
+class RegimeCode(IntEnum):
+    NORMAL = 0
+    STRESS = 1
+    AUCTION = 2
+    SCHEDULED_NEWS = 3
+    HALT = 4
+
+class QualityCode(IntEnum):
+    WARMING = 0
+    GOOD = 1
+    GAPPED = 2
+    STALE = 3
+    CROSSED = 4
+    HALTED = 5
+
+class DecisionCode(IntEnum):
+    QUOTE = 1
+    INDICATIVE = 2
+    DECLINE = 3
+
+class RuleCode(IntEnum):
+    NONE = 0
+    KILL_SWITCH = 1
+    DATA_QUALITY = 2
+    REQUEST_OVERRIDE = 3
+    RUNTIME_OVERRIDE = 4
+    COUNTERPARTY_OVERRIDE = 5
+    COUNTERPARTY_TIER = 6
+    DESK_DEFAULT = 7
+    GLOBAL_DEFAULT = 8
+
+class BindingFlags(IntFlag):
+    TOLERANCE = 1
+    MIN = 2
+    MAX = 4
+    CLIENT_DEADLINE = 8
+    STEP = 16
+    BELOW_MINIMUM = 32
+    HORIZON = 64
+
+class ReasonFlags(IntFlag):
+    NOT_GOOD = 1
+    DOWNGRADED = 2
+    VOLATILITY = 4
+    SPREAD_VOLATILITY = 8
+    NEWS = 16
+    DECORRELATION = 32
+    UPDATE_FREQUENCY = 64
+    AUCTION = 128
+    SCHEDULED_NEWS = 256
+    HALT = 512
+    BELOW_MINIMUM = 1024
+    DEADLINE_TOO_CLOSE = 2048
+    MODEL_FALLBACK = 4096
+    NO_VOLATILITY = 8192
+    STALE_REQUEST = 16384
+    HYSTERESIS = 32768
+    OVERRIDE_REFUSED = 65536
+
+class ModeCode(IntEnum):
+    TOLERANCE_P500 = 1
+    TOLERANCE_CURVE = 2
+    STEP = 3
+
+class EventBuffer:
+    def __init__(self, capacity: int = 65536) -> None: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def overflowed(self) -> int: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+    def append(
+        self,
+        kind: int,
+        *,
+        instrument: int = 0,
+        side: int = 0,
+        flags: int = 0,
+        exchange_ns: int = 0,
+        receive_ns: int = 0,
+        sequence: int = 0,
+        price_ticks: int = 0,
+        size_lots: int = 0,
+        order_id: int = 0,
+        aux: int = 0,
+    ) -> None: ...
+    def extend(self, array: npt.NDArray[np.void]) -> None: ...
+    def array(self) -> npt.NDArray[np.void]: ...
+
+class RequestRecord:
+    def __init__(
+        self,
+        instrument: int,
+        side: int,
+        *,
+        now_ns: int,
+        counterparty: int = 0xFFFFFFFF,
+        desk: int = 0xFFFFFFFF,
+        size_lots: float | None = None,
+        price_ticks: float | None = None,
+        edge_ticks: float | None = None,
+        reference_ticks: float | None = None,
+        priced_at_ns: int | None = None,
+        client_deadline_ns: int | None = None,
+        posture: int = 0,
+    ) -> None: ...
+
+class DecisionRecord:
+    def __init__(self) -> None: ...
+    def canonical(self) -> bytes: ...
+    def array(self) -> Any: ...
+    def feature(self, index: int) -> float | None: ...
+    @property
+    def input_sequence(self) -> int: ...
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def life_ns(self) -> int: ...
+    @property
+    def expiry_ns(self) -> int: ...
+    @property
+    def data_age_ns(self) -> int: ...
+    @property
+    def reasons(self) -> int: ...
+    @property
+    def reference_ticks(self) -> float: ...
+    @property
+    def edge_ticks(self) -> float: ...
+    @property
+    def h_ticks(self) -> float: ...
+    @property
+    def sigma_ticks(self) -> float: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def risk_sum(self) -> float: ...
+    @property
+    def p_ref(self) -> float: ...
+    @property
+    def p_life(self) -> float: ...
+    @property
+    def p(self) -> tuple[float, ...]: ...
+    @property
+    def risk(self) -> tuple[float, ...]: ...
+    @property
+    def instrument(self) -> int: ...
+    @property
+    def counterparty(self) -> int: ...
+    @property
+    def desk(self) -> int: ...
+    @property
+    def config_revision(self) -> int: ...
+    @property
+    def model_revision(self) -> int: ...
+    @property
+    def binding(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def posture_requested(self) -> int: ...
+    @property
+    def posture_effective(self) -> int: ...
+    @property
+    def rule(self) -> int: ...
+    @property
+    def regime(self) -> int: ...
+    @property
+    def quality(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def rule_index(self) -> int: ...

@@ -1,0 +1,466 @@
+"""Fixed-size input and output records, their numpy dtypes, and Python views of them."""
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport NAN
+from libc.string cimport memcpy, memset
+
+HORIZONS_NS = tuple(ms * 1_000_000 for ms in (25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000))
+NO_INDEX_VALUE = 0xFFFFFFFF
+
+
+class EventKindCode(IntEnum):
+    ADD = EV_ADD
+    MODIFY = EV_MODIFY
+    CANCEL = EV_CANCEL
+    EXECUTE = EV_EXECUTE
+    TRADE = EV_TRADE
+    LEVEL = EV_LEVEL
+    QUOTE = EV_QUOTE
+    SNAPSHOT_BEGIN = EV_SNAPSHOT_BEGIN
+    SNAPSHOT_END = EV_SNAPSHOT_END
+    CLEAR = EV_CLEAR
+    STATUS = EV_STATUS
+
+
+class SideCode(IntEnum):
+    NONE = SIDE_NONE
+    BID = SIDE_BID
+    ASK = SIDE_ASK
+
+
+class EventFlags(IntFlag):
+    LAST = FLAG_LAST
+    SNAPSHOT = FLAG_SNAPSHOT
+    GAP = FLAG_GAP
+
+
+class StatusKind(IntEnum):
+    TRADING = STATUS_TRADING
+    HALT = STATUS_HALT
+    AUCTION = STATUS_AUCTION
+    CLOSED = STATUS_CLOSED
+    FEED_DOWN = STATUS_FEED_DOWN
+    FEED_UP = STATUS_FEED_UP
+    HEARTBEAT = STATUS_HEARTBEAT
+
+
+class SignalCode(IntEnum):
+    NEWS = SIG_NEWS
+    VOLATILITY_INDEX = SIG_VOLATILITY_INDEX
+    INVENTORY = SIG_INVENTORY
+
+
+class PostureCode(IntEnum):
+    NONE = POSTURE_NONE
+    CLIENT_PRIORITY = POSTURE_CLIENT_PRIORITY
+    LIQUIDITY_PROVIDER = POSTURE_LIQUIDITY_PROVIDER
+    RISK_AVERSE = POSTURE_RISK_AVERSE
+
+
+class RegimeCode(IntEnum):
+    NORMAL = REGIME_NORMAL
+    STRESS = REGIME_STRESS
+    AUCTION = REGIME_AUCTION
+    SCHEDULED_NEWS = REGIME_SCHEDULED_NEWS
+    HALT = REGIME_HALT
+
+
+class QualityCode(IntEnum):
+    WARMING = QUALITY_WARMING
+    GOOD = QUALITY_GOOD
+    GAPPED = QUALITY_GAPPED
+    STALE = QUALITY_STALE
+    CROSSED = QUALITY_CROSSED
+    HALTED = QUALITY_HALTED
+
+
+class DecisionCode(IntEnum):
+    QUOTE = DECISION_QUOTE
+    INDICATIVE = DECISION_INDICATIVE
+    DECLINE = DECISION_DECLINE
+
+
+class RuleCode(IntEnum):
+    NONE = RULE_NONE
+    KILL_SWITCH = RULE_KILL_SWITCH
+    DATA_QUALITY = RULE_DATA_QUALITY
+    REQUEST_OVERRIDE = RULE_REQUEST_OVERRIDE
+    RUNTIME_OVERRIDE = RULE_RUNTIME_OVERRIDE
+    COUNTERPARTY_OVERRIDE = RULE_COUNTERPARTY_OVERRIDE
+    COUNTERPARTY_TIER = RULE_COUNTERPARTY_TIER
+    DESK_DEFAULT = RULE_DESK_DEFAULT
+    GLOBAL_DEFAULT = RULE_GLOBAL_DEFAULT
+
+
+class BindingFlags(IntFlag):
+    TOLERANCE = BIND_TOLERANCE
+    MIN = BIND_MIN
+    MAX = BIND_MAX
+    CLIENT_DEADLINE = BIND_CLIENT_DEADLINE
+    STEP = BIND_STEP
+    BELOW_MINIMUM = BIND_BELOW_MINIMUM
+    HORIZON = BIND_HORIZON
+
+
+class ReasonFlags(IntFlag):
+    NOT_GOOD = WHY_NOT_GOOD
+    DOWNGRADED = WHY_DOWNGRADED
+    VOLATILITY = WHY_VOLATILITY
+    SPREAD_VOLATILITY = WHY_SPREAD_VOLATILITY
+    NEWS = WHY_NEWS
+    DECORRELATION = WHY_DECORRELATION
+    UPDATE_FREQUENCY = WHY_UPDATE_FREQUENCY
+    AUCTION = WHY_AUCTION
+    SCHEDULED_NEWS = WHY_SCHEDULED_NEWS
+    HALT = WHY_HALT
+    BELOW_MINIMUM = WHY_BELOW_MINIMUM
+    DEADLINE_TOO_CLOSE = WHY_DEADLINE_TOO_CLOSE
+    MODEL_FALLBACK = WHY_MODEL_FALLBACK
+    NO_VOLATILITY = WHY_NO_VOLATILITY
+    STALE_REQUEST = WHY_STALE_REQUEST
+    HYSTERESIS = WHY_HYSTERESIS
+    OVERRIDE_REFUSED = WHY_OVERRIDE_REFUSED
+
+
+class ModeCode(IntEnum):
+    TOLERANCE_P500 = MODE_TOLERANCE_P500
+    TOLERANCE_CURVE = MODE_TOLERANCE_CURVE
+    STEP = MODE_STEP
+
+
+# Never read: their only use is to measure where each field lies.
+cdef Event _event
+cdef Signal _signal
+cdef Decision _decision
+
+
+cdef Py_ssize_t _offset(const void* base, const void* field) noexcept:
+    return <const char*>field - <const char*>base
+
+
+def _dtype(names, formats, offsets, itemsize):
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
+
+
+EVENT_DTYPE = _dtype(
+    ["exchange_ns", "receive_ns", "sequence", "price_ticks", "size_lots", "order_id", "aux",
+     "instrument", "kind", "side", "flags"],
+    ["<i8", "<i8", "<i8", "<i8", "<i8", "<i8", "<i8", "<u4", "u1", "u1", "<u2"],
+    [_offset(&_event, &_event.exchange_ns), _offset(&_event, &_event.receive_ns), _offset(&_event, &_event.sequence),
+     _offset(&_event, &_event.price_ticks), _offset(&_event, &_event.size_lots), _offset(&_event, &_event.order_id),
+     _offset(&_event, &_event.aux), _offset(&_event, &_event.instrument), _offset(&_event, &_event.kind), _offset(&_event, &_event.side),
+     _offset(&_event, &_event.flags)],
+    sizeof(Event),
+)
+SIGNAL_DTYPE = _dtype(
+    ["source_ns", "receive_ns", "value", "value2", "ttl_ns", "source", "instrument", "kind", "flags", "desk"],
+    ["<i8", "<i8", "<f8", "<f8", "<i8", "<u8", "<u4", "u1", "<u2", "<u4"],
+    [_offset(&_signal, &_signal.source_ns), _offset(&_signal, &_signal.receive_ns), _offset(&_signal, &_signal.value),
+     _offset(&_signal, &_signal.value2), _offset(&_signal, &_signal.ttl_ns), _offset(&_signal, &_signal.source),
+     _offset(&_signal, &_signal.instrument), _offset(&_signal, &_signal.kind), _offset(&_signal, &_signal.flags), _offset(&_signal, &_signal.desk)],
+    sizeof(Signal),
+)
+_DECISION_FIELDS = [
+    ("input_sequence", "<u8", _offset(&_decision, &_decision.input_sequence)),
+    ("now_ns", "<i8", _offset(&_decision, &_decision.now_ns)),
+    ("life_ns", "<i8", _offset(&_decision, &_decision.life_ns)),
+    ("expiry_ns", "<i8", _offset(&_decision, &_decision.expiry_ns)),
+    ("data_age_ns", "<i8", _offset(&_decision, &_decision.data_age_ns)),
+    ("reasons", "<u8", _offset(&_decision, &_decision.reasons)),
+    ("reference_ticks", "<f8", _offset(&_decision, &_decision.reference_ticks)),
+    ("edge_ticks", "<f8", _offset(&_decision, &_decision.edge_ticks)),
+    ("h_ticks", "<f8", _offset(&_decision, &_decision.h_ticks)),
+    ("sigma_ticks", "<f8", _offset(&_decision, &_decision.sigma_ticks)),
+    ("alpha", "<f8", _offset(&_decision, &_decision.alpha)),
+    ("risk_sum", "<f8", _offset(&_decision, &_decision.risk_sum)),
+    ("p_ref", "<f8", _offset(&_decision, &_decision.p_ref)),
+    ("p_life", "<f8", _offset(&_decision, &_decision.p_life)),
+    ("p", ("<f8", (HORIZONS,)), _offset(&_decision, _decision.p)),
+    ("risk", ("<f8", (RISK_INPUTS,)), _offset(&_decision, _decision.risk)),
+    ("features", ("<f8", (FEATURES_MAX,)), _offset(&_decision, _decision.features)),
+    ("valid", ("<u8", (VALID_WORDS,)), _offset(&_decision, _decision.valid)),
+    ("instrument", "<u4", _offset(&_decision, &_decision.instrument)),
+    ("counterparty", "<u4", _offset(&_decision, &_decision.counterparty)),
+    ("desk", "<u4", _offset(&_decision, &_decision.desk)),
+    ("config_revision", "<u4", _offset(&_decision, &_decision.config_revision)),
+    ("model_revision", "<u4", _offset(&_decision, &_decision.model_revision)),
+    ("binding", "<u2", _offset(&_decision, &_decision.binding)),
+    ("kind", "u1", _offset(&_decision, &_decision.kind)),
+    ("posture_requested", "u1", _offset(&_decision, &_decision.posture_requested)),
+    ("posture_effective", "u1", _offset(&_decision, &_decision.posture_effective)),
+    ("rule", "u1", _offset(&_decision, &_decision.rule)),
+    ("regime", "u1", _offset(&_decision, &_decision.regime)),
+    ("quality", "u1", _offset(&_decision, &_decision.quality)),
+    ("side", "i1", _offset(&_decision, &_decision.side)),
+    ("mode", "u1", _offset(&_decision, &_decision.mode)),
+    ("rule_index", "<u4", _offset(&_decision, &_decision.rule_index)),
+]
+DECISION_DTYPE = _dtype(
+    [name for name, _, _ in _DECISION_FIELDS],
+    [form for _, form, _ in _DECISION_FIELDS],
+    [offset for _, _, offset in _DECISION_FIELDS],
+    sizeof(Decision),
+)
+
+
+cdef class EventBuffer:
+    """A bounded array of events. Owner: whoever made it; views from ``array()`` die with ``clear()``."""
+
+    def __cinit__(self, Py_ssize_t capacity=65536):
+        if capacity <= 0:
+            raise ValueError("capacity must be positive")
+        self.events = <Event*>PyMem_Calloc(capacity, sizeof(Event))
+        if self.events == NULL:
+            raise MemoryError()
+        self.capacity = capacity
+        self.count = 0
+        self.overflowed = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.events)
+
+    def __len__(self):
+        return self.count
+
+    cdef Event* push(self) noexcept nogil:
+        if self.count >= self.capacity:
+            self.overflowed += 1
+            return NULL
+        cdef Event* event = self.events + self.count
+        memset(event, 0, sizeof(Event))
+        self.count += 1
+        return event
+
+    def clear(self):
+        """Forget all events; views made before must not be read any more."""
+        self.count = 0
+        self.overflowed = 0
+
+    def append(self, int kind, *, uint32_t instrument=0, int side=0, int flags=0, int64_t exchange_ns=0,
+               int64_t receive_ns=0, int64_t sequence=0, int64_t price_ticks=0, int64_t size_lots=0,
+               int64_t order_id=0, int64_t aux=0):
+        """Add one event (tests, simulation, readers). Raises ``OverflowError`` when full."""
+        cdef Event* event = self.push()
+        if event == NULL:
+            raise OverflowError(f"event buffer is full ({self.capacity} events)")
+        event.kind = kind
+        event.instrument = instrument
+        event.side = side
+        event.flags = flags
+        event.exchange_ns = exchange_ns
+        event.receive_ns = receive_ns
+        event.sequence = sequence
+        event.price_ticks = price_ticks
+        event.size_lots = size_lots
+        event.order_id = order_id
+        event.aux = aux
+
+    def extend(self, array):
+        """Add events from a contiguous array of ``EVENT_DTYPE``. Raises ``OverflowError`` when they do not fit."""
+        cdef const unsigned char[::1] raw = np.ascontiguousarray(array, dtype=EVENT_DTYPE).view(np.uint8)
+        cdef Py_ssize_t n = raw.shape[0] // <Py_ssize_t>sizeof(Event)
+        if n > self.capacity - self.count:
+            raise OverflowError(f"event buffer is full ({self.capacity} events)")
+        if n:
+            memcpy(self.events + self.count, &raw[0], n * sizeof(Event))
+            self.count += n
+
+    def array(self):
+        """A copy of the events as a numpy array of ``EVENT_DTYPE``, shape (count,)."""
+        out = np.empty(self.count, dtype=EVENT_DTYPE)
+        cdef unsigned char[::1] raw
+        if self.count:
+            raw = out.view(np.uint8)
+            memcpy(&raw[0], self.events, self.count * sizeof(Event))
+        return out
+
+
+cdef class RequestRecord:
+    """One request to the engine in engine units (ticks, lots, nanoseconds, dense indices).
+
+    ``None`` means "not given", which differs from 0.
+    """
+
+    def __init__(self, uint32_t instrument, int side, *, int64_t now_ns, uint32_t counterparty=NO_INDEX,
+                 uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
+                 reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0):
+        if side != 1 and side != -1:
+            raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")
+        memset(&self.c, 0, sizeof(Request))
+        self.c.instrument = instrument
+        self.c.side = side
+        self.c.now_ns = now_ns
+        self.c.counterparty = counterparty
+        self.c.desk = desk
+        self.c.posture = posture
+        self.c.size_lots = self.c.price_ticks = self.c.edge_ticks = self.c.reference_ticks = NAN
+        self.c.priced_at_ns = now_ns
+        if size_lots is not None:
+            self.c.size_lots = size_lots
+            self.c.flags |= REQ_HAS_SIZE
+        if price_ticks is not None:
+            self.c.price_ticks = price_ticks
+            self.c.flags |= REQ_HAS_PRICE
+        if edge_ticks is not None:
+            self.c.edge_ticks = edge_ticks
+            self.c.flags |= REQ_HAS_EDGE
+        if reference_ticks is not None:
+            self.c.reference_ticks = reference_ticks
+            self.c.flags |= REQ_HAS_REFERENCE
+        if priced_at_ns is not None:
+            self.c.priced_at_ns = priced_at_ns
+            self.c.flags |= REQ_HAS_PRICED_AT
+        if client_deadline_ns is not None:
+            self.c.client_deadline_ns = client_deadline_ns
+            self.c.flags |= REQ_HAS_DEADLINE
+
+
+cdef class DecisionRecord:
+    """One decision of the engine, in engine units. Every field of the C record has a property here."""
+
+    def __cinit__(self):
+        memset(&self.c, 0, sizeof(Decision))
+
+    def canonical(self):
+        """The record's bytes: equal bytes, equal decision."""
+        return (<const unsigned char*>&self.c)[:sizeof(Decision)]
+
+    def array(self):
+        """The record as a numpy scalar array of ``DECISION_DTYPE``, shape ()."""
+        return np.frombuffer(self.canonical(), dtype=DECISION_DTYPE)[0]
+
+    @property
+    def input_sequence(self):
+        return self.c.input_sequence
+
+    @property
+    def now_ns(self):
+        return self.c.now_ns
+
+    @property
+    def life_ns(self):
+        return self.c.life_ns
+
+    @property
+    def expiry_ns(self):
+        return self.c.expiry_ns
+
+    @property
+    def data_age_ns(self):
+        return self.c.data_age_ns
+
+    @property
+    def reasons(self):
+        return self.c.reasons
+
+    @property
+    def reference_ticks(self):
+        return self.c.reference_ticks
+
+    @property
+    def edge_ticks(self):
+        return self.c.edge_ticks
+
+    @property
+    def h_ticks(self):
+        return self.c.h_ticks
+
+    @property
+    def sigma_ticks(self):
+        return self.c.sigma_ticks
+
+    @property
+    def alpha(self):
+        return self.c.alpha
+
+    @property
+    def risk_sum(self):
+        return self.c.risk_sum
+
+    @property
+    def p_ref(self):
+        return self.c.p_ref
+
+    @property
+    def p_life(self):
+        return self.c.p_life
+
+    @property
+    def p(self):
+        cdef int i
+        return tuple([self.c.p[i] for i in range(HORIZONS)])
+
+    @property
+    def risk(self):
+        cdef int i
+        return tuple([self.c.risk[i] for i in range(RISK_INPUTS)])
+
+    def feature(self, int index):
+        """Value of one feature, or ``None`` where its validity bit is clear."""
+        if index < 0 or index >= FEATURES_MAX:
+            raise IndexError(index)
+        return self.c.features[index] if is_valid(self.c.valid, index) else None
+
+    @property
+    def instrument(self):
+        return self.c.instrument
+
+    @property
+    def counterparty(self):
+        return self.c.counterparty
+
+    @property
+    def desk(self):
+        return self.c.desk
+
+    @property
+    def config_revision(self):
+        return self.c.config_revision
+
+    @property
+    def model_revision(self):
+        return self.c.model_revision
+
+    @property
+    def binding(self):
+        return self.c.binding
+
+    @property
+    def kind(self):
+        return self.c.kind
+
+    @property
+    def posture_requested(self):
+        return self.c.posture_requested
+
+    @property
+    def posture_effective(self):
+        return self.c.posture_effective
+
+    @property
+    def rule(self):
+        return self.c.rule
+
+    @property
+    def regime(self):
+        return self.c.regime
+
+    @property
+    def quality(self):
+        return self.c.quality
+
+    @property
+    def side(self):
+        return self.c.side
+
+    @property
+    def mode(self):
+        return self.c.mode
+
+    @property
+    def rule_index(self):
+        return self.c.rule_index

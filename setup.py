@@ -1,0 +1,108 @@
+"""The one build: packages, Cython extensions and extras.
+
+``QUOTELIFE_DEBUG=1`` builds the Cython code with bounds, wrap-around and
+initialisation checks and C assertions; debug and release builds keep their
+objects apart and are meant for separate environments.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+
+DEBUG = os.environ.get("QUOTELIFE_DEBUG", "") not in ("", "0")
+MODE = "debug" if DEBUG else "release"
+ROOT = Path(__file__).parent
+JOBS = os.cpu_count() or 1
+
+# No fast-math, no contraction, no -march=native: decisions must be byte-equal wherever the build is the same.
+COMPILE_ARGS = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-strict-aliasing", "-Wno-unused-function"]
+COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0"] if DEBUG else ["-O3", "-g0"]
+
+DIRECTIVES = {
+    "language_level": 3,
+    "binding": True,
+    "embedsignature": False,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "nonecheck": DEBUG,
+    "overflowcheck": False,
+    "cdivision": True,
+}
+
+
+def extensions() -> list[Extension]:
+    """One extension per ``.pyx`` under ``core/``; the module name follows the path."""
+    found = []
+    for source in sorted((ROOT / "core").rglob("*.pyx")):
+        relative = source.relative_to(ROOT)
+        module = ".".join(relative.with_suffix("").parts[1:])
+        found.append(Extension(module, [str(relative)], extra_compile_args=COMPILE_ARGS, libraries=["m"]))
+    return found
+
+
+SERVER = [
+    "quotelife-client",
+    "grpcio>=1.66",
+    "grpcio-health-checking>=1.66",
+    "grpcio-reflection>=1.66",
+    "grpcio-status>=1.66",
+    "googleapis-common-protos>=1.65",
+    "uvloop>=0.20",
+    "structlog>=24.1",
+    "watchfiles>=0.22",
+    "prometheus-client>=0.20",
+    "typer>=0.12",
+    "rich>=13.7",
+    "picows>=1.5",
+    "aiohttp>=3.10",
+    "orjson>=3.10",
+]
+DEV = [
+    "pytest>=8.2",
+    "pytest-asyncio>=0.24",
+    "pytest-randomly>=3.15",
+    "hypothesis>=6.100",
+    "mypy>=1.11",
+    "ruff>=0.6",
+    "psutil>=5.9",
+    "types-PyYAML",
+    "types-protobuf",
+    "types-psutil",
+    "grpc-stubs",
+    "Cython>=3.1",
+    "setuptools>=69",
+]
+
+core_packages = find_packages("core")
+server_packages = find_packages("server")
+
+setup(
+    name="quotelife",
+    version="0.1.0",
+    description="Decides, in microseconds, how long a firm quote may live",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=core_packages + server_packages,
+    package_dir={"quotelife": "core/quotelife", "quotelife_server": "server/quotelife_server"},
+    package_data={
+        package: ["*.pyi", "*.pxd", "py.typed", "*.json", "*.css", "*.html"] for package in core_packages + server_packages
+    },
+    ext_modules=cythonize(
+        extensions(),
+        include_path=["core"],
+        build_dir=f"build/cython-{MODE}",
+        compiler_directives=DIRECTIVES,
+        nthreads=JOBS,
+        quiet=True,
+    ),
+    options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"parallel": JOBS}},
+    zip_safe=False,
+    install_requires=["numpy>=1.26", "pydantic>=2.7", "PyYAML>=6.0"],
+    extras_require={"server": SERVER, "dev": DEV},
+    entry_points={"console_scripts": ["quotelife = quotelife_server.cli:main"]},
+)
