@@ -31,13 +31,9 @@ _WHOLE_US = "must be a whole number of microseconds: lives are rounded to them"
 
 
 def find_problems(config: Config, unread: frozenset[str] = frozenset()) -> list[Problem]:
-    """Every fault between values, as (key path, reason). ``unread`` names sections that hold only defaults."""
-    return [
-        problem
-        for sections, check in _CHECKS
-        if not unread.intersection(sections)
-        for problem in check(config)
-    ]
+    """Every fault between values, as (key path, reason). ``unread``: sections whose values are not known."""
+    checks = [check for sections, check in _CHECKS if not unread.intersection(sections)]
+    return [problem for check in checks for problem in check(config)]
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +125,7 @@ def _life_order(config: Config) -> Iterator[Problem]:
         odd = POSTURE_NAMES[by_curve.index(True)]
         yield (
             ("postures", odd, "tolerance_source"),
-            "curve beside postures that judge by P(500 ms) cannot keep lives in order: set it for all or none",
+            "curve beside postures that judge by P(500 ms) cannot keep lives in order: set all or none",
         )
         return
     grid = {10 ** (-6 + 6 * i / 240) for i in range(241)}
@@ -305,15 +301,14 @@ def _overlaps(entries: tuple[Calendar, ...]) -> Iterator[Problem]:
             for _, other in open_spans:
                 pair = (min(index, other), max(index, other))
                 if (
-                    index != other
-                    and pair not in reported
-                    and _share_instrument(entries[index], entries[other])
+                    index == other
+                    or pair in reported
+                    or not _share_instrument(entries[index], entries[other])
                 ):
-                    reported.add(pair)
-                    yield (
-                        ("calendars", pair[1]),
-                        f"overlaps calendars[{pair[0]}] ({entries[pair[0]].name}) on the same instrument; join or part them",
-                    )
+                    continue
+                reported.add(pair)
+                reason = f"overlaps calendars[{pair[0]}] ({entries[pair[0]].name}) on the same instrument"
+                yield ("calendars", pair[1]), reason
             open_spans.append((end, index))
 
 

@@ -1,8 +1,8 @@
 """YAML files to one Config, or every fault at once as ``file:line: key.path: reason``.
 
 The YAML taken is the plain part that people write: mappings, sequences and scalars, one document a file.
-Scalars follow YAML 1.2 (``on`` is text, ``08:30`` is text, ``010`` is ten). Anchors, aliases, tags and complex
-keys are refused, so a small file cannot grow into a large one and no value means other than it says.
+Scalars follow YAML 1.2 (``on`` is text, ``08:30`` is text, ``010`` is ten). Anchors, aliases, tags and
+complex keys are refused, so a small file cannot grow into a large one and no value means other than it says.
 """
 
 import difflib
@@ -271,7 +271,7 @@ def _merge(data: dict[str, Any], marks: dict[Path, Mark], tree: _Tree, faults: l
 def _validate(
     data: dict[str, Any], marks: Mapping[Path, Mark], model: type[C], faults: list[_Fault]
 ) -> tuple[C | None, frozenset[str]]:
-    """The model, and the sections whose values are not known because they were refused or could not be read."""
+    """The model, and the sections whose values are unknown: refused, or in a file that could not be read."""
     absent = frozenset(section_keys(model)).difference(data) if faults else frozenset()
     try:
         return model.model_validate(data), absent

@@ -408,10 +408,9 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of the content: files, comments, the order of keys and defaults spelled out do not matter."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-        )
+        """sha256 of the content: the spread over files, comments and the order of keys do not matter."""
+        content = self.model_dump(mode="json")
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def instrument_table(self) -> InstrumentTable:

@@ -30,3 +30,7 @@ cdef struct LifeResult:
     bint decline
 
 cdef void choose_life(const PostureParams* posture, double alpha, const double* p, LifeResult* out) noexcept nogil
+
+
+cdef class PostureLife:
+    cdef PostureParams c

@@ -28,6 +28,7 @@ cdef struct RegimeState:               # zeroed memory is a valid start: NORMAL
 
 cdef int regime_update(RegimeState* state, const RegimeParams* params, const StressInputs* inputs, int64_t now_ns,
                        uint64_t* reasons) noexcept nogil
+cdef RegimeParams regime_params(settings) except *     # from the Regimes of a configuration
 
 
 cdef class Regime:

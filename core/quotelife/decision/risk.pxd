@@ -23,3 +23,7 @@ cdef struct RiskParams:
 cdef void risk_scores(const RiskParams* params, const double* x, const uint64_t* valid, double* risk) noexcept nogil
 cdef double risk_weighted_sum(const double* weights, const double* risk) noexcept nogil
 cdef double risk_alpha(double alpha, double risk_sum) noexcept nogil
+
+
+cdef class Risk:
+    cdef RiskParams c
