@@ -91,14 +91,13 @@ cdef class Policy:
     cdef TierParams* _tier
     cdef DeskParams* _desk
     cdef OverrideParams* _override
-    cdef uint64_t* _sets                       # instrument sets of overrides, _words words each
+    cdef uint64_t* _sets                       # instrument sets of overrides, a bit an instrument
     cdef TimeWindow* _window
     cdef ZoneTable* _zone
     cdef CalendarParams* _calendar
     cdef uint32_t* _calendar_of                # calendar entries by instrument, concatenated
     cdef uint32_t* _calendar_first             # instruments + 1 offsets into it
     cdef double* _average_size_lots            # tiers x instruments, NaN unknown
-    cdef uint32_t _words
     cdef uint32_t _counterparties
     cdef uint32_t _desks
     cdef uint32_t _zones
@@ -108,6 +107,7 @@ cdef class Policy:
     cdef dict _counterparty_index
     cdef dict _desk_index
     cdef dict _tier_index
+    cdef dict _window_index
     cdef readonly tuple counterparty_names     # by dense index
     cdef readonly tuple desk_names
     cdef readonly tuple tier_names
@@ -121,4 +121,15 @@ cdef class Policy:
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil
+    cdef const DeskParams* _desk_of(self, uint32_t desk) noexcept nogil
+    cdef bint _in_set(self, uint32_t first_word, uint32_t instrument) noexcept nogil
+    cdef uint8_t _from_request(self, const Request* request, Resolution* out) noexcept nogil
+    cdef uint8_t _from_counterparty(self, const Request* request, int64_t now_ns, Resolution* out) noexcept nogil
     cdef bint _window_open(self, uint32_t window, int64_t now_ns) noexcept nogil
+    cdef int _compile_postures(self, config) except -1
+    cdef int _compile_instruments(self, config) except -1
+    cdef int _compile_tiers(self, config) except -1
+    cdef int _compile_desks(self, config) except -1
+    cdef int _compile_overrides(self, config) except -1
+    cdef int _compile_zone(self, ZoneTable* zone, starts, offsets) except -1
+    cdef int _compile_calendars(self, config) except -1

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from quotelife.features.stress cimport StressInputs
 
-cdef enum Trigger:
+cdef enum:                             # triggers
     TRIGGER_VOLATILITY = 0
     TRIGGER_SPREAD_VOLATILITY = 1
     TRIGGER_NEWS = 2

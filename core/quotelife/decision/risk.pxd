@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 
 from quotelife.records cimport RISK_INPUTS
 
-cdef enum RiskInput:
+cdef enum:                             # inputs a posture may weight
     RISK_FILL_RATE = 0
     RISK_SIZE_RATIO = 1
     RISK_DEPTH = 2

@@ -48,14 +48,14 @@ if len(INPUTS) != RISK_IN_USE:
 
 
 cdef void risk_scores(const RiskParams* params, const double* x, const uint64_t* valid, double* risk) noexcept nogil:
-    cdef int i, feature
+    cdef int i, feature, second = F_DRIVER1_VELOCITY_500MS
     cdef double value, score
     memset(risk, 0, RISK_INPUTS * sizeof(double))
     for i in range(RISK_IN_USE):
         feature = SOURCE[i].feature
-        if i == RISK_DRIVER_VELOCITY and is_valid(valid, F_DRIVER1_VELOCITY_500MS) and (
-                not is_valid(valid, feature) or x[F_DRIVER1_VELOCITY_500MS] > x[feature]):
-            feature = F_DRIVER1_VELOCITY_500MS
+        if i == RISK_DRIVER_VELOCITY and is_valid(valid, second) and (
+                not is_valid(valid, feature) or x[second] > x[feature]):
+            feature = second
         if not is_valid(valid, feature):
             continue
         value = x[feature]
