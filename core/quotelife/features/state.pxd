@@ -51,18 +51,20 @@ cdef struct IndexSlot:
 cdef struct VolatilityIndex:
     int64_t first_ns
     int64_t last_ns
-    int64_t now_ns
     int64_t ttl_ns
     double level
     double origin              # first level: moments are taken around it
     EwmaMean mean
     EwmaMean square
-    IndexSlot slot[INDEX_SECONDS]
+    IndexSlot slot[INDEX_SECONDS]  # in order of time; at most one a second
+    int64_t slots              # written so far
     bint used
 
 cdef struct SharedSignals:
     NewsList news
     VolatilityIndex index[VOLATILITY_INDICES]
+
+cdef struct FeatureState
 
 cdef struct Pair:              # this instrument's 100 ms returns against one driver's
     FeatureState* numerator
@@ -84,12 +86,13 @@ cdef struct FeatureState:
     int64_t start_ns           # first book since the start or the last gap
     int64_t gap_ns
     bint live                  # a two-sided, uncrossed book has come since the last gap
-    bint ever
+    bint ever                  # ... and once before it
     int64_t bid_ticks          # the top as last seen
     int64_t bid_lots
     int64_t ask_ticks
     int64_t ask_lots
     int64_t mid2               # bid + ask
+    int64_t start_mid2         # of the first book since the start or the last gap
     int64_t last_move_ns
     int32_t last_move          # +1, -1, 0: none since the last gap
     RingWindow top             # e_n, bid + ask size at the best prices; 100 ms, 1 s
@@ -101,12 +104,11 @@ cdef struct FeatureState:
     EwmaVariance variance[4]   # 100 ms, 1 s, 10 s, 60 s
     int64_t pending_removed[2]
     int64_t pending_added
-    bint levels_touched
+    bint levels_touched        # levels have changed since the deeper levels were last looked at
     int64_t ofi_ticks[2][OFI_LEVELS]
     int64_t ofi_lots[2][OFI_LEVELS]
     int64_t grid               # last 100 ms grid point that is settled
     int64_t grid_due_ns        # an input later than this settles the next one
-    int64_t grid_first         # grid points before this one are unknown
     int64_t grid_mid2[GRID_MIDS]   # 0: unknown
     int64_t depth              # lots of 5 levels of both sides, as sampled
     int64_t depth_bucket       # bucket of that sample

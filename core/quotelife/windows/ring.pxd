@@ -42,3 +42,4 @@ cdef class Ring:
     cdef RingWindow c
     cdef void* memory
     cdef int values
+    cdef int _tail(self, int tail) except -1

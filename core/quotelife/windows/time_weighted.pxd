@@ -17,7 +17,7 @@ cdef struct TimeWeighted:
 cdef size_t time_weighted_bytes(int32_t capacity) noexcept nogil
 cdef void time_weighted_init(TimeWeighted* self, void* memory, int32_t capacity, int64_t window_ns) noexcept nogil
 cdef void time_weighted_reset(TimeWeighted* self) noexcept nogil
-# From t on the process has this value; |value| is held below 2^30.
+# From t on the process has this value; |value| is held below 2^27.
 cdef void time_weighted_set(TimeWeighted* self, int64_t t, int64_t value) noexcept nogil
 # Moves to t; the part of the window that is covered, in ns.
 cdef int64_t time_weighted_advance(TimeWeighted* self, int64_t t) noexcept nogil

@@ -45,3 +45,4 @@ cdef inline bint vwap_whole(const VwapWindow* self, int tail) noexcept nogil:
 cdef class Vwap:
     cdef VwapWindow c
     cdef void* memory
+    cdef int _tail(self, int tail) except -1
