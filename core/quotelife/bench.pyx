@@ -5,7 +5,7 @@ Everything here is measured with the monotonic clock of the machine; ratios with
 
 import numpy as np
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -14,6 +14,8 @@ from quotelife.engine cimport Engine
 from quotelife.records cimport (
     EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer, RequestRecord,
 )
+from quotelife.windows.buckets cimport BucketWindow, buckets_add, buckets_advance, buckets_bytes, buckets_init
+from quotelife.windows.ring cimport RingWindow, ring_advance, ring_bytes, ring_init, ring_push
 
 
 cdef inline int64_t now_ns() noexcept nogil:
@@ -99,6 +101,52 @@ def time_book(EventBuffer buffer, int capacity=4096):
     start = now_ns() - start
     book_free(&book)
     return start, changes
+
+
+def time_windows(EventBuffer buffer):
+    """ns an event of one rolling count and sum, by window length: exact rings to 1 s, 100 ms buckets beyond.
+
+    Every event of the tape is pushed at its receive stamp, so each window evicts as many as it takes in.
+    """
+    cdef RingWindow ring
+    cdef BucketWindow buckets
+    cdef Py_ssize_t i
+    cdef int64_t start, window, value
+    cdef int64_t sink = 0
+    cdef int32_t length
+    cdef void* memory
+    cdef int32_t capacity = 1 << 17
+    out = {}
+    for window in (100_000_000, 500_000_000, 1_000_000_000):
+        memory = calloc(1, ring_bytes(capacity, 1))
+        if memory == NULL:
+            raise MemoryError()
+        ring_init(&ring, memory, capacity, 1, &window, 1)
+        start = now_ns()
+        for i in range(buffer.count):
+            value = buffer.events[i].size_lots
+            ring_advance(&ring, buffer.events[i].receive_ns)
+            ring_push(&ring, buffer.events[i].receive_ns, &value)
+            sink ^= ring.tail[0].sum[0]
+        start = now_ns() - start
+        free(memory)
+        out[f"window_{window // 1_000_000}ms"] = start / buffer.count
+    for length in (20, 100, 600):
+        memory = calloc(1, buckets_bytes(length, 1))
+        if memory == NULL:
+            raise MemoryError()
+        buckets_init(&buckets, memory, 1, &length, 1)
+        start = now_ns()
+        for i in range(buffer.count):
+            buckets_advance(&buckets, buffer.events[i].receive_ns)
+            buckets_add(&buckets, 0, buffer.events[i].size_lots)
+            sink ^= buckets.sum[0][0]
+        start = now_ns() - start
+        free(memory)
+        out[f"window_{length * 100}ms"] = start / buffer.count
+    if sink == 1:
+        out["checksum"] = 1.0              # never in practice; keeps the loops from being dropped
+    return out
 
 
 def time_engine(Engine engine, EventBuffer buffer):

@@ -71,3 +71,10 @@ cdef class Engine:
     cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
+    cdef int _grow(self, uint32_t n) except -1
+    cdef int _wire_drivers(self) except -1
+    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
+    cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
+    cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                     Decision* out, int64_t age) noexcept nogil
+    cdef void _settle(self, const Request* request, Decision* out, int64_t age) noexcept nogil

@@ -7,6 +7,7 @@ inputs in the same order, an engine gives byte-equal decisions, whatever the wal
 The path of a decision is one C function, ``decide_c``: no Python object is touched and the GIL is not needed.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from libc.math cimport NAN, exp, fmax, isnan
@@ -88,6 +89,15 @@ class OverrideStatus(NamedTuple):
     expires_ns: int
 
 
+def configured_model(config):
+    """The curve model that a configuration names: an artifact shipped with the library, or a folder.
+
+    Raises ``ArtifactError`` when it does not load.
+    """
+    name = config.model.artifact
+    return load_artifact(Path(name) if "/" in name else builtin_artifact(name))
+
+
 cdef class Engine:
     """See the module. ``start_ns`` is the engine time before the first input, ``model`` defaults to the configured
     artifact. Raises ``ConfigError`` or ``ArtifactError``.
@@ -105,13 +115,13 @@ cdef class Engine:
         self.next_override_id = 1
         self.shared = shared_signals_new()
         self._policy = Policy(config)
-        self._policy.feature_params(&self.feature_params)
+        self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         self._config = config
         self._instruments = config.instrument_table()
         self._grow(len(self._instruments))
         self._wire_drivers()
         if model is None:
-            model = load_artifact(config.model.artifact_path())
+            model = configured_model(config)
         self._model = model
         self.config_revision = 1
         self.model_revision = 1
@@ -439,7 +449,7 @@ cdef class Engine:
             out.rule_index = NO_INDEX
             out.posture_effective = POSTURE_RISK_AVERSE
             if self._policy.not_good_risk_averse(request.desk) and out.quality != QUALITY_HALTED:
-                posture = &self._policy.posture[POSTURE_RISK_AVERSE]
+                posture = &self._policy.posture[<int>POSTURE_RISK_AVERSE]
                 out.mode = posture.mode
                 out.binding = BIND_MIN
                 out.life_ns = posture.min_ns - age

@@ -30,8 +30,8 @@ def _register() -> None:
     app.command("get")(get.get)
     app.command("replay")(replay.replay)
     app.command("doctor")(doctor.doctor)
+    app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
-    app.add_typer(bench.app, name="bench")
 
 
 _register()

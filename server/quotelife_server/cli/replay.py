@@ -36,9 +36,9 @@ def replay(
     engine = Engine(loaded)
     # One counterparty of each tier, so that every posture is asked.
     names: dict[str, int] = {}
-    for counterparty in loaded.counterparties:
-        index = engine.policy.counterparty_index(counterparty.name)
-        if counterparty.tier not in names and index is not None:
+    for name, counterparty in loaded.counterparties.items():
+        index = engine.policy.counterparty_index(name)
+        if counterparty.tier is not None and counterparty.tier not in names and index is not None:
             names[counterparty.tier] = index
     if not names:
         names["default"] = NO_INDEX_VALUE
