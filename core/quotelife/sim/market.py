@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import exp, sqrt
+from typing import Any
 
 from quotelife.sim.flow import FlowState, SymbolFlow
 from quotelife.sim.streams import RandomStream
@@ -161,6 +162,10 @@ class NewsShock:
         if not -1 <= self.score <= 1:
             raise ValueError("score must lie in [-1, 1]")
 
+    def moved_to(self, start_ns: int, direction: int) -> NewsShock:
+        """The same shock at another time, in another direction."""
+        return replace(self, start_ns=start_ns, direction=direction)
+
     def level(self, now_ns: int) -> float:
         """How much of the shock there is: 0 before, ``intensity`` during, fading after."""
         age = now_ns - self.start_ns
@@ -225,16 +230,20 @@ class MarketSimulator:
                 )
             )
 
-    def schedule_shock(self, at_ns: int, duration_ns: int, **settings: float | int | str | None) -> NewsShock:
-        """Plan a news shock; ``settings`` are the other fields of ``NewsShock``. Not before the present."""
-        if at_ns < self.now_ns:
-            raise ValueError("a shock cannot start in the past")
-        shock = NewsShock(start_ns=at_ns, duration_ns=duration_ns, **settings)  # type: ignore[arg-type]
+    def schedule_shock(self, at_ns: int, duration_ns: int, **settings: Any) -> NewsShock:
+        """Plan a news shock; ``settings`` are the other fields of ``NewsShock``."""
+        shock = NewsShock(start_ns=at_ns, duration_ns=duration_ns, **settings)
+        self.add_shock(shock)
+        return shock
+
+    def add_shock(self, shock: NewsShock) -> None:
+        """Plan a news shock; ``ValueError`` when it starts in the past or names no symbol of this market."""
+        if shock.start_ns < self.now_ns:
+            raise ValueError("start_ns: a shock cannot start in the past")
         if shock.symbol is not None and not 0 <= shock.symbol < len(self.config.symbols):
             raise ValueError(f"symbol must lie in 0..{len(self.config.symbols) - 1}")
         self._shocks.append(shock)
         self._shocks.sort(key=lambda planned: planned.start_ns)
-        return shock
 
     def shock_level(self, symbol: int) -> float:
         """How much of a shock a symbol feels now: 0 calm, 1 full."""
