@@ -76,7 +76,7 @@ class _Client:
 
 
 class SimulatedVenue:
-    """The aiohttp application around one ``MarketSimulator``."""
+    """The aiohttp application around one ``MarketSimulator``; made inside the running event loop."""
 
     def __init__(self, market: MarketSimulator, settings: VenueSettings | None = None) -> None:
         self.market = market
@@ -96,7 +96,8 @@ class SimulatedVenue:
             for name in ("depth", "depth@0ms", "depth@100ms", "depth@250ms", "depth@500ms", "depth@1000ms"):
                 self._aliases.setdefault(f"{lower}@{name}", symbol.depth)
         self._rest_errors = 0
-        self._epoch = 0.0
+        # Venue time runs from here: the market's start, as the caller has just stamped it.
+        self._epoch = asyncio.get_running_loop().time()
         self._pacing: asyncio.Task[None] | None = None
         self._shock: NewsShock | None = None
         self.app = web.Application(client_max_size=64 * 1024)
@@ -130,7 +131,6 @@ class SimulatedVenue:
         self._shock = shock
 
     async def _start(self, app: web.Application) -> None:
-        self._epoch = asyncio.get_running_loop().time()
         self._pacing = asyncio.create_task(self._pace(), name="venue-pace")
 
     async def _stop(self, app: web.Application) -> None:
