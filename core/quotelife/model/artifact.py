@@ -362,10 +362,13 @@ def _read_json(root: Path, name: str) -> tuple[Any, bytes]:
         raise ArtifactError(f"{path}: is missing; restore the artifact") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be opened as a regular file ({error.strerror})") from None
-    with open(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ArtifactError(f"{path}: is no regular file; restore the artifact")
-        raw = stream.read(BYTES_MAX[name] + 1)
+        with open(descriptor, "rb", closefd=False) as stream:
+            raw = stream.read(BYTES_MAX[name] + 1)
+    finally:
+        os.close(descriptor)
     if len(raw) > BYTES_MAX[name]:
         raise ArtifactError(f"{path}: is larger than {BYTES_MAX[name]} bytes; no artifact of this format is")
     try:

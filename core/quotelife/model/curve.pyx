@@ -54,6 +54,11 @@ cdef inline double _exponent(double left, double right, int k) noexcept nogil:
     return (log(right) - log(left)) / LOG_STEP[k]
 
 
+cdef inline double _power(double hazard, double exponent, int64_t tau_ns, int k) noexcept nogil:
+    # hazard·(τ/τ_k)^exponent, in logarithms: the power alone may overflow where the product does not.
+    return exp(log(hazard) + exponent * (log(<double>tau_ns) - LOG_GRID[k]))
+
+
 cdef int curve_enforce(double* p) noexcept nogil:
     # Clip to [0, 1] and take the running maximum; nonzero when a value is no number.
     cdef double level = 0.0
@@ -76,7 +81,7 @@ cdef double curve_at(const double* p, int64_t tau_ns) noexcept nogil:
             return p[0]
         left = _hazard(p[0])
         right = _hazard(p[1])
-        hazard = left * exp(fmax(1.0, _exponent(left, right, 0)) * (log(<double>tau_ns) - LOG_GRID[0]))
+        hazard = _power(left, fmax(1.0, _exponent(left, right, 0)), tau_ns, 0)
         return fmin(-expm1(-hazard), p[0])
     k = HORIZONS - 1
     while tau_ns < GRID_NS[k]:
@@ -91,7 +96,7 @@ cdef double curve_at(const double* p, int64_t tau_ns) noexcept nogil:
         if left <= 0.0:
             hazard = right * <double>(tau_ns - GRID_NS[k]) / <double>(GRID_NS[k + 1] - GRID_NS[k])
         else:
-            hazard = left * exp(_exponent(left, right, k) * (log(<double>tau_ns) - LOG_GRID[k]))
+            hazard = _power(left, _exponent(left, right, k), tau_ns, k)
         return fmin(fmax(-expm1(-hazard), p[k]), p[k + 1])
     if p[k - 1] == p[k]:
         return p[k]
@@ -100,7 +105,7 @@ cdef double curve_at(const double* p, int64_t tau_ns) noexcept nogil:
     if left <= 0.0:
         hazard = right * <double>(tau_ns - GRID_NS[k - 1]) / <double>(GRID_NS[k] - GRID_NS[k - 1])
     else:
-        hazard = right * exp(_exponent(left, right, k - 1) * (log(<double>tau_ns) - LOG_GRID[k]))
+        hazard = _power(right, _exponent(left, right, k - 1), tau_ns, k)
     return fmax(-expm1(-hazard), p[k])
 
 
@@ -121,7 +126,7 @@ cdef int64_t curve_invert(const double* p, double alpha) noexcept nogil:
         right = _hazard(p[1])
         low = 0
         high = GRID_NS[0]
-        tau = exp(LOG_GRID[0] + log(target / left) / fmax(1.0, _exponent(left, right, 0)))
+        tau = exp(LOG_GRID[0] + (log(target) - log(left)) / fmax(1.0, _exponent(left, right, 0)))
     else:
         while p[k] > alpha:
             k -= 1
@@ -132,7 +137,7 @@ cdef int64_t curve_invert(const double* p, double alpha) noexcept nogil:
         if left <= 0.0:
             tau = <double>low + <double>(high - low) * (target / right)
         else:
-            tau = exp(LOG_GRID[k] + log(target / left) / _exponent(left, right, k))
+            tau = exp(LOG_GRID[k] + (log(target) - log(left)) / _exponent(left, right, k))
     if not tau > <double>low:
         return low
     result = <int64_t>fmin(tau, <double>high)

@@ -1,0 +1,1 @@
+"""Seeded simulation of a venue: order flow, books, news shocks, and the venue's own wire format."""

@@ -1,0 +1,83 @@
+"""``python -m quotelife_server.simvenue``: the simulated venue in its own process.
+
+Prints one JSON line with its address once it listens; ends on SIGINT or SIGTERM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+
+from quotelife.sim.market import MARKETS, MarketConfig, MarketSimulator, NewsShock
+from quotelife.units import parse_duration_ns
+from quotelife_server.simvenue.venue import SimulatedVenue, VenueSettings, serve
+
+
+def parser() -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog="python -m quotelife_server.simvenue", description=__doc__)
+    cli.add_argument("--host", default="127.0.0.1")
+    cli.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    cli.add_argument("--seed", type=int, default=1)
+    cli.add_argument("--market", choices=MARKETS, default="usdm")
+    cli.add_argument(
+        "--depth-interval", type=parse_duration_ns, default="100ms", help="beat of the depth stream"
+    )
+    cli.add_argument(
+        "--shock-at", type=parse_duration_ns, help="news shock so long after the start, such as 8s"
+    )
+    cli.add_argument("--shock-duration", type=parse_duration_ns, default="4s")
+    cli.add_argument("--shock-intensity", type=float, default=1.0)
+    cli.add_argument("--shock-every", type=parse_duration_ns, default="0s", help="repeat it; 0s: once")
+    return cli
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    config = MarketConfig(market=arguments.market, depth_interval_ns=arguments.depth_interval)
+    market = MarketSimulator(config, arguments.seed, time.time_ns())
+    venue = SimulatedVenue(market, VenueSettings(shock_every_ns=arguments.shock_every))
+    shock_at_ns = None
+    if arguments.shock_at is not None:
+        shock_at_ns = market.start_ns + arguments.shock_at
+        venue.plan_shock(NewsShock(shock_at_ns, arguments.shock_duration, arguments.shock_intensity))
+
+    def started(port: int) -> None:
+        line = {
+            "host": arguments.host,
+            "port": port,
+            "market": arguments.market,
+            "seed": arguments.seed,
+            "start_ns": market.start_ns,
+            "shock_at_ns": shock_at_ns,
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    serving = asyncio.create_task(serve(venue, arguments.host, arguments.port, started))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(run(arguments))
+    else:
+        uvloop.run(run(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
