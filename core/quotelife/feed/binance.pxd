@@ -58,7 +58,7 @@ cdef class BinanceDecoder:
     cdef bint futures
     cdef list feeds
     cdef dict by_symbol
-    cdef list due                # symbols whose snapshot nobody fetched yet
+    cdef dict due                # ordered set of symbols whose snapshot nobody fetched yet
     cdef void** table            # SymbolFeed by hash of the wire symbol, borrowed; a power of two
     cdef size_t table_mask
     cdef SymbolFeed current      # of the message being read

@@ -234,7 +234,7 @@ cdef class BinanceDecoder:
         self.futures = market != "spot"
         self.feeds = []
         self.by_symbol = {}
-        self.due = []
+        self.due = {}
         self.table_mask = 15
         self.table = <void**>calloc(16, sizeof(void*))
         if self.table == NULL:
@@ -364,7 +364,7 @@ cdef class BinanceDecoder:
         """The connection is lost: every instrument is distrusted at once (CLEAR, then STATUS FEED_DOWN)."""
         cdef SymbolFeed feed
         self.need_room()
-        self.due = []
+        self.due = {}
         for feed in self.feeds:
             feed.forget()
             feed.requested = False
@@ -396,7 +396,7 @@ cdef class BinanceDecoder:
                 out.append(symbol)
             else:                  # an unasked snapshot came in between
                 feed.requested = False
-        self.due = []
+        self.due = {}
         return out
 
     def snapshot_failed(self, str symbol):
@@ -730,7 +730,7 @@ cdef class BinanceDecoder:
     cdef int want(self, SymbolFeed feed) except -1:
         if not feed.requested:
             feed.requested = True
-            self.due.append(feed.symbol)
+            self.due[feed.symbol] = None
         return 0
 
     # Quotes, trades, replies.

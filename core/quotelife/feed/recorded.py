@@ -39,9 +39,8 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
 
     Raises ``DecodeError`` naming file and line when a line has no stamp or no text, or the file is cut short.
     """
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     number = 0
-    with cast(IO[bytes], opened) as lines:
+    with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 stamp, _, data = line.rstrip().partition(b" ")
