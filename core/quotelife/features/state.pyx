@@ -138,7 +138,8 @@ cdef int64_t ABSENT = -(<int64_t>1 << 60)                  # price key of a leve
 cdef double VARIANCE_SCALE = 1048576.0
 cdef double VARIANCE_MAX = 4294967296.0                    # keeps 60 s of samples inside 63 bits
 cdef double IMBALANCE_MAX = 1000.0                         # cap of the size ratio
-cdef double SPREAD_LEVEL_MIN = 0.1                         # ticks: a market that flickers once is no stress
+cdef double SPREAD_LEVEL_MIN = 0.1                         # ticks, and
+cdef double SPREAD_LEVEL_MIN_OF_MID = 5e-6                 # 0.05 bp of the mid: a calm spread's flicker is no stress
 cdef double RHO_MAX = 0.999
 cdef double N_MIN = 6.0                                    # effective active steps in the fast correlation
 cdef int64_t PAIR_STEPS_MIN = 50                           # 5 s of common history
@@ -626,11 +627,13 @@ cdef inline double baseline_rate(const FeatureState* self, double total) noexcep
 cdef inline double spread_ratio(const FeatureState* self, double deviation) noexcept nogil:
     # 1 s deviation of the spread over the root mean square of its 60 s of samples; NaN while unknown.
     cdef int64_t samples = baseline(self)
-    cdef double level
+    cdef double level, least = SPREAD_LEVEL_MIN_OF_MID * 0.5 * self.mid2
     if samples == 0:
         return NAN
+    if least < SPREAD_LEVEL_MIN:
+        least = SPREAD_LEVEL_MIN
     level = sqrt(self.buckets.sum[BUCKETS_60S][C_SPREAD_VARIANCE] / VARIANCE_SCALE / samples)
-    return deviation / (level if level > SPREAD_LEVEL_MIN else SPREAD_LEVEL_MIN)
+    return deviation / (level if level > least else least)
 
 
 cdef inline double floored(double value) noexcept nogil:
