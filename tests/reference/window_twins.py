@@ -212,7 +212,7 @@ class EwmaMeanTwin:
 
 
 class EwmaCorrelationTwin:
-    """Moments over the steps where anything moved, weighted by age; scale does not matter to the correlation."""
+    """Moments over the steps where anything moved, weighted by age; idle steps say nothing."""
 
     def __init__(self, steps: float) -> None:
         self.steps = steps
