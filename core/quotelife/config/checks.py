@@ -22,6 +22,7 @@ from quotelife.units import NS_PER_MS, NS_PER_US, format_duration_ns
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
 WEEK_S = 7 * 86_400
+CURVE_START_NS = 25 * NS_PER_MS
 
 POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
 """From the least to the most careful."""
@@ -67,9 +68,16 @@ def _postures(config: Config) -> Iterator[Problem]:
                 )
 
 
+def by_curve(posture: PostureSettings) -> bool:
+    """Whether the posture reads the whole curve, not P(500 ms) alone."""
+    return posture.mode == "tolerance" and posture.tolerance_source == "curve"
+
+
 def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
     if posture.life_min_ns > posture.life_max_ns:
         yield (*path, "life_min"), f"exceeds life_max ({format_duration_ns(posture.life_max_ns)})"
+    if by_curve(posture) and posture.life_min_ns < CURVE_START_NS:
+        yield (*path, "life_min"), "is before the curve starts (25ms)"
     for key, value in (("life_min", posture.life_min_ns), ("life_max", posture.life_max_ns)):
         if value % NS_PER_US:
             yield (*path, key), _WHOLE_US
@@ -120,15 +128,18 @@ def _life_order(config: Config) -> Iterator[Problem]:
     postures = [getattr(config.postures, name) for name in POSTURE_NAMES]
     if any(_postures(config)):
         return
-    by_curve = [each.mode == "tolerance" and each.tolerance_source == "curve" for each in postures]
-    if any(by_curve) and not all(by_curve):
-        odd = POSTURE_NAMES[by_curve.index(True)]
+    curves = [by_curve(each) for each in postures]
+    if any(curves) and not all(curves):
+        odd = POSTURE_NAMES[curves.index(True)]
         yield (
             ("postures", odd, "tolerance_source"),
             "curve beside postures that judge by P(500 ms) cannot keep lives in order: set all or none",
         )
         return
-    grid = {10 ** (-6 + 6 * i / 240) for i in range(241)}
+    steps = any(posture.mode == "step" for posture in postures)
+    if all(curves) or (not steps and len({posture.gamma for posture in postures}) == 1):
+        return  # tolerances and bounds in order, which _postures has seen to, are enough
+    grid = {10 ** (-12 + 12 * i / 360) for i in range(361)}
     for posture in postures:
         if posture.mode == "step":
             for p, _ in posture.step_table.steps():
