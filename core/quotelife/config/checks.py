@@ -14,6 +14,7 @@ from quotelife.config.schema import (
     Calendar,
     Config,
     InstrumentSettings,
+    Override,
     PostureSettings,
     Window,
 )
@@ -227,17 +228,20 @@ def _overrides(config: Config) -> Iterator[Problem]:
     names = {instrument.name for instrument in config.instruments}
     for counterparty, settings in config.counterparties.items():
         path: Path = ("counterparties", counterparty, "overrides")
-        taken: dict[Window | None, set[str]] = {}  # instruments that earlier overrides hold, by their window
         for index, override in enumerate(settings.overrides):
             yield from _instrument_set((*path, index), override.instruments, names)
             yield from _window((*path, index, "window"), override.window)
-            wanted = names if override.instruments is None else names.intersection(override.instruments)
-            if wanted and wanted <= taken.get(None, set()) | taken.get(override.window, set()):
-                yield (
-                    (*path, index),
-                    "can never be reached: earlier overrides cover it",
-                )
-            taken.setdefault(override.window, set()).update(wanted)
+            earlier = [each for each in settings.overrides[:index] if each.window in (None, override.window)]
+            if _covers(earlier, override, names):
+                yield (*path, index), "can never be reached: earlier overrides cover it"
+
+
+def _covers(earlier: list[Override], override: Override, names: set[str]) -> bool:
+    if any(each.instruments is None for each in earlier):
+        return True
+    taken = {name for each in earlier for name in each.instruments or ()}
+    wanted = names if override.instruments is None else names.intersection(override.instruments)
+    return bool(wanted) and wanted <= taken
 
 
 def _instrument_set(path: Path, chosen: tuple[str, ...] | None, names: set[str]) -> Iterator[Problem]:
