@@ -31,7 +31,7 @@ def test_samples_are_whole(samples: bootstrap.Samples) -> None:
 
 
 def test_labels_are_the_first_passage_of_the_reference_price() -> None:
-    """A hand-made path: the desk buys at 100; −2 ticks at 60 ms, −3 at 700 ms, both touched only for a moment."""
+    """A hand-made path: the desk buys at 100; −2 ticks at 60 ms, −3 at 700 ms, both for a moment."""
     instrument = bootstrap._Instrument()
     ms = 1_000_000
     instrument.times = [10 * ms, 60 * ms, 61 * ms, 700 * ms, 701 * ms, 9_000 * ms]
@@ -39,13 +39,13 @@ def test_labels_are_the_first_passage_of_the_reference_price() -> None:
     nothing = np.zeros(0), np.zeros(0, dtype=bool)
     for side, h in ((1, 1.0), (1, 2.0), (1, 2.5), (1, 4.0), (-1, 1.0), (-1, 1.5)):
         instrument.rows.append((10 * ms, side, h, 1.0, 100.0, *nothing))
-    # 50 ms after the decision is the second bin's end; 690 ms lies in (500, 750]; the fall at 9 s is too late.
+    # 50 ms on is the second bin's end, 690 ms lies in (500, 750], the fall at 9 s is too late.
     assert [row[3] for row in instrument.label(10_000 * ms)] == [1, 1, 6, 12, 6, 12]
     assert instrument.label(5_009 * ms) == []  # the longest horizon is not over yet
 
 
 def test_what_is_served_is_what_was_fitted(samples: bootstrap.Samples) -> None:
-    """The curve from the fit's own matrices in numpy equals the served one: no skew of transform or offset."""
+    """The curve from the fit's own matrices equals the served one: no skew of transform or offset."""
     model = bootstrap.train(samples)
     parameters = model.parameters()
     g, missing = bootstrap.transformed(samples)
