@@ -91,6 +91,11 @@ SCHEMA = (
     FeatureSpec(F_COUNTERPARTY_FILL_RATE, "counterparty_fill_rate", "1", 0, False, "posterior or prior fill rate of the counterparty"),
     FeatureSpec(F_COUNTERPARTY_SIZE_RATIO, "counterparty_size_ratio", "ratio", 0, False, "RFQ size / the counterparty's average size"),
     FeatureSpec(F_THRESHOLD, "threshold", "√s", 0, False, "h / (sigma · √1 s)"),
+    FeatureSpec(F_ORDER_FLOW_IMBALANCE_5_100MS, "order_flow_imbalance_5_100ms", "1", 100_000_000, True, "Cont-Kukanov-Stoikov e_n summed over levels 1 to 5, over the 60 s mean size of 5 levels of a side"),
+    FeatureSpec(F_ORDER_FLOW_IMBALANCE_5_1S, "order_flow_imbalance_5_1s", "1", 1_000_000_000, True, "Cont-Kukanov-Stoikov e_n summed over levels 1 to 5, over the 60 s mean size of 5 levels of a side"),
+    FeatureSpec(F_ADD_RATE_100MS, "add_rate_100ms", "lots/s", 100_000_000, False, "size added a second on both sides"),
+    FeatureSpec(F_ADD_RATE_1S, "add_rate_1s", "lots/s", 1_000_000_000, False, "size added a second on both sides"),
+    FeatureSpec(F_SWEEP_COST, "sweep_cost", "ticks", 0, False, "mean price of the RFQ size against the best price on the side where the desk would hedge"),
 )
 
 if [spec.index for spec in SCHEMA] != list(range(FEATURES)):

@@ -1,0 +1,8 @@
+from collections.abc import Mapping
+from typing import Any
+
+from quotelife.model.curve import CurveModel
+
+class FirstPassageModel(CurveModel):
+    def __init__(self, parameters: Mapping[str, Any] | None = None) -> None: ...
+    def parameters(self) -> dict[str, Any]: ...

@@ -1,0 +1,159 @@
+"""Exact event windows up to about a second: one bounded ring, several tails. Window W means (t − W, t].
+
+A push costs O(values), an entry leaves each tail once: amortised O(1) whatever the window length. When the ring
+is full the oldest entry is given up; every tail that still held it is incomplete until the moment at which the
+entry would have left by itself.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+cdef int64_t NEVER = -(<int64_t>1 << 62)
+
+
+cdef size_t ring_bytes(int32_t capacity, int values) noexcept nogil:
+    return <size_t>capacity * (1 + values) * sizeof(int64_t)
+
+
+cdef void ring_init(RingWindow* self, void* memory, int32_t capacity, int values,
+                    const int64_t* windows_ns, int tails) noexcept nogil:
+    cdef int k
+    memset(self, 0, sizeof(RingWindow))
+    self.slots = <int64_t*>memory
+    self.mask = capacity - 1
+    self.stride = 1 + values
+    self.tails = tails
+    for k in range(tails):
+        self.tail[k].window_ns = windows_ns[k]
+    self.now_ns = NEVER
+    ring_reset(self)
+
+
+cdef void ring_reset(RingWindow* self) noexcept nogil:
+    cdef int k
+    self.head = 0
+    for k in range(self.tails):
+        self.tail[k].first = 0
+        self.tail[k].whole_at_ns = NEVER
+        self.tail[k].has_before = False
+        memset(self.tail[k].sum, 0, sizeof(self.tail[k].sum))
+
+
+cdef inline void leave(RingWindow* self, RingTail* tail, const int64_t* slot) noexcept nogil:
+    cdef int v
+    for v in range(self.stride - 1):
+        tail.sum[v] -= slot[1 + v]
+        tail.before[v] = slot[1 + v]
+    tail.has_before = True
+    tail.first += 1
+
+
+cdef void ring_advance(RingWindow* self, int64_t t) noexcept nogil:
+    cdef int k
+    cdef int64_t out
+    cdef RingTail* tail
+    cdef const int64_t* slot
+    if t <= self.now_ns:
+        return
+    self.now_ns = t
+    for k in range(self.tails):
+        tail = &self.tail[k]
+        out = t - tail.window_ns
+        while tail.first < self.head:
+            slot = self.slots + (tail.first & self.mask) * self.stride
+            if slot[0] > out:
+                break
+            leave(self, tail, slot)
+
+
+cdef void ring_push(RingWindow* self, int64_t t, const int64_t* value) noexcept nogil:
+    cdef int k, v
+    cdef int64_t* slot
+    cdef RingTail* tail
+    ring_advance(self, t)
+    if self.tail[self.tails - 1].first == self.head:
+        # Empty: start over at the first slot, so that a quiet instrument touches few pages of its room.
+        self.head = 0
+        for k in range(self.tails):
+            self.tail[k].first = 0
+    slot = self.slots + (self.head & self.mask) * self.stride
+    for k in range(self.tails):
+        tail = &self.tail[k]
+        if self.head - tail.first > self.mask:
+            tail.whole_at_ns = slot[0] + tail.window_ns
+            leave(self, tail, slot)
+        for v in range(self.stride - 1):
+            tail.sum[v] += value[v]
+    slot[0] = self.now_ns
+    for v in range(self.stride - 1):
+        slot[1 + v] = value[v]
+    self.head += 1
+
+
+cdef class Ring:
+    """Python view of one ring, for tests and tools.
+
+    ``capacity`` is a power of two, ``windows_ns`` up to three ascending lengths, ``values`` up to four integers
+    an entry. Raises ``ValueError`` naming the argument that is wrong.
+    """
+
+    def __cinit__(self, int capacity, windows_ns, int values=1):
+        cdef int64_t windows[RING_TAILS]
+        cdef int k
+        if capacity < 1 or capacity & (capacity - 1):
+            raise ValueError("capacity must be a power of two")
+        if not 0 <= values <= RING_VALUES:
+            raise ValueError(f"values must be 0 to {RING_VALUES}")
+        if not 1 <= len(windows_ns) <= RING_TAILS or list(windows_ns) != sorted(windows_ns) or windows_ns[0] <= 0:
+            raise ValueError(f"windows_ns must be 1 to {RING_TAILS} positive lengths, ascending")
+        for k in range(len(windows_ns)):
+            windows[k] = windows_ns[k]
+        self.values = values
+        self.memory = calloc(1, ring_bytes(capacity, values))
+        if self.memory == NULL:
+            raise MemoryError()
+        ring_init(&self.c, self.memory, capacity, values, windows, len(windows_ns))
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef int _tail(self, int tail) except -1:
+        if not 0 <= tail < self.c.tails:
+            raise IndexError("no such tail")
+        return tail
+
+    def push(self, int64_t t, *values):
+        """An event at ``t`` ns; an earlier time than the last counts as the last."""
+        cdef int64_t v[RING_VALUES]
+        cdef int k
+        if len(values) != self.values:
+            raise ValueError(f"this ring holds {self.values} values an entry")
+        for k in range(self.values):
+            v[k] = values[k]
+        ring_push(&self.c, t, v)
+
+    def advance(self, int64_t t):
+        ring_advance(&self.c, t)
+
+    def reset(self):
+        ring_reset(&self.c)
+
+    def count(self, int tail=0):
+        return ring_count(&self.c, self._tail(tail))
+
+    def sums(self, int tail=0):
+        """One sum a value, over (t − W, t]."""
+        cdef int v
+        return tuple([self.c.tail[self._tail(tail)].sum[v] for v in range(self.values)])
+
+    def before(self, int tail=0):
+        """Values of the entry in effect at t − W, ``None`` when there was none."""
+        cdef int v
+        if not self.c.tail[self._tail(tail)].has_before:
+            return None
+        return tuple([self.c.tail[tail].before[v] for v in range(self.values)])
+
+    def whole(self, int tail=0):
+        """False while entries that belong to the window have been given up."""
+        return bool(ring_whole(&self.c, self._tail(tail)))

@@ -1,0 +1,48 @@
+# Volume-weighted mean price, volumes by sign and counts over windows (t - W, t], exact: integer prices and
+# volumes, 128-bit sum of products.
+from libc.stdint cimport int32_t, int64_t
+
+from quotelife.windows.int128 cimport int128_t
+
+cdef enum:
+    VWAP_TAILS = 3
+
+cdef struct VwapTail:
+    int64_t window_ns
+    int64_t first
+    int64_t whole_at_ns
+    int64_t positive           # volume of entries with a positive sign
+    int64_t negative           # volume of the others, counted positive
+    int128_t product           # sum of price * volume
+
+cdef struct VwapWindow:
+    int64_t* slots             # capacity x (time, price, signed volume); not owned
+    int64_t mask
+    int64_t head
+    int64_t now_ns
+    int64_t last_price
+    int32_t tails
+    VwapTail tail[VWAP_TAILS]
+
+cdef size_t vwap_bytes(int32_t capacity) noexcept nogil
+cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int64_t* windows_ns, int tails) noexcept nogil
+cdef void vwap_reset(VwapWindow* self) noexcept nogil
+cdef void vwap_advance(VwapWindow* self, int64_t t) noexcept nogil
+cdef void vwap_push(VwapWindow* self, int64_t t, int64_t price, int64_t signed_volume) noexcept nogil
+# Last price / mean price - 1; call only with volume in the window.
+cdef double vwap_deviation(const VwapWindow* self, int tail) noexcept nogil
+
+cdef inline int64_t vwap_count(const VwapWindow* self, int tail) noexcept nogil:
+    return self.head - self.tail[tail].first
+
+cdef inline int64_t vwap_volume(const VwapWindow* self, int tail) noexcept nogil:
+    return self.tail[tail].positive + self.tail[tail].negative
+
+cdef inline bint vwap_whole(const VwapWindow* self, int tail) noexcept nogil:
+    return self.now_ns >= self.tail[tail].whole_at_ns
+
+
+cdef class Vwap:
+    cdef VwapWindow c
+    cdef void* memory
+    cdef int _tail(self, int tail) except -1
