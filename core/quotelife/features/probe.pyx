@@ -12,14 +12,8 @@ from libc.string cimport memset
 from quotelife.book.level_book cimport book_clear, book_free, book_init, book_level, book_quote, book_refresh
 from quotelife.features.schema cimport FEATURES
 from quotelife.features.state cimport (
-    STRESS_HAS_DECORRELATION,
-    STRESS_HAS_NEWS,
-    STRESS_HAS_SPREAD,
-    STRESS_HAS_UPDATES,
-    STRESS_HAS_VOLATILITY,
     VOLATILITY_INDICES,
     FeatureParams,
-    StressInputs,
     feature_compute,
     feature_on_book,
     feature_on_gap,
@@ -35,6 +29,14 @@ from quotelife.features.state cimport (
     shared_on_signal,
     shared_signals_free,
     shared_signals_new,
+)
+from quotelife.features.stress cimport (
+    STRESS_HAS_DECORRELATION,
+    STRESS_HAS_NEWS,
+    STRESS_HAS_SPREAD,
+    STRESS_HAS_UPDATES,
+    STRESS_HAS_VOLATILITY,
+    StressInputs,
 )
 from quotelife.records cimport (
     FEATURES_MAX,

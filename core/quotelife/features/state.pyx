@@ -31,6 +31,9 @@ from libc.string cimport memset
 
 from quotelife.book.level_book cimport LevelBook, book_ask_level, book_bid_level, book_two_sided
 from quotelife.features.schema cimport *
+from quotelife.features.stress cimport (
+    STRESS_HAS_DECORRELATION, STRESS_HAS_NEWS, STRESS_HAS_SPREAD, STRESS_HAS_UPDATES, STRESS_HAS_VOLATILITY,
+)
 from quotelife.records cimport (
     FEATURES_MAX,
     SIDE_BID,
