@@ -1,7 +1,7 @@
-"""A small order management system: gets RFQs from its clients, prices them, and asks how long each quote may live.
+"""A small order management system: clients ask it for quotes, it prices them and asks how long they may live.
 
-It sees the market as any desk does, through the venue's streams, and is told the service's address and nothing
-else about it.
+It sees the market as any desk does, through the venue's streams, and knows nothing of the service but its
+address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZE_SPREAD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tradable:
-    """An instrument as the OMS knows it; ``average_size`` is what its clients usually ask for."""
+    """An instrument as the OMS knows it."""
 
     name: str
     symbol: str

@@ -40,12 +40,15 @@ class Child:
         heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, heard))
         ended = asyncio.create_task(self.process.wait())
+        either: set[asyncio.Future[Any]] = {heard, ended}
         try:
-            await asyncio.wait({heard, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if heard.done():
                 return heard.result()
             await asyncio.sleep(0.1)  # let the readers take in its last words
-            raise self.failure(f"was not ready within {timeout_s:.0f} s" if not ended.done() else "ended early")
+            raise self.failure(
+                f"was not ready within {timeout_s:.0f} s" if not ended.done() else "ended early"
+            )
         finally:
             ended.cancel()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife.units import NS_PER_MS
 
 PHASES = ("before", "shock", "recovering", "after")
 
@@ -75,7 +75,9 @@ def summarise(rows: Sequence[DecisionRow], shocks: Sequence[Shock]) -> dict[str,
         mine = [row for row in quoted if row.counterparty == name]
         lives[name] = {}
         for phase in PHASES:
-            inside = [row.life_ns / NS_PER_MS for row in mine if _phase(row, shock, next_start_ns, first) == phase]
+            inside = [
+                row.life_ns / NS_PER_MS for row in mine if _phase(row, shock, next_start_ns, first) == phase
+            ]
             lives[name][phase] = statistics.median(inside) if inside else None
         counts[name] = Counter(row.effective for row in mine)
     latencies = [row.latency_ns / 1e3 for row in served]
@@ -150,21 +152,19 @@ def _first(rows: Iterable[DecisionRow], wanted: Callable[[DecisionRow], bool]) -
     return next((row for row in rows if wanted(row)), None)
 
 
-def problems(summary: dict[str, Any], *, shock_planned: bool) -> list[str]:
+def problems(summary: dict[str, Any], *, shock_expected: bool) -> list[str]:
     """What a run did not show; empty when all came up as it should."""
     out = []
     if not summary["quotes"]:
         out.append("no quote got a life: the service never had good data")
     if summary["fallbacks"] > summary["decisions"] // 10:
-        out.append(f"{summary['fallbacks']} of {summary['decisions']} answers came from the client's fallback")
-    if shock_planned:
+        out.append(
+            f"{summary['fallbacks']} of {summary['decisions']} answers came from the client's fallback"
+        )
+    if shock_expected:
         first = summary["first_shock"]
         if first is None:
             out.append("the venue never announced its headline")
         elif first["to_risk_averse_ms"] is None:
             out.append("the shock downgraded nobody to Risk Averse")
     return out
-
-
-def seconds(ns: int) -> float:
-    return ns / NS_PER_S

@@ -129,7 +129,7 @@ class LiveTable:
         return Group(table, *(Text(event, style="bold yellow") for event in self._events))
 
 
-def summary_lines(summary: dict[str, Any], problems: list[str]) -> list[str]:
+def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The closing summary as text."""
 
     def number(value: float | None, unit: str = "") -> str:
@@ -147,12 +147,12 @@ def summary_lines(summary: dict[str, Any], problems: list[str]) -> list[str]:
         why = " ".join(reason.lower() for reason in first["first_reasons"])
         lines += [
             f'headline  "{first["headline"]}"',
-            f"shock     to Risk Averse {number(first['to_risk_averse_ms'], ' ms')} after the headline ({why})",
+            f"shock     Risk Averse {number(first['to_risk_averse_ms'], ' ms')} after the headline ({why})",
             f"recovery  regime NORMAL {number(first['back_to_normal_ms'], ' ms')} after the shock's end",
         ]
     lines += ["", f"{'median life, ms':<22}" + "".join(f"{phase:>12}" for phase in PHASES)]
     for name, lives in summary["life_ms_median"].items():
         lines.append(f"{name:<22}" + "".join(f"{number(lives[phase]):>12}" for phase in PHASES))
-    if problems:
-        lines += ["", *(f"problem: {problem}" for problem in problems)]
+    if summary["problems"]:
+        lines += ["", *(f"problem: {problem}" for problem in summary["problems"])]
     return lines
