@@ -162,7 +162,7 @@ async def _demo(
             )
             try:
                 await first_of(
-                    asyncio.sleep(float("inf") if seconds is None else seconds),
+                    pause(seconds),
                     oms.run(),
                     order_shocks(f"http://{venue_address}", at_ns, duration_ns, repeat=seconds is None),
                     venue.died(),
@@ -170,6 +170,14 @@ async def _demo(
                 )
             finally:
                 display.close()
+
+
+async def pause(seconds: float | None) -> None:
+    """For so long, or for ever."""
+    if seconds is None:
+        await asyncio.Event().wait()
+    else:
+        await asyncio.sleep(seconds)
 
 
 async def first_of(*work: Coroutine[Any, Any, None]) -> None:
@@ -190,7 +198,7 @@ async def first_of(*work: Coroutine[Any, Any, None]) -> None:
 
 
 async def order_shocks(venue: str, at_ns: int, duration_ns: int, *, repeat: bool) -> None:
-    """Order the venue's news shock, and further ones in alternating directions when ``repeat``. Never returns."""
+    """Order the venue's news shock; with ``repeat`` more, in alternating directions. Never returns."""
     direction = -1
     async with aiohttp.ClientSession() as session:
         while True:
@@ -203,7 +211,7 @@ async def order_shocks(venue: str, at_ns: int, duration_ns: int, *, repeat: bool
             async with session.post(f"{venue}/control/shock", json=body) as response:
                 if response.status != 200:
                     raise QuotelifeError(f"the venue refused the shock: {await response.text()}")
-            await asyncio.sleep(SHOCK_EVERY_NS / NS_PER_S if repeat else float("inf"))
+            await pause(SHOCK_EVERY_NS / NS_PER_S if repeat else None)
             direction = -direction
 
 
