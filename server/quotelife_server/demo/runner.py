@@ -37,7 +37,7 @@ SHOCK_AT_NS = 8 * NS_PER_S
 SHOCK_DURATION_NS = 4 * NS_PER_S
 SHOCK_EVERY_NS = 45 * NS_PER_S  # when there is no end in sight
 WALK_IN = "walk-in"  # somebody the configuration does not know
-RFQS_PER_SECOND = 2.0
+RFQS_PER_SECOND = 1.5
 MARKET_OF_VENUE = {"binance-spot": "spot", "binance-usdm": "usdm", "binance-coinm": "coinm"}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import IO, Any, Protocol
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -14,12 +16,15 @@ from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.demo.record import PHASES, DecisionRow
 
 ROWS_SHOWN = 20
-SHORT = {
+NAMES = {
     "CLIENT_PRIORITY": "Client Priority",
     "LIQUIDITY_PROVIDER": "Liquidity Provider",
     "RISK_AVERSE": "Risk Averse",
     "UNSPECIFIED": "-",
 }
+INITIALS = {"CLIENT_PRIORITY": "CP", "LIQUIDITY_PROVIDER": "LP", "RISK_AVERSE": "RA", "UNSPECIFIED": "-"}
+WIDE = 132  # columns from which postures are written out
+WITH_REASONS = 100  # columns from which there is room for the reasons
 COLOURS = {"CLIENT_PRIORITY": "green", "LIQUIDITY_PROVIDER": "cyan", "RISK_AVERSE": "red"}
 REGIME_COLOURS = {"NORMAL": "green", "STRESS": "bold red"}
 
@@ -34,15 +39,16 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def posture_words(row: DecisionRow) -> str:
-    requested = SHORT.get(row.requested, row.requested)
-    return f"{requested} → {SHORT.get(row.effective, row.effective)}" if row.downgraded else requested
+def posture_words(row: DecisionRow, names: dict[str, str] = NAMES) -> str:
+    """Requested → effective; one word where they are the same."""
+    requested = names.get(row.requested, row.requested)
+    return f"{requested} → {names.get(row.effective, row.effective)}" if row.downgraded else requested
 
 
 def life_words(row: DecisionRow) -> str:
-    """Milliseconds of a quote's life, or why there is none."""
+    """Milliseconds of a quote's life, or why there is none; "own" is the client's own fallback."""
     if row.source != "service":
-        return f"{row.life_ns / NS_PER_MS:.0f} ms (fallback)"
+        return f"{row.life_ns / NS_PER_MS:.0f} own"
     return f"{row.life_ns / NS_PER_MS:,.0f} ms" if row.decision == "QUOTE" else row.decision
 
 
@@ -50,8 +56,9 @@ def probability_words(row: DecisionRow) -> str:
     return "-" if row.p500 is None else f"{row.p500:.2%}"
 
 
-def reason_words(row: DecisionRow) -> str:
-    return " ".join(reason.lower() for reason in row.reasons)
+def reason_words(reasons: Iterable[str]) -> str:
+    """Lower case; that there was a downgrade can be seen without being told."""
+    return " ".join(reason.lower() for reason in reasons if reason != "DOWNGRADED")
 
 
 class PlainLines:
@@ -66,7 +73,7 @@ class PlainLines:
         self._write(
             f"{at:7.3f}s  {row.counterparty:<20} {row.instrument:<9} {row.side:<4} {row.size:>8}  "
             f"{posture_words(row):<33} {row.regime:<8} P500 {probability_words(row):>7}  "
-            f"life {life_words(row):>9}  {row.latency_ns / 1000:6.0f} us  {reason_words(row)}"
+            f"life {life_words(row):>9}  {row.latency_ns / 1000:6.0f} us  {reason_words(row.reasons)}"
         )
 
     def event(self, text: str) -> None:
@@ -84,6 +91,7 @@ class LiveTable:
     """The last decisions in a table that redraws itself, newest below, with the last event as its caption."""
 
     def __init__(self, console: Console, start_ns: int, title: str) -> None:
+        self._console = console
         self._start_ns = start_ns
         self._title = title
         self._rows: deque[DecisionRow] = deque(maxlen=ROWS_SHOWN)
@@ -103,29 +111,42 @@ class LiveTable:
         self._live.stop()
 
     def _render(self) -> Group:
-        table = Table(title=self._title, expand=True)
-        for name in ("time", "counterparty", "instrument", "side"):
-            table.add_column(name, no_wrap=True)
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("posture", no_wrap=True)
-        table.add_column("regime", no_wrap=True)
-        for name in ("P(500 ms)", "life", "latency"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("reasons", overflow="ellipsis", no_wrap=True)
+        wide = self._console.width >= WIDE
+        reasons = self._console.width >= WITH_REASONS
+        names = NAMES if wide else INITIALS
+        # The narrow form fits 80 columns.
+        table = Table(title=self._title, box=box.SIMPLE_HEAD, show_edge=False, padding=0, expand=reasons)
+        columns: list[tuple[str, int]] = [
+            ("time", 6),
+            ("counterparty", 20 if wide else 14),
+            ("instrument", 10 if wide else 8),
+            ("side", 4),
+            ("size", 7 if wide else 6),
+            ("posture", 32 if wide else 7),
+            ("regime", 6),
+            ("P500ms", 6),
+            ("life ms", 7),
+            ("µs", 6),
+        ]
+        for name, width in columns:
+            numeric = name in ("time", "size", "P500ms", "life ms", "µs")
+            table.add_column(name, width=width, no_wrap=True, justify="right" if numeric else "left")
+        if reasons:
+            table.add_column("reasons", ratio=1, overflow="ellipsis", no_wrap=True)
         for row in self._rows:
-            table.add_row(
+            cells: list[str | Text] = [
                 f"{(row.answered_ns - self._start_ns) / NS_PER_S:.2f}",
                 row.counterparty,
                 row.instrument,
                 row.side,
                 row.size,
-                Text(posture_words(row), style=COLOURS.get(row.effective, "")),
+                Text(posture_words(row, names), style=COLOURS.get(row.effective, "")),
                 Text(row.regime, style=REGIME_COLOURS.get(row.regime, "yellow")),
                 probability_words(row),
-                life_words(row),
-                f"{row.latency_ns / 1000:,.0f} µs",
-                reason_words(row),
-            )
+                life_words(row).removesuffix(" ms"),
+                f"{row.latency_ns / 1000:,.0f}",
+            ]
+            table.add_row(*cells, *([reason_words(row.reasons)] if reasons else []))
         return Group(table, *(Text(event, style="bold yellow") for event in self._events))
 
 
@@ -144,7 +165,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     ]
     first = summary["first_shock"]
     if first is not None:
-        why = " ".join(reason.lower() for reason in first["first_reasons"])
+        why = reason_words(first["first_reasons"])
         lines += [
             f'headline  "{first["headline"]}"',
             f"shock     Risk Averse {number(first['to_risk_averse_ms'], ' ms')} after the headline ({why})",
