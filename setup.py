@@ -27,7 +27,7 @@ DIRECTIVES = {
     "boundscheck": DEBUG,
     "wraparound": False,
     "initializedcheck": DEBUG,
-    "nonecheck": DEBUG,
+    "nonecheck": False,  # its raise needs the GIL: methods without it would not compile
     "overflowcheck": False,
     "cdivision": True,
 }
