@@ -22,7 +22,7 @@ RELATIVE = {name for name in NAMES if "velocity" in name or "vwap" in name or na
 
 
 def play(rows: list[tuple[int, int, int, int, int]], mirrored: bool) -> FeatureProbe:
-    """Steps (dt, what, side, offset, lots) played straight or mirrored: prices about CENTRE, sides swapped."""
+    """Steps (dt, what, side, offset, lots) played straight or mirrored."""
     probe, driver = FeatureProbe(), FeatureProbe()
     probe.set_driver(0, driver)
 

@@ -72,7 +72,7 @@ class Pair:
 
 def random_changes(pair: Pair, rng: np.random.Generator) -> list[tuple[int, int, int]]:
     """A few level changes that leave the book two-sided and uncrossed."""
-    changes = []
+    changes: list[tuple[int, int, int]] = []
     for _ in range(int(rng.integers(1, 4))):
         side = int(rng.choice([BID, ASK]))
         best_bid, best_ask = max(pair.sides[BID]), min(pair.sides[ASK])

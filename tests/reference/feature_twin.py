@@ -1,7 +1,7 @@
-"""Plain twin of the market features: keeps the whole history and recomputes each feature from it with numpy.
+"""Plain twin of the market features: keeps the whole history and recomputes each feature with numpy.
 
-Written from the definitions (SPEC section 4 and the schema), not from the streaming code. Signed features are as
-for a desk that sells (−s = +1).
+Written from the definitions (SPEC section 4 and the schema), not from the streaming code. Signed features
+are as for a desk that sells (−s = +1).
 """
 
 from collections.abc import Callable
@@ -13,6 +13,8 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 BUCKET = 100 * MS
 Level = tuple[int, int]
+Trade = tuple[int, int, int, int]  # t, price, lots, aggressor
+Change = tuple[int, int, int]  # t, side, new − old size
 
 
 class View(NamedTuple):
@@ -59,8 +61,8 @@ class FeatureTwin:
 
     def __init__(self) -> None:
         self.views: list[View] = []  # since the start, one a message
-        self.trades: list[tuple[int, int, int, int]] = []  # t, price, lots, aggressor
-        self.changes: list[tuple[int, int, int]] = []  # t, side, new − old size
+        self.trades: list[Trade] = []
+        self.changes: list[Change] = []
 
     def on_view(self, view: View) -> None:
         self.views.append(view)
@@ -203,12 +205,10 @@ class FeatureTwin:
         for n in (1, 3, 5, 10):
             out[f"depth_bid_{n}"], out[f"depth_ask_{n}"] = now.depth(n)
 
-    def _recent_trades(self, t: int, window: int) -> list[tuple[int, int, int, int]]:
+    def _recent_trades(self, t: int, window: int) -> list[Trade]:
         return [trade for trade in self.trades if trade[0] > t - window]
 
-    def _cancelled(
-        self, changes: list[tuple[int, int, int]], trades: list[tuple[int, int, int, int]]
-    ) -> float:
+    def _cancelled(self, changes: list[Change], trades: list[Trade]) -> float:
         """Size removed on both sides less what trades took: buyers take asks (2), sellers take bids (1)."""
         total = 0.0
         for side, taker in ((1, 2), (2, 1)):
@@ -235,7 +235,7 @@ class FeatureTwin:
                 out["trade_imbalance_2s"] = float(np.average(signs, weights=lots))
 
     @staticmethod
-    def _columns(trades: list[tuple[int, int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _columns(trades: list[Trade]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = np.array(trades, dtype=float)
         return rows[:, 1], rows[:, 2], np.where(rows[:, 3] == 1, 1.0, -1.0)
 
