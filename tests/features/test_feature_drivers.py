@@ -178,7 +178,7 @@ def test_burst_raises_every_ratio() -> None:
 
 @pytest.mark.realdata
 def test_calm_tape_is_mostly_calm(data_dir: Path) -> None:
-    """BTC and ETH perpetuals, the first 60,000 messages together: triggers are on for less than 3 % of the time."""
+    """BTC and ETH perpetuals, 60,000 messages: each trigger is on for less than 3 % of the time."""
     probes = {symbol: FeatureProbe() for symbol in ("btcusdt", "ethusdt")}
     probes["ethusdt"].set_driver(0, probes["btcusdt"])
     rows = [(row, symbol) for symbol in probes for row in top_and_trades(data_dir, "usdm", symbol, 30_000)]

@@ -99,6 +99,15 @@ def test_gap_restarts_exact_windows_and_keeps_averages() -> None:
     assert [later["top_updates_1s"], later["mid_moves_1s"], later["own_velocity_500ms"]] == [0, 0, 0]
 
 
+def test_depth_is_sampled_anew_after_a_gap() -> None:
+    """Even within the 100 ms bucket of the gap: the old book's size says nothing about the new one's."""
+    probe = FeatureProbe()
+    probe.snapshot(T, [(100, 1)], [(101, 1)])
+    probe.gap(T + 10 * MS)
+    probe.snapshot(T + 20 * MS, [(100, 700)], [(101, 300)])
+    assert probe.features(T + 6 * SECOND)["depth_ratio"] == 1.0
+
+
 def test_gap_while_no_book_stands_changes_nothing() -> None:
     probe = FeatureProbe()
     probe.gap(T)
