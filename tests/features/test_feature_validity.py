@@ -102,7 +102,7 @@ def test_gap_restarts_exact_windows_and_keeps_averages() -> None:
 def test_depth_is_sampled_anew_after_a_gap() -> None:
     """Even within the 100 ms bucket of the gap: the old book's size says nothing about the new one's."""
     probe = FeatureProbe()
-    probe.snapshot(T, [(100, 1)], [(101, 1)])
+    probe.snapshot(T + 1, [(100, 1)], [(101, 1)])
     probe.gap(T + 10 * MS)
     probe.snapshot(T + 20 * MS, [(100, 700)], [(101, 300)])
     assert probe.features(T + 6 * SECOND)["depth_ratio"] == 1.0
