@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import quotelife.windows
@@ -178,6 +178,7 @@ def test_window_equals_its_twin(name: str, kind: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

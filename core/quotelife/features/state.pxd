@@ -1,5 +1,5 @@
 # The features of one instrument: what the engine feeds, what a decision reads. See state.pyx for the definitions.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
 from quotelife.features.stress cimport StressInputs
