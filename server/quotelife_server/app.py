@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,7 +75,8 @@ class Application:
         overrides: Mapping[str, object] | None = None,
         open_feeds: FeedOpener = no_feeds,
     ) -> None:
-        self.config = load(config_path, overrides or {})
+        load_again = partial(load, config_path, overrides or {})
+        self.config = load_again()
         settings = self.config.server
         self.clock = SystemClock(settings.wall_offset_max_ns)
         self.started_ns = self.clock.now_ns()
@@ -93,9 +95,10 @@ class Application:
             synchronised=lambda: self.clock.synchronised,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
         )
-        self.reloader = Reloader(config_path, self.config, self.engine, self.clock.now_ns)
+        self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         self.feeds = open_feeds(self.config, self.engine, self.clock, self.engine.on_events)
-        self.grpc = GrpcServer(self.service, _addresses(settings), _grpc_options(settings))
+        self.grpc_options = _grpc_options(settings)
+        self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
         self.metrics_address: str | None = None
@@ -241,11 +244,18 @@ class Application:
 async def run(
     config_path: Path,
     *,
-    overrides: Mapping[str, object] | None = None,
+    address: str | None = None,
+    unix_socket: str | None = None,
+    metrics_address: str | None = None,
     open_feeds: FeedOpener = no_feeds,
     on_ready: Callable[[Application], None] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Returns the exit code. Raises ``ConfigError``, ``OSError``."""
+    """Serve until SIGTERM or SIGINT, then drain. Addresses given here go before those of the configuration.
+
+    Returns the exit code: 1 when a task that must not fail did. Raises ``ConfigError``, ``OSError``.
+    """
+    given = {"address": address, "unix_socket": unix_socket, "metrics_address": metrics_address}
+    overrides = {key: value for key, value in given.items() if value is not None}
     app = Application(config_path, overrides=overrides, open_feeds=open_feeds)
     log.configure(app.config.server.log_level)
     loop = asyncio.get_running_loop()
@@ -260,11 +270,6 @@ async def run(
     finally:
         await app.drain()
     return 0 if app.failure is None else 1
-
-
-def serve(config_path: Path, **options: Any) -> int:
-    """``run`` on a uvloop event loop."""
-    return uvloop.run(run(config_path, **options))
 
 
 def _addresses(settings: Server) -> list[str]:

@@ -614,9 +614,9 @@ def clear_override_reply(cleared: bool) -> bytes:
 
 
 def overrides_reply(overrides: Sequence[OverrideStatus], engine: Engine) -> bytes:
-    counterparties, desks = list(engine.config.counterparties), list(engine.config.desks)
+    counterparties, desks = engine.policy.counterparty_names, engine.policy.desk_names
 
-    def name(names: list[str], index: int) -> str:
+    def name(names: Sequence[str], index: int) -> str:
         return names[index] if index < len(names) else ""
 
     response = admin.ListOverridesResponse()

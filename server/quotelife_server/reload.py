@@ -7,7 +7,6 @@ from pathlib import Path
 from quotelife.engine import Engine
 from watchfiles import awatch
 
-from quotelife.config import load_config
 from quotelife.errors import ConfigError
 from quotelife_server import convert
 from quotelife_server.log import get_logger
@@ -21,8 +20,17 @@ RESTART_SECTIONS = ("server", "feeds")
 class Reloader:
     """Loads, checks and applies; one reload at a time. A refused configuration leaves the old one in force."""
 
-    def __init__(self, path: Path, config: ServiceConfig, engine: Engine, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[], ServiceConfig],
+        config: ServiceConfig,
+        engine: Engine,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at start."""
         self._path = path
+        self._load = load
         self._started_with = config
         self._config = config
         self._engine = engine
@@ -37,7 +45,7 @@ class Reloader:
         """Returns whether anything changed. Raises ``ConfigError``; the old configuration then stays."""
         async with self._lock:
             try:
-                config = await asyncio.to_thread(load_config, self._path, ServiceConfig)
+                config = await asyncio.to_thread(self._load)
                 changed = config != self._config
                 if changed:
                     self._engine.apply_config(config, self._now_ns())

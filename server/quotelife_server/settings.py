@@ -38,7 +38,7 @@ class Drain(Section):
 class Server(Section):
     """Where the service listens and what it lets clients do. All of it takes a restart to change."""
 
-    address: Address | None = "127.0.0.1:50151"
+    address: Address | None = "127.0.0.1:50051"
     unix_socket: SocketPath | None = None
     metrics_address: Address | None = "127.0.0.1:9151"
     in_flight_max: int = Field(default=256, ge=1, le=100_000)

@@ -97,7 +97,7 @@ class AsyncClient:
         self,
         *,
         instrument: str,
-        side: Side,
+        side: Side | str,
         size: Number | None = None,
         size_unit: SizeUnit = SizeUnit.BASE_QUANTITY,
         counterparty: str = "",
@@ -120,7 +120,7 @@ class AsyncClient:
     ) -> Expiry:
         """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
 
-        ``price`` goes with BUY and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead
+        ``side``: a Side or its name, such as ``"BUY"``. ``price`` goes with BUY and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead
         of a price. Meaning and units of all fields: ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
         request = calls.expiry_request(

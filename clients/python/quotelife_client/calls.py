@@ -131,10 +131,19 @@ def decimal_text(name: str, value: Number) -> str:
     )
 
 
+def _side_number(side: Side | str) -> int:
+    """Raises ``ValueError`` for a name that is no side."""
+    if isinstance(side, str):
+        if side not in ("BUY", "SELL", "TWO_WAY"):
+            raise ValueError(f"side: {side!r} is none of BUY, SELL, TWO_WAY")
+        side = Side[side]
+    return side.value
+
+
 def expiry_request(
     *,
     instrument: str,
-    side: Side,
+    side: Side | str,
     size: Number | None,
     size_unit: SizeUnit,
     counterparty: str,
@@ -158,7 +167,7 @@ def expiry_request(
         rfq_id=rfq_id,
         quote_id=quote_id,
         instrument=instrument,
-        side=side.value,
+        side=_side_number(side),
         counterparty=counterparty,
         desk=desk,
         include_features=include_features,

@@ -17,6 +17,8 @@ from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, 
 
 STREAM_BACKLOG_MAX = 256
 
+RpcMethodHandler = Any  # generic in its type stubs, not when it runs
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -60,8 +62,8 @@ class GrpcServer:
             handlers=[_Generic(self._table())], options=options.channel_arguments(), compression=None
         )
 
-    def _table(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
-        table: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+    def _table(self) -> dict[str, RpcMethodHandler]:
+        table: dict[str, RpcMethodHandler] = {}
         for path, entry in self._service.methods.items():
             if isinstance(entry, Unary):
                 table[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, entry))  # type: ignore[arg-type]
@@ -215,13 +217,13 @@ async def _wait(answer: Deferred) -> bytes:
     return await future
 
 
-class _Generic(grpc.GenericRpcHandler[bytes, bytes]):
-    def __init__(self, table: dict[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+class _Generic(grpc.GenericRpcHandler):
+    def __init__(self, table: dict[str, RpcMethodHandler]) -> None:
         self._table = table
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    ) -> RpcMethodHandler | None:
         return self._table.get(handler_call_details.method)
 
 
