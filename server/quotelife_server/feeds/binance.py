@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
 
 from quotelife.clock import Clock
 from quotelife.errors import ConfigError, DecodeError
@@ -146,6 +155,10 @@ class BinanceFeed:
                 began_ns = self._clock.now_ns()
                 try:
                     reason = await self._connection()
+                except WSHandshakeError as error:
+                    reason = (
+                        f"{error}: {(error.raw_body or b'')[:200]!r}"  # the venue says there what it refuses
+                    )
                 except (OSError, WSError, TimeoutError) as error:
                     reason = f"{type(error).__name__}: {error}"
                 except Exception as error:  # the sink failed: say so loudly, and begin anew from a snapshot
