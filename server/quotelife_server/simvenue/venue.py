@@ -134,9 +134,7 @@ class SimulatedVenue:
         self._pacing = asyncio.create_task(self._pace(), name="venue-pace")
 
     async def _stop(self, app: web.Application) -> None:
-        if self._pacing is not None:
-            self._pacing.cancel()
-            await asyncio.gather(self._pacing, return_exceptions=True)
+        await self.freeze()
         clients = list(self._clients)
         for client in clients:
             client.cut = True
@@ -145,6 +143,12 @@ class SimulatedVenue:
             client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"venue stops") for client in clients
         ]
         await asyncio.gather(*closing, return_exceptions=True)
+
+    async def freeze(self) -> None:
+        """Stop the clock that drives the market; from now on only ``run_to`` moves it. For tests."""
+        if self._pacing is not None:
+            self._pacing.cancel()
+            await asyncio.gather(self._pacing, return_exceptions=True)
 
     async def stopped(self) -> None:
         """Returns or raises when the market has stopped: a venue without a market must not look alive."""
