@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import uvloop
-from quotelife.engine import Engine
-
 from quotelife.config import load_config
+from quotelife.engine import Engine
 from quotelife.errors import ConfigError
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S

@@ -17,12 +17,12 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
-from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from quotelife.engine import Engine
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
 
 from quote_expiry.v1 import (
     admin_service_pb2,
@@ -20,6 +21,7 @@ from quote_expiry.v1 import (
     signal_service_pb2,
 )
 from quotelife.clock import Clock
+from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
@@ -102,7 +104,7 @@ class Service:
             **_signal_methods(self),
             **_admin_methods(self),
             **self.health.methods(),
-            **Reflection(FILES).methods(),
+            **Reflection((*FILES, health_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)).methods(),
         }
         for file in FILES:
             for service in file.services_by_name.values():

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from quotelife.engine import Engine
 from watchfiles import awatch
 
+from quotelife.engine import Engine
 from quotelife.errors import ConfigError
 from quotelife_server import convert
 from quotelife_server.log import get_logger

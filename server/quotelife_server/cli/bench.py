@@ -17,8 +17,12 @@ SUITES = ("engine", "decide")
 
 def bench(
     suites: Annotated[list[str] | None, typer.Argument(help="engine, decide; default: both.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")] = ROUNDS,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")
+    ] = ROUNDS,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
     """Measure on recorded Binance events, or on simulated ones where no recording is at hand."""
@@ -48,9 +52,10 @@ def _lines(result: dict[str, Any], prefix: str = "") -> str:
 
 def _tape(data: Path | None) -> tuple[Any, str]:
     """Events of usdm BTC 2024-08-08 through the live decoder, all of instrument 0, or a simulated hour's part."""
-    from quotelife.errors import DecodeError
     from quotelife.feed.binance import BinanceDecoder
     from quotelife.feed.recorded import read_recorded
+
+    from quotelife.errors import DecodeError
     from quotelife.records import EventBuffer
 
     folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
@@ -216,5 +221,3 @@ def _decide(tape: Any, rounds: int) -> dict[str, Any]:
             "p50_ratio_to_reference_event": round(p50 / reference, 1),
         }
     return out
-
-

@@ -221,9 +221,7 @@ class _Generic(grpc.GenericRpcHandler):
     def __init__(self, table: dict[str, RpcMethodHandler]) -> None:
         self._table = table
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcMethodHandler | None:
         return self._table.get(handler_call_details.method)
 
 
