@@ -23,7 +23,7 @@ cdef struct InstrumentState:
     RegimeState stress
     int64_t last_event_ns      # engine time of the last message of any kind
     int64_t whole_since_ns
-    int64_t regime_since_ns    # start of the time not yet booked in regime_ns
+    int64_t regime_since_ns    # start of the time not yet booked in regime_ns; -1 before the first look
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
     int64_t not_good_ns        # time booked while the data was not GOOD, by the same clock

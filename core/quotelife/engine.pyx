@@ -15,7 +15,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    book_clear, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
+    LevelBook, book_bytes, book_clear, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
+    side_best,
 )
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
 from quotelife.decision.policy cimport (
@@ -159,7 +160,7 @@ cdef class Engine:
             self.n_instruments = i + 1
             book_init(&state.book, self._policy.instrument[i].book_levels_max)
             state.features = feature_state_new(&self.feature_params)
-            state.regime_since_ns = self.now_ns
+            state.regime_since_ns = -1
         return 0
 
     cdef int _wire_drivers(self) except -1:
@@ -364,9 +365,10 @@ cdef class Engine:
         cdef StressInputs inputs
         cdef uint64_t reasons = 0
         cdef int regime, stress, calendar
-        state.regime_ns[state.regime] += t - state.regime_since_ns
-        if self.quality_c(state, &self._policy.instrument[instrument], t) != QUALITY_GOOD:
-            state.not_good_ns += t - state.regime_since_ns
+        if state.regime_since_ns >= 0:
+            state.regime_ns[state.regime] += t - state.regime_since_ns
+            if self.quality_c(state, &self._policy.instrument[instrument], t) != QUALITY_GOOD:
+                state.not_good_ns += t - state.regime_since_ns
         state.regime_since_ns = t
         state.stress_checked_ns = t
         feature_stress(state.features, self.shared, t, &inputs)
@@ -699,7 +701,7 @@ cdef class Engine:
             memory_bytes=(
                 sizeof(InstrumentState)
                 + feature_state_bytes(state.features)
-                + 2 * sizeof(long long) * (state.book.bid.capacity + state.book.ask.capacity)
+                + book_bytes(&state.book)
             ),
         )
 
@@ -709,16 +711,13 @@ cdef class Engine:
         Raises ``ValueError`` on a wrong index.
         """
         cdef LevelBook* book
+        cdef int64_t bid_ticks = 0, bid_lots = 0, ask_key = 0, ask_lots = 0
         if index >= self.n_instruments:
             raise ValueError(f"unknown instrument index {index}")
         book = &self.states[index].book
-        return (
-            book.level_sequence,
-            book.bid.key[book.bid.n - 1] if book.bid.n else 0,
-            book.bid.lots[book.bid.n - 1] if book.bid.n else 0,
-            -book.ask.key[book.ask.n - 1] if book.ask.n else 0,
-            book.ask.lots[book.ask.n - 1] if book.ask.n else 0,
-        )
+        side_best(&book.bid, &bid_ticks, &bid_lots)
+        side_best(&book.ask, &ask_key, &ask_lots)
+        return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
 
 
 cdef double reference(const InstrumentState* state, const InstrumentParams* params) noexcept nogil:

@@ -13,7 +13,7 @@ from pathlib import Path
 from quotelife.engine import Engine
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.binance import BinanceDecoder
-from quotelife.feed.recorded import read_recorded
+from quotelife.feed.recorded import merge_recorded
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import (
     DecisionCode,
@@ -195,7 +195,7 @@ class Replay:
         first = 0
         stamp = 0
         try:
-            for stamp, number, data, is_snapshot in read_recorded([source.path for source in self._sources]):
+            for stamp, number, data, is_snapshot in merge_recorded([source.path for source in self._sources]):
                 if not first:
                     first = stamp
                     next_ask = stamp + self._ask_every_ns

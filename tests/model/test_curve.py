@@ -1,6 +1,7 @@
 """The curve between its grid points, and backwards."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_certainty_inside_the_grid_is_reached_without_infinities() -> None:
 def test_never_falls_and_stays_between_its_neighbours(p: list[float], taus: list[int]) -> None:
     values = [probability_at(p, tau) for tau in taus]
     assert all(0.0 <= value <= 1.0 for value in values)
-    for a, b in zip(values, values[1:], strict=False):
+    for a, b in pairwise(values):
         assert b >= a * (1.0 - 1e-13)  # exp and log round in the last place
     for tau, value in zip(taus, values, strict=True):
         for grid, known in zip(HORIZONS_NS, p, strict=True):

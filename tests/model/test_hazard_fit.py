@@ -53,7 +53,7 @@ def test_known_coefficients_are_found() -> None:
 
 
 def test_the_error_shrinks_with_the_data() -> None:
-    """Not merely close: consistent. Twenty-five times the rows cut the error of the weights by more than half."""
+    """Not merely close: consistent. 25 times the rows cut the error by more than half."""
     errors = []
     for n in (2_000, 50_000):
         data, true = synthetic(n)

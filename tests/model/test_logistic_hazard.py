@@ -95,7 +95,7 @@ def test_features_are_clipped_after_scaling() -> None:
 
 
 def test_the_offset_is_clipped() -> None:
-    """A diffusion calls a far threshold impossible; a market jumps. The floor of the offset leaves room for that."""
+    """A diffusion calls a far threshold impossible; a market jumps: the floor of the offset leaves room."""
     model = LogisticHazardModel(changed(offset={"coefficient": 1.0, "min": -10.0, "max": 10.0}))
     curve = model.curve({}, h_ticks=1000.0, sigma_ticks=1.0)
     assert curve is not None

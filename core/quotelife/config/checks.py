@@ -14,6 +14,7 @@ from quotelife.config.schema import (
     Calendar,
     Config,
     InstrumentSettings,
+    Override,
     PostureSettings,
     Window,
 )
@@ -22,6 +23,7 @@ from quotelife.units import NS_PER_MS, NS_PER_US, format_duration_ns
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
 WEEK_S = 7 * 86_400
+CURVE_START_NS = 25 * NS_PER_MS
 
 POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
 """From the least to the most careful."""
@@ -67,9 +69,16 @@ def _postures(config: Config) -> Iterator[Problem]:
                 )
 
 
+def by_curve(posture: PostureSettings) -> bool:
+    """Whether the posture reads the whole curve, not P(500 ms) alone."""
+    return posture.mode == "tolerance" and posture.tolerance_source == "curve"
+
+
 def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
     if posture.life_min_ns > posture.life_max_ns:
         yield (*path, "life_min"), f"exceeds life_max ({format_duration_ns(posture.life_max_ns)})"
+    if by_curve(posture) and posture.life_min_ns < CURVE_START_NS:
+        yield (*path, "life_min"), "is before the curve starts (25ms)"
     for key, value in (("life_min", posture.life_min_ns), ("life_max", posture.life_max_ns)):
         if value % NS_PER_US:
             yield (*path, key), _WHOLE_US
@@ -120,15 +129,18 @@ def _life_order(config: Config) -> Iterator[Problem]:
     postures = [getattr(config.postures, name) for name in POSTURE_NAMES]
     if any(_postures(config)):
         return
-    by_curve = [each.mode == "tolerance" and each.tolerance_source == "curve" for each in postures]
-    if any(by_curve) and not all(by_curve):
-        odd = POSTURE_NAMES[by_curve.index(True)]
+    curves = [by_curve(each) for each in postures]
+    if any(curves) and not all(curves):
+        odd = POSTURE_NAMES[curves.index(True)]
         yield (
             ("postures", odd, "tolerance_source"),
             "curve beside postures that judge by P(500 ms) cannot keep lives in order: set all or none",
         )
         return
-    grid = {10 ** (-6 + 6 * i / 240) for i in range(241)}
+    steps = any(posture.mode == "step" for posture in postures)
+    if all(curves) or (not steps and len({posture.gamma for posture in postures}) == 1):
+        return  # tolerances and bounds in order, which _postures has seen to, are enough
+    grid = {10 ** (-12 + 12 * i / 360) for i in range(361)}
     for posture in postures:
         if posture.mode == "step":
             for p, _ in posture.step_table.steps():
@@ -216,17 +228,20 @@ def _overrides(config: Config) -> Iterator[Problem]:
     names = {instrument.name for instrument in config.instruments}
     for counterparty, settings in config.counterparties.items():
         path: Path = ("counterparties", counterparty, "overrides")
-        taken: dict[Window | None, set[str]] = {}  # instruments that earlier overrides hold, by their window
         for index, override in enumerate(settings.overrides):
             yield from _instrument_set((*path, index), override.instruments, names)
             yield from _window((*path, index, "window"), override.window)
-            wanted = names if override.instruments is None else names.intersection(override.instruments)
-            if wanted and wanted <= taken.get(None, set()) | taken.get(override.window, set()):
-                yield (
-                    (*path, index),
-                    "can never be reached: earlier overrides cover it",
-                )
-            taken.setdefault(override.window, set()).update(wanted)
+            earlier = [each for each in settings.overrides[:index] if each.window in (None, override.window)]
+            if _covers(earlier, override, names):
+                yield (*path, index), "can never be reached: earlier overrides cover it"
+
+
+def _covers(earlier: list[Override], override: Override, names: set[str]) -> bool:
+    if any(each.instruments is None for each in earlier):
+        return True
+    taken = {name for each in earlier for name in each.instruments or ()}
+    wanted = names if override.instruments is None else names.intersection(override.instruments)
+    return bool(wanted) and wanted <= taken
 
 
 def _instrument_set(path: Path, chosen: tuple[str, ...] | None, names: set[str]) -> Iterator[Problem]:

@@ -110,9 +110,9 @@ Ratio = Annotated[float, Field(gt=1, le=1e6)]
 
 
 def _instrument_set(value: object) -> object:
-    if value is None or value == ():
+    if not isinstance(value, str | list | tuple) or not value:
         raise ValueError("write all, or a list of instruments")
-    return None if value == "all" else value
+    return None if value == "all" else tuple(value) if isinstance(value, list) else value
 
 
 InstrumentSet = Annotated[
@@ -236,7 +236,9 @@ class StepTable(Section):
 def _step_table(value: object) -> object:
     if isinstance(value, str):
         return {"preset": value}
-    return {"rows": value} if isinstance(value, list | tuple) else value
+    if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
+        return value | {"rows": tuple(rows)}
+    return {"rows": tuple(value)} if isinstance(value, list | tuple) else value
 
 
 class PostureSettings(Section):

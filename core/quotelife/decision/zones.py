@@ -13,7 +13,7 @@ _DAY_S = 86_400
 def offset_table(name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(UTC second from which it holds, offset in seconds) of every offset between 2000 and 2040, ascending.
 
-    Before the first and after the last change the nearest offset holds. Raises ``KeyError`` for an unknown zone.
+    Before the first and after the last change the nearest offset holds. An unknown zone raises ``KeyError``.
     """
     zone = ZoneInfo(name)
 

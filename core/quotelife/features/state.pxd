@@ -36,7 +36,7 @@ cdef struct NewsItem:
 
 cdef struct NewsList:
     NewsItem item[NEWS_KEPT]
-    int32_t used               # 0 lets every reader skip the list
+    bint any                   # False lets every reader skip the list
 
 cdef struct IndexSlot:
     int64_t second

@@ -24,7 +24,7 @@ class HazardData:
     """Survival data of n decisions over f features.
 
     ``z`` (n, f): transformed, standardised and clipped, 0 where missing; ``missing`` (n, f) bool; ``offset``
-    (n, 12): clipped first-passage logits; ``event`` (n,): bin in which the threshold was passed, 12 if in none.
+    (n, 12): clipped first-passage logits; ``event`` (n,): bin in which h was passed, 12 if in none.
     """
 
     z: Floats

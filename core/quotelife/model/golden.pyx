@@ -8,7 +8,7 @@ their noise give the same p500, and so do stressed ones. An invalid feature coun
 this model is for tests and demonstrations, never for a market.
 """
 
-from libc.math cimport exp, expm1, fmax, fmin, log1p, pow
+from libc.math cimport exp, expm1, log1p, pow
 from libc.stdint cimport int64_t
 
 from quotelife.errors import ArtifactError
@@ -16,7 +16,7 @@ from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.features.schema import NAMES
 from quotelife.records import HORIZONS_NS
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index
-from quotelife.model.transform cimport number, text, transform, transform_index
+from quotelife.model.transform cimport clip, number, text, transform, transform_index
 from quotelife.records cimport HORIZONS, is_valid
 
 # Calm: every input at or below its calm value, logit(.005). Stress: every input at or beyond its stress value,
@@ -45,10 +45,10 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
         if not is_valid(row.valid, term.feature) or x != x:
             continue
         x = (transform(term.transform, x) - term.calm) / (term.stress - term.calm)
-        score += term.weight * fmin(1.0, fmax(0.0, x))
-    log_alive = -log1p(exp(fmin(700.0, fmax(-700.0, score))))    # ln(1 − p500)
+        score += term.weight * clip(x, 0.0, 1.0)
+    log_alive = -log1p(exp(clip(score, -700.0, 700.0)))    # ln(1 − p500)
     for k in range(HORIZONS):
-        p[k] = fmin(1.0, -expm1(log_alive * m.power[k]))
+        p[k] = clip(-expm1(log_alive * m.power[k]), 0.0, 1.0)
     return 0
 
 

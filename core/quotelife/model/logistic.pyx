@@ -12,7 +12,7 @@ P(τ_k) = 1 − Π_{j≤k}(1 − h_j), which never falls. h ≤ 0 (passed alread
 Model form: discrete-time survival by pooled logistic regression (Cox 1972; Efron 1988), with an offset.
 """
 
-from libc.math cimport exp, fmax, fmin, log
+from libc.math cimport exp, log
 from libc.stdint cimport int64_t
 
 from quotelife.errors import ArtifactError
@@ -21,7 +21,7 @@ from quotelife.features.schema import NAMES
 from quotelife.records import HORIZONS_NS
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
 from quotelife.model.first_passage cimport first_passage_log_odds
-from quotelife.model.transform cimport number, text, transform, transform_index
+from quotelife.model.transform cimport clip, number, text, transform, transform_index
 from quotelife.records cimport HORIZONS, is_valid
 
 LARGEST = 1e6          # of any weight, intercept or slope: beyond it a file is corrupt, not fitted
@@ -37,7 +37,7 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
     cdef const LogisticParams* m = <const LogisticParams*>params
     cdef const LogisticTerm* term
     cdef double offset[HORIZONS]
-    cdef double level = 0.0, slope = 0.0, alive = 1.0, dead = 0.0, x, z, odds
+    cdef double level = 0.0, slope = 0.0, alive = 1.0, dead = 0.0, x, z, odds, survival
     cdef int i, k
     if row.h_ticks != row.h_ticks:
         return 1
@@ -51,7 +51,7 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
         if not is_valid(row.valid, term.feature) or x != x:
             level += term.missing
             continue
-        z = fmin(m.clip, fmax(-m.clip, (transform(term.transform, x) - term.mean) * term.inverse_scale))
+        z = clip((transform(term.transform, x) - term.mean) * term.inverse_scale, -m.clip, m.clip)
         level += term.weight * z
         slope += term.slope * z
     if m.offset_coefficient != 0.0:
@@ -61,11 +61,12 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
     for k in range(HORIZONS):
         z = m.intercept[k] + level + slope * LOG_TAU[k]
         if m.offset_coefficient != 0.0:
-            z += m.offset_coefficient * fmin(m.offset_max, fmax(m.offset_min, offset[k]))
-        odds = exp(fmin(700.0, fmax(-700.0, z)))
-        dead += alive * (odds / (1.0 + odds))    # not 1 − alive: small probabilities keep their digits
-        alive /= 1.0 + odds
-        p[k] = fmin(1.0, dead)
+            z += m.offset_coefficient * clip(offset[k], m.offset_min, m.offset_max)
+        odds = exp(clip(z, -700.0, 700.0))
+        survival = 1.0 / (1.0 + odds)
+        dead += alive * (odds * survival)    # not 1 − alive: small probabilities keep their digits
+        alive *= survival
+        p[k] = dead if dead < 1.0 else 1.0
     return 0
 
 
