@@ -22,12 +22,8 @@ EXTENSIONS = [
 
 
 def doctor(
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Also check this configuration.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check this configuration.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")] = None,
 ) -> None:
     """Check installation, clock and configuration, or with --target a running service. Exit 0: all good."""
     checks: list[tuple[str, Callable[[], str]]]
@@ -75,8 +71,7 @@ def _model() -> str:
     from quotelife.model.artifact import builtin_artifact, load_artifact
 
     return ", ".join(
-        f"{name} {load_artifact(builtin_artifact(name)).digest[:12]}"
-        for name in ("first_passage", "logistic")
+        f"{name} {load_artifact(builtin_artifact(name)).digest[:12]}" for name in ("first_passage", "logistic")
     )
 
 
