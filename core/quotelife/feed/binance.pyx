@@ -15,7 +15,6 @@ message; the symbol then wants a snapshot and holds diffs again. An older copy o
 superseded in an unbroken chain. The second condition tells it from a venue whose numbering started again.
 """
 
-from collections.abc import Iterable
 from decimal import Decimal
 from enum import IntEnum
 from typing import NamedTuple
@@ -28,8 +27,8 @@ from libc.string cimport memcmp, memset
 from quotelife.errors import DecodeError, UnknownInstrumentError
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_OFF_GRID, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE,
-    Fault, Grid, fail, read_decimal, read_int, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_OFF_GRID, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX,
+    FAULT_VALUE, Fault, Grid, fail, read_decimal, read_int, skip_space, skip_string, skip_value,
 )
 from quotelife.records cimport (
     EV_CLEAR, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
@@ -188,6 +187,8 @@ cdef inline int64_t exchange_ns_of(const Fields* f) noexcept:
 
 
 cdef class SymbolFeed:
+    """What a decoder knows of one symbol; made and read by ``BinanceDecoder``."""
+
     def __init__(self, symbol, instrument, tick_size, lot_size):
         self.symbol = symbol
         self.instrument = instrument
