@@ -1,21 +1,48 @@
 """Level book: best prices, n levels a side, microprice. One LevelBook an instrument; see level_book.pxd."""
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
 
 from quotelife.records cimport SIDE_ASK, SIDE_BID
 
 
 cdef int side_init(BookSide* side, int32_t capacity) except -1:
+    # Neighbours hold more than BLOCK_MERGE levels together, which bounds the blocks that capacity levels can need.
     # calloc leaves untouched pages unmapped: a large bound costs memory only where levels really stand.
-    side.key = <int64_t*>calloc(capacity, sizeof(int64_t))
-    side.lots = <int64_t*>calloc(capacity, sizeof(int64_t))
-    if side.key == NULL or side.lots == NULL:
+    cdef int32_t blocks = 2 * (capacity // BLOCK_MERGE + 1) + 2
+    side.key = <int64_t*>calloc(<size_t>blocks * BLOCK, sizeof(int64_t))
+    side.lots = <int64_t*>calloc(<size_t>blocks * BLOCK, sizeof(int64_t))
+    side.top = <int64_t*>calloc(blocks, sizeof(int64_t))
+    side.order = <int32_t*>calloc(blocks, sizeof(int32_t))
+    side.fill = <int32_t*>calloc(blocks, sizeof(int32_t))
+    side.spare = <int32_t*>calloc(blocks, sizeof(int32_t))
+    if (side.key == NULL or side.lots == NULL or side.top == NULL or side.order == NULL or side.fill == NULL
+            or side.spare == NULL):
         raise MemoryError()
-    side.n = 0
+    side.blocks = blocks
     side.capacity = capacity
     side.dropped = 0
     return 0
+
+
+cdef void side_free(BookSide* side) noexcept nogil:
+    free(side.key)
+    free(side.lots)
+    free(side.top)
+    free(side.order)
+    free(side.fill)
+    free(side.spare)
+    side.key = side.lots = side.top = NULL
+    side.order = side.fill = side.spare = NULL
+
+
+cdef void side_clear(BookSide* side) noexcept nogil:
+    cdef int32_t b
+    side.n = 0
+    side.used = 0
+    side.spares = side.blocks
+    for b in range(side.blocks):
+        side.spare[b] = side.blocks - 1 - b
 
 
 cdef int book_init(LevelBook* book, int32_t capacity) except -1:
@@ -28,82 +55,187 @@ cdef int book_init(LevelBook* book, int32_t capacity) except -1:
 
 
 cdef void book_free(LevelBook* book) noexcept nogil:
-    free(book.bid.key)
-    free(book.bid.lots)
-    free(book.ask.key)
-    free(book.ask.lots)
-    book.bid.key = book.bid.lots = book.ask.key = book.ask.lots = NULL
+    side_free(&book.bid)
+    side_free(&book.ask)
+
+
+cdef size_t book_bytes(const LevelBook* book) noexcept nogil:
+    return <size_t>(book.bid.blocks + book.ask.blocks) * (
+        2 * BLOCK * sizeof(int64_t) + sizeof(int64_t) + 3 * sizeof(int32_t))
 
 
 cdef void book_clear(LevelBook* book) noexcept nogil:
-    book.bid.n = 0
-    book.ask.n = 0
+    side_clear(&book.bid)
+    side_clear(&book.ask)
     book.level_sequence = 0
     book.quote_sequence = 0
     book.has_quote = False
     book.crossed = False
     book.quote_bid_ticks = book.quote_bid_lots = book.quote_ask_ticks = book.quote_ask_lots = 0
     book.bid_ticks = book.bid_lots = book.ask_ticks = book.ask_lots = 0
-    book.bid_deep = book.ask_deep = 0
+    book.bid_deep.place = book.ask_deep.place = -1
+    book.bid_deep.i = book.ask_deep.i = 0
 
 
-cdef inline int32_t find(const BookSide* side, int64_t key) noexcept nogil:
-    # First index whose key is >= key. Most updates fall near the best: walk eight levels, then halve.
-    cdef int32_t hi = side.n
-    cdef int32_t lo = hi - 8
-    cdef int32_t mid
-    if lo < 0:
-        lo = 0
-    if hi > 0 and (lo == 0 or side.key[lo] < key):
-        while hi > lo and side.key[hi - 1] >= key:
-            hi -= 1
-        return hi
-    hi = lo + 1 if lo < side.n else side.n
-    lo = 0
+cdef inline int32_t find_place(const BookSide* side, int64_t key) noexcept nogil:
+    # Place of the block that holds the key or would take it; there is at least one block.
+    cdef int32_t lo = 0, hi = side.used - 1, mid
+    if hi == 0 or side.top[hi - 1] < key:
+        return hi              # most changes fall near the best price
     while lo < hi:
         mid = (lo + hi) >> 1
-        if side.key[mid] < key:
+        if side.top[mid] < key:
             lo = mid + 1
         else:
             hi = mid
     return lo
 
 
+cdef inline int32_t find_in_block(const int64_t* key, int32_t n, int64_t wanted) noexcept nogil:
+    # First index whose key is >= wanted; n >= 1. Without branches: which half is taken cannot be predicted.
+    cdef int32_t lo = 0, half
+    while n > 1:
+        half = n >> 1
+        lo += (key[lo + half - 1] < wanted) * half
+        n -= half
+    return lo + (key[lo] < wanted)
+
+
+cdef inline void open_place(BookSide* side, int32_t place, int32_t block) noexcept nogil:
+    cdef int32_t after = side.used - place
+    memmove(side.order + place + 1, side.order + place, after * sizeof(int32_t))
+    memmove(side.top + place + 1, side.top + place, after * sizeof(int64_t))
+    side.order[place] = block
+    side.used += 1
+
+
+cdef inline void close_place(BookSide* side, int32_t place) noexcept nogil:
+    cdef int32_t after = side.used - place - 1
+    side.spare[side.spares] = side.order[place]
+    side.spares += 1
+    memmove(side.order + place, side.order + place + 1, after * sizeof(int32_t))
+    memmove(side.top + place, side.top + place + 1, after * sizeof(int64_t))
+    side.used -= 1
+
+
+cdef bint merge(BookSide* side, int32_t place) noexcept nogil:
+    # The block at place + 1 goes into the one at place, if the two are small enough.
+    cdef int32_t a = side.order[place], b = side.order[place + 1]
+    cdef int32_t na = side.fill[a], nb = side.fill[b]
+    if na + nb > BLOCK_MERGE:
+        return False
+    memcpy(side.key + a * BLOCK + na, side.key + b * BLOCK, nb * sizeof(int64_t))
+    memcpy(side.lots + a * BLOCK + na, side.lots + b * BLOCK, nb * sizeof(int64_t))
+    side.fill[a] = na + nb
+    side.top[place] = side.top[place + 1]
+    close_place(side, place + 1)
+    return True
+
+
+cdef void remove(BookSide* side, int32_t place, int32_t i) noexcept nogil:
+    cdef int32_t block = side.order[place]
+    cdef int32_t left = side.fill[block] - 1
+    cdef int64_t* key = side.key + block * BLOCK
+    cdef int64_t* lots = side.lots + block * BLOCK
+    memmove(key + i, key + i + 1, (left - i) * sizeof(int64_t))
+    memmove(lots + i, lots + i + 1, (left - i) * sizeof(int64_t))
+    side.fill[block] = left
+    side.n -= 1
+    if left == 0:
+        close_place(side, place)
+        return
+    side.top[place] = key[left - 1]
+    if left < BLOCK_MERGE:
+        if place + 1 < side.used and merge(side, place):
+            return
+        if place > 0:
+            merge(side, place - 1)
+
+
 cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
-    cdef int32_t i = find(side, key)
-    cdef int32_t n = side.n
-    cdef int64_t old = 0
-    cdef int32_t drop
-    if i < n and side.key[i] == key:
-        old = side.lots[i]
-        if lots > 0:
-            side.lots[i] = lots
-        else:
-            memmove(side.key + i, side.key + i + 1, (n - i - 1) * sizeof(int64_t))
-            memmove(side.lots + i, side.lots + i + 1, (n - i - 1) * sizeof(int64_t))
-            side.n = n - 1
-        return old
+    cdef int32_t place = 0, block, n, i = 0, upper
+    cdef int64_t* keys
+    cdef int64_t* sizes
+    cdef int64_t old
+    if side.used:
+        place = find_place(side, key)
+        block = side.order[place]
+        n = side.fill[block]
+        keys = side.key + block * BLOCK
+        i = find_in_block(keys, n, key)
+        if i < n and keys[i] == key:
+            old = side.lots[block * BLOCK + i]
+            if lots > 0:
+                side.lots[block * BLOCK + i] = lots
+            else:
+                remove(side, place, i)
+            return old
     if lots <= 0:
         return 0
-    if n == side.capacity:
-        if i == 0:
-            side.dropped += 1
-            return 0
-        # Give up the farthest eighth at once, so that a full side costs one large move in many inserts.
-        drop = n >> 3
-        if drop > i:
-            drop = i
-        memmove(side.key, side.key + drop, (n - drop) * sizeof(int64_t))
-        memmove(side.lots, side.lots + drop, (n - drop) * sizeof(int64_t))
-        side.dropped += drop
-        n -= drop
-        i -= drop
-    memmove(side.key + i + 1, side.key + i, (n - i) * sizeof(int64_t))
-    memmove(side.lots + i + 1, side.lots + i, (n - i) * sizeof(int64_t))
-    side.key[i] = key
-    side.lots[i] = lots
-    side.n = n + 1
+    if side.n >= side.capacity:
+        side.dropped += 1
+        if place == 0 and i == 0:
+            return 0           # itself the farthest
+        remove(side, 0, 0)
+        return side_set(side, key, lots)
+    if not side.used:
+        side.spares -= 1
+        block = side.spare[side.spares]
+        side.fill[block] = 0
+        open_place(side, 0, block)
+        n = 0
+    elif n == BLOCK:
+        side.spares -= 1
+        upper = side.spare[side.spares]
+        memcpy(side.key + upper * BLOCK, side.key + block * BLOCK + BLOCK // 2, BLOCK // 2 * sizeof(int64_t))
+        memcpy(side.lots + upper * BLOCK, side.lots + block * BLOCK + BLOCK // 2, BLOCK // 2 * sizeof(int64_t))
+        side.fill[block] = side.fill[upper] = BLOCK // 2
+        open_place(side, place + 1, upper)
+        side.top[place + 1] = side.key[upper * BLOCK + BLOCK // 2 - 1]
+        side.top[place] = side.key[block * BLOCK + BLOCK // 2 - 1]
+        n = BLOCK // 2
+        if i > n:
+            i -= n
+            place += 1
+            block = upper
+    keys = side.key + block * BLOCK
+    sizes = side.lots + block * BLOCK
+    memmove(keys + i + 1, keys + i, (n - i) * sizeof(int64_t))
+    memmove(sizes + i + 1, sizes + i, (n - i) * sizeof(int64_t))
+    keys[i] = key
+    sizes[i] = lots
+    side.fill[block] = n + 1
+    side.top[place] = keys[n]
+    side.n += 1
     return 0
+
+
+cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
+    cdef int32_t block, i
+    if side.used == 0:
+        return 0
+    block = side.order[side.used - 1]
+    i = block * BLOCK + side.fill[block] - 1
+    key[0] = side.key[i]
+    lots[0] = side.lots[i]
+    return 1
+
+
+cdef BookCursor below(const BookSide* side, int64_t key) noexcept nogil:
+    # Cursor past all levels whose key is lower.
+    cdef BookCursor deep
+    cdef int32_t block
+    deep.place = side.used - 1
+    deep.i = 0
+    while deep.place >= 0:
+        block = side.order[deep.place]
+        deep.i = side.fill[block]
+        while deep.i > 0 and side.key[block * BLOCK + deep.i - 1] >= key:
+            deep.i -= 1
+        if deep.i > 0:
+            break
+        deep.place -= 1
+    return deep
 
 
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil:
@@ -125,8 +257,7 @@ cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64
 
 
 cdef bint book_refresh(LevelBook* book) noexcept nogil:
-    cdef int64_t bid_ticks = 0, bid_lots = 0, ask_ticks = 0, ask_lots = 0
-    cdef int32_t nb = book.bid.n, na = book.ask.n
+    cdef int64_t bid_ticks = 0, bid_lots = 0, ask_key = 0, ask_ticks, ask_lots = 0
     cdef bint changed
     if book.has_quote and book.quote_sequence <= book.level_sequence:
         book.has_quote = False
@@ -135,29 +266,18 @@ cdef bint book_refresh(LevelBook* book) noexcept nogil:
         bid_lots = book.quote_bid_lots
         ask_ticks = book.quote_ask_ticks
         ask_lots = book.quote_ask_lots
-        if bid_lots > 0:
-            while nb > 0 and book.bid.key[nb - 1] >= bid_ticks:
-                nb -= 1
-        if ask_lots > 0:
-            while na > 0 and -book.ask.key[na - 1] <= ask_ticks:
-                na -= 1
     else:
-        if nb > 0:
-            nb -= 1
-            bid_ticks = book.bid.key[nb]
-            bid_lots = book.bid.lots[nb]
-        if na > 0:
-            na -= 1
-            ask_ticks = -book.ask.key[na]
-            ask_lots = book.ask.lots[na]
+        side_best(&book.bid, &bid_ticks, &bid_lots)
+        side_best(&book.ask, &ask_key, &ask_lots)
+        ask_ticks = -ask_key
+    book.bid_deep = below(&book.bid, bid_ticks)
+    book.ask_deep = below(&book.ask, -ask_ticks)
     changed = (bid_ticks != book.bid_ticks or bid_lots != book.bid_lots
                or ask_ticks != book.ask_ticks or ask_lots != book.ask_lots)
     book.bid_ticks = bid_ticks
     book.bid_lots = bid_lots
     book.ask_ticks = ask_ticks
     book.ask_lots = ask_lots
-    book.bid_deep = nb
-    book.ask_deep = na
     book.crossed = bid_lots > 0 and ask_lots > 0 and bid_ticks >= ask_ticks
     return changed
 

@@ -12,14 +12,8 @@ from libc.string cimport memset
 from quotelife.book.level_book cimport book_clear, book_free, book_init, book_level, book_quote, book_refresh
 from quotelife.features.schema cimport FEATURES
 from quotelife.features.state cimport (
-    STRESS_HAS_DECORRELATION,
-    STRESS_HAS_NEWS,
-    STRESS_HAS_SPREAD,
-    STRESS_HAS_UPDATES,
-    STRESS_HAS_VOLATILITY,
     VOLATILITY_INDICES,
     FeatureParams,
-    StressInputs,
     feature_compute,
     feature_on_book,
     feature_on_gap,
@@ -35,6 +29,14 @@ from quotelife.features.state cimport (
     shared_on_signal,
     shared_signals_free,
     shared_signals_new,
+)
+from quotelife.features.stress cimport (
+    STRESS_HAS_DECORRELATION,
+    STRESS_HAS_NEWS,
+    STRESS_HAS_SPREAD,
+    STRESS_HAS_UPDATES,
+    STRESS_HAS_VOLATILITY,
+    StressInputs,
 )
 from quotelife.records cimport (
     FEATURES_MAX,
@@ -211,7 +213,10 @@ cdef class FeatureProbe:
         return (np.array([out[k] for k in range(FEATURES)]),
                 np.array([is_valid(valid, k) for k in range(FEATURES)], dtype=bool))
 
-    def features(self, int64_t t, int side=-1, **query):
+    def features(self, int64_t t, int side=-1, *, double size_lots=NAN, double h_ticks=1.0, sigma_ticks=None,
+                 double fill_rate=NAN, double average_size_lots=NAN, int volatility_index=-1):
         """Valid features by name. The default side (the desk sells) leaves signed features as they are."""
-        values, valid = self.vector(t, side, **query)
+        values, valid = self.vector(
+            t, side, size_lots=size_lots, h_ticks=h_ticks, sigma_ticks=sigma_ticks, fill_rate=fill_rate,
+            average_size_lots=average_size_lots, volatility_index=volatility_index)
         return {name: float(values[INDEX[name]]) for name in NAMES if valid[INDEX[name]]}

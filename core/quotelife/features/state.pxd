@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
+from quotelife.features.stress cimport StressInputs
 from quotelife.records cimport Signal
 from quotelife.windows.buckets cimport BucketWindow
 from quotelife.windows.ewma_correlation cimport EwmaCorrelation
@@ -24,13 +25,6 @@ cdef enum:
     MID_CAPACITY = 1024        # mid changes in 1 s
     SPREAD_CAPACITY = 1024     # spread changes in 1 s
 
-cdef enum StressFlag:
-    STRESS_HAS_VOLATILITY = 1
-    STRESS_HAS_SPREAD = 2
-    STRESS_HAS_UPDATES = 4
-    STRESS_HAS_DECORRELATION = 8
-    STRESS_HAS_NEWS = 16
-
 cdef struct FeatureParams:
     int64_t news_half_life_ns  # 0: 60 s
 
@@ -42,7 +36,7 @@ cdef struct NewsItem:
 
 cdef struct NewsList:
     NewsItem item[NEWS_KEPT]
-    int32_t used               # 0 lets every reader skip the list
+    bint any                   # False lets every reader skip the list
 
 cdef struct IndexSlot:
     int64_t second
@@ -119,15 +113,6 @@ cdef struct FeatureState:
     int64_t position_ns
     int64_t position_ttl_ns
     bint has_position
-
-cdef struct StressInputs:
-    double volatility_ratio
-    double spread_volatility_ratio
-    double update_frequency_ratio
-    double decorrelation_z
-    double news_abs
-    int64_t news_age_ns
-    unsigned int valid         # StressFlag
 
 cdef struct FeatureQuery:
     int64_t now_ns

@@ -31,6 +31,9 @@ from libc.string cimport memset
 
 from quotelife.book.level_book cimport LevelBook, book_ask_level, book_bid_level, book_two_sided
 from quotelife.features.schema cimport *
+from quotelife.features.stress cimport (
+    STRESS_HAS_DECORRELATION, STRESS_HAS_NEWS, STRESS_HAS_SPREAD, STRESS_HAS_UPDATES, STRESS_HAS_VOLATILITY,
+)
 from quotelife.records cimport (
     FEATURES_MAX,
     SIDE_BID,
@@ -130,7 +133,7 @@ cdef enum:
 
 cdef int64_t BASELINE_NS = 5 * <int64_t>SECOND
 cdef int64_t NEWS_HALF_LIFE_NS = 60 * <int64_t>SECOND
-cdef int64_t NEWS_HALF_LIVES = 10                          # a score's default time to live
+cdef int64_t NEWS_HALF_LIVES = 10                          # a score's time to live when it names none
 cdef int64_t INDEX_TTL_NS = 86400 * <int64_t>SECOND
 cdef int64_t INDEX_WINDOW_NS = 86400 * <int64_t>SECOND
 cdef int64_t INDEX_HISTORY_NS = 600 * <int64_t>SECOND      # before the z-score is believed
@@ -138,7 +141,8 @@ cdef int64_t ABSENT = -(<int64_t>1 << 60)                  # price key of a leve
 cdef double VARIANCE_SCALE = 1048576.0
 cdef double VARIANCE_MAX = 4294967296.0                    # keeps 60 s of samples inside 63 bits
 cdef double IMBALANCE_MAX = 1000.0                         # cap of the size ratio
-cdef double SPREAD_LEVEL_MIN = 0.1                         # ticks: a market that flickers once is no stress
+cdef double SPREAD_LEVEL_MIN = 0.1                         # ticks, and
+cdef double SPREAD_LEVEL_MIN_OF_MID = 5e-6                 # 0.05 bp of the mid: a calm spread's flicker is no stress
 cdef double RHO_MAX = 0.999
 cdef double N_MIN = 6.0                                    # effective active steps in the fast correlation
 cdef int64_t PAIR_STEPS_MIN = 50                           # 5 s of common history
@@ -296,7 +300,8 @@ cdef void follow(FeatureState* self, Pair* pair) noexcept nogil:
     pair.beta_known = pair.steps >= PAIR_STEPS_MIN and pair.slow.yy > 0.0
     if pair.beta_known:
         pair.beta = pair.slow.xy / pair.slow.yy
-    if (pair.steps >= PAIR_STEPS_MIN and ewma_correlation_known(&pair.fast) and ewma_correlation_known(&pair.slow)):
+    if (pair.own_before > 0.0 and pair.driver_before > 0.0 and pair.steps >= PAIR_STEPS_MIN
+            and ewma_correlation_known(&pair.fast) and ewma_correlation_known(&pair.slow)):
         n = ewma_correlation_n(&pair.fast, pair.steps)
         if n >= N_MIN:
             pair.z_known = True
@@ -409,6 +414,7 @@ cdef void begin(FeatureState* self, const LevelBook* book, int64_t t) noexcept n
     self.ever = True
     time_weighted_set(&self.spread, t, book.ask_ticks - book.bid_ticks)
     self.pending_removed[0] = self.pending_removed[1] = self.pending_added = 0
+    self.depth_bucket = -1
     look_deeper(self, book)
 
 
@@ -507,7 +513,7 @@ cdef inline int64_t source_time(const Signal* signal, int64_t t) noexcept nogil:
     return signal.source_ns if 0 < signal.source_ns < received else received
 
 
-cdef void news_add(NewsList* self, const Signal* signal, int64_t t, int64_t default_ttl_ns) noexcept nogil:
+cdef void news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nogil:
     # Keeps the newest by source time, in whatever order they come.
     cdef int64_t at_ns = source_time(signal, t)
     cdef NewsItem* oldest = &self.item[0]
@@ -524,9 +530,9 @@ cdef void news_add(NewsList* self, const Signal* signal, int64_t t, int64_t defa
         return
     oldest.used = True
     oldest.at_ns = at_ns
-    oldest.ttl_ns = signal.ttl_ns if signal.ttl_ns > 0 else default_ttl_ns
+    oldest.ttl_ns = signal.ttl_ns
     oldest.score = 1.0 if signal.value > 1.0 else (-1.0 if signal.value < -1.0 else signal.value)
-    self.used += 1
+    self.any = True
 
 
 cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, double* score, int64_t* age_ns,
@@ -535,7 +541,7 @@ cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, 
     cdef double decayed
     cdef int64_t age
     cdef int k
-    if self.used == 0:
+    if not self.any:
         return
     for k in range(NEWS_KEPT):
         if not self.item[k].used:
@@ -555,7 +561,7 @@ cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, 
 cdef void feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
     t = clock(self, t)
     if signal.kind == SIG_NEWS:
-        news_add(&self.news, signal, t, 0)
+        news_add(&self.news, signal, t)
     elif signal.kind == SIG_INVENTORY:
         if not isfinite(signal.value) or not isfinite(signal.value2) or not signal.value2 > 0.0:
             return
@@ -594,7 +600,7 @@ cdef void index_update(VolatilityIndex* self, const Signal* signal, int64_t t) n
 
 cdef void shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil:
     if signal.kind == SIG_NEWS:
-        news_add(&self.news, signal, t, 0)
+        news_add(&self.news, signal, t)
     elif signal.kind == SIG_VOLATILITY_INDEX and signal.source < VOLATILITY_INDICES:
         index_update(&self.index[signal.source], signal, t)
 
@@ -626,11 +632,13 @@ cdef inline double baseline_rate(const FeatureState* self, double total) noexcep
 cdef inline double spread_ratio(const FeatureState* self, double deviation) noexcept nogil:
     # 1 s deviation of the spread over the root mean square of its 60 s of samples; NaN while unknown.
     cdef int64_t samples = baseline(self)
-    cdef double level
+    cdef double level, least = SPREAD_LEVEL_MIN_OF_MID * 0.5 * self.mid2
     if samples == 0:
         return NAN
+    if least < SPREAD_LEVEL_MIN:
+        least = SPREAD_LEVEL_MIN
     level = sqrt(self.buckets.sum[BUCKETS_60S][C_SPREAD_VARIANCE] / VARIANCE_SCALE / samples)
-    return deviation / (level if level > SPREAD_LEVEL_MIN else SPREAD_LEVEL_MIN)
+    return deviation / (level if level > least else least)
 
 
 cdef inline double floored(double value) noexcept nogil:

@@ -27,6 +27,7 @@ cdef void buckets_init(BucketWindow* self, void* memory, int channels, const int
 
 cdef void buckets_reset(BucketWindow* self) noexcept nogil:
     self.at = 0
+    self.running = self.slots
     self.bucket = -(<int64_t>1 << 40)
     self.end_ns = -(<int64_t>1 << 62)
     memset(self.slots, 0, buckets_bytes(self.capacity, self.channels))
@@ -56,6 +57,7 @@ cdef void buckets_roll(BucketWindow* self, int64_t t) noexcept nogil:
                 self.sum[k][c] -= slot[c]
         slot = self.slots + <int64_t>self.at * self.channels
         memset(slot, 0, self.channels * sizeof(int64_t))
+    self.running = self.slots + <int64_t>self.at * self.channels
     self.end_ns = (bucket + 1) * BUCKET_NS
 
 

@@ -4,7 +4,7 @@ The state changes only when an event comes; reading decays a copy, so how often 
 do not drift: every term is positive and decays away.
 """
 
-from libc.math cimport exp
+from libc.math cimport exp, expm1
 from libc.stdint cimport int64_t
 
 
@@ -55,7 +55,7 @@ cdef double ewma_variance_rate(const EwmaVariance* self, int64_t t) noexcept nog
         return 0.0
     if age > 40.0:
         return decayed(self, t) / self.window_s    # 1 - e^-40 is 1 in a double
-    return decayed(self, t) / (self.window_s * (1.0 - exp(-age)))
+    return decayed(self, t) / (self.window_s * -expm1(-age))    # a young history does not cancel
 
 
 cdef class EwmaVarianceWindow:

@@ -1,0 +1,23 @@
+# Build stage: compiler and headers stay behind here.
+FROM python:3.11-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN python -m venv /opt/quotelife \
+    && /opt/quotelife/bin/python -m pip install --no-cache-dir ./clients/python ".[server]"
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /var/lib/quotelife --create-home quotelife
+COPY --from=build /opt/quotelife /opt/quotelife
+COPY configs/default /etc/quotelife
+ENV PATH=/opt/quotelife/bin:$PATH PYTHONUNBUFFERED=1
+USER quotelife
+WORKDIR /var/lib/quotelife
+EXPOSE 50051 9464
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["quotelife", "doctor", "--target", "127.0.0.1:50051"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["quotelife"]
+CMD ["serve", "--config", "/etc/quotelife"]

@@ -1,0 +1,74 @@
+# make run    build, start the service on the built-in simulated venue, show live decisions (DEMO_SECONDS=n stops by itself)
+# make test   build, run the default tests
+# make help   everything else
+
+VENV ?= .venv
+DEBUG_VENV ?= .venv-debug
+PY := $(VENV)/bin/python
+DEMO_SECONDS ?=
+SEED ?= 7
+PYTEST_ARGS ?=
+
+SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
+	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
+
+.PHONY: run test test-debug test-slow bench lint types proto proto-check clients clean help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@printf '%s\n' \
+	  'make test-debug  default tests on the checked (debug) build of the Cython code' \
+	  'make test-slow   long fuzz runs' \
+	  'make bench       quotelife bench engine decide, needs recorded data (QUOTELIFE_DATA or ../shared/data)' \
+	  'make lint        ruff and mypy (strict)' \
+	  'make proto       regenerate the protobuf stubs; make proto-check compares them and runs buf lint' \
+	  'make clients     install the client alone in a clean environment and use it' \
+	  'make clean       remove builds and environments'
+
+# Two stamps a build: the run-time set is enough for `make run`, the tests need the development set on top.
+$(VENV)/.run-stamp: $(SOURCES)
+	@tools/setup.sh $(VENV) release server
+	@touch $@
+
+$(VENV)/.dev-stamp: $(SOURCES)
+	@tools/setup.sh $(VENV) release server,dev
+	@touch $(VENV)/.run-stamp $@
+
+$(DEBUG_VENV)/.dev-stamp: $(SOURCES)
+	@tools/setup.sh $(DEBUG_VENV) debug server,dev
+	@touch $@
+
+run: $(VENV)/.run-stamp
+	@$(VENV)/bin/quotelife demo --seed $(SEED) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+test: $(VENV)/.dev-stamp
+	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-debug: $(DEBUG_VENV)/.dev-stamp
+	$(DEBUG_VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev-stamp
+	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+bench: $(VENV)/.run-stamp
+	$(VENV)/bin/quotelife bench engine decide --json
+
+lint: $(VENV)/.dev-stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.dev-stamp
+	$(VENV)/bin/mypy
+
+proto:
+	python3 tools/gen_proto.py
+
+proto-check:
+	python3 tools/gen_proto.py --check
+	npx --yes @bufbuild/buf@1.75.0 lint
+
+clients:
+	tools/check_client.sh
+
+clean:
+	rm -rf build dist $(VENV) $(DEBUG_VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info clients/python/*.egg-info

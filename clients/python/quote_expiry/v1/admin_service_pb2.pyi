@@ -1,0 +1,279 @@
+from quote_expiry.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ServiceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERVICE_STATE_UNSPECIFIED: _ClassVar[ServiceState]
+    SERVICE_STATE_STARTING: _ClassVar[ServiceState]
+    SERVICE_STATE_SERVING: _ClassVar[ServiceState]
+    SERVICE_STATE_DRAINING: _ClassVar[ServiceState]
+    SERVICE_STATE_KILLED: _ClassVar[ServiceState]
+SERVICE_STATE_UNSPECIFIED: ServiceState
+SERVICE_STATE_STARTING: ServiceState
+SERVICE_STATE_SERVING: ServiceState
+SERVICE_STATE_DRAINING: ServiceState
+SERVICE_STATE_KILLED: ServiceState
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ("instruments",)
+    INSTRUMENTS_FIELD_NUMBER: _ClassVar[int]
+    instruments: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    NOW_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_NS_FIELD_NUMBER: _ClassVar[int]
+    WALL_OFFSET_NS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    INSTRUMENTS_FIELD_NUMBER: _ClassVar[int]
+    FEEDS_FIELD_NUMBER: _ClassVar[int]
+    RESTART_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    state: ServiceState
+    version: str
+    boot_id: str
+    now_utc_ns: int
+    uptime_ns: int
+    wall_offset_ns: int
+    input_sequence: int
+    in_flight: int
+    config_revision: int
+    config_problems: _containers.RepeatedScalarFieldContainer[str]
+    model: ModelStatus
+    schema_hash: str
+    instruments: _containers.RepeatedCompositeFieldContainer[InstrumentStatus]
+    feeds: _containers.RepeatedCompositeFieldContainer[FeedStatus]
+    restart_required: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ModelStatus(_message.Message):
+    __slots__ = ("digest", "kind", "revision", "champion")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    kind: str
+    revision: int
+    champion: bool
+    def __init__(self, digest: _Optional[str] = ..., kind: _Optional[str] = ..., revision: _Optional[int] = ..., champion: bool = ...) -> None: ...
+
+class RegimeTime(_message.Message):
+    __slots__ = ("regime", "time_ns")
+    REGIME_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    regime: _types_pb2.Regime
+    time_ns: int
+    def __init__(self, regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., time_ns: _Optional[int] = ...) -> None: ...
+
+class InstrumentStatus(_message.Message):
+    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes")
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    REGIME_FIELD_NUMBER: _ClassVar[int]
+    BID_PRICE_FIELD_NUMBER: _ClassVar[int]
+    BID_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ASK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    ASK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
+    RESYNCS_FIELD_NUMBER: _ClassVar[int]
+    CROSSED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    DECLINES_FIELD_NUMBER: _ClassVar[int]
+    STRESS_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    REGIMES_FIELD_NUMBER: _ClassVar[int]
+    instrument: str
+    quality: _types_pb2.Quality
+    regime: _types_pb2.Regime
+    bid_price: str
+    bid_size: str
+    ask_price: str
+    ask_size: str
+    data_age_ns: int
+    events: int
+    gaps: int
+    resyncs: int
+    crossed: int
+    dropped_levels: int
+    decisions: int
+    declines: int
+    stress_entries: int
+    regimes: _containers.RepeatedCompositeFieldContainer[RegimeTime]
+    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ...) -> None: ...
+
+class FeedStatus(_message.Message):
+    __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns")
+    FEED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    RECONNECTS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    DATA_AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    feed: str
+    connected: bool
+    reconnects: int
+    messages: int
+    bytes: int
+    gaps: int
+    decode_errors: int
+    data_age_ns: int
+    def __init__(self, feed: _Optional[str] = ..., connected: bool = ..., reconnects: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., gaps: _Optional[int] = ..., decode_errors: _Optional[int] = ..., data_age_ns: _Optional[int] = ...) -> None: ...
+
+class SetOverrideRequest(_message.Message):
+    __slots__ = ("posture", "ttl_ns", "counterparty", "instrument", "desk")
+    POSTURE_FIELD_NUMBER: _ClassVar[int]
+    TTL_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    DESK_FIELD_NUMBER: _ClassVar[int]
+    posture: _types_pb2.Posture
+    ttl_ns: int
+    counterparty: str
+    instrument: str
+    desk: str
+    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., ttl_ns: _Optional[int] = ..., counterparty: _Optional[str] = ..., instrument: _Optional[str] = ..., desk: _Optional[str] = ...) -> None: ...
+
+class Override(_message.Message):
+    __slots__ = ("override_id", "posture", "expires_utc_ns", "counterparty", "instrument", "desk")
+    OVERRIDE_ID_FIELD_NUMBER: _ClassVar[int]
+    POSTURE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    DESK_FIELD_NUMBER: _ClassVar[int]
+    override_id: int
+    posture: _types_pb2.Posture
+    expires_utc_ns: int
+    counterparty: str
+    instrument: str
+    desk: str
+    def __init__(self, override_id: _Optional[int] = ..., posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., expires_utc_ns: _Optional[int] = ..., counterparty: _Optional[str] = ..., instrument: _Optional[str] = ..., desk: _Optional[str] = ...) -> None: ...
+
+class SetOverrideResponse(_message.Message):
+    __slots__ = ("override",)
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    override: Override
+    def __init__(self, override: _Optional[_Union[Override, _Mapping]] = ...) -> None: ...
+
+class ClearOverrideRequest(_message.Message):
+    __slots__ = ("override_id",)
+    OVERRIDE_ID_FIELD_NUMBER: _ClassVar[int]
+    override_id: int
+    def __init__(self, override_id: _Optional[int] = ...) -> None: ...
+
+class ClearOverrideResponse(_message.Message):
+    __slots__ = ("cleared",)
+    CLEARED_FIELD_NUMBER: _ClassVar[int]
+    cleared: bool
+    def __init__(self, cleared: bool = ...) -> None: ...
+
+class ListOverridesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListOverridesResponse(_message.Message):
+    __slots__ = ("overrides",)
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    overrides: _containers.RepeatedCompositeFieldContainer[Override]
+    def __init__(self, overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ...) -> None: ...
+
+class ReloadRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReloadResponse(_message.Message):
+    __slots__ = ("config_revision", "changed", "restart_required")
+    CONFIG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    RESTART_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    config_revision: int
+    changed: bool
+    restart_required: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, config_revision: _Optional[int] = ..., changed: bool = ..., restart_required: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class KillRequest(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class KillResponse(_message.Message):
+    __slots__ = ("since_utc_ns",)
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    since_utc_ns: int
+    def __init__(self, since_utc_ns: _Optional[int] = ...) -> None: ...
+
+class EnableRequest(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class EnableResponse(_message.Message):
+    __slots__ = ("since_utc_ns",)
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    since_utc_ns: int
+    def __init__(self, since_utc_ns: _Optional[int] = ...) -> None: ...
+
+class LoadModelRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class LoadModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelStatus
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+
+class PromoteModelRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class PromoteModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelStatus
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+
+class RollbackModelRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RollbackModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelStatus
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,514 @@
+from quote_expiry.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Clock(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CLOCK_UNSPECIFIED: _ClassVar[Clock]
+    CLOCK_SERVICE_UTC: _ClassVar[Clock]
+    CLOCK_UNSYNCHRONISED: _ClassVar[Clock]
+
+class QuoteState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUOTE_STATE_UNSPECIFIED: _ClassVar[QuoteState]
+    QUOTE_STATE_LIVE: _ClassVar[QuoteState]
+    QUOTE_STATE_PARTLY_FILLED: _ClassVar[QuoteState]
+    QUOTE_STATE_FILLED: _ClassVar[QuoteState]
+    QUOTE_STATE_WITHDRAWN: _ClassVar[QuoteState]
+    QUOTE_STATE_TOO_LATE: _ClassVar[QuoteState]
+    QUOTE_STATE_EXPIRED: _ClassVar[QuoteState]
+    QUOTE_STATE_CANCELLED: _ClassVar[QuoteState]
+
+class WithdrawReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WITHDRAW_REASON_UNSPECIFIED: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_VALUE: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_ADVERSE_MOVE: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_STRESS: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_HALT: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_KILL_SWITCH: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_DATA_QUALITY: _ClassVar[WithdrawReason]
+
+class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_KIND_UNSPECIFIED: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_HIT: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_LIFTED: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_EXPIRED: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_DONE_AWAY: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_COVER: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_CANCELLED: _ClassVar[OutcomeKind]
+CLOCK_UNSPECIFIED: Clock
+CLOCK_SERVICE_UTC: Clock
+CLOCK_UNSYNCHRONISED: Clock
+QUOTE_STATE_UNSPECIFIED: QuoteState
+QUOTE_STATE_LIVE: QuoteState
+QUOTE_STATE_PARTLY_FILLED: QuoteState
+QUOTE_STATE_FILLED: QuoteState
+QUOTE_STATE_WITHDRAWN: QuoteState
+QUOTE_STATE_TOO_LATE: QuoteState
+QUOTE_STATE_EXPIRED: QuoteState
+QUOTE_STATE_CANCELLED: QuoteState
+WITHDRAW_REASON_UNSPECIFIED: WithdrawReason
+WITHDRAW_REASON_VALUE: WithdrawReason
+WITHDRAW_REASON_ADVERSE_MOVE: WithdrawReason
+WITHDRAW_REASON_STRESS: WithdrawReason
+WITHDRAW_REASON_HALT: WithdrawReason
+WITHDRAW_REASON_KILL_SWITCH: WithdrawReason
+WITHDRAW_REASON_DATA_QUALITY: WithdrawReason
+OUTCOME_KIND_UNSPECIFIED: OutcomeKind
+OUTCOME_KIND_HIT: OutcomeKind
+OUTCOME_KIND_LIFTED: OutcomeKind
+OUTCOME_KIND_EXPIRED: OutcomeKind
+OUTCOME_KIND_DONE_AWAY: OutcomeKind
+OUTCOME_KIND_COVER: OutcomeKind
+OUTCOME_KIND_CANCELLED: OutcomeKind
+
+class Leg(_message.Message):
+    __slots__ = ("instrument", "side", "ratio", "greeks")
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    RATIO_FIELD_NUMBER: _ClassVar[int]
+    GREEKS_FIELD_NUMBER: _ClassVar[int]
+    instrument: str
+    side: _types_pb2.Side
+    ratio: str
+    greeks: Greeks
+    def __init__(self, instrument: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., ratio: _Optional[str] = ..., greeks: _Optional[_Union[Greeks, _Mapping]] = ...) -> None: ...
+
+class Greeks(_message.Message):
+    __slots__ = ("delta", "gamma", "vega", "theta_per_day", "underlying")
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
+    VEGA_FIELD_NUMBER: _ClassVar[int]
+    THETA_PER_DAY_FIELD_NUMBER: _ClassVar[int]
+    UNDERLYING_FIELD_NUMBER: _ClassVar[int]
+    delta: float
+    gamma: float
+    vega: float
+    theta_per_day: float
+    underlying: str
+    def __init__(self, delta: _Optional[float] = ..., gamma: _Optional[float] = ..., vega: _Optional[float] = ..., theta_per_day: _Optional[float] = ..., underlying: _Optional[str] = ...) -> None: ...
+
+class RequestOverrides(_message.Message):
+    __slots__ = ("posture",)
+    POSTURE_FIELD_NUMBER: _ClassVar[int]
+    posture: _types_pb2.Posture
+    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ...) -> None: ...
+
+class GetExpiryRequest(_message.Message):
+    __slots__ = ("request_id", "rfq_id", "quote_id", "instrument", "legs", "side", "size", "counterparty", "desk", "dealers_asked", "price", "bid_price", "ask_price", "edge", "reference_price", "priced_at_utc_ns", "client_deadline_utc_ns", "venue_session", "overrides", "watch", "explain", "include_features")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RFQ_ID_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    LEGS_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    DESK_FIELD_NUMBER: _ClassVar[int]
+    DEALERS_ASKED_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    BID_PRICE_FIELD_NUMBER: _ClassVar[int]
+    ASK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    EDGE_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    PRICED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_DEADLINE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_SESSION_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    WATCH_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    rfq_id: str
+    quote_id: str
+    instrument: str
+    legs: _containers.RepeatedCompositeFieldContainer[Leg]
+    side: _types_pb2.Side
+    size: _types_pb2.Size
+    counterparty: str
+    desk: str
+    dealers_asked: int
+    price: str
+    bid_price: str
+    ask_price: str
+    edge: str
+    reference_price: str
+    priced_at_utc_ns: int
+    client_deadline_utc_ns: int
+    venue_session: str
+    overrides: RequestOverrides
+    watch: bool
+    explain: bool
+    include_features: bool
+    def __init__(self, request_id: _Optional[str] = ..., rfq_id: _Optional[str] = ..., quote_id: _Optional[str] = ..., instrument: _Optional[str] = ..., legs: _Optional[_Iterable[_Union[Leg, _Mapping]]] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., size: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., counterparty: _Optional[str] = ..., desk: _Optional[str] = ..., dealers_asked: _Optional[int] = ..., price: _Optional[str] = ..., bid_price: _Optional[str] = ..., ask_price: _Optional[str] = ..., edge: _Optional[str] = ..., reference_price: _Optional[str] = ..., priced_at_utc_ns: _Optional[int] = ..., client_deadline_utc_ns: _Optional[int] = ..., venue_session: _Optional[str] = ..., overrides: _Optional[_Union[RequestOverrides, _Mapping]] = ..., watch: bool = ..., explain: bool = ..., include_features: bool = ...) -> None: ...
+
+class Curve(_message.Message):
+    __slots__ = ("horizon_ns", "p")
+    HORIZON_NS_FIELD_NUMBER: _ClassVar[int]
+    P_FIELD_NUMBER: _ClassVar[int]
+    horizon_ns: _containers.RepeatedScalarFieldContainer[int]
+    p: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, horizon_ns: _Optional[_Iterable[int]] = ..., p: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Feature(_message.Message):
+    __slots__ = ("name", "unit", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class SideExpiry(_message.Message):
+    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    CURVE_FIELD_NUMBER: _ClassVar[int]
+    P_REF_FIELD_NUMBER: _ClassVar[int]
+    P_LIFE_FIELD_NUMBER: _ClassVar[int]
+    H_TICKS_FIELD_NUMBER: _ClassVar[int]
+    H_PRICE_FIELD_NUMBER: _ClassVar[int]
+    EDGE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BREAK_EVEN_EDGE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    side: _types_pb2.Side
+    decision_id: str
+    decision: _types_pb2.Decision
+    life_ns: int
+    expiry_utc_ns: int
+    reasons: _containers.RepeatedScalarFieldContainer[_types_pb2.Reason]
+    binding: _containers.RepeatedScalarFieldContainer[_types_pb2.Constraint]
+    curve: Curve
+    p_ref: float
+    p_life: float
+    h_ticks: float
+    h_price: float
+    edge_ticks: float
+    alpha: float
+    expected_value: float
+    break_even_edge: float
+    features: _containers.RepeatedCompositeFieldContainer[Feature]
+    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ...) -> None: ...
+
+class GetExpiryResponse(_message.Message):
+    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FROM_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    POSTURE_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    POSTURE_EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RULE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    REGIME_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    CURVE_FIELD_NUMBER: _ClassVar[int]
+    P_REF_FIELD_NUMBER: _ClassVar[int]
+    P_LIFE_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    H_TICKS_FIELD_NUMBER: _ClassVar[int]
+    H_PRICE_FIELD_NUMBER: _ClassVar[int]
+    EDGE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_TICKS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BREAK_EVEN_EDGE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    DATA_AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODEL_REVISION_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    SIDES_FIELD_NUMBER: _ClassVar[int]
+    LIFE_WITHOUT_WATCH_NS_FIELD_NUMBER: _ClassVar[int]
+    UNJOURNALED_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    request_id: str
+    decision: _types_pb2.Decision
+    life_ns: int
+    expiry_utc_ns: int
+    decided_at_utc_ns: int
+    counted_from_utc_ns: int
+    clock: Clock
+    posture_requested: _types_pb2.Posture
+    posture_effective: _types_pb2.Posture
+    rule: _types_pb2.Rule
+    rule_index: int
+    mode: _types_pb2.Mode
+    regime: _types_pb2.Regime
+    reasons: _containers.RepeatedScalarFieldContainer[_types_pb2.Reason]
+    binding: _containers.RepeatedScalarFieldContainer[_types_pb2.Constraint]
+    curve: Curve
+    p_ref: float
+    p_life: float
+    alpha: float
+    h_ticks: float
+    h_price: float
+    edge_ticks: float
+    reference_ticks: float
+    reference_price: float
+    sigma_ticks: float
+    expected_value: float
+    break_even_edge: float
+    features: _containers.RepeatedCompositeFieldContainer[Feature]
+    quality: _types_pb2.Quality
+    data_age_ns: int
+    model_digest: str
+    model_revision: int
+    schema_hash: str
+    config_revision: int
+    compute_ns: int
+    sides: _containers.RepeatedCompositeFieldContainer[SideExpiry]
+    life_without_watch_ns: int
+    unjournaled: bool
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ...) -> None: ...
+
+class BatchGetExpiryRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[GetExpiryRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[GetExpiryRequest, _Mapping]]] = ...) -> None: ...
+
+class BatchGetExpiryResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ExpiryResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[ExpiryResult, _Mapping]]] = ...) -> None: ...
+
+class ExpiryResult(_message.Message):
+    __slots__ = ("response", "fault")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    response: GetExpiryResponse
+    fault: RequestFault
+    def __init__(self, response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., fault: _Optional[_Union[RequestFault, _Mapping]] = ...) -> None: ...
+
+class RequestFault(_message.Message):
+    __slots__ = ("code", "message", "fields")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    fields: _containers.RepeatedCompositeFieldContainer[FieldFault]
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[FieldFault, _Mapping]]] = ...) -> None: ...
+
+class FieldFault(_message.Message):
+    __slots__ = ("field", "description")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    description: str
+    def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class StreamExpiryRequest(_message.Message):
+    __slots__ = ("tag", "request")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    tag: int
+    request: GetExpiryRequest
+    def __init__(self, tag: _Optional[int] = ..., request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ...) -> None: ...
+
+class StreamExpiryResponse(_message.Message):
+    __slots__ = ("tag", "result")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    tag: int
+    result: ExpiryResult
+    def __init__(self, tag: _Optional[int] = ..., result: _Optional[_Union[ExpiryResult, _Mapping]] = ...) -> None: ...
+
+class WatchQuotesRequest(_message.Message):
+    __slots__ = ("register", "acknowledge", "update", "heartbeat")
+    REGISTER_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    register: WatchRegister
+    acknowledge: WatchAcknowledge
+    update: WatchUpdate
+    heartbeat: WatchHeartbeat
+    def __init__(self, register: _Optional[_Union[WatchRegister, _Mapping]] = ..., acknowledge: _Optional[_Union[WatchAcknowledge, _Mapping]] = ..., update: _Optional[_Union[WatchUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ...) -> None: ...
+
+class WatchRegister(_message.Message):
+    __slots__ = ("quote_id", "decision_id", "quote", "sent_at_utc_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_FIELD_NUMBER: _ClassVar[int]
+    SENT_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    decision_id: str
+    quote: GetExpiryRequest
+    sent_at_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., quote: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., sent_at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchAcknowledge(_message.Message):
+    __slots__ = ("quote_id", "sequence")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    sequence: int
+    def __init__(self, quote_id: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class WatchUpdate(_message.Message):
+    __slots__ = ("quote_id", "state", "remaining", "at_utc_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    state: QuoteState
+    remaining: _types_pb2.Size
+    at_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., state: _Optional[_Union[QuoteState, str]] = ..., remaining: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchHeartbeat(_message.Message):
+    __slots__ = ("at_utc_ns", "interval_ns")
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    at_utc_ns: int
+    interval_ns: int
+    def __init__(self, at_utc_ns: _Optional[int] = ..., interval_ns: _Optional[int] = ...) -> None: ...
+
+class WatchQuotesResponse(_message.Message):
+    __slots__ = ("sequence", "registered", "withdraw", "expired", "requote_hint", "heartbeat")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    REQUOTE_HINT_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    registered: WatchRegistered
+    withdraw: WatchWithdraw
+    expired: WatchExpired
+    requote_hint: WatchRequoteHint
+    heartbeat: WatchHeartbeat
+    def __init__(self, sequence: _Optional[int] = ..., registered: _Optional[_Union[WatchRegistered, _Mapping]] = ..., withdraw: _Optional[_Union[WatchWithdraw, _Mapping]] = ..., expired: _Optional[_Union[WatchExpired, _Mapping]] = ..., requote_hint: _Optional[_Union[WatchRequoteHint, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ...) -> None: ...
+
+class WatchRegistered(_message.Message):
+    __slots__ = ("quote_id", "expiry_utc_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    expiry_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., expiry_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchWithdraw(_message.Message):
+    __slots__ = ("quote_id", "reason", "decided_at_utc_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    reason: WithdrawReason
+    decided_at_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., reason: _Optional[_Union[WithdrawReason, str]] = ..., decided_at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchExpired(_message.Message):
+    __slots__ = ("quote_id", "at_utc_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    at_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchRequoteHint(_message.Message):
+    __slots__ = ("quote_id", "life_ns")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    life_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., life_ns: _Optional[int] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("outcome_id", "decision_id", "quote_id", "kind", "at_utc_ns", "price", "size", "side")
+    OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    outcome_id: str
+    decision_id: str
+    quote_id: str
+    kind: OutcomeKind
+    at_utc_ns: int
+    price: str
+    size: _types_pb2.Size
+    side: _types_pb2.Side
+    def __init__(self, outcome_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., quote_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., at_utc_ns: _Optional[int] = ..., price: _Optional[str] = ..., size: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ...) -> None: ...
+
+class ReportOutcomeRequest(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class ReportOutcomeResponse(_message.Message):
+    __slots__ = ("accepted", "repeated_count")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    repeated_count: int
+    def __init__(self, accepted: _Optional[int] = ..., repeated_count: _Optional[int] = ...) -> None: ...
+
+class ExplainDecisionRequest(_message.Message):
+    __slots__ = ("decision_id",)
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
+
+class ExplainDecisionResponse(_message.Message):
+    __slots__ = ("request", "response", "contributions", "rule_path")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    RULE_PATH_FIELD_NUMBER: _ClassVar[int]
+    request: GetExpiryRequest
+    response: GetExpiryResponse
+    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    rule_path: _containers.RepeatedCompositeFieldContainer[RuleStep]
+    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ...) -> None: ...
+
+class Contribution(_message.Message):
+    __slots__ = ("feature", "logit")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    feature: str
+    logit: float
+    def __init__(self, feature: _Optional[str] = ..., logit: _Optional[float] = ...) -> None: ...
+
+class RuleStep(_message.Message):
+    __slots__ = ("rule", "applied", "detail")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    rule: _types_pb2.Rule
+    applied: bool
+    detail: str
+    def __init__(self, rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., applied: bool = ..., detail: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,341 @@
+"""What both clients share and what does no input or output: requests, replies, deadlines, retries, fallback."""
+
+import random
+import secrets
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from quote_expiry.v1 import admin_service_pb2, quote_expiry_service_pb2, signal_service_pb2, types_pb2
+from quotelife_client.types import (
+    Clock,
+    Constraint,
+    Decision,
+    Expiry,
+    Feature,
+    Mode,
+    Posture,
+    Quality,
+    Reason,
+    Regime,
+    Rule,
+    Side,
+    SideExpiry,
+    SizeUnit,
+    Source,
+)
+
+Number = str | int | Decimal
+
+BACKOFF_FIRST_S = 0.005
+BACKOFF_MAX_S = 0.25
+HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+HEALTH_SERVING: Final = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
+
+# The service broke or could not be reached, as against: the caller asked for something wrong.
+_COULD_NOT_ANSWER = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+E = TypeVar("E", bound=IntEnum)
+
+
+class ServiceError(Exception):
+    """A call failed. ``violations`` names the fields at fault; ``retry_after_ns`` is the service's advice."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        violations: tuple[tuple[str, str], ...] = (),
+        retry_after_ns: int | None = None,
+    ) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+        self.violations = violations
+        self.retry_after_ns = retry_after_ns
+
+    @property
+    def could_not_answer(self) -> bool:
+        """True when a fallback may stand in: unreachable, too late, overloaded or broken."""
+        if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return self.retry_after_ns is not None  # without advice it is the request that is too large
+        return self.code in _COULD_NOT_ANSWER
+
+
+def service_error(error: Any) -> ServiceError:
+    """From what grpc raised."""
+    violations: list[tuple[str, str]] = []
+    retry_after_ns = None
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        try:
+            status = status_pb2.Status.FromString(value)
+        except DecodeError:
+            continue
+        for detail in status.details:
+            bad_request = error_details_pb2.BadRequest()
+            precondition = error_details_pb2.PreconditionFailure()
+            retry = error_details_pb2.RetryInfo()
+            if detail.Unpack(bad_request):
+                violations += [(each.field, each.description) for each in bad_request.field_violations]
+            elif detail.Unpack(precondition):
+                violations += [(each.subject, each.description) for each in precondition.violations]
+            elif detail.Unpack(retry):
+                retry_after_ns = retry.retry_delay.ToNanoseconds()
+    return ServiceError(error.code(), error.details() or "", tuple(violations), retry_after_ns)
+
+
+class Attempts:
+    """One call's deadline and its retries: on UNAVAILABLE only, and never beyond the deadline."""
+
+    def __init__(self, timeout_s: float, attempts_max: int) -> None:
+        self._end_s = time.monotonic() + timeout_s
+        self._left = attempts_max
+        self._backoff_s = BACKOFF_FIRST_S
+
+    def remaining_s(self) -> float:
+        return max(0.0, self._end_s - time.monotonic())
+
+    def pause_s(self, error: Any) -> float:
+        """How long to wait before the next attempt. Raises ``ServiceError`` when there shall be none."""
+        self._left -= 1
+        failed = service_error(error)
+        pause_s = random.uniform(0.5, 1.0) * self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
+        if failed.code is not grpc.StatusCode.UNAVAILABLE or self._left <= 0 or pause_s >= self.remaining_s():
+            raise failed from None
+        return pause_s
+
+
+def decimal_text(name: str, value: Number) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return format(value, "f") if isinstance(value, Decimal) else str(value)
+    raise TypeError(
+        f"{name}: give a str, an int or a Decimal, not {type(value).__name__}; floats are not exact"
+    )
+
+
+def _side_number(side: Side | str) -> int:
+    """Raises ``ValueError`` for a name that is no side."""
+    if isinstance(side, str):
+        if side not in ("BUY", "SELL", "TWO_WAY"):
+            raise ValueError(f"side: {side!r} is none of BUY, SELL, TWO_WAY")
+        side = Side[side]
+    return side.value
+
+
+def expiry_request(
+    *,
+    instrument: str,
+    side: Side | str,
+    size: Number | None,
+    size_unit: SizeUnit,
+    counterparty: str,
+    desk: str,
+    price: Number | None,
+    bid_price: Number | None,
+    ask_price: Number | None,
+    edge: Number | None,
+    reference_price: Number | None,
+    priced_at_utc_ns: int | None,
+    client_deadline_utc_ns: int | None,
+    posture: Posture | None,
+    dealers_asked: int | None,
+    request_id: str | None,
+    rfq_id: str,
+    quote_id: str,
+    include_features: bool,
+) -> quote_expiry_service_pb2.GetExpiryRequest:
+    request = quote_expiry_service_pb2.GetExpiryRequest(
+        request_id=secrets.token_hex(12) if request_id is None else request_id,
+        rfq_id=rfq_id,
+        quote_id=quote_id,
+        instrument=instrument,
+        side=_side_number(side),
+        counterparty=counterparty,
+        desk=desk,
+        include_features=include_features,
+    )
+    if size is not None:
+        request.size.quantity = decimal_text("size", size)
+        request.size.unit = size_unit.value
+    for name, value in (
+        ("price", price),
+        ("bid_price", bid_price),
+        ("ask_price", ask_price),
+        ("edge", edge),
+        ("reference_price", reference_price),
+    ):
+        if value is not None:
+            setattr(request, name, decimal_text(name, value))
+    if priced_at_utc_ns is not None:
+        request.priced_at_utc_ns = priced_at_utc_ns
+    if client_deadline_utc_ns is not None:
+        request.client_deadline_utc_ns = client_deadline_utc_ns
+    if dealers_asked is not None:
+        request.dealers_asked = dealers_asked
+    if posture is not None:
+        request.overrides.posture = posture.value
+    return request
+
+
+def _enum(kind: type[E], value: int) -> E:
+    """A value that a newer service may know and this client does not becomes UNSPECIFIED."""
+    try:
+        return kind(value)
+    except ValueError:
+        return kind(0)
+
+
+def _enums(kind: type[E], values: Iterable[int]) -> tuple[E, ...]:
+    return tuple(_enum(kind, value) for value in values)
+
+
+def _given(message: Any, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _features(message: Any) -> tuple[Feature, ...]:
+    return tuple(Feature(each.name, each.unit, _given(each, "value")) for each in message.features)
+
+
+def _side(message: quote_expiry_service_pb2.SideExpiry) -> SideExpiry:
+    return SideExpiry(
+        side=_enum(Side, message.side),
+        decision=_enum(Decision, message.decision),
+        life_ns=message.life_ns,
+        expiry_utc_ns=_given(message, "expiry_utc_ns"),
+        decision_id=message.decision_id,
+        reasons=_enums(Reason, message.reasons),
+        binding=_enums(Constraint, message.binding),
+        p_ref=_given(message, "p_ref"),
+        p_life=_given(message, "p_life"),
+        h_ticks=_given(message, "h_ticks"),
+        h_price=_given(message, "h_price"),
+        edge_ticks=_given(message, "edge_ticks"),
+        alpha=_given(message, "alpha"),
+        horizons_ns=tuple(message.curve.horizon_ns),
+        p=tuple(message.curve.p),
+        features=_features(message),
+    )
+
+
+def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
+    return Expiry(
+        source=Source.SERVICE,
+        decision=_enum(Decision, message.decision),
+        life_ns=message.life_ns,
+        expiry_utc_ns=_given(message, "expiry_utc_ns"),
+        counted_from_utc_ns=_given(message, "counted_from_utc_ns"),
+        decided_at_utc_ns=message.decided_at_utc_ns,
+        request_id=message.request_id,
+        decision_id=message.decision_id,
+        clock=_enum(Clock, message.clock),
+        posture_requested=_enum(Posture, message.posture_requested),
+        posture_effective=_enum(Posture, message.posture_effective),
+        rule=_enum(Rule, message.rule),
+        rule_index=_given(message, "rule_index"),
+        mode=_enum(Mode, message.mode),
+        regime=_enum(Regime, message.regime),
+        quality=_enum(Quality, message.quality),
+        reasons=_enums(Reason, message.reasons),
+        binding=_enums(Constraint, message.binding),
+        horizons_ns=tuple(message.curve.horizon_ns),
+        p=tuple(message.curve.p),
+        p_ref=_given(message, "p_ref"),
+        p_life=_given(message, "p_life"),
+        alpha=_given(message, "alpha"),
+        h_ticks=_given(message, "h_ticks"),
+        h_price=_given(message, "h_price"),
+        edge_ticks=_given(message, "edge_ticks"),
+        reference_ticks=_given(message, "reference_ticks"),
+        reference_price=_given(message, "reference_price"),
+        sigma_ticks=_given(message, "sigma_ticks"),
+        features=_features(message),
+        data_age_ns=_given(message, "data_age_ns"),
+        model_digest=message.model_digest,
+        model_revision=message.model_revision,
+        schema_hash=message.schema_hash,
+        config_revision=message.config_revision,
+        compute_ns=message.compute_ns,
+        unjournaled=message.unjournaled,
+        sides=tuple(_side(each) for each in message.sides),
+    )
+
+
+def fallback_expiry(
+    request: quote_expiry_service_pb2.GetExpiryRequest,
+    error: ServiceError,
+    life_ns: int,
+    asked_at_utc_ns: int,
+) -> Expiry:
+    """The caller's own life, from ``priced_at`` or the moment of asking, not beyond the client's deadline."""
+    start_ns = _given(request, "priced_at_utc_ns")
+    if start_ns is None:
+        start_ns = asked_at_utc_ns
+    if request.HasField("client_deadline_utc_ns"):
+        life_ns = min(life_ns, request.client_deadline_utc_ns - start_ns)
+    quote = life_ns > 0
+    decision = Decision.QUOTE if quote else Decision.DECLINE
+    life_ns = life_ns if quote else 0
+    end_ns = start_ns + life_ns if quote else None
+    sides: tuple[SideExpiry, ...] = ()
+    if request.side == types_pb2.SIDE_TWO_WAY:
+        sides = tuple(SideExpiry(side, decision, life_ns, end_ns) for side in (Side.BUY, Side.SELL))
+    return Expiry(
+        source=Source.FALLBACK,
+        decision=decision,
+        life_ns=life_ns,
+        expiry_utc_ns=end_ns,
+        counted_from_utc_ns=start_ns if quote else None,
+        decided_at_utc_ns=asked_at_utc_ns,
+        request_id=request.request_id,
+        unjournaled=True,
+        sides=sides,
+        error=str(error),
+    )
+
+
+def news_request(
+    score: float, instrument: str, source: str, published_at_utc_ns: int | None
+) -> signal_service_pb2.PublishNewsRequest:
+    return signal_service_pb2.PublishNewsRequest(
+        score=score, instrument=instrument, source=source, published_at_utc_ns=published_at_utc_ns
+    )
+
+
+def inventory_request(
+    instrument: str, position: Number, limit: Number, unit: SizeUnit, desk: str, as_of_utc_ns: int | None
+) -> signal_service_pb2.PublishInventoryRequest:
+    return signal_service_pb2.PublishInventoryRequest(
+        instrument=instrument,
+        desk=desk,
+        position=decimal_text("position", position),
+        limit=decimal_text("limit", limit),
+        unit=unit.value,
+        as_of_utc_ns=as_of_utc_ns,
+    )
+
+
+def override_request(
+    posture: Posture, ttl_ns: int, counterparty: str, instrument: str, desk: str
+) -> admin_service_pb2.SetOverrideRequest:
+    return admin_service_pb2.SetOverrideRequest(
+        posture=posture.value, ttl_ns=ttl_ns, counterparty=counterparty, instrument=instrument, desk=desk
+    )

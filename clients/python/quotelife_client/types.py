@@ -1,0 +1,226 @@
+"""What the service says, as plain Python values. Numbers of the enums are those of the wire."""
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+
+class Side(IntEnum):
+    """Which way the desk trades if the quote is accepted."""
+
+    UNSPECIFIED = 0
+    BUY = 1
+    SELL = 2
+    TWO_WAY = 3
+
+
+class SizeUnit(IntEnum):
+    """What a quantity counts."""
+
+    UNSPECIFIED = 0
+    LOTS = 1
+    BASE_QUANTITY = 2
+    CONTRACTS = 3
+    NOTIONAL = 4
+
+
+class Decision(IntEnum):
+    """May the desk be firm?"""
+
+    UNSPECIFIED = 0
+    QUOTE = 1
+    INDICATIVE = 2
+    DECLINE = 3
+
+
+class Posture(IntEnum):
+    """Objective, tolerance and bounds by which a life is chosen."""
+
+    UNSPECIFIED = 0
+    CLIENT_PRIORITY = 1
+    LIQUIDITY_PROVIDER = 2
+    RISK_AVERSE = 3
+
+
+class Mode(IntEnum):
+    """How a posture turned the curve into a life."""
+
+    UNSPECIFIED = 0
+    TOLERANCE_P500 = 1
+    TOLERANCE_CURVE = 2
+    STEP = 3
+    EXPECTED_VALUE = 4
+
+
+class Regime(IntEnum):
+    """State of the market as far as it limits postures."""
+
+    UNSPECIFIED = 0
+    NORMAL = 1
+    STRESS = 2
+    AUCTION = 3
+    SCHEDULED_NEWS = 4
+    HALT = 5
+
+
+class Quality(IntEnum):
+    """How far the book can be trusted."""
+
+    UNSPECIFIED = 0
+    WARMING = 1
+    GOOD = 2
+    GAPPED = 3
+    STALE = 4
+    CROSSED = 5
+    HALTED = 6
+
+
+class Rule(IntEnum):
+    """Which rule chose the requested posture."""
+
+    UNSPECIFIED = 0
+    KILL_SWITCH = 1
+    DATA_QUALITY = 2
+    REQUEST_OVERRIDE = 3
+    RUNTIME_OVERRIDE = 4
+    COUNTERPARTY_OVERRIDE = 5
+    COUNTERPARTY_TIER = 6
+    DESK_DEFAULT = 7
+    GLOBAL_DEFAULT = 8
+
+
+class Constraint(IntEnum):
+    """What set the life."""
+
+    UNSPECIFIED = 0
+    TOLERANCE = 1
+    MINIMUM = 2
+    MAXIMUM = 3
+    CLIENT_DEADLINE = 4
+    STEP = 5
+    BELOW_MINIMUM = 6
+    HORIZON = 7
+
+
+class Reason(IntEnum):
+    """Why the answer is what it is."""
+
+    UNSPECIFIED = 0
+    DATA_NOT_GOOD = 1
+    DOWNGRADED = 2
+    VOLATILITY = 3
+    SPREAD_VOLATILITY = 4
+    NEWS = 5
+    DECORRELATION = 6
+    UPDATE_FREQUENCY = 7
+    AUCTION = 8
+    SCHEDULED_NEWS = 9
+    HALT = 10
+    BELOW_MINIMUM = 11
+    DEADLINE_TOO_CLOSE = 12
+    MODEL_FALLBACK = 13
+    NO_VOLATILITY = 14
+    STALE_REQUEST = 15
+    HYSTERESIS = 16
+    OVERRIDE_REFUSED = 17
+
+
+class Clock(IntEnum):
+    """Clock by which an instant is given."""
+
+    UNSPECIFIED = 0
+    SERVICE_UTC = 1
+    UNSYNCHRONISED = 2
+
+
+class Source(Enum):
+    """Who gave the life."""
+
+    SERVICE = "service"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model; ``value`` is ``None`` where it is not valid."""
+
+    name: str
+    unit: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SideExpiry:
+    """The decision for one side of a TWO_WAY quote."""
+
+    side: Side
+    decision: Decision
+    life_ns: int
+    expiry_utc_ns: int | None
+    decision_id: str = ""
+    reasons: tuple[Reason, ...] = ()
+    binding: tuple[Constraint, ...] = ()
+    p_ref: float | None = None
+    p_life: float | None = None
+    h_ticks: float | None = None
+    h_price: float | None = None
+    edge_ticks: float | None = None
+    alpha: float | None = None
+    horizons_ns: tuple[int, ...] = ()
+    p: tuple[float, ...] = ()
+    features: tuple[Feature, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """How long a quote may live, and why.
+
+    ``life_ns`` counts from ``counted_from_utc_ns`` and ends at ``expiry_utc_ns`` (UTC nanoseconds); both instants
+    are ``None`` unless ``decision`` is QUOTE. For a TWO_WAY quote the life is the shorter of the two in ``sides``.
+    ``p`` is P(τ), the probability that the market has moved against the quote by ``h`` by each age of
+    ``horizons_ns``. ``None`` means unknown. ``source`` is FALLBACK when the caller's own fallback life stands in
+    for a service that could not answer; ``error`` then names the reason and everything else is empty.
+    """
+
+    source: Source
+    decision: Decision
+    life_ns: int
+    expiry_utc_ns: int | None
+    counted_from_utc_ns: int | None
+    decided_at_utc_ns: int
+    request_id: str
+    decision_id: str = ""
+    clock: Clock = Clock.UNSPECIFIED
+    posture_requested: Posture = Posture.UNSPECIFIED
+    posture_effective: Posture = Posture.UNSPECIFIED
+    rule: Rule = Rule.UNSPECIFIED
+    rule_index: int | None = None
+    mode: Mode = Mode.UNSPECIFIED
+    regime: Regime = Regime.UNSPECIFIED
+    quality: Quality = Quality.UNSPECIFIED
+    reasons: tuple[Reason, ...] = ()
+    binding: tuple[Constraint, ...] = ()
+    horizons_ns: tuple[int, ...] = ()
+    p: tuple[float, ...] = ()
+    p_ref: float | None = None
+    p_life: float | None = None
+    alpha: float | None = None
+    h_ticks: float | None = None
+    h_price: float | None = None
+    edge_ticks: float | None = None
+    reference_ticks: float | None = None
+    reference_price: float | None = None
+    sigma_ticks: float | None = None
+    features: tuple[Feature, ...] = ()
+    data_age_ns: int | None = None
+    model_digest: str = ""
+    model_revision: int = 0
+    schema_hash: str = ""
+    config_revision: int = 0
+    compute_ns: int = 0
+    unjournaled: bool = False
+    sides: tuple[SideExpiry, ...] = field(default=())
+    error: str = ""
+
+    @property
+    def life_ms(self) -> float:
+        return self.life_ns / 1e6

@@ -1,0 +1,187 @@
+"""Timing loops in C for ``quotelife bench``: what the hot path costs without Python's part in it.
+
+Everything here is measured with the monotonic clock of the machine; ratios within one run are what counts.
+"""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from quotelife.book.level_book cimport LevelBook, book_free, book_init, book_level, book_quote, book_refresh
+from quotelife.engine cimport Engine
+from quotelife.records cimport (
+    EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer, RequestRecord,
+)
+from quotelife.windows.buckets cimport BucketWindow, buckets_add, buckets_advance, buckets_bytes, buckets_init
+from quotelife.windows.ring cimport RingWindow, ring_advance, ring_bytes, ring_init, ring_push
+
+
+cdef inline int64_t now_ns() noexcept nogil:
+    cdef timespec ts
+    clock_gettime(CLOCK_MONOTONIC, &ts)
+    return ts.tv_sec * 1_000_000_000 + ts.tv_nsec
+
+
+def time_reference(EventBuffer buffer):
+    """The yardstick: ns for all events on the plainest dense price ladder in C, best prices found by walking.
+
+    One array of sizes a side, indexed by price − lowest price; no bounds on memory, no far levels given up, no
+    features. Returns (ns, checksum); the checksum keeps the compiler honest.
+    """
+    cdef Py_ssize_t i, n = buffer.count
+    cdef const Event* event
+    cdef int64_t low = 0, high = 0, width, start, best_bid = -1, best_ask, at, checksum = 0
+    cdef bint first = True
+    for i in range(n):
+        event = buffer.events + i
+        if event.kind == EV_LEVEL:
+            if first or event.price_ticks < low:
+                low = event.price_ticks
+            if first or event.price_ticks > high:
+                high = event.price_ticks
+            first = False
+    width = high - low + 1
+    if width > 1 << 27:
+        raise ValueError("price range too wide for the dense ladder")
+    cdef int64_t* bids = <int64_t*>calloc(width + 2, sizeof(int64_t))
+    cdef int64_t* asks = <int64_t*>calloc(width + 2, sizeof(int64_t))
+    if bids == NULL or asks == NULL:
+        free(bids)
+        free(asks)
+        raise MemoryError()
+    best_ask = width
+    start = now_ns()
+    for i in range(n):
+        event = buffer.events + i
+        if event.kind == EV_LEVEL:
+            at = event.price_ticks - low
+            if event.side == SIDE_BID:
+                bids[at] = event.size_lots
+                if event.size_lots > 0:
+                    if at > best_bid:
+                        best_bid = at
+                elif at == best_bid:
+                    while best_bid >= 0 and bids[best_bid] == 0:
+                        best_bid -= 1
+            else:
+                asks[at] = event.size_lots
+                if event.size_lots > 0:
+                    if at < best_ask:
+                        best_ask = at
+                elif at == best_ask:
+                    while best_ask < width and asks[best_ask] == 0:
+                        best_ask += 1
+        if event.flags & FLAG_LAST:
+            checksum += best_bid ^ best_ask
+    start = now_ns() - start
+    free(bids)
+    free(asks)
+    return start, checksum
+
+
+def time_book(EventBuffer buffer, int capacity=4096):
+    """ns for all events on the level book alone. Returns (ns, top changes)."""
+    cdef LevelBook book
+    cdef Py_ssize_t i
+    cdef const Event* event
+    cdef int64_t start, changes = 0
+    book_init(&book, capacity)
+    start = now_ns()
+    for i in range(buffer.count):
+        event = buffer.events + i
+        if event.kind == EV_LEVEL:
+            book_level(&book, event.side, event.price_ticks, event.size_lots)
+            book.level_sequence = event.sequence
+        elif event.kind == EV_QUOTE:
+            book_quote(&book, event.sequence, event.price_ticks, event.size_lots, event.order_id, event.aux)
+        if event.flags & FLAG_LAST and event.kind != EV_TRADE:
+            changes += book_refresh(&book)
+    start = now_ns() - start
+    book_free(&book)
+    return start, changes
+
+
+def time_windows(EventBuffer buffer):
+    """ns an event of one rolling count and sum, by window length: exact rings to 1 s, 100 ms buckets beyond.
+
+    Every event of the tape is pushed at its receive stamp, so each window evicts as many as it takes in.
+    """
+    cdef RingWindow ring
+    cdef BucketWindow buckets
+    cdef Py_ssize_t i
+    cdef int64_t start, window, value
+    cdef int64_t sink = 0
+    cdef int32_t length
+    cdef void* memory
+    cdef int32_t capacity = 1 << 17
+    out = {}
+    for window in (100_000_000, 500_000_000, 1_000_000_000):
+        memory = calloc(1, ring_bytes(capacity, 1))
+        if memory == NULL:
+            raise MemoryError()
+        ring_init(&ring, memory, capacity, 1, &window, 1)
+        start = now_ns()
+        for i in range(buffer.count):
+            value = buffer.events[i].size_lots
+            ring_advance(&ring, buffer.events[i].receive_ns)
+            ring_push(&ring, buffer.events[i].receive_ns, &value)
+            sink ^= ring.tail[0].sum[0]
+        start = now_ns() - start
+        free(memory)
+        out[f"window_{window // 1_000_000}ms"] = start / buffer.count
+    for length in (20, 100, 600):
+        memory = calloc(1, buckets_bytes(length, 1))
+        if memory == NULL:
+            raise MemoryError()
+        buckets_init(&buckets, memory, 1, &length, 1)
+        start = now_ns()
+        for i in range(buffer.count):
+            buckets_advance(&buckets, buffer.events[i].receive_ns)
+            buckets_add(&buckets, 0, buffer.events[i].size_lots)
+            sink ^= buckets.sum[0][0]
+        start = now_ns() - start
+        free(memory)
+        out[f"window_{length * 100}ms"] = start / buffer.count
+    if sink == 1:
+        out["checksum"] = 1.0              # never in practice; keeps the loops from being dropped
+    return out
+
+
+def time_engine(Engine engine, EventBuffer buffer):
+    """ns for all events through the engine: order of inputs, book, every window of the schema, quality, regime."""
+    cdef Py_ssize_t i
+    cdef int64_t start = now_ns()
+    for i in range(buffer.count):
+        engine.on_event_c(buffer.events + i)
+    return now_ns() - start
+
+
+def time_decisions(Engine engine, RequestRecord request, Py_ssize_t n, int64_t step_ns=0):
+    """ns of each of ``n`` decisions of one request, shape (n,); its clock moves on by ``step_ns`` between two.
+
+    Each figure holds two clock reads (``time_clock``).
+    """
+    cdef DecisionRecord decision = DecisionRecord()
+    cdef Py_ssize_t i
+    cdef int64_t start
+    if request.c.instrument >= engine.n_instruments:
+        raise ValueError("unknown instrument index")
+    out = np.empty(n, dtype=np.int64)
+    cdef int64_t[::1] times = out
+    for i in range(n):
+        start = now_ns()
+        engine.decide_c(&request.c, &decision.c)
+        times[i] = now_ns() - start
+        request.c.now_ns += step_ns
+    return out
+
+
+def time_clock(Py_ssize_t n=100_000):
+    """ns of one pair of clock reads, mean over ``n``."""
+    cdef Py_ssize_t i
+    cdef int64_t start = now_ns(), sink = 0
+    for i in range(n):
+        sink ^= now_ns()
+    return (now_ns() - start) / n

@@ -1,0 +1,355 @@
+"""What takes two values to judge: order, references, overlaps, rows that can never be reached.
+
+Each check names the sections it reads, so that it still runs when another section could not be read.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from quotelife.config.schema import (
+    DAYS,
+    Calendar,
+    Config,
+    InstrumentSettings,
+    Override,
+    PostureSettings,
+    Window,
+)
+from quotelife.units import NS_PER_MS, NS_PER_US, format_duration_ns
+
+Path = tuple[str | int, ...]
+Problem = tuple[Path, str]
+WEEK_S = 7 * 86_400
+CURVE_START_NS = 25 * NS_PER_MS
+
+POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
+"""From the least to the most careful."""
+
+_ORDERED = (("tolerance", "tolerance"), ("life_min", "life_min_ns"), ("life_max", "life_max_ns"))
+_WHOLE_US = "must be a whole number of microseconds: lives are rounded to them"
+
+
+def find_problems(config: Config, unread: frozenset[str] = frozenset()) -> list[Problem]:
+    """Every fault between values, as (key path, reason). ``unread``: sections whose values are not known."""
+    checks = [check for sections, check in _CHECKS if not unread.intersection(sections)]
+    return [problem for check in checks for problem in check(config)]
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo | None:
+    """The IANA time zone of that name, ``None`` when there is none."""
+    try:
+        return ZoneInfo(name)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+    ):  # ZoneInfoNotFoundError is a KeyError; folders of zones are OSErrors
+        return None
+
+
+def _postures(config: Config) -> Iterator[Problem]:
+    named = [(name, getattr(config.postures, name)) for name in POSTURE_NAMES]
+    for name, posture in named:
+        yield from _bounds(("postures", name), posture)
+        yield from _steps(("postures", name, "step_table"), posture)
+    for (looser, loose), (tighter, tight) in pairwise(named):
+        for key, attribute in (
+            ("tolerance", "tolerance"),
+            ("life_min", "life_min_ns"),
+            ("life_max", "life_max_ns"),
+        ):
+            if getattr(tight, attribute) > getattr(loose, attribute):
+                yield (
+                    ("postures", tighter, key),
+                    f"exceeds that of {looser}; keep risk_averse ≤ liquidity_provider ≤ client_priority",
+                )
+
+
+def by_curve(posture: PostureSettings) -> bool:
+    """Whether the posture reads the whole curve, not P(500 ms) alone."""
+    return posture.mode == "tolerance" and posture.tolerance_source == "curve"
+
+
+def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
+    if posture.life_min_ns > posture.life_max_ns:
+        yield (*path, "life_min"), f"exceeds life_max ({format_duration_ns(posture.life_max_ns)})"
+    if by_curve(posture) and posture.life_min_ns < CURVE_START_NS:
+        yield (*path, "life_min"), "is before the curve starts (25ms)"
+    for key, value in (("life_min", posture.life_min_ns), ("life_max", posture.life_max_ns)):
+        if value % NS_PER_US:
+            yield (*path, key), _WHOLE_US
+
+
+def _steps(path: Path, posture: PostureSettings) -> Iterator[Problem]:
+    table = posture.step_table
+    if (table.preset is None) == (not table.rows):
+        yield path, "write either a preset or rows"
+        return
+    if table.preset is not None:
+        return  # presets are in order; lives outside a posture's bounds are clipped to them
+    if table.rows[0].p_at_or_above != 0:
+        yield (*path, 0, "p_at_or_above"), "the first row must start at 0, so that every P has a row"
+    for index, row in enumerate(table.rows):
+        if row.life_ns % NS_PER_US:
+            yield (*path, index, "life"), _WHOLE_US
+        if not posture.life_min_ns <= row.life_ns <= posture.life_max_ns:
+            bounds = f"{format_duration_ns(posture.life_min_ns)} to {format_duration_ns(posture.life_max_ns)}"
+            yield (
+                (*path, index, "life"),
+                f"outside the bounds ({bounds}), so it can never be given",
+            )
+    for index, (row, following) in enumerate(pairwise(table.rows), start=1):
+        if following.p_at_or_above <= row.p_at_or_above:
+            yield (*path, index, "p_at_or_above"), "rows must rise in p: this one can never be reached"
+        if following.life_ns >= row.life_ns:
+            yield (*path, index, "life"), "a higher P must give a shorter life than the row before"
+
+
+def life_ms(posture: PostureSettings, p500: float) -> float:
+    """Life by P(500 ms) alone, before rounding: what the order of postures is judged by at load time."""
+    if posture.mode == "step":
+        life_ns = float(next(life for p, life in reversed(posture.step_table.steps()) if p500 >= p))
+    elif p500 <= 0:
+        life_ns = math.inf
+    elif p500 >= 1:
+        life_ns = 0.0
+    else:
+        # in logarithms, so that an extreme gamma overflows to no more than infinity
+        log_ratio = math.log(math.log1p(-posture.tolerance) / math.log1p(-p500)) / posture.gamma
+        life_ns = 500 * NS_PER_MS * math.exp(log_ratio) if log_ratio < 100 else math.inf
+    return min(max(life_ns, posture.life_min_ns), posture.life_max_ns) / NS_PER_MS
+
+
+def _life_order(config: Config) -> Iterator[Problem]:
+    """On the same curve a more careful posture must never live longer (SPEC.md 6.2, invariants)."""
+    postures = [getattr(config.postures, name) for name in POSTURE_NAMES]
+    if any(_postures(config)):
+        return
+    curves = [by_curve(each) for each in postures]
+    if any(curves) and not all(curves):
+        odd = POSTURE_NAMES[curves.index(True)]
+        yield (
+            ("postures", odd, "tolerance_source"),
+            "curve beside postures that judge by P(500 ms) cannot keep lives in order: set all or none",
+        )
+        return
+    steps = any(posture.mode == "step" for posture in postures)
+    if all(curves) or (not steps and len({posture.gamma for posture in postures}) == 1):
+        return  # tolerances and bounds in order, which _postures has seen to, are enough
+    grid = {10 ** (-12 + 12 * i / 360) for i in range(361)}
+    for posture in postures:
+        if posture.mode == "step":
+            for p, _ in posture.step_table.steps():
+                grid |= {p, math.nextafter(p, 0)}
+    for (looser, loose), (tighter, tight) in pairwise(zip(POSTURE_NAMES, postures, strict=True)):
+        for p500 in sorted(grid):
+            if life_ms(tight, p500) > life_ms(loose, p500) + 1e-6:
+                yield (
+                    ("postures", tighter),
+                    f"would live longer than {looser} at P(500 ms) = {p500:.6g} "
+                    f"({life_ms(tight, p500):.6g} ms against {life_ms(loose, p500):.6g} ms): "
+                    "align gamma, mode or step_table of the two",
+                )
+                break
+
+
+def _instruments(config: Config) -> Iterator[Problem]:
+    if not config.instruments:
+        yield ("instruments",), "at least one instrument must be configured"
+    seen: dict[str, int] = {}
+    feeds: dict[tuple[str, str], int] = {}
+    for index, instrument in enumerate(config.instruments):
+        path: Path = ("instruments", index)
+        first = seen.setdefault(instrument.name, index)
+        if first != index:
+            yield (*path, "name"), f"{instrument.name!r} is the name of instruments[{first}] already"
+        first = feeds.setdefault((instrument.venue, instrument.symbol), index)
+        if first != index:
+            yield (
+                (*path, "symbol"),
+                f"{instrument.symbol!r} of {instrument.venue} is instruments[{first}] already",
+            )
+        if instrument.stale.min_ns > instrument.stale.max_ns:
+            yield (*path, "stale", "min"), f"exceeds max ({format_duration_ns(instrument.stale.max_ns)})"
+    names = set(seen)
+    for index, instrument in enumerate(config.instruments):
+        yield from _drivers(("instruments", index, "drivers"), instrument, names)
+
+
+def _drivers(path: Path, instrument: InstrumentSettings, names: set[str]) -> Iterator[Problem]:
+    for place, driver in enumerate(instrument.drivers):
+        here = (*path, place)
+        for key, name in (("numerator", driver.numerator), ("denominator", driver.denominator)):
+            if name is not None and name not in names:
+                yield (*here, key), f"no instrument {name!r} is configured"
+        if driver.denominator == driver.numerator:
+            yield (*here, "denominator"), "equals the numerator: such a ratio never moves"
+        if driver.denominator is None and driver.numerator == instrument.name:
+            yield here, "an instrument cannot drive itself"
+        if driver in instrument.drivers[:place]:
+            yield here, "is listed twice"
+
+
+def _volatility_indices(config: Config) -> Iterator[Problem]:
+    names = config.signals.volatility_indices
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("signals", "volatility_indices", index), f"{name!r} is listed twice"
+    for index, instrument in enumerate(config.instruments):
+        if instrument.volatility_index is not None and instrument.volatility_index not in names:
+            yield (
+                ("instruments", index, "volatility_index"),
+                f"{instrument.volatility_index!r} is not in signals.volatility_indices",
+            )
+
+
+def _tiers(config: Config) -> Iterator[Problem]:
+    names = {instrument.name for instrument in config.instruments}
+    for tier, settings in config.tiers.items():
+        for name in settings.average_size:
+            if name not in names:
+                yield ("tiers", tier, "average_size", name), f"no instrument {name!r} is configured"
+
+
+def _tier_names(config: Config) -> Iterator[Problem]:
+    for name, counterparty in config.counterparties.items():
+        if counterparty.tier is not None and counterparty.tier not in config.tiers:
+            yield ("counterparties", name, "tier"), f"no tier {counterparty.tier!r} is configured"
+    unknown = config.defaults.unknown_counterparty_tier
+    if unknown is not None and unknown not in config.tiers:
+        yield ("defaults", "unknown_counterparty_tier"), f"no tier {unknown!r} is configured"
+
+
+def _overrides(config: Config) -> Iterator[Problem]:
+    names = {instrument.name for instrument in config.instruments}
+    for counterparty, settings in config.counterparties.items():
+        path: Path = ("counterparties", counterparty, "overrides")
+        for index, override in enumerate(settings.overrides):
+            yield from _instrument_set((*path, index), override.instruments, names)
+            yield from _window((*path, index, "window"), override.window)
+            earlier = [each for each in settings.overrides[:index] if each.window in (None, override.window)]
+            if _covers(earlier, override, names):
+                yield (*path, index), "can never be reached: earlier overrides cover it"
+
+
+def _covers(earlier: list[Override], override: Override, names: set[str]) -> bool:
+    if any(each.instruments is None for each in earlier):
+        return True
+    taken = {name for each in earlier for name in each.instruments or ()}
+    wanted = names if override.instruments is None else names.intersection(override.instruments)
+    return bool(wanted) and wanted <= taken
+
+
+def _instrument_set(path: Path, chosen: tuple[str, ...] | None, names: set[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, name in enumerate(chosen or ()):
+        if name not in names:
+            yield (*path, "instruments", index), f"no instrument {name!r} is configured"
+        elif name in seen:
+            yield (*path, "instruments", index), f"{name!r} is listed twice"
+        seen.add(name)
+
+
+def _window(path: Path, window: Window | None) -> Iterator[Problem]:
+    if window is None:
+        return
+    if zone(window.timezone) is None:
+        yield (
+            (*path, "timezone"),
+            f"no IANA time zone {window.timezone!r}; write UTC, Europe/London, …",
+        )
+    if window.from_s == window.to_s:
+        yield (*path, "to"), "equals from; a whole day is 00:00 to 24:00"
+    if window.from_s == 86_400:
+        yield (*path, "from"), "24:00 is an end; write 00:00 of the next day"
+    if window.to_s == 0:
+        yield (*path, "to"), "write 24:00 for the end of the day"
+    if not window.days:
+        yield (*path, "days"), "name at least one day, or leave the key out for every day"
+    if len(set(window.days)) != len(window.days):
+        yield (*path, "days"), "a day is listed twice"
+
+
+def _calendars(config: Config) -> Iterator[Problem]:
+    names = {instrument.name for instrument in config.instruments}
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(config.calendars):
+        path: Path = ("calendars", index)
+        first = seen.setdefault(entry.name, index)
+        if first != index:
+            yield (*path, "name"), f"{entry.name!r} is the name of calendars[{first}] already"
+        yield from _instrument_set(path, entry.instruments, names)
+        yield from _window((*path, "window"), entry.window)
+        dated = entry.start_ns is not None or entry.end_ns is not None
+        if dated == (entry.window is not None):
+            yield path, "write either start and end, or window"
+        elif dated and (entry.start_ns is None or entry.end_ns is None):
+            yield path, "write both start and end"
+        elif entry.start_ns is not None and entry.end_ns is not None and entry.start_ns >= entry.end_ns:
+            yield (*path, "end"), "must be later than start"
+    yield from _overlaps(config.calendars)
+
+
+def _overlaps(entries: tuple[Calendar, ...]) -> Iterator[Problem]:
+    """Two dated entries, or two weekly ones of one time zone, that claim an instrument at the same time.
+
+    A dated entry may lie over a weekly one: the more severe regime holds then.
+    """
+    groups: dict[str, list[tuple[int, int, int]]] = {}
+    for index, entry in enumerate(entries):
+        if entry.window is not None and entry.window.from_s != entry.window.to_s:
+            groups.setdefault(entry.window.timezone, []).extend(
+                (a, b, index) for a, b in week_spans(entry.window)
+            )
+        elif entry.start_ns is not None and entry.end_ns is not None:
+            groups.setdefault("", []).append((entry.start_ns, entry.end_ns, index))
+    reported: set[tuple[int, int]] = set()
+    for spans in groups.values():
+        spans.sort()
+        open_spans: list[tuple[int, int]] = []  # (end, entry)
+        for start, end, index in spans:
+            open_spans = [span for span in open_spans if span[0] > start]
+            for _, other in open_spans:
+                pair = (min(index, other), max(index, other))
+                if (
+                    index == other
+                    or pair in reported
+                    or not _share_instrument(entries[index], entries[other])
+                ):
+                    continue
+                reported.add(pair)
+                reason = f"overlaps calendars[{pair[0]}] ({entries[pair[0]].name}) on the same instrument"
+                yield ("calendars", pair[1]), reason
+            open_spans.append((end, index))
+
+
+def week_spans(window: Window) -> Iterator[tuple[int, int]]:
+    """The window's [start, end) in seconds since Monday 00:00 local time, cut in two at the week's end."""
+    length = (window.to_s - window.from_s) % 86_400 or 86_400
+    for day in window.days:
+        start = DAYS.index(day) * 86_400 + window.from_s
+        yield start, min(start + length, WEEK_S)
+        if start + length > WEEK_S:
+            yield 0, start + length - WEEK_S
+
+
+def _share_instrument(one: Calendar, other: Calendar) -> bool:
+    if one.instruments is None or other.instruments is None:
+        return True
+    return not set(one.instruments).isdisjoint(other.instruments)
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]], ...] = (
+    (("instruments",), _instruments),
+    (("instruments", "signals"), _volatility_indices),
+    (("postures",), _postures),
+    (("postures",), _life_order),
+    (("instruments", "tiers"), _tiers),
+    (("tiers", "counterparties", "defaults"), _tier_names),
+    (("instruments", "counterparties"), _overrides),
+    (("instruments", "calendars"), _calendars),
+)

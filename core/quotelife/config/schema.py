@@ -1,0 +1,441 @@
+"""The configuration as frozen models: every key, its type, its range and its default.
+
+Keys are named as a desk writes them; durations are text with a unit (``150ms``) and end up as int64
+nanoseconds in the attribute of the same name with ``_ns``. Percentages are plain fractions (0.02 is 2 %).
+What one value alone can tell is checked here, what takes two values in ``checks``. Defaults: SPEC.md
+sections 6.1 to 6.3.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from quotelife.instruments import Instrument, InstrumentTable
+from quotelife.units import NS_PER_MS, NS_PER_S, format_duration_ns, parse_duration_ns
+
+GAMMA = 1.7317483049889
+"""Shape of the curve behind the tolerance formula: at a tolerance of 2 %, p500 = 15 % gives 150 ms."""
+
+ALPHA_MAX = 0.5
+STEP_ROWS_MAX = 16
+DRIVERS_MAX = 2
+VOLATILITY_INDICES_MAX = 16
+DURATION_MAX_NS = 400 * 86_400 * NS_PER_S
+
+PostureName = Literal["client_priority", "liquidity_provider", "risk_averse"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _parse_duration(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError("write a duration as a number with its unit, such as 150ms, 2s or 5min")
+    duration_ns = parse_duration_ns(value)
+    if duration_ns > DURATION_MAX_NS:
+        raise ValueError(f"longer than {format_duration_ns(DURATION_MAX_NS)}")
+    return duration_ns
+
+
+def _parse_decimal(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise ValueError("write a number, such as 0.01")
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError("write a number, such as 0.01") from None
+    if not number.is_finite():
+        raise ValueError("must be finite")
+    return number
+
+
+_CLOCK = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?")
+
+
+def _parse_clock(value: object) -> int:
+    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a time of day as HH:MM or HH:MM:SS")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    if minutes > 59 or seconds > 59 or hours * 3600 + minutes * 60 + seconds > 86_400:
+        raise ValueError("a time of day lies between 00:00 and 24:00")
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _format_clock(value: int) -> str:
+    return f"{value // 3600:02}:{value // 60 % 60:02}:{value % 60:02}"
+
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")
+
+
+def _parse_instant(value: object) -> int:
+    if not isinstance(value, str) or _INSTANT.fullmatch(value) is None:
+        raise ValueError("write an instant with its UTC offset, such as 2026-03-18T18:00:00Z")
+    moment = datetime.fromisoformat(value)  # its ValueError names the part that is out of range
+    try:
+        since = moment - _EPOCH
+    except OverflowError:
+        raise ValueError("outside the years 1970 to 2200") from None
+    if not timedelta(0) <= since <= timedelta(days=230 * 365):
+        raise ValueError("outside the years 1970 to 2200")
+    return since // timedelta(seconds=1) * NS_PER_S
+
+
+def _format_instant(value: int) -> str:
+    return (_EPOCH + timedelta(seconds=value // NS_PER_S)).isoformat()
+
+
+def _as_text(form: Callable[[int], str]) -> PlainSerializer:
+    return PlainSerializer(form, return_type=str, when_used="json")
+
+
+Duration = Annotated[int, BeforeValidator(_parse_duration), _as_text(format_duration_ns)]
+LongerThanZero = Annotated[Duration, Field(gt=0)]
+TimeOfDay = Annotated[int, BeforeValidator(_parse_clock), _as_text(_format_clock)]
+Instant = Annotated[int, BeforeValidator(_parse_instant), _as_text(_format_instant)]
+Size = Annotated[
+    Decimal, BeforeValidator(_parse_decimal), Field(ge=Decimal("1e-12"), le=Decimal("1e12"), max_digits=24)
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=10)]
+Ratio = Annotated[float, Field(gt=1, le=1e6)]
+
+
+def _instrument_set(value: object) -> object:
+    if not isinstance(value, str | list | tuple) or not value:
+        raise ValueError("write all, or a list of instruments")
+    return None if value == "all" else tuple(value) if isinstance(value, list) else value
+
+
+InstrumentSet = Annotated[
+    tuple[Name, ...] | None,
+    BeforeValidator(_instrument_set),
+    PlainSerializer(lambda names: "all" if names is None else list(names), when_used="json"),
+]
+"""Names of instruments, or the word ``all``, which is ``None`` here."""
+
+
+class Section(BaseModel):
+    """Base of every part: unknown keys, wrong types, NaN and infinity are refused; nothing can be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Driver(Section):
+    """A correlated asset: another instrument (a bare name says the same), or the synthetic ratio of two."""
+
+    numerator: Name
+    denominator: Name | None = None
+
+
+def _driver(value: object) -> object:
+    return {"numerator": value} if isinstance(value, str) else value
+
+
+DriverSetting = Annotated[Driver, BeforeValidator(_driver)]
+
+
+class Staleness(Section):
+    """Data is stale after ``gap_multiple`` times the instrument's own expected gap, inside [min, max]."""
+
+    gap_multiple: float = Field(default=20.0, ge=1, le=1e6)
+    min_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="min")
+    max_ns: LongerThanZero = Field(default=30 * NS_PER_S, alias="max")
+
+
+class InstrumentSettings(Section):
+    """One instrument; its place in the list is its dense index."""
+
+    name: Name
+    venue: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    symbol: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,31}$")]
+    tick_size: Size
+    lot_size: Size
+    enabled: bool = True
+    adverse_ticks: float = Field(default=1.0, ge=0, le=1e6)
+    adverse_bps: float = Field(default=0.0, ge=0, le=1e4)
+    reference: Literal["auto", "mid", "microprice"] = "auto"
+    microprice_spread_ticks_max: float = Field(default=4.0, ge=1, le=1e6)
+    drivers: tuple[Annotated[Driver, BeforeValidator(_driver)], ...] = Field(
+        default=(), max_length=DRIVERS_MAX
+    )
+    volatility_index: Name | None = None
+    book_levels_max: int = Field(default=4096, ge=8, le=65_536)
+    quotes_only: bool = False
+    warmup_ns: Duration = Field(default=2 * NS_PER_S, alias="warmup")
+    stale: Staleness = Staleness()
+
+
+class StepRowSettings(Section):
+    """From this P(500 ms) on, this life."""
+
+    p_at_or_above: Fraction
+    life_ns: LongerThanZero = Field(alias="life")
+
+
+STEP_PRESETS: dict[str, tuple[tuple[float, int], ...]] = {
+    "step_2pct": ((0.0, 750 * NS_PER_MS), (0.02, 100 * NS_PER_MS)),
+}
+
+
+class Weights(Section):
+    """How strongly each input's risk score scales the tolerance: alpha · exp(−Σ w · risk)."""
+
+    fill_rate: Weight = 0.0
+    size_ratio: Weight = 0.0
+    depth: Weight = 0.0
+    imbalance: Weight = 0.0
+    inventory: Weight = 0.0
+    vwap_deviation: Weight = 0.0
+    cancel_rate: Weight = 0.0
+    spread_volatility: Weight = 0.0
+    update_frequency: Weight = 0.0
+    driver_velocity: Weight = 0.0
+
+
+class ClientPriorityWeights(Weights):
+    fill_rate: Weight = 0.05
+    size_ratio: Weight = 0.05
+    depth: Weight = 0.05
+
+
+class LiquidityProviderWeights(Weights):
+    imbalance: Weight = 0.05
+    inventory: Weight = 0.05
+    vwap_deviation: Weight = 0.05
+    cancel_rate: Weight = 0.05
+
+
+class RiskAverseWeights(Weights):
+    spread_volatility: Weight = 0.05
+    update_frequency: Weight = 0.05
+    driver_velocity: Weight = 0.05
+
+
+class StepTable(Section):
+    """A preset, or rows of one's own, in rising p from 0 on."""
+
+    preset: Literal["step_2pct"] | None = None
+    rows: tuple[StepRowSettings, ...] = Field(default=(), max_length=STEP_ROWS_MAX)
+
+    def steps(self) -> tuple[tuple[float, int], ...]:
+        """(p at or above, life in ns) of every row, in rising p."""
+        if self.preset is not None:
+            return STEP_PRESETS[self.preset]
+        return tuple((row.p_at_or_above, row.life_ns) for row in self.rows)
+
+
+def _step_table(value: object) -> object:
+    if isinstance(value, str):
+        return {"preset": value}
+    if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
+        return value | {"rows": tuple(rows)}
+    return {"rows": tuple(value)} if isinstance(value, list | tuple) else value
+
+
+class PostureSettings(Section):
+    """Tolerance, bounds and input weights of one posture, SPEC.md 6.1 and 6.2."""
+
+    mode: Literal["tolerance", "step"] = "tolerance"
+    tolerance_source: Literal["p500", "curve"] = "p500"
+    tolerance: float = Field(gt=0, le=ALPHA_MAX)
+    gamma: float = Field(default=GAMMA, ge=0.1, le=10)
+    life_min_ns: LongerThanZero = Field(alias="life_min")
+    life_max_ns: LongerThanZero = Field(alias="life_max")
+    below_minimum: Literal["clip", "decline"] = "clip"
+    step_table: Annotated[StepTable, BeforeValidator(_step_table)] = StepTable(preset="step_2pct")
+    weights: Weights = Weights()
+
+
+class ClientPriority(PostureSettings):
+    tolerance: float = Field(default=0.10, gt=0, le=ALPHA_MAX)
+    life_min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="life_min")
+    life_max_ns: LongerThanZero = Field(default=5000 * NS_PER_MS, alias="life_max")
+    weights: ClientPriorityWeights = ClientPriorityWeights()
+
+
+class LiquidityProvider(PostureSettings):
+    tolerance: float = Field(default=0.05, gt=0, le=ALPHA_MAX)
+    life_min_ns: LongerThanZero = Field(default=100 * NS_PER_MS, alias="life_min")
+    life_max_ns: LongerThanZero = Field(default=2000 * NS_PER_MS, alias="life_max")
+    weights: LiquidityProviderWeights = LiquidityProviderWeights()
+
+
+class RiskAverse(PostureSettings):
+    tolerance: float = Field(default=0.02, gt=0, le=ALPHA_MAX)
+    life_min_ns: LongerThanZero = Field(default=100 * NS_PER_MS, alias="life_min")
+    life_max_ns: LongerThanZero = Field(default=750 * NS_PER_MS, alias="life_max")
+    weights: RiskAverseWeights = RiskAverseWeights()
+
+
+class Postures(Section):
+    """The three postures, from the least to the most careful."""
+
+    client_priority: ClientPriority = ClientPriority()
+    liquidity_provider: LiquidityProvider = LiquidityProvider()
+    risk_averse: RiskAverse = RiskAverse()
+
+
+class Standard(Section):
+    """What is usual for an input: risk = (value − center) / scale, in the input's own measure."""
+
+    center: float = Field(ge=-1e6, le=1e6)
+    scale: float = Field(ge=1e-9, le=1e6)
+
+
+class RiskInputs(Section):
+    """How each input is standardised; ratios are taken as their logarithm, so 0 is "as usual" for them."""
+
+    fill_rate: Standard = Standard(center=0.3, scale=0.15)
+    size_ratio: Standard = Standard(center=0.0, scale=0.7)
+    depth: Standard = Standard(center=0.0, scale=0.5)
+    imbalance: Standard = Standard(center=0.0, scale=0.4)
+    inventory: Standard = Standard(center=0.0, scale=0.4)
+    vwap_deviation: Standard = Standard(center=0.0, scale=5e-5)
+    cancel_rate: Standard = Standard(center=0.0, scale=0.7)
+    spread_volatility: Standard = Standard(center=0.0, scale=0.7)
+    update_frequency: Standard = Standard(center=0.0, scale=0.7)
+    driver_velocity: Standard = Standard(center=0.0, scale=0.03)
+
+
+class Tier(Section):
+    """A class of counterparties: its posture and what is assumed of a member without a history."""
+
+    posture: PostureName | None = None
+    fill_rate: Fraction | None = None
+    average_size: dict[Name, Size] = Field(default_factory=dict)
+
+
+class Window(Section):
+    """Every week on ``days``, from ``from`` until before ``to`` on the wall clocks of ``timezone``.
+
+    ``to`` earlier than ``from`` runs into the next morning; the day is the one on which the window opens.
+    """
+
+    days: tuple[Day, ...] = Field(default=DAYS, max_length=7)
+    from_s: TimeOfDay = Field(alias="from")
+    to_s: TimeOfDay = Field(alias="to")
+    timezone: str = Field(min_length=1, max_length=64)
+
+
+class Override(Section):
+    """A desk's word on one counterparty; the first that fits in the list is taken."""
+
+    instruments: InstrumentSet = None
+    window: Window | None = None
+    posture: PostureName
+
+
+class Counterparty(Section):
+    tier: Name | None = None
+    overrides: tuple[Override, ...] = Field(default=(), max_length=256)
+
+
+class Desk(Section):
+    posture: PostureName | None = None
+    allow_request_override: bool = False
+    not_good: Literal["decline", "risk_averse"] | None = None
+
+
+class Defaults(Section):
+    """What holds where nothing else does."""
+
+    posture: PostureName = "liquidity_provider"
+    unknown_counterparty_tier: Name | None = None
+    allow_request_override: bool = False
+    not_good: Literal["decline", "risk_averse"] = "decline"
+
+
+class Regimes(Section):
+    """When the market is in STRESS, and when it has left it."""
+
+    volatility_ratio: Ratio = 5.0
+    spread_volatility_ratio: Ratio = 5.0
+    news_score: float = Field(default=0.8, gt=0, le=1)
+    news_fresh_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="news_fresh")
+    decorrelation_z: float = Field(default=4.0, gt=0, le=1e6)
+    update_frequency_ratio: Ratio = 4.0
+    exit_after_ns: Duration = Field(default=10 * NS_PER_S, alias="exit_after")
+    exit_fraction: float = Field(default=0.6, gt=0, le=1)
+    unknown_release_ns: Duration = Field(default=60 * NS_PER_S, alias="unknown_release")
+
+
+class Calendar(Section):
+    """A scheduled regime: dated (``start`` until before ``end``) or weekly (``window``)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    regime: Literal["auction", "scheduled_news", "halt"]
+    instruments: InstrumentSet = None
+    start_ns: Instant | None = Field(default=None, alias="start")
+    end_ns: Instant | None = Field(default=None, alias="end")
+    window: Window | None = None
+
+
+class Signals(Section):
+    """Slow signals from outside."""
+
+    news_half_life_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="news_half_life")
+    volatility_indices: tuple[Name, ...] = Field(default=(), max_length=VOLATILITY_INDICES_MAX)
+
+
+class Model(Section):
+    """Which artifact draws the curve: the name of a shipped one, or the path of a folder."""
+
+    artifact: str = Field(default="first_passage", min_length=1, max_length=4096)
+
+
+class Config(Section):
+    """Everything that decides a life. Immutable; a change is a new Config, swapped whole."""
+
+    version: Literal[1]
+    instruments: tuple[InstrumentSettings, ...] = Field(default=(), max_length=65_536)
+    postures: Postures = Postures()
+    risk_inputs: RiskInputs = RiskInputs()
+    tiers: dict[Name, Tier] = Field(default_factory=dict, max_length=256)
+    counterparties: dict[Name, Counterparty] = Field(default_factory=dict, max_length=1_000_000)
+    desks: dict[Name, Desk] = Field(default_factory=dict, max_length=65_536)
+    defaults: Defaults = Defaults()
+    regimes: Regimes = Regimes()
+    calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
+    signals: Signals = Signals()
+    model: Model = Model()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content: the spread over files, comments and the order of keys do not matter."""
+        content = self.model_dump(mode="json")
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def instrument_table(self) -> InstrumentTable:
+        """Names, grids and dense indices, in the order of the configuration."""
+        return InstrumentTable(
+            Instrument(index, each.name, each.venue, each.symbol, each.tick_size, each.lot_size)
+            for index, each in enumerate(self.instruments)
+        )
+
+    def volatility_index(self, name: str) -> int | None:
+        """Index number of a volatility index, ``None`` when there is none of that name."""
+        names = self.signals.volatility_indices
+        return names.index(name) if name in names else None
+
+
+def section_type(model: type[BaseModel], name: str) -> Any:
+    """The declared type behind a YAML key of a model, ``None`` when it has no such key."""
+    for attribute, info in model.model_fields.items():
+        if name == (info.alias or attribute):
+            return info.annotation
+    return None
+
+
+def section_keys(model: type[BaseModel]) -> list[str]:
+    """The YAML keys of a model, in their order."""
+    return [info.alias or attribute for attribute, info in model.model_fields.items()]

@@ -1,0 +1,80 @@
+# The engine: the one place that wires events, book, features, model and decision together.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from quotelife.book.level_book cimport LevelBook
+from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
+from quotelife.decision.regime cimport RegimeState
+from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
+from quotelife.model.curve cimport CurveModel
+from quotelife.records cimport Decision, Event, Request, Signal
+
+cdef enum:
+    OVERRIDES_MAX = 1024       # runtime overrides alive at once
+    REGIMES = 5
+
+cdef enum BookState:
+    BOOK_WAITING = 0           # never whole so far
+    BOOK_WHOLE = 1
+    BOOK_GAPPED = 2            # was whole or on the way to it; messages were lost
+
+cdef struct InstrumentState:
+    LevelBook book
+    FeatureState* features
+    RegimeState stress
+    int64_t last_event_ns      # engine time of the last message of any kind
+    int64_t whole_since_ns
+    int64_t regime_since_ns    # start of the time not yet booked in regime_ns; -1 before the first look
+    int64_t stress_checked_ns
+    int64_t regime_ns[REGIMES]
+    int64_t not_good_ns        # time booked while the data was not GOOD, by the same clock
+    double expected_gap_ns     # EWMA of the time between messages
+    uint64_t reasons           # why the instrument is in its regime
+    uint64_t events
+    uint64_t messages
+    uint64_t gaps
+    uint64_t resyncs
+    uint64_t crossed
+    uint64_t unsupported
+    uint64_t decisions
+    uint64_t declines
+    uint64_t stress_entries
+    uint8_t book_state
+    uint8_t regime
+    bint in_snapshot
+    bint dirty                 # the message under way touched the book
+    bint halted
+    bint auction
+
+cdef class Engine:
+    cdef InstrumentState** states
+    cdef uint32_t n_instruments
+    cdef SharedSignals* shared
+    cdef FeatureParams feature_params
+    cdef Policy _policy
+    cdef CurveModel _model
+    cdef object _config
+    cdef object _instruments
+    cdef readonly int64_t now_ns
+    cdef readonly uint64_t input_sequence
+    cdef readonly uint32_t config_revision
+    cdef readonly uint32_t model_revision
+    cdef readonly uint64_t unknown_events
+    cdef RuntimeOverride overrides_c[OVERRIDES_MAX]
+    cdef uint32_t override_id[OVERRIDES_MAX]
+    cdef int n_overrides
+    cdef uint32_t next_override_id
+
+    cdef void advance(self, int64_t t) noexcept nogil
+    cdef void on_event_c(self, const Event* event) noexcept nogil
+    cdef void on_signal_c(self, const Signal* signal) noexcept nogil
+    cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil
+    cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
+    cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
+    cdef int _grow(self, uint32_t n) except -1
+    cdef int _wire_drivers(self) except -1
+    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
+    cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
+    cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                     Decision* out, int64_t age) noexcept nogil
+    cdef void _settle(self, const Request* request, Decision* out, int64_t age) noexcept nogil

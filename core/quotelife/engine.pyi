@@ -1,0 +1,93 @@
+from typing import NamedTuple
+
+from quotelife.config import Config
+from quotelife.decision.policy import Policy
+from quotelife.instruments import InstrumentTable
+from quotelife.model.curve import CurveModel
+from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
+
+class InstrumentStatus(NamedTuple):
+    quality: int
+    regime: int
+    reasons: int
+    bid_ticks: int
+    bid_lots: int
+    ask_ticks: int
+    ask_lots: int
+    last_event_ns: int
+    events: int
+    messages: int
+    gaps: int
+    resyncs: int
+    crossed: int
+    dropped_levels: int
+    unsupported: int
+    decisions: int
+    declines: int
+    regime_ns: tuple[int, ...]
+    not_good_ns: int
+    stress_entries: int
+    memory_bytes: int
+
+class OverrideStatus(NamedTuple):
+    override_id: int
+    posture: int
+    counterparty: int
+    desk: int
+    instrument: int
+    expires_ns: int
+
+def configured_model(config: Config) -> CurveModel: ...
+
+class Engine:
+    def __init__(self, config: Config, *, model: CurveModel | None = None, start_ns: int = 0) -> None: ...
+    def on_events(self, buffer: EventBuffer) -> None: ...
+    def on_signal(
+        self,
+        kind: int,
+        *,
+        receive_ns: int,
+        source_ns: int,
+        value: float,
+        value2: float = 0.0,
+        instrument: int = 0xFFFFFFFF,
+        desk: int = 0xFFFFFFFF,
+        ttl_ns: int = 0,
+        source: int = 0,
+    ) -> None: ...
+    def on_timer(self, now_ns: int) -> None: ...
+    def decide(self, request: RequestRecord, decision: DecisionRecord) -> None: ...
+    def apply_config(self, config: Config, now_ns: int) -> int: ...
+    def apply_model(self, model: CurveModel, now_ns: int) -> int: ...
+    def set_override(
+        self,
+        *,
+        now_ns: int,
+        expires_ns: int,
+        posture: int,
+        counterparty: int = 0xFFFFFFFF,
+        instrument: int = 0xFFFFFFFF,
+        desk: int = 0xFFFFFFFF,
+    ) -> int: ...
+    def clear_override(self, override_id: int, now_ns: int) -> bool: ...
+    def overrides(self, now_ns: int) -> list[OverrideStatus]: ...
+    def instrument_status(self, index: int, now_ns: int) -> InstrumentStatus: ...
+    def level_top(self, index: int) -> tuple[int, int, int, int, int]: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def model(self) -> CurveModel: ...
+    @property
+    def instruments(self) -> InstrumentTable: ...
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def input_sequence(self) -> int: ...
+    @property
+    def config_revision(self) -> int: ...
+    @property
+    def model_revision(self) -> int: ...
+    @property
+    def unknown_events(self) -> int: ...

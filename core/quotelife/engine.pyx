@@ -1,0 +1,731 @@
+"""One engine: market events, signals and requests in, decisions out.
+
+One thread owns an engine. Every input (event, signal, request, timer, configuration, model, override) gets the
+next ``input_sequence`` when it is applied, and engine time is the largest receive stamp seen so far: fed the same
+inputs in the same order, an engine gives byte-equal decisions, whatever the wall clock does.
+
+The path of a decision is one C function, ``decide_c``: no Python object is touched and the GIL is not needed.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from libc.math cimport NAN, exp, fmax, isnan
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from quotelife.book.level_book cimport (
+    LevelBook, book_bytes, book_clear, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
+    side_best,
+)
+from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
+from quotelife.decision.policy cimport (
+    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride,
+)
+from quotelife.decision.regime cimport RegimeState, regime_update
+from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
+from quotelife.features.state cimport (
+    FeatureQuery, feature_compute, feature_on_book, feature_on_gap, feature_on_level, feature_on_signal,
+    feature_on_trade, feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new,
+    feature_stress, shared_on_signal, shared_signals_free, shared_signals_new,
+)
+from quotelife.features.stress cimport StressInputs
+from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
+from quotelife.records cimport (
+    BIND_CLIENT_DEADLINE, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE,
+    EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
+    FLAG_SNAPSHOT, HORIZONS, NO_INDEX, POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD,
+    QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
+    REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
+    RULE_DATA_QUALITY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
+    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DOWNGRADED, WHY_HALT, WHY_MODEL_FALLBACK,
+    WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
+    EventBuffer, Request, RequestRecord, Signal,
+)
+
+from quotelife.errors import ConfigError, QuotelifeError
+from quotelife.model.artifact import builtin_artifact, load_artifact
+
+cdef enum:
+    REF_HORIZON = 5                 # index of 500 ms on the horizon grid
+
+cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
+cdef double GAP_WEIGHT = 1.0 / 64.0
+
+
+class InstrumentStatus(NamedTuple):
+    """What the engine knows of one instrument now. Prices in ticks, sizes in lots, times in nanoseconds."""
+
+    quality: int
+    regime: int
+    reasons: int
+    bid_ticks: int
+    bid_lots: int
+    ask_ticks: int
+    ask_lots: int
+    last_event_ns: int
+    events: int
+    messages: int
+    gaps: int
+    resyncs: int
+    crossed: int
+    dropped_levels: int
+    unsupported: int
+    decisions: int
+    declines: int
+    regime_ns: tuple
+    not_good_ns: int
+    stress_entries: int
+    memory_bytes: int
+
+
+class OverrideStatus(NamedTuple):
+    """One runtime override that is still alive; ``NO_INDEX_VALUE`` means any."""
+
+    override_id: int
+    posture: int
+    counterparty: int
+    desk: int
+    instrument: int
+    expires_ns: int
+
+
+def configured_model(config):
+    """The curve model that a configuration names: an artifact shipped with the library, or a folder.
+
+    Raises ``ArtifactError`` when it does not load.
+    """
+    name = config.model.artifact
+    return load_artifact(Path(name) if "/" in name else builtin_artifact(name))
+
+
+cdef class Engine:
+    """See the module. ``start_ns`` is the engine time before the first input, ``model`` defaults to the configured
+    artifact. Raises ``ConfigError`` or ``ArtifactError``.
+    """
+
+    def __cinit__(self):
+        self.states = NULL
+        self.shared = NULL
+        self.n_instruments = 0
+
+    def __init__(self, config, *, CurveModel model=None, int64_t start_ns=0):
+        if self.shared != NULL:
+            raise QuotelifeError("an engine is initialised once")
+        self.now_ns = start_ns
+        self.next_override_id = 1
+        self.shared = shared_signals_new()
+        self._policy = Policy(config)
+        self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
+        self._config = config
+        self._instruments = config.instrument_table()
+        self._grow(len(self._instruments))
+        self._wire_drivers()
+        if model is None:
+            model = configured_model(config)
+        self._model = model
+        self.config_revision = 1
+        self.model_revision = 1
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.n_instruments):
+            if self.states[i] != NULL:
+                book_free(&self.states[i].book)
+                if self.states[i].features != NULL:
+                    feature_state_free(self.states[i].features)
+                free(self.states[i])
+        free(self.states)
+        if self.shared != NULL:
+            shared_signals_free(self.shared)
+
+    cdef int _grow(self, uint32_t n) except -1:
+        cdef InstrumentState** states
+        cdef InstrumentState* state
+        cdef uint32_t i
+        if n <= self.n_instruments:
+            return 0
+        states = <InstrumentState**>calloc(n, sizeof(InstrumentState*))
+        if states == NULL:
+            raise MemoryError()
+        if self.n_instruments:
+            memcpy(states, self.states, self.n_instruments * sizeof(InstrumentState*))
+        free(self.states)
+        self.states = states
+        for i in range(self.n_instruments, n):
+            state = <InstrumentState*>calloc(1, sizeof(InstrumentState))
+            if state == NULL:
+                raise MemoryError()
+            self.states[i] = state
+            self.n_instruments = i + 1
+            book_init(&state.book, self._policy.instrument[i].book_levels_max)
+            state.features = feature_state_new(&self.feature_params)
+            state.regime_since_ns = -1
+        return 0
+
+    cdef int _wire_drivers(self) except -1:
+        cdef uint32_t i
+        cdef int slot, numerator, denominator
+        for i in range(self.n_instruments):
+            for slot in range(2):
+                numerator = self._policy.instrument[i].driver[slot][0]
+                denominator = self._policy.instrument[i].driver[slot][1]
+                feature_set_driver(
+                    self.states[i].features,
+                    slot,
+                    self.states[numerator].features if numerator >= 0 else NULL,
+                    self.states[denominator].features if denominator >= 0 else NULL,
+                )
+        return 0
+
+    # --- time and order -------------------------------------------------------------------------------------------
+
+    cdef void advance(self, int64_t t) noexcept nogil:
+        self.input_sequence += 1
+        if t > self.now_ns:
+            self.now_ns = t
+
+    # --- market events --------------------------------------------------------------------------------------------
+
+    def on_events(self, EventBuffer buffer):
+        """Apply all events of ``buffer`` in order; the caller clears it."""
+        cdef Py_ssize_t i
+        for i in range(buffer.count):
+            self.on_event_c(buffer.events + i)
+
+    cdef void on_event_c(self, const Event* event) noexcept nogil:
+        cdef InstrumentState* state
+        cdef int64_t t, gap
+        cdef int64_t old
+        cdef uint32_t i
+        cdef bint changed
+        self.advance(event.receive_ns)
+        t = self.now_ns
+        if event.instrument >= self.n_instruments:
+            if event.instrument == NO_INDEX and event.kind == EV_STATUS:
+                for i in range(self.n_instruments):
+                    self._on_status(self.states[i], i, event.aux, t)
+            else:
+                self.unknown_events += 1
+            return
+        state = self.states[event.instrument]
+        state.events += 1
+        if event.kind == EV_LEVEL:
+            if state.in_snapshot:
+                book_level(&state.book, event.side, event.price_ticks, event.size_lots)
+                state.dirty = True
+            elif state.book_state == BOOK_WHOLE:
+                old = book_level(&state.book, event.side, event.price_ticks, event.size_lots)
+                feature_on_level(state.features, t, event.side, event.price_ticks, old, event.size_lots)
+                state.book.level_sequence = event.sequence
+                state.dirty = True
+        elif event.kind == EV_QUOTE:
+            book_quote(&state.book, event.sequence, event.price_ticks, event.size_lots, event.order_id, event.aux)
+            state.dirty = True
+            if state.book_state != BOOK_WHOLE and self._policy.instrument[event.instrument].quotes_only:
+                state.book_state = BOOK_WHOLE
+                state.whole_since_ns = t
+                state.resyncs += 1
+        elif event.kind == EV_TRADE:
+            feature_on_trade(state.features, t, event.price_ticks, event.size_lots, event.side)
+        elif event.kind == EV_SNAPSHOT_BEGIN:
+            book_clear(&state.book)
+            state.in_snapshot = True
+            state.dirty = True
+            if state.book_state == BOOK_WHOLE:
+                state.book_state = BOOK_WAITING
+                feature_on_gap(state.features, t)
+        elif event.kind == EV_SNAPSHOT_END:
+            state.in_snapshot = False
+            state.book.level_sequence = event.sequence
+            state.book_state = BOOK_WHOLE
+            state.whole_since_ns = t
+            state.resyncs += 1
+            state.dirty = True
+        elif event.kind == EV_CLEAR:
+            self._distrust(state, t, event.flags & FLAG_GAP)
+        elif event.kind == EV_STATUS:
+            self._on_status(state, event.instrument, event.aux, t)
+        else:
+            state.unsupported += 1       # order-level events need an order-level book
+        if not event.flags & FLAG_LAST:
+            return
+
+        state.messages += 1
+        if state.last_event_ns:
+            gap = t - state.last_event_ns
+            state.expected_gap_ns += (<double>gap - state.expected_gap_ns) * GAP_WEIGHT
+        state.last_event_ns = t
+        if state.dirty:
+            state.dirty = False
+            changed = book_refresh(&state.book)
+            if state.book.crossed:
+                if changed:
+                    state.crossed += 1
+            elif state.book_state == BOOK_WHOLE and book_two_sided(&state.book):
+                feature_on_book(state.features, &state.book, t, changed)
+        if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
+            self.update_regime(state, event.instrument, t)
+
+    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil:
+        if gap:
+            if state.book_state != BOOK_GAPPED:
+                state.gaps += 1
+            state.book_state = BOOK_GAPPED
+        else:
+            state.book_state = BOOK_WAITING
+        book_clear(&state.book)
+        state.in_snapshot = False
+        state.dirty = True
+        feature_on_gap(state.features, t)
+
+    cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil:
+        if code == STATUS_HALT or code == STATUS_CLOSED:
+            state.halted = True
+        elif code == STATUS_AUCTION:
+            state.halted = False
+            state.auction = True
+        elif code == STATUS_TRADING:
+            state.halted = False
+            state.auction = False
+        elif code == STATUS_FEED_DOWN:
+            if state.book_state != BOOK_WAITING:
+                self._distrust(state, t, True)
+        else:
+            return
+        self.update_regime(state, instrument, t)
+
+    # --- signals --------------------------------------------------------------------------------------------------
+
+    def on_signal(self, int kind, *, int64_t receive_ns, int64_t source_ns, double value, double value2=0.0,
+                  uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, int64_t ttl_ns=0, uint64_t source=0):
+        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit.
+
+        Raises ``ValueError`` on an unknown kind, a value that is not finite, or an unknown instrument.
+        """
+        cdef Signal signal
+        if not SIG_NEWS <= kind <= 3:
+            raise ValueError(f"unknown signal kind {kind}")
+        if value - value != 0 or value2 - value2 != 0:
+            raise ValueError("a signal's value must be finite")
+        if instrument != NO_INDEX and instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {instrument}")
+        memset(&signal, 0, sizeof(Signal))
+        signal.kind = kind
+        signal.receive_ns = receive_ns
+        signal.source_ns = source_ns
+        signal.value = value
+        signal.value2 = value2
+        signal.instrument = instrument
+        signal.desk = desk
+        signal.ttl_ns = ttl_ns
+        signal.source = source
+        self.on_signal_c(&signal)
+
+    cdef void on_signal_c(self, const Signal* signal) noexcept nogil:
+        cdef uint32_t i
+        self.advance(signal.receive_ns)
+        if signal.kind == SIG_VOLATILITY_INDEX or (signal.kind == SIG_NEWS and signal.instrument == NO_INDEX):
+            shared_on_signal(self.shared, signal, self.now_ns)
+        elif signal.instrument == NO_INDEX:
+            for i in range(self.n_instruments):
+                feature_on_signal(self.states[i].features, signal, self.now_ns)
+        else:
+            feature_on_signal(self.states[signal.instrument].features, signal, self.now_ns)
+        if signal.kind == SIG_NEWS:
+            for i in range(self.n_instruments):
+                if signal.instrument == NO_INDEX or signal.instrument == i:
+                    self.update_regime(self.states[i], i, self.now_ns)
+
+    # --- quality and regime ---------------------------------------------------------------------------------------
+
+    cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        cdef double bound
+        if state.halted:
+            return QUALITY_HALTED
+        if state.book_state == BOOK_GAPPED:
+            return QUALITY_GAPPED
+        if state.book_state == BOOK_WAITING:
+            return QUALITY_WARMING
+        if state.book.crossed:
+            return QUALITY_CROSSED
+        # Judged by arrival against the instrument's own rhythm; exchange time plays no part.
+        bound = params.stale_gap_multiple * state.expected_gap_ns
+        if bound < params.stale_min_ns:
+            bound = params.stale_min_ns
+        if bound > params.stale_max_ns:
+            bound = params.stale_max_ns
+        if t - state.last_event_ns > bound:
+            return QUALITY_STALE
+        if not book_two_sided(&state.book) or t - state.whole_since_ns < params.warmup_ns:
+            return QUALITY_WARMING
+        return QUALITY_GOOD
+
+    cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil:
+        cdef StressInputs inputs
+        cdef uint64_t reasons = 0
+        cdef int regime, stress, calendar
+        if state.regime_since_ns >= 0:
+            state.regime_ns[state.regime] += t - state.regime_since_ns
+            if self.quality_c(state, &self._policy.instrument[instrument], t) != QUALITY_GOOD:
+                state.not_good_ns += t - state.regime_since_ns
+        state.regime_since_ns = t
+        state.stress_checked_ns = t
+        feature_stress(state.features, self.shared, t, &inputs)
+        stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
+        calendar = self._policy.calendar_regime(instrument, t)
+        regime = REGIME_NORMAL
+        if state.halted or calendar == REGIME_HALT:
+            regime = REGIME_HALT
+            reasons |= WHY_HALT
+        elif stress == REGIME_STRESS:
+            regime = REGIME_STRESS
+        elif state.auction or calendar == REGIME_AUCTION:
+            regime = REGIME_AUCTION
+            reasons |= WHY_AUCTION
+        elif calendar == REGIME_SCHEDULED_NEWS:
+            regime = REGIME_SCHEDULED_NEWS
+            reasons |= WHY_SCHEDULED_NEWS
+        if regime == REGIME_STRESS and state.regime != REGIME_STRESS:
+            state.stress_entries += 1
+        state.regime = regime
+        state.reasons = reasons
+
+    def on_timer(self, int64_t now_ns):
+        """Let time pass without an event: regimes fade, quality is judged, overrides end."""
+        cdef uint32_t i
+        self.advance(now_ns)
+        for i in range(self.n_instruments):
+            self.update_regime(self.states[i], i, self.now_ns)
+        self.drop_expired_overrides(self.now_ns)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def decide(self, RequestRecord request, DecisionRecord decision):
+        """One decision. Raises ``ValueError`` when the request's instrument index is out of range."""
+        if request.c.instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {request.c.instrument}")
+        self.decide_c(&request.c, &decision.c)
+
+    cdef void decide_c(self, const Request* request, Decision* out) noexcept nogil:
+        cdef InstrumentState* state = self.states[request.instrument]
+        cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
+        cdef const PostureParams* posture
+        cdef Resolution resolution
+        cdef int64_t t, age, left
+        memset(out, 0, sizeof(Decision))
+        self.advance(request.now_ns)
+        t = self.now_ns
+        out.input_sequence = self.input_sequence
+        out.now_ns = t
+        out.instrument = request.instrument
+        out.counterparty = request.counterparty
+        out.desk = request.desk
+        out.side = request.side
+        out.config_revision = self.config_revision
+        out.model_revision = self.model_revision
+        out.data_age_ns = t - state.last_event_ns if state.last_event_ns else -1
+        out.expiry_ns = t
+
+        self.update_regime(state, request.instrument, t)
+        out.quality = self.quality_c(state, params, t)
+        out.regime = state.regime
+        out.reasons = state.reasons
+        self._policy.resolve(request, state.regime, self.overrides_c, self.n_overrides, t, &resolution)
+        out.posture_requested = resolution.requested
+        out.posture_effective = resolution.effective
+        out.rule = resolution.rule
+        out.rule_index = resolution.rule_index
+        out.reasons |= resolution.reasons
+        state.decisions += 1
+
+        age = t - request.priced_at_ns if request.flags & REQ_HAS_PRICED_AT else 0
+        if age < 0:
+            age = 0
+        if state.regime == REGIME_HALT or not params.enabled:
+            out.kind = DECISION_DECLINE
+            out.reasons |= WHY_HALT
+        elif out.quality != QUALITY_GOOD:
+            out.reasons |= WHY_NOT_GOOD
+            out.rule = RULE_DATA_QUALITY
+            out.rule_index = NO_INDEX
+            out.posture_effective = POSTURE_RISK_AVERSE
+            if self._policy.not_good_risk_averse(request.desk) and out.quality != QUALITY_HALTED:
+                posture = &self._policy.posture[<int>POSTURE_RISK_AVERSE]
+                out.mode = posture.mode
+                out.binding = BIND_MIN
+                out.life_ns = posture.min_ns - age
+                self._settle(request, out, age)
+            else:
+                out.kind = DECISION_DECLINE
+        else:
+            self._judge(state, params, request, out, age)
+        if out.kind == DECISION_DECLINE:
+            out.life_ns = 0
+            out.expiry_ns = t
+            state.declines += 1
+
+    cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                     Decision* out, int64_t age) noexcept nogil:
+        # Good data: threshold, features, curve, tolerance, life.
+        cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
+        cdef FeatureQuery query
+        cdef ModelInput model_input
+        cdef LifeResult life
+        cdef double m, h, bps
+        cdef int64_t t = out.now_ns
+        cdef int status, k
+        out.mode = posture.mode
+
+        m = reference(state, params)
+        if request.flags & REQ_HAS_REFERENCE:
+            m = request.reference_ticks
+        out.reference_ticks = m
+        if request.flags & REQ_HAS_PRICE:
+            out.edge_ticks = request.side * (m - request.price_ticks)
+        elif request.flags & REQ_HAS_EDGE:
+            out.edge_ticks = request.edge_ticks
+        h = 1.0
+        if not posture.one_tick_threshold:
+            h = fmax(fmax(h, out.edge_ticks), params.adverse_ticks)
+            bps = params.adverse_bps * 1e-4 * m
+            h = fmax(h, bps)
+        out.h_ticks = h
+        out.sigma_ticks = feature_sigma(state.features, t)
+
+        query.now_ns = t
+        query.side = request.side
+        query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
+        query.h_ticks = h
+        query.sigma_ticks = out.sigma_ticks
+        query.fill_rate = self._policy.fill_rate(request.counterparty)
+        query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
+        query.volatility_index = params.volatility_index
+        feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
+
+        model_input.x = out.features
+        model_input.valid = out.valid
+        model_input.h_ticks = h
+        model_input.sigma_ticks = out.sigma_ticks
+        status = self._model.fn(self._model.params, &model_input, out.p)
+        if status != 0:
+            if isnan(out.sigma_ticks):
+                # Neither model nor volatility: no curve, so nothing to be firm on.
+                out.reasons |= WHY_NO_VOLATILITY
+                out.h_ticks = 0
+                for k in range(HORIZONS):
+                    out.p[k] = 0
+                out.kind = DECISION_DECLINE
+                return
+            out.reasons |= WHY_MODEL_FALLBACK
+            first_passage_curve(h, out.sigma_ticks, out.p)
+        out.p_ref = out.p[REF_HORIZON]
+
+        risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
+        out.risk_sum = risk_weighted_sum(posture.weights, out.risk)
+        out.alpha = risk_alpha(posture.alpha, out.risk_sum)
+        choose_life(posture, out.alpha, out.p, &life)
+        out.binding = life.binding
+        out.reasons |= life.reasons
+        if life.decline:
+            out.kind = DECISION_DECLINE
+            return
+        out.p_life = curve_at(out.p, life.life_ns)
+        out.life_ns = life.life_ns - age      # the curve counts from the moment of pricing, the life from now
+        self._settle(request, out, age)
+
+    cdef void _settle(self, const Request* request, Decision* out, int64_t age) noexcept nogil:
+        # Cut the life by the client's own deadline and give it its end.
+        cdef int64_t left
+        if out.life_ns <= 0:
+            out.reasons |= WHY_STALE_REQUEST
+            out.kind = DECISION_DECLINE
+            return
+        if request.flags & REQ_HAS_DEADLINE:
+            left = request.client_deadline_ns - out.now_ns
+            if left <= 0:
+                out.reasons |= WHY_DEADLINE_TOO_CLOSE
+                out.kind = DECISION_DECLINE
+                return
+            if left < out.life_ns:
+                out.life_ns = left
+                out.binding = BIND_CLIENT_DEADLINE
+                if out.h_ticks > 0:
+                    out.p_life = curve_at(out.p, left + age)
+        out.kind = DECISION_QUOTE
+        out.expiry_ns = out.now_ns + out.life_ns
+
+    # --- configuration, model, overrides --------------------------------------------------------------------------
+
+    def apply_config(self, config, int64_t now_ns):
+        """Swap the configuration whole; returns the new revision.
+
+        Instruments may be added at the end or disabled, not removed, reordered or given another grid while the
+        engine runs: raises ``ConfigError`` and changes nothing.
+        """
+        table = config.instrument_table()
+        problems = []
+        for old in self._instruments:
+            if old.index >= len(table):
+                problems.append(f"instruments: {old.name} cannot be removed while running; set enabled: false")
+            elif table[old.index] != old:
+                problems.append(
+                    f"instruments: {old.name} (place {old.index}) cannot change its name, venue, symbol, tick_size, "
+                    f"lot_size or place while running; restart the service"
+                )
+        if problems:
+            raise ConfigError(problems)
+        policy = Policy(config)
+        self.advance(now_ns)
+        self._policy = policy
+        self._config = config
+        self._instruments = table
+        self._grow(len(table))
+        self._wire_drivers()
+        self.config_revision += 1
+        return self.config_revision
+
+    def apply_model(self, CurveModel model not None, int64_t now_ns):
+        """Swap the curve model; returns the new model revision."""
+        self.advance(now_ns)
+        self._model = model
+        self.model_revision += 1
+        return self.model_revision
+
+    def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,
+                     uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX):
+        """Override the posture until ``expires_ns``; returns the override's id. The newest that fits wins.
+
+        Raises ``ValueError`` on a wrong posture or a time in the past, ``QuotelifeError`` when too many are alive.
+        """
+        cdef RuntimeOverride* slot
+        if not 1 <= posture <= POSTURE_RISK_AVERSE:
+            raise ValueError("posture must be CLIENT_PRIORITY, LIQUIDITY_PROVIDER or RISK_AVERSE")
+        if expires_ns <= max(now_ns, self.now_ns):
+            raise ValueError("the override would already have expired")
+        self.advance(now_ns)
+        self.drop_expired_overrides(self.now_ns)
+        if self.n_overrides == OVERRIDES_MAX:
+            raise QuotelifeError(f"{OVERRIDES_MAX} overrides are alive; clear one first")
+        slot = &self.overrides_c[self.n_overrides]
+        slot.expires_ns = expires_ns
+        slot.counterparty = counterparty
+        slot.desk = desk
+        slot.instrument = instrument
+        slot.posture = posture
+        self.override_id[self.n_overrides] = self.next_override_id
+        self.n_overrides += 1
+        self.next_override_id += 1
+        return self.next_override_id - 1
+
+    def clear_override(self, uint32_t override_id, int64_t now_ns):
+        """End an override before its time; False when there is none of that id."""
+        cdef int i, k
+        self.advance(now_ns)
+        for i in range(self.n_overrides):
+            if self.override_id[i] == override_id:
+                for k in range(i, self.n_overrides - 1):
+                    self.overrides_c[k] = self.overrides_c[k + 1]
+                    self.override_id[k] = self.override_id[k + 1]
+                self.n_overrides -= 1
+                return True
+        return False
+
+    def overrides(self, int64_t now_ns):
+        """Overrides alive at ``now_ns``, oldest first."""
+        cdef int i
+        return [
+            OverrideStatus(self.override_id[i], self.overrides_c[i].posture, self.overrides_c[i].counterparty,
+                           self.overrides_c[i].desk, self.overrides_c[i].instrument, self.overrides_c[i].expires_ns)
+            for i in range(self.n_overrides)
+            if self.overrides_c[i].expires_ns > now_ns
+        ]
+
+    cdef void drop_expired_overrides(self, int64_t t) noexcept nogil:
+        cdef int i, kept = 0
+        for i in range(self.n_overrides):
+            if self.overrides_c[i].expires_ns > t:
+                self.overrides_c[kept] = self.overrides_c[i]
+                self.override_id[kept] = self.override_id[i]
+                kept += 1
+        self.n_overrides = kept
+
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self):
+        return self._config
+
+    @property
+    def policy(self):
+        return self._policy
+
+    @property
+    def model(self):
+        return self._model
+
+    @property
+    def instruments(self):
+        return self._instruments
+
+    def instrument_status(self, uint32_t index, int64_t now_ns):
+        """Status of one instrument as of ``now_ns``; changes nothing. Raises ``ValueError`` on a wrong index."""
+        cdef InstrumentState* state
+        cdef int k
+        if index >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {index}")
+        state = self.states[index]
+        if now_ns < self.now_ns:
+            now_ns = self.now_ns
+        return InstrumentStatus(
+            quality=self.quality_c(state, &self._policy.instrument[index], now_ns),
+            regime=state.regime,
+            reasons=state.reasons,
+            bid_ticks=state.book.bid_ticks,
+            bid_lots=state.book.bid_lots,
+            ask_ticks=state.book.ask_ticks,
+            ask_lots=state.book.ask_lots,
+            last_event_ns=state.last_event_ns,
+            events=state.events,
+            messages=state.messages,
+            gaps=state.gaps,
+            resyncs=state.resyncs,
+            crossed=state.crossed,
+            dropped_levels=state.book.bid.dropped + state.book.ask.dropped,
+            unsupported=state.unsupported,
+            decisions=state.decisions,
+            declines=state.declines,
+            regime_ns=tuple([state.regime_ns[k] for k in range(REGIMES)]),
+            not_good_ns=state.not_good_ns,
+            stress_entries=state.stress_entries,
+            memory_bytes=(
+                sizeof(InstrumentState)
+                + feature_state_bytes(state.features)
+                + book_bytes(&state.book)
+            ),
+        )
+
+    def level_top(self, uint32_t index):
+        """(sequence, bid ticks, bid lots, ask ticks, ask lots) of the depth levels alone, no quote laid over them.
+
+        Raises ``ValueError`` on a wrong index.
+        """
+        cdef LevelBook* book
+        cdef int64_t bid_ticks = 0, bid_lots = 0, ask_key = 0, ask_lots = 0
+        if index >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {index}")
+        book = &self.states[index].book
+        side_best(&book.bid, &bid_ticks, &bid_lots)
+        side_best(&book.ask, &ask_key, &ask_lots)
+        return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
+
+
+cdef double reference(const InstrumentState* state, const InstrumentParams* params) noexcept nogil:
+    # M of SPEC 2: the microprice where the spread is tight, the mid where it is many ticks wide.
+    cdef double bid = state.book.bid_ticks, ask = state.book.ask_ticks
+    cdef double bid_lots = state.book.bid_lots, ask_lots = state.book.ask_lots
+    if params.reference == REF_MICROPRICE or (
+        params.reference == REF_AUTO and ask - bid <= params.microprice_spread_ticks_max
+    ):
+        return (ask * bid_lots + bid * ask_lots) / (bid_lots + ask_lots)
+    return 0.5 * (bid + ask)

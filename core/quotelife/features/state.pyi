@@ -1,0 +1,1 @@
+# C only: see state.pxd. Python reads features through quotelife.features.probe.

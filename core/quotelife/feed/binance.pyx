@@ -1,0 +1,895 @@
+"""Binance spot, USD-M and COIN-M market data: JSON bytes in, events out. No I/O; SPEC 3.2.
+
+How a book becomes whole. Depth diffs of a symbol are held (never shown) until a REST snapshot arrives *and* a
+diff proves that the two belong together: on spot the first diff kept has U <= lastUpdateId + 1 <= u, on futures
+U <= lastUpdateId <= u, and each later one continues its predecessor (spot U == previous u + 1, futures
+pu == previous u). Only then SNAPSHOT_BEGIN, the snapshot's levels, the levels of the held diffs (all marked
+SNAPSHOT) and SNAPSHOT_END are written, in one piece. END carries LAST, and as its sequence the update id at
+which the book now stands: the u of the last held diff. Until END nothing of the book is visible, so a book whose
+chain is not proven is never reported whole, and the catching-up is no burst of market activity.
+
+How trust is lost. A diff that does not continue the chain, a message that is malformed, off the instrument's
+grid or too large for the event buffer, and a lost connection give CLEAR (GAP | LAST) as the first event of that
+message; the symbol then wants a snapshot and holds diffs again. An older copy of what was applied already
+(u <= previous u *and* not sent later than the last diff) is no break: absolute sizes of the past, already
+superseded in an unbroken chain. The second condition tells it from a venue whose numbering started again.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import IntEnum
+from typing import NamedTuple
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memset
+
+from quotelife.errors import DecodeError, UnknownInstrumentError
+
+from quotelife.feed.json_bytes cimport (
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_OFF_GRID, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE,
+    Fault, Grid, fail, read_decimal, read_int, skip_space, skip_string, skip_value,
+)
+from quotelife.records cimport (
+    EV_CLEAR, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
+    FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, STATUS_FEED_DOWN, STATUS_FEED_UP, STATUS_HEARTBEAT, Event, EventBuffer,
+)
+
+cdef enum:
+    NS_PER_MS = 1_000_000
+    MS_MAX = 9_000_000_000_000     # year 2255; ns still fit int64
+    EXCERPT = 40                   # bytes of a bad message shown in the error
+
+cdef enum MessageKind:
+    KIND_NONE = 0                  # no "e" seen yet
+    KIND_DEPTH = 1
+    KIND_QUOTE = 2
+    KIND_TRADE = 3
+    KIND_AGG_TRADE = 4
+    KIND_SNAPSHOT = 5
+    KIND_OTHER = 6                 # well formed, not for us
+
+cdef enum Field:
+    HAS_e = 1
+    HAS_s = 2
+    HAS_E = 4
+    HAS_T = 8
+    HAS_U = 16
+    HAS_u = 32
+    HAS_pu = 64
+    HAS_b = 128
+    HAS_a = 256
+    HAS_B = 512
+    HAS_A = 1024
+    HAS_p = 2048
+    HAS_q = 4096
+    HAS_t = 8192
+    HAS_m = 16384
+    HAS_X = 32768
+    HAS_data = 65536
+    HAS_result = 131072
+    HAS_error = 262144
+
+cdef enum:
+    QUOTE_FIELDS = HAS_s | HAS_u | HAS_b | HAS_a | HAS_B | HAS_A
+
+
+class SyncState(IntEnum):
+    """Where a symbol's book stands."""
+
+    WAITING = 0      # no usable snapshot; diffs are held
+    SPLICING = 1     # a snapshot is held, the diff that proves the chain has not come yet
+    SYNCED = 2
+
+
+cdef enum:
+    WAITING = 0
+    SPLICING = 1
+    SYNCED = 2
+
+
+class SymbolStats(NamedTuple):
+    """Counters of one symbol since the decoder was made."""
+
+    state: SyncState
+    update_id: int       # u of the last diff applied or held, -1: none
+    depths: int          # depth diffs read, held ones included
+    quotes: int
+    trades: int
+    duplicates: int      # older copies of applied diffs, ignored
+    gaps: int            # diffs that did not continue the chain
+    resyncs: int         # completed splices after the first
+    refused: int         # snapshots older than the held diffs
+    restarts: int        # held diffs given up because they outgrew their bound
+    malformed: int
+    off_grid: int        # messages with a price or size off the grid or out of range
+    overflows: int       # messages or splices that did not fit into the event buffer
+
+
+cdef Grid grid_of(object size, str name) except *:
+    cdef Grid grid
+    if not isinstance(size, Decimal) or not size.is_finite() or size <= 0:
+        raise ValueError(f"{name} must be a positive Decimal, not {size!r}")
+    sign, digits, exponent = size.normalize().as_tuple()
+    step = int("".join(map(str, digits))) * 10 ** max(exponent, 0)
+    if exponent < -12 or step >= 10**12:
+        raise ValueError(f"{name} {size} is out of range: at most 12 decimals, below 10^12")
+    grid.decimals = max(-exponent, 0)
+    grid.step = step
+    return grid
+
+
+cdef inline size_t hash_of(const char* text, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t h = 14695981039346656037ULL      # FNV-1a
+    cdef Py_ssize_t i
+    for i in range(n):
+        h = (h ^ <unsigned char>text[i]) * 1099511628211ULL
+    return <size_t>(h ^ (h >> 32))
+
+
+cdef inline const char* read_levels(const char* p, SymbolFeed feed, int side, EventBuffer buffer, Fault* fault):
+    # [["price","size"], ...] straight into the event buffer; stamp() adds what the whole message says.
+    cdef Event* event
+    cdef int64_t price = 0, size = 0
+    if p[0] != b'[':
+        return fail(fault, FAULT_SYNTAX, "a list of levels", p)
+    p = skip_space(p + 1)
+    if p[0] == b']':
+        return p + 1
+    while True:
+        if p[0] != b'[':
+            return fail(fault, FAULT_SYNTAX, "a level", p)
+        p = read_decimal(skip_space(p + 1), &feed.price_grid, &price, fault)
+        if p == NULL:
+            return NULL
+        if price == 0:
+            return fail(fault, FAULT_VALUE, "a price above 0", p)
+        p = skip_space(p)
+        if p[0] != b',':
+            return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
+        p = read_decimal(skip_space(p + 1), &feed.size_grid, &size, fault)
+        if p == NULL:
+            return NULL
+        p = skip_space(p)
+        if p[0] != b']':
+            return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
+        event = buffer.push()
+        if event == NULL:
+            return fail(fault, FAULT_FULL, "room in the event buffer", p)
+        event.price_ticks = price
+        event.size_lots = size
+        event.instrument = feed.instrument
+        event.kind = EV_LEVEL
+        event.side = side
+        p = skip_space(p + 1)
+        if p[0] == b']':
+            return p + 1
+        if p[0] != b',':
+            return fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
+        p = skip_space(p + 1)
+
+
+cdef inline void stamp(EventBuffer buffer, Py_ssize_t start, int64_t exchange_ns, int64_t receive_ns,
+                       int64_t sequence, int flags) noexcept:
+    cdef Py_ssize_t i
+    for i in range(start, buffer.count):
+        buffer.events[i].exchange_ns = exchange_ns
+        buffer.events[i].receive_ns = receive_ns
+        buffer.events[i].sequence = sequence
+        buffer.events[i].flags |= flags
+
+
+cdef inline int64_t exchange_ns_of(const Fields* f) noexcept:
+    # T, when it happened, before E, when it was sent; spot bookTicker has neither.
+    if f.seen & HAS_T:
+        return f.trade_ms * <int64_t>NS_PER_MS
+    return f.event_ms * <int64_t>NS_PER_MS if f.seen & HAS_E else 0
+
+
+cdef class SymbolFeed:
+    def __init__(self, symbol, instrument, tick_size, lot_size):
+        self.symbol = symbol
+        self.instrument = instrument
+        self.key = symbol.encode("ascii")
+        self.price_grid = grid_of(tick_size, "tick_size")
+        self.size_grid = grid_of(lot_size, "lot_size")
+        self.tick_size = tick_size
+        self.lot_size = lot_size
+        self.state = WAITING
+        self.chain_id = -1
+        self.pending = []
+
+    cdef void forget(self):
+        # Nothing of the past proves anything any more.
+        self.state = WAITING
+        self.snapshot = None
+        self.pending = []
+        self.pending_bytes = 0
+        self.chain_id = -1
+        self.chain_ns = 0
+
+
+cdef class BinanceDecoder:
+    """Messages of one Binance market to events in ``buffer``, which the caller drains between messages.
+
+    ``market`` is ``"spot"``, ``"usdm"`` or ``"coinm"``. ``pending_bytes_max`` bounds the diffs held per symbol
+    while a snapshot is on its way; the default holds more than ten seconds of a busy symbol, and snapshot plus
+    held diffs of that size still fit the default ``EventBuffer``.
+
+    Depth diffs become LEVEL events (LAST on the last one; a diff without levels becomes a STATUS heartbeat that
+    carries its update id), bookTicker becomes QUOTE, trade and aggTrade become TRADE. Time stamps are
+    transaction time (T), or event time (E), in nanoseconds; 0 where the venue gives none. Other streams are
+    counted as ignored. Not thread-safe.
+    """
+
+    def __cinit__(self, str market, EventBuffer buffer not None, *, Py_ssize_t pending_bytes_max=1 << 20):
+        if market not in ("spot", "usdm", "coinm"):
+            raise ValueError(f"market must be spot, usdm or coinm, not {market!r}")
+        if pending_bytes_max <= 0:
+            raise ValueError("pending_bytes_max must be positive")
+        self.market = market
+        self.buffer = buffer
+        self.pending_bytes_max = pending_bytes_max
+        self.futures = market != "spot"
+        self.feeds = []
+        self.by_symbol = {}
+        self.due = {}
+        self.table_mask = 15
+        self.table = <void**>calloc(16, sizeof(void*))
+        if self.table == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.table)
+
+    def add_instrument(self, str symbol not None, uint32_t instrument_index, tick_size, lot_size):
+        """Decode ``symbol`` (upper case, as in "s") as the instrument of that index; sizes are exact Decimals.
+
+        Raises ``ValueError`` for a symbol given twice, a size that is no positive Decimal, or an event buffer
+        too small to flag every instrument at once.
+        """
+        cdef SymbolFeed feed
+        if not symbol or not symbol.isascii() or symbol in self.by_symbol:
+            raise ValueError(f"symbol {symbol!r} must be ASCII, not empty and given once")
+        if self.buffer.capacity < 4 * (len(self.feeds) + 1) + 16:
+            raise ValueError(f"an event buffer of {self.buffer.capacity} is too small for "
+                             f"{len(self.feeds) + 1} instruments; give it more capacity")
+        feed = SymbolFeed(symbol, instrument_index, tick_size, lot_size)
+        cdef void** larger
+        cdef size_t mask
+        if 2 * (len(self.feeds) + 1) > <Py_ssize_t>self.table_mask:
+            mask = 2 * self.table_mask + 1
+            larger = <void**>calloc(mask + 1, sizeof(void*))
+            if larger == NULL:
+                raise MemoryError()
+            free(self.table)
+            self.table = larger
+            self.table_mask = mask
+            for known in self.feeds:
+                self.place(known)
+        self.feeds.append(feed)
+        self.by_symbol[symbol] = feed
+        self.place(feed)
+
+    cdef void place(self, SymbolFeed feed):
+        cdef size_t i = hash_of(PyBytes_AS_STRING(feed.key), PyBytes_GET_SIZE(feed.key)) & self.table_mask
+        while self.table[i] != NULL:
+            i = (i + 1) & self.table_mask
+        self.table[i] = <void*>feed
+
+    cdef SymbolFeed find(self, const char* symbol, Py_ssize_t n):
+        cdef size_t i = hash_of(symbol, n) & self.table_mask
+        cdef SymbolFeed feed
+        while self.table[i] != NULL:
+            feed = <SymbolFeed>self.table[i]
+            if PyBytes_GET_SIZE(feed.key) == n and memcmp(PyBytes_AS_STRING(feed.key), symbol, n) == 0:
+                return feed
+            i = (i + 1) & self.table_mask
+        return None
+
+    # What comes in.
+
+    cpdef Py_ssize_t message(self, bytes data, int64_t receive_ns) except -1:
+        """Decode one websocket message, combined-stream or bare; returns the number of events appended.
+
+        Raises ``DecodeError`` naming the fault; the CLEAR events of the books it makes unreliable are in the
+        buffer then. Raises ``OverflowError``, having changed nothing, when the buffer was not drained.
+        """
+        cdef EventBuffer buffer = self.buffer
+        cdef Py_ssize_t start = buffer.count
+        cdef Fields f
+        cdef Fault fault
+        self.need_room()
+        self.messages += 1
+        self.current = None
+        memset(&f, 0, sizeof(Fields))
+        f.market = True
+        if not self.read_message(data, &f, &fault):
+            self.refuse(&fault, data, self.current, start, receive_ns)
+        if f.kind == KIND_NONE and f.seen & QUOTE_FIELDS == QUOTE_FIELDS:
+            f.kind = KIND_QUOTE
+        if f.kind == KIND_NONE and f.seen & (HAS_result | HAS_error):
+            self.on_reply(data, &f)
+            return 0
+        if f.kind == KIND_NONE or f.kind == KIND_OTHER or not f.known and f.seen & HAS_s:
+            self.ignored += 1
+            return 0
+        if not self.read_rest(&f, &fault):
+            self.refuse(&fault, data, self.current, start, receive_ns)
+        if f.kind == KIND_DEPTH:
+            self.on_depth(data, &f, start, receive_ns)
+        else:
+            fault.code = FAULT_NONE
+            if f.kind == KIND_QUOTE:
+                self.on_quote(&f, receive_ns, &fault)
+            else:
+                self.on_trade(&f, receive_ns, &fault)
+            if fault.code != FAULT_NONE:
+                self.refuse(&fault, data, self.current, start, receive_ns)
+        return buffer.count - start
+
+    cpdef Py_ssize_t snapshot(self, str symbol, bytes data, int64_t receive_ns) except -1:
+        """The REST depth answer for ``symbol``, asked for or not; returns the number of events appended.
+
+        Nothing is appended before a diff proves the splice. Raises ``DecodeError`` when the answer is no
+        usable snapshot (it is then wanted again), ``UnknownInstrumentError`` for a symbol never added.
+        """
+        cdef EventBuffer buffer = self.buffer
+        cdef Py_ssize_t start = buffer.count
+        cdef SymbolFeed feed = self.feed_of(symbol)
+        cdef Fields f
+        cdef Fault fault
+        self.need_room()
+        feed.requested = False
+        if feed.state == SYNCED:
+            self.ignored += 1
+            return 0
+        if not self.read_snapshot(feed, data, &f, &fault):
+            buffer.count = start
+            self.count_fault(feed, &fault)
+            self.want(feed)
+            raise DecodeError(f"snapshot of {symbol}: {describe(&fault, data, feed)}")
+        buffer.count = start       # it was only checked; splice() shows it
+        if feed.snapshot is None or f.last_id > feed.snapshot_id:
+            feed.snapshot = data
+            feed.snapshot_id = f.last_id
+            feed.state = SPLICING
+        else:
+            feed.refused += 1
+        self.splice(feed, receive_ns)
+        return buffer.count - start
+
+    def disconnected(self, int64_t receive_ns):
+        """The connection is lost: every instrument is distrusted at once (CLEAR, then STATUS FEED_DOWN)."""
+        cdef SymbolFeed feed
+        self.need_room()
+        self.due = {}
+        for feed in self.feeds:
+            feed.forget()
+            feed.requested = False
+            self.distrust(feed, 0, receive_ns)
+        self.status_of_all(STATUS_FEED_DOWN, receive_ns)
+
+    def connected(self, int64_t receive_ns):
+        """A connection stands: STATUS FEED_UP for every instrument. Books stay unreliable until spliced."""
+        self.need_room()
+        self.status_of_all(STATUS_FEED_UP, receive_ns)
+
+    def heartbeat(self, int64_t receive_ns):
+        """The venue answered a ping: STATUS HEARTBEAT for every instrument. Nothing before it was left out."""
+        self.need_room()
+        self.status_of_all(STATUS_HEARTBEAT, receive_ns)
+
+    # Snapshots.
+
+    def wants_snapshot(self):
+        """Symbols whose snapshot should be fetched now; each is named once until answered or failed."""
+        cdef SymbolFeed feed
+        cdef list out
+        if not self.due:
+            return []
+        out = []
+        for symbol in self.due:
+            feed = self.by_symbol[symbol]
+            if feed.state == WAITING:
+                out.append(symbol)
+            else:                  # an unasked snapshot came in between
+                feed.requested = False
+        self.due = {}
+        return out
+
+    def snapshot_failed(self, str symbol):
+        """The request for a snapshot of ``symbol`` came to nothing: it is wanted again if still needed."""
+        cdef SymbolFeed feed = self.feed_of(symbol)
+        feed.requested = False
+        if feed.state == WAITING and feed.pending:
+            self.want(feed)
+
+    # What it looks like inside.
+
+    @property
+    def symbols(self):
+        """The symbols added, in order."""
+        return [feed.symbol for feed in self.feeds]
+
+    def state(self, str symbol):
+        """``SyncState`` of a symbol."""
+        return SyncState(self.feed_of(symbol).state)
+
+    def stats(self, str symbol):
+        """``SymbolStats`` of a symbol."""
+        cdef SymbolFeed feed = self.feed_of(symbol)
+        return SymbolStats(
+            SyncState(feed.state), feed.chain_id, feed.depths, feed.quotes, feed.trades, feed.duplicates, feed.gaps,
+            max(feed.syncs - 1, 0), feed.refused, feed.restarts, feed.malformed, feed.off_grid,
+            feed.overflows)
+
+    cdef SymbolFeed feed_of(self, str symbol):
+        try:
+            return <SymbolFeed>self.by_symbol[symbol]
+        except KeyError:
+            raise UnknownInstrumentError(symbol) from None
+
+    # Reading.
+
+    cdef bint read_message(self, bytes data, Fields* f, Fault* fault):
+        cdef const char* text = PyBytes_AS_STRING(data)
+        cdef const char* p = self.read_object(skip_space(text), f, 0, fault)
+        if p == NULL:
+            return False
+        p = skip_space(p)
+        if p != text + PyBytes_GET_SIZE(data):
+            fail(fault, FAULT_SYNTAX, "the end of the message", p)
+            return False
+        return True
+
+    cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault):
+        # Pushes the levels.
+        self.current = feed
+        memset(f, 0, sizeof(Fields))
+        f.kind = KIND_SNAPSHOT
+        f.known = True
+        if not self.read_message(data, f, fault):
+            return False
+        if f.seen & (HAS_u | HAS_b | HAS_a) != HAS_u | HAS_b | HAS_a:
+            fail(fault, FAULT_MISSING, "lastUpdateId, bids and asks", NULL)
+            return False
+        return True
+
+    cdef const char* read_object(self, const char* p, Fields* f, int depth, Fault* fault):
+        # {"key": value, ...}, in any order. Levels are read in passing once kind and symbol are known (the order
+        # the venue uses); otherwise read_rest() comes back to them.
+        cdef const char* key
+        cdef const char* value
+        cdef Py_ssize_t n
+        cdef unsigned int bit
+        cdef char c
+        if p[0] != b'{':
+            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
+        p = skip_space(p + 1)
+        if p[0] == b'}':
+            return p + 1
+        while True:
+            if p[0] != b'"':
+                return fail(fault, FAULT_SYNTAX, "a field name", p)
+            key = p + 1
+            p = skip_string(key, fault)
+            if p == NULL:
+                return NULL
+            n = p - key - 1
+            p = skip_space(p)
+            if p[0] != b':':
+                return fail(fault, FAULT_SYNTAX, "a colon", p)
+            p = value = skip_space(p + 1)
+            bit = 0
+            c = key[0] if n == 1 else 0
+            if f.kind == KIND_OTHER:
+                p = skip_value(p, fault)
+            elif f.kind == KIND_SNAPSHOT:
+                if n == 4 and memcmp(key, b"bids", 4) == 0:
+                    bit = HAS_b
+                    p = read_levels(p, self.current, SIDE_BID, self.buffer, fault)
+                elif n == 4 and memcmp(key, b"asks", 4) == 0:
+                    bit = HAS_a
+                    p = read_levels(p, self.current, SIDE_ASK, self.buffer, fault)
+                elif n == 12 and memcmp(key, b"lastUpdateId", 12) == 0:
+                    bit = HAS_u
+                    p = read_int(p, &f.last_id, fault)
+                elif c == b'T':
+                    bit = HAS_T
+                    p = read_int(p, &f.trade_ms, fault)
+                else:
+                    p = skip_value(p, fault)
+                if f.trade_ms > <int64_t>MS_MAX:
+                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
+            elif c == b'b':
+                bit = HAS_b
+                f.bids = p
+                if f.kind == KIND_DEPTH and f.known:
+                    p = read_levels(p, self.current, SIDE_BID, self.buffer, fault)
+                    f.bids_done = True
+                else:
+                    p = skip_value(p, fault)
+            elif c == b'a':
+                bit = HAS_a
+                f.asks = p
+                if f.kind == KIND_DEPTH and f.known:
+                    p = read_levels(p, self.current, SIDE_ASK, self.buffer, fault)
+                    f.asks_done = True
+                else:
+                    p = skip_value(p, fault)
+            elif c == b'B':
+                bit = HAS_B
+                f.bid_size = p
+                p = skip_value(p, fault)
+            elif c == b'A':
+                bit = HAS_A
+                f.ask_size = p
+                p = skip_value(p, fault)
+            elif c == b'p':
+                bit = HAS_p
+                f.price = p
+                p = skip_value(p, fault)
+            elif c == b'q':
+                bit = HAS_q
+                f.size = p
+                p = skip_value(p, fault)
+            elif (c == b'E' or c == b'T' or c == b'U' or c == b'u' or c == b't' or n == 2 and key[0] == b'p'
+                    and key[1] == b'u') and c48(p) <= 9:
+                if c == b'E':
+                    bit = HAS_E
+                    p = read_int(p, &f.event_ms, fault)
+                elif c == b'T':
+                    bit = HAS_T
+                    p = read_int(p, &f.trade_ms, fault)
+                elif c == b'U':
+                    bit = HAS_U
+                    p = read_int(p, &f.first_id, fault)
+                elif c == b'u':
+                    bit = HAS_u
+                    p = read_int(p, &f.last_id, fault)
+                elif c == b't':
+                    bit = HAS_t
+                    p = read_int(p, &f.trade_id, fault)
+                else:
+                    bit = HAS_pu
+                    p = read_int(p, &f.previous_id, fault)
+                if f.event_ms > <int64_t>MS_MAX or f.trade_ms > <int64_t>MS_MAX:
+                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
+            elif c == b'm' and (p[0] == b't' or p[0] == b'f'):
+                bit = HAS_m
+                f.maker = p[0] == b't'
+                p = skip_value(p, fault)
+            elif (c == b'e' or c == b's' or c == b'X') and p[0] == b'"':
+                p = skip_string(p + 1, fault)
+                if p == NULL:
+                    return NULL
+                n = p - value - 2
+                if c == b'e':
+                    bit = HAS_e
+                    f.kind = kind_of(value + 1, n)
+                elif c == b's':
+                    bit = HAS_s
+                    self.current = self.find(value + 1, n)
+                    f.known = self.current is not None
+                else:
+                    bit = HAS_X
+                    f.market = n == 6 and memcmp(value + 1, b"MARKET", 6) == 0
+            elif n == 4 and depth == 0 and memcmp(key, b"data", 4) == 0 and p[0] == b'{':
+                bit = HAS_data
+                p = self.read_object(p, f, 1, fault)
+            elif n == 6 and memcmp(key, b"result", 6) == 0 or n == 2 and memcmp(key, b"id", 2) == 0:
+                f.seen |= HAS_result
+                p = skip_value(p, fault)
+            elif n == 5 and memcmp(key, b"error", 5) == 0 or n == 4 and memcmp(key, b"code", 4) == 0:
+                f.seen |= HAS_error
+                f.error = p
+                p = skip_value(p, fault)
+            else:
+                p = skip_value(p, fault)
+            if p == NULL:
+                return NULL
+            if f.seen & bit:
+                return fail(fault, FAULT_REPEATED, "each field once", key)
+            f.seen |= bit
+            p = skip_space(p)
+            if p[0] == b'}':
+                return p + 1
+            if p[0] != b',':
+                return fail(fault, FAULT_SYNTAX, "a comma or the end of the object", p)
+            p = skip_space(p + 1)
+
+    cdef bint read_rest(self, Fields* f, Fault* fault):
+        # Is everything there that the kind needs, and does it make sense? Reads levels that were passed over.
+        cdef unsigned int needed
+        if f.kind == KIND_DEPTH:
+            needed = HAS_s | HAS_U | HAS_u | HAS_b | HAS_a | (HAS_pu if self.futures else 0)
+            if f.seen & needed != needed:
+                fail(fault, FAULT_MISSING, "s, U, u, pu, b and a" if self.futures else "s, U, u, b and a", NULL)
+                return False
+            if f.first_id > f.last_id:
+                fail(fault, FAULT_VALUE, "U not above u", NULL)
+                return False
+            if f.previous_id > f.last_id:
+                fail(fault, FAULT_VALUE, "pu not above u", NULL)
+                return False
+            if not f.bids_done and read_levels(f.bids, self.current, SIDE_BID, self.buffer, fault) == NULL:
+                return False
+            return f.asks_done or read_levels(f.asks, self.current, SIDE_ASK, self.buffer, fault) != NULL
+        if f.kind == KIND_QUOTE:
+            if f.seen & QUOTE_FIELDS != QUOTE_FIELDS:
+                fail(fault, FAULT_MISSING, "s, u, b, B, a and A", NULL)
+                return False
+            return True
+        needed = HAS_s | HAS_p | HAS_q | HAS_m | (HAS_a if f.kind == KIND_AGG_TRADE else HAS_t)
+        if f.seen & needed != needed:
+            fail(fault, FAULT_MISSING, "s, p, q, m and t (or a)", NULL)
+            return False
+        if f.kind == KIND_AGG_TRADE:
+            return read_int(f.asks, &f.trade_id, fault) != NULL
+        return True
+
+    # Depth diffs.
+
+    cdef int on_depth(self, bytes data, Fields* f, Py_ssize_t start, int64_t receive_ns) except -1:
+        cdef SymbolFeed feed = self.current
+        cdef EventBuffer buffer = self.buffer
+        cdef int64_t exchange_ns = exchange_ns_of(f)
+        feed.depths += 1
+        if feed.chain_id >= 0 and not (
+                f.previous_id == feed.chain_id if self.futures else f.first_id == feed.chain_id + 1):
+            buffer.count = start
+            if f.last_id <= feed.chain_id and 0 < exchange_ns <= feed.chain_ns:
+                feed.duplicates += 1
+                return 0
+            feed.gaps += 1
+            if feed.state == SYNCED:
+                self.distrust(feed, f.last_id, receive_ns)
+            # A held snapshot may still splice with this diff; what was held before it cannot.
+            feed.pending = []
+            feed.pending_bytes = 0
+        elif feed.state == SYNCED:
+            if buffer.count == start:
+                self.push_status(feed, STATUS_HEARTBEAT)
+            stamp(buffer, start, exchange_ns, receive_ns, f.last_id, 0)
+            buffer.events[buffer.count - 1].flags |= FLAG_LAST
+            feed.chain_id = f.last_id
+            feed.chain_ns = exchange_ns
+            return 0
+        else:
+            buffer.count = start
+        self.hold(feed, data, f)
+        return self.splice(feed, receive_ns)
+
+    cdef int hold(self, SymbolFeed feed, bytes data, const Fields* f) except -1:
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
+        if feed.pending_bytes + n > self.pending_bytes_max and feed.pending:
+            feed.restarts += 1
+            feed.pending = []
+            feed.pending_bytes = 0
+        feed.pending.append((f.first_id, f.last_id, data))
+        feed.pending_bytes += n
+        feed.chain_id = f.last_id
+        feed.chain_ns = exchange_ns_of(f)
+        if feed.snapshot is None:
+            self.want(feed)
+        return 0
+
+    cdef int splice(self, SymbolFeed feed, int64_t receive_ns) except -1:
+        # Join the held snapshot and the held diffs if the rule of SPEC 3.2 allows; all or nothing.
+        cdef EventBuffer buffer = self.buffer
+        cdef Py_ssize_t start = buffer.count
+        cdef Py_ssize_t at, older = 0
+        cdef int64_t last_id, base
+        cdef Fields f
+        cdef Fault fault
+        if feed.snapshot is None:
+            return 0
+        base = feed.snapshot_id if self.futures else feed.snapshot_id + 1
+        for _, last_id, data in feed.pending:
+            if last_id >= base:
+                break
+            older += 1
+            feed.pending_bytes -= len(data)
+        del feed.pending[:older]
+        if not feed.pending:
+            return 0
+        if feed.pending[0][0] > base:
+            feed.refused += 1
+            feed.snapshot = None
+            feed.state = WAITING
+            return self.want(feed)
+        try:
+            self.push_marker(feed, EV_SNAPSHOT_BEGIN)
+            if not self.read_snapshot(feed, feed.snapshot, &f, &fault):
+                self.refuse(&fault, feed.snapshot, feed, start, receive_ns)
+            stamp(buffer, start, exchange_ns_of(&f), receive_ns, feed.snapshot_id, FLAG_SNAPSHOT)
+            for _, last_id, data in feed.pending:
+                at = buffer.count
+                memset(&f, 0, sizeof(Fields))
+                if not self.read_message(data, &f, &fault) or not self.read_rest(&f, &fault):
+                    self.refuse(&fault, data, feed, start, receive_ns)
+                stamp(buffer, at, exchange_ns_of(&f), receive_ns, last_id, FLAG_SNAPSHOT)
+            at = buffer.count
+            if not self.push_marker(feed, EV_SNAPSHOT_END):
+                fail(&fault, FAULT_FULL, "room in the event buffer", NULL)
+                self.refuse(&fault, feed.snapshot, feed, start, receive_ns)
+        except DecodeError:
+            # All were read before: only the event buffer can have been too small.
+            feed.forget()
+            raise
+        stamp(buffer, at, feed.chain_ns, receive_ns, feed.chain_id, FLAG_SNAPSHOT | FLAG_LAST)
+        feed.state = SYNCED
+        feed.syncs += 1
+        feed.snapshot = None
+        feed.pending = []
+        feed.pending_bytes = 0
+        return 0
+
+    cdef int want(self, SymbolFeed feed) except -1:
+        if not feed.requested:
+            feed.requested = True
+            self.due[feed.symbol] = None
+        return 0
+
+    # Quotes, trades, replies.
+
+    cdef int on_quote(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:
+        cdef SymbolFeed feed = self.current
+        cdef int64_t bid = 0, bid_size = 0, ask = 0, ask_size = 0
+        cdef Event* event
+        if (read_decimal(f.bids, &feed.price_grid, &bid, fault) == NULL
+                or read_decimal(f.bid_size, &feed.size_grid, &bid_size, fault) == NULL
+                or read_decimal(f.asks, &feed.price_grid, &ask, fault) == NULL
+                or read_decimal(f.ask_size, &feed.size_grid, &ask_size, fault) == NULL):
+            return 0
+        if bid == 0 and bid_size != 0 or ask == 0 and ask_size != 0:
+            fail(fault, FAULT_VALUE, "a price above 0 where there is a size", f.bids)
+            return 0
+        event = self.buffer.push()     # need_room() keeps place for one
+        event.exchange_ns = exchange_ns_of(f)
+        event.receive_ns = receive_ns
+        event.sequence = f.last_id
+        event.price_ticks = bid
+        event.size_lots = bid_size
+        event.order_id = ask
+        event.aux = ask_size
+        event.instrument = feed.instrument
+        event.kind = EV_QUOTE
+        event.flags = FLAG_LAST
+        feed.quotes += 1
+        return 0
+
+    cdef int on_trade(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:
+        cdef SymbolFeed feed = self.current
+        cdef int64_t price = 0, size = 0
+        cdef Event* event
+        if not f.market:               # insurance fund, auto-deleveraging: no order in the book was hit
+            self.ignored += 1
+            return 0
+        if (read_decimal(f.price, &feed.price_grid, &price, fault) == NULL
+                or read_decimal(f.size, &feed.size_grid, &size, fault) == NULL):
+            return 0
+        if price == 0 or size == 0:
+            fail(fault, FAULT_VALUE, "a price and a size above 0", f.price)
+            return 0
+        event = self.buffer.push()
+        event.exchange_ns = exchange_ns_of(f)
+        event.receive_ns = receive_ns
+        event.sequence = f.trade_id
+        event.price_ticks = price
+        event.size_lots = size
+        event.aux = f.trade_id
+        event.instrument = feed.instrument
+        event.kind = EV_TRADE
+        event.side = SIDE_ASK if f.maker else SIDE_BID
+        event.flags = FLAG_LAST
+        feed.trades += 1
+        return 0
+
+    cdef void on_reply(self, bytes data, const Fields* f):
+        self.replies += 1
+        if f.error != NULL and f.error[0] != b'n':     # "error": null is a success
+            self.errors += 1
+            self.last_error = data.decode("utf-8", "replace")
+
+    # Faults.
+
+    cdef int need_room(self) except -1:
+        # Place for the flags of every instrument, so that a fault can always be told.
+        cdef Py_ssize_t needed = 2 * len(self.feeds) + 1
+        if self.buffer.capacity - self.buffer.count < needed:
+            raise OverflowError(f"the event buffer holds {self.buffer.count} of {self.buffer.capacity} events; "
+                                "drain and clear it between messages")
+        return 0
+
+    cdef int distrust(self, SymbolFeed feed, int64_t sequence, int64_t receive_ns) except -1:
+        cdef Py_ssize_t start = self.buffer.count
+        if feed.state == SYNCED:
+            feed.forget()
+        self.push_marker(feed, EV_CLEAR)
+        stamp(self.buffer, start, 0, receive_ns, sequence, FLAG_GAP | FLAG_LAST)
+        return 0
+
+    cdef int refuse(self, const Fault* fault, bytes data, SymbolFeed feed, Py_ssize_t start,
+                    int64_t receive_ns) except -1:
+        # Take back what the message gave, flag the book (or all, if it does not say which), and raise.
+        cdef SymbolFeed each
+        self.buffer.count = start
+        self.count_fault(feed, fault)
+        if feed is not None:
+            self.distrust(feed, 0, receive_ns)
+        else:
+            for each in self.feeds:
+                self.distrust(each, 0, receive_ns)
+        raise DecodeError(describe(fault, data, feed))
+
+    cdef void count_fault(self, SymbolFeed feed, const Fault* fault):
+        if fault.code == FAULT_FULL:
+            feed.overflows += 1    # only levels of a known symbol can fill the buffer
+        elif fault.code == FAULT_OFF_GRID or fault.code == FAULT_RANGE:
+            self.off_grid += 1
+            if feed is not None:
+                feed.off_grid += 1
+        else:
+            self.malformed += 1
+            if feed is not None:
+                feed.malformed += 1
+
+    cdef bint push_marker(self, SymbolFeed feed, int kind):
+        cdef Event* event = self.buffer.push()
+        if event == NULL:
+            return False
+        event.instrument = feed.instrument
+        event.kind = kind
+        return True
+
+    cdef bint push_status(self, SymbolFeed feed, int code):
+        if not self.push_marker(feed, EV_STATUS):
+            return False
+        self.buffer.events[self.buffer.count - 1].aux = code
+        return True
+
+    cdef int status_of_all(self, int code, int64_t receive_ns) except -1:
+        cdef SymbolFeed feed
+        cdef Py_ssize_t start = self.buffer.count
+        for feed in self.feeds:
+            self.push_status(feed, code)
+        stamp(self.buffer, start, 0, receive_ns, 0, FLAG_LAST)
+        return 0
+
+
+cdef inline unsigned int c48(const char* p) noexcept nogil:
+    return <unsigned int>(<unsigned char>p[0]) - 48
+
+
+cdef inline int kind_of(const char* name, Py_ssize_t n) noexcept nogil:
+    if n == 11 and memcmp(name, b"depthUpdate", 11) == 0:
+        return KIND_DEPTH
+    if n == 10 and memcmp(name, b"bookTicker", 10) == 0:
+        return KIND_QUOTE
+    if n == 5 and memcmp(name, b"trade", 5) == 0:
+        return KIND_TRADE
+    if n == 8 and memcmp(name, b"aggTrade", 8) == 0:
+        return KIND_AGG_TRADE
+    return KIND_OTHER
+
+
+cdef str describe(const Fault* fault, bytes data, SymbolFeed feed):
+    cdef const char* text = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t at
+    what = (<bytes>fault.what).decode()
+    where = f"{feed.symbol}: " if feed is not None else ""
+    if fault.code == FAULT_FULL:
+        return f"{where}the message does not fit into the event buffer; drain it first or give it more capacity"
+    if fault.code == FAULT_MISSING:
+        return f"{where}{what} must be there: {data[:EXCERPT]!r}"
+    if fault.at == NULL:
+        return f"{where}expected {what}: {data[:EXCERPT]!r}"
+    at = fault.at - text
+    found = data[at:at + EXCERPT] or b"the end"
+    grid = ""
+    if fault.code == FAULT_OFF_GRID and feed is not None:
+        grid = f" (tick_size {feed.tick_size}, lot_size {feed.lot_size})"
+    return f"{where}expected {what}{grid} at byte {at}, found {found!r}"

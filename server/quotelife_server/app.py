@@ -1,0 +1,293 @@
+"""The running service on one screen: compose, start, drain, stop."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvloop
+from quotelife.engine import Engine
+
+from quotelife.config import load_config
+from quotelife.errors import ConfigError
+from quotelife.records import EventBuffer
+from quotelife.units import NS_PER_S
+from quotelife_server import log
+from quotelife_server.clock import SystemClock
+from quotelife_server.handlers import Hooks, Service, State
+from quotelife_server.limits import InFlight, ReplyStore
+from quotelife_server.metrics import Metrics, ServiceCollector, registry_of
+from quotelife_server.reload import Reloader
+from quotelife_server.rpc import Deferred
+from quotelife_server.settings import Server, ServiceConfig
+from quotelife_server.status import FeedFigures, status_reply
+from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
+from quotelife_server.transport.http import HttpServer
+
+TICK_S = 0.1
+TICKS_PER_CLOCK_CHECK = 10
+
+_log = log.get_logger(__name__)
+
+
+class Feed(Protocol):
+    """A connection to a venue that hands its events to the engine."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def figures(self) -> FeedFigures: ...
+
+
+FeedOpener = Callable[[ServiceConfig, Engine, SystemClock, Callable[[EventBuffer], None]], Sequence[Feed]]
+
+
+def no_feeds(
+    config: ServiceConfig, engine: Engine, clock: SystemClock, sink: Callable[[EventBuffer], None]
+) -> Sequence[Feed]:
+    return ()
+
+
+def load(config_path: Path, overrides: Mapping[str, object]) -> ServiceConfig:
+    """The configuration, with keys of its ``server`` section replaced. Raises ``ConfigError``."""
+    config = load_config(config_path, ServiceConfig)
+    if not overrides:
+        return config
+    written = config.server.model_dump(mode="json", by_alias=True)
+    try:
+        server = Server.model_validate({**written, **overrides})
+    except ValueError as error:
+        raise ConfigError([f"command line: server: {error}"]) from None
+    return config.model_copy(update={"server": server})
+
+
+class Application:
+    """One service. ``start`` returns when it answers; ``drain`` when everything has been answered."""
+
+    def __init__(
+        self,
+        config_path: Path,
+        *,
+        overrides: Mapping[str, object] | None = None,
+        open_feeds: FeedOpener = no_feeds,
+    ) -> None:
+        load_again = partial(load, config_path, overrides or {})
+        self.config = load_again()
+        settings = self.config.server
+        self.clock = SystemClock(settings.wall_offset_max_ns)
+        self.started_ns = self.clock.now_ns()
+        self.engine = Engine(self.config, start_ns=self.started_ns)
+        self.metrics = Metrics()
+        self.service = Service(
+            self.engine,
+            self.clock,
+            boot_id=f"{self.started_ns:x}",
+            metrics=self.metrics,
+            replies=ReplyStore(
+                settings.replies.entries_max, settings.replies.bytes_max, settings.replies.age_max_ns
+            ),
+            in_flight=InFlight(settings.in_flight_max),
+            retry_delay_ns=settings.overload_retry_ns,
+            synchronised=lambda: self.clock.synchronised,
+            hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
+        )
+        self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
+        self.feeds = open_feeds(self.config, self.engine, self.clock, self.engine.on_events)
+        self.grpc_options = _grpc_options(settings)
+        self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
+        self.http = self._http_server(settings)
+        self.addresses: list[str] = []
+        self.metrics_address: str | None = None
+        self.stopping = asyncio.Event()
+        self.failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Bind, connect the feeds, answer. Raises ``OSError`` when an address cannot be had."""
+        self.addresses = await self.grpc.start()
+        if self.http is not None:
+            self.metrics_address = await self.http.start()
+        for feed in self.feeds:
+            await feed.start()
+        self._keep_running(self._tick())
+        if self.config.server.watch_configuration:
+            self._keep_running(self.reloader.watch())
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be walked again
+        self.service.set_state(State.SERVING)
+        _log.info(
+            "serving",
+            addresses=self.addresses,
+            metrics_address=self.metrics_address,
+            boot_id=self.service.boot_id,
+            instruments=len(self.engine.instruments),
+            model=self.engine.model.digest,
+        )
+
+    async def drain(self) -> None:
+        """NOT_SERVING, then no new calls, then the end of those in flight; then everything stops."""
+        drain = self.config.server.drain
+        self.service.set_state(State.DRAINING)
+        _log.info("draining", in_flight=self.service.in_flight.count)
+        await asyncio.sleep(drain.notice_ns / NS_PER_S)
+        await self.grpc.stop(drain.grace_ns)
+        for feed in self.feeds:
+            await feed.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.http is not None:
+            await self.http.stop()
+        _log.info("stopped", input_sequence=self.engine.input_sequence)
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_ns = self.clock.now_ns()
+            self.engine.on_timer(now_ns)
+            self.service.replies.expire(now_ns)
+            ticks += 1
+            if ticks % TICKS_PER_CLOCK_CHECK == 0:
+                self._check_clock()
+
+    def _check_clock(self) -> None:
+        was = self.clock.synchronised
+        offset_ns = self.clock.measure_wall_offset_ns()
+        if was and not self.clock.synchronised:
+            _log.error("wall clock has left the service's clock; restart to follow it", offset_ns=offset_ns)
+
+    def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task without which the service must not go on: its failure stops the service."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                self.failure = task.exception()
+                _log.critical("stopping: a task failed", exc_info=self.failure)
+                self.stopping.set()
+
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _answer_later(self, work: Awaitable[bytes], answer: Deferred) -> None:
+        async def resolve() -> None:
+            try:
+                answer.resolve(await work)
+            except BaseException as error:
+                answer.resolve(error)
+                if not isinstance(error, Exception):
+                    raise
+
+        task = asyncio.get_running_loop().create_task(resolve())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def reload_soon(self) -> None:
+        """SIGHUP. What is wrong with the files is logged by the reloader."""
+        self._answer_later(self.reloader.answer(), Deferred())
+
+    async def _reload(self) -> bytes:
+        return await self.reloader.answer()
+
+    def _status(self, indices: list[int], now_ns: int) -> bytes:
+        return status_reply(
+            self.service,
+            indices=indices,
+            now_ns=now_ns,
+            started_ns=self.started_ns,
+            wall_offset_ns=self.clock.wall_offset_ns,
+            feeds=[feed.figures() for feed in self.feeds],
+            config_problems=self.reloader.problems,
+            restart_required=self.reloader.restart_required,
+        )
+
+    def _http_server(self, settings: Server) -> HttpServer | None:
+        if settings.metrics_address is None:
+            return None
+        gauges = [
+            ("quotelife_in_flight", "Calls being answered", lambda: float(self.service.in_flight.count)),
+            (
+                "quotelife_stored_replies",
+                "Replies kept by request id",
+                lambda: float(len(self.service.replies)),
+            ),
+            (
+                "quotelife_wall_offset_seconds",
+                "Wall clock minus clock",
+                lambda: self.clock.wall_offset_ns / NS_PER_S,
+            ),
+            (
+                "quotelife_config_revision",
+                "Configuration in force",
+                lambda: float(self.engine.config_revision),
+            ),
+            ("quotelife_config_refused", "Reloads refused", lambda: float(self.reloader.refused)),
+        ]
+        collector = ServiceCollector(
+            self.metrics,
+            self.engine,
+            self.clock.now_ns,
+            gauges,
+            lambda: [(feed.figures().name, dict(feed.figures().counters)) for feed in self.feeds],
+        )
+        return HttpServer(
+            registry_of(collector), lambda: self.service.state == State.SERVING, settings.metrics_address
+        )
+
+
+async def run(
+    config_path: Path,
+    *,
+    address: str | None = None,
+    unix_socket: str | None = None,
+    metrics_address: str | None = None,
+    open_feeds: FeedOpener = no_feeds,
+    on_ready: Callable[[Application], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT, then drain. Addresses given here go before those of the configuration.
+
+    Returns the exit code: 1 when a task that must not fail did. Raises ``ConfigError``, ``OSError``.
+    """
+    given = {"address": address, "unix_socket": unix_socket, "metrics_address": metrics_address}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    app = Application(config_path, overrides=overrides, open_feeds=open_feeds)
+    log.configure(app.config.server.log_level)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, app.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, app.reload_soon)
+    try:
+        await app.start()
+        if on_ready is not None:
+            on_ready(app)
+        await app.stopping.wait()
+    finally:
+        await app.drain()
+    return 0 if app.failure is None else 1
+
+
+def _addresses(settings: Server) -> list[str]:
+    addresses = [settings.address] if settings.address is not None else []
+    if settings.unix_socket is not None:
+        addresses.append(f"unix:{settings.unix_socket}")
+    if not addresses:
+        raise ConfigError(
+            ["server: address and unix_socket are both empty; the service would listen nowhere"]
+        )
+    return addresses
+
+
+def _grpc_options(settings: Server) -> GrpcOptions:
+    return GrpcOptions(
+        message_bytes_max=settings.message_bytes_max,
+        streams_max=settings.streams_max,
+        keepalive_interval_ns=settings.keepalive.interval_ns,
+        keepalive_timeout_ns=settings.keepalive.timeout_ns,
+        client_ping_interval_min_ns=settings.keepalive.client_interval_min_ns,
+    )

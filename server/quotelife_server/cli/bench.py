@@ -1,0 +1,224 @@
+"""``quotelife bench``: what the hot path costs, each figure also as a ratio to a reference loop in the same run."""
+
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quotelife.errors import QuotelifeError
+from quotelife.units import NS_PER_S
+
+ROUNDS = 5
+SUITES = ("engine", "decide")
+
+
+def bench(
+    suites: Annotated[list[str] | None, typer.Argument(help="engine, decide; default: both.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")] = ROUNDS,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+) -> None:
+    """Measure on recorded Binance events, or on simulated ones where no recording is at hand."""
+    chosen = suites or list(SUITES)
+    for name in chosen:
+        if name not in SUITES:
+            raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES)}")
+    result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
+    tape, result["tape"] = _tape(data)
+    result["events"] = len(tape)
+    if "engine" in chosen:
+        result["engine"] = _engine(tape, rounds)
+    if "decide" in chosen:
+        result["decide"] = _decide(tape, rounds)
+    typer.echo(json.dumps(result, indent=2) if as_json else _lines(result))
+
+
+def _lines(result: dict[str, Any], prefix: str = "") -> str:
+    out = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            out.append(_lines(value, f"{prefix}{key}."))
+        else:
+            out.append(f"{prefix}{key:<44} {value}")
+    return "\n".join(out)
+
+
+def _tape(data: Path | None) -> tuple[Any, str]:
+    """Events of usdm BTC 2024-08-08 through the live decoder, all of instrument 0, or a simulated hour's part."""
+    from quotelife.errors import DecodeError
+    from quotelife.feed.binance import BinanceDecoder
+    from quotelife.feed.recorded import merge_recorded
+    from quotelife.records import EventBuffer
+
+    folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
+    if folder is None:
+        beside = Path.cwd().parent / "shared" / "data"
+        folder = beside if beside.is_dir() else None
+    tape = EventBuffer(4_000_000)
+    if folder is None:
+        return _simulated_tape(tape), "simulated"
+    path = folder / "binance" / "usdm" / "btcusdt_20240808.gz"
+    if not path.is_file():
+        raise QuotelifeError(f"{path}: no such recording")
+    from decimal import Decimal
+
+    buffer = EventBuffer(65536)
+    decoder = BinanceDecoder("usdm", buffer)
+    decoder.add_instrument("BTCUSDT", 0, Decimal("0.1"), Decimal("0.001"))
+    for stamp, _, line, is_snapshot in merge_recorded([path]):
+        buffer.clear()
+        try:
+            if is_snapshot:
+                decoder.snapshot("BTCUSDT", line, stamp)
+            else:
+                decoder.message(line, stamp)
+        except DecodeError as error:
+            raise QuotelifeError(f"{path}: {error}") from None
+        tape.extend(buffer.array())
+    return tape, "binance/usdm/btcusdt_20240808"
+
+
+def _simulated_tape(tape: Any) -> Any:
+    raise QuotelifeError("no recorded data: set QUOTELIFE_DATA or name a folder with --data")
+
+
+def _engine_for(n: int, model: str = "logistic") -> Any:
+    """An engine of ``n`` like instruments, the first driving the rest."""
+    import tempfile
+
+    from quotelife.config import load_config
+    from quotelife.engine import Engine
+
+    rows = ["version: 1", f"model: {{artifact: {model}}}", "instruments:"]
+    for i in range(n):
+        driver = "" if i == 0 else ", drivers: [I0]"
+        rows.append(
+            f"  - {{name: I{i}, venue: bench, symbol: S{i}, tick_size: 0.1, lot_size: 0.001, warmup: 0s{driver}}}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.yaml"
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return Engine(load_config(path))
+
+
+def _rss_bytes() -> int:
+    text = Path("/proc/self/statm").read_text(encoding="ascii")
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _spread(n: int, tape: Any, total: int, shift_ns: int = 0) -> Any:
+    """``total`` events: the tape's first total/n for each of n instruments, venue messages interleaved, ``shift_ns`` on."""
+    import numpy as np
+
+    from quotelife.records import EventBuffer
+
+    events = tape.array()[: max(1, total // n)]
+    last = np.flatnonzero(events["flags"] & 1)
+    events = events[: last[-1] + 1] if len(last) else events
+    message = np.concatenate([[0], np.cumsum(events["flags"] & 1)[:-1]])
+    everything = np.tile(events, n)
+    everything["receive_ns"] += shift_ns
+    everything["instrument"] = np.repeat(np.arange(n, dtype=np.uint32), len(events))
+    order = np.lexsort((np.tile(np.arange(len(events)), n), everything["instrument"], np.tile(message, n)))
+    out = EventBuffer(len(everything))
+    out.extend(everything[order])
+    return out
+
+
+def _engine(tape: Any, rounds: int) -> dict[str, Any]:
+    from quotelife.bench import time_book, time_engine, time_reference
+
+    n = len(tape)
+    times: dict[str, list[float]] = {"reference": [], "book": [], "book_and_windows": []}
+    for _ in range(rounds):
+        times["reference"].append(time_reference(tape)[0] / n)
+        times["book"].append(time_book(tape)[0] / n)
+        times["book_and_windows"].append(time_engine(_engine_for(1), tape) / n)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    out: dict[str, Any] = {f"{name}_ns_per_event": round(value, 1) for name, value in medians.items()}
+    for name in ("book", "book_and_windows"):
+        out[f"{name}_ratio_to_reference"] = round(medians[name] / medians["reference"], 2)
+    out["windows"] = _windows(tape, rounds)
+    out["instruments"] = _instruments(tape, rounds)
+    return out
+
+
+def _windows(tape: Any, rounds: int) -> dict[str, Any]:
+    from quotelife.bench import time_windows
+
+    results: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, value in time_windows(tape).items():
+            results.setdefault(name, []).append(value)
+    medians = {name: statistics.median(values) for name, values in results.items()}
+    out: dict[str, Any] = {f"{name}_ns_per_event": round(value, 1) for name, value in medians.items()}
+    out["slowest_to_fastest"] = round(max(medians.values()) / min(medians.values()), 2)
+    return out
+
+
+def _instruments(tape: Any, rounds: int) -> dict[str, Any]:
+    from quotelife.bench import time_engine, time_reference
+
+    total = min(len(tape), 200_000)
+    out: dict[str, Any] = {}
+    base = 0.0
+    for n in (10, 100, 1000, 10_000):
+        events = _spread(n, tape, total)
+        later = _spread(n, tape, total, 400 * NS_PER_S)
+        ratios, costs = [], []
+        memory = bytes_each = 0
+        for _ in range(max(1, rounds // 2)):
+            reference = time_reference(tape)[0] / len(tape)
+            before = _rss_bytes()
+            engine = _engine_for(n)
+            time_engine(engine, events)                     # touches the memory; what is timed is the steady state
+            cost = time_engine(engine, later) / len(later)
+            memory = max(memory, (_rss_bytes() - before) // n)
+            bytes_each = engine.instrument_status(0, 0).memory_bytes
+            del engine
+            costs.append(cost)
+            ratios.append(cost / reference)
+        cost = statistics.median(costs)
+        base = base or cost
+        out[str(n)] = {
+            "ns_per_event": round(cost, 1),
+            "ratio_to_reference": round(statistics.median(ratios), 2),
+            "ratio_to_10_instruments": round(cost / base, 2),
+            "resident_bytes_per_instrument": memory,
+            "reserved_bytes_per_instrument": bytes_each,
+        }
+    return out
+
+
+def _decide(tape: Any, rounds: int) -> dict[str, Any]:
+    from quotelife.bench import time_clock, time_decisions, time_engine, time_reference
+    from quotelife.records import RequestRecord
+
+    n = 20_000
+    out: dict[str, Any] = {}
+    reference = statistics.median(time_reference(tape)[0] / len(tape) for _ in range(rounds))
+    clock = time_clock()
+    for model in ("first_passage", "logistic"):
+        p50s, p99s = [], []
+        for _ in range(rounds):
+            engine = _engine_for(1, model)
+            time_engine(engine, tape)
+            request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=100.0, edge_ticks=0.0)
+            # 20 µs apart, as at 50,000 requests a second, so that no window is empty at the end.
+            times = time_decisions(engine, request, n, 20_000)
+            times.sort()
+            p50s.append(float(times[n // 2]) - clock)
+            p99s.append(float(times[n * 99 // 100]) - clock)
+        p50 = statistics.median(p50s)
+        out[model] = {
+            "p50_ns": round(p50),
+            "p99_ns": round(statistics.median(p99s)),
+            "p50_ratio_to_reference_event": round(p50 / reference, 1),
+        }
+    return out
+
+

@@ -1,0 +1,32 @@
+"""``quotelife config``: look at configuration before a service does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Check configuration files.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Check configuration files."""
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="Folder of YAML files, or one file.")],
+) -> None:
+    """Load PATH as the service would; print every fault with file and line (exit 3), or a summary (exit 0)."""
+    from quotelife.config import load_config
+    from quotelife.decision.policy import Policy
+    from quotelife_server.settings import ServiceConfig
+
+    config = load_config(path, ServiceConfig)
+    Policy(config)
+    table = config.instrument_table()
+    typer.echo(f"{path}: good, digest {config.digest[:16]}")
+    typer.echo(f"  instruments     {len(table)}: {', '.join(i.name for i in table)}")
+    typer.echo(f"  counterparties  {len(config.counterparties)} in {len(config.tiers)} tiers")
+    typer.echo(f"  desks           {len(config.desks)}")
+    typer.echo(f"  feeds           {len(config.feeds)}")

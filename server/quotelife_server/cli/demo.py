@@ -1,0 +1,22 @@
+"""``quotelife demo``: simulated venue, service and a small OMS, shown live."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    seconds: Annotated[float | None, typer.Option(min=5, help="Stop after so many seconds; default: Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/demo.")] = None,
+    plain: Annotated[bool, typer.Option(help="Lines instead of a live table.")] = False,
+    summary_json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
+) -> None:
+    """Start everything over real sockets on free loopback ports, go through a news shock, print a summary."""
+    from quotelife_server.cli.paths import config_path
+    from quotelife_server.demo.runner import main
+
+    raise typer.Exit(
+        main(seconds=seconds, seed=seed, configs=config_path(config, "demo"), plain=plain, summary_json=summary_json)
+    )

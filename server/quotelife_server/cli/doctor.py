@@ -1,0 +1,118 @@
+"""``quotelife doctor``: is this machine and installation fit, and does a running service answer?"""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXTENSIONS = [
+    "quotelife.records",
+    "quotelife.book.level_book",
+    "quotelife.features.state",
+    "quotelife.model.curve",
+    "quotelife.decision.policy",
+    "quotelife.feed.binance",
+    "quotelife.engine",
+]
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check this configuration.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")] = None,
+) -> None:
+    """Check installation, clock and configuration, or with --target a running service. Exit 0: all good."""
+    checks: list[tuple[str, Callable[[], str]]]
+    if target is not None:
+        checks = [("service", lambda: _health(target))]
+    else:
+        checks = [
+            ("python", _python),
+            ("packages", _packages),
+            ("extensions", _extensions),
+            ("model", _model),
+            ("clock", _clock),
+            ("open files", _open_files),
+        ]
+        if config is not None:
+            checks.append(("configuration", lambda: _config(config)))
+    failed = 0
+    for name, check in checks:
+        try:
+            typer.echo(f"  ok    {name}: {check()}")
+        except Exception as error:
+            failed += 1
+            typer.echo(f"  FAIL  {name}: {error}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _python() -> str:
+    if sys.version_info < (3, 11):
+        raise RuntimeError(f"Python {platform.python_version()}; 3.11 or newer is needed")
+    return f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
+
+
+def _packages() -> str:
+    names = ["quotelife", "quotelife-client", "grpcio", "protobuf", "uvloop", "numpy", "picows", "aiohttp"]
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+
+
+def _extensions() -> str:
+    for name in EXTENSIONS:
+        importlib.import_module(name)
+    return f"{len(EXTENSIONS)} compiled modules load"
+
+
+def _model() -> str:
+    from quotelife.model.artifact import builtin_artifact, load_artifact
+
+    return ", ".join(
+        f"{name} {load_artifact(builtin_artifact(name)).digest[:12]}" for name in ("first_passage", "logistic")
+    )
+
+
+def _clock() -> str:
+    import time
+
+    resolution = time.get_clock_info("monotonic").resolution
+    if resolution > 1e-6:
+        raise RuntimeError(f"the monotonic clock ticks every {resolution} s; 1 µs or finer is needed")
+    return f"monotonic resolution {resolution * 1e9:.0f} ns"
+
+
+def _open_files() -> str:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 1024:
+        raise RuntimeError(f"only {soft} open files allowed; raise it with ulimit -n 4096")
+    return f"{soft} (hard {hard})"
+
+
+def _config(path: Path) -> str:
+    from quotelife.config import load_config
+    from quotelife.engine import Engine
+    from quotelife_server.settings import ServiceConfig
+
+    config = load_config(path, ServiceConfig)
+    Engine(config)
+    return f"{path} good, digest {config.digest[:16]}"
+
+
+def _health(target: str) -> str:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(target) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+        except grpc.RpcError as error:
+            raise RuntimeError(f"{target}: {error.code().name}") from None
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+    if status != "SERVING":
+        raise RuntimeError(f"{target} is {status}")
+    return f"{target} is SERVING"

@@ -1,0 +1,46 @@
+"""``quotelife get``: one question to a running service."""
+
+import json
+from dataclasses import asdict
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from quotelife.errors import QuotelifeError
+
+
+def get(
+    instrument: Annotated[str, typer.Argument(help="Instrument name, such as BTC-USDT.")],
+    side: Annotated[str, typer.Argument(help="BUY (the desk buys), SELL or TWO_WAY.")],
+    size: Annotated[str | None, typer.Argument(help="Size as a decimal in base quantity.")] = None,
+    counterparty: Annotated[str | None, typer.Option(help="Counterparty name.")] = None,
+    desk: Annotated[str | None, typer.Option(help="Desk name.")] = None,
+    price: Annotated[str | None, typer.Option(help="Quoted price, decimal.")] = None,
+    target: Annotated[str, typer.Option(help="host:port or unix:PATH of the service.")] = "127.0.0.1:50051",
+    deadline: Annotated[float, typer.Option(help="Seconds to wait.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+) -> None:
+    """Ask for the life of one quote (exit 0), or say why there is no answer (exit 1)."""
+    import grpc
+
+    from quotelife_client import Client
+
+    options: dict[str, Any] = {"counterparty": counterparty, "desk": desk, "size": size, "price": price}
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        with Client(target, deadline=deadline) as client:
+            reply = client.get_expiry(instrument=instrument, side=side.upper(), **given)
+    except grpc.RpcError as error:
+        raise QuotelifeError(f"{error.code().name}: {error.details()}") from None
+    if as_json:
+        typer.echo(json.dumps(asdict(reply), default=_plain, indent=2))
+        return
+    typer.echo(
+        f"{reply.decision.name} life {reply.life_ns / 1e6:.3f} ms  posture {reply.posture_requested.name} → "
+        f"{reply.posture_effective.name}  regime {reply.regime.name}  reasons {[r.name for r in reply.reasons]}"
+    )
+
+
+def _plain(value: object) -> object:
+    return value.name if isinstance(value, Enum) else str(value)

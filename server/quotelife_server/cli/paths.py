@@ -1,0 +1,22 @@
+"""Where shipped configuration is found."""
+
+from pathlib import Path
+
+from quotelife.errors import QuotelifeError
+
+
+def config_path(given: Path | None, name: str) -> Path:
+    """The folder given, else ``configs/NAME`` below the working directory or an ancestor of this package.
+
+    Raises ``QuotelifeError`` when there is none.
+    """
+    if given is not None:
+        if not given.exists():
+            raise QuotelifeError(f"{given}: no such file or folder")
+        return given
+    starts = [Path.cwd(), *Path(__file__).resolve().parents]
+    for start in starts:
+        candidate = start / "configs" / name
+        if candidate.is_dir():
+            return candidate
+    raise QuotelifeError(f"no configs/{name} found from {Path.cwd()}; name a folder with --config")

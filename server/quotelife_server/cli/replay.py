@@ -1,0 +1,160 @@
+"""``quotelife replay``: recorded market data through the live decoder and engine."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from quotelife.replay import Replay, ReplayReport
+
+
+def replay(
+    sources: Annotated[list[str], typer.Argument(help="Recorded files, PATH or INSTRUMENT=PATH.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/default.")] = None,
+    ask_every: Annotated[str, typer.Option(help="Ask GetExpiry so often in recorded time; 0ms: never.")] = "100ms",
+    speed: Annotated[float, typer.Option(help="1 = as recorded, 10 = ten times; 0 = as fast as possible.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")] = False,
+) -> None:
+    """Replay recordings, hold every book against the venue's own best prices, and ask for lives on the way."""
+    from quotelife.config import load_config
+    from quotelife.engine import Engine
+    from quotelife.records import NO_INDEX_VALUE, RequestRecord
+    from quotelife.replay import Replay, find_source
+    from quotelife.units import parse_duration_ns
+    from quotelife_server.cli.paths import config_path
+    from quotelife_server.settings import ServiceConfig
+
+    loaded = load_config(config_path(config, "default"), ServiceConfig)
+    table = loaded.instrument_table()
+    found = [find_source(argument, table) for argument in sources]
+    instruments = list({source.instrument.index: source.instrument for source in found}.values())
+    engine = Engine(loaded)
+    # One counterparty of each tier, so that every posture is asked.
+    names: dict[str, int] = {}
+    for name, counterparty in loaded.counterparties.items():
+        index = engine.policy.counterparty_index(name)
+        if counterparty.tier is not None and counterparty.tier not in names and index is not None:
+            names[counterparty.tier] = index
+    if not names:
+        names["default"] = NO_INDEX_VALUE
+
+    def ask(now_ns: int) -> list[tuple[str, RequestRecord]]:
+        return [
+            (
+                f"{instrument.name} {tier} {'BUY' if side > 0 else 'SELL'}",
+                RequestRecord(instrument.index, side, now_ns=now_ns, counterparty=counterparty),
+            )
+            for instrument in instruments
+            for tier, counterparty in names.items()
+            for side in (1, -1)
+        ]
+
+    run = Replay(engine, found, ask_every_ns=parse_duration_ns(ask_every), ask=ask)
+    interrupted = _drive(run, speed, quiet=as_json)
+    report = run.report
+    if as_json:
+        typer.echo(json.dumps(_as_dict(report, interrupted), indent=2))
+    else:
+        _print(report, interrupted)
+    if interrupted:
+        raise typer.Exit(130)
+    if strict and not report.clean:
+        raise typer.Exit(1)
+
+
+def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
+    """Pace and show progress; True when interrupted. The report holds what was seen so far either way."""
+    started = time.monotonic()
+    first = 0
+    show = sys.stderr.isatty() and not quiet
+    steps = run.steps()
+    try:
+        for stamp in steps:
+            first = first or stamp
+            if speed > 0:
+                ahead = (stamp - first) / 1e9 / speed - (time.monotonic() - started)
+                if ahead > 0.001:
+                    time.sleep(ahead)
+            if show and run.report.lines % 5000 == 0:
+                sys.stderr.write(f"\r{run.report.lines:,} lines, {(stamp - first) / 1e9:,.0f} s of market ")
+                sys.stderr.flush()
+    except KeyboardInterrupt:
+        steps.close()
+        return True
+    finally:
+        if show:
+            sys.stderr.write("\r\033[K")
+    return False
+
+
+def _percentiles(lives: list[int]) -> dict[str, float]:
+    ordered = sorted(lives)
+    at = {"min": 0.0, "p10": 0.1, "p50": 0.5, "p90": 0.9, "max": 1.0}
+    return {name: ordered[min(len(ordered) - 1, int(q * len(ordered)))] / 1e6 for name, q in at.items()}
+
+
+def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
+    from quotelife.records import RegimeCode
+
+    return {
+        "interrupted": interrupted,
+        "lines": report.lines,
+        "span_s": report.span_ns / 1e9,
+        "clean": report.clean,
+        "decisions": dict(report.decisions),
+        "postures": dict(report.postures),
+        "regimes": dict(report.regimes),
+        "qualities": dict(report.qualities),
+        "lives_ms": {label: _percentiles(lives) for label, lives in sorted(report.lives_ns.items())},
+        "sources": {
+            name: {
+                "lines": s.lines,
+                "events": s.events,
+                "refused": s.refused,
+                "gaps": s.gaps,
+                "resyncs": s.resyncs,
+                "crossed": s.crossed,
+                "compared": s.checked,
+                "equal": s.equal,
+                "mismatches": s.mismatches,
+                "stress_entries": s.stress_entries,
+                "not_good_s": s.not_good_ns / 1e9,
+                "regime_s": {RegimeCode(i).name: ns / 1e9 for i, ns in enumerate(s.regime_ns) if ns},
+            }
+            for name, s in report.sources.items()
+        },
+    }
+
+
+def _print(report: "ReplayReport", interrupted: bool) -> None:
+    from quotelife.records import RegimeCode
+
+    if interrupted:
+        typer.echo("interrupted; so far:")
+    typer.echo(f"{report.lines:,} lines over {report.span_ns / 1e9:,.1f} s")
+    for s in report.sources.values():
+        known = sum(s.regime_ns) or 1
+        regimes = ", ".join(f"{RegimeCode(i).name} {ns / known:.1%}" for i, ns in enumerate(s.regime_ns) if ns)
+        typer.echo(
+            f"\n{s.name}: {s.lines:,} lines, {s.events:,} events, {s.gaps} gaps, {s.resyncs} synchronisations, "
+            f"{s.crossed} crossed, {s.refused} refused"
+        )
+        typer.echo(f"  best prices and sizes equal to the venue's: {s.equal:,} of {s.checked:,} compared")
+        typer.echo(f"  data not GOOD {s.not_good_ns / known:.1%} of the time; stress entered {s.stress_entries} times")
+        typer.echo(f"  regimes by time: {regimes}")
+        for mismatch in s.mismatches:
+            typer.echo(f"  UNEQUAL {mismatch}")
+    asked = sum(report.decisions.values())
+    if asked:
+        typer.echo(f"\n{asked:,} decisions: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.decisions.items()))
+        typer.echo("  by regime: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.regimes.items()))
+        typer.echo("  by quality: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.qualities.items()))
+        typer.echo(f"\n  {'lives, ms':44}{'min':>10}{'p10':>10}{'p50':>10}{'p90':>10}{'max':>10}")
+        for label, lives in sorted(report.lives_ns.items()):
+            p = _percentiles(lives)
+            typer.echo(f"  {label:44}" + "".join(f"{p[k]:10.1f}" for k in ("min", "p10", "p50", "p90", "max")))

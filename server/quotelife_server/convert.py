@@ -1,0 +1,699 @@
+"""Protobuf to engine records and back: the one file that knows both.
+
+Requests come as bytes and leave as ``RequestRecord`` or as plain values; whatever is wrong with them becomes one
+``RpcError`` that names every field at fault and how to mend it. Replies come as ``DecisionRecord`` and leave as
+bytes. The wire's conventions (decimal strings, UTC nanoseconds, presence) are in ``proto/quote_expiry/v1/types.proto``.
+"""
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2
+from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import signal_service_pb2 as signals
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.features.schema import SCHEMA, SCHEMA_HASH
+from quotelife.instruments import Instrument
+from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
+from quotelife.units import NS_PER_S
+from quotelife_server.rpc import Code, RpcError, unserved
+
+TEXT_CHARACTERS_MAX = 128
+DEALERS_MAX = 10_000
+COUNT_MAX = float(2**53)
+PRICED_BACK_NS_MAX = 60 * NS_PER_S
+PRICED_AHEAD_NS_MAX = NS_PER_S
+DEADLINE_BACK_NS_MAX = 86_400 * NS_PER_S
+DEADLINE_AHEAD_NS_MAX = 7 * 86_400 * NS_PER_S
+PUBLISHED_BACK_NS_MAX = 86_400 * NS_PER_S
+PUBLISHED_AHEAD_NS_MAX = NS_PER_S
+TTL_NS_MAX = 7 * 86_400 * NS_PER_S
+VOLATILITY_LEVEL_MAX = 1e6
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
+
+M = TypeVar("M", bound=Message)
+
+
+class Faults:
+    """Collects the fields at fault, so that a caller sees all of them at once."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, str]] = []
+
+    def add(self, name: str, reason: str) -> None:
+        self._found.append((name, reason))
+
+    def raise_if_any(self) -> None:
+        if not self._found:
+            return
+        details = error_details_pb2.BadRequest()
+        for name, reason in self._found:
+            details.field_violations.add(field=name, description=reason)
+        text = "; ".join(f"{name}: {reason}" for name, reason in self._found[:3])
+        more = f"; and {len(self._found) - 3} more" if len(self._found) > 3 else ""
+        raise RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
+
+    def text(self, name: str, value: str, *, required: bool = False) -> None:
+        if not value:
+            if required:
+                self.add(name, "is required")
+        elif len(value) > TEXT_CHARACTERS_MAX or not value.isprintable():
+            self.add(name, f"must be at most {TEXT_CHARACTERS_MAX} printable characters")
+
+    def decimal(self, name: str, value: str) -> Decimal | None:
+        """The number, or ``None`` with a fault noted."""
+        if _DECIMAL.fullmatch(value) is None:
+            self.add(
+                name, "must be a decimal such as 63250.10, with at most 18 digits on either side of the point"
+            )
+            return None
+        return Decimal(value)
+
+    def above_zero(self, name: str, value: str) -> Decimal | None:
+        number = self.decimal(name, value)
+        if number is not None and number <= 0:
+            self.add(name, "must be above 0")
+            return None
+        return number
+
+    def instant(self, name: str, value_ns: int, now_ns: int, back_ns_max: int, ahead_ns_max: int) -> None:
+        if value_ns < now_ns - back_ns_max:
+            self.add(
+                name, f"lies more than {back_ns_max // NS_PER_S} s back; give UTC nanoseconds since 1970"
+            )
+        elif value_ns > now_ns + ahead_ns_max:
+            self.add(
+                name, f"lies more than {ahead_ns_max // NS_PER_S} s ahead; give UTC nanoseconds since 1970"
+            )
+
+    def finite(self, name: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:  # also refuses NaN
+            self.add(name, f"must lie between {low:g} and {high:g}")
+
+
+def parse(message: type[M], payload: bytes) -> M:
+    """Raises ``RpcError`` INVALID_ARGUMENT when the bytes are no such message."""
+    try:
+        return message.FromString(payload)
+    except DecodeError:
+        faults = Faults()
+        faults.add("", f"the bytes are not a {message.DESCRIPTOR.full_name}")
+        faults.raise_if_any()
+        raise
+
+
+def _unknown_instrument() -> RpcError:
+    details = error_details_pb2.ResourceInfo(
+        resource_type="instrument", description="not configured; AdminService.GetStatus lists the instruments"
+    )
+    return RpcError(Code.NOT_FOUND, "instrument: is not configured", (details,))
+
+
+def _find_instrument(engine: Engine, name: str) -> Instrument:
+    instrument = engine.instruments.get(name)
+    if instrument is None:
+        raise _unknown_instrument()
+    return instrument
+
+
+def _in_contracts(instrument: Instrument) -> bool:
+    """Does the venue count this instrument's orders in contracts of a fixed quote-currency value?"""
+    return instrument.venue.endswith("coinm")
+
+
+def _to_lots(
+    instrument: Instrument, quantity: Decimal, unit: int, price: Decimal | None, faults: Faults, name: str
+) -> float | None:
+    """Quantity in lots, fractions kept; ``None`` with a fault noted where the unit does not fit the instrument."""
+    if unit == types.SIZE_UNIT_LOTS:
+        return float(quantity)
+    coin_margined = _in_contracts(instrument)
+    derivative = coin_margined or instrument.venue.endswith("usdm")
+    if unit == types.SIZE_UNIT_CONTRACTS:
+        if not derivative:
+            faults.add(name, "the instrument has no contracts; use LOTS, BASE_QUANTITY or NOTIONAL")
+            return None
+        return float(quantity / instrument.lot_size)
+    if coin_margined:
+        faults.add(name, "the instrument is sized in contracts; use CONTRACTS or LOTS")
+        return None
+    if unit == types.SIZE_UNIT_NOTIONAL:
+        if price is None:
+            faults.add(name, "needs a price: give one with the request, or use another unit")
+            return None
+        return float(quantity / price / instrument.lot_size)
+    return float(quantity / instrument.lot_size)
+
+
+# --- GetExpiry ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ExpiryCall:
+    """A valid request, ready for the engine: one record, or two (BUY first) when TWO_WAY."""
+
+    message: expiry.GetExpiryRequest
+    instrument: Instrument
+    records: list[RequestRecord] = field(default_factory=list)
+
+
+def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
+    return parse(expiry.GetExpiryRequest, payload)
+
+
+def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int) -> ExpiryCall:
+    """Message to validated records. Raises ``RpcError``."""
+    _refuse_unserved(request)
+    faults = Faults()
+    faults.text("request_id", request.request_id)
+    faults.text("rfq_id", request.rfq_id)
+    faults.text("quote_id", request.quote_id)
+    faults.text("instrument", request.instrument, required=True)
+    faults.text("counterparty", request.counterparty)
+    faults.text("desk", request.desk)
+    side = request.side
+    if side not in (types.SIDE_BUY, types.SIDE_SELL, types.SIDE_TWO_WAY):
+        faults.add("side", "must be SIDE_BUY, SIDE_SELL or SIDE_TWO_WAY")
+    if request.HasField("dealers_asked") and not 1 <= request.dealers_asked <= DEALERS_MAX:
+        faults.add(
+            "dealers_asked", f"must lie between 1 and {DEALERS_MAX}; leave it out where it is not known"
+        )
+    posture = request.overrides.posture
+    if not 0 <= posture <= types.POSTURE_RISK_AVERSE:
+        faults.add("overrides.posture", "must be one of the postures")
+    quantity = None
+    if request.HasField("size"):
+        quantity = faults.above_zero("size.quantity", request.size.quantity)
+        if not types.SIZE_UNIT_LOTS <= request.size.unit <= types.SIZE_UNIT_NOTIONAL:
+            faults.add("size.unit", "must be one of the units")
+    price, bid_price, ask_price, edge = _quoted(request, faults)
+    reference = None
+    if request.HasField("reference_price"):
+        reference = faults.above_zero("reference_price", request.reference_price)
+    priced_at_ns = None
+    if request.HasField("priced_at_utc_ns"):
+        priced_at_ns = request.priced_at_utc_ns
+        faults.instant("priced_at_utc_ns", priced_at_ns, now_ns, PRICED_BACK_NS_MAX, PRICED_AHEAD_NS_MAX)
+    deadline_ns = None
+    if request.HasField("client_deadline_utc_ns"):
+        deadline_ns = request.client_deadline_utc_ns
+        faults.instant(
+            "client_deadline_utc_ns", deadline_ns, now_ns, DEADLINE_BACK_NS_MAX, DEADLINE_AHEAD_NS_MAX
+        )
+    policy = engine.policy
+    desk = policy.desk_index(request.desk) if request.desk else None
+    if request.desk and desk is None:
+        faults.add("desk", "is not configured; leave it out for the defaults")
+    faults.raise_if_any()
+
+    instrument = _find_instrument(engine, request.instrument)
+    tick = instrument.tick_size
+
+    def ticks(name: str, value: Decimal | None) -> float | None:
+        if value is None:
+            return None
+        number = float(value / tick)
+        if abs(number) > COUNT_MAX:
+            faults.add(name, "is out of range for the instrument's tick size")
+        return number
+
+    lots = None
+    if quantity is not None:
+        mid = price or reference or _mid_of(bid_price, ask_price)
+        if mid is None and request.size.unit == types.SIZE_UNIT_NOTIONAL:
+            mid = _market_mid(engine, instrument, now_ns)
+        lots = _to_lots(instrument, quantity, request.size.unit, mid, faults, "size.unit")
+        if lots is not None and not 0 < lots <= COUNT_MAX:
+            faults.add("size.quantity", "is out of range for the instrument's lot size")
+    reference_ticks = ticks("reference_price", reference)
+    edge_ticks = ticks("edge", edge)
+    if side == types.SIDE_TWO_WAY:
+        quotes = [(1, ticks("bid_price", bid_price)), (-1, ticks("ask_price", ask_price))]
+    else:
+        quotes = [(1 if side == types.SIDE_BUY else -1, ticks("price", price))]
+    faults.raise_if_any()
+
+    counterparty = policy.counterparty_index(request.counterparty) if request.counterparty else None
+    records = [
+        RequestRecord(
+            instrument.index,
+            sign,
+            now_ns=now_ns,
+            counterparty=NO_INDEX_VALUE if counterparty is None else counterparty,
+            desk=NO_INDEX_VALUE if desk is None else desk,
+            size_lots=lots,
+            price_ticks=price_ticks,
+            edge_ticks=edge_ticks,
+            reference_ticks=reference_ticks,
+            priced_at_ns=priced_at_ns,
+            client_deadline_ns=deadline_ns,
+            posture=posture,
+        )
+        for sign, price_ticks in quotes
+    ]
+    return ExpiryCall(request, instrument, records)
+
+
+def same_expiry_request(one: bytes, other: bytes) -> bool:
+    """Do two payloads say the same? Byte order on the wire does not count."""
+    if one == other:
+        return True
+    try:
+        return bool(expiry.GetExpiryRequest.FromString(one) == expiry.GetExpiryRequest.FromString(other))
+    except DecodeError:
+        return False
+
+
+def _refuse_unserved(request: expiry.GetExpiryRequest) -> None:
+    if request.legs:
+        raise unserved("legs")
+    if request.watch:
+        raise unserved("watch")
+    if request.explain:
+        raise unserved("explain")
+    if request.venue_session:
+        raise unserved("venue_session")
+
+
+def _quoted(
+    request: expiry.GetExpiryRequest, faults: Faults
+) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:
+    """Price, bid price, ask price and edge, as far as they were given and fit the side and one another."""
+    has_price, has_edge = request.HasField("price"), request.HasField("edge")
+    has_bid, has_ask = request.HasField("bid_price"), request.HasField("ask_price")
+    two_way = request.side == types.SIDE_TWO_WAY
+    if has_edge and (has_price or has_bid or has_ask):
+        faults.add("edge", "stands beside a price; give one of the two")
+    if two_way and has_price:
+        faults.add("price", "is for BUY and SELL; give bid_price and ask_price with TWO_WAY")
+    if not two_way and (has_bid or has_ask):
+        faults.add("bid_price" if has_bid else "ask_price", "is for TWO_WAY; give price with BUY and SELL")
+    if two_way and has_bid != has_ask:
+        faults.add("ask_price" if has_bid else "bid_price", "is missing; TWO_WAY takes both prices or none")
+    price = faults.above_zero("price", request.price) if has_price else None
+    bid = faults.above_zero("bid_price", request.bid_price) if has_bid else None
+    ask = faults.above_zero("ask_price", request.ask_price) if has_ask else None
+    if bid is not None and ask is not None and bid > ask:
+        faults.add("bid_price", "lies above ask_price")
+    edge = faults.decimal("edge", request.edge) if has_edge else None
+    return price, bid, ask, edge
+
+
+def _mid_of(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:
+    return (bid + ask) / 2 if bid is not None and ask is not None else None
+
+
+def _market_mid(engine: Engine, instrument: Instrument, now_ns: int) -> Decimal | None:
+    status = engine.instrument_status(instrument.index, now_ns)
+    if status.bid_lots <= 0 or status.ask_lots <= 0:
+        return None
+    mid = instrument.tick_size * (status.bid_ticks + status.ask_ticks) / 2
+    return mid if mid > 0 else None
+
+
+@lru_cache(maxsize=4096)
+def _set_bits(mask: int) -> tuple[int, ...]:
+    """Bit i of the core's masks is value i + 1 of the wire's enum."""
+    return tuple(bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1)
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+_CAREFUL = {DecisionCode.QUOTE: 0, DecisionCode.INDICATIVE: 1, DecisionCode.DECLINE: 2}
+_FEATURES = [(spec.index, spec.name, spec.unit) for spec in SCHEMA]
+
+
+def binding_side(decisions: Sequence[DecisionRecord]) -> DecisionRecord:
+    """The side that a TWO_WAY quote must follow: the more careful decision, then the shorter life."""
+    return min(decisions, key=lambda decision: (-_CAREFUL[DecisionCode(decision.kind)], decision.life_ns))
+
+
+def _features(decision: DecisionRecord) -> list[expiry.Feature]:
+    return [
+        expiry.Feature(name=name, unit=unit, value=decision.feature(index)) for index, name, unit in _FEATURES
+    ]
+
+
+def _judgement(decision: DecisionRecord, tick: float, with_features: bool) -> dict[str, object]:
+    """Fields that a whole reply and one side of it share."""
+    quote = decision.kind == DecisionCode.QUOTE
+    fields: dict[str, object] = {
+        "decision": decision.kind,
+        "life_ns": decision.life_ns,
+        "expiry_utc_ns": decision.expiry_ns if quote else None,
+        "reasons": _set_bits(decision.reasons),
+        "binding": _set_bits(decision.binding),
+    }
+    if decision.h_ticks > 0:  # without good data nothing below is computed
+        curve = decision.p
+        if not any(map(math.isnan, curve)):
+            fields["curve"] = expiry.Curve(horizon_ns=HORIZONS_NS, p=curve)
+            fields["p_ref"] = _known(decision.p_ref)
+            fields["p_life"] = _known(decision.p_life) if quote else None
+        fields["alpha"] = _known(decision.alpha)
+        fields["h_ticks"] = decision.h_ticks
+        fields["h_price"] = decision.h_ticks * tick
+        fields["edge_ticks"] = _known(decision.edge_ticks)
+        if with_features:
+            fields["features"] = _features(decision)
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFrame:
+    """What a reply says beside the decision."""
+
+    boot_id: str
+    model_digest: str
+    synchronised: bool
+
+
+def decision_id(boot_id: str, decision: DecisionRecord) -> str:
+    """Unique across restarts: the run of the service and the place in its order of inputs."""
+    return f"{boot_id}-{decision.input_sequence}"
+
+
+def expiry_reply(
+    call: ExpiryCall, decisions: Sequence[DecisionRecord], frame: ReplyFrame, started_ns: int
+) -> bytes:
+    """The bytes of a ``GetExpiryResponse``; ``started_ns`` is when work on it began, by ``perf_counter_ns``."""
+    tick = float(call.instrument.tick_size)
+    with_features = call.message.include_features
+    decision = decisions[0] if len(decisions) == 1 else binding_side(decisions)
+    quote = decision.kind == DecisionCode.QUOTE
+    fields = _judgement(decision, tick, with_features and len(decisions) == 1)
+    if decision.h_ticks > 0:
+        fields["reference_ticks"] = _known(decision.reference_ticks)
+        fields["reference_price"] = _known(decision.reference_ticks * tick)
+        fields["sigma_ticks"] = _known(decision.sigma_ticks)
+    response = expiry.GetExpiryResponse(
+        decision_id=decision_id(frame.boot_id, decision),
+        request_id=call.message.request_id,
+        decided_at_utc_ns=decision.now_ns,
+        counted_from_utc_ns=decision.expiry_ns - decision.life_ns if quote else None,
+        clock=expiry.CLOCK_SERVICE_UTC if frame.synchronised else expiry.CLOCK_UNSYNCHRONISED,
+        posture_requested=decision.posture_requested,
+        posture_effective=decision.posture_effective,
+        rule=decision.rule,
+        rule_index=None if decision.rule_index == NO_INDEX_VALUE else decision.rule_index,
+        mode=decision.mode,
+        regime=decision.regime + 1,
+        quality=decision.quality + 1,
+        data_age_ns=decision.data_age_ns if decision.data_age_ns >= 0 else None,
+        model_digest=frame.model_digest,
+        model_revision=decision.model_revision,
+        schema_hash=SCHEMA_HASH,
+        config_revision=decision.config_revision,
+        unjournaled=True,
+        **fields,
+    )
+    if len(decisions) > 1:
+        for side, each in zip((types.SIDE_BUY, types.SIDE_SELL), decisions, strict=True):
+            response.sides.add(
+                side=side,
+                decision_id=decision_id(frame.boot_id, each),
+                **_judgement(each, tick, with_features),
+            )
+    response.compute_ns = time.perf_counter_ns() - started_ns
+    return response.SerializeToString()
+
+
+# --- signals ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewsSignal:
+    score: float
+    instrument: int
+    source: int
+    source_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolatilitySignal:
+    index: int
+    level: float
+    source_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class InventorySignal:
+    instrument: int
+    desk: int
+    position_lots: float
+    limit_lots: float
+    source_ns: int
+
+
+def _source_time(faults: Faults, name: str, given: bool, value_ns: int, now_ns: int) -> int:
+    if not given:
+        return now_ns
+    faults.instant(name, value_ns, now_ns, PUBLISHED_BACK_NS_MAX, PUBLISHED_AHEAD_NS_MAX)
+    return value_ns
+
+
+def news_signal(payload: bytes, engine: Engine, now_ns: int) -> NewsSignal:
+    request = parse(signals.PublishNewsRequest, payload)
+    faults = Faults()
+    if request.HasField("score"):
+        faults.finite("score", request.score, -1.0, 1.0)
+    else:
+        faults.add("score", "is required")
+    faults.text("instrument", request.instrument)
+    faults.text("source", request.source)
+    given = request.HasField("published_at_utc_ns")
+    source_ns = _source_time(faults, "published_at_utc_ns", given, request.published_at_utc_ns, now_ns)
+    faults.raise_if_any()
+    instrument = _find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
+    source = int.from_bytes(hashlib.blake2b(request.source.encode(), digest_size=8).digest(), "little")
+    return NewsSignal(request.score, instrument, source, source_ns)
+
+
+def volatility_signal(payload: bytes, engine: Engine, now_ns: int) -> VolatilitySignal:
+    request = parse(signals.PublishVolatilityIndexRequest, payload)
+    faults = Faults()
+    faults.text("index", request.index, required=True)
+    if request.HasField("level"):
+        faults.finite("level", request.level, 0.0, VOLATILITY_LEVEL_MAX)
+    else:
+        faults.add("level", "is required")
+    given = request.HasField("published_at_utc_ns")
+    source_ns = _source_time(faults, "published_at_utc_ns", given, request.published_at_utc_ns, now_ns)
+    number = engine.config.volatility_index(request.index)
+    if request.index and number is None:
+        faults.add("index", "is not in signals.volatility_indices of the configuration")
+    faults.raise_if_any()
+    assert number is not None
+    return VolatilitySignal(number, request.level, source_ns)
+
+
+def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySignal:
+    request = parse(signals.PublishInventoryRequest, payload)
+    faults = Faults()
+    faults.text("instrument", request.instrument, required=True)
+    faults.text("desk", request.desk)
+    position = faults.decimal("position", request.position)
+    limit = faults.above_zero("limit", request.limit)
+    if request.unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_BASE_QUANTITY, types.SIZE_UNIT_CONTRACTS):
+        faults.add("unit", "must be SIZE_UNIT_LOTS, SIZE_UNIT_BASE_QUANTITY or SIZE_UNIT_CONTRACTS")
+    given = request.HasField("as_of_utc_ns")
+    source_ns = _source_time(faults, "as_of_utc_ns", given, request.as_of_utc_ns, now_ns)
+    desk = engine.policy.desk_index(request.desk) if request.desk else None
+    if request.desk and desk is None:
+        faults.add("desk", "is not configured; leave it out for all desks")
+    faults.raise_if_any()
+    assert position is not None and limit is not None
+    instrument = _find_instrument(engine, request.instrument)
+    position_lots = _to_lots(instrument, position, request.unit, None, faults, "unit")
+    limit_lots = _to_lots(instrument, limit, request.unit, None, faults, "unit")
+    faults.raise_if_any()
+    assert position_lots is not None and limit_lots is not None
+    if not limit_lots <= COUNT_MAX:
+        faults.add("limit", "is out of range for the instrument's lot size")
+    if not abs(position_lots) <= COUNT_MAX:
+        faults.add("position", "is out of range for the instrument's lot size")
+    faults.raise_if_any()
+    return InventorySignal(
+        instrument.index, NO_INDEX_VALUE if desk is None else desk, position_lots, limit_lots, source_ns
+    )
+
+
+def signal_reply(
+    response: type[
+        signals.PublishNewsResponse
+        | signals.PublishVolatilityIndexResponse
+        | signals.PublishInventoryResponse
+    ],
+    input_sequence: int,
+    applied_at_ns: int,
+) -> bytes:
+    receipt = signals.SignalReceipt(input_sequence=input_sequence, applied_at_utc_ns=applied_at_ns)
+    return response(receipt=receipt).SerializeToString()
+
+
+# --- administration -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideCall:
+    """A posture for a while, in engine indices."""
+
+    posture: int
+    ttl_ns: int
+    counterparty: int
+    instrument: int
+    desk: int
+    message: admin.SetOverrideRequest
+
+
+def override_request(payload: bytes, engine: Engine) -> OverrideCall:
+    request = parse(admin.SetOverrideRequest, payload)
+    faults = Faults()
+    if not types.POSTURE_CLIENT_PRIORITY <= request.posture <= types.POSTURE_RISK_AVERSE:
+        faults.add("posture", "must be one of the postures")
+    if not 0 < request.ttl_ns <= TTL_NS_MAX:
+        faults.add("ttl_ns", "must be above 0 and at most 7 days")
+    faults.text("counterparty", request.counterparty)
+    faults.text("instrument", request.instrument)
+    faults.text("desk", request.desk)
+    counterparty = engine.policy.counterparty_index(request.counterparty) if request.counterparty else None
+    if request.counterparty and counterparty is None:
+        faults.add("counterparty", "is not configured; leave it out for all counterparties")
+    desk = engine.policy.desk_index(request.desk) if request.desk else None
+    if request.desk and desk is None:
+        faults.add("desk", "is not configured; leave it out for all desks")
+    faults.raise_if_any()
+    instrument = _find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
+    return OverrideCall(
+        request.posture,
+        request.ttl_ns,
+        NO_INDEX_VALUE if counterparty is None else counterparty,
+        instrument,
+        NO_INDEX_VALUE if desk is None else desk,
+        request,
+    )
+
+
+def override_reply(call: OverrideCall, override_id: int, expires_ns: int) -> bytes:
+    override = admin.Override(
+        override_id=override_id,
+        posture=call.message.posture,
+        expires_utc_ns=expires_ns,
+        counterparty=call.message.counterparty,
+        instrument=call.message.instrument,
+        desk=call.message.desk,
+    )
+    return admin.SetOverrideResponse(override=override).SerializeToString()
+
+
+def clear_override_request(payload: bytes) -> int:
+    request = parse(admin.ClearOverrideRequest, payload)
+    faults = Faults()
+    if not 0 < request.override_id < 2**63:
+        faults.add("override_id", "is required: the id that SetOverride returned")
+    faults.raise_if_any()
+    return request.override_id
+
+
+def clear_override_reply(cleared: bool) -> bytes:
+    return admin.ClearOverrideResponse(cleared=cleared).SerializeToString()
+
+
+def overrides_reply(overrides: Sequence[OverrideStatus], engine: Engine) -> bytes:
+    counterparties, desks = engine.policy.counterparty_names, engine.policy.desk_names
+
+    def name(names: Sequence[str], index: int) -> str:
+        return names[index] if index < len(names) else ""
+
+    response = admin.ListOverridesResponse()
+    for override in overrides:
+        response.overrides.add(
+            override_id=override.override_id,
+            posture=override.posture,
+            expires_utc_ns=override.expires_ns,
+            counterparty=name(counterparties, override.counterparty),
+            desk=name(desks, override.desk),
+            instrument=""
+            if override.instrument == NO_INDEX_VALUE
+            else engine.instruments[override.instrument].name,
+        )
+    return response.SerializeToString()
+
+
+def reload_reply(config_revision: int, changed: bool, restart_required: Sequence[str]) -> bytes:
+    return admin.ReloadResponse(
+        config_revision=config_revision, changed=changed, restart_required=restart_required
+    ).SerializeToString()
+
+
+def reload_refused(problems: Sequence[str]) -> RpcError:
+    """One violation per fault, each ``file:line: key: reason``."""
+    details = error_details_pb2.PreconditionFailure()
+    for problem in problems[:100]:
+        details.violations.add(type="CONFIG", subject="configuration", description=problem)
+    text = f"the configuration has {len(problems)} fault(s) and was not applied: {problems[0] if problems else ''}"
+    return RpcError(Code.FAILED_PRECONDITION, text, (details,))
+
+
+def retry_info(delay_ns: int) -> error_details_pb2.RetryInfo:
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.FromNanoseconds(delay_ns)
+    return info
+
+
+def status_request(payload: bytes, engine: Engine) -> list[int]:
+    """Indices of the instruments asked for; all when none is named."""
+    request = parse(admin.GetStatusRequest, payload)
+    faults = Faults()
+    for name in request.instruments:
+        faults.text("instruments", name, required=True)
+    faults.raise_if_any()
+    if not request.instruments:
+        return list(range(len(engine.instruments)))
+    return [_find_instrument(engine, name).index for name in request.instruments]
+
+
+def _plain(number: Decimal) -> str:
+    return format(number, "f")
+
+
+def instrument_status(
+    instrument: Instrument, status: InstrumentStatus, now_ns: int
+) -> admin.InstrumentStatus:
+    message = admin.InstrumentStatus(
+        instrument=instrument.name,
+        quality=status.quality + 1,
+        regime=status.regime + 1,
+        data_age_ns=max(0, now_ns - status.last_event_ns) if status.last_event_ns else None,
+        events=status.events,
+        gaps=status.gaps,
+        resyncs=status.resyncs,
+        crossed=status.crossed,
+        dropped_levels=status.dropped_levels,
+        decisions=status.decisions,
+        declines=status.declines,
+        stress_entries=status.stress_entries,
+    )
+    if status.bid_lots > 0:
+        message.bid_price = _plain(instrument.ticks_to_price(status.bid_ticks))
+        message.bid_size = _plain(instrument.lot_size * status.bid_lots)
+    if status.ask_lots > 0:
+        message.ask_price = _plain(instrument.ticks_to_price(status.ask_ticks))
+        message.ask_size = _plain(instrument.lot_size * status.ask_lots)
+    for regime, time_ns in enumerate(status.regime_ns):
+        message.regimes.add(regime=regime + 1, time_ns=time_ns)
+    return message

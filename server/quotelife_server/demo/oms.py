@@ -1,0 +1,157 @@
+"""A small order management system: clients ask it for quotes, it prices them and asks how long they may live.
+
+It sees the market as any desk does, through the venue's streams, and knows nothing of the service but its
+address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import exp
+from random import Random
+
+import aiohttp
+
+from quotelife.units import NS_PER_MS
+from quotelife_client import AsyncClient, ServiceError, Side
+from quotelife_server.demo.record import DecisionRow
+
+FALLBACK_LIFE_NS = 100 * NS_PER_MS
+TIMEOUT_S = 0.25
+SIZE_SPREAD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Tradable:
+    """An instrument as the OMS knows it."""
+
+    name: str
+    symbol: str
+    tick_size: Decimal
+    lot_size: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class RfqClient:
+    """Somebody who asks for quotes, so many a second; ``average_size`` by instrument, in base quantity."""
+
+    name: str
+    rfqs_per_second: float
+    average_size: dict[str, Decimal]
+
+
+class Oms:
+    """Runs until cancelled. Tells of each decision and each headline through the two callables."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        venue: str,
+        instruments: Sequence[Tradable],
+        clients: Sequence[RfqClient],
+        desk: str,
+        seed: int,
+        on_decision: Callable[[DecisionRow], None],
+        on_news: Callable[[int, float, str], None],
+    ) -> None:
+        self._service = service
+        self._venue = venue
+        self._instruments = list(instruments)
+        self._clients = list(clients)
+        self._desk = desk
+        self._seed = seed
+        self._on_decision = on_decision
+        self._on_news = on_news
+        self._tops: dict[str, tuple[Decimal, Decimal]] = {}
+        self._priced = asyncio.Event()
+        self.errors = 0
+
+    async def run(self) -> None:
+        """Raises what ends it: a lost venue, a service that refuses a well-formed request."""
+        async with (
+            AsyncClient(self._service, timeout_s=TIMEOUT_S, fallback_life_ns=FALLBACK_LIFE_NS) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._watch_market(client))
+            await asyncio.wait_for(self._priced.wait(), 10)
+            for rfq_client in self._clients:
+                tasks.create_task(self._trade(client, rfq_client))
+
+    async def _watch_market(self, client: AsyncClient) -> None:
+        """Prices and headlines, as the venue streams them."""
+        names = {instrument.symbol: instrument.name for instrument in self._instruments}
+        streams = ["!news", *(f"{symbol.lower()}@bookTicker" for symbol in names)]
+        url = f"{self._venue}/stream?streams={'/'.join(streams)}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+            async for message in socket:
+                data = json.loads(message.data)["data"]
+                if data.get("e") == "news":
+                    self._on_news(data["E"] * NS_PER_MS, data["score"], data["headline"])
+                    await client.publish_news(
+                        data["score"],
+                        instrument=names.get(data["s"], ""),
+                        source="simulated-venue",
+                        published_at_utc_ns=data["E"] * NS_PER_MS,
+                        timeout_s=2.0,
+                    )
+                else:
+                    self._tops[names[data["s"]]] = Decimal(data["b"]), Decimal(data["a"])
+                    if len(self._tops) == len(names):
+                        self._priced.set()
+        raise ConnectionError("the venue closed the market data connection")
+
+    async def _trade(self, client: AsyncClient, rfq_client: RfqClient) -> None:
+        """One client's requests for quote: exponential times between, lognormal sizes, either side."""
+        random = Random(f"{self._seed}.{rfq_client.name}")
+        while True:
+            await asyncio.sleep(random.expovariate(rfq_client.rfqs_per_second))
+            instrument = random.choice(self._instruments)
+            side = random.choice((Side.BUY, Side.SELL))
+            usual = rfq_client.average_size.get(instrument.name, instrument.lot_size * 1000)
+            scale = Decimal(f"{exp(random.gauss(0.0, SIZE_SPREAD)):.3f}")
+            lots = max(1, int(usual * scale / instrument.lot_size))
+            await self._quote(client, rfq_client, instrument, side, lots * instrument.lot_size)
+
+    async def _quote(
+        self, client: AsyncClient, rfq_client: RfqClient, instrument: Tradable, side: Side, size: Decimal
+    ) -> None:
+        """Price at the touch on our side, ask for the life, and note what came back."""
+        bid, ask = self._tops[instrument.name]
+        asked_ns = time.monotonic_ns()
+        try:
+            reply = await client.get_expiry(
+                instrument=instrument.name,
+                side=side,
+                size=size,
+                counterparty=rfq_client.name,
+                desk=self._desk,
+                price=bid if side is Side.BUY else ask,
+            )
+        except ServiceError:
+            self.errors += 1
+            raise
+        latency_ns = time.monotonic_ns() - asked_ns
+        self._on_decision(
+            DecisionRow(
+                answered_ns=time.time_ns(),
+                counterparty=rfq_client.name,
+                instrument=instrument.name,
+                side=side.name,
+                size=f"{size.normalize():f}",
+                requested=reply.posture_requested.name,
+                effective=reply.posture_effective.name,
+                regime=reply.regime.name,
+                decision=reply.decision.name,
+                p500=reply.p_ref,
+                life_ns=reply.life_ns,
+                reasons=tuple(reason.name for reason in reply.reasons),
+                latency_ns=latency_ns,
+                source=reply.source.value,
+            )
+        )

@@ -1,0 +1,120 @@
+"""The ``feeds`` section of the configuration: one entry per connection to a venue."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from quotelife.config.schema import LongerThanZero, Name, Section
+from quotelife.units import NS_PER_MS, NS_PER_S
+
+Market = Literal["spot", "usdm", "coinm"]
+WsUrl = Annotated[str, Field(pattern=r"^wss?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)]
+RestUrl = Annotated[
+    str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)
+]
+Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=128)]
+Stream = Annotated[str, Field(pattern=r"^(depth(@[0-9]+ms)?|bookTicker|trade|aggTrade)$")]
+
+DEPTH_PATHS: dict[Market, str] = {
+    "spot": "/api/v3/depth",
+    "usdm": "/fapi/v1/depth",
+    "coinm": "/dapi/v1/depth",
+}
+STREAMS_MAX: dict[Market, int] = {"spot": 1024, "usdm": 200, "coinm": 200}
+DEPTH_LIMITS: dict[Market, tuple[int, int]] = {"spot": (1, 5000), "usdm": (5, 1000), "coinm": (5, 1000)}
+
+
+class SnapshotSettings(Section):
+    """How REST snapshots are fetched."""
+
+    # Levels a side. More levels mean a deeper book and a heavier request.
+    limit: int = Field(default=1000, ge=1, le=5000)
+    # Path of the depth request; left out, the market's own.
+    path: Path | None = None
+    # Least time between two requests of this feed, whatever the symbol: the venue limits requests by address.
+    interval_ns: LongerThanZero = Field(default=200 * NS_PER_MS, alias="interval")
+    # An answer that takes longer counts as failed.
+    timeout_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="timeout")
+    # After a failed or refused snapshot of a symbol: first and longest wait; it doubles in between.
+    retry_min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="retry_min")
+    retry_max_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="retry_max")
+    # A longer answer is refused.
+    bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+
+
+class ReconnectSettings(Section):
+    """Waits between attempts to connect: doubling from ``min`` to ``max``, with jitter."""
+
+    min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="min")
+    max_ns: LongerThanZero = Field(default=30 * NS_PER_S, alias="max")
+    # An attempt that takes longer counts as failed.
+    timeout_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="timeout")
+
+
+class LivenessSettings(Section):
+    """When a connection counts as dead."""
+
+    # Ping the venue this often; its answer also proves to quiet instruments that nothing was missed.
+    ping_ns: LongerThanZero = Field(default=2 * NS_PER_S, alias="ping")
+    # No frame at all for so long, answers to pings included: connect anew.
+    idle_ns: LongerThanZero = Field(default=6 * NS_PER_S, alias="idle")
+    # No market data for so long, though pings are answered: connect anew. Allow for the quietest hour.
+    mute_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="mute")
+
+
+class BinanceFeedConfig(Section):
+    """One websocket connection to Binance spot, USD-M or COIN-M, or to a venue that speaks the same wire."""
+
+    kind: Literal["binance"]
+    # Shown in status and logs; given once.
+    name: Name
+    market: Market
+    # Such as wss://stream.binance.com:9443, wss://fstream.binance.com, wss://dstream.binance.com.
+    ws_url: WsUrl
+    # Such as https://api.binance.com, https://fapi.binance.com, https://dapi.binance.com.
+    rest_url: RestUrl
+    # Path of the combined stream.
+    ws_path: Path = "/stream"
+    # Names from the instruments section; their symbols are subscribed.
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=1024)
+    # Streams per symbol. Without a depth stream there is no book: mark such instruments quotes_only.
+    streams: tuple[Stream, ...] = Field(default=("depth@100ms", "bookTicker", "trade"), min_length=1)
+    snapshot: SnapshotSettings = SnapshotSettings()
+    reconnect: ReconnectSettings = ReconnectSettings()
+    liveness: LivenessSettings = LivenessSettings()
+    # Events one read of the socket, or one snapshot with the diffs held for it, may bring.
+    buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
+    # Diffs held per symbol while its snapshot is on the way.
+    pending_bytes_max: int = Field(default=1024 * 1024, ge=4096, le=256 * 1024 * 1024)
+    # A longer websocket message closes the connection.
+    message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
+
+    @property
+    def depth_path(self) -> str:
+        return self.snapshot.path or DEPTH_PATHS[self.market]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "BinanceFeedConfig":
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        if len(set(self.streams)) != len(self.streams):
+            raise ValueError("streams: each may be named once")
+        if sum(stream.startswith("depth") for stream in self.streams) > 1:
+            raise ValueError("streams: one depth stream is enough; two would look like lost messages")
+        if "trade" in self.streams and "aggTrade" in self.streams:
+            raise ValueError("streams: trade and aggTrade tell the same trades; choose one")
+        subscribed, most = len(self.instruments) * len(self.streams), STREAMS_MAX[self.market]
+        if subscribed > most:
+            raise ValueError(
+                f"instruments: {subscribed} streams on one connection, the venue takes {most}; split the feed"
+            )
+        low, high = DEPTH_LIMITS[self.market]
+        if not low <= self.snapshot.limit <= high:
+            raise ValueError(f"snapshot.limit: {self.market} takes {low} to {high}")
+        if self.reconnect.min_ns > self.reconnect.max_ns:
+            raise ValueError("reconnect.min: must not exceed reconnect.max")
+        if self.snapshot.retry_min_ns > self.snapshot.retry_max_ns:
+            raise ValueError("snapshot.retry_min: must not exceed snapshot.retry_max")
+        if self.liveness.ping_ns >= self.liveness.idle_ns:
+            raise ValueError("liveness.ping: must be shorter than liveness.idle")
+        return self

@@ -1,0 +1,341 @@
+"""Requests to the engine and its answers back, free of any transport.
+
+``Service`` holds what the handlers share and is the one door for transports: ``methods`` is the table of everything
+served, ``unary`` and ``open_stream`` run an entry of it under the rules that hold for all calls (state, bound on
+calls in flight, deadline, no exception text to the outside).
+"""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from quotelife.engine import Engine
+
+from quote_expiry.v1 import (
+    admin_service_pb2,
+    market_data_service_pb2,
+    quote_expiry_service_pb2,
+    signal_service_pb2,
+)
+from quotelife.clock import Clock
+from quotelife.errors import QuotelifeError
+from quotelife.records import DecisionRecord, PostureCode, SignalCode
+from quotelife_server import convert
+from quotelife_server.health import Health
+from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
+from quotelife_server.log import get_logger
+from quotelife_server.metrics import Metrics
+from quotelife_server.reflection import Reflection
+from quotelife_server.rpc import (
+    CallContext,
+    Code,
+    Deferred,
+    MethodTable,
+    RpcError,
+    Stream,
+    StreamCall,
+    StreamHandler,
+    Unary,
+    unserved,
+)
+
+_log = get_logger(__name__)
+
+FILES = (
+    quote_expiry_service_pb2.DESCRIPTOR,
+    signal_service_pb2.DESCRIPTOR,
+    market_data_service_pb2.DESCRIPTOR,
+    admin_service_pb2.DESCRIPTOR,
+)
+SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
+
+
+class State(IntEnum):
+    """Values of the wire's ServiceState."""
+
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+
+
+@dataclass(slots=True)
+class Hooks:
+    """What the administration asks of the application."""
+
+    reload: Callable[[], Awaitable[bytes]]
+    status: Callable[[list[int], int], bytes]
+    spawn: Callable[[Awaitable[bytes], Deferred], None]
+
+
+class Service:
+    """Everything a transport may call. One thread, the event loop's."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        boot_id: str,
+        metrics: Metrics,
+        replies: ReplyStore,
+        in_flight: InFlight,
+        retry_delay_ns: int,
+        synchronised: Callable[[], bool] = lambda: True,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.boot_id = boot_id
+        self.metrics = metrics
+        self.replies = replies
+        self.in_flight = in_flight
+        self.state = State.STARTING
+        self.health = Health(SERVICES)
+        self.hooks = hooks
+        self._retry_delay_ns = retry_delay_ns
+        self._synchronised = synchronised
+        self._decisions = (DecisionRecord(), DecisionRecord())
+        self.methods: MethodTable = {
+            **_expiry_methods(self),
+            **_signal_methods(self),
+            **_admin_methods(self),
+            **self.health.methods(),
+            **Reflection(FILES).methods(),
+        }
+        for file in FILES:
+            for service in file.services_by_name.values():
+                for method in service.methods:
+                    path = f"/{service.full_name}/{method.name}"
+                    streams = method.client_streaming or method.server_streaming
+                    self.methods.setdefault(
+                        path, _unserved_stream(path) if streams else _unserved_unary(path)
+                    )
+
+    def set_state(self, state: State) -> None:
+        self.state = state
+        self.health.set_serving(state == State.SERVING)
+
+    def admit(self, entry: Unary) -> None:
+        """Raises when the call may not start; otherwise ``release`` must follow once it has been answered."""
+        if not entry.bounded:
+            return
+        if self.state != State.SERVING:
+            raise RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
+        if not self.in_flight.try_enter():
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                "too many calls in flight; retry later",
+                (convert.retry_info(self._retry_delay_ns),),
+            )
+
+    def release(self, entry: Unary) -> None:
+        if entry.bounded:
+            self.in_flight.leave()
+
+    def unary(self, entry: Unary, payload: bytes, context: CallContext) -> bytes | Deferred:
+        """Run one admitted call. Raises ``RpcError`` and nothing else."""
+        try:
+            if context.deadline_ns is not None and self.clock.now_ns() >= context.deadline_ns:
+                raise RpcError(Code.DEADLINE_EXCEEDED, "the deadline passed before work began")
+            return entry.handle(payload, context)
+        except Exception as error:
+            raise self.as_rpc_error(error, context) from None
+
+    def open_stream(self, entry: Stream, call: StreamCall, context: CallContext) -> StreamHandler:
+        try:
+            return entry.open(context, call)
+        except Exception as error:
+            raise self.as_rpc_error(error, context) from None
+
+    def as_rpc_error(self, error: BaseException, context: CallContext) -> RpcError:
+        """What the caller may see of an error; anything unexpected is logged under an opaque id."""
+        if isinstance(error, RpcError):
+            return error
+        incident = secrets.token_hex(8)
+        self.metrics.internal_errors += 1
+        _log.error("call failed", incident=incident, method=context.method, exc_info=error)
+        return RpcError(Code.INTERNAL, f"internal error {incident}")
+
+
+# --- QuoteExpiryService -------------------------------------------------------------------------------------------
+
+
+def _expiry_methods(service: Service) -> MethodTable:
+    engine, clock, metrics, replies = service.engine, service.clock, service.metrics, service.replies
+
+    def get_expiry(payload: bytes, context: CallContext) -> bytes:
+        started_ns = time.perf_counter_ns()
+        now_ns = clock.now_ns()
+        message = convert.parse_expiry(payload)
+        request_id = message.request_id
+        if request_id:  # before validation: a retry may come when its own instants have grown old
+            stored = replies.find(request_id, now_ns)
+            if stored is not None:
+                if not convert.same_expiry_request(stored[0], payload):
+                    raise reused_request_id()
+                metrics.replayed += 1
+                return stored[1]
+        call = convert.expiry_request(message, engine, now_ns)
+        decisions = service._decisions[: len(call.records)]
+        for record, decision in zip(call.records, decisions, strict=True):
+            engine.decide(record, decision)
+            metrics.decided(decision.kind, decision.posture_effective, decision.regime)
+        frame = convert.ReplyFrame(service.boot_id, engine.model.digest, service._synchronised())
+        reply = convert.expiry_reply(call, decisions, frame, started_ns)
+        if request_id:
+            replies.keep(request_id, payload, reply, now_ns)
+        metrics.observe(time.perf_counter_ns() - started_ns)
+        return reply
+
+    return {"/quote_expiry.v1.QuoteExpiryService/GetExpiry": Unary(get_expiry)}
+
+
+# --- SignalService ------------------------------------------------------------------------------------------------
+
+
+def _signal_methods(service: Service) -> MethodTable:
+    engine, clock, metrics = service.engine, service.clock, service.metrics
+
+    def publish_news(payload: bytes, context: CallContext) -> bytes:
+        now_ns = clock.now_ns()
+        news = convert.news_signal(payload, engine, now_ns)
+        engine.on_signal(
+            SignalCode.NEWS,
+            receive_ns=now_ns,
+            source_ns=news.source_ns,
+            value=news.score,
+            instrument=news.instrument,
+            source=news.source,
+        )
+        metrics.signals += 1
+        return convert.signal_reply(
+            signal_service_pb2.PublishNewsResponse, engine.input_sequence, engine.now_ns
+        )
+
+    def publish_volatility_index(payload: bytes, context: CallContext) -> bytes:
+        now_ns = clock.now_ns()
+        index = convert.volatility_signal(payload, engine, now_ns)
+        engine.on_signal(
+            SignalCode.VOLATILITY_INDEX,
+            receive_ns=now_ns,
+            source_ns=index.source_ns,
+            value=index.level,
+            source=index.index,
+        )
+        metrics.signals += 1
+        reply = signal_service_pb2.PublishVolatilityIndexResponse
+        return convert.signal_reply(reply, engine.input_sequence, engine.now_ns)
+
+    def publish_inventory(payload: bytes, context: CallContext) -> bytes:
+        now_ns = clock.now_ns()
+        inventory = convert.inventory_signal(payload, engine, now_ns)
+        engine.on_signal(
+            SignalCode.INVENTORY,
+            receive_ns=now_ns,
+            source_ns=inventory.source_ns,
+            value=inventory.position_lots,
+            value2=inventory.limit_lots,
+            instrument=inventory.instrument,
+            desk=inventory.desk,
+        )
+        metrics.signals += 1
+        return convert.signal_reply(
+            signal_service_pb2.PublishInventoryResponse, engine.input_sequence, engine.now_ns
+        )
+
+    prefix = "/quote_expiry.v1.SignalService/"
+    return {
+        prefix + "PublishNews": Unary(publish_news),
+        prefix + "PublishVolatilityIndex": Unary(publish_volatility_index),
+        prefix + "PublishInventory": Unary(publish_inventory),
+    }
+
+
+# --- AdminService -------------------------------------------------------------------------------------------------
+
+
+def _admin_methods(service: Service) -> MethodTable:
+    engine, clock = service.engine, service.clock
+
+    def hooks() -> Hooks:
+        if service.hooks is None:
+            raise RpcError(Code.UNAVAILABLE, "the service is starting")
+        return service.hooks
+
+    def get_status(payload: bytes, context: CallContext) -> bytes:
+        return hooks().status(convert.status_request(payload, engine), clock.now_ns())
+
+    def set_override(payload: bytes, context: CallContext) -> bytes:
+        call = convert.override_request(payload, engine)
+        now_ns = clock.now_ns()
+        expires_ns = now_ns + call.ttl_ns
+        try:
+            override_id = engine.set_override(
+                now_ns=now_ns,
+                expires_ns=expires_ns,
+                posture=call.posture,
+                counterparty=call.counterparty,
+                instrument=call.instrument,
+                desk=call.desk,
+            )
+        except QuotelifeError:
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                "too many overrides are in force; clear one first",
+                (convert.retry_info(call.ttl_ns),),
+            ) from None
+        _log.info(
+            "override set",
+            override_id=override_id,
+            posture=PostureCode(call.posture).name,
+            counterparty=call.message.counterparty,
+            instrument=call.message.instrument,
+            desk=call.message.desk,
+            ttl_ns=call.ttl_ns,
+            peer=context.peer,
+        )
+        return convert.override_reply(call, override_id, expires_ns)
+
+    def clear_override(payload: bytes, context: CallContext) -> bytes:
+        override_id = convert.clear_override_request(payload)
+        cleared = engine.clear_override(override_id, clock.now_ns())
+        _log.info("override cleared", override_id=override_id, was_in_force=cleared, peer=context.peer)
+        return convert.clear_override_reply(cleared)
+
+    def list_overrides(payload: bytes, context: CallContext) -> bytes:
+        convert.parse(admin_service_pb2.ListOverridesRequest, payload)
+        return convert.overrides_reply(engine.overrides(clock.now_ns()), engine)
+
+    def reload(payload: bytes, context: CallContext) -> Deferred:
+        convert.parse(admin_service_pb2.ReloadRequest, payload)
+        answer = Deferred()
+        hooks().spawn(hooks().reload(), answer)
+        return answer
+
+    prefix = "/quote_expiry.v1.AdminService/"
+    return {
+        prefix + "GetStatus": Unary(get_status, bounded=False),
+        prefix + "SetOverride": Unary(set_override),
+        prefix + "ClearOverride": Unary(clear_override),
+        prefix + "ListOverrides": Unary(list_overrides),
+        prefix + "Reload": Unary(reload),
+    }
+
+
+# --- what is not served yet ---------------------------------------------------------------------------------------
+
+
+def _unserved_unary(path: str) -> Unary:
+    def refuse(payload: bytes, context: CallContext) -> bytes:
+        raise unserved(path.rpartition("/")[2])
+
+    return Unary(refuse, bounded=False)
+
+
+def _unserved_stream(path: str) -> Stream:
+    def refuse(context: CallContext, call: StreamCall) -> StreamHandler:
+        raise unserved(path.rpartition("/")[2])
+
+    return Stream(refuse)

@@ -1,0 +1,74 @@
+"""Bounds on what clients can make the service hold: calls in flight, stored replies."""
+
+from collections import OrderedDict
+
+from quotelife_server.rpc import Code, RpcError
+
+
+class InFlight:
+    """Counts calls that are being answered; refuses beyond the limit instead of queueing."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0
+        self.refused = 0
+
+    def try_enter(self) -> bool:
+        if self.count >= self.limit:
+            self.refused += 1
+            return False
+        self.count += 1
+        return True
+
+    def leave(self) -> None:
+        self.count -= 1
+
+
+class ReplyStore:
+    """Replies by request id: the same id with the same payload gets the stored reply (SPEC 10).
+
+    Holds at most ``entries_max`` replies and ``bytes_max`` bytes of payloads and replies, none longer than
+    ``age_ns_max``; the oldest leave first. Lives in memory: it does not survive a restart.
+    """
+
+    def __init__(self, entries_max: int, bytes_max: int, age_ns_max: int) -> None:
+        self._entries_max = entries_max
+        self._bytes_max = bytes_max
+        self._age_ns_max = age_ns_max
+        self._bytes = 0
+        self._entries: OrderedDict[str, tuple[int, bytes, bytes]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
+        """``(payload, reply)`` stored under the id, or ``None``."""
+        entry = self._entries.get(request_id)
+        if entry is None or now_ns - entry[0] > self._age_ns_max:
+            return None
+        return entry[1], entry[2]
+
+    def keep(self, request_id: str, payload: bytes, reply: bytes, now_ns: int) -> None:
+        self._forget(request_id)
+        self._entries[request_id] = (now_ns, payload, reply)
+        self._bytes += len(payload) + len(reply)
+        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+            self._forget(next(iter(self._entries)))
+
+    def expire(self, now_ns: int) -> None:
+        """Drop what is too old, a few at a time so that a timer tick stays short."""
+        for _ in range(256):
+            oldest = next(iter(self._entries), None)
+            if oldest is None or now_ns - self._entries[oldest][0] <= self._age_ns_max:
+                return
+            self._forget(oldest)
+
+    def _forget(self, request_id: str) -> None:
+        entry = self._entries.pop(request_id, None)
+        if entry is not None:
+            self._bytes -= len(entry[1]) + len(entry[2])
+
+
+def reused_request_id() -> RpcError:
+    """Same id, other content."""
+    return RpcError(Code.INVALID_ARGUMENT, "request_id: was used for another request; choose a new id")

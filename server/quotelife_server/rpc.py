@@ -1,0 +1,131 @@
+"""What a handler and a transport agree on. Knows gRPC's status codes, not gRPC.
+
+A unary handler takes bytes and returns bytes, or a ``Deferred`` that will be resolved with bytes; it fails by
+raising ``RpcError``. A streaming method is opened once a call and told of messages, of the end of the client's
+messages and of the end of the call; it answers through its ``StreamCall``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+
+class Code(IntEnum):
+    """gRPC status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcError(Exception):
+    """A call's failure as its caller will see it: code, text and google.rpc details. Nothing else leaves."""
+
+    def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def status_bytes(self) -> bytes | None:
+        """The serialised google.rpc.Status for ``grpc-status-details-bin``; ``None`` without details."""
+        if not self.details:
+            return None
+        status = status_pb2.Status(code=int(self.code), message=self.message)
+        for detail in self.details:
+            status.details.add().Pack(detail)
+        return status.SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """One call: its full method name, when its caller stops waiting (service clock), where it came from."""
+
+    method: str
+    deadline_ns: int | None = None
+    peer: str = ""
+
+
+class Deferred:
+    """An answer that comes later, once: bytes or a failure. Whoever waits registers one callback."""
+
+    __slots__ = ("_callback", "_outcome")
+
+    def __init__(self) -> None:
+        self._outcome: bytes | BaseException | None = None
+        self._callback: Callable[[bytes | BaseException], None] | None = None
+
+    def resolve(self, outcome: bytes | BaseException) -> None:
+        """Later outcomes than the first are ignored."""
+        if self._outcome is not None:
+            return
+        self._outcome = outcome
+        if self._callback is not None:
+            self._callback(outcome)
+
+    def then(self, callback: Callable[[bytes | BaseException], None]) -> None:
+        self._callback = callback
+        if self._outcome is not None:
+            callback(self._outcome)
+
+
+class StreamCall(Protocol):
+    """A transport's end of a stream. ``send`` after ``finish`` is ignored."""
+
+    def send(self, payload: bytes) -> None: ...
+
+    def finish(self, error: RpcError | None = None) -> None: ...
+
+
+class StreamHandler(Protocol):
+    """A handler's end of a stream. Each method may raise ``RpcError``, which ends the call."""
+
+    def on_message(self, payload: bytes) -> None: ...
+
+    def on_half_close(self) -> None: ...
+
+    def on_cancel(self) -> None: ...
+
+
+UnaryHandler = Callable[[bytes, CallContext], bytes | Deferred]
+StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """A unary method. ``bounded`` calls count against the limit of calls in flight and need a serving service."""
+
+    handle: UnaryHandler
+    bounded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A streaming method of any kind."""
+
+    open: StreamOpener
+
+
+MethodTable = dict[str, Unary | Stream]
+
+
+def unserved(what: str) -> RpcError:
+    return RpcError(Code.UNIMPLEMENTED, f"{what} is not served by this version")

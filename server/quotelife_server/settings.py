@@ -1,0 +1,59 @@
+"""Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from quotelife.config import Config
+from quotelife.config.schema import Duration, LongerThanZero, Section
+from quotelife.units import NS_PER_MS, NS_PER_S
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=256)]
+SocketPath = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Keepalive(Section):
+    """HTTP/2 pings. A client that pings more often than ``client_interval_min`` is cut off."""
+
+    interval_ns: LongerThanZero = Field(default=30 * NS_PER_S, alias="interval")
+    timeout_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="timeout")
+    client_interval_min_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="client_interval_min")
+
+
+class Replies(Section):
+    """Replies kept by request id, so that a retry gets the same answer."""
+
+    entries_max: int = Field(default=65_536, ge=0, le=10_000_000)
+    bytes_max: int = Field(default=128 * 1024 * 1024, ge=0, le=64 * 1024**3)
+    age_max_ns: LongerThanZero = Field(default=24 * 3600 * NS_PER_S, alias="age_max")
+
+
+class Drain(Section):
+    """How the service leaves: it says NOT_SERVING, waits ``notice``, then gives calls in flight ``grace``."""
+
+    notice_ns: Duration = Field(default=0, alias="notice")
+    grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")
+
+
+class Server(Section):
+    """Where the service listens and what it lets clients do. All of it takes a restart to change."""
+
+    address: Address | None = "127.0.0.1:50051"
+    unix_socket: SocketPath | None = None
+    metrics_address: Address | None = "127.0.0.1:9151"
+    in_flight_max: int = Field(default=256, ge=1, le=100_000)
+    streams_max: int = Field(default=1024, ge=1, le=1_000_000)
+    message_bytes_max: int = Field(default=65_536, ge=1024, le=4 * 1024 * 1024)
+    overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
+    wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
+    watch_configuration: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    keepalive: Keepalive = Keepalive()
+    replies: Replies = Replies()
+    drain: Drain = Drain()
+
+
+class ServiceConfig(Config):
+    """The whole configuration of a service."""
+
+    server: Server = Server()

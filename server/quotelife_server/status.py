@@ -1,0 +1,75 @@
+"""AdminService status: everything the service knows about itself, in one message."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quotelife.features.schema import SCHEMA_HASH
+from quotelife_server import convert
+from quotelife_server.handlers import Service
+
+FEED_FIELDS = ("reconnects", "messages", "bytes", "gaps", "decode_errors")
+
+
+def software_version() -> str:
+    try:
+        return version("quotelife")
+    except PackageNotFoundError:  # run from the source tree
+        return "0+source"
+
+
+class FeedFigures:
+    """What one feed tells of itself."""
+
+    def __init__(self, name: str, connected: bool, last_message_ns: int, counters: Mapping[str, int]) -> None:
+        self.name = name
+        self.connected = connected
+        self.last_message_ns = last_message_ns
+        self.counters = counters
+
+
+def status_reply(
+    service: Service,
+    *,
+    indices: Sequence[int],
+    now_ns: int,
+    started_ns: int,
+    wall_offset_ns: int,
+    feeds: Iterable[FeedFigures],
+    config_problems: Sequence[str],
+    restart_required: Sequence[str],
+) -> bytes:
+    """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
+    engine = service.engine
+    response = admin.GetStatusResponse(
+        state=int(service.state),
+        version=software_version(),
+        boot_id=service.boot_id,
+        now_utc_ns=now_ns,
+        uptime_ns=now_ns - started_ns,
+        wall_offset_ns=wall_offset_ns,
+        input_sequence=engine.input_sequence,
+        in_flight=service.in_flight.count,
+        config_revision=engine.config_revision,
+        config_problems=config_problems[:100],
+        model=admin.ModelStatus(
+            digest=engine.model.digest, kind=engine.model.kind, revision=engine.model_revision, champion=True
+        ),
+        schema_hash=SCHEMA_HASH,
+        restart_required=restart_required,
+    )
+    for index in indices:
+        instrument = engine.instruments[index]
+        response.instruments.append(
+            convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
+        )
+    for feed in feeds:
+        message = response.feeds.add(feed=feed.name, connected=feed.connected)
+        for name in FEED_FIELDS:
+            setattr(message, name, feed.counters.get(name, 0))
+        if feed.last_message_ns:
+            message.data_age_ns = max(0, now_ns - feed.last_message_ns)
+    return response.SerializeToString()
+
+
+StatusSource = Callable[[list[int], int], bytes]

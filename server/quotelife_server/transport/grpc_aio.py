@@ -1,0 +1,236 @@
+"""gRPC by grpc.aio: raw bytes in and out over the table of handlers, on TCP and Unix sockets."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server.handlers import Service
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, StreamHandler, Unary
+
+STREAM_BACKLOG_MAX = 256
+
+RpcMethodHandler = Any  # generic in its type stubs, not when it runs
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcOptions:
+    """Bounds and keepalive of the HTTP/2 layer."""
+
+    message_bytes_max: int
+    streams_max: int
+    keepalive_interval_ns: int
+    keepalive_timeout_ns: int
+    client_ping_interval_min_ns: int
+
+    def channel_arguments(self) -> list[tuple[str, int]]:
+        return [
+            ("grpc.max_receive_message_length", self.message_bytes_max),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", self.streams_max),
+            ("grpc.max_metadata_size", 8192),
+            ("grpc.keepalive_time_ms", self.keepalive_interval_ns // NS_PER_MS),
+            ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ns // NS_PER_MS),
+            # Without these two a client's keepalive is answered with GOAWAY too_many_pings.
+            (
+                "grpc.http2.min_recv_ping_interval_without_data_ms",
+                self.client_ping_interval_min_ns // NS_PER_MS,
+            ),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+class GrpcServer:
+    """Serves one ``Service``. ``start`` binds, ``stop`` drains."""
+
+    def __init__(self, service: Service, addresses: Sequence[str], options: GrpcOptions) -> None:
+        """``addresses``: ``host:port`` (port 0: any) or ``unix:/path``."""
+        self._service = service
+        self._addresses = addresses
+        self._streams: set[_Stream] = set()
+        self._server = grpc.aio.server(
+            handlers=[_Generic(self._table())], options=options.channel_arguments(), compression=None
+        )
+
+    def _table(self) -> dict[str, RpcMethodHandler]:
+        table: dict[str, RpcMethodHandler] = {}
+        for path, entry in self._service.methods.items():
+            if isinstance(entry, Unary):
+                table[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, entry))  # type: ignore[arg-type]
+            else:  # what kind of stream it is does not show on the wire
+                table[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, entry))  # type: ignore[arg-type]
+        return table
+
+    async def start(self) -> list[str]:
+        """Bind and serve. Returns the addresses with their real ports. Raises ``OSError``."""
+        bound = []
+        for address in self._addresses:
+            if address.startswith("unix:"):
+                _remove_stale_socket(Path(address.removeprefix("unix:")))
+            try:
+                port = self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise OSError(
+                    f"cannot listen on {address}: in use, or not an address of this machine"
+                ) from error
+            bound.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
+        await self._server.start()
+        return bound
+
+    async def stop(self, grace_ns: int) -> None:
+        """End streams, take no new call, wait up to ``grace_ns`` for those in flight."""
+        for stream in list(self._streams):
+            stream.finish(RpcError(Code.UNAVAILABLE, "the service is draining"))
+        await self._server.stop(grace_ns / NS_PER_S)
+        for address in self._addresses:
+            if address.startswith("unix:"):
+                _remove_stale_socket(Path(address.removeprefix("unix:")))
+
+    def _context(self, path: str, context: Any) -> CallContext:
+        remaining_s = context.time_remaining()
+        deadline_ns = None
+        if remaining_s is not None:
+            # "no deadline" comes as a span of centuries; beyond a day it makes no difference.
+            deadline_ns = self._service.clock.now_ns() + int(min(max(remaining_s, 0.0), 86_400.0) * NS_PER_S)
+        return CallContext(path, deadline_ns, context.peer())
+
+    def _unary(self, path: str, entry: Unary) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        service = self._service
+
+        async def call(payload: bytes, context: Any) -> bytes:
+            try:
+                service.admit(entry)
+            except RpcError as error:
+                return await self._fail(path, context, error)
+            context.add_done_callback(lambda _: service.release(entry))
+            try:
+                answer = service.unary(entry, payload, self._context(path, context))
+                if isinstance(answer, Deferred):
+                    answer = await _wait(answer)
+            except Exception as error:
+                return await self._fail(path, context, service.as_rpc_error(error, CallContext(path)))
+            service.metrics.answered(path, "OK")
+            return answer
+
+        return call
+
+    def _stream(self, path: str, entry: Stream) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+        service = self._service
+
+        async def call(requests: AsyncIterator[bytes], context: Any) -> None:
+            stream = _Stream()
+            call_context = self._context(path, context)
+            try:
+                handler = service.open_stream(entry, stream, call_context)
+            except RpcError as error:
+                await self._fail(path, context, error)
+                return
+            self._streams.add(stream)
+            reader = asyncio.ensure_future(_feed(requests, handler, stream, service, call_context))
+            try:
+                while (payload := await stream.outgoing.get()) is not None:
+                    await context.write(payload)
+                    stream.outgoing.task_done()
+            finally:
+                self._streams.discard(stream)
+                reader.cancel()
+                handler.on_cancel()
+            if stream.error is not None:
+                await self._fail(path, context, stream.error)
+            else:
+                service.metrics.answered(path, "OK")
+
+        return call
+
+    async def _fail(self, path: str, context: Any, error: RpcError) -> bytes:
+        self._service.metrics.answered(path, error.code.name)
+        status = error.status_bytes()
+        if status is not None:
+            context.set_trailing_metadata((("grpc-status-details-bin", status),))
+        await context.abort(_CODES[int(error.code)], error.message)
+        raise AssertionError("abort returns never")
+
+
+class _Stream:
+    """``StreamCall`` over a bounded queue; ``None`` in it ends the call."""
+
+    def __init__(self) -> None:
+        self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.error: RpcError | None = None
+        self._finished = False
+
+    def send(self, payload: bytes) -> None:
+        if self._finished:
+            return
+        if self.outgoing.qsize() >= STREAM_BACKLOG_MAX:
+            self.finish(RpcError(Code.RESOURCE_EXHAUSTED, "the client does not read its messages"))
+            return
+        self.outgoing.put_nowait(payload)
+
+    def finish(self, error: RpcError | None = None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.error = error
+        self.outgoing.put_nowait(None)
+
+
+async def _feed(
+    requests: AsyncIterator[bytes],
+    handler: StreamHandler,
+    stream: _Stream,
+    service: Service,
+    context: CallContext,
+) -> None:
+    """Hand the client's messages to the handler, none while answers wait to be written."""
+    try:
+        async for payload in requests:
+            handler.on_message(payload)
+            await stream.outgoing.join()
+        handler.on_half_close()
+    except Exception as error:
+        stream.finish(service.as_rpc_error(error, context))
+
+
+async def _wait(answer: Deferred) -> bytes:
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: bytes | BaseException) -> None:
+        if future.cancelled():
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    answer.then(done)
+    return await future
+
+
+class _Generic(grpc.GenericRpcHandler):
+    def __init__(self, table: dict[str, RpcMethodHandler]) -> None:
+        self._table = table
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> RpcMethodHandler | None:
+        return self._table.get(handler_call_details.method)
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """A socket file left by a process that was killed would make binding fail."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            path.unlink()
+    except FileNotFoundError:
+        return

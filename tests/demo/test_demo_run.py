@@ -1,0 +1,94 @@
+"""The whole demonstration over real sockets, short; and what it says when a child does not come up."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from quotelife_server.demo.processes import ChildError, Children
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys
+from pathlib import Path
+from quotelife_server.demo.runner import main
+seconds = float(sys.argv[1]) if sys.argv[1] != "-" else None
+sys.exit(main(seconds=seconds, seed=7, configs=Path(sys.argv[2]), plain=True, summary_json=Path(sys.argv[3])))
+"""
+
+
+def start_demo(seconds: str, summary: Path) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT / "core"), str(ROOT / "server"), str(ROOT / "clients" / "python")])
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, seconds, str(ROOT / "configs" / "demo"), str(summary)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
+    summary_path = tmp_path / "summary.json"
+    demo = start_demo("10", summary_path)
+    out, err = demo.communicate(timeout=120)
+    assert demo.returncode == 0, out[-3000:] + err[-3000:]
+    summary = json.loads(summary_path.read_text())
+    assert summary["problems"] == []
+    assert summary["declines_after_warm_up"] == 0
+    assert summary["fallbacks"] == 0
+    assert 0 < summary["first_shock"]["to_risk_averse_ms"] < 1000
+    assert summary["first_shock"]["stressed_before"] == 0
+    lives = {name: phases["before"] for name, phases in summary["life_ms_median"].items()}
+    assert lives["alpine-pension"] > lives["borealis-macro"] > lives["corvid-arbitrage"]
+    shaken = [phases["shock"] for phases in summary["life_ms_median"].values() if phases["shock"] is not None]
+    assert shaken and max(shaken) <= 750
+    assert "NEWS -1.0" in out
+
+
+def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_child(tmp_path: Path):
+    summary_path = tmp_path / "summary.json"
+    demo = start_demo("-", summary_path)
+    assert demo.stdout is not None
+    children: list[psutil.Process] = []
+    end = time.monotonic() + 60
+    for line in demo.stdout:
+        assert time.monotonic() < end
+        if " life " in line:
+            children = psutil.Process(demo.pid).children(recursive=True)
+            break
+    demo.send_signal(signal.SIGINT)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 0, err[-3000:]
+    assert len(children) == 2
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert json.loads(summary_path.read_text())["decisions"] > 0
+
+
+async def test_a_child_that_ends_early_is_quoted():
+    async with Children() as children:
+        child = await children.start("parrot", [sys.executable, "-c", "print('polly'); raise SystemExit(3)"])
+        with pytest.raises(ChildError, match=r"parrot ended early \(exit code 3\); it last said:\s+polly"):
+            await child.said(lambda line: True, 10)
+
+
+async def test_a_child_that_says_nothing_is_not_waited_for_for_ever():
+    async with Children() as children:
+        child = await children.start("mute", [sys.executable, "-c", "import time; time.sleep(60)"])
+        with pytest.raises(ChildError, match="mute was not ready within 1 s"):
+            await child.said(lambda line: True, 1)
+    assert child.process.returncode == -signal.SIGTERM
+
+
+async def test_a_death_in_mid_run_is_reported():
+    async with Children() as children:
+        child = await children.start("mortal", [sys.executable, "-c", "import time; time.sleep(0.2)"])
+        with pytest.raises(ChildError, match="mortal ended by itself"):
+            await asyncio.wait_for(child.died(), 10)

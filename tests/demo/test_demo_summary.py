@@ -1,0 +1,176 @@
+"""The demonstration's summary, display and configuration, without processes."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from quotelife.config import load_config
+from quotelife.errors import QuotelifeError
+from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server.demo.record import DecisionRow, Shock, percentile, problems, summarise
+from quotelife_server.demo.runner import WALK_IN, feeds_of, market_of, rfq_clients, tradables, write_config
+from quotelife_server.demo.table import LiveTable, PlainLines, summary_lines
+from quotelife_server.settings import ServiceConfig
+
+DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo"
+SHOCK = Shock(10 * NS_PER_S, 4 * NS_PER_S, "headline")
+
+
+def row(at_s: float, life_ms: float = 2000, **fields: object) -> DecisionRow:
+    usual = DecisionRow(
+        answered_ns=round(at_s * NS_PER_S),
+        counterparty="alpine",
+        instrument="BTC-USDT",
+        side="BUY",
+        size="1.5",
+        requested="CLIENT_PRIORITY",
+        effective="CLIENT_PRIORITY",
+        regime="NORMAL",
+        decision="QUOTE",
+        p500=0.01,
+        life_ns=round(life_ms * NS_PER_MS),
+        reasons=(),
+        latency_ns=500_000,
+    )
+    return replace(usual, **fields)  # type: ignore[arg-type]
+
+
+STRESSED = {"regime": "STRESS", "effective": "RISK_AVERSE", "reasons": ("DOWNGRADED", "NEWS")}
+RUN = [
+    row(1, decision="DECLINE", life_ms=0),
+    row(2, 3000),
+    row(9, 5000),
+    row(10.2, 4000),
+    row(10.5, 200, **STRESSED),
+    row(13, 150, **STRESSED),
+    row(15, 300, **STRESSED),
+    row(17.5, 2500),
+    row(18, 2700),
+]
+
+
+def test_lives_by_phase_are_medians_of_the_quotes_in_it():
+    lives = summarise(RUN, [SHOCK])["life_ms_median"]["alpine"]
+    assert lives == {"before": 4000, "shock": 200, "recovering": 300, "after": 2600}
+
+
+def test_times_to_downgrade_and_back():
+    first = summarise(RUN, [SHOCK])["first_shock"]
+    assert first["to_risk_averse_ms"] == 500
+    assert first["back_to_normal_ms"] == 3500
+    assert first["first_reasons"] == ["DOWNGRADED", "NEWS"]
+    assert first["stressed_before"] == 0
+
+
+def test_a_second_shock_does_not_count_for_the_first():
+    calm_between = [*RUN[:6], row(22, 100, **STRESSED), row(40, 5000)]
+    first = summarise(calm_between, [SHOCK, Shock(20 * NS_PER_S, NS_PER_S)])["first_shock"]
+    assert first["back_to_normal_ms"] is None
+    assert summarise(calm_between, [SHOCK])["first_shock"]["back_to_normal_ms"] == 26_000
+
+
+def test_counts_tell_warm_up_from_later_declines_and_the_service_from_the_fallback():
+    rows = [*RUN, row(19, decision="DECLINE"), row(19.5, source="fallback", decision="QUOTE")]
+    summary = summarise(rows, [SHOCK])
+    assert (summary["decisions"], summary["quotes"], summary["fallbacks"]) == (11, 8, 1)
+    assert (summary["declines"], summary["declines_after_warm_up"]) == (2, 1)
+
+
+def test_percentile_is_nearest_rank():
+    values = [float(n) for n in range(1, 101)]
+    assert (percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1.0)) == (50, 99, 100)
+    assert percentile([7.0], 0.99) == 7
+    assert percentile([], 0.5) is None
+
+
+def test_problems_name_what_was_not_shown():
+    assert problems(summarise(RUN, [SHOCK]), shock_expected=True) == []
+    assert "never had good data" in problems(summarise([RUN[0]], [SHOCK]), shock_expected=False)[0]
+    assert "never announced" in problems(summarise(RUN, []), shock_expected=True)[0]
+    calm = [each for each in RUN if each.regime == "NORMAL"]
+    assert "downgraded nobody" in problems(summarise(calm, [SHOCK]), shock_expected=True)[0]
+    fallen = [row(1, source="fallback")] * 3
+    assert any("fallback" in text for text in problems(summarise(RUN + fallen, [SHOCK]), shock_expected=True))
+
+
+def test_summary_of_nothing_is_still_a_summary():
+    summary = summarise([], [])
+    summary["problems"] = problems(summary, shock_expected=True)
+    assert any("problem: no quote" in line for line in summary_lines(summary))
+
+
+def test_plain_lines_hold_the_whole_decision():
+    out = io.StringIO()
+    display = PlainLines(out, 10 * NS_PER_S)
+    display.decision(RUN[4])
+    display.event("news")
+    display.close()
+    line, event = out.getvalue().splitlines()
+    for word in ("0.500s", "alpine", "BTC-USDT", "BUY", "1.5", "Client Priority → Risk Averse", "STRESS"):
+        assert word in line
+    assert line.endswith("news")
+    assert "1.00%" in line and "200 ms" in line and "500 us" in line
+    assert event == "---- news"
+
+
+@pytest.mark.parametrize(("width", "posture"), [(160, "Client Priority → Risk Averse"), (80, "CP → RA")])
+def test_live_table_fits_its_terminal(width: int, posture: str):
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=40, force_terminal=True, color_system=None)
+    display = LiveTable(console, 10 * NS_PER_S, "title")
+    display.decision(RUN[4])
+    display.event("headline")
+    display.close()
+    text = out.getvalue()
+    assert posture in text
+    (line,) = [line for line in text.splitlines() if "BTC-USDT" in line]
+    assert line.split()[-4:-1] == ["1.00%", "200", "500"] or line.split()[-3:] == ["1.00%", "200", "500"]
+    assert len(line.rstrip()) <= width
+    assert "headline" in text
+
+
+# ------------------------------------------------------------------------------------------- configuration
+
+
+def test_shipped_demo_configuration_is_what_the_demo_needs():
+    config = load_config(DEMO, ServiceConfig)
+    assert market_of(config) in ("spot", "usdm", "coinm")
+    assert [each.symbol for each in tradables(config)] == ["BTCUSDT", "ETHUSDT"]
+    clients = {client.name: client for client in rfq_clients(config)}
+    assert len(clients) >= 4
+    assert WALK_IN in clients and WALK_IN not in config.counterparties
+    assert all(client.average_size for client in clients.values())
+
+
+def test_run_configuration_replaces_addresses_and_nothing_else(tmp_path: Path):
+    source = tmp_path / "source"
+    target = tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for path in DEMO.glob("*.yaml"):
+        (source / path.name).write_bytes(path.read_bytes())
+    (source / "service.yaml").write_text("server:\n  in_flight_max: 7\n  address: 1.2.3.4:5\n")
+    before = load_config(source, ServiceConfig)
+    feeds = feeds_of(before, "usdm", "127.0.0.1:9")
+    write_config(source, target, {"server": {"address": "127.0.0.1:0"}, "feeds": feeds})
+    after = load_config(target, ServiceConfig)
+    assert (after.server.address, after.server.in_flight_max) == ("127.0.0.1:0", 7)
+    assert [feed.ws_url for feed in after.feeds] == ["ws://127.0.0.1:9"]
+    assert list(after.feeds[0].instruments) == [each.name for each in before.instruments]
+    rest = {"server", "feeds"}
+    assert after.model_dump(exclude=rest) == before.model_dump(exclude=rest)
+    assert yaml.safe_load((target / "run.yaml").read_text()).keys() == rest
+
+
+def test_instruments_of_two_venues_are_refused(tmp_path: Path):
+    config = load_config(DEMO, ServiceConfig)
+    first, second = config.instruments[:2]
+    mixed = config.model_copy(
+        update={"instruments": (first, second.model_copy(update={"venue": "binance-spot"}))}
+    )
+    with pytest.raises(QuotelifeError, match="one venue"):
+        market_of(mixed)

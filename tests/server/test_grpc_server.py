@@ -1,0 +1,357 @@
+"""The service over real sockets: TCP and Unix, errors, health, reflection, overload, drain, metrics."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
+from quotelife_server.app import Application
+from quotelife_server.handlers import SERVICES, State
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
+from reference.service_kit import GET_EXPIRY, write_config
+
+REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def call(channel: grpc.aio.Channel, path: str, payload: bytes, timeout: float = 5.0) -> bytes:
+    return await channel.unary_unary(path)(payload, timeout=timeout)  # type: ignore[no-any-return]
+
+
+async def failure(
+    channel: grpc.aio.Channel, path: str, payload: bytes, timeout: float = 5.0
+) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(channel, path, payload, timeout)
+    return caught.value
+
+
+def details_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    metadata = dict(error.trailing_metadata())
+    return status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def target(request: pytest.FixtureRequest, app: Application) -> str:
+    return app.addresses[0 if request.param == "tcp" else 1]
+
+
+async def test_an_answer_comes_over_either_socket(app: Application, target: str) -> None:
+    async with grpc.aio.insecure_channel(target) as channel:
+        reply = expiry.GetExpiryResponse.FromString(await call(channel, GET_EXPIRY, REQUEST))
+    assert reply.decision == types.DECISION_QUOTE
+    assert reply.decision_id.startswith(f"{app.started_ns:x}-")
+
+
+async def test_errors_carry_their_code_and_details(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        garbage = await failure(channel, GET_EXPIRY, b"\xff\xff\xff")
+        assert garbage.code() is grpc.StatusCode.INVALID_ARGUMENT
+        wrong = expiry.GetExpiryRequest(
+            instrument="BTC-USDT", side=types.SIDE_BUY, price="-1"
+        ).SerializeToString()
+        invalid = await failure(channel, GET_EXPIRY, wrong)
+        bad_request = error_details_pb2.BadRequest()
+        status = details_of(invalid)
+        assert status.code == Code.INVALID_ARGUMENT and status.message == invalid.details()
+        assert status.details[0].Unpack(bad_request)
+        assert bad_request.field_violations[0].field == "price"
+        unknown = expiry.GetExpiryRequest(instrument="NONE", side=types.SIDE_BUY).SerializeToString()
+        assert (await failure(channel, GET_EXPIRY, unknown)).code() is grpc.StatusCode.NOT_FOUND
+        assert (
+            await failure(channel, "/quote_expiry.v1.Nope/Nope", b"")
+        ).code() is grpc.StatusCode.UNIMPLEMENTED
+        batch = await failure(channel, "/quote_expiry.v1.QuoteExpiryService/BatchGetExpiry", b"")
+        assert batch.code() is grpc.StatusCode.UNIMPLEMENTED and "BatchGetExpiry" in (batch.details() or "")
+
+
+@pytest.mark.parametrize("method", ["QuoteExpiryService/StreamExpiry", "QuoteExpiryService/WatchQuotes"])
+async def test_streams_not_served_yet_are_unimplemented(app: Application, method: str) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        stream = channel.stream_stream(f"/quote_expiry.v1.{method}")()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_above_the_limit_is_refused(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        error = await failure(channel, GET_EXPIRY, b"\x0a" + b"x" * 100_000)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_no_exception_text_leaves(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError("secret in /etc/path")
+
+    monkeypatch.setattr("quotelife_server.convert.expiry_reply", broken)
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        error = await failure(channel, GET_EXPIRY, REQUEST)
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(error.details()) and "/etc" not in str(error.debug_error_string())
+
+
+async def test_a_deadline_ends_a_deferred_answer(app: Application) -> None:
+    entry = Unary(lambda payload, context: Deferred())
+    app.service.methods["/test.Service/Hang"] = entry
+    assert isinstance(entry.handle(b"", CallContext("")), Deferred)
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        error = await failure(channel, GET_EXPIRY, REQUEST, timeout=0.0)
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def hanging(tmp_path: Path, answers: list[Deferred], **overrides: Any) -> Application:
+    """An application whose GetExpiry waits until the test resolves its answer."""
+    application = Application(write_config(tmp_path), overrides=overrides)
+
+    def hang(payload: bytes, context: CallContext) -> Deferred:
+        answers.append(Deferred())
+        return answers[-1]
+
+    application.service.methods[GET_EXPIRY] = Unary(hang)
+    from quotelife_server.transport.grpc_aio import GrpcServer
+
+    application.grpc = GrpcServer(application.service, application.grpc._addresses, application.grpc_options)
+    return application
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_overload_is_refused_at_once_with_retry_info(tmp_path: Path) -> None:
+    answers: list[Deferred] = []
+    application = hanging(tmp_path, answers, in_flight_max=2)
+    await application.start()
+    async with grpc.aio.insecure_channel(application.addresses[0]) as channel:
+        held = [asyncio.create_task(call(channel, GET_EXPIRY, b"")) for _ in range(2)]
+        await until(lambda: len(answers) == 2)
+        error = await failure(channel, GET_EXPIRY, b"")
+        retry = error_details_pb2.RetryInfo()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert details_of(error).details[0].Unpack(retry) and retry.retry_delay.ToMilliseconds() == 20
+        health = await call(channel, "/grpc.health.v1.Health/Check", b"")
+        assert health_pb2.HealthCheckResponse.FromString(health).status == SERVING, (
+            "health answers under overload"
+        )
+        for answer in answers:
+            answer.resolve(b"done")
+        assert await asyncio.gather(*held) == [b"done", b"done"]
+        await until(lambda: application.service.in_flight.count == 0)
+    await application.drain()
+
+
+async def test_a_cancelled_call_gives_its_place_back(tmp_path: Path) -> None:
+    answers: list[Deferred] = []
+    application = hanging(tmp_path, answers, in_flight_max=1)
+    await application.start()
+    async with grpc.aio.insecure_channel(application.addresses[0]) as channel:
+        error = await failure(channel, GET_EXPIRY, b"", timeout=0.1)
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: application.service.in_flight.count == 0)
+    await application.drain()
+
+
+async def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path: Path) -> None:
+    answers: list[Deferred] = []
+    application = hanging(tmp_path, answers)
+    await application.start()
+    async with grpc.aio.insecure_channel(application.addresses[0]) as channel:
+        held = [asyncio.create_task(call(channel, GET_EXPIRY, b"")) for _ in range(40)]
+        await until(lambda: len(answers) == 40)
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == SERVING
+        drain = asyncio.create_task(application.drain())
+        assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == NOT_SERVING
+        with pytest.raises(grpc.aio.AioRpcError):  # the watch itself ends, it must not hold the drain up
+            await watch.read()
+        assert (await failure(channel, GET_EXPIRY, b"", 1.0)).code() is grpc.StatusCode.UNAVAILABLE
+        for answer in answers:
+            answer.resolve(b"done")
+        assert await asyncio.gather(*held) == [b"done"] * 40
+        await asyncio.wait_for(drain, 5)
+
+
+async def test_health_check_and_list(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        for service in ("", *SERVICES):
+            request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+            reply = await call(channel, "/grpc.health.v1.Health/Check", request)
+            assert health_pb2.HealthCheckResponse.FromString(reply).status == SERVING
+        request = health_pb2.HealthCheckRequest(service="nope").SerializeToString()
+        assert (
+            await failure(channel, "/grpc.health.v1.Health/Check", request)
+        ).code() is grpc.StatusCode.NOT_FOUND
+        garbage = await failure(channel, "/grpc.health.v1.Health/Check", b"\xff")
+        assert garbage.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_health_watch_tells_changes_and_unknown_services(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        unknown = channel.unary_stream("/grpc.health.v1.Health/Watch")(
+            health_pb2.HealthCheckRequest(service="nope").SerializeToString()
+        )
+        status = health_pb2.HealthCheckResponse.FromString(await unknown.read()).status
+        assert status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == SERVING
+        app.service.set_state(State.STARTING)
+        assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == NOT_SERVING
+        app.service.set_state(State.SERVING)
+        assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == SERVING
+        watch.cancel()
+        unknown.cancel()
+        await until(lambda: not app.service.health._watchers)
+
+
+async def test_reflection_lists_and_describes_every_service(app: Application) -> None:
+    def ask() -> tuple[set[str], dict[str, list[str]]]:
+        with grpc.insecure_channel(app.addresses[0]) as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            services = set(database.get_services())
+            methods = {}
+            for name in SERVICES:
+                file = database.FindFileContainingSymbol(name)
+                service = next(each for each in file.service if f"{file.package}.{each.name}" == name)
+                methods[name] = [method.name for method in service.method]
+            return services, methods
+
+    services, methods = await asyncio.to_thread(ask)
+    assert services >= {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} - {
+        "grpc.health.v1.Health"
+    }
+    assert "GetExpiry" in methods["quote_expiry.v1.QuoteExpiryService"]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_answers_in_both_versions(app: Application, version: str) -> None:
+    path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    asked: list[Any] = [
+        reflection_pb2.ServerReflectionRequest(
+            file_containing_symbol="quote_expiry.v1.GetExpiryRequest.side"
+        ),
+        reflection_pb2.ServerReflectionRequest(file_by_filename="quote_expiry/v1/types.proto"),
+        reflection_pb2.ServerReflectionRequest(
+            file_containing_symbol=f"grpc.reflection.{version}.ServerReflection"
+        ),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="no.such.Symbol"),
+        reflection_pb2.ServerReflectionRequest(),
+    ]
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        stream = channel.stream_stream(path)()
+        answers = []
+        for request in asked:
+            await stream.write(request.SerializeToString())
+            answers.append(reflection_pb2.ServerReflectionResponse.FromString(await stream.read()))
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+    assert len(answers[0].file_descriptor_response.file_descriptor_proto) == 2
+    assert len(answers[1].file_descriptor_response.file_descriptor_proto) == 1
+    assert answers[2].file_descriptor_response.file_descriptor_proto
+    assert answers[3].error_response.error_code == Code.NOT_FOUND
+    assert answers[4].error_response.error_code == Code.INVALID_ARGUMENT
+
+
+async def test_reflection_refuses_garbage(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        stream = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")()
+        await stream.write(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_not_buffered(app: Application) -> None:
+    from quotelife_server.transport.grpc_aio import STREAM_BACKLOG_MAX, _Stream
+
+    stream = _Stream()
+    for _ in range(STREAM_BACKLOG_MAX + 10):
+        stream.send(b"x")
+    assert stream.error is not None and stream.error.code == Code.RESOURCE_EXHAUSTED
+    assert stream.outgoing.qsize() == STREAM_BACKLOG_MAX + 1
+
+
+async def test_status_tells_state_instruments_and_model(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        reply = admin.GetStatusResponse.FromString(
+            await call(channel, "/quote_expiry.v1.AdminService/GetStatus", b"")
+        )
+        named = admin.GetStatusRequest(instruments=["ETH-USDT"]).SerializeToString()
+        one = admin.GetStatusResponse.FromString(
+            await call(channel, "/quote_expiry.v1.AdminService/GetStatus", named)
+        )
+        unknown = admin.GetStatusRequest(instruments=["NONE"]).SerializeToString()
+        error = await failure(channel, "/quote_expiry.v1.AdminService/GetStatus", unknown)
+    assert reply.state == admin.SERVICE_STATE_SERVING
+    assert reply.boot_id == f"{app.started_ns:x}"
+    assert reply.model.kind == "first_passage" and reply.model.champion
+    assert [each.instrument for each in reply.instruments] == ["BTC-USDT", "ETH-USDT", "BTC-USD"]
+    btc = reply.instruments[0]
+    assert btc.quality == types.QUALITY_GOOD and btc.events > 0
+    assert float(btc.ask_price) > float(btc.bid_price) > 60_000
+    assert float(btc.bid_size) == pytest.approx(1.0, abs=0.6)
+    assert sum(each.time_ns for each in btc.regimes) > 0
+    assert [each.instrument for each in one.instruments] == ["ETH-USDT"]
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        await call(channel, GET_EXPIRY, REQUEST)
+        await failure(channel, GET_EXPIRY, b"\xff")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://{app.metrics_address}/metrics") as response:
+            text = await response.text()
+        async with session.get(f"http://{app.metrics_address}/healthz") as response:
+            assert response.status == 200
+        app.service.set_state(State.STARTING)
+        async with session.get(f"http://{app.metrics_address}/healthz") as response:
+            assert response.status == 503
+        app.service.set_state(State.SERVING)
+    assert 'quotelife_decisions_total{kind="quote",posture="liquidity_provider",regime="normal"} 1.0' in text
+    assert f'quotelife_answers_total{{code="INVALID_ARGUMENT",method="{GET_EXPIRY}"}} 1.0' in text
+    assert 'quotelife_get_expiry_seconds_bucket{le="+Inf"} 1.0' in text
+    assert 'quotelife_quality{instrument="BTC-USDT",quality="good"} 1.0' in text
+    assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
+
+
+async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_path: Path) -> None:
+    other = Application(
+        write_config(tmp_path), overrides={"address": app.addresses[0], "metrics_address": None}
+    )
+    with pytest.raises(OSError, match="in use"):
+        await other.start()
+    with contextlib.suppress(RpcError):
+        await other.grpc.stop(0)
+
+
+async def test_a_stale_unix_socket_does_not_hinder_a_start(tmp_path: Path) -> None:
+    import socket
+
+    path = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    assert path.exists()
+    application = Application(
+        write_config(tmp_path), overrides={"address": None, "metrics_address": None, "unix_socket": str(path)}
+    )
+    await application.start()
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        assert await call(channel, GET_EXPIRY, REQUEST)
+    await application.drain()
+    assert not path.exists()

@@ -1,0 +1,32 @@
+"""Facts the project states about itself in more than one place agree."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_changelog_and_builds_name_one_version() -> None:
+    setup = re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text(encoding="utf-8"))
+    client = re.search(r'^version = "([^"]+)"', (ROOT / "clients/python/pyproject.toml").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert setup is not None and client is not None and newest is not None
+    assert setup[1] == client[1] == newest[1]
+
+
+def test_readme_fits_a_page_and_names_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    assert "make run" in text and "make test" in text
+
+
+def test_readme_and_docs_point_at_files_that_exist() -> None:
+    for name in ("README.md", "docs/ARCHITECTURE.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+            assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
+
+
+def test_no_fast_math_and_no_machine_specific_code() -> None:
+    flags = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert "-ffp-contract=off" in flags
+    assert '"-ffast-math"' not in flags and '"-march=native"' not in flags

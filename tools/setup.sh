@@ -1,0 +1,58 @@
+#!/bin/sh
+# Make a virtual environment with quotelife built and installed in it.
+#   tools/setup.sh VENV MODE EXTRAS     MODE: release or debug; EXTRAS: server or server,dev
+# As root on Debian the missing system packages are installed; otherwise the one apt-get line is printed.
+set -eu
+venv=$1 mode=$2 extras=$3
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "setup: $*"; }
+
+python=
+for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+
+missing=
+[ -n "$python" ] || missing="$missing python3"
+if [ -z "$python" ] || ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing="$missing python3-venv"; fi
+if [ -z "$python" ] || ! "$python" -c '
+import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' 2>/dev/null; then
+    missing="$missing python3-dev"
+fi
+command -v gcc >/dev/null 2>&1 || missing="$missing gcc"
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing$missing"
+        apt-get update -qq
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+        [ -n "$python" ] || python=python3
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+            say "Python 3.11 or newer is needed; set PYTHON to one"
+            exit 1
+        }
+    else
+        say "these system packages are missing; run:"
+        printf '\n    apt-get update && apt-get install -y --no-install-recommends%s\n\n' "$missing"
+        exit 1
+    fi
+fi
+
+if [ ! -x "$venv/bin/python" ]; then
+    say "creating $venv with $($python --version)"
+    "$python" -m venv "$venv"
+fi
+debug=0
+[ "$mode" = debug ] && debug=1
+say "building quotelife ($mode) and installing it with its dependencies into $venv"
+QUOTELIFE_DEBUG=$debug "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    ./clients/python ".[$extras]"
+say "done"
