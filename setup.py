@@ -27,7 +27,7 @@ DIRECTIVES = {
     "boundscheck": DEBUG,
     "wraparound": False,
     "initializedcheck": DEBUG,
-    "nonecheck": DEBUG,
+    "nonecheck": False,  # of self too, which a function without the GIL cannot raise for
     "overflowcheck": False,
     "cdivision": True,
 }

@@ -186,7 +186,7 @@ cdef class FeatureProbe:
             out["decorrelation_z"] = inputs.decorrelation_z
         if inputs.valid & STRESS_HAS_NEWS:
             out["news_abs"] = inputs.news_abs
-            out["news_age_s"] = inputs.news_age_ns * 1e-9
+            out["news_age_s"] = inputs.news_age_ns / 1e9
         return out
 
     def vector(self, int64_t t, int side, *, double size_lots=NAN, double h_ticks=1.0, sigma_ticks=None,

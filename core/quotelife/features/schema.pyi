@@ -3,7 +3,7 @@ from typing import NamedTuple
 SCHEMA_VERSION: int
 
 class FeatureSpec(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     unit: str
     window_ns: int

@@ -8,7 +8,7 @@ Validity. A feature of the market needs a two-sided, uncrossed book, and its win
 start or the last gap: W for windows up to 2 s, 5 s for longer ones. Averages and baselines survive a gap; the time
 of the gap is left out of them and the jump over it is no return. An invalid feature is 0.0 with a clear bit.
 
-Room. One arena an instrument, ``feature_state_bytes()`` long (about 325 KB reserved). The rings hold what comes
+Room. One arena an instrument, ``feature_state_bytes()`` long (323,264 B reserved). The rings hold what comes
 within 1 s: 4,096 top changes, 4,096 trades, 1,024 mid moves, spread changes and level messages. On the recorded
 BTC perpetual the busiest second has 907, 1,650, 133, 132 and 21. A ring that runs dry starts again at its first
 slot, so an instrument touches only the pages its busiest second needs. Beyond capacity the oldest entries are
@@ -668,7 +668,7 @@ cdef double velocity(FeatureState* numerator, FeatureState* denominator, int64_t
         now = now / denominator.mid2
     if before <= 0.0:
         return NAN
-    return (now / before - 1.0) * 100.0 / (numerator.mid.tail[tail].window_ns * 1e-9)
+    return (now / before - 1.0) * 100.0 / (numerator.mid.tail[tail].window_ns / 1e9)
 
 
 cdef double feature_sigma(FeatureState* self, int64_t t) noexcept nogil:
@@ -897,7 +897,7 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
         put(out, valid, F_CANCEL_RATIO, cancel_rate / base, base > 0.0)
     if covered(self, t, 2 * <int64_t>SECOND):
         # The 2 s buckets reach back 1.9 to 2.0 s: divide by what they cover.
-        seconds = (t - (self.buckets.bucket - self.buckets.length[BUCKETS_2S] + 1) * BUCKET_NS) * 1e-9
+        seconds = (t - (self.buckets.bucket - self.buckets.length[BUCKETS_2S] + 1) * BUCKET_NS) / 1e9
         put(out, valid, F_TRADE_INTENSITY_2S, self.buckets.sum[BUCKETS_2S][C_TRADES] / seconds, True)
         volume = self.buckets.sum[BUCKETS_2S][C_BOUGHT] + self.buckets.sum[BUCKETS_2S][C_SOLD]
         if volume > 0:
@@ -909,7 +909,7 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
     put(out, valid, F_MID_MOVES_10S, self.buckets.sum[BUCKETS_10S][C_MOVES], covered_5s)
     put(out, valid, F_MID_MOVES_60S, long_sum[C_MOVES], covered_5s)
     if self.last_move != 0:
-        put(out, valid, F_LAST_MOVE_AGE_S, (t - self.last_move_ns) * 1e-9, True)
+        put(out, valid, F_LAST_MOVE_AGE_S, (t - self.last_move_ns) / 1e9, True)
         put(out, valid, F_LAST_MOVE_DIRECTION, mirror * self.last_move, True)
     put(out, valid, F_REALISED_VOLATILITY_100MS, sqrt(ewma_variance_rate(&self.variance[V_100MS], t)),
         ewma_variance_observed_ns(&self.variance[V_100MS], t) >= 100 * <int64_t>MS)
@@ -942,7 +942,7 @@ cdef void put_index(const VolatilityIndex* self, int64_t t, double* out, uint64_
     if not self.used or t - self.last_ns >= self.ttl_ns:
         return
     put(out, valid, F_VOLATILITY_INDEX, self.level, True)
-    put(out, valid, F_VOLATILITY_INDEX_AGE_S, (t - self.last_ns) * 1e-9 if t > self.last_ns else 0.0, True)
+    put(out, valid, F_VOLATILITY_INDEX_AGE_S, (t - self.last_ns) / 1e9 if t > self.last_ns else 0.0, True)
     for k in range(INDEX_SECONDS):
         if k >= newest:
             break
@@ -980,7 +980,7 @@ cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSigna
             put_index(&shared.index[query.volatility_index], t, out, valid)
     put(out, valid, F_NEWS_COUNT, count, True)
     put(out, valid, F_NEWS_SCORE, mirror * score, count > 0)
-    put(out, valid, F_NEWS_AGE_S, age_ns * 1e-9, count > 0)
+    put(out, valid, F_NEWS_AGE_S, age_ns / 1e9, count > 0)
     if self.has_position and (self.position_ttl_ns <= 0 or t - self.position_ns < self.position_ttl_ns):
         put(out, valid, F_INVENTORY, side * self.position / self.position_limit, True)
     put(out, valid, F_COUNTERPARTY_FILL_RATE, query.fill_rate, True)
