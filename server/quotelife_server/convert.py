@@ -603,7 +603,7 @@ def override_reply(call: OverrideCall, override_id: int, expires_ns: int) -> byt
 def clear_override_request(payload: bytes) -> int:
     request = parse(admin.ClearOverrideRequest, payload)
     faults = Faults()
-    if not 0 < request.override_id < 2**63:
+    if not 0 < request.override_id < 2**32:
         faults.add("override_id", "is required: the id that SetOverride returned")
     faults.raise_if_any()
     return request.override_id
