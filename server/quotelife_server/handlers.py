@@ -1,8 +1,8 @@
 """Requests to the engine and its answers back, free of any transport.
 
-``Service`` holds what the handlers share and is the one door for transports: ``methods`` is the table of everything
-served, ``unary`` and ``open_stream`` run an entry of it under the rules that hold for all calls (state, bound on
-calls in flight, deadline, no exception text to the outside).
+``Service`` holds what the handlers share and is the one door for transports: ``methods`` is the table of
+everything served, ``unary`` and ``open_stream`` run an entry of it under the rules that hold for all calls
+(state, bound on calls in flight, deadline, no exception text to the outside).
 """
 
 import secrets
@@ -161,7 +161,7 @@ class Service:
         return RpcError(Code.INTERNAL, f"internal error {incident}")
 
 
-# --- QuoteExpiryService -------------------------------------------------------------------------------------------
+# --- QuoteExpiryService -------------------------------------------------------------------------------------
 
 
 def _expiry_methods(service: Service) -> MethodTable:
@@ -194,7 +194,7 @@ def _expiry_methods(service: Service) -> MethodTable:
     return {"/quote_expiry.v1.QuoteExpiryService/GetExpiry": Unary(get_expiry)}
 
 
-# --- SignalService ------------------------------------------------------------------------------------------------
+# --- SignalService ------------------------------------------------------------------------------------------
 
 
 def _signal_methods(service: Service) -> MethodTable:
@@ -255,7 +255,7 @@ def _signal_methods(service: Service) -> MethodTable:
     }
 
 
-# --- AdminService -------------------------------------------------------------------------------------------------
+# --- AdminService -------------------------------------------------------------------------------------------
 
 
 def _admin_methods(service: Service) -> MethodTable:
@@ -326,7 +326,7 @@ def _admin_methods(service: Service) -> MethodTable:
     }
 
 
-# --- what is not served yet ---------------------------------------------------------------------------------------
+# --- what is not served yet ---------------------------------------------------------------------------------
 
 
 def _unserved_unary(path: str) -> Unary:

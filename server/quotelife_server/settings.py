@@ -79,6 +79,6 @@ class ServiceConfig(Config):
                     raise ValueError(f"feeds: {feed.name}: {instrument!r} is not in instruments")
                 if has_depth and depth.setdefault(instrument, feed.name) != feed.name:
                     raise ValueError(
-                        f"feeds: {instrument!r} would get depth from both {depth[instrument]!r} and {feed.name!r}"
+                        f"feeds: {instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
                     )
         return self

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.features.schema import SCHEMA_HASH
@@ -33,7 +34,6 @@ def status_reply(
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
     engine = service.engine
     response = admin.GetStatusResponse(
-        state=int(service.state),
         version=software_version(),
         boot_id=service.boot_id,
         now_utc_ns=now_ns,
@@ -49,6 +49,7 @@ def status_reply(
         schema_hash=SCHEMA_HASH,
         restart_required=restart_required,
     )
+    response.state = cast(Any, service.state.value)  # same numbers
     for index in indices:
         instrument = engine.instruments[index]
         response.instruments.append(

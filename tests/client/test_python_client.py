@@ -54,14 +54,14 @@ async def app(tmp_path: Path) -> AsyncIterator[Application]:
 
 @asynccontextmanager
 async def server_that(behave: Behaviour) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server whose answers are ``behave(number of the call, context)``; yields its address and what it got."""
+    """A server that answers ``behave(number of the call, context)``; yields its address and what it got."""
     received: list[bytes] = []
 
     async def answer(payload: bytes, context: Any) -> bytes:
         received.append(payload)
         return await behave(len(received), context)  # type: ignore[no-any-return]
 
-    class Anything(grpc.GenericRpcHandler):
+    class Anything(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         def service(self, handler_call_details: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(answer)  # type: ignore[arg-type]
 
