@@ -4,9 +4,10 @@
     python tools/gen_proto.py --check    # exit 1 and name the files that differ
 
 Generated code must never be newer than the protobuf runtime it meets, so the compiler is pinned to the oldest
-grpcio-tools that the clients support: 1.66.2, whose code asks for protobuf 5.27 and grpcio 1.66 or newer. Raise
-it together with the lower bounds in ``clients/python/pyproject.toml`` and ``setup.py``. The compiler lives in a
-virtual environment of its own under ``build/``, because a development environment holds a newer one.
+grpcio-tools that the clients support: 1.66.2, whose code asks for protobuf 5.27 and grpcio 1.66 or newer.
+Raise it together with the lower bounds in ``clients/python/pyproject.toml`` and ``setup.py``. The compiler
+lives in a virtual environment of its own under ``build/``, because a development environment holds a newer
+one.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def compiler() -> Path:
 def generate(out: Path) -> None:
     """Write the stubs of every proto file below ``out``."""
     sources = sorted(str(path.relative_to(PROTO)) for path in (PROTO / PACKAGE).glob("*.proto"))
-    command = [compiler(), "-m", "grpc_tools.protoc", f"-I{PROTO}"]
+    command: list[str | Path] = [compiler(), "-m", "grpc_tools.protoc", f"-I{PROTO}"]
     command += [f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}", *sources]
     subprocess.run(command, check=True, cwd=PROTO)
     for grpc_stub in (out / PACKAGE).glob("*_pb2_grpc.py"):

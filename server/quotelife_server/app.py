@@ -6,24 +6,24 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-
-import uvloop
-from quotelife.engine import Engine
+from typing import Any
 
 from quotelife.config import load_config
+from quotelife.engine import Engine
 from quotelife.errors import ConfigError
-from quotelife.records import EventBuffer
+from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
 from quotelife_server.clock import SystemClock
+from quotelife_server.feeds.base import Feed, Sink
+from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Metrics, ServiceCollector, registry_of
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred
 from quotelife_server.settings import Server, ServiceConfig
-from quotelife_server.status import FeedFigures, status_reply
+from quotelife_server.status import status_reply
 from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
 from quotelife_server.transport.http import HttpServer
 
@@ -33,23 +33,17 @@ TICKS_PER_CLOCK_CHECK = 10
 _log = log.get_logger(__name__)
 
 
-class Feed(Protocol):
-    """A connection to a venue that hands its events to the engine."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def figures(self) -> FeedFigures: ...
+FeedOpener = Callable[[ServiceConfig, InstrumentTable, SystemClock, Sink], Sequence[Feed]]
 
 
-FeedOpener = Callable[[ServiceConfig, Engine, SystemClock, Callable[[EventBuffer], None]], Sequence[Feed]]
-
-
-def no_feeds(
-    config: ServiceConfig, engine: Engine, clock: SystemClock, sink: Callable[[EventBuffer], None]
+def open_feeds(
+    config: ServiceConfig, instruments: InstrumentTable, clock: SystemClock, sink: Sink
 ) -> Sequence[Feed]:
-    return ()
+    """The configured feeds, not yet connected."""
+    return [
+        BinanceFeed.from_table(feed, instruments, sink=sink, clock=clock, logger=_log.bind(feed=feed.name))
+        for feed in config.feeds
+    ]
 
 
 def load(config_path: Path, overrides: Mapping[str, object]) -> ServiceConfig:
@@ -73,7 +67,7 @@ class Application:
         config_path: Path,
         *,
         overrides: Mapping[str, object] | None = None,
-        open_feeds: FeedOpener = no_feeds,
+        open_feeds: FeedOpener = open_feeds,
     ) -> None:
         load_again = partial(load, config_path, overrides or {})
         self.config = load_again()
@@ -96,7 +90,7 @@ class Application:
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
-        self.feeds = open_feeds(self.config, self.engine, self.clock, self.engine.on_events)
+        self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
         self.grpc_options = _grpc_options(settings)
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
         self.http = self._http_server(settings)
@@ -234,7 +228,7 @@ class Application:
             self.engine,
             self.clock.now_ns,
             gauges,
-            lambda: [(feed.figures().name, dict(feed.figures().counters)) for feed in self.feeds],
+            lambda: [feed.figures() for feed in self.feeds],
         )
         return HttpServer(
             registry_of(collector), lambda: self.service.state == State.SERVING, settings.metrics_address
@@ -247,7 +241,7 @@ async def run(
     address: str | None = None,
     unix_socket: str | None = None,
     metrics_address: str | None = None,
-    open_feeds: FeedOpener = no_feeds,
+    open_feeds: FeedOpener = open_feeds,
     on_ready: Callable[[Application], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Addresses given here go before those of the configuration.

@@ -11,10 +11,11 @@ READING_SPAN_NS_MAX = 20 * NS_PER_US
 class SystemClock:
     """UTC nanoseconds that never step.
 
-    The wall clock is read once, when the clock is made; from then on only the monotonic clock counts, so that an
-    administrator, a leap second or a virtual machine's host moving the wall clock moves neither engine time nor
-    the end of a quote. How far the wall clock has gone away since is measured by ``measure_wall_offset_ns``; beyond
-    ``offset_limit_ns`` the clock is not ``synchronised`` and absolute instants must not be sent to a venue.
+    The wall clock is read once, when the clock is made; from then on only the monotonic clock counts, so that
+    an administrator, a leap second or a virtual machine's host moving the wall clock moves neither engine
+    time nor the end of a quote. How far the wall clock has gone away since is measured by
+    ``measure_wall_offset_ns``; beyond ``offset_limit_ns`` the clock is not ``synchronised`` and absolute
+    instants must not be sent to a venue.
     """
 
     def __init__(self, offset_limit_ns: int) -> None:

@@ -1,8 +1,9 @@
 """Protobuf to engine records and back: the one file that knows both.
 
-Requests come as bytes and leave as ``RequestRecord`` or as plain values; whatever is wrong with them becomes one
-``RpcError`` that names every field at fault and how to mend it. Replies come as ``DecisionRecord`` and leave as
-bytes. The wire's conventions (decimal strings, UTC nanoseconds, presence) are in ``proto/quote_expiry/v1/types.proto``.
+Requests come as bytes and leave as ``RequestRecord`` or as plain values; whatever is wrong with them becomes
+one ``RpcError`` that names every field at fault and how to mend it. Replies come as ``DecisionRecord`` and
+leave as bytes. The wire's conventions (decimal strings, UTC nanoseconds, presence) are in
+``proto/quote_expiry/v1/types.proto``.
 """
 
 import hashlib
@@ -13,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
-from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
@@ -136,7 +137,7 @@ def _in_contracts(instrument: Instrument) -> bool:
 def _to_lots(
     instrument: Instrument, quantity: Decimal, unit: int, price: Decimal | None, faults: Faults, name: str
 ) -> float | None:
-    """Quantity in lots, fractions kept; ``None`` with a fault noted where the unit does not fit the instrument."""
+    """Lots, fractions kept; ``None`` with a fault noted where the unit does not fit the instrument."""
     if unit == types.SIZE_UNIT_LOTS:
         return float(quantity)
     coin_margined = _in_contracts(instrument)
@@ -157,7 +158,7 @@ def _to_lots(
     return float(quantity / instrument.lot_size)
 
 
-# --- GetExpiry ----------------------------------------------------------------------------------------------------
+# --- GetExpiry ----------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -348,10 +349,10 @@ def _features(decision: DecisionRecord) -> list[expiry.Feature]:
     ]
 
 
-def _judgement(decision: DecisionRecord, tick: float, with_features: bool) -> dict[str, object]:
+def _judgement(decision: DecisionRecord, tick: float, with_features: bool) -> dict[str, Any]:
     """Fields that a whole reply and one side of it share."""
     quote = decision.kind == DecisionCode.QUOTE
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "decision": decision.kind,
         "life_ns": decision.life_ns,
         "expiry_utc_ns": decision.expiry_ns if quote else None,
@@ -390,7 +391,7 @@ def decision_id(boot_id: str, decision: DecisionRecord) -> str:
 def expiry_reply(
     call: ExpiryCall, decisions: Sequence[DecisionRecord], frame: ReplyFrame, started_ns: int
 ) -> bytes:
-    """The bytes of a ``GetExpiryResponse``; ``started_ns`` is when work on it began, by ``perf_counter_ns``."""
+    """The bytes of a ``GetExpiryResponse``; ``started_ns``: when work on it began (``perf_counter_ns``)."""
     tick = float(call.instrument.tick_size)
     with_features = call.message.include_features
     decision = decisions[0] if len(decisions) == 1 else binding_side(decisions)
@@ -400,27 +401,27 @@ def expiry_reply(
         fields["reference_ticks"] = _known(decision.reference_ticks)
         fields["reference_price"] = _known(decision.reference_ticks * tick)
         fields["sigma_ticks"] = _known(decision.sigma_ticks)
-    response = expiry.GetExpiryResponse(
-        decision_id=decision_id(frame.boot_id, decision),
-        request_id=call.message.request_id,
-        decided_at_utc_ns=decision.now_ns,
-        counted_from_utc_ns=decision.expiry_ns - decision.life_ns if quote else None,
-        clock=expiry.CLOCK_SERVICE_UTC if frame.synchronised else expiry.CLOCK_UNSYNCHRONISED,
-        posture_requested=decision.posture_requested,
-        posture_effective=decision.posture_effective,
-        rule=decision.rule,
-        rule_index=None if decision.rule_index == NO_INDEX_VALUE else decision.rule_index,
-        mode=decision.mode,
-        regime=decision.regime + 1,
-        quality=decision.quality + 1,
-        data_age_ns=decision.data_age_ns if decision.data_age_ns >= 0 else None,
-        model_digest=frame.model_digest,
-        model_revision=decision.model_revision,
-        schema_hash=SCHEMA_HASH,
-        config_revision=decision.config_revision,
-        unjournaled=True,
-        **fields,
-    )
+    fields |= {
+        "decision_id": decision_id(frame.boot_id, decision),
+        "request_id": call.message.request_id,
+        "decided_at_utc_ns": decision.now_ns,
+        "counted_from_utc_ns": decision.expiry_ns - decision.life_ns if quote else None,
+        "clock": expiry.CLOCK_SERVICE_UTC if frame.synchronised else expiry.CLOCK_UNSYNCHRONISED,
+        "posture_requested": decision.posture_requested,
+        "posture_effective": decision.posture_effective,
+        "rule": decision.rule,
+        "rule_index": None if decision.rule_index == NO_INDEX_VALUE else decision.rule_index,
+        "mode": decision.mode,
+        "regime": decision.regime + 1,
+        "quality": decision.quality + 1,
+        "data_age_ns": decision.data_age_ns if decision.data_age_ns >= 0 else None,
+        "model_digest": frame.model_digest,
+        "model_revision": decision.model_revision,
+        "schema_hash": SCHEMA_HASH,
+        "config_revision": decision.config_revision,
+        "unjournaled": True,
+    }
+    response = expiry.GetExpiryResponse(**fields)
     if len(decisions) > 1:
         for side, each in zip((types.SIDE_BUY, types.SIDE_SELL), decisions, strict=True):
             response.sides.add(
@@ -432,7 +433,7 @@ def expiry_reply(
     return response.SerializeToString()
 
 
-# --- signals ------------------------------------------------------------------------------------------------------
+# --- signals ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,7 +546,7 @@ def signal_reply(
     return response(receipt=receipt).SerializeToString()
 
 
-# --- administration -----------------------------------------------------------------------------------------------
+# --- administration -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -603,7 +604,7 @@ def override_reply(call: OverrideCall, override_id: int, expires_ns: int) -> byt
 def clear_override_request(payload: bytes) -> int:
     request = parse(admin.ClearOverrideRequest, payload)
     faults = Faults()
-    if not 0 < request.override_id < 2**63:
+    if not 0 < request.override_id < 2**32:
         faults.add("override_id", "is required: the id that SetOverride returned")
     faults.raise_if_any()
     return request.override_id
@@ -645,7 +646,8 @@ def reload_refused(problems: Sequence[str]) -> RpcError:
     details = error_details_pb2.PreconditionFailure()
     for problem in problems[:100]:
         details.violations.add(type="CONFIG", subject="configuration", description=problem)
-    text = f"the configuration has {len(problems)} fault(s) and was not applied: {problems[0] if problems else ''}"
+    first = problems[0] if problems else ""
+    text = f"the configuration has {len(problems)} fault(s) and was not applied: {first}"
     return RpcError(Code.FAILED_PRECONDITION, text, (details,))
 
 
@@ -674,20 +676,26 @@ def _plain(number: Decimal) -> str:
 def instrument_status(
     instrument: Instrument, status: InstrumentStatus, now_ns: int
 ) -> admin.InstrumentStatus:
-    message = admin.InstrumentStatus(
-        instrument=instrument.name,
-        quality=status.quality + 1,
-        regime=status.regime + 1,
-        data_age_ns=max(0, now_ns - status.last_event_ns) if status.last_event_ns else None,
-        events=status.events,
-        gaps=status.gaps,
-        resyncs=status.resyncs,
-        crossed=status.crossed,
-        dropped_levels=status.dropped_levels,
-        decisions=status.decisions,
-        declines=status.declines,
-        stress_entries=status.stress_entries,
-    )
+    fields: dict[str, Any] = {
+        name: getattr(status, name)
+        for name in (
+            "events",
+            "gaps",
+            "resyncs",
+            "crossed",
+            "dropped_levels",
+            "decisions",
+            "declines",
+            "stress_entries",
+        )
+    }
+    fields |= {
+        "instrument": instrument.name,
+        "quality": status.quality + 1,
+        "regime": status.regime + 1,
+        "data_age_ns": max(0, now_ns - status.last_event_ns) if status.last_event_ns else None,
+    }
+    message = admin.InstrumentStatus(**fields)
     if status.bid_lots > 0:
         message.bid_price = _plain(instrument.ticks_to_price(status.bid_ticks))
         message.bid_size = _plain(instrument.lot_size * status.bid_lots)
@@ -695,5 +703,5 @@ def instrument_status(
         message.ask_price = _plain(instrument.ticks_to_price(status.ask_ticks))
         message.ask_size = _plain(instrument.lot_size * status.ask_lots)
     for regime, time_ns in enumerate(status.regime_ns):
-        message.regimes.add(regime=regime + 1, time_ns=time_ns)
+        message.regimes.add(regime=cast(Any, regime + 1), time_ns=time_ns)
     return message

@@ -1,8 +1,8 @@
 """Requests to the engine and its answers back, free of any transport.
 
-``Service`` holds what the handlers share and is the one door for transports: ``methods`` is the table of everything
-served, ``unary`` and ``open_stream`` run an entry of it under the rules that hold for all calls (state, bound on
-calls in flight, deadline, no exception text to the outside).
+``Service`` holds what the handlers share and is the one door for transports: ``methods`` is the table of
+everything served, ``unary`` and ``open_stream`` run an entry of it under the rules that hold for all calls
+(state, bound on calls in flight, deadline, no exception text to the outside).
 """
 
 import secrets
@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from quotelife.engine import Engine
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
 
 from quote_expiry.v1 import (
     admin_service_pb2,
@@ -20,6 +21,7 @@ from quote_expiry.v1 import (
     signal_service_pb2,
 )
 from quotelife.clock import Clock
+from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
@@ -102,7 +104,7 @@ class Service:
             **_signal_methods(self),
             **_admin_methods(self),
             **self.health.methods(),
-            **Reflection(FILES).methods(),
+            **Reflection((*FILES, health_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)).methods(),
         }
         for file in FILES:
             for service in file.services_by_name.values():
@@ -159,7 +161,7 @@ class Service:
         return RpcError(Code.INTERNAL, f"internal error {incident}")
 
 
-# --- QuoteExpiryService -------------------------------------------------------------------------------------------
+# --- QuoteExpiryService -------------------------------------------------------------------------------------
 
 
 def _expiry_methods(service: Service) -> MethodTable:
@@ -192,7 +194,7 @@ def _expiry_methods(service: Service) -> MethodTable:
     return {"/quote_expiry.v1.QuoteExpiryService/GetExpiry": Unary(get_expiry)}
 
 
-# --- SignalService ------------------------------------------------------------------------------------------------
+# --- SignalService ------------------------------------------------------------------------------------------
 
 
 def _signal_methods(service: Service) -> MethodTable:
@@ -253,7 +255,7 @@ def _signal_methods(service: Service) -> MethodTable:
     }
 
 
-# --- AdminService -------------------------------------------------------------------------------------------------
+# --- AdminService -------------------------------------------------------------------------------------------
 
 
 def _admin_methods(service: Service) -> MethodTable:
@@ -324,7 +326,7 @@ def _admin_methods(service: Service) -> MethodTable:
     }
 
 
-# --- what is not served yet ---------------------------------------------------------------------------------------
+# --- what is not served yet ---------------------------------------------------------------------------------
 
 
 def _unserved_unary(path: str) -> Unary:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from quotelife.engine import Engine
 
+from quotelife.engine import Engine
 from quotelife.instruments import InstrumentTable
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
 from quotelife.units import NS_PER_S, NS_PER_US
+from quotelife_server.feeds.base import FeedFigures
 
 LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000)
@@ -45,7 +46,6 @@ class Metrics:
 
 
 Gauge = tuple[str, str, Callable[[], float]]
-FeedFigures = tuple[str, dict[str, int]]
 
 
 class ServiceCollector(Collector):
@@ -164,13 +164,18 @@ class ServiceCollector(Collector):
 
     def _feed_figures(self) -> Iterator[Metric]:
         families: dict[str, CounterMetricFamily] = {}
-        for feed, figures in self._feeds():
-            for name, value in figures.items():
+        connected = GaugeMetricFamily(
+            "quotelife_feed_connected", "1 when the connection stands", labels=("feed",)
+        )
+        for feed in self._feeds():
+            connected.add_metric((feed.name,), float(feed.connected))
+            for name, value in feed.counters.items():
                 if name not in families:
                     families[name] = CounterMetricFamily(
                         f"quotelife_feed_{name}", f"Feed: {name}", labels=("feed",)
                     )
-                families[name].add_metric((feed,), value)
+                families[name].add_metric((feed.name,), value)
+        yield connected
         yield from families.values()
 
 

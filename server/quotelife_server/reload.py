@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from quotelife.engine import Engine
 from watchfiles import awatch
 
+from quotelife.engine import Engine
 from quotelife.errors import ConfigError
 from quotelife_server import convert
 from quotelife_server.log import get_logger
@@ -18,7 +18,8 @@ RESTART_SECTIONS = ("server", "feeds")
 
 
 class Reloader:
-    """Loads, checks and applies; one reload at a time. A refused configuration leaves the old one in force."""
+    """Loads, checks and applies; one reload at a time. A refused configuration leaves the old one in
+    force."""
 
     def __init__(
         self,
@@ -28,7 +29,8 @@ class Reloader:
         engine: Engine,
         now_ns: Callable[[], int],
     ) -> None:
-        """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at start."""
+        """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at
+        start."""
         self._path = path
         self._load = load
         self._started_with = config

@@ -1,8 +1,8 @@
 """What a handler and a transport agree on. Knows gRPC's status codes, not gRPC.
 
 A unary handler takes bytes and returns bytes, or a ``Deferred`` that will be resolved with bytes; it fails by
-raising ``RpcError``. A streaming method is opened once a call and told of messages, of the end of the client's
-messages and of the end of the call; it answers through its ``StreamCall``.
+raising ``RpcError``. A streaming method is opened once a call and told of messages, of the end of the
+client's messages and of the end of the call; it answers through its ``StreamCall``.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class RpcError(Exception):
         status = status_pb2.Status(code=int(self.code), message=self.message)
         for detail in self.details:
             status.details.add().Pack(detail)
-        return status.SerializeToString()
+        return bytes(status.SerializeToString())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """A unary method. ``bounded`` calls count against the limit of calls in flight and need a serving service."""
+    """A unary method. ``bounded`` calls count against the limit of calls in flight and need a serving
+    service."""
 
     handle: UnaryHandler
     bounded: bool = True

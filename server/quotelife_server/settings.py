@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quotelife.config import Config
 from quotelife.config.schema import Duration, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server.feeds.settings import BinanceFeedConfig
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=256)]
 SocketPath = Annotated[str, Field(min_length=1, max_length=100)]
@@ -53,7 +54,31 @@ class Server(Section):
     drain: Drain = Drain()
 
 
+# One entry of ``feeds``; a further venue's settings join as a union told apart by ``kind``.
+FeedConfig = BinanceFeedConfig
+
+
 class ServiceConfig(Config):
     """The whole configuration of a service."""
 
     server: Server = Server()
+    feeds: tuple[FeedConfig, ...] = Field(default=(), max_length=256)
+
+    @model_validator(mode="after")
+    def _feeds_fit(self) -> "ServiceConfig":
+        known = {instrument.name for instrument in self.instruments}
+        names: set[str] = set()
+        depth: dict[str, str] = {}
+        for feed in self.feeds:
+            if feed.name in names:
+                raise ValueError(f"feeds: {feed.name!r} is the name of two feeds")
+            names.add(feed.name)
+            has_depth = any(stream.startswith("depth") for stream in feed.streams)
+            for instrument in feed.instruments:
+                if instrument not in known:
+                    raise ValueError(f"feeds: {feed.name}: {instrument!r} is not in instruments")
+                if has_depth and depth.setdefault(instrument, feed.name) != feed.name:
+                    raise ValueError(
+                        f"feeds: {instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
+                    )
+        return self

@@ -1,11 +1,13 @@
 """AdminService status: everything the service knows about itself, in one message."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.features.schema import SCHEMA_HASH
 from quotelife_server import convert
+from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import Service
 
 FEED_FIELDS = ("reconnects", "messages", "bytes", "gaps", "decode_errors")
@@ -16,16 +18,6 @@ def software_version() -> str:
         return version("quotelife")
     except PackageNotFoundError:  # run from the source tree
         return "0+source"
-
-
-class FeedFigures:
-    """What one feed tells of itself."""
-
-    def __init__(self, name: str, connected: bool, last_message_ns: int, counters: Mapping[str, int]) -> None:
-        self.name = name
-        self.connected = connected
-        self.last_message_ns = last_message_ns
-        self.counters = counters
 
 
 def status_reply(
@@ -42,7 +34,6 @@ def status_reply(
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
     engine = service.engine
     response = admin.GetStatusResponse(
-        state=int(service.state),
         version=software_version(),
         boot_id=service.boot_id,
         now_utc_ns=now_ns,
@@ -58,6 +49,7 @@ def status_reply(
         schema_hash=SCHEMA_HASH,
         restart_required=restart_required,
     )
+    response.state = cast(Any, service.state.value)  # same numbers
     for index in indices:
         instrument = engine.instruments[index]
         response.instruments.append(
@@ -70,6 +62,3 @@ def status_reply(
         if feed.last_message_ns:
             message.data_age_ns = max(0, now_ns - feed.last_message_ns)
     return response.SerializeToString()
-
-
-StatusSource = Callable[[list[int], int], bytes]

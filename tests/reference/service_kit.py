@@ -192,7 +192,7 @@ def refused() -> Iterator[list[RpcError]]:
 
 @asynccontextmanager
 async def running(path: Path, **overrides: Any) -> AsyncIterator[Application]:
-    """An application on real sockets with good books. Its clock runs 20 s ahead: that much market went in at once."""
+    """An application on real sockets with good books; its clock runs ahead by the market it was given."""
     application = Application(path, overrides=overrides)
     market = Market(application.engine)
     market.run(application.started_ns, 20.0)

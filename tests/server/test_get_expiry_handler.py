@@ -1,7 +1,7 @@
 """GetExpiry: what is answered, what is refused and with which words, without any transport."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.rpc import error_details_pb2
@@ -53,7 +53,7 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
     ("unknown desk", {"desk": "nobody"}, "desk"),
     ("no dealers", {"dealers_asked": 0}, "dealers_asked"),
     ("too many dealers", {"dealers_asked": 10_001}, "dealers_asked"),
-    ("unknown posture", {"overrides": expiry.RequestOverrides(posture=17)}, "overrides.posture"),  # type: ignore[arg-type]
+    ("unknown posture", {"overrides": expiry.RequestOverrides(posture=cast(Any, 17))}, "overrides.posture"),
     ("negative size", {"size": size("-1")}, "size.quantity"),
     ("zero size", {"size": size("0")}, "size.quantity"),
     ("size without number", {"size": size("")}, "size.quantity"),

@@ -22,7 +22,7 @@ FAULTY = CONFIG.replace("alpha: {tier: strategic}", "alpha: {tier: no-such-tier}
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (conditions of foreign objects)
             await asyncio.sleep(0.02)
 
 
@@ -183,7 +183,7 @@ async def test_a_process_reloads_on_sighup_and_drains_on_sigterm(tmp_path: Path)
             write_config(tmp_path, ALPHA_DOWN)
             process.send_signal(signal.SIGHUP)
             async with asyncio.timeout(5):
-                while (await client.status()).config_revision == 1:
+                while (await client.status()).config_revision == 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             process.terminate()
             assert await asyncio.wait_for(process.wait(), 10) == 0

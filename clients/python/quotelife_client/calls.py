@@ -1,15 +1,17 @@
-"""What both clients share and what does no input or output: requests, replies, deadlines, retries, fallback."""
+"""What both clients share and what does no input or output: requests, replies, deadlines, retries,
+fallback."""
 
 import random
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from quote_expiry.v1 import admin_service_pb2, quote_expiry_service_pb2, signal_service_pb2, types_pb2
@@ -49,6 +51,19 @@ _COULD_NOT_ANSWER = frozenset(
 )
 
 E = TypeVar("E", bound=IntEnum)
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[R]):
+    """A callable of grpc that takes messages, and the type of its replies."""
+
+    call: Any
+    reply: type[R]
+
+
+def serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 class ServiceError(Exception):
@@ -131,7 +146,12 @@ def decimal_text(name: str, value: Number) -> str:
     )
 
 
-def _side_number(side: Side | str) -> int:
+def _number(member: IntEnum) -> Any:
+    """For the stubs' types, which know their own enums only; the numbers are the same."""
+    return member.value
+
+
+def _side_number(side: Side | str) -> Any:
     """Raises ``ValueError`` for a name that is no side."""
     if isinstance(side, str):
         if side not in ("BUY", "SELL", "TWO_WAY"):
@@ -174,7 +194,7 @@ def expiry_request(
     )
     if size is not None:
         request.size.quantity = decimal_text("size", size)
-        request.size.unit = size_unit.value
+        request.size.unit = _number(size_unit)
     for name, value in (
         ("price", price),
         ("bid_price", bid_price),
@@ -191,7 +211,7 @@ def expiry_request(
     if dealers_asked is not None:
         request.dealers_asked = dealers_asked
     if posture is not None:
-        request.overrides.posture = posture.value
+        request.overrides.posture = _number(posture)
     return request
 
 
@@ -328,7 +348,7 @@ def inventory_request(
         desk=desk,
         position=decimal_text("position", position),
         limit=decimal_text("limit", limit),
-        unit=unit.value,
+        unit=_number(unit),
         as_of_utc_ns=as_of_utc_ns,
     )
 
@@ -337,5 +357,5 @@ def override_request(
     posture: Posture, ttl_ns: int, counterparty: str, instrument: str, desk: str
 ) -> admin_service_pb2.SetOverrideRequest:
     return admin_service_pb2.SetOverrideRequest(
-        posture=posture.value, ttl_ns=ttl_ns, counterparty=counterparty, instrument=instrument, desk=desk
+        posture=_number(posture), ttl_ns=ttl_ns, counterparty=counterparty, instrument=instrument, desk=desk
     )

@@ -6,12 +6,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from google.protobuf.message import Message
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quotelife_client import calls
-from quotelife_client.calls import Attempts, Number, ServiceError
+from quotelife_client.calls import Attempts, Method, Number, R, ServiceError
 from quotelife_client.types import Expiry, Posture, Side, SizeUnit
 
 _EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
@@ -46,7 +47,7 @@ class Client:
         self._fallback_life_ns = fallback_life_ns
         # Retries are made here, where the deadline and the request id are known.
         settings = [("grpc.enable_retries", 0), *options]
-        self._channel = (
+        self._channel: Any = (
             grpc.insecure_channel(address, options=settings)
             if credentials is None
             else grpc.secure_channel(address, credentials, options=settings)
@@ -64,7 +65,7 @@ class Client:
         self._clear_override = self._method(_ADMIN + "ClearOverride", admin.ClearOverrideResponse)
         self._list_overrides = self._method(_ADMIN + "ListOverrides", admin.ListOverridesResponse)
         self._reload = self._method(_ADMIN + "Reload", admin.ReloadResponse)
-        self._health = self._channel.unary_unary(calls.HEALTH_CHECK)
+        self._health: Any = self._channel.unary_unary(calls.HEALTH_CHECK, None, None)
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +119,9 @@ class Client:
     ) -> Expiry:
         """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
 
-        ``side``: a Side or its name, such as ``"BUY"``. ``price`` goes with BUY and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead
-        of a price. Meaning and units of all fields: ``quote_expiry_service.proto``, message GetExpiryRequest.
+        ``side``: a Side or its name, such as ``"BUY"``. ``price`` goes with BUY and SELL, ``bid_price`` and
+        ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price. Meaning and units of all fields:
+        ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
         request = calls.expiry_request(
             instrument=instrument,
@@ -160,7 +162,7 @@ class Client:
         published_at_utc_ns: int | None = None,
         timeout_s: float | None = None,
     ) -> signals.SignalReceipt:
-        """A news sentiment score in [−1, 1], for one instrument or for all. Not retried: it would count twice."""
+        """A news sentiment score in [−1, 1], for one instrument or all. Not retried: it would count twice."""
         request = calls.news_request(score, instrument, source, published_at_utc_ns)
         return (self._call(self._publish_news, request, timeout_s, attempts_max=1)).receipt
 
@@ -224,23 +226,23 @@ class Client:
         """Read the configuration again. A faulty one raises FAILED_PRECONDITION, one violation per fault."""
         return self._call(self._reload, admin.ReloadRequest(), timeout_s)
 
-    def _method(self, path: str, reply: Any) -> Any:
-        return self._channel.unary_unary(
-            path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=reply.FromString,
+    def _method(self, path: str, reply: type[R]) -> Method[R]:
+        call = self._channel.unary_unary(
+            path, request_serializer=calls.serialize, response_deserializer=reply.FromString
         )
+        return Method(call, reply)
 
     def _call(
-        self, method: Any, request: Any, timeout_s: float | None, attempts_max: int | None = None
-    ) -> Any:
+        self, method: Method[R], request: Message, timeout_s: float | None, attempts_max: int | None = None
+    ) -> R:
         attempts = Attempts(
             self._timeout_s if timeout_s is None else timeout_s,
             self._attempts_max if attempts_max is None else attempts_max,
         )
         while True:
             try:
-                return method(request, timeout=attempts.remaining_s())
+                reply: R = method.call(request, timeout=attempts.remaining_s())
+                return reply
             except grpc.RpcError as error:
                 pause_s = attempts.pause_s(error)
             time.sleep(pause_s)

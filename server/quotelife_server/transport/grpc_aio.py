@@ -66,9 +66,9 @@ class GrpcServer:
         table: dict[str, RpcMethodHandler] = {}
         for path, entry in self._service.methods.items():
             if isinstance(entry, Unary):
-                table[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, entry))  # type: ignore[arg-type]
+                table[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, entry))
             else:  # what kind of stream it is does not show on the wire
-                table[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, entry))  # type: ignore[arg-type]
+                table[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, entry))
         return table
 
     async def start(self) -> list[str]:
@@ -217,13 +217,11 @@ async def _wait(answer: Deferred) -> bytes:
     return await future
 
 
-class _Generic(grpc.GenericRpcHandler):
+class _Generic(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, table: dict[str, RpcMethodHandler]) -> None:
         self._table = table
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcMethodHandler | None:
         return self._table.get(handler_call_details.method)
 
 
