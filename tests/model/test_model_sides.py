@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from quotelife.features.probe import FeatureProbe
 
+from quotelife.features.probe import FeatureProbe
 from quotelife.features.schema import NAMES
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.units import NS_PER_MS, NS_PER_S
