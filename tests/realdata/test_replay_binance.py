@@ -8,6 +8,7 @@ from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.records import DecisionCode, DecisionRecord, QualityCode, RegimeCode, RequestRecord
 from quotelife.replay import Replay, find_source
+from quotelife_server.settings import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.realdata
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.realdata
 
 @pytest.mark.parametrize("market", ["usdm", "spot"])
 def test_books_equal_the_venue_and_lives_follow_the_market(data_dir: Path, market: str) -> None:
-    config = load_config(ROOT / "configs" / "default")
+    config = load_config(ROOT / "configs" / "default", ServiceConfig)
     table = config.instrument_table()
     folder = data_dir / "binance" / market
     sources = [find_source(str(folder / f"{s}_20240808.gz"), table) for s in ("btcusdt", "ethusdt")]
