@@ -15,9 +15,9 @@ COPY configs/default /etc/quotelife
 ENV PATH=/opt/quotelife/bin:$PATH PYTHONUNBUFFERED=1
 USER quotelife
 WORKDIR /var/lib/quotelife
-EXPOSE 50051 9464
+EXPOSE 50051 9151
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["quotelife", "doctor", "--target", "127.0.0.1:50051"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["quotelife"]
-CMD ["serve", "--config", "/etc/quotelife"]
+CMD ["serve", "--config", "/etc/quotelife", "--address", "0.0.0.0:50051", "--metrics-address", "0.0.0.0:9151"]

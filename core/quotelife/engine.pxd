@@ -73,6 +73,7 @@ cdef class Engine:
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
     cdef int _grow(self, uint32_t n) except -1
     cdef int _wire_drivers(self) except -1
+    cdef int _follow_names(self, Policy policy) except -1
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
     cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,

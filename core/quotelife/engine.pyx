@@ -38,7 +38,7 @@ from quotelife.records cimport (
     QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
     REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
     RULE_DATA_QUALITY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
-    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DOWNGRADED, WHY_HALT, WHY_MODEL_FALLBACK,
+    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
     EventBuffer, Request, RequestRecord, Signal,
 )
@@ -246,6 +246,9 @@ cdef class Engine:
             self._distrust(state, t, event.flags & FLAG_GAP)
         elif event.kind == EV_STATUS:
             self._on_status(state, event.instrument, event.aux, t)
+            if event.sequence > state.book.level_sequence and state.book_state == BOOK_WHOLE:
+                state.book.level_sequence = event.sequence       # a depth message without a level
+                state.dirty = True
         else:
             state.unsupported += 1       # order-level events need an order-level book
         if not event.flags & FLAG_LAST:
@@ -292,7 +295,7 @@ cdef class Engine:
             if state.book_state != BOOK_WAITING:
                 self._distrust(state, t, True)
         else:
-            return
+            return             # FEED_UP and HEARTBEAT prove that the venue is there, not that the book is whole
         self.update_regime(state, instrument, t)
 
     # --- signals --------------------------------------------------------------------------------------------------
@@ -442,9 +445,11 @@ cdef class Engine:
         age = t - request.priced_at_ns if request.flags & REQ_HAS_PRICED_AT else 0
         if age < 0:
             age = 0
-        if state.regime == REGIME_HALT or not params.enabled:
+        if not params.enabled:
             out.kind = DECISION_DECLINE
-            out.reasons |= WHY_HALT
+            out.reasons |= WHY_DISABLED
+        elif state.regime == REGIME_HALT:
+            out.kind = DECISION_DECLINE
         elif out.quality != QUALITY_GOOD:
             out.reasons |= WHY_NOT_GOOD
             out.rule = RULE_DATA_QUALITY
@@ -577,6 +582,7 @@ cdef class Engine:
             raise ConfigError(problems)
         policy = Policy(config)
         self.advance(now_ns)
+        self._follow_names(policy)
         self._policy = policy
         self._config = config
         self._instruments = table
@@ -584,6 +590,29 @@ cdef class Engine:
         self._wire_drivers()
         self.config_revision += 1
         return self.config_revision
+
+    cdef int _follow_names(self, Policy policy) except -1:
+        # Counterparties and desks are numbered by a configuration. Overrides stay with the name they were set for;
+        # one whose name is gone ends, since it can fit nobody.
+        cdef RuntimeOverride* slot
+        cdef int i, kept = 0
+        for i in range(self.n_overrides):
+            slot = &self.overrides_c[i]
+            if slot.counterparty != NO_INDEX:
+                index = policy.counterparty_index(self._policy.counterparty_names[slot.counterparty])
+                if index is None:
+                    continue
+                slot.counterparty = index
+            if slot.desk != NO_INDEX:
+                index = policy.desk_index(self._policy.desk_names[slot.desk])
+                if index is None:
+                    continue
+                slot.desk = index
+            self.overrides_c[kept] = slot[0]
+            self.override_id[kept] = self.override_id[i]
+            kept += 1
+        self.n_overrides = kept
+        return 0
 
     def apply_model(self, CurveModel model not None, int64_t now_ns):
         """Swap the curve model; returns the new model revision."""
@@ -594,11 +623,17 @@ cdef class Engine:
 
     def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,
                      uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX):
-        """Override the posture until ``expires_ns``; returns the override's id. The newest that fits wins.
+        """Override the posture until ``expires_ns``; returns the override's id.
+
+        Of several that fit, the one that names most wins, then the newest.
 
         Raises ``ValueError`` on a wrong posture or a time in the past, ``QuotelifeError`` when too many are alive.
         """
         cdef RuntimeOverride* slot
+        if counterparty != NO_INDEX and counterparty >= len(self._policy.counterparty_names):
+            raise ValueError(f"unknown counterparty index {counterparty}")
+        if desk != NO_INDEX and desk >= len(self._policy.desk_names):
+            raise ValueError(f"unknown desk index {desk}")
         if not 1 <= posture <= POSTURE_RISK_AVERSE:
             raise ValueError("posture must be CLIENT_PRIORITY, LIQUIDITY_PROVIDER or RISK_AVERSE")
         if expires_ns <= max(now_ns, self.now_ns):

@@ -139,6 +139,7 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_STALE_REQUEST = 16384    # priced_at lies so far back that no life is left
     WHY_HYSTERESIS = 32768       # still in stress, triggers have faded
     WHY_OVERRIDE_REFUSED = 65536 # the request asked for a posture it may not have
+    WHY_DISABLED = 131072        # the instrument is switched off by configuration
 
 cdef enum RequestFlag:
     REQ_HAS_SIZE = 1

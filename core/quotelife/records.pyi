@@ -111,6 +111,7 @@ class ReasonFlags(IntFlag):
     STALE_REQUEST = 16384
     HYSTERESIS = 32768
     OVERRIDE_REFUSED = 65536
+    DISABLED = 131072
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1

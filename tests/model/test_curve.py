@@ -38,10 +38,17 @@ def test_a_weibull_time_is_read_exactly_also_before_and_after_the_grid(tau_ms: f
     assert probability_at(weibull(0.15), int(tau_ms * 1e6)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_hazard_is_linear_where_it_starts_from_zero() -> None:
+def test_a_hazard_of_zero_is_read_as_the_smallest_there_is() -> None:
     p = [0.0] * 5 + [-math.expm1(-0.2)] * 7
-    assert probability_at(p, 375_000_000) == pytest.approx(-math.expm1(-0.1), rel=1e-14)
+    half_way = math.sqrt(250e6 * 500e6)
+    assert probability_at(p, int(half_way)) == pytest.approx(-math.expm1(-math.sqrt(1e-12 * 0.2)), rel=1e-6)
     assert probability_at(p, 200_000_000) == 0.0
+
+
+def test_a_life_is_not_longer_where_the_curve_rises_from_zero() -> None:
+    p = [0.0] * 7 + [1.0] * 5
+    higher = [x + 0.25 * (1 - x) for x in p]
+    assert invert(higher, 0.5) <= invert(p, 0.5)
 
 
 def test_before_the_grid_the_hazard_is_never_above_the_straight_line() -> None:

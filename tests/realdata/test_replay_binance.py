@@ -9,6 +9,7 @@ from quotelife.engine import Engine
 from quotelife.records import DecisionCode, DecisionRecord, QualityCode, RegimeCode, RequestRecord
 from quotelife.replay import Replay, find_source
 from quotelife_server.settings import ServiceConfig
+from quotelife_server.settings import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.realdata

@@ -122,6 +122,7 @@ class Reason(IntEnum):
     STALE_REQUEST = 15
     HYSTERESIS = 16
     OVERRIDE_REFUSED = 17
+    DISABLED = 18
 
 
 class Clock(IntEnum):

@@ -2,13 +2,13 @@
 
 The curve is interpolated in log-hazard (SPEC 2). With the cumulative hazard H = −ln(1 − P):
 
-- between two points ln H is linear in ln τ, which is exact for a Weibull time; where H is 0 at the left point,
-  H is linear in τ;
+- between two points ln H is linear in ln τ, which is exact for a Weibull time. Below 1e-12, H is read as 1e-12, 0
+  among it: a rule of its own at 0 would let a life jump up where P rises from it;
 - before the first point the power law of the first segment goes on, with an exponent of at least 1: H starts at
   0 and is never above the straight line H₁·τ/τ₁. A first point at P = 1 means that the threshold is passed
   already, so P = 1 for every τ > 0;
-- after the last point the power law of the last segment goes on (a straight line where its left H is 0). Only
-  the report of a life beyond the grid reads that: ``invert`` never leaves the grid;
+- after the last point the power law of the last segment goes on. Only the report of a life beyond the grid reads
+  that: ``invert`` never leaves the grid;
 - P = 1 is carried as H = 40, the first whole number whose exp(−H) vanishes beside 1 in a double.
 """
 
@@ -28,6 +28,7 @@ UNMIRRORED = frozenset(
 )
 
 cdef double HAZARD_MAX = 40.0
+cdef double HAZARD_MIN = 1e-12
 cdef double INV_SQRT_2 = 0.70710678118654752440
 
 cdef int64_t GRID_NS[HORIZONS]
@@ -46,11 +47,11 @@ for _k in range(HORIZONS - 1):
 cdef inline double _hazard(double p) noexcept nogil:
     if p >= 1.0:
         return HAZARD_MAX
-    return -log1p(-p) if p > 0.0 else 0.0
+    return fmax(HAZARD_MIN, -log1p(-p))
 
 
 cdef inline double _exponent(double left, double right, int k) noexcept nogil:
-    # d ln H / d ln τ of segment k; left > 0.
+    # d ln H / d ln τ of segment k.
     return (log(right) - log(left)) / LOG_STEP[k]
 
 
@@ -93,19 +94,13 @@ cdef double curve_at(const double* p, int64_t tau_ns) noexcept nogil:
             return p[k]
         left = _hazard(p[k])
         right = _hazard(p[k + 1])
-        if left <= 0.0:
-            hazard = right * <double>(tau_ns - GRID_NS[k]) / <double>(GRID_NS[k + 1] - GRID_NS[k])
-        else:
-            hazard = _power(left, _exponent(left, right, k), tau_ns, k)
+        hazard = _power(left, _exponent(left, right, k), tau_ns, k)
         return fmin(fmax(-expm1(-hazard), p[k]), p[k + 1])
     if p[k - 1] == p[k]:
         return p[k]
     left = _hazard(p[k - 1])
     right = _hazard(p[k])
-    if left <= 0.0:
-        hazard = right * <double>(tau_ns - GRID_NS[k - 1]) / <double>(GRID_NS[k] - GRID_NS[k - 1])
-    else:
-        hazard = _power(right, _exponent(left, right, k - 1), tau_ns, k)
+    hazard = _power(right, _exponent(left, right, k - 1), tau_ns, k)
     return fmax(-expm1(-hazard), p[k])
 
 
@@ -134,10 +129,7 @@ cdef int64_t curve_invert(const double* p, double alpha) noexcept nogil:
         right = _hazard(p[k + 1])
         low = GRID_NS[k]
         high = GRID_NS[k + 1]
-        if left <= 0.0:
-            tau = <double>low + <double>(high - low) * (target / right)
-        else:
-            tau = exp(LOG_GRID[k] + (log(target) - log(left)) / _exponent(left, right, k))
+        tau = exp(LOG_GRID[k] + (log(target) - log(left)) / _exponent(left, right, k))
     if not tau > <double>low:
         return low
     result = <int64_t>fmin(tau, <double>high)

@@ -18,27 +18,30 @@ def get(
     desk: Annotated[str | None, typer.Option(help="Desk name.")] = None,
     price: Annotated[str | None, typer.Option(help="Quoted price, decimal.")] = None,
     target: Annotated[str, typer.Option(help="host:port or unix:PATH of the service.")] = "127.0.0.1:50051",
-    deadline: Annotated[float, typer.Option(help="Seconds to wait.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
 ) -> None:
     """Ask for the life of one quote (exit 0), or say why there is no answer (exit 1)."""
-    import grpc
-
-    from quotelife_client import Client
+    from quotelife_client import Client, ServiceError
 
     options: dict[str, Any] = {"counterparty": counterparty, "desk": desk, "size": size, "price": price}
     given = {key: value for key, value in options.items() if value is not None}
     try:
-        with Client(target, deadline=deadline) as client:
+        with Client(target, timeout_s=timeout) as client:
             reply = client.get_expiry(instrument=instrument, side=side.upper(), **given)
-    except grpc.RpcError as error:
-        raise QuotelifeError(f"{error.code().name}: {error.details()}") from None
+    except ServiceError as error:
+        faults = "".join(f"\n  {field}: {reason}" for field, reason in error.violations)
+        raise QuotelifeError(f"{error}{faults}") from None
+    except ValueError as error:
+        raise QuotelifeError(str(error)) from None
     if as_json:
         typer.echo(json.dumps(asdict(reply), default=_plain, indent=2))
         return
+    reasons = ", ".join(reason.name for reason in reply.reasons) or "none"
     typer.echo(
-        f"{reply.decision.name} life {reply.life_ns / 1e6:.3f} ms  posture {reply.posture_requested.name} → "
-        f"{reply.posture_effective.name}  regime {reply.regime.name}  reasons {[r.name for r in reply.reasons]}"
+        f"{reply.decision.name} for {reply.life_ms:.3f} ms: {reply.posture_requested.name} → "
+        f"{reply.posture_effective.name} ({reply.rule.name}), regime {reply.regime.name}, data {reply.quality.name}, "
+        f"reasons: {reasons}"
     )
 
 

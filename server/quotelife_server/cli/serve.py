@@ -20,7 +20,7 @@ def serve(
     from quotelife_server.app import run
     from quotelife_server.cli.paths import config_path
 
-    uvloop.run(
+    code = uvloop.run(
         run(
             config_path(config, "default"),
             address=address,
@@ -28,3 +28,4 @@ def serve(
             metrics_address=metrics_address,
         )
     )
+    raise typer.Exit(code)

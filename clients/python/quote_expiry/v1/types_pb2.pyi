@@ -104,6 +104,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_STALE_REQUEST: _ClassVar[Reason]
     REASON_HYSTERESIS: _ClassVar[Reason]
     REASON_OVERRIDE_REFUSED: _ClassVar[Reason]
+    REASON_DISABLED: _ClassVar[Reason]
 SIDE_UNSPECIFIED: Side
 SIDE_BUY: Side
 SIDE_SELL: Side
@@ -174,6 +175,7 @@ REASON_NO_VOLATILITY: Reason
 REASON_STALE_REQUEST: Reason
 REASON_HYSTERESIS: Reason
 REASON_OVERRIDE_REFUSED: Reason
+REASON_DISABLED: Reason
 
 class Size(_message.Message):
     __slots__ = ("quantity", "unit")
