@@ -167,14 +167,16 @@ def test_burst_raises_every_ratio() -> None:
     calm = probe.stress(t)
     assert calm["update_frequency_ratio"] < 2 and calm["spread_volatility_ratio"] < 2
     assert calm["volatility_ratio"] < 2
+    highest: dict[str, float] = {}
     for _ in range(1600):
         t += MS
         mid += int(rng.choice([-9, 9]))
         probe.quote(t, mid, 3, mid + int(rng.integers(1, 60)), 5)
-    burst = probe.stress(t)
-    assert burst["update_frequency_ratio"] > 4
-    assert burst["spread_volatility_ratio"] > 5
-    assert burst["volatility_ratio"] > 5
+        for name, value in probe.stress(t).items():
+            highest[name] = max(value, highest.get(name, 0.0))
+    assert highest["update_frequency_ratio"] > 4
+    assert highest["spread_volatility_ratio"] > 5
+    assert highest["volatility_ratio"] > 5
 
 
 @pytest.mark.realdata

@@ -78,27 +78,27 @@ def probability_at(p: list[float], tau_ns: int) -> float:
     """The interpolation rules of quotelife.model.curve, from their text."""
 
     def hazard(value: float) -> float:
-        return 40.0 if value >= 1.0 else -math.log1p(-value)
+        return 40.0 if value >= 1.0 else max(1e-12, -math.log1p(-value))
 
     grid = [ms * 1_000_000 for ms in GRID_MS]
     if tau_ns <= 0:
         return 0.0
     if tau_ns in grid:
         return p[grid.index(tau_ns)]
-    if tau_ns < grid[0] and p[0] >= 1.0:
-        return 1.0
+    if tau_ns < grid[0] and p[0] in (0.0, 1.0):
+        return p[0]
     k = min(max(sum(tau_ns > t for t in grid) - 1, 0), 10)
+    if p[k] == p[k + 1] and tau_ns > grid[0]:
+        return p[k]
     left, right = hazard(p[k]), hazard(p[k + 1])
-    if left == right:
-        power = 1.0 if tau_ns < grid[0] else 0.0
-    elif left == 0.0:
-        if tau_ns < grid[0]:
-            return 0.0
-        return -math.expm1(-right * (tau_ns - grid[k]) / (grid[k + 1] - grid[k]))
-    else:
-        power = (math.log(right) - math.log(left)) / math.log(grid[k + 1] / grid[k])
-        power = max(power, 1.0) if tau_ns < grid[0] else power
-    return -math.expm1(-math.exp(math.log(left) + power * math.log(tau_ns / grid[k]))) if left else 0.0
+    power = (math.log(right) - math.log(left)) / math.log(grid[k + 1] / grid[k])
+    if tau_ns < grid[0]:
+        power = max(power, 1.0)
+    value = -math.expm1(-math.exp(math.log(left) + power * math.log(tau_ns / grid[k])))
+    # Where H stands below its floor of 1e-12, the points of the grid are still the bounds.
+    low = 0.0 if tau_ns < grid[0] else p[11] if tau_ns > grid[11] else p[k]
+    high = p[0] if tau_ns < grid[0] else 1.0 if tau_ns > grid[11] else p[k + 1]
+    return min(max(value, low), high)
 
 
 TWINS = {"first_passage": first_passage, "logistic": logistic, "golden": golden}
