@@ -17,7 +17,13 @@ ROOT = Path(__file__).parent
 JOBS = os.cpu_count() or 1
 
 # No fast-math, no contraction, no -march=native: decisions must be byte-equal wherever the build is the same.
-COMPILE_ARGS = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-strict-aliasing", "-Wno-unused-function"]
+COMPILE_ARGS = [
+    "-std=c11",
+    "-ffp-contract=off",
+    "-fno-fast-math",
+    "-fno-strict-aliasing",
+    "-Wno-unused-function",
+]
 COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0"] if DEBUG else ["-O3", "-g0"]
 
 DIRECTIVES = {
@@ -83,14 +89,17 @@ setup(
     name="quotelife",
     version="0.1.0",
     description="Decides, in microseconds, how long a firm quote may live",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8")
+    if (ROOT / "README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=core_packages + server_packages,
     package_dir={"quotelife": "core/quotelife", "quotelife_server": "server/quotelife_server"},
     package_data={
-        package: ["*.pyi", "*.pxd", "py.typed", "*.json", "builtin/*/*.json", "*.css", "*.html"] for package in core_packages + server_packages
+        package: ["*.pyi", "*.pxd", "py.typed", "*.json", "builtin/*/*.json", "*.css", "*.html"]
+        for package in core_packages + server_packages
     },
     ext_modules=cythonize(
         extensions(),

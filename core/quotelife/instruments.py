@@ -38,7 +38,9 @@ class Instrument:
         """Exact lots; ``ValueError`` when the quantity is off the lot grid."""
         lots = quantity / self.lot_size
         if lots != lots.to_integral_value():
-            raise ValueError(f"quantity {quantity} of {self.name} is not a multiple of its lot {self.lot_size}")
+            raise ValueError(
+                f"quantity {quantity} of {self.name} is not a multiple of its lot {self.lot_size}"
+            )
         return int(lots)
 
 

@@ -6,7 +6,7 @@ carry the same update id, best prices and sizes of the depth levels must equal t
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +103,8 @@ class ReplayReport:
     def clean(self) -> bool:
         """No gap, no crossed book, nothing refused, every compared best price and size equal."""
         return all(
-            s.gaps == 0 and s.crossed == 0 and s.refused == 0 and s.checked == s.equal for s in self.sources.values()
+            s.gaps == 0 and s.crossed == 0 and s.refused == 0 and s.checked == s.equal
+            for s in self.sources.values()
         )
 
 
@@ -189,7 +190,7 @@ class Replay:
             pass
         return self.report
 
-    def steps(self) -> Iterator[int]:
+    def steps(self) -> Generator[int, None, None]:
         """One recorded line a step; yields its receive stamp, so that a caller can pace, show progress or stop."""
         next_ask = 0
         first = 0

@@ -27,7 +27,9 @@ def parse_duration_ns(text: str) -> int:
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a duration; write a number with ns, us, ms, s, m, h or d, such as 150ms")
+        raise ValueError(
+            f"{text!r} is not a duration; write a number with ns, us, ms, s, m, h or d, such as 150ms"
+        )
     value = Decimal(match[1]) * _UNIT_NS[match[2]]
     if value != int(value):
         raise ValueError(f"{text!r} is not a whole number of nanoseconds")

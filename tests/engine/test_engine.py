@@ -68,7 +68,9 @@ class Tape:
         self.engine.on_events(self.buffer)
         self.buffer.clear()
 
-    def snapshot(self, t: int, instrument: int = 0, bid: int = 1000, ask: int = 1002, levels: int = 12) -> None:
+    def snapshot(
+        self, t: int, instrument: int = 0, bid: int = 1000, ask: int = 1002, levels: int = 12
+    ) -> None:
         self.sequence += 1
         self.buffer.append(EventKindCode.SNAPSHOT_BEGIN, instrument=instrument, receive_ns=t)
         for k in range(levels):
@@ -90,7 +92,9 @@ class Tape:
         self.flush()
 
     def event(self, kind: int, t: int, instrument: int = 0, **fields: int) -> None:
-        self.buffer.append(kind, instrument=instrument, receive_ns=t, flags=fields.pop("flags", EventFlags.LAST), **fields)
+        self.buffer.append(
+            kind, instrument=instrument, receive_ns=t, flags=fields.pop("flags", EventFlags.LAST), **fields
+        )
         self.flush()
 
 
@@ -167,7 +171,11 @@ def test_same_inputs_in_the_same_order_give_equal_bytes(config: Config) -> None:
                 engine.set_override(now_ns=t, expires_ns=t + S, posture=PostureCode.CLIENT_PRIORITY)
             if k == 25:
                 engine.apply_config(config, t)
-            out.append(ask(engine, t + 1, 1 if k % 2 else -1, counterparty=k % 2, edge_ticks=float(k % 3)).canonical())
+            out.append(
+                ask(
+                    engine, t + 1, 1 if k % 2 else -1, counterparty=k % 2, edge_ticks=float(k % 3)
+                ).canonical()
+            )
         return out
 
     first, second = run(), run()
@@ -248,10 +256,12 @@ def test_crossed_book_is_not_good(engine: Engine) -> None:
 
 
 def test_half_a_message_is_never_looked_at(engine: Engine) -> None:
-    tape, t = warm(engine)
+    _, t = warm(engine)
     before = engine.instrument_status(0, t)
     buffer = EventBuffer(4)
-    buffer.append(EventKindCode.LEVEL, receive_ns=t + 1, side=SideCode.ASK, price_ticks=before.bid_ticks, size_lots=9)
+    buffer.append(
+        EventKindCode.LEVEL, receive_ns=t + 1, side=SideCode.ASK, price_ticks=before.bid_ticks, size_lots=9
+    )
     engine.on_events(buffer)
     assert engine.instrument_status(0, t + 1).quality == QualityCode.GOOD
     assert engine.instrument_status(0, t + 1)[3:7] == before[3:7]
@@ -293,7 +303,10 @@ def test_news_downgrades_at_once_and_fades_after_hysteresis(engine: Engine) -> N
     assert shocked.reasons & ReasonFlags.NEWS
     assert shocked.life_ns < calm.life_ns
     index = INDEX["news_score"]
-    assert (shocked.feature(index), ask(engine, t + 2, -1).feature(index)) == (pytest.approx(1), pytest.approx(-1))
+    assert (shocked.feature(index), ask(engine, t + 2, -1).feature(index)) == (
+        pytest.approx(1),
+        pytest.approx(-1),
+    )
     t = walk(tape, t + 2, 200)
     after = ask(engine, t, counterparty=0)
     assert RegimeCode(after.regime) is RegimeCode.NORMAL
@@ -315,7 +328,10 @@ def test_runtime_override_holds_until_it_expires(engine: Engine) -> None:
     tape, t = warm(engine)
     number = engine.set_override(now_ns=t, expires_ns=t + S, posture=PostureCode.RISK_AVERSE, counterparty=0)
     decision = ask(engine, t + 1, counterparty=0)
-    assert (decision.posture_effective, RuleCode(decision.rule)) == (PostureCode.RISK_AVERSE, RuleCode.RUNTIME_OVERRIDE)
+    assert (decision.posture_effective, RuleCode(decision.rule)) == (
+        PostureCode.RISK_AVERSE,
+        RuleCode.RUNTIME_OVERRIDE,
+    )
     assert ask(engine, t + 1, counterparty=1).posture_effective == PostureCode.LIQUIDITY_PROVIDER
     assert [o.override_id for o in engine.overrides(t + 1)] == [number]
     t = walk(tape, t + 1, 1.1)
@@ -390,7 +406,9 @@ def test_good_data_without_any_move_has_no_curve(engine: Engine) -> None:
 def test_new_configuration_is_whole_or_nothing(engine: Engine, tmp_path: Path) -> None:
     _, t = warm(engine)
     assert ask(engine, t, counterparty=0).config_revision == 1
-    softer = make_config(tmp_path, TEXT.replace("strategic: {posture: client_priority}", "strategic: {posture: risk_averse}"))
+    softer = make_config(
+        tmp_path, TEXT.replace("strategic: {posture: client_priority}", "strategic: {posture: risk_averse}")
+    )
     assert engine.apply_config(softer, t) == 2
     decision = ask(engine, t, counterparty=0)
     assert (decision.config_revision, decision.posture_effective) == (2, PostureCode.RISK_AVERSE)
@@ -406,8 +424,8 @@ def test_new_configuration_is_whole_or_nothing(engine: Engine, tmp_path: Path) -
 
 def test_instruments_may_be_added_while_running(engine: Engine, tmp_path: Path) -> None:
     _, t = warm(engine)
-    more = make_config(tmp_path, TEXT.replace(
-        "tiers:", "  - {name: SOL, venue: test, symbol: SOL, tick_size: 0.01, lot_size: 1, warmup: 1s}\ntiers:"))  # fmt: skip
+    sol = "  - {name: SOL, venue: test, symbol: SOL, tick_size: 0.01, lot_size: 1, warmup: 1s}"
+    more = make_config(tmp_path, TEXT.replace("tiers:", f"{sol}\ntiers:"))
     engine.apply_config(more, t)
     tape = Tape(engine)
     tape.snapshot(t + 1, 2)
@@ -448,10 +466,52 @@ def test_random_events_never_break_bounds(config: Config) -> None:
                           price_ticks=1000 + int(rng.integers(-20, 20)), size_lots=int(rng.integers(0, 50)),
                           order_id=1000 + int(rng.integers(-20, 20)), aux=int(rng.integers(0, 50)))  # fmt: skip
         engine.on_events(buffer)
-        decision = ask(engine, t, 1 if round_ % 2 else -1, instrument=round_ % 2, counterparty=int(rng.integers(0, 3)))
+        decision = ask(
+            engine, t, 1 if round_ % 2 else -1, instrument=round_ % 2, counterparty=int(rng.integers(0, 3))
+        )
         assert 0 <= decision.life_ns <= 5 * S, f"seed {seed} round {round_}"
         assert decision.expiry_ns >= decision.now_ns
         assert all(0 <= a <= b <= 1 for a, b in zip(decision.p, decision.p[1:], strict=False))
-        assert np.isfinite([decision.feature(i) or 0.0 for i in range(len(INDEX))]).all(), f"seed {seed} round {round_}"
+        assert np.isfinite([decision.feature(i) or 0.0 for i in range(len(INDEX))]).all(), (
+            f"seed {seed} round {round_}"
+        )
         if decision.kind == DecisionCode.QUOTE:
             assert decision.quality == QualityCode.GOOD
+
+
+def test_overrides_stay_with_their_name_over_a_reload(engine: Engine, tmp_path: Path) -> None:
+    _, t = warm(engine)
+    number = engine.set_override(
+        now_ns=t, expires_ns=t + 60 * S, posture=PostureCode.RISK_AVERSE, counterparty=0
+    )
+    with_newcomer = TEXT.replace("counterparties:", "counterparties:\n  aaa: {tier: strategic}")
+    engine.apply_config(make_config(tmp_path, with_newcomer), t)
+    index = {name: engine.policy.counterparty_index(name) for name in ("aaa", "alpha")}
+    assert index == {"aaa": 0, "alpha": 1}
+    assert ask(engine, t, counterparty=0).posture_effective == PostureCode.CLIENT_PRIORITY
+    assert ask(engine, t, counterparty=1).posture_effective == PostureCode.RISK_AVERSE
+    assert [(o.override_id, o.counterparty) for o in engine.overrides(t)] == [(number, 1)]
+    without = with_newcomer.replace("  alpha: {tier: strategic}\n", "")
+    engine.apply_config(make_config(tmp_path, without), t)
+    assert engine.overrides(t) == []
+
+
+def test_disabled_instrument_declines_and_says_so(tmp_path: Path) -> None:
+    text = TEXT.replace("symbol: BTC,", "symbol: BTC, enabled: false,")
+    engine = Engine(make_config(tmp_path, text), start_ns=T0)
+    _, t = warm(engine)
+    decision = ask(engine, t)
+    assert DecisionCode(decision.kind) is DecisionCode.DECLINE
+    assert decision.reasons & ReasonFlags.DISABLED
+
+
+def test_depth_message_without_levels_moves_the_book_on(engine: Engine) -> None:
+    tape, t = warm(engine)
+    bid, ask_price = engine.level_top(0)[1], engine.level_top(0)[3]
+    late = tape.sequence + 5
+    tape.event(
+        EventKindCode.QUOTE, t, sequence=late, price_ticks=bid - 3, size_lots=1, order_id=ask_price, aux=1
+    )
+    assert engine.instrument_status(0, t).bid_ticks == bid - 3
+    tape.event(EventKindCode.STATUS, t, aux=StatusKind.HEARTBEAT, sequence=late)
+    assert engine.instrument_status(0, t).bid_ticks == bid

@@ -9,7 +9,6 @@ from quotelife.engine import Engine
 from quotelife.records import DecisionCode, DecisionRecord, QualityCode, RegimeCode, RequestRecord
 from quotelife.replay import Replay, find_source
 from quotelife_server.settings import ServiceConfig
-from quotelife_server.settings import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.realdata
@@ -25,7 +24,11 @@ def test_books_equal_the_venue_and_lives_follow_the_market(data_dir: Path, marke
     instruments = [source.instrument for source in sources]
 
     def ask(now_ns: int) -> list[tuple[str, RequestRecord]]:
-        return [(f"{i.name} {side}", RequestRecord(i.index, side, now_ns=now_ns)) for i in instruments for side in (1, -1)]
+        return [
+            (f"{i.name} {side}", RequestRecord(i.index, side, now_ns=now_ns))
+            for i in instruments
+            for side in (1, -1)
+        ]
 
     seen: list[DecisionRecord] = []
     report = Replay(

@@ -24,7 +24,17 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # config is L0 for everyone who reads it, and knows no layer above.
-FORBIDDEN_IN_CORE = {"asyncio", "socket", "grpc", "google", "quote_expiry", "uvloop", "aiohttp", "picows", "structlog"}
+FORBIDDEN_IN_CORE = {
+    "asyncio",
+    "socket",
+    "grpc",
+    "google",
+    "quote_expiry",
+    "uvloop",
+    "aiohttp",
+    "picows",
+    "structlog",
+}
 _CIMPORT = re.compile(r"^\s*from\s+([\w.]+)\s+cimport\b|^\s*cimport\s+([\w.]+)", re.MULTILINE)
 _IMPORT = re.compile(r"^\s*from\s+([\w.]+)\s+import\b|^\s*import\s+([\w.]+)", re.MULTILINE)
 

@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_changelog_and_builds_name_one_version() -> None:
     setup = re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text(encoding="utf-8"))
-    client = re.search(r'^version = "([^"]+)"', (ROOT / "clients/python/pyproject.toml").read_text(), re.MULTILINE)
+    client = re.search(
+        r'^version = "([^"]+)"', (ROOT / "clients/python/pyproject.toml").read_text(), re.MULTILINE
+    )
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert setup is not None and client is not None and newest is not None
     assert setup[1] == client[1] == newest[1]

@@ -30,7 +30,9 @@ def stub_names(path: Path) -> dict[str, set[str]]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             out[""].add(node.target.id)
     return {
-        owner: {n for n in names if not n.startswith("_")} for owner, names in out.items() if not owner.startswith("_")
+        owner: {n for n in names if not n.startswith("_")}
+        for owner, names in out.items()
+        if not owner.startswith("_")
     }
 
 
@@ -58,8 +60,12 @@ def test_stub_names_what_the_module_has(path: Path) -> None:
     assert stub_path.is_file(), f"{path.name} has no stub"
     module = importlib.import_module(".".join(path.relative_to(CORE).with_suffix("").parts))
     stub, live = stub_names(stub_path), live_names(module)
-    constants = {n for n in live[""] if not (inspect.isclass(getattr(module, n)) or callable(getattr(module, n)))}
-    imported = {n for n in constants if n not in stub[""] and f"{n} =" not in path.read_text(encoding="utf-8")}
+    constants = {
+        n for n in live[""] if not (inspect.isclass(getattr(module, n)) or callable(getattr(module, n)))
+    }
+    imported = {
+        n for n in constants if n not in stub[""] and f"{n} =" not in path.read_text(encoding="utf-8")
+    }
     assert live[""] - imported == stub[""]
     for owner, members in stub.items():
         if owner and not issubclass(getattr(module, owner), tuple):

@@ -18,8 +18,12 @@ SUITES = ("engine", "decide")
 
 def bench(
     suites: Annotated[list[str] | None, typer.Argument(help="engine, decide; default: both.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")] = ROUNDS,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")
+    ] = ROUNDS,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
     """Measure on recorded Binance events, or on simulated ones where no recording is at hand."""
@@ -111,7 +115,7 @@ def _rss_bytes() -> int:
 
 
 def _spread(n: int, tape: Any, total: int, shift_ns: int = 0) -> Any:
-    """``total`` events: the tape's first total/n for each of n instruments, venue messages interleaved, ``shift_ns`` on."""
+    """``total`` events: the tape's first total/n for each of n instruments, messages interleaved, ``shift_ns`` on."""
     import numpy as np
 
     from quotelife.records import EventBuffer
@@ -175,7 +179,7 @@ def _instruments(tape: Any, rounds: int) -> dict[str, Any]:
             reference = time_reference(tape)[0] / len(tape)
             before = _rss_bytes()
             engine = _engine_for(n)
-            time_engine(engine, events)                     # touches the memory; what is timed is the steady state
+            time_engine(engine, events)  # touches the memory; what is timed is the steady state
             cost = time_engine(engine, later) / len(later)
             memory = max(memory, (_rss_bytes() - before) // n)
             bytes_each = engine.instrument_status(0, 0).memory_bytes
@@ -220,5 +224,3 @@ def _decide(tape: Any, rounds: int) -> dict[str, Any]:
             "p50_ratio_to_reference_event": round(p50 / reference, 1),
         }
     return out
-
-

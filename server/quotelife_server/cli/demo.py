@@ -7,7 +7,9 @@ import typer
 
 
 def demo(
-    seconds: Annotated[float | None, typer.Option(min=5, help="Stop after so many seconds; default: Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=5, help="Stop after so many seconds; default: Ctrl-C.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/demo.")] = None,
     plain: Annotated[bool, typer.Option(help="Lines instead of a live table.")] = False,
@@ -18,5 +20,11 @@ def demo(
     from quotelife_server.demo.runner import main
 
     raise typer.Exit(
-        main(seconds=seconds, seed=seed, configs=config_path(config, "demo"), plain=plain, summary_json=summary_json)
+        main(
+            seconds=seconds,
+            seed=seed,
+            configs=config_path(config, "demo"),
+            plain=plain,
+            summary_json=summary_json,
+        )
     )

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +21,12 @@ EXTENSIONS = [
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check this configuration.")] = None,
-    target: Annotated[str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Also check this configuration.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")
+    ] = None,
 ) -> None:
     """Check installation, clock and configuration, or with --target a running service. Exit 0: all good."""
     checks: list[tuple[str, Callable[[], str]]]
@@ -51,8 +54,6 @@ def doctor(
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise RuntimeError(f"Python {platform.python_version()}; 3.11 or newer is needed")
     return f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
 
 
@@ -71,7 +72,8 @@ def _model() -> str:
     from quotelife.model.artifact import builtin_artifact, load_artifact
 
     return ", ".join(
-        f"{name} {load_artifact(builtin_artifact(name)).digest[:12]}" for name in ("first_passage", "logistic")
+        f"{name} {load_artifact(builtin_artifact(name)).digest[:12]}"
+        for name in ("first_passage", "logistic")
     )
 
 

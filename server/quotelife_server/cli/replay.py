@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 def replay(
     sources: Annotated[list[str], typer.Argument(help="Recorded files, PATH or INSTRUMENT=PATH.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/default.")] = None,
-    ask_every: Annotated[str, typer.Option(help="Ask GetExpiry so often in recorded time; 0ms: never.")] = "100ms",
-    speed: Annotated[float, typer.Option(help="1 = as recorded, 10 = ten times; 0 = as fast as possible.")] = 0.0,
+    ask_every: Annotated[
+        str, typer.Option(help="Ask GetExpiry so often in recorded time; 0ms: never.")
+    ] = "100ms",
+    speed: Annotated[
+        float, typer.Option(help="1 = as recorded, 10 = ten times; 0 = as fast as possible.")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")
+    ] = False,
 ) -> None:
     """Replay recordings, hold every book against the venue's own best prices, and ask for lives on the way."""
     from quotelife.config import load_config
@@ -139,22 +145,31 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
     typer.echo(f"{report.lines:,} lines over {report.span_ns / 1e9:,.1f} s")
     for s in report.sources.values():
         known = sum(s.regime_ns) or 1
-        regimes = ", ".join(f"{RegimeCode(i).name} {ns / known:.1%}" for i, ns in enumerate(s.regime_ns) if ns)
+        regimes = ", ".join(
+            f"{RegimeCode(i).name} {ns / known:.1%}" for i, ns in enumerate(s.regime_ns) if ns
+        )
         typer.echo(
             f"\n{s.name}: {s.lines:,} lines, {s.events:,} events, {s.gaps} gaps, {s.resyncs} synchronisations, "
             f"{s.crossed} crossed, {s.refused} refused"
         )
         typer.echo(f"  best prices and sizes equal to the venue's: {s.equal:,} of {s.checked:,} compared")
-        typer.echo(f"  data not GOOD {s.not_good_ns / known:.1%} of the time; stress entered {s.stress_entries} times")
+        typer.echo(
+            f"  data not GOOD {s.not_good_ns / known:.1%} of the time; stress entered {s.stress_entries} times"
+        )
         typer.echo(f"  regimes by time: {regimes}")
         for mismatch in s.mismatches:
             typer.echo(f"  UNEQUAL {mismatch}")
     asked = sum(report.decisions.values())
     if asked:
-        typer.echo(f"\n{asked:,} decisions: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.decisions.items()))
+        typer.echo(
+            f"\n{asked:,} decisions: "
+            + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.decisions.items())
+        )
         typer.echo("  by regime: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.regimes.items()))
         typer.echo("  by quality: " + ", ".join(f"{k} {n / asked:.1%}" for k, n in report.qualities.items()))
         typer.echo(f"\n  {'lives, ms':44}{'min':>10}{'p10':>10}{'p50':>10}{'p90':>10}{'max':>10}")
         for label, lives in sorted(report.lives_ns.items()):
             p = _percentiles(lives)
-            typer.echo(f"  {label:44}" + "".join(f"{p[k]:10.1f}" for k in ("min", "p10", "p50", "p90", "max")))
+            typer.echo(
+                f"  {label:44}" + "".join(f"{p[k]:10.1f}" for k in ("min", "p10", "p50", "p90", "max"))
+            )

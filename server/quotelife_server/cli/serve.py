@@ -10,9 +10,15 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Folder of YAML files; default: configs/default.")
     ] = None,
-    address: Annotated[str | None, typer.Option(help="TCP address, host:port; overrides the configuration.")] = None,
-    unix_socket: Annotated[Path | None, typer.Option(help="Unix socket; overrides the configuration.")] = None,
-    metrics_address: Annotated[str | None, typer.Option(help="Prometheus address, host:port; overrides.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="TCP address, host:port; overrides the configuration.")
+    ] = None,
+    unix_socket: Annotated[
+        Path | None, typer.Option(help="Unix socket; overrides the configuration.")
+    ] = None,
+    metrics_address: Annotated[
+        str | None, typer.Option(help="Prometheus address, host:port; overrides.")
+    ] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C, then drain and stop (exit 0)."""
     import uvloop
