@@ -19,7 +19,7 @@ help:
 	@printf '%s\n' \
 	  'make test-debug  default tests on the checked (debug) build of the Cython code' \
 	  'make test-slow   long fuzz runs' \
-	  'make bench       quotelife bench engine decide, needs recorded data (QUOTELIFE_DATA or ../shared/data)' \
+	  'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
 	  'make lint        ruff and mypy (strict)' \
 	  'make proto       regenerate the protobuf stubs; make proto-check compares them and runs buf lint' \
 	  'make clients     install the client alone in a clean environment and use it' \
@@ -51,7 +51,7 @@ test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 bench: $(VENV)/.run-stamp
-	$(VENV)/bin/quotelife bench engine decide --json
+	$(VENV)/bin/quotelife bench engine decide --json $(if $(wildcard ../shared/data/binance),--data ../shared/data)
 
 lint: $(VENV)/.dev-stamp
 	$(VENV)/bin/ruff check .

@@ -1,25 +1,48 @@
 """``quotelife bench``: what the hot path costs, each figure also as a ratio to a reference loop in the same run."""
 
 import json
+import multiprocessing
 import os
 import platform
 import statistics
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from quotelife.bench import (
+    time_book,
+    time_clock,
+    time_decisions,
+    time_engine,
+    time_reference,
+    time_windows,
+)
+from quotelife.config import load_config
+from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
+from quotelife.feed.binance import BinanceDecoder
+from quotelife.feed.recorded import merge_recorded
+from quotelife.records import EventBuffer, RequestRecord
+from quotelife.sim.events import EventWriter
+from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
 
 ROUNDS = 5
 SUITES = ("engine", "decide")
+RECORDING = "binance/usdm/btcusdt_20240808.gz"
+SIMULATED_S = 300
 
 
 def bench(
     suites: Annotated[list[str] | None, typer.Argument(help="engine, decide; default: both.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA.")
+        Path | None,
+        typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA, else the simulator."),
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")
@@ -36,6 +59,7 @@ def bench(
     result["events"] = len(tape)
     if "engine" in chosen:
         result["engine"] = _engine(tape, rounds)
+        result["engine"]["instruments"] = _instruments(data, rounds)
     if "decide" in chosen:
         result["decide"] = _decide(tape, rounds)
     typer.echo(json.dumps(result, indent=2) if as_json else _lines(result))
@@ -51,52 +75,42 @@ def _lines(result: dict[str, Any], prefix: str = "") -> str:
     return "\n".join(out)
 
 
-def _tape(data: Path | None) -> tuple[Any, str]:
-    """Events of usdm BTC 2024-08-08 through the live decoder, all of instrument 0, or a simulated hour's part."""
-    from quotelife.errors import DecodeError
-    from quotelife.feed.binance import BinanceDecoder
-    from quotelife.feed.recorded import merge_recorded
-    from quotelife.records import EventBuffer
-
+def _tape(data: Path | None) -> tuple[EventBuffer, str]:
+    """Events of one instrument, its index 0, and where they come from: a recording, else the simulator."""
+    tape = EventBuffer(4_000_000)
     folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
     if folder is None:
-        beside = Path.cwd().parent / "shared" / "data"
-        folder = beside if beside.is_dir() else None
-    tape = EventBuffer(4_000_000)
-    if folder is None:
-        return _simulated_tape(tape), "simulated"
-    path = folder / "binance" / "usdm" / "btcusdt_20240808.gz"
+        _simulate(tape)
+        return tape, f"simulated, {SIMULATED_S} s"
+    path = folder / RECORDING
     if not path.is_file():
         raise QuotelifeError(f"{path}: no such recording")
-    from decimal import Decimal
-
     buffer = EventBuffer(65536)
     decoder = BinanceDecoder("usdm", buffer)
     decoder.add_instrument("BTCUSDT", 0, Decimal("0.1"), Decimal("0.001"))
     for stamp, _, line, is_snapshot in merge_recorded([path]):
         buffer.clear()
-        try:
-            if is_snapshot:
-                decoder.snapshot("BTCUSDT", line, stamp)
-            else:
-                decoder.message(line, stamp)
-        except DecodeError as error:
-            raise QuotelifeError(f"{path}: {error}") from None
+        if is_snapshot:
+            decoder.snapshot("BTCUSDT", line, stamp)
+        else:
+            decoder.message(line, stamp)
         tape.extend(buffer.array())
-    return tape, "binance/usdm/btcusdt_20240808"
+    return tape, RECORDING
 
 
-def _simulated_tape(tape: Any) -> Any:
-    raise QuotelifeError("no recorded data: set QUOTELIFE_DATA or name a folder with --data")
+def _simulate(tape: EventBuffer) -> None:
+    market = MarketSimulator(MarketConfig(symbols=(BTC,)), 1, 0)
+    writer = EventWriter(tape, [0])
+    for second in range(1, SIMULATED_S + 1):
+        updates = market.advance(second * NS_PER_S)
+        if second == 1:
+            writer.write_snapshot(market.snapshot(0))
+        else:
+            writer.write_all(updates)
 
 
-def _engine_for(n: int, model: str = "logistic") -> Any:
+def _engine_for(n: int, model: str = "logistic") -> Engine:
     """An engine of ``n`` like instruments, the first driving the rest."""
-    import tempfile
-
-    from quotelife.config import load_config
-    from quotelife.engine import Engine
-
     rows = ["version: 1", f"model: {{artifact: {model}}}", "instruments:"]
     for i in range(n):
         driver = "" if i == 0 else ", drivers: [I0]"
@@ -114,12 +128,8 @@ def _rss_bytes() -> int:
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _spread(n: int, tape: Any, total: int, shift_ns: int = 0) -> Any:
+def _spread(n: int, tape: EventBuffer, total: int, shift_ns: int = 0) -> EventBuffer:
     """``total`` events: the tape's first total/n for each of n instruments, messages interleaved, ``shift_ns`` on."""
-    import numpy as np
-
-    from quotelife.records import EventBuffer
-
     events = tape.array()[: max(1, total // n)]
     last = np.flatnonzero(events["flags"] & 1)
     events = events[: last[-1] + 1] if len(last) else events
@@ -133,9 +143,7 @@ def _spread(n: int, tape: Any, total: int, shift_ns: int = 0) -> Any:
     return out
 
 
-def _engine(tape: Any, rounds: int) -> dict[str, Any]:
-    from quotelife.bench import time_book, time_engine, time_reference
-
+def _engine(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     n = len(tape)
     times: dict[str, list[float]] = {"reference": [], "book": [], "book_and_windows": []}
     for _ in range(rounds):
@@ -147,13 +155,10 @@ def _engine(tape: Any, rounds: int) -> dict[str, Any]:
     for name in ("book", "book_and_windows"):
         out[f"{name}_ratio_to_reference"] = round(medians[name] / medians["reference"], 2)
     out["windows"] = _windows(tape, rounds)
-    out["instruments"] = _instruments(tape, rounds)
     return out
 
 
-def _windows(tape: Any, rounds: int) -> dict[str, Any]:
-    from quotelife.bench import time_windows
-
+def _windows(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     results: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, value in time_windows(tape).items():
@@ -164,44 +169,41 @@ def _windows(tape: Any, rounds: int) -> dict[str, Any]:
     return out
 
 
-def _instruments(tape: Any, rounds: int) -> dict[str, Any]:
-    from quotelife.bench import time_engine, time_reference
-
-    total = min(len(tape), 200_000)
+def _instruments(data: Path | None, rounds: int) -> dict[str, Any]:
+    """Event cost and memory by number of instruments, each number in a process of its own with fresh memory."""
+    context = multiprocessing.get_context("spawn")
     out: dict[str, Any] = {}
-    base = 0.0
     for n in (10, 100, 1000, 10_000):
-        events = _spread(n, tape, total)
-        later = _spread(n, tape, total, 400 * NS_PER_S)
-        ratios, costs = [], []
-        memory = bytes_each = 0
-        for _ in range(max(1, rounds // 2)):
-            reference = time_reference(tape)[0] / len(tape)
-            before = _rss_bytes()
-            engine = _engine_for(n)
-            time_engine(engine, events)  # touches the memory; what is timed is the steady state
-            cost = time_engine(engine, later) / len(later)
-            memory = max(memory, (_rss_bytes() - before) // n)
-            bytes_each = engine.instrument_status(0, 0).memory_bytes
-            del engine
-            costs.append(cost)
-            ratios.append(cost / reference)
-        cost = statistics.median(costs)
-        base = base or cost
-        out[str(n)] = {
-            "ns_per_event": round(cost, 1),
-            "ratio_to_reference": round(statistics.median(ratios), 2),
-            "ratio_to_10_instruments": round(cost / base, 2),
-            "resident_bytes_per_instrument": memory,
-            "reserved_bytes_per_instrument": bytes_each,
-        }
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            out[str(n)] = pool.submit(_instruments_of, n, data, rounds).result()
+    base = out["10"]["ns_per_event"]
+    for figures in out.values():
+        figures["ratio_to_10_instruments"] = round(figures["ns_per_event"] / base, 2)
     return out
 
 
-def _decide(tape: Any, rounds: int) -> dict[str, Any]:
-    from quotelife.bench import time_clock, time_decisions, time_engine, time_reference
-    from quotelife.records import RequestRecord
+def _instruments_of(n: int, data: Path | None, rounds: int) -> dict[str, Any]:
+    tape, _ = _tape(data)
+    total = max(200_000, 100 * n)
+    before = _rss_bytes()
+    engine = _engine_for(n)
+    time_engine(engine, _spread(n, tape, total))  # fills the windows; what is timed is the steady state
+    resident = (_rss_bytes() - before) // n
+    costs, ratios = [], []
+    for round_ in range(1, rounds + 1):
+        later = _spread(n, tape, total, round_ * 400 * NS_PER_S)
+        reference = time_reference(tape)[0] / len(tape)
+        costs.append(time_engine(engine, later) / len(later))
+        ratios.append(costs[-1] / reference)
+    return {
+        "ns_per_event": round(statistics.median(costs), 1),
+        "ratio_to_reference": round(statistics.median(ratios), 2),
+        "resident_bytes_per_instrument": resident,
+        "reserved_bytes_per_instrument": engine.instrument_status(0, 0).memory_bytes,
+    }
 
+
+def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     n = 20_000
     out: dict[str, Any] = {}
     reference = statistics.median(time_reference(tape)[0] / len(tape) for _ in range(rounds))
