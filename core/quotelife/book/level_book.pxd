@@ -13,9 +13,9 @@ cdef enum:
     BLOCK_MERGE = 48           # neighbours that hold no more than this together become one
 
 cdef struct BookSide:
+    int64_t* top               # by place: highest key of the block; start of the side's memory
     int64_t* key               # blocks x BLOCK, each block ascending
     int64_t* lots
-    int64_t* top               # by place: highest key of the block
     int32_t* order             # by place, ascending keys: number of the block
     int32_t* fill              # by number: levels in the block
     int32_t* spare             # numbers of unused blocks

@@ -1,24 +1,32 @@
 """Level book: best prices, n levels a side, microprice. One LevelBook an instrument; see level_book.pxd."""
 
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
 
+from quotelife.arena cimport arena_free, arena_new, arena_size
 from quotelife.records cimport SIDE_ASK, SIDE_BID
 
 
-cdef int side_init(BookSide* side, int32_t capacity) except -1:
+cdef inline int32_t blocks_for(int32_t capacity) noexcept nogil:
     # Neighbours hold more than BLOCK_MERGE levels together, which bounds the blocks that capacity levels can need.
-    # calloc leaves untouched pages unmapped: a large bound costs memory only where levels really stand.
-    cdef int32_t blocks = 2 * (capacity // BLOCK_MERGE + 1) + 2
-    side.key = <int64_t*>calloc(<size_t>blocks * BLOCK, sizeof(int64_t))
-    side.lots = <int64_t*>calloc(<size_t>blocks * BLOCK, sizeof(int64_t))
-    side.top = <int64_t*>calloc(blocks, sizeof(int64_t))
-    side.order = <int32_t*>calloc(blocks, sizeof(int32_t))
-    side.fill = <int32_t*>calloc(blocks, sizeof(int32_t))
-    side.spare = <int32_t*>calloc(blocks, sizeof(int32_t))
-    if (side.key == NULL or side.lots == NULL or side.top == NULL or side.order == NULL or side.fill == NULL
-            or side.spare == NULL):
+    return 2 * (capacity // BLOCK_MERGE + 1) + 2
+
+
+cdef inline size_t side_bytes(int32_t blocks) noexcept nogil:
+    return <size_t>blocks * (2 * BLOCK + 3) * sizeof(int64_t)
+
+
+cdef int side_init(BookSide* side, int32_t capacity) except -1:
+    # What is always in use comes first, so that a shallow book touches few pages.
+    cdef int32_t blocks = blocks_for(capacity)
+    cdef char* memory = <char*>arena_new(side_bytes(blocks))
+    if memory == NULL:
         raise MemoryError()
+    side.top = <int64_t*>memory
+    side.order = <int32_t*>(side.top + blocks)
+    side.fill = side.order + blocks
+    side.spare = side.fill + blocks
+    side.lots = <int64_t*>(side.top + 3 * blocks)       # three int32 a block, room for four: stays aligned
+    side.key = side.lots + <size_t>blocks * BLOCK
     side.blocks = blocks
     side.capacity = capacity
     side.dropped = 0
@@ -26,12 +34,7 @@ cdef int side_init(BookSide* side, int32_t capacity) except -1:
 
 
 cdef void side_free(BookSide* side) noexcept nogil:
-    free(side.key)
-    free(side.lots)
-    free(side.top)
-    free(side.order)
-    free(side.fill)
-    free(side.spare)
+    arena_free(side.top, side_bytes(side.blocks))
     side.key = side.lots = side.top = NULL
     side.order = side.fill = side.spare = NULL
 
@@ -49,7 +52,11 @@ cdef int book_init(LevelBook* book, int32_t capacity) except -1:
     if capacity < 8:
         raise ValueError("book capacity must be at least 8 levels")
     side_init(&book.bid, capacity)
-    side_init(&book.ask, capacity)
+    try:
+        side_init(&book.ask, capacity)
+    except MemoryError:
+        side_free(&book.bid)
+        raise
     book_clear(book)
     return 0
 
@@ -60,8 +67,7 @@ cdef void book_free(LevelBook* book) noexcept nogil:
 
 
 cdef size_t book_bytes(const LevelBook* book) noexcept nogil:
-    return <size_t>(book.bid.blocks + book.ask.blocks) * (
-        2 * BLOCK * sizeof(int64_t) + sizeof(int64_t) + 3 * sizeof(int32_t))
+    return arena_size(side_bytes(book.bid.blocks)) + arena_size(side_bytes(book.ask.blocks))
 
 
 cdef void book_clear(LevelBook* book) noexcept nogil:

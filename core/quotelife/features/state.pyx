@@ -35,6 +35,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from quotelife.arena cimport arena_free, arena_new, arena_size
 from quotelife.book.level_book cimport LevelBook, book_ask_level, book_bid_level, book_two_sided
 from quotelife.features.schema cimport *
 from quotelife.features.stress cimport (
@@ -179,7 +180,7 @@ cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL:
     cdef int64_t[3] windows
     cdef int32_t[3] lengths
     cdef int k
-    cdef char* memory = <char*>calloc(1, arena_bytes())
+    cdef char* memory = <char*>arena_new(arena_bytes())
     cdef FeatureState* self = <FeatureState*>memory
     if self == NULL:
         raise MemoryError()
@@ -215,11 +216,11 @@ cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL:
 
 
 cdef void feature_state_free(FeatureState* self) noexcept nogil:
-    free(self)
+    arena_free(self, arena_bytes())
 
 
 cdef size_t feature_state_bytes(const FeatureState* self) noexcept nogil:
-    return arena_bytes()
+    return arena_size(arena_bytes())
 
 
 cdef SharedSignals* shared_signals_new() except NULL:
