@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,29 +14,19 @@ import pytest
 from quotelife_server.demo.processes import ChildError, Children
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = """
-import sys
-from pathlib import Path
-from quotelife_server.demo.runner import main
-seconds = float(sys.argv[1]) if sys.argv[1] != "-" else None
-sys.exit(main(seconds=seconds, seed=7, configs=Path(sys.argv[2]), plain=True, summary_json=Path(sys.argv[3])))
-"""
 
 
-def start_demo(seconds: str, summary: Path) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT / "core"), str(ROOT / "server"), str(ROOT / "clients" / "python")])
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, seconds, str(ROOT / "configs" / "demo"), str(summary)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+def start_demo(seconds: float | None, summary: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "quotelife_server.cli", "demo", "--plain", "--seed", "7"]
+    command += ["--config", str(ROOT / "configs" / "demo"), "--summary-json", str(summary)]
+    if seconds is not None:
+        command += ["--seconds", str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
     summary_path = tmp_path / "summary.json"
-    demo = start_demo("10", summary_path)
+    demo = start_demo(10, summary_path)
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, out[-3000:] + err[-3000:]
     summary = json.loads(summary_path.read_text())
@@ -55,7 +44,7 @@ def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
 
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_child(tmp_path: Path):
     summary_path = tmp_path / "summary.json"
-    demo = start_demo("-", summary_path)
+    demo = start_demo(None, summary_path)
     assert demo.stdout is not None
     children: list[psutil.Process] = []
     end = time.monotonic() + 60

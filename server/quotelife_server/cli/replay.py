@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quotelife.errors import QuotelifeError
+from quotelife.units import parse_duration_ns
+
 if TYPE_CHECKING:
+    from quotelife.records import DecisionRecord
     from quotelife.replay import Replay, ReplayReport
+    from quotelife_server.demo.record import DecisionRow
 
 
 def replay(
@@ -21,6 +26,9 @@ def replay(
     speed: Annotated[
         float, typer.Option(help="1 = as recorded, 10 = ten times; 0 = as fast as possible.")
     ] = 0.0,
+    show: Annotated[
+        bool, typer.Option(help="Show each decision as the demo does; with --speed 1 live.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     strict: Annotated[
         bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")
@@ -29,10 +37,11 @@ def replay(
     """Replay recordings, hold every book against the venue's own best prices, and ask for lives on the way."""
     from quotelife.config import load_config
     from quotelife.engine import Engine
-    from quotelife.records import NO_INDEX_VALUE, RequestRecord
+    from quotelife.records import NO_INDEX_VALUE, DecisionRecord, RequestRecord
     from quotelife.replay import Replay, find_source
-    from quotelife.units import parse_duration_ns
     from quotelife_server.cli.paths import config_path
+    from quotelife_server.demo.runner import open_display
+    from quotelife_server.demo.table import Display
     from quotelife_server.settings import ServiceConfig
 
     loaded = load_config(config_path(config, "default"), ServiceConfig)
@@ -40,9 +49,9 @@ def replay(
     found = [find_source(argument, table) for argument in sources]
     instruments = list({source.instrument.index: source.instrument for source in found}.values())
     engine = Engine(loaded)
-    # One counterparty of each tier, so that every posture is asked.
+    # One counterparty of each tier, one without overrides where there is one, so that every posture is asked.
     names: dict[str, int] = {}
-    for name, counterparty in loaded.counterparties.items():
+    for name, counterparty in sorted(loaded.counterparties.items(), key=lambda item: len(item[1].overrides)):
         index = engine.policy.counterparty_index(name)
         if counterparty.tier is not None and counterparty.tier not in names and index is not None:
             names[counterparty.tier] = index
@@ -60,8 +69,26 @@ def replay(
             for side in (1, -1)
         ]
 
-    run = Replay(engine, found, ask_every_ns=parse_duration_ns(ask_every), ask=ask)
-    interrupted = _drive(run, speed, quiet=as_json)
+    display: Display | None = None
+
+    def on_decision(label: str, decision: DecisionRecord) -> None:
+        nonlocal display
+        if display is None:
+            display = open_display(False, decision.now_ns, "quotelife   replay")
+        display.decision(_row(label, decision))
+
+    run = Replay(
+        engine,
+        found,
+        ask_every_ns=_ask_every_ns(ask_every),
+        ask=ask,
+        on_decision=on_decision if show and not as_json else None,
+    )
+    try:
+        interrupted = _drive(run, speed, quiet=as_json or show)
+    finally:
+        if display is not None:
+            display.close()
     report = run.report
     if as_json:
         typer.echo(json.dumps(_as_dict(report, interrupted), indent=2))
@@ -71,6 +98,35 @@ def replay(
         raise typer.Exit(130)
     if strict and not report.clean:
         raise typer.Exit(1)
+
+
+def _ask_every_ns(text: str) -> int:
+    try:
+        return parse_duration_ns(text)
+    except ValueError as error:
+        raise QuotelifeError(f"--ask-every: {error}") from None
+
+
+def _row(label: str, decision: "DecisionRecord") -> "DecisionRow":
+    from quotelife.records import DecisionCode, PostureCode, ReasonFlags, RegimeCode
+    from quotelife_server.demo.record import DecisionRow
+
+    instrument, who, side = label.split(" ")
+    return DecisionRow(
+        answered_ns=decision.now_ns,
+        counterparty=who,
+        instrument=instrument,
+        side=side,
+        size="-",
+        requested=PostureCode(decision.posture_requested).name,
+        effective=PostureCode(decision.posture_effective).name,
+        regime=RegimeCode(decision.regime).name,
+        decision=DecisionCode(decision.kind).name,
+        p500=decision.p_ref if decision.h_ticks > 0 else None,
+        life_ns=decision.life_ns,
+        reasons=tuple(reason.name or "" for reason in ReasonFlags(decision.reasons)),
+        latency_ns=0,
+    )
 
 
 def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:

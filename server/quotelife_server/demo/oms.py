@@ -1,7 +1,7 @@
 """A small order management system: clients ask it for quotes, it prices them and asks how long they may live.
 
 It sees the market as any desk does, through the venue's streams, and knows nothing of the service but its
-address.
+address. Without a venue it asks before it has priced.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Oms:
         self,
         *,
         service: str,
-        venue: str,
+        venue: str | None,
         instruments: Sequence[Tradable],
         clients: Sequence[RfqClient],
         desk: str,
         seed: int,
         on_decision: Callable[[DecisionRow], None],
-        on_news: Callable[[int, float, str], None],
+        on_news: Callable[[int, float, str], None] | None = None,
     ) -> None:
         self._service = service
         self._venue = venue
@@ -78,21 +78,23 @@ class Oms:
             AsyncClient(self._service, timeout_s=TIMEOUT_S, fallback_life_ns=FALLBACK_LIFE_NS) as client,
             asyncio.TaskGroup() as tasks,
         ):
-            tasks.create_task(self._watch_market(client))
-            await asyncio.wait_for(self._priced.wait(), 10)
+            if self._venue is not None:
+                tasks.create_task(self._watch_market(client, self._venue))
+                await asyncio.wait_for(self._priced.wait(), 10)
             for rfq_client in self._clients:
                 tasks.create_task(self._trade(client, rfq_client))
 
-    async def _watch_market(self, client: AsyncClient) -> None:
+    async def _watch_market(self, client: AsyncClient, venue: str) -> None:
         """Prices and headlines, as the venue streams them."""
         names = {instrument.symbol: instrument.name for instrument in self._instruments}
         streams = ["!news", *(f"{symbol.lower()}@bookTicker" for symbol in names)]
-        url = f"{self._venue}/stream?streams={'/'.join(streams)}"
+        url = f"{venue}/stream?streams={'/'.join(streams)}"
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
             async for message in socket:
                 data = json.loads(message.data)["data"]
                 if data.get("e") == "news":
-                    self._on_news(data["E"] * NS_PER_MS, data["score"], data["headline"])
+                    if self._on_news is not None:
+                        self._on_news(data["E"] * NS_PER_MS, data["score"], data["headline"])
                     await client.publish_news(
                         data["score"],
                         instrument=names.get(data["s"], ""),
@@ -121,8 +123,8 @@ class Oms:
     async def _quote(
         self, client: AsyncClient, rfq_client: RfqClient, instrument: Tradable, side: Side, size: Decimal
     ) -> None:
-        """Price at the touch on our side, ask for the life, and note what came back."""
-        bid, ask = self._tops[instrument.name]
+        """Price at the touch on our side, where it is known; ask for the life, and note what came back."""
+        bid, ask = self._tops.get(instrument.name, (None, None))
         asked_ns = time.monotonic_ns()
         try:
             reply = await client.get_expiry(

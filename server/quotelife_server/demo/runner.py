@@ -47,12 +47,22 @@ def main(
     configs: Path | None = None,
     plain: bool = False,
     summary_json: Path | None = None,
+    target: str | None = None,
 ) -> int:
-    """Run for ``seconds``, counted from the first request, or until Ctrl-C. Returns the exit code."""
+    """Run for ``seconds``, counted from the first request, or until Ctrl-C. Returns the exit code.
+
+    ``target``: only the OMS and the table, on a service that runs already and knows ``configs``.
+    """
     rows: list[DecisionRow] = []
     shocks: list[Shock] = []
     try:
-        finished = uvloop.run(_run(rows, shocks, seconds, seed, _configs(configs), plain))
+        path = _configs(configs)
+        demo = (
+            _demo(rows, shocks, seconds, seed, path, plain)
+            if target is None
+            else _attached(rows, seconds, seed, path, plain, target)
+        )
+        finished = uvloop.run(_run(demo))
     except ConfigError:
         raise
     except (QuotelifeError, ServiceError, OSError, TimeoutError) as error:
@@ -62,7 +72,7 @@ def main(
         return EXIT_INTERRUPTED
     summary = summarise(rows, shocks)
     summary["seed"] = seed
-    summary["problems"] = problems(summary, shock_expected=finished)
+    summary["problems"] = problems(summary, shock_expected=finished and target is None)
     for line in summary_lines(summary):
         _say(line)
     if summary_json is not None:
@@ -76,20 +86,13 @@ def _configs(given: Path | None) -> Path:
     return config_path(given, "demo")
 
 
-async def _run(
-    rows: list[DecisionRow],
-    shocks: list[Shock],
-    seconds: float | None,
-    seed: int,
-    configs: Path,
-    plain: bool,
-) -> bool:
-    """The demonstration, its results in ``rows`` and ``shocks``. False when SIGINT or SIGTERM ended it."""
+async def _run(work: Coroutine[Any, Any, None]) -> bool:
+    """Until ``work`` ends; False when SIGINT or SIGTERM ended it."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
-    demo = asyncio.create_task(_demo(rows, shocks, seconds, seed, configs, plain))
+    demo = asyncio.create_task(work)
     await asyncio.wait([stopping, demo], return_when=asyncio.FIRST_COMPLETED)
     finished = demo.done()
     stopping.cancel()
@@ -139,7 +142,7 @@ async def _demo(
 
             start_ns = time.time_ns()
             title = f"quotelife   service {address}   venue {venue_address}   seed {seed}"
-            display = _display(plain, start_ns, title)
+            display = open_display(plain, start_ns, title)
 
             def on_decision(row: DecisionRow) -> None:
                 rows.append(row)
@@ -170,6 +173,34 @@ async def _demo(
                 )
             finally:
                 display.close()
+
+
+async def _attached(
+    rows: list[DecisionRow], seconds: float | None, seed: int, configs: Path, plain: bool, target: str
+) -> None:
+    """The OMS and the table on a service that runs already; its market is its own."""
+    config = load_config(configs, ServiceConfig)
+    async with AsyncClient(target, timeout_s=1.0) as client:
+        await client.wait_ready(READY_S)
+    display = open_display(plain, time.time_ns(), f"quotelife   service {target}")
+
+    def on_decision(row: DecisionRow) -> None:
+        rows.append(row)
+        display.decision(row)
+
+    oms = Oms(
+        service=target,
+        venue=None,
+        instruments=tradables(config),
+        clients=rfq_clients(config),
+        desk=next(iter(config.desks), ""),
+        seed=seed,
+        on_decision=on_decision,
+    )
+    try:
+        await first_of(pause(seconds), oms.run())
+    finally:
+        display.close()
 
 
 async def pause(seconds: float | None) -> None:
@@ -294,7 +325,8 @@ async def warm_up(address: str, config: Config) -> None:
                 await asyncio.sleep(0.1)
 
 
-def _display(plain: bool, start_ns: int, title: str) -> Display:
+def open_display(plain: bool, start_ns: int, title: str) -> Display:
+    """A table on a terminal, lines elsewhere or with ``plain``; times count from ``start_ns``."""
     console = Console()
     if plain or not console.is_terminal or os.environ.get("TERM") == "dumb":
         lines = PlainLines(sys.stdout, start_ns)

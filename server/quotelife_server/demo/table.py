@@ -70,10 +70,11 @@ class PlainLines:
 
     def decision(self, row: DecisionRow) -> None:
         at = (row.answered_ns - self._start_ns) / NS_PER_S
+        latency = f"{row.latency_ns / 1000:6.0f} us" if row.latency_ns else f"{'-':>9}"
         self._write(
             f"{at:7.3f}s  {row.counterparty:<20} {row.instrument:<9} {row.side:<4} {row.size:>8}  "
             f"{posture_words(row):<33} {row.regime:<8} P500 {probability_words(row):>7}  "
-            f"life {life_words(row):>9}  {row.latency_ns / 1000:6.0f} us  {reason_words(row.reasons)}"
+            f"life {life_words(row):>9}  {latency}  {reason_words(row.reasons)}"
         )
 
     def event(self, text: str) -> None:
@@ -144,7 +145,7 @@ class LiveTable:
                 Text(row.regime, style=REGIME_COLOURS.get(row.regime, "yellow")),
                 probability_words(row),
                 life_words(row).removesuffix(" ms"),
-                f"{row.latency_ns / 1000:,.0f}",
+                f"{row.latency_ns / 1000:,.0f}" if row.latency_ns else "-",
             ]
             table.add_row(*cells, *([reason_words(row.reasons)] if reasons else []))
         return Group(table, *(Text(event, style="bold yellow") for event in self._events))
