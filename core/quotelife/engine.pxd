@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
+from quotelife.decision.life cimport PostureParams
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
@@ -21,13 +22,17 @@ cdef struct InstrumentState:
     LevelBook book
     FeatureState* features
     RegimeState stress
-    int64_t last_event_ns      # engine time of the last message of any kind
+    int64_t last_book_ns       # last message of the stream that the book is built from, empty ones among them
+    int64_t last_quote_ns      # last QUOTE
+    int64_t last_alive_ns      # last message of any kind, heartbeats among them
+    int64_t unanswered_ns      # first trade or quote since last_book_ns; 0: none
     int64_t whole_since_ns
     int64_t regime_since_ns    # start of the time not yet booked in regime_ns; -1 before the first look
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
     int64_t not_good_ns        # time booked while the data was not GOOD, by the same clock
-    double expected_gap_ns     # EWMA of the time between messages
+    double gap_sum             # of the times between book messages, and of their squares, both forgotten over
+    double gap_square_sum      # RHYTHM_NS: their ratio is the silence to be expected at a random moment
     uint64_t reasons           # why the instrument is in its regime
     uint64_t events
     uint64_t messages
@@ -78,4 +83,5 @@ cdef class Engine:
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
     cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                      Decision* out, int64_t age) noexcept nogil
-    cdef void _settle(self, const Request* request, Decision* out, int64_t age) noexcept nogil
+    cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
+                      int64_t age) noexcept nogil

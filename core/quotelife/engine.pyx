@@ -10,12 +10,12 @@ The path of a decision is one C function, ``decide_c``: no Python object is touc
 from pathlib import Path
 from typing import NamedTuple
 
-from libc.math cimport NAN, exp, fmax, isnan
+from libc.math cimport NAN, fmax, fmin, isnan
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    LevelBook, book_bytes, book_clear, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
+    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
     side_best,
 )
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
@@ -25,32 +25,37 @@ from quotelife.decision.policy cimport (
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.state cimport (
-    FeatureQuery, feature_compute, feature_on_book, feature_on_gap, feature_on_level, feature_on_signal,
+    GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level, feature_on_signal,
     feature_on_trade, feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new,
     feature_stress, shared_on_signal, shared_signals_free, shared_signals_new,
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
+from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
-    BIND_CLIENT_DEADLINE, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE,
+    BIND_CLIENT_DEADLINE, BIND_MAX, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE,
     EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
     FLAG_SNAPSHOT, HORIZONS, NO_INDEX, POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD,
     QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
     REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
-    RULE_DATA_QUALITY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
-    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
+    RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
+    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH,
     WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
     EventBuffer, Request, RequestRecord, Signal,
 )
 
-from quotelife.errors import ConfigError, QuotelifeError
+from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
 
 cdef enum:
     REF_HORIZON = 5                 # index of 500 ms on the horizon grid
+    MID_TAIL_1S = 2                 # the longest tail of the ring of mids
+    GRID_NS = 100_000_000
 
 cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
-cdef double GAP_WEIGHT = 1.0 / 64.0
+cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
+cdef double ALIVE_FACTOR = 10.0               # heartbeats stretch the silence that is taken for quiet by so much
+cdef int64_t US = 1_000
 
 
 class InstrumentStatus(NamedTuple):
@@ -195,9 +200,10 @@ cdef class Engine:
 
     cdef void on_event_c(self, const Event* event) noexcept nogil:
         cdef InstrumentState* state
-        cdef int64_t t, gap
-        cdef int64_t old
+        cdef const InstrumentParams* params
+        cdef int64_t t, old
         cdef uint32_t i
+        cdef bint own
         cdef bint changed
         self.advance(event.receive_ns)
         t = self.now_ns
@@ -209,7 +215,10 @@ cdef class Engine:
                 self.unknown_events += 1
             return
         state = self.states[event.instrument]
+        params = &self._policy.instrument[event.instrument]
         state.events += 1
+        if t - state.last_alive_ns > params.stale_min_ns and state.last_alive_ns:
+            self.update_regime(state, event.instrument, t)       # books the silence before this event ends it
         if event.kind == EV_LEVEL:
             if state.in_snapshot:
                 book_level(&state.book, event.side, event.price_ticks, event.size_lots)
@@ -222,14 +231,15 @@ cdef class Engine:
         elif event.kind == EV_QUOTE:
             book_quote(&state.book, event.sequence, event.price_ticks, event.size_lots, event.order_id, event.aux)
             state.dirty = True
-            if state.book_state != BOOK_WHOLE and self._policy.instrument[event.instrument].quotes_only:
+            state.last_quote_ns = t
+            if state.book_state != BOOK_WHOLE and params.quotes_only:
                 state.book_state = BOOK_WHOLE
                 state.whole_since_ns = t
                 state.resyncs += 1
         elif event.kind == EV_TRADE:
             feature_on_trade(state.features, t, event.price_ticks, event.size_lots, event.side)
         elif event.kind == EV_SNAPSHOT_BEGIN:
-            book_clear(&state.book)
+            book_clear_levels(&state.book)
             state.in_snapshot = True
             state.dirty = True
             if state.book_state == BOOK_WHOLE:
@@ -255,10 +265,16 @@ cdef class Engine:
             return
 
         state.messages += 1
-        if state.last_event_ns:
-            gap = t - state.last_event_ns
-            state.expected_gap_ns += (<double>gap - state.expected_gap_ns) * GAP_WEIGHT
-        state.last_event_ns = t
+        state.last_alive_ns = t
+        if params.quotes_only:
+            own = event.kind == EV_QUOTE
+        else:                  # a status with a sequence is a depth message without a level
+            own = event.kind == EV_LEVEL or event.kind == EV_SNAPSHOT_END or (
+                event.kind == EV_STATUS and event.sequence != 0)
+        if own:
+            follow_rhythm(state, t)
+        elif (event.kind == EV_TRADE or event.kind == EV_QUOTE) and not state.unanswered_ns:
+            state.unanswered_ns = t
         if state.dirty:
             state.dirty = False
             changed = book_refresh(&state.book)
@@ -292,8 +308,7 @@ cdef class Engine:
             state.halted = False
             state.auction = False
         elif code == STATUS_FEED_DOWN:
-            if state.book_state != BOOK_WAITING:
-                self._distrust(state, t, True)
+            self._distrust(state, t, state.book_state != BOOK_WAITING)
         else:
             return             # FEED_UP and HEARTBEAT prove that the venue is there, not that the book is whole
         self.update_regime(state, instrument, t)
@@ -307,8 +322,12 @@ cdef class Engine:
         Raises ``ValueError`` on an unknown kind, a value that is not finite, or an unknown instrument.
         """
         cdef Signal signal
-        if not SIG_NEWS <= kind <= 3:
+        if kind not in (SIG_NEWS, SIG_VOLATILITY_INDEX, SIG_INVENTORY):
             raise ValueError(f"unknown signal kind {kind}")
+        if kind == SIG_VOLATILITY_INDEX and source >= <uint64_t>len(self._config.signals.volatility_indices):
+            raise ValueError(f"unknown volatility index {source}")
+        if kind == SIG_INVENTORY and not value2 > 0:
+            raise ValueError("an inventory's limit must be above 0")
         if value - value != 0 or value2 - value2 != 0:
             raise ValueError("a signal's value must be finite")
         if instrument != NO_INDEX and instrument >= self.n_instruments:
@@ -343,7 +362,7 @@ cdef class Engine:
     # --- quality and regime ---------------------------------------------------------------------------------------
 
     cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
-        cdef double bound
+        cdef double expected, bound
         if state.halted:
             return QUALITY_HALTED
         if state.book_state == BOOK_GAPPED:
@@ -352,13 +371,17 @@ cdef class Engine:
             return QUALITY_WARMING
         if state.book.crossed:
             return QUALITY_CROSSED
-        # Judged by arrival against the instrument's own rhythm; exchange time plays no part.
-        bound = params.stale_gap_multiple * state.expected_gap_ns
-        if bound < params.stale_min_ns:
-            bound = params.stale_min_ns
-        if bound > params.stale_max_ns:
-            bound = params.stale_max_ns
-        if t - state.last_event_ns > bound:
+        # Judged by arrival against the instrument's own rhythm; exchange time plays no part. A trade or a quote that
+        # the book's own stream does not answer, and a line that is not heard at all, count at once; on a line that is
+        # heard, silence may be quiet, and is taken for it for longer the quieter the instrument usually is.
+        expected = params.stale_gap_multiple * state.gap_square_sum / state.gap_sum if state.gap_sum > 0 else 0.0
+        bound = fmin(fmax(expected, <double>params.stale_min_ns), <double>params.stale_max_ns)
+        if state.unanswered_ns and t - state.unanswered_ns > bound:
+            return QUALITY_STALE
+        if t - state.last_book_ns > bound and (
+            t - state.last_alive_ns > bound
+            or t - state.last_book_ns > fmax(ALIVE_FACTOR * expected, <double>params.stale_max_ns)
+        ):
             return QUALITY_STALE
         if not book_two_sided(&state.book) or t - state.whole_since_ns < params.warmup_ns:
             return QUALITY_WARMING
@@ -415,7 +438,7 @@ cdef class Engine:
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
         cdef const PostureParams* posture
         cdef Resolution resolution
-        cdef int64_t t, age, left
+        cdef int64_t t, age, known_ns
         memset(out, 0, sizeof(Decision))
         self.advance(request.now_ns)
         t = self.now_ns
@@ -427,7 +450,8 @@ cdef class Engine:
         out.side = request.side
         out.config_revision = self.config_revision
         out.model_revision = self.model_revision
-        out.data_age_ns = t - state.last_event_ns if state.last_event_ns else -1
+        known_ns = max(state.last_book_ns, state.last_quote_ns)
+        out.data_age_ns = t - known_ns if known_ns else -1
         out.expiry_ns = t
 
         self.update_regime(state, request.instrument, t)
@@ -445,22 +469,25 @@ cdef class Engine:
         age = t - request.priced_at_ns if request.flags & REQ_HAS_PRICED_AT else 0
         if age < 0:
             age = 0
+        if out.quality != QUALITY_GOOD:
+            out.reasons |= WHY_NOT_GOOD
+            out.rule = RULE_DATA_QUALITY
+            out.rule_index = NO_INDEX
+            out.posture_effective = POSTURE_RISK_AVERSE
         if not params.enabled:
             out.kind = DECISION_DECLINE
             out.reasons |= WHY_DISABLED
         elif state.regime == REGIME_HALT:
             out.kind = DECISION_DECLINE
         elif out.quality != QUALITY_GOOD:
-            out.reasons |= WHY_NOT_GOOD
-            out.rule = RULE_DATA_QUALITY
-            out.rule_index = NO_INDEX
-            out.posture_effective = POSTURE_RISK_AVERSE
-            if self._policy.not_good_risk_averse(request.desk) and out.quality != QUALITY_HALTED:
-                posture = &self._policy.posture[<int>POSTURE_RISK_AVERSE]
+            # A minimum life only where good data could have given no less, and a book has been seen at all.
+            posture = &self._policy.posture[<int>POSTURE_RISK_AVERSE]
+            if (self._policy.not_good_risk_averse(request.desk) and not posture.decline_below_minimum
+                    and state.whole_since_ns):
                 out.mode = posture.mode
                 out.binding = BIND_MIN
                 out.life_ns = posture.min_ns - age
-                self._settle(request, out, age)
+                self._settle(request, posture, out, age)
             else:
                 out.kind = DECISION_DECLINE
         else:
@@ -478,8 +505,9 @@ cdef class Engine:
         cdef ModelInput model_input
         cdef LifeResult life
         cdef double m, h, bps
-        cdef int64_t t = out.now_ns
+        cdef int64_t t = out.now_ns, mid2
         cdef int status, k
+        cdef bint known
         out.mode = posture.mode
 
         m = reference(state, params)
@@ -508,9 +536,24 @@ cdef class Engine:
         query.volatility_index = params.volatility_index
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
+        # D since the moment of pricing, by the market's own mids: what is left of h is what can still be passed.
+        known = age == 0
+        if age > 0:
+            mid2 = mid2_at(state.features, t - age)
+            known = mid2 != 0
+            if known:
+                out.moved_ticks = -request.side * 0.5 * (state.book.bid_ticks + state.book.ask_ticks - mid2)
+        if out.moved_ticks >= h:
+            out.reasons |= WHY_MOVED_THROUGH
+            out.kind = DECISION_DECLINE
+            for k in range(HORIZONS):
+                out.p[k] = 1.0
+            out.p_ref = out.p_life = 1.0
+            return
+
         model_input.x = out.features
         model_input.valid = out.valid
-        model_input.h_ticks = h
+        model_input.h_ticks = h - out.moved_ticks
         model_input.sigma_ticks = out.sigma_ticks
         status = self._model.fn(self._model.params, &model_input, out.p)
         if status != 0:
@@ -523,7 +566,7 @@ cdef class Engine:
                 out.kind = DECISION_DECLINE
                 return
             out.reasons |= WHY_MODEL_FALLBACK
-            first_passage_curve(h, out.sigma_ticks, out.p)
+            first_passage_curve(h - out.moved_ticks, out.sigma_ticks, out.p)
         out.p_ref = out.p[REF_HORIZON]
 
         risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
@@ -535,28 +578,35 @@ cdef class Engine:
         if life.decline:
             out.kind = DECISION_DECLINE
             return
-        out.p_life = curve_at(out.p, life.life_ns)
-        out.life_ns = life.life_ns - age      # the curve counts from the moment of pricing, the life from now
-        self._settle(request, out, age)
+        # The curve starts now, from where the market stands now. Where that is not known for the moment of pricing,
+        # the age is taken off instead. The longest life counts from the moment of pricing either way.
+        out.life_ns = life.life_ns if known else life.life_ns - age
+        if out.life_ns > posture.max_ns - age:
+            out.life_ns = posture.max_ns - age
+            out.binding |= BIND_MAX
+        self._settle(request, posture, out, age)
 
-    cdef void _settle(self, const Request* request, Decision* out, int64_t age) noexcept nogil:
+    cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
+                      int64_t age) noexcept nogil:
         # Cut the life by the client's own deadline and give it its end.
         cdef int64_t left
-        if out.life_ns <= 0:
+        if out.life_ns < US:
             out.reasons |= WHY_STALE_REQUEST
             out.kind = DECISION_DECLINE
             return
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
-            if left <= 0:
+            if left + age < posture.min_ns or left < US:
                 out.reasons |= WHY_DEADLINE_TOO_CLOSE
+                out.binding |= BIND_CLIENT_DEADLINE
                 out.kind = DECISION_DECLINE
                 return
             if left < out.life_ns:
                 out.life_ns = left
-                out.binding = BIND_CLIENT_DEADLINE
-                if out.h_ticks > 0:
-                    out.p_life = curve_at(out.p, left + age)
+                out.binding |= BIND_CLIENT_DEADLINE
+        out.life_ns -= out.life_ns % US           # never later than a bound
+        if out.h_ticks > 0:
+            out.p_life = curve_at(out.p, out.life_ns)
         out.kind = DECISION_QUOTE
         out.expiry_ns = out.now_ns + out.life_ns
 
@@ -566,8 +616,9 @@ cdef class Engine:
         """Swap the configuration whole; returns the new revision.
 
         Instruments may be added at the end or disabled, not removed, reordered or given another grid while the
-        engine runs: raises ``ConfigError`` and changes nothing.
+        engine runs, and the model it names must load: raises ``ConfigError`` and changes nothing.
         """
+        cdef uint32_t i
         table = config.instrument_table()
         problems = []
         for old in self._instruments:
@@ -578,13 +629,32 @@ cdef class Engine:
                     f"instruments: {old.name} (place {old.index}) cannot change its name, venue, symbol, tick_size, "
                     f"lot_size or place while running; restart the service"
                 )
+        for old, new in zip(self._config.instruments, config.instruments):
+            for key in ("quotes_only", "book_levels_max"):
+                if getattr(old, key) != getattr(new, key):
+                    problems.append(f"instruments: {new.name}: {key} cannot change while running; restart the service")
+        indices = self._config.signals.volatility_indices
+        if config.signals.volatility_indices[:len(indices)] != indices:
+            problems.append("signals: volatility_indices can only be added at the end while running")
         if problems:
             raise ConfigError(problems)
         policy = Policy(config)
+        model = None
+        if config.model != self._config.model:
+            try:
+                model = configured_model(config)
+            except ArtifactError as error:
+                raise ConfigError([f"model: artifact: {error}"]) from None
         self.advance(now_ns)
         self._follow_names(policy)
         self._policy = policy
         self._config = config
+        self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
+        for i in range(self.n_instruments):
+            self.states[i].features.news_half_life_ns = config.signals.news_half_life_ns
+        if model is not None:
+            self._model = model
+            self.model_revision += 1
         self._instruments = table
         self._grow(len(table))
         self._wire_drivers()
@@ -634,6 +704,8 @@ cdef class Engine:
             raise ValueError(f"unknown counterparty index {counterparty}")
         if desk != NO_INDEX and desk >= len(self._policy.desk_names):
             raise ValueError(f"unknown desk index {desk}")
+        if instrument != NO_INDEX and instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {instrument}")
         if not 1 <= posture <= POSTURE_RISK_AVERSE:
             raise ValueError("posture must be CLIENT_PRIORITY, LIQUIDITY_PROVIDER or RISK_AVERSE")
         if expires_ns <= max(now_ns, self.now_ns):
@@ -720,7 +792,7 @@ cdef class Engine:
             bid_lots=state.book.bid_lots,
             ask_ticks=state.book.ask_ticks,
             ask_lots=state.book.ask_lots,
-            last_event_ns=state.last_event_ns,
+            last_event_ns=state.last_alive_ns,
             events=state.events,
             messages=state.messages,
             gaps=state.gaps,
@@ -753,6 +825,42 @@ cdef class Engine:
         side_best(&book.bid, &bid_ticks, &bid_lots)
         side_best(&book.ask, &ask_key, &ask_lots)
         return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
+
+
+cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:
+    # Long gaps weigh as much as the time they take: a burst of a thousand messages does not make a quiet instrument
+    # look busy, as a mean over messages would.
+    cdef double gap, kept
+    if state.last_book_ns:
+        gap = <double>(t - state.last_book_ns)
+        kept = fmax(0.0, 1.0 - gap / RHYTHM_NS)
+        state.gap_sum = state.gap_sum * kept + gap
+        state.gap_square_sum = state.gap_square_sum * kept + gap * gap
+    state.last_book_ns = t
+    state.unanswered_ns = 0
+
+
+cdef int64_t mid2_at(const FeatureState* features, int64_t t) noexcept nogil:
+    # bid + ask at t, exact for the last second, on the 100 ms grid before that; 0 where it is not known.
+    cdef const RingWindow* ring = &features.mid
+    cdef const RingTail* tail = &ring.tail[MID_TAIL_1S]
+    cdef const int64_t* slot
+    cdef int64_t serial = ring.head - 1, step
+    if not features.live or t < features.start_ns or ring.now_ns < tail.whole_at_ns:
+        return 0
+    while serial >= tail.first:
+        slot = ring.slots + (serial & ring.mask) * ring.stride
+        if slot[0] <= t:
+            return slot[1]
+        serial -= 1
+    if not tail.has_before:
+        return features.start_mid2
+    if t >= ring.now_ns - tail.window_ns:
+        return tail.before[0]
+    step = t // GRID_NS
+    if step > features.grid or features.grid - step >= GRID_MIDS:
+        return 0
+    return features.grid_mid2[step & (GRID_MIDS - 1)]
 
 
 cdef double reference(const InstrumentState* state, const InstrumentParams* params) noexcept nogil:

@@ -1,5 +1,5 @@
 # Fixed-size records: what goes into the engine (Event, Signal, Request) and what comes out (Decision).
-# Layouts are pinned by tests/test_records.py and mirrored by the numpy dtypes in records.pyx.
+# Layouts are pinned by tests/core/test_records.py and mirrored by the numpy dtypes in records.pyx.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
@@ -140,6 +140,7 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_HYSTERESIS = 32768       # still in stress, triggers have faded
     WHY_OVERRIDE_REFUSED = 65536 # the request asked for a posture it may not have
     WHY_DISABLED = 131072        # the instrument is switched off by configuration
+    WHY_MOVED_THROUGH = 262144   # the market has passed the threshold since the quote was priced
 
 cdef enum RequestFlag:
     REQ_HAS_SIZE = 1
@@ -168,12 +169,13 @@ cdef struct Decision:
     uint64_t input_sequence      # place of the request in the one order of inputs
     int64_t now_ns               # engine time of the decision
     int64_t life_ns              # 0 unless kind is DECISION_QUOTE
-    int64_t expiry_ns            # priced_at (or now) + life
-    int64_t data_age_ns          # since the instrument's last event; -1 if there was none
+    int64_t expiry_ns            # now + life
+    int64_t data_age_ns          # since the instrument's last message that speaks of its book; -1 if there was none
     uint64_t reasons
     double reference_ticks       # M
     double edge_ticks            # e
-    double h_ticks               # adverse threshold
+    double h_ticks               # adverse threshold, counted from the moment of pricing
+    double moved_ticks           # D since then: h - moved is what is left
     double sigma_ticks           # volatility, ticks per sqrt(second); NaN when unknown
     double alpha                 # tolerance after input weights
     double risk_sum              # sum of w_i * risk_i

@@ -112,6 +112,7 @@ class ReasonFlags(IntFlag):
     HYSTERESIS = 32768
     OVERRIDE_REFUSED = 65536
     DISABLED = 131072
+    MOVED_THROUGH = 262144
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1
@@ -187,6 +188,8 @@ class DecisionRecord:
     def edge_ticks(self) -> float: ...
     @property
     def h_ticks(self) -> float: ...
+    @property
+    def moved_ticks(self) -> float: ...
     @property
     def sigma_ticks(self) -> float: ...
     @property

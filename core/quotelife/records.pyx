@@ -125,6 +125,7 @@ class ReasonFlags(IntFlag):
     HYSTERESIS = WHY_HYSTERESIS
     OVERRIDE_REFUSED = WHY_OVERRIDE_REFUSED
     DISABLED = WHY_DISABLED
+    MOVED_THROUGH = WHY_MOVED_THROUGH
 
 
 class ModeCode(IntEnum):
@@ -175,6 +176,7 @@ _DECISION_FIELDS = [
     ("reference_ticks", "<f8", _offset(&_decision, &_decision.reference_ticks)),
     ("edge_ticks", "<f8", _offset(&_decision, &_decision.edge_ticks)),
     ("h_ticks", "<f8", _offset(&_decision, &_decision.h_ticks)),
+    ("moved_ticks", "<f8", _offset(&_decision, &_decision.moved_ticks)),
     ("sigma_ticks", "<f8", _offset(&_decision, &_decision.sigma_ticks)),
     ("alpha", "<f8", _offset(&_decision, &_decision.alpha)),
     ("risk_sum", "<f8", _offset(&_decision, &_decision.risk_sum)),
@@ -291,6 +293,8 @@ cdef class RequestRecord:
                  reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0):
         if side != 1 and side != -1:
             raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")
+        if not 0 <= posture <= POSTURE_RISK_AVERSE:
+            raise ValueError("posture must be one of PostureCode")
         memset(&self.c, 0, sizeof(Request))
         self.c.instrument = instrument
         self.c.side = side
@@ -369,6 +373,10 @@ cdef class DecisionRecord:
     @property
     def h_ticks(self):
         return self.c.h_ticks
+
+    @property
+    def moved_ticks(self):
+        return self.c.moved_ticks
 
     @property
     def sigma_ticks(self):

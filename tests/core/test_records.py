@@ -34,11 +34,11 @@ def test_signal_is_one_cache_line_with_pinned_offsets() -> None:
 
 
 def test_decision_layout_is_pinned() -> None:
-    assert DECISION_DTYPE.itemsize == 1384
-    assert DECISION_DTYPE.fields["p"][1] == 112
-    assert DECISION_DTYPE.fields["features"][1] == 304
-    assert DECISION_DTYPE.fields["rule_index"][1] == 1376
-    assert len(DecisionRecord().canonical()) == 1384
+    assert DECISION_DTYPE.itemsize == 1392
+    assert DECISION_DTYPE.fields["p"][1] == 120
+    assert DECISION_DTYPE.fields["features"][1] == 312
+    assert DECISION_DTYPE.fields["rule_index"][1] == 1384
+    assert len(DecisionRecord().canonical()) == 1392
 
 
 def test_horizon_grid_is_the_specification() -> None:

@@ -235,14 +235,74 @@ def test_lost_feed_distrusts_every_instrument_at_once(engine: Engine) -> None:
     assert [engine.instrument_status(i, t + 1).quality for i in (0, 1)] == [QualityCode.GAPPED] * 2
 
 
-def test_silence_beyond_its_own_rhythm_is_stale(engine: Engine) -> None:
-    tape, t = warm(engine)
+def heartbeats(tape: Tape, start: int, seconds: float, every_ns: int = S) -> int:
+    t = start
+    while t < start + int(seconds * S):
+        t += every_ns
+        tape.event(EventKindCode.STATUS, t, aux=StatusKind.HEARTBEAT)
+    return t
+
+
+def test_silence_on_a_dead_line_is_stale(engine: Engine) -> None:
+    _, t = warm(engine)
     assert engine.instrument_status(0, t + 900 * MS).quality == QualityCode.GOOD
     decision = ask(engine, t + 2 * S)
     assert QualityCode(decision.quality) is QualityCode.STALE
     assert DecisionCode(decision.kind) is DecisionCode.DECLINE
-    tape.event(EventKindCode.STATUS, t + 2 * S + 1, aux=StatusKind.HEARTBEAT)
-    assert engine.instrument_status(0, t + 2 * S + 1).quality == QualityCode.GOOD
+
+
+def test_heartbeats_prove_quiet_only_for_a_while(engine: Engine) -> None:
+    tape, t = warm(engine)  # a message each 50 ms
+    soon = heartbeats(tape, t, 10)
+    assert engine.instrument_status(0, soon).quality == QualityCode.GOOD
+    assert ask(engine, soon).data_age_ns == soon - t, "a heartbeat says nothing of the book"
+    late = heartbeats(tape, soon, 30)
+    assert engine.instrument_status(0, late).quality == QualityCode.STALE
+
+
+def test_quiet_instrument_with_heartbeats_is_no_fault(config: Config) -> None:
+    engine = Engine(config, start_ns=T0)
+    tape = Tape(engine)
+    tape.snapshot(T0 + 1)
+    t = T0 + 1
+    for k in range(12):  # something happens every two minutes, three messages in a row then
+        for _ in range(3):
+            t += 20 * MS
+            tape.diff(t, [(SideCode.BID, 1000, 50 + k)])
+        t = heartbeats(tape, t, 120, 2 * S)
+        if k >= 4:
+            assert engine.instrument_status(0, t).quality == QualityCode.GOOD, k
+
+
+def test_trades_that_the_book_does_not_answer_are_no_sign_of_health(engine: Engine) -> None:
+    tape, t = warm(engine)
+    for k in range(1, 31):
+        tape.event(EventKindCode.TRADE, t + k * 100 * MS, side=SideCode.BID, price_ticks=1100, size_lots=5)
+    assert engine.instrument_status(0, t + 3 * S).quality == QualityCode.STALE
+
+
+def test_quotes_that_the_depth_does_not_answer_are_no_sign_of_health(engine: Engine) -> None:
+    tape, t = warm(engine)
+    bid, ask_price = engine.level_top(0)[1], engine.level_top(0)[3]
+    for k in range(1, 31):
+        tape.event(EventKindCode.QUOTE, t + k * 100 * MS, sequence=10_000 + k, price_ticks=bid, size_lots=k,
+                   order_id=ask_price, aux=7)  # fmt: skip
+    assert engine.instrument_status(0, t + 3 * S).quality == QualityCode.STALE
+
+
+def test_silence_is_booked_as_not_good(engine: Engine) -> None:
+    tape, t = warm(engine)
+    before = engine.instrument_status(0, t).not_good_ns
+    tape.diff(t + 20 * S, [(SideCode.BID, 1000, 7)])
+    assert engine.instrument_status(0, t + 20 * S).not_good_ns - before > 15 * S
+
+
+def test_newer_quote_outlives_a_snapshot(engine: Engine) -> None:
+    tape, t = warm(engine)
+    tape.event(EventKindCode.QUOTE, t + 1, sequence=10**6, price_ticks=990, size_lots=3, order_id=992, aux=4)
+    tape.snapshot(t + 2)
+    status = engine.instrument_status(0, t + 2)
+    assert (status.bid_ticks, status.ask_ticks) == (990, 992)
 
 
 def test_crossed_book_is_not_good(engine: Engine) -> None:
@@ -343,26 +403,58 @@ def test_runtime_override_holds_until_it_expires(engine: Engine) -> None:
     assert ask(engine, t, counterparty=0).posture_effective == PostureCode.CLIENT_PRIORITY
 
 
-def test_client_deadline_cuts_the_life(engine: Engine) -> None:
+def test_client_deadline_cuts_the_life_inside_the_bounds(engine: Engine) -> None:
     _, t = warm(engine)
-    free = ask(engine, t)
-    cut = ask(engine, t, client_deadline_ns=t + 40 * MS)
-    assert free.life_ns > 40 * MS
-    assert (cut.life_ns, cut.binding) == (40 * MS, BindingFlags.CLIENT_DEADLINE)
+    free = ask(engine, t, edge_ticks=6.0)
+    cut = ask(engine, t, edge_ticks=6.0, client_deadline_ns=t + 150 * MS + 999)
+    assert free.life_ns > 150 * MS
+    assert cut.life_ns == 150 * MS, "whole microseconds, never later than the deadline"
+    assert cut.binding & BindingFlags.CLIENT_DEADLINE and cut.binding & free.binding
     assert cut.p_life < free.p_life
-    late = ask(engine, t, client_deadline_ns=t)
-    assert DecisionCode(late.kind) is DecisionCode.DECLINE
-    assert late.reasons & ReasonFlags.DEADLINE_TOO_CLOSE
+    for left in (0, 1, 99 * MS):
+        late = ask(engine, t, edge_ticks=6.0, client_deadline_ns=t + left)
+        assert DecisionCode(late.kind) is DecisionCode.DECLINE, "no life below the posture's minimum"
+        assert late.reasons & ReasonFlags.DEADLINE_TOO_CLOSE
 
 
-def test_life_counts_from_the_moment_of_pricing(engine: Engine) -> None:
+def test_longest_life_counts_from_the_moment_of_pricing(engine: Engine) -> None:
     _, t = warm(engine)
-    fresh = ask(engine, t)
-    aged = ask(engine, t, priced_at_ns=t - 30 * MS)
+    fresh = ask(engine, t, edge_ticks=60.0)
+    aged = ask(engine, t, edge_ticks=60.0, priced_at_ns=t - 30 * MS)
+    assert fresh.binding & BindingFlags.MAX
     assert aged.life_ns == fresh.life_ns - 30 * MS
     dead = ask(engine, t, priced_at_ns=t - 3600 * S)
     assert DecisionCode(dead.kind) is DecisionCode.DECLINE
     assert dead.reasons & ReasonFlags.STALE_REQUEST
+
+
+@pytest.mark.parametrize("age_ms", [15, 400, 3000])
+def test_what_the_market_has_moved_since_pricing_is_gone_from_the_threshold(
+    engine: Engine, age_ms: int
+) -> None:
+    tape, t = warm(engine)
+    bid = engine.level_top(0)[1]
+    steps = max(2, age_ms // 50)
+    for k in range(steps):  # two ticks down, then still
+        changes = [
+            (SideCode.BID, bid - 2, 40 + k),
+            (SideCode.BID, bid - 1, 0),
+            (SideCode.ASK, bid + 2, 50 + k),
+        ]
+        if k == 0:
+            changes += [(SideCode.BID, bid, 0), (SideCode.ASK, bid, 30), (SideCode.ASK, bid + 1, 30)]
+        tape.diff(t + (k + 1) * age_ms * MS // steps, changes)
+    now = t + age_ms * MS
+    moved = ask(engine, now, edge_ticks=6.0, priced_at_ns=t)
+    assert moved.moved_ticks == pytest.approx(2.0)
+    assert ask(engine, now, -1, edge_ticks=6.0, priced_at_ns=t).moved_ticks == pytest.approx(-2.0)
+    still = ask(engine, now, edge_ticks=6.0)
+    assert still.moved_ticks == 0.0
+    assert moved.h_ticks == still.h_ticks == 6.0
+    assert moved.p_ref > still.p_ref
+    gone = ask(engine, now, edge_ticks=2.0, priced_at_ns=t)
+    assert DecisionCode(gone.kind) is DecisionCode.DECLINE
+    assert gone.reasons & ReasonFlags.MOVED_THROUGH
 
 
 def test_edge_widens_the_threshold_and_lengthens_the_life(engine: Engine) -> None:
@@ -515,3 +607,56 @@ def test_depth_message_without_levels_moves_the_book_on(engine: Engine) -> None:
     assert engine.instrument_status(0, t).bid_ticks == bid - 3
     tape.event(EventKindCode.STATUS, t, aux=StatusKind.HEARTBEAT, sequence=late)
     assert engine.instrument_status(0, t).bid_ticks == bid
+
+
+def test_reload_swaps_the_model_with_the_configuration_or_neither(engine: Engine, tmp_path: Path) -> None:
+    _, t = warm(engine)
+    first = engine.model.digest
+    engine.apply_config(make_config(tmp_path, TEXT.replace("first_passage", "logistic")), t)
+    assert (engine.config_revision, engine.model_revision) == (2, 2)
+    assert engine.model.digest != first
+    with pytest.raises(ConfigError, match="artifact"):
+        engine.apply_config(make_config(tmp_path, TEXT.replace("first_passage", "/no/such/artifact")), t)
+    assert (engine.config_revision, engine.model_revision) == (2, 2)
+
+
+@pytest.mark.parametrize("key", ["quotes_only: true", "book_levels_max: 64"])
+def test_reload_refuses_what_takes_a_restart(engine: Engine, tmp_path: Path, key: str) -> None:
+    changed = TEXT.replace("symbol: BTC,", f"symbol: BTC, {key},")
+    with pytest.raises(ConfigError, match="restart"):
+        engine.apply_config(make_config(tmp_path, changed), T0)
+    assert engine.config_revision == 1
+
+
+def test_reload_refuses_reordered_volatility_indices(tmp_path: Path) -> None:
+    engine = Engine(make_config(tmp_path, TEXT + "signals: {volatility_indices: [A, B]}\n"), start_ns=T0)
+    engine.apply_config(make_config(tmp_path, TEXT + "signals: {volatility_indices: [A, B, C]}\n"), T0)
+    with pytest.raises(ConfigError, match="volatility_indices"):
+        engine.apply_config(make_config(tmp_path, TEXT + "signals: {volatility_indices: [B, A, C]}\n"), T0)
+
+
+def test_bad_data_never_gives_more_than_good_data_would(tmp_path: Path) -> None:
+    text = TEXT + "defaults: {not_good: risk_averse}\n"
+    engine = Engine(make_config(tmp_path, text), start_ns=T0)
+    assert DecisionCode(ask(engine, T0 + 1).kind) is DecisionCode.DECLINE, "no book has ever been seen"
+    tape, t = warm(engine)
+    tape.event(EventKindCode.CLEAR, t + 1, flags=EventFlags.GAP | EventFlags.LAST)
+    gapped = ask(engine, t + 2)
+    assert (DecisionCode(gapped.kind), gapped.life_ns) == (DecisionCode.QUOTE, 100 * MS)
+    strict = Engine(
+        make_config(tmp_path, text + "postures: {risk_averse: {below_minimum: decline}}\n"), start_ns=T0
+    )
+    tape, t = warm(strict)
+    tape.event(EventKindCode.CLEAR, t + 1, flags=EventFlags.GAP | EventFlags.LAST)
+    assert DecisionCode(ask(strict, t + 2).kind) is DecisionCode.DECLINE
+
+
+def test_python_doors_are_checked(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="instrument"):
+        engine.set_override(now_ns=T0, expires_ns=T0 + S, posture=3, instrument=4711)
+    with pytest.raises(ValueError, match="posture"):
+        RequestRecord(0, 1, now_ns=T0, posture=257)
+    with pytest.raises(ValueError, match="limit"):
+        engine.on_signal(SignalCode.INVENTORY, receive_ns=T0, source_ns=T0, value=1.0, value2=0.0)
+    with pytest.raises(ValueError, match="volatility index"):
+        engine.on_signal(SignalCode.VOLATILITY_INDEX, receive_ns=T0, source_ns=T0, value=1.0, source=3)

@@ -51,6 +51,8 @@ cdef struct LevelBook:
 cdef int book_init(LevelBook* book, int32_t capacity) except -1
 cdef void book_free(LevelBook* book) noexcept nogil
 cdef void book_clear(LevelBook* book) noexcept nogil
+# The levels alone: a quote that is newer than the snapshot to come stays.
+cdef void book_clear_levels(LevelBook* book) noexcept nogil
 cdef size_t book_bytes(const LevelBook* book) noexcept nogil
 # Returns the size that stood there before.
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil

@@ -70,10 +70,14 @@ cdef size_t book_bytes(const LevelBook* book) noexcept nogil:
     return arena_size(side_bytes(book.bid.blocks)) + arena_size(side_bytes(book.ask.blocks))
 
 
-cdef void book_clear(LevelBook* book) noexcept nogil:
+cdef void book_clear_levels(LevelBook* book) noexcept nogil:
     side_clear(&book.bid)
     side_clear(&book.ask)
     book.level_sequence = 0
+
+
+cdef void book_clear(LevelBook* book) noexcept nogil:
+    book_clear_levels(book)
     book.quote_sequence = 0
     book.has_quote = False
     book.crossed = False
