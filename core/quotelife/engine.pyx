@@ -37,8 +37,8 @@ from quotelife.records cimport (
     FLAG_SNAPSHOT, HORIZONS, NO_INDEX, POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD,
     QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
     REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
-    RULE_DATA_QUALITY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
-    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
+    RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN,
+    STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
     EventBuffer, Request, RequestRecord, Signal,
 )
@@ -311,6 +311,8 @@ cdef class Engine:
             raise ValueError(f"unknown signal kind {kind}")
         if value - value != 0 or value2 - value2 != 0:
             raise ValueError("a signal's value must be finite")
+        if kind == SIG_INVENTORY and not value2 > 0:
+            raise ValueError("an inventory's limit must be above 0")
         if instrument != NO_INDEX and instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {instrument}")
         memset(&signal, 0, sizeof(Signal))
@@ -374,7 +376,7 @@ cdef class Engine:
                 state.not_good_ns += t - state.regime_since_ns
         state.regime_since_ns = t
         state.stress_checked_ns = t
-        feature_stress(state.features, self.shared, t, &inputs)
+        feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
         calendar = self._policy.calendar_regime(instrument, t)
         regime = REGIME_NORMAL
@@ -506,6 +508,7 @@ cdef class Engine:
         query.fill_rate = self._policy.fill_rate(request.counterparty)
         query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
         query.volatility_index = params.volatility_index
+        query.desk = request.desk
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
         model_input.x = out.features
