@@ -10,13 +10,15 @@ The path of a decision is one C function, ``decide_c``: no Python object is touc
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from libc.math cimport NAN, fmax, fmin, isnan
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_level, book_quote, book_refresh, book_two_sided,
-    side_best,
+    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_level, book_quote, book_refresh,
+    book_two_sided, side_best,
 )
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
 from quotelife.decision.policy cimport (
@@ -25,9 +27,10 @@ from quotelife.decision.policy cimport (
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.state cimport (
-    GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level, feature_on_signal,
-    feature_on_trade, feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new,
-    feature_stress, shared_on_signal, shared_signals_free, shared_signals_new,
+    GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
+    feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
+    feature_state_bytes, feature_state_free, feature_state_new, feature_stress, shared_on_signal,
+    shared_signals_free, shared_signals_new,
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
@@ -38,8 +41,9 @@ from quotelife.records cimport (
     FLAG_SNAPSHOT, HORIZONS, NO_INDEX, POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD,
     QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
     REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
-    RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT,
-    STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH,
+    RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN,
+    STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
+    WHY_MOVED_THROUGH,
     WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
     EventBuffer, Request, RequestRecord, Signal,
 )
@@ -332,6 +336,8 @@ cdef class Engine:
             raise ValueError("a signal's value must be finite")
         if instrument != NO_INDEX and instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {instrument}")
+        if desk != NO_INDEX and desk >= <uint32_t>len(self._policy.desk_names):
+            raise ValueError(f"unknown desk index {desk}")
         memset(&signal, 0, sizeof(Signal))
         signal.kind = kind
         signal.receive_ns = receive_ns
@@ -397,7 +403,7 @@ cdef class Engine:
                 state.not_good_ns += t - state.regime_since_ns
         state.regime_since_ns = t
         state.stress_checked_ns = t
-        feature_stress(state.features, self.shared, t, &inputs)
+        feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
         calendar = self._policy.calendar_regime(instrument, t)
         regime = REGIME_NORMAL
@@ -534,6 +540,7 @@ cdef class Engine:
         query.fill_rate = self._policy.fill_rate(request.counterparty)
         query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
         query.volatility_index = params.volatility_index
+        query.desk = request.desk
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
         # D since the moment of pricing, by the market's own mids: what is left of h is what can still be passed.
@@ -662,10 +669,18 @@ cdef class Engine:
         return self.config_revision
 
     cdef int _follow_names(self, Policy policy) except -1:
-        # Counterparties and desks are numbered by a configuration. Overrides stay with the name they were set for;
-        # one whose name is gone ends, since it can fit nobody.
+        # Counterparties and desks are numbered by a configuration. Positions and overrides stay with the name they
+        # were set for; those whose name is gone end, since they can fit nobody.
         cdef RuntimeOverride* slot
         cdef int i, kept = 0
+        cdef uint32_t instrument
+        cdef uint32_t[::1] desks
+        names = self._policy.desk_names
+        if names:
+            moved = [policy.desk_index(name) for name in names]
+            desks = np.array([NO_INDEX if index is None else index for index in moved], dtype=np.uint32)
+            for instrument in range(self.n_instruments):
+                feature_remap_desks(self.states[instrument].features, &desks[0], len(names))
         for i in range(self.n_overrides):
             slot = &self.overrides_c[i]
             if slot.counterparty != NO_INDEX:

@@ -6,8 +6,6 @@ from decimal import Decimal
 
 from quotelife.errors import UnknownInstrumentError
 
-NO_INSTRUMENT = 0xFFFFFFFF
-
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
@@ -24,24 +22,8 @@ class Instrument:
     tick_size: Decimal
     lot_size: Decimal
 
-    def price_to_ticks(self, price: Decimal) -> int:
-        """Exact ticks; ``ValueError`` when the price is off the tick grid."""
-        ticks = price / self.tick_size
-        if ticks != ticks.to_integral_value():
-            raise ValueError(f"price {price} of {self.name} is not a multiple of its tick {self.tick_size}")
-        return int(ticks)
-
     def ticks_to_price(self, ticks: int) -> Decimal:
         return self.tick_size * ticks
-
-    def quantity_to_lots(self, quantity: Decimal) -> int:
-        """Exact lots; ``ValueError`` when the quantity is off the lot grid."""
-        lots = quantity / self.lot_size
-        if lots != lots.to_integral_value():
-            raise ValueError(
-                f"quantity {quantity} of {self.name} is not a multiple of its lot {self.lot_size}"
-            )
-        return int(lots)
 
 
 class InstrumentTable:

@@ -154,8 +154,8 @@ EVENT_DTYPE = _dtype(
     ["<i8", "<i8", "<i8", "<i8", "<i8", "<i8", "<i8", "<u4", "u1", "u1", "<u2"],
     [_offset(&_event, &_event.exchange_ns), _offset(&_event, &_event.receive_ns), _offset(&_event, &_event.sequence),
      _offset(&_event, &_event.price_ticks), _offset(&_event, &_event.size_lots), _offset(&_event, &_event.order_id),
-     _offset(&_event, &_event.aux), _offset(&_event, &_event.instrument), _offset(&_event, &_event.kind), _offset(&_event, &_event.side),
-     _offset(&_event, &_event.flags)],
+     _offset(&_event, &_event.aux), _offset(&_event, &_event.instrument), _offset(&_event, &_event.kind),
+     _offset(&_event, &_event.side), _offset(&_event, &_event.flags)],
     sizeof(Event),
 )
 SIGNAL_DTYPE = _dtype(
@@ -163,7 +163,8 @@ SIGNAL_DTYPE = _dtype(
     ["<i8", "<i8", "<f8", "<f8", "<i8", "<u8", "<u4", "u1", "<u2", "<u4"],
     [_offset(&_signal, &_signal.source_ns), _offset(&_signal, &_signal.receive_ns), _offset(&_signal, &_signal.value),
      _offset(&_signal, &_signal.value2), _offset(&_signal, &_signal.ttl_ns), _offset(&_signal, &_signal.source),
-     _offset(&_signal, &_signal.instrument), _offset(&_signal, &_signal.kind), _offset(&_signal, &_signal.flags), _offset(&_signal, &_signal.desk)],
+     _offset(&_signal, &_signal.instrument), _offset(&_signal, &_signal.kind), _offset(&_signal, &_signal.flags),
+     _offset(&_signal, &_signal.desk)],
     sizeof(Signal),
 )
 _DECISION_FIELDS = [

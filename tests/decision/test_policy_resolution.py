@@ -93,8 +93,8 @@ def test_a_desk_that_is_not_configured_may_override_where_the_defaults_say() -> 
 
 
 def test_a_posture_that_does_not_exist_is_refused() -> None:
-    choice = POLICY.resolve_request(request("plain", "open", posture=4))
-    assert (choice.requested, choice.reasons) == (CP, ReasonFlags.OVERRIDE_REFUSED)
+    with pytest.raises(ValueError, match="posture"):
+        request("plain", "open", posture=4)
 
 
 def test_operator_override_stands_above_the_counterparty() -> None:

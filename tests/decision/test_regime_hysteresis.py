@@ -83,19 +83,12 @@ def test_triggers_leave_one_by_one_and_stress_with_the_last() -> None:
     assert state.update(START + 26 * S, volatility_ratio=1.0, decorrelation_z=0.0).regime == NORMAL
 
 
-def test_old_news_does_not_fire_and_releases() -> None:
-    """News older than news_fresh counts as calm."""
-    state = regime(news_fresh="60s")
-    assert state.update(START, news_abs=1.0, news_age_ns=60 * S + 1).regime == NORMAL
-    assert state.update(START, news_abs=1.0, news_age_ns=60 * S).regime == STRESS
-    assert state.update(START + 1 * S, news_abs=1.0, news_age_ns=61 * S).regime == STRESS
-    assert state.update(START + 11 * S, news_abs=1.0, news_age_ns=71 * S).regime == NORMAL
-
-
-def test_no_news_alive_is_calm() -> None:
+def test_no_fresh_news_is_calm() -> None:
+    """Knowledge, not a missing input: the way out starts at once."""
     state = regime()
+    assert state.update(START).regime == NORMAL
     state.update(START, news_abs=1.0)
-    state.update(START + 1 * S)
+    assert state.update(START + 1 * S).regime == STRESS
     assert state.update(START + 11 * S).regime == NORMAL
 
 

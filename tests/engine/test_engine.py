@@ -482,17 +482,15 @@ def test_more_volatility_shortens_the_life(config: Config) -> None:
     assert lives[1] < lives[0]
 
 
-def test_good_data_without_any_move_has_no_curve(engine: Engine) -> None:
+def test_good_data_not_yet_observed_for_long_has_no_curve(engine: Engine) -> None:
     tape = Tape(engine)
     tape.snapshot(T0 + 1)
     for k in range(30):
         tape.diff(T0 + 1 + k * 50 * MS, [(SideCode.BID, 990, 10 + k)])
     decision = ask(engine, T0 + 1_500 * MS)
     assert QualityCode(decision.quality) is QualityCode.GOOD
-    if DecisionCode(decision.kind) is DecisionCode.DECLINE:
-        assert decision.reasons & ReasonFlags.NO_VOLATILITY
-    else:
-        assert decision.p_ref == 0.0
+    assert DecisionCode(decision.kind) is DecisionCode.DECLINE
+    assert decision.reasons & ReasonFlags.NO_VOLATILITY
 
 
 def test_new_configuration_is_whole_or_nothing(engine: Engine, tmp_path: Path) -> None:
@@ -660,3 +658,43 @@ def test_python_doors_are_checked(engine: Engine) -> None:
         engine.on_signal(SignalCode.INVENTORY, receive_ns=T0, source_ns=T0, value=1.0, value2=0.0)
     with pytest.raises(ValueError, match="volatility index"):
         engine.on_signal(SignalCode.VOLATILITY_INDEX, receive_ns=T0, source_ns=T0, value=1.0, source=3)
+
+
+def test_positions_are_by_desk_and_stay_with_its_name_over_a_reload(engine: Engine, tmp_path: Path) -> None:
+    two = TEXT.replace("desks:\n", "desks:\n  other: {allow_request_override: true}\n")
+    engine.apply_config(make_config(tmp_path, two), T0)
+    _, t = warm(engine)
+    index = {name: engine.policy.desk_index(name) for name in ("main", "other")}
+    for name, position in (("main", 50.0), ("other", -20.0)):
+        engine.on_signal(SignalCode.INVENTORY, receive_ns=t, source_ns=t, value=position, value2=100.0,
+                         instrument=0, desk=index[name])  # fmt: skip
+    feature = INDEX["inventory"]
+    assert ask(engine, t, desk=index["main"]).feature(feature) == pytest.approx(0.5)
+    assert ask(engine, t, desk=index["other"]).feature(feature) == pytest.approx(-0.2)
+    assert ask(engine, t).feature(feature) is None
+    three = two.replace("desks:\n", "desks:\n  aaa: {allow_request_override: true}\n")
+    engine.apply_config(make_config(tmp_path, three), t)
+    assert engine.policy.desk_index("main") != index["main"]
+    assert ask(engine, t, desk=engine.policy.desk_index("main")).feature(feature) == pytest.approx(0.5)
+    assert ask(engine, t, desk=engine.policy.desk_index("aaa")).feature(feature) is None
+
+
+def test_reload_keeps_what_is_known_of_a_driver(engine: Engine, config: Config) -> None:
+    tape, t = warm(engine, 1)
+    t = walk(tape, t, 40)
+    walk(tape, t - 40 * S, 40, seed=9, instrument=1)  # time stands: the second walk lands at the end
+    before = ask(engine, engine.now_ns).feature(INDEX["driver0_velocity_500ms"])
+    engine.apply_config(config, engine.now_ns)
+    assert ask(engine, engine.now_ns).feature(INDEX["driver0_velocity_500ms"]) == before
+
+
+def test_standing_market_has_a_small_volatility_not_none(engine: Engine) -> None:
+    tape = Tape(engine)
+    tape.snapshot(T0 + 1)
+    t = T0 + 1
+    for k in range(200):
+        t += 50 * MS
+        tape.diff(t, [(SideCode.BID, 990, 10 + k)])
+    decision = ask(engine, t)
+    assert DecisionCode(decision.kind) is DecisionCode.QUOTE
+    assert 0 < decision.sigma_ticks < 0.5

@@ -98,6 +98,21 @@ def test_driver_that_is_followed_late_gives_the_same_as_one_followed_at_once() -
     assert "driver0_decorrelation" in expected and ours == expected
 
 
+def test_setting_the_same_driver_again_keeps_its_history() -> None:
+    probe, driver = FeatureProbe(), FeatureProbe()
+    probe.set_driver(0, driver)
+    probe.set_driver(1, driver, probe)
+    t, _, _ = walk(probe, driver, 20, 0.8, np.random.default_rng(4))
+    before = probe.features(t)
+    assert {"driver0_decorrelation", "driver1_decorrelation"} <= set(before)
+    probe.set_driver(0, driver)
+    probe.set_driver(1, driver, probe)
+    assert probe.features(t) == before
+    probe.set_driver(0, driver, probe)
+    probe.set_driver(1, driver)
+    assert not any(name.endswith("decorrelation") for name in probe.features(t))
+
+
 def test_driver_without_a_book_is_invalid() -> None:
     probe, driver = FeatureProbe(), FeatureProbe()
     probe.set_driver(0, driver)
@@ -140,6 +155,33 @@ def test_sigma_is_the_volatility_of_the_walk() -> None:
         probe.quote(t, mid - 1, 1, mid + 1, 1)
     # 100 moves of one tick a second: 10 ticks per sqrt(s), and half a move's worth more right after a move
     assert probe.sigma(t) == pytest.approx(10.0, rel=1e-3)
+
+
+def test_market_that_never_moves_has_the_sigma_of_half_a_tick_in_all_the_time_seen() -> None:
+    probe = FeatureProbe()
+    probe.quote(T, 100, 1, 101, 1)
+    assert probe.sigma(T + 5 * SECOND - 1) is None
+    for seconds in (5, 60, 3600):
+        assert probe.sigma(T + seconds * SECOND) == pytest.approx(0.5 / math.sqrt(seconds), rel=1e-12)
+        assert probe.features(T + seconds * SECOND, h_ticks=2)["threshold"] == pytest.approx(
+            4 * math.sqrt(seconds)
+        )
+
+
+def test_sigma_does_not_fall_below_that_when_the_moves_are_long_ago() -> None:
+    probe = FeatureProbe()
+    probe.quote(T, 100, 1, 101, 1)
+    probe.quote(T + SECOND, 101, 1, 102, 1)
+    assert probe.sigma(T + 10_000 * SECOND) == 0.005
+
+
+def test_even_rhythm_has_an_update_frequency_ratio_of_one_at_any_moment() -> None:
+    """The 2 s buckets hold 1.9 to 2.0 s; the ratio is of what they hold."""
+    probe = FeatureProbe()
+    for k in range(70 * 100):
+        probe.quote(T + k * 10 * MS, 10_000, 1 + k % 2, 10_001, 1)
+        if k > 65 * 100:
+            assert probe.stress(T + k * 10 * MS)["update_frequency_ratio"] == pytest.approx(1.0, abs=0.01)
 
 
 def test_quiet_market_that_flickers_once_is_no_stress() -> None:

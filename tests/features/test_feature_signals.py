@@ -71,7 +71,7 @@ def test_score_that_is_no_number_is_ignored() -> None:
     probe.news(T, math.nan)
     probe.news(T, math.inf)
     probe.inventory(T, math.nan, 10.0)
-    probe.inventory(T, 5.0, 0.0)
+    probe.inventory(T, 1.0, math.inf)
     probe.volatility_index(T, math.nan)
     features = probe.features(T, volatility_index=0)
     assert set(features) == {"news_count"}
@@ -84,6 +84,70 @@ def test_inventory_is_positive_when_a_fill_pushes_it_further() -> None:
     assert probe.features(T, side=1)["inventory"] == -0.25
     probe.inventory(T + SECOND, 60, 120, ttl_ns=SECOND)
     assert "inventory" not in probe.features(T + 2 * SECOND)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_inventory_without_a_limit_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="limit_lots"):
+        FeatureProbe().inventory(T, 5.0, limit)
+
+
+def inventory(probe: FeatureProbe, t: int, *desks: int) -> list[float | None]:
+    return [probe.features(t, desk=desk).get("inventory") for desk in desks]
+
+
+def test_each_desk_sees_its_own_inventory_and_the_others_that_of_all() -> None:
+    probe = FeatureProbe()
+    probe.inventory(T, 10, 100, desk=3)
+    assert inventory(probe, T, 3, 4) == [-0.1, None]
+    assert "inventory" not in probe.features(T), "no desk asks: one desk's position says nothing"
+    probe.inventory(T, 20, 100)
+    probe.inventory(T, 0, 100, desk=5)
+    assert inventory(probe, T, 3, 4, 5) == [-0.1, -0.2, 0.0]
+    assert probe.features(T)["inventory"] == -0.2
+    probe.inventory(T + SECOND, 90, 100, source_ns=T - 1, desk=3)
+    assert inventory(probe, T + SECOND, 3) == [-0.1], "an older copy"
+
+
+def test_desk_whose_position_has_run_out_sees_that_of_all() -> None:
+    probe = FeatureProbe()
+    probe.inventory(T, 20, 100)
+    probe.inventory(T, 10, 100, ttl_ns=SECOND, desk=3)
+    assert inventory(probe, T + SECOND - 1, 3) == [-0.1]
+    assert inventory(probe, T + SECOND, 3) == [-0.2]
+
+
+def test_inventory_of_sixteen_desks_is_kept_and_of_more_the_newest() -> None:
+    probe = FeatureProbe()
+    probe.inventory(T, 100, 100)
+    for desk in range(18):
+        probe.inventory(T + desk, desk, 100, desk=desk)
+    probe.inventory(T + 20, 99, 100, source_ns=T + 1, desk=77)
+    assert inventory(probe, T + 20, *range(18)) == [-1.0, -1.0, *(-desk / 100 for desk in range(2, 18))]
+    assert inventory(probe, T + 20, 77) == [-1.0], "older than all that are kept"
+
+
+def test_inventory_follows_a_desk_that_is_renumbered_and_ends_with_one_that_is_gone() -> None:
+    probe = FeatureProbe()
+    for desk in range(4):
+        probe.inventory(T, desk + 1, 10, desk=desk)
+    probe.remap_desks([1, None, 0])
+    assert inventory(probe, T, 0, 1, 2, 3) == [-0.3, -0.1, None, None]
+    probe.inventory(T, 7, 10, desk=2)
+    assert inventory(probe, T, 0, 1, 2) == [-0.3, -0.1, -0.7]
+
+
+def test_fresh_news_counts_beside_stronger_old_news() -> None:
+    """A regime hears of the strongest among the fresh ones; the features tell the strongest of all."""
+    probe = FeatureProbe(news_half_life_ns=3600 * SECOND)
+    probe.news(T, -1.0)
+    probe.news(T + 50 * SECOND, 0.4, to_all=True)
+    probe.news(T + 55 * SECOND, 0.3)
+    assert probe.stress(T + 60 * SECOND, news_fresh_ns=60 * SECOND)["news_abs"] > 0.98
+    later = T + 60 * SECOND + 1
+    assert 0.39 < probe.stress(later, news_fresh_ns=60 * SECOND)["news_abs"] < 0.4
+    assert probe.features(later)["news_score"] < -0.98
+    assert "news_abs" not in probe.stress(T + 120 * SECOND, news_fresh_ns=60 * SECOND)
 
 
 def test_volatility_index_change_over_a_minute() -> None:

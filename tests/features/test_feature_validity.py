@@ -159,6 +159,42 @@ def test_invalid_features_are_zero_and_none_is_ever_nan() -> None:
         assert all(np.isfinite(value) for value in probe.stress(t).values())
 
 
+def enormous(lots: int) -> FeatureProbe:
+    """A minute of a book of ten levels a side that comes and goes, and of trades, all of that size."""
+    probe = FeatureProbe()
+    probe.snapshot(T, [(1000 - k, lots) for k in range(10)], [(1002 + k, lots) for k in range(10)])
+    for k in range(700):
+        t = T + k * 100 * MS
+        for side, price in ((BID, 1000), (BID, 997), (ASK, 1003)):
+            probe.level(t, side, price, 0 if k % 2 else lots, last=price == 1003)
+        probe.trade(t, 1002, lots, BID if k % 3 else ASK)
+    return probe
+
+
+def test_no_sum_wraps_however_large_the_sizes() -> None:
+    """A size above 2^40 lots counts as 2^40."""
+    t = T + 70 * SECOND
+    huge, largest = enormous(1 << 62), enormous(1 << 40)
+    assert huge.features(t) == largest.features(t)
+    features = huge.features(t)
+    assert features["depth_ratio"] == pytest.approx(1.0, rel=0.01)
+    assert features["depth_bid_10"] == 8 * 2**40
+    assert min(features[name] for name in features if name.startswith(("add_rate", "cancel"))) >= 0.0
+    assert all(abs(features[name]) <= 1.0 for name in features if "imbalance_2s" in name)
+    stress = huge.stress(t)
+    assert stress == largest.stress(t)
+
+
+def test_bucket_of_lots_is_full_at_its_limit() -> None:
+    """2^53 lots in 100 ms: 600 such buckets still stay below 2^63."""
+    probe = FeatureProbe()
+    probe.quote(T, 1000, 5, 1001, 5)
+    t = T + 3 * SECOND
+    for k in range(3 << 13):
+        probe.trade(t, 1000, 1 << 40, BID if k % 3 else ASK)
+    assert probe.features(t)["trade_imbalance_2s"] == 0.0
+
+
 def test_reading_changes_nothing() -> None:
     """Features do not depend on how often they were asked for."""
     read, unread = FeatureProbe(), FeatureProbe()

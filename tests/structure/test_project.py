@@ -32,3 +32,10 @@ def test_no_fast_math_and_no_machine_specific_code() -> None:
     flags = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert "-ffp-contract=off" in flags
     assert '"-ffast-math"' not in flags and '"-march=native"' not in flags
+
+
+def test_cython_sources_keep_the_line_length() -> None:
+    """What ruff does not read keeps the length that ruff would ask for."""
+    for path in sorted((ROOT / "core").rglob("*.py[xdi]")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 120, f"{path.relative_to(ROOT)}:{number}"

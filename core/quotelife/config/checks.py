@@ -28,7 +28,6 @@ CURVE_START_NS = 25 * NS_PER_MS
 POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
 """From the least to the most careful."""
 
-_ORDERED = (("tolerance", "tolerance"), ("life_min", "life_min_ns"), ("life_max", "life_max_ns"))
 _WHOLE_US = "must be a whole number of microseconds: lives are rounded to them"
 
 

@@ -140,9 +140,6 @@ def _driver(value: object) -> object:
     return {"numerator": value} if isinstance(value, str) else value
 
 
-DriverSetting = Annotated[Driver, BeforeValidator(_driver)]
-
-
 class Staleness(Section):
     """Data is stale after ``gap_multiple`` times the instrument's own expected gap, inside [min, max]."""
 

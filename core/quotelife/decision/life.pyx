@@ -138,7 +138,8 @@ cdef class PostureLife:
 
     def life(self, p, alpha=None):
         """Life on a curve, shape (12,), or on a flat one of that height; ``alpha`` defaults to the posture's."""
-        cdef const double[::1] curve = np.ascontiguousarray(np.broadcast_to(np.asarray(p, dtype=np.float64), (HORIZONS,)))
+        cdef const double[::1] curve = np.ascontiguousarray(
+            np.broadcast_to(np.asarray(p, dtype=np.float64), (HORIZONS,)))
         cdef LifeResult result
         choose_life(&self.c, self.c.alpha if alpha is None else alpha, &curve[0], &result)
         return Life(result.life_ns, result.binding, result.reasons, bool(result.decline))

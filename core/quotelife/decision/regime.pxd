@@ -13,7 +13,7 @@ cdef enum:                             # triggers
 
 cdef struct RegimeParams:
     double threshold[TRIGGERS]
-    int64_t news_fresh_ns
+    int64_t news_fresh_ns              # news counts up to this age; feature_stress() applies it
     int64_t exit_after_ns
     double exit_fraction
     int64_t unknown_release_ns

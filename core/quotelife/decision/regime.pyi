@@ -21,5 +21,4 @@ class Regime:
         update_frequency_ratio: float | None = None,
         decorrelation_z: float | None = None,
         news_abs: float | None = None,
-        news_age_ns: int = 0,
     ) -> Verdict: ...

@@ -5,7 +5,7 @@ input has stayed below ``exit_fraction`` of the threshold for ``exit_after``. ST
 
 An input that is missing says nothing: it neither fires a trigger nor runs its time out. A trigger whose input
 stays missing is dropped after ``unknown_release``, so that a driver that is gone for good does not hold the
-switch for ever. News is the exception: no news alive, or none fresh, is knowledge, and counts as calm.
+switch for ever. News is the exception: none alive and younger than ``news_fresh`` is knowledge, and counts as calm.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,7 @@ cdef inline int _above(const RegimeParams* params, int trigger, double value, bi
 
 cdef inline int _news(const RegimeParams* params, const StressInputs* inputs) noexcept nogil:
     cdef double threshold = params.threshold[TRIGGER_NEWS]
-    if not inputs.valid & STRESS_HAS_NEWS or inputs.news_age_ns > params.news_fresh_ns:
+    if not inputs.valid & STRESS_HAS_NEWS:
         return CALM
     return _level(True, inputs.news_abs >= threshold, inputs.news_abs < threshold * params.exit_fraction)
 
@@ -152,8 +152,8 @@ cdef class Regime:
         return self.state.entered_ns
 
     def update(self, int64_t now_ns, *, volatility_ratio=None, spread_volatility_ratio=None,
-               update_frequency_ratio=None, decorrelation_z=None, news_abs=None, int64_t news_age_ns=0):
-        """One judgement; ``None`` means that the input is missing."""
+               update_frequency_ratio=None, decorrelation_z=None, news_abs=None):
+        """One judgement; ``None`` means that the input is missing; news: that none is fresh."""
         cdef StressInputs inputs
         cdef uint64_t reasons = 0
         memset(&inputs, 0, sizeof(StressInputs))
@@ -171,7 +171,6 @@ cdef class Regime:
             inputs.valid |= STRESS_HAS_DECORRELATION
         if news_abs is not None:
             inputs.news_abs = news_abs
-            inputs.news_age_ns = news_age_ns
             inputs.valid |= STRESS_HAS_NEWS
         regime = regime_update(&self.state, &self.params, &inputs, now_ns, &reasons)
         return Verdict(regime, reasons)

@@ -42,9 +42,11 @@ class FeatureProbe:
         *,
         source_ns: int | None = None,
         ttl_ns: int = 0,
+        desk: int = ...,
     ) -> None: ...
+    def remap_desks(self, new_index: Iterable[int | None]) -> None: ...
     def sigma(self, t: int) -> float | None: ...
-    def stress(self, t: int) -> dict[str, float]: ...
+    def stress(self, t: int, *, news_fresh_ns: int = 60_000_000_000) -> dict[str, float]: ...
     def vector(
         self,
         t: int,
@@ -56,6 +58,7 @@ class FeatureProbe:
         fill_rate: float = ...,
         average_size_lots: float = ...,
         volatility_index: int = -1,
+        desk: int = ...,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]: ...
     def features(
         self,
@@ -68,4 +71,5 @@ class FeatureProbe:
         fill_rate: float = ...,
         average_size_lots: float = ...,
         volatility_index: int = -1,
+        desk: int = ...,
     ) -> dict[str, float]: ...

@@ -5,8 +5,9 @@ Tests, notebooks and research read features through this; the engine runs the sa
 
 import numpy as np
 
+from cpython.array cimport array
 from libc.math cimport NAN
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from quotelife.book.level_book cimport book_clear, book_free, book_init, book_level, book_quote, book_refresh
@@ -20,6 +21,7 @@ from quotelife.features.state cimport (
     feature_on_level,
     feature_on_signal,
     feature_on_trade,
+    feature_remap_desks,
     feature_set_driver,
     feature_sigma,
     feature_state_bytes,
@@ -136,7 +138,7 @@ cdef class FeatureProbe:
         feature_on_gap(self.state, t)
 
     cdef int _signal(self, int64_t t, int kind, double value, double value2, source_ns, int64_t ttl_ns, source,
-                     bint to_all) except -1:
+                     bint to_all, uint32_t desk=NO_INDEX) except -1:
         cdef Signal signal
         memset(&signal, 0, sizeof(signal))
         signal.kind = kind
@@ -147,7 +149,7 @@ cdef class FeatureProbe:
         signal.ttl_ns = ttl_ns
         signal.source = source
         signal.instrument = NO_INDEX
-        signal.desk = NO_INDEX
+        signal.desk = desk
         if to_all:
             shared_on_signal(self.shared, &signal, t)
         else:
@@ -163,18 +165,27 @@ cdef class FeatureProbe:
             raise ValueError(f"index must be 0 to {VOLATILITY_INDICES - 1}")
         self._signal(t, SIG_VOLATILITY_INDEX, level, 0.0, source_ns, ttl_ns, index, True)
 
-    def inventory(self, int64_t t, double position_lots, double limit_lots, *, source_ns=None, int64_t ttl_ns=0):
-        self._signal(t, SIG_INVENTORY, position_lots, limit_lots, source_ns, ttl_ns, 0, False)
+    def inventory(self, int64_t t, double position_lots, double limit_lots, *, source_ns=None, int64_t ttl_ns=0,
+                  uint32_t desk=NO_INDEX):
+        """A position and its limit, above 0; of one desk, by its number, or for all desks."""
+        if not limit_lots > 0.0:
+            raise ValueError("limit_lots must be above 0")
+        self._signal(t, SIG_INVENTORY, position_lots, limit_lots, source_ns, ttl_ns, 0, False, desk)
+
+    def remap_desks(self, new_index):
+        """Desks have been renumbered: the new number by old number, ``None`` where a desk is gone."""
+        cdef array numbers = array("I", [<uint32_t>NO_INDEX if index is None else index for index in new_index])
+        feature_remap_desks(self.state, numbers.data.as_uints, len(numbers))
 
     def sigma(self, int64_t t):
         """Ticks per √s, ``None`` while unknown."""
         cdef double value = feature_sigma(self.state, t)
         return value if value == value else None
 
-    def stress(self, int64_t t):
+    def stress(self, int64_t t, *, int64_t news_fresh_ns=60_000_000_000):
         """What the regime is judged by: only the inputs that are valid, by name."""
         cdef StressInputs inputs
-        feature_stress(self.state, self.shared, t, &inputs)
+        feature_stress(self.state, self.shared, t, news_fresh_ns, &inputs)
         out = {}
         if inputs.valid & STRESS_HAS_VOLATILITY:
             out["volatility_ratio"] = inputs.volatility_ratio
@@ -186,11 +197,10 @@ cdef class FeatureProbe:
             out["decorrelation_z"] = inputs.decorrelation_z
         if inputs.valid & STRESS_HAS_NEWS:
             out["news_abs"] = inputs.news_abs
-            out["news_age_s"] = inputs.news_age_ns / 1e9
         return out
 
     def vector(self, int64_t t, int side, *, double size_lots=NAN, double h_ticks=1.0, sigma_ticks=None,
-               double fill_rate=NAN, double average_size_lots=NAN, int volatility_index=-1):
+               double fill_rate=NAN, double average_size_lots=NAN, int volatility_index=-1, uint32_t desk=NO_INDEX):
         """(values, valid): arrays as long as the schema, as a decision for ``side`` (+1 the desk buys) sees them.
 
         ``sigma_ticks``: ``None`` takes the instrument's own.
@@ -209,14 +219,16 @@ cdef class FeatureProbe:
         query.fill_rate = fill_rate
         query.average_size_lots = average_size_lots
         query.volatility_index = volatility_index
+        query.desk = desk
         feature_compute(self.state, &self.book, self.shared, &query, out, valid)
         return (np.array([out[k] for k in range(FEATURES)]),
                 np.array([is_valid(valid, k) for k in range(FEATURES)], dtype=bool))
 
     def features(self, int64_t t, int side=-1, *, double size_lots=NAN, double h_ticks=1.0, sigma_ticks=None,
-                 double fill_rate=NAN, double average_size_lots=NAN, int volatility_index=-1):
+                 double fill_rate=NAN, double average_size_lots=NAN, int volatility_index=-1,
+                 uint32_t desk=NO_INDEX):
         """Valid features by name. The default side (the desk sells) leaves signed features as they are."""
         values, valid = self.vector(
             t, side, size_lots=size_lots, h_ticks=h_ticks, sigma_ticks=sigma_ticks, fill_rate=fill_rate,
-            average_size_lots=average_size_lots, volatility_index=volatility_index)
+            average_size_lots=average_size_lots, volatility_index=volatility_index, desk=desk)
         return {name: float(values[INDEX[name]]) for name in NAMES if valid[INDEX[name]]}

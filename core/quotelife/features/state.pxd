@@ -1,5 +1,5 @@
 # The features of one instrument: what the engine feeds, what a decision reads. See state.pyx for the definitions.
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
 from quotelife.features.stress cimport StressInputs
@@ -17,6 +17,7 @@ cdef enum:
     VOLATILITY_INDICES = 16
     INDEX_SECONDS = 64         # one-second slots of an index's last minute
     DRIVERS = 2
+    DESKS_KEPT = 16            # desks of whose own position an instrument keeps track
     OFI_LEVELS = 5
     GRID_MIDS = 256            # 25.6 s of mids on the 100 ms grid, for drivers that follow lazily
     TOP_CAPACITY = 4096        # top-of-book changes in 1 s
@@ -57,6 +58,12 @@ cdef struct VolatilityIndex:
 cdef struct SharedSignals:
     NewsList news
     VolatilityIndex index[VOLATILITY_INDICES]
+
+cdef struct Position:
+    int64_t at_ns              # source time as for news; 0: none
+    int64_t ttl_ns             # 0: until the next one
+    double share               # position / limit
+    uint32_t desk
 
 cdef struct FeatureState
 
@@ -108,11 +115,7 @@ cdef struct FeatureState:
     int64_t depth_bucket       # bucket of that sample
     Pair pair[DRIVERS]
     NewsList news
-    double position
-    double position_limit
-    int64_t position_ns
-    int64_t position_ttl_ns
-    bint has_position
+    Position position[1 + DESKS_KEPT]  # the one for all desks, then by desk, free places last
 
 cdef struct FeatureQuery:
     int64_t now_ns
@@ -123,6 +126,7 @@ cdef struct FeatureQuery:
     double fill_rate
     double average_size_lots
     int volatility_index       # -1: none
+    uint32_t desk              # NO_INDEX: none
 
 cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL
 cdef void feature_state_free(FeatureState* self) noexcept nogil
@@ -130,6 +134,7 @@ cdef size_t feature_state_bytes(const FeatureState* self) noexcept nogil
 cdef SharedSignals* shared_signals_new() except NULL
 cdef void shared_signals_free(SharedSignals* self) noexcept nogil
 # slot 0 or 1; denominator NULL: the numerator alone; numerator NULL: no driver. The pointers are borrowed.
+# The history with a driver is kept while both pointers stay the same.
 cdef void feature_set_driver(FeatureState* self, int slot, FeatureState* numerator,
                              FeatureState* denominator) noexcept nogil
 # Each level change of a diff message (not of a snapshot).
@@ -141,11 +146,17 @@ cdef void feature_on_trade(FeatureState* self, int64_t t, int64_t price_ticks, i
 cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, bint top_changed) noexcept nogil
 # Exact windows restart; averages and 60 s baselines are kept, the jump over the gap is no return.
 cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil
+# Takes no notice of a value that is not finite, nor of an inventory whose limit is not above 0.
 cdef void feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil
+# Desks have been renumbered: new_index by old index, n of them; NO_INDEX: gone, and its position with it.
+cdef void feature_remap_desks(FeatureState* self, const uint32_t* new_index, uint32_t n) noexcept nogil
 cdef void shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil
-# Ticks per sqrt(s), the larger of the 10 s and 60 s averages; NaN when unknown.
+# Ticks per sqrt(s), the larger of the 10 s and 60 s averages, at least half a tick in the time observed; NaN before
+# 5 s of it.
 cdef double feature_sigma(FeatureState* self, int64_t t) noexcept nogil
-cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, StressInputs* out) noexcept nogil
+# news_fresh_ns: the age up to which news counts.
+cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, int64_t news_fresh_ns,
+                         StressInputs* out) noexcept nogil
 # out: FEATURES_MAX doubles, valid: VALID_WORDS words; both are written whole. Invalid: 0.0 and a clear bit.
 cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSignals* shared,
                           const FeatureQuery* query, double* out, uint64_t* valid) noexcept nogil

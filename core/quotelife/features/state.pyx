@@ -8,7 +8,7 @@ Validity. A feature of the market needs a two-sided, uncrossed book, and its win
 start or the last gap: W for windows up to 2 s, 5 s for longer ones. Averages and baselines survive a gap; the time
 of the gap is left out of them and the jump over it is no return. An invalid feature is 0.0 with a clear bit.
 
-Room. One arena an instrument, ``feature_state_bytes()`` long (323,264 B reserved). The rings hold what comes
+Room. One arena an instrument, ``feature_state_bytes()`` long (327,680 B reserved). The rings hold what comes
 within 1 s: 4,096 top changes, 4,096 trades, 1,024 mid moves, spread changes and level messages. On the recorded
 BTC perpetual the busiest second has 907, 1,650, 133, 132 and 21. A ring that runs dry starts again at its first
 slot, so an instrument touches only the pages its busiest second needs. Beyond capacity the oldest entries are
@@ -18,11 +18,23 @@ windows therefore stay valid up to 40,960 changes a second.
 Cost. O(1) an event, amortised, whatever the window. Nothing transcendental runs unless the mid moves; the 100 ms
 grid of samples is settled once a grid point, by whichever input comes first after it.
 
+Range. Every sum is an integer and none can wrap. A size counts as at most 2^40 lots, the changes of one message as
+at most 2^50, a 100 ms bucket of lots as at most 2^53, so that 4,096 ring entries, 1,024 messages and 600 buckets stay
+below 2^63. Prices may reach 2^60 ticks.
+
+Volatility. Where the mid has moved less than half a tick in all the time observed, sigma is what one such move in
+that time would give, 0.5 / sqrt(T): a market that stands still has a small risk of moving, not none and not an
+unknown one.
+
+Inventory. The last position of each of 16 desks, of more the newest, and one for all desks, which holds for every
+desk without a living one of its own.
+
 Stress inputs. The update frequency is judged over 2 s, not 100 ms: top changes come in bursts, and on the recorded
 BTC perpetual a 100 ms count exceeds 4 times its baseline 5.5 % of the time, spread so that a 10 s hysteresis would
 never let go. Over 1 s that hysteresis still holds stress for 9 to 36 % of the recorded tapes, over 2 s for 0 to 7 %.
-Where there is too little to compare, the ratio is known to be 0, which is not the same as unknown. The spread's 60 s level is taken as at least 0.1 tick and 0.05 bp of
-the mid, below which a ratio says nothing about risk. Volatility is compared once 5 mid moves lie in the last second.
+Where there is too little to compare, the ratio is known to be 0, which is not the same as unknown. The spread's 60 s
+level is taken as at least 0.1 tick and 0.05 bp of the mid, below which a ratio says nothing about risk. Volatility is
+compared once 5 mid moves lie in the last second.
 
 Formulas. Order flow imbalance: Cont, Kukanov & Stoikov (2014), e_n at the best prices; the five-level form takes
 e_n rank by rank. Realised volatility: see ``ewma_variance``. Decorrelation: Fisher's z of the slow less the fast
@@ -31,7 +43,7 @@ average; steps in which nothing moved say nothing about correlation and do not c
 """
 
 from libc.math cimport NAN, atanh, exp, exp2, fabs, isfinite, log, sqrt
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -43,6 +55,7 @@ from quotelife.features.stress cimport (
 )
 from quotelife.records cimport (
     FEATURES_MAX,
+    NO_INDEX,
     SIDE_BID,
     SIG_INVENTORY,
     SIG_NEWS,
@@ -151,6 +164,10 @@ cdef double N_MIN = 6.0                                    # effective active st
 cdef int64_t PAIR_STEPS_MIN = 50                           # 5 s of common history
 cdef int64_t STRESS_MOVES_MIN = 5                          # mid moves in 1 s before its volatility is compared
 cdef int64_t STRESS_UPDATES_MIN = 40                       # top changes in 2 s before their frequency is
+cdef double LEAST_MOVE = 0.5                               # ticks: the smallest change of a mid
+cdef int64_t LOTS_MAX = <int64_t>1 << 40                   # see Range above
+cdef int64_t MESSAGE_LOTS_MAX = <int64_t>1 << 50
+cdef int64_t BUCKET_LOTS_MAX = <int64_t>1 << 53
 
 cdef double[PRESSURE_TICKS] pressure_weight
 
@@ -179,7 +196,6 @@ cdef size_t arena_bytes() noexcept nogil:
 cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL:
     cdef int64_t[3] windows
     cdef int32_t[3] lengths
-    cdef int k
     cdef char* memory = <char*>arena_new(arena_bytes())
     cdef FeatureState* self = <FeatureState*>memory
     if self == NULL:
@@ -210,8 +226,6 @@ cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL:
     self.news_half_life_ns = params.news_half_life_ns if params.news_half_life_ns > 0 else NEWS_HALF_LIFE_NS
     self.now_ns = 1
     self.grid = -1
-    for k in range(DRIVERS):
-        feature_set_driver(self, k, NULL, NULL)
     return self
 
 
@@ -244,6 +258,8 @@ cdef void feature_set_driver(FeatureState* self, int slot, FeatureState* numerat
     if slot < 0 or slot >= DRIVERS:
         return
     pair = &self.pair[slot]
+    if pair.numerator == numerator and pair.denominator == denominator:
+        return
     memset(pair, 0, sizeof(Pair))
     pair.numerator = numerator
     pair.denominator = denominator
@@ -351,6 +367,14 @@ cdef inline int64_t arrive(FeatureState* self, int64_t t) noexcept nogil:
 
 # --- market events ---
 
+cdef inline int64_t held(int64_t lots, int64_t most) noexcept nogil:
+    return lots if lots < most else most
+
+
+cdef inline void bucket_lots(FeatureState* self, int channel, int64_t lots) noexcept nogil:
+    buckets_add(&self.buckets, channel, held(lots, BUCKET_LOTS_MAX - self.buckets.running[channel]))
+
+
 cdef inline int64_t flow_e(int64_t key, int64_t lots, int64_t old_key, int64_t old_lots) noexcept nogil:
     # e_n of one side, keys ascending towards the market (asks negated).
     return (lots if key >= old_key else 0) - (old_lots if key <= old_key else 0)
@@ -363,6 +387,7 @@ cdef int64_t look_deeper(FeatureState* self, const LevelBook* book) noexcept nog
     for k in range(1, OFI_LEVELS):
         if book_bid_level(book, k, &price, &lots):
             key = price
+            lots = held(lots, LOTS_MAX)
         else:
             key = ABSENT
             lots = 0
@@ -371,6 +396,7 @@ cdef int64_t look_deeper(FeatureState* self, const LevelBook* book) noexcept nog
         self.ofi_lots[0][k] = lots
         if book_ask_level(book, k, &price, &lots):
             key = -price
+            lots = held(lots, LOTS_MAX)
         else:
             key = ABSENT
             lots = 0
@@ -387,19 +413,19 @@ cdef int64_t sample_depth(const LevelBook* book) noexcept nogil:
     for k in range(5):
         if not book_bid_level(book, k, &price, &lots):
             break
-        total += lots
+        total += held(lots, LOTS_MAX)
     for k in range(5):
         if not book_ask_level(book, k, &price, &lots):
             break
-        total += lots
+        total += held(lots, LOTS_MAX)
     return total
 
 
 cdef inline void remember_top(FeatureState* self, const LevelBook* book) noexcept nogil:
     self.bid_ticks = book.bid_ticks
-    self.bid_lots = book.bid_lots
+    self.bid_lots = held(book.bid_lots, LOTS_MAX)
     self.ask_ticks = book.ask_ticks
-    self.ask_lots = book.ask_lots
+    self.ask_lots = held(book.ask_lots, LOTS_MAX)
 
 
 cdef void begin(FeatureState* self, const LevelBook* book, int64_t t) noexcept nogil:
@@ -435,7 +461,7 @@ cdef void move_mid(FeatureState* self, int64_t mid2, int64_t t) noexcept nogil:
 
 cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, bint top_changed) noexcept nogil:
     cdef int64_t[4] value
-    cdef int64_t mid2, deeper = 0
+    cdef int64_t mid2, bid_lots, ask_lots, deeper = 0
     cdef bint priced
     if not book_two_sided(book) or book.crossed:
         return
@@ -447,9 +473,11 @@ cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, 
         self.depth_bucket = self.buckets.bucket
         self.depth = sample_depth(book)
     if top_changed:
-        value[0] = (flow_e(book.bid_ticks, book.bid_lots, self.bid_ticks, self.bid_lots)
-                    - flow_e(-book.ask_ticks, book.ask_lots, -self.ask_ticks, self.ask_lots))
-        value[1] = book.bid_lots + book.ask_lots
+        bid_lots = held(book.bid_lots, LOTS_MAX)
+        ask_lots = held(book.ask_lots, LOTS_MAX)
+        value[0] = (flow_e(book.bid_ticks, bid_lots, self.bid_ticks, self.bid_lots)
+                    - flow_e(-book.ask_ticks, ask_lots, -self.ask_ticks, self.ask_lots))
+        value[1] = bid_lots + ask_lots
         ring_push(&self.top, t, value)
         buckets_add(&self.buckets, C_TOP, 1)
         priced = book.bid_ticks != self.bid_ticks or book.ask_ticks != self.ask_ticks
@@ -468,18 +496,20 @@ cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, 
         value[2] = self.pending_added
         value[3] = deeper
         ring_push(&self.flow, t, value)
-        buckets_add(&self.buckets, C_REMOVED_BID, value[0])
-        buckets_add(&self.buckets, C_REMOVED_ASK, value[1])
+        bucket_lots(self, C_REMOVED_BID, value[0])
+        bucket_lots(self, C_REMOVED_ASK, value[1])
         self.pending_removed[0] = self.pending_removed[1] = self.pending_added = 0
 
 
 cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t price_ticks,
                            int64_t old_lots, int64_t new_lots) noexcept nogil:
     # Gathered up to the LAST of the message: one entry a message.
-    if new_lots < old_lots:
-        self.pending_removed[0 if side == SIDE_BID else 1] += old_lots - new_lots
+    cdef int64_t added = held(new_lots, LOTS_MAX) - held(old_lots, LOTS_MAX)
+    cdef int which = 0 if side == SIDE_BID else 1
+    if added < 0:
+        self.pending_removed[which] = held(self.pending_removed[which] - added, MESSAGE_LOTS_MAX)
     else:
-        self.pending_added += new_lots - old_lots
+        self.pending_added = held(self.pending_added + added, MESSAGE_LOTS_MAX)
     self.levels_touched = True
 
 
@@ -488,9 +518,10 @@ cdef void feature_on_trade(FeatureState* self, int64_t t, int64_t price_ticks, i
     if lots <= 0:
         return
     t = arrive(self, t)
+    lots = held(lots, LOTS_MAX)
     vwap_push(&self.trades, t, price_ticks, lots if aggressor == SIDE_BID else -lots)
     buckets_add(&self.buckets, C_TRADES, 1)
-    buckets_add(&self.buckets, C_BOUGHT if aggressor == SIDE_BID else C_SOLD, lots)
+    bucket_lots(self, C_BOUGHT if aggressor == SIDE_BID else C_SOLD, lots)
 
 
 cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil:
@@ -538,9 +569,9 @@ cdef void news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nog
     self.any = True
 
 
-cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, double* score, int64_t* age_ns,
-                         int* count) noexcept nogil:
-    # Updates the strongest so far by decayed magnitude; of equals the younger.
+cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, int64_t oldest_ns, double* score,
+                         int64_t* age_ns, int* count) noexcept nogil:
+    # Updates the strongest so far by decayed magnitude among those no older than oldest_ns; of equals the younger.
     cdef double decayed
     cdef int64_t age
     cdef int k
@@ -552,6 +583,8 @@ cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, 
         age = t - self.item[k].at_ns
         if age < 0:
             age = 0
+        if age > oldest_ns:
+            continue
         if age >= (self.item[k].ttl_ns if self.item[k].ttl_ns > 0 else NEWS_HALF_LIVES * half_life_ns):
             continue
         decayed = self.item[k].score * exp2(-<double>age / <double>half_life_ns)
@@ -561,20 +594,73 @@ cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, 
         count[0] += 1
 
 
+cdef Position* position_slot(FeatureState* self, uint32_t desk) noexcept nogil:
+    # Where this desk's position is or goes: its own place, else a free one, else that of the oldest position.
+    cdef Position* slot = &self.position[1]
+    cdef int k
+    if desk == NO_INDEX:
+        return &self.position[0]
+    for k in range(1, 1 + DESKS_KEPT):
+        if self.position[k].at_ns > 0 and self.position[k].desk == desk:
+            return &self.position[k]
+        if self.position[k].at_ns < slot.at_ns:
+            slot = &self.position[k]
+    return slot
+
+
+cdef void position_update(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
+    cdef int64_t at_ns = source_time(signal, t)
+    cdef Position* slot
+    if not signal.value2 > 0.0 or not isfinite(signal.value2) or not isfinite(signal.value / signal.value2):
+        return
+    slot = position_slot(self, signal.desk)
+    if at_ns < slot.at_ns:
+        return                     # an older copy, or older than all that are kept
+    slot.at_ns = at_ns
+    slot.ttl_ns = signal.ttl_ns
+    slot.share = signal.value / signal.value2
+    slot.desk = signal.desk
+
+
+cdef inline bint position_alive(const Position* self, int64_t t) noexcept nogil:
+    return self.at_ns > 0 and (self.ttl_ns <= 0 or t - self.at_ns < self.ttl_ns)
+
+
+cdef const Position* position_of(const FeatureState* self, uint32_t desk, int64_t t) noexcept nogil:
+    # The desk's own position where one is alive, else the one for all desks; NULL: neither.
+    cdef int k
+    for k in range(1, 1 + DESKS_KEPT):
+        if self.position[k].at_ns == 0:
+            break
+        if self.position[k].desk == desk and position_alive(&self.position[k], t):
+            return &self.position[k]
+    if position_alive(&self.position[0], t):
+        return &self.position[0]
+    return NULL
+
+
+cdef void feature_remap_desks(FeatureState* self, const uint32_t* new_index, uint32_t n) noexcept nogil:
+    cdef uint32_t desk
+    cdef int k, kept = 1
+    for k in range(1, 1 + DESKS_KEPT):
+        if self.position[k].at_ns == 0:
+            break
+        desk = self.position[k].desk
+        desk = new_index[desk] if desk < n else NO_INDEX
+        if desk != NO_INDEX:
+            self.position[kept] = self.position[k]
+            self.position[kept].desk = desk
+            kept += 1
+    for k in range(kept, 1 + DESKS_KEPT):
+        self.position[k].at_ns = 0
+
+
 cdef void feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
     t = clock(self, t)
     if signal.kind == SIG_NEWS:
         news_add(&self.news, signal, t)
     elif signal.kind == SIG_INVENTORY:
-        if not isfinite(signal.value) or not isfinite(signal.value2) or not signal.value2 > 0.0:
-            return
-        if self.has_position and source_time(signal, t) < self.position_ns:
-            return                 # an older copy
-        self.has_position = True
-        self.position = signal.value
-        self.position_limit = signal.value2
-        self.position_ns = source_time(signal, t)
-        self.position_ttl_ns = signal.ttl_ns
+        position_update(self, signal, t)
 
 
 cdef void index_update(VolatilityIndex* self, const Signal* signal, int64_t t) noexcept nogil:
@@ -632,6 +718,11 @@ cdef inline double baseline_rate(const FeatureState* self, double total) noexcep
     return total * 10.0 / samples if samples > 0 else 0.0
 
 
+cdef inline double bucket_seconds(const FeatureState* self, int tail, int64_t t) noexcept nogil:
+    # What the buckets of a window cover at t: up to 100 ms less than the window.
+    return (t - (self.buckets.bucket - self.buckets.length[tail] + 1) * BUCKET_NS) / 1e9
+
+
 cdef inline double spread_ratio(const FeatureState* self, double deviation) noexcept nogil:
     # 1 s deviation of the spread over the root mean square of its 60 s of samples; NaN while unknown.
     cdef int64_t samples = baseline(self)
@@ -675,15 +766,18 @@ cdef double velocity(FeatureState* numerator, FeatureState* denominator, int64_t
 
 
 cdef double feature_sigma(FeatureState* self, int64_t t) noexcept nogil:
-    cdef double slow, fast
+    cdef double slow, rate, least
+    cdef int64_t observed_ns
     t = clock(self, t)
-    if ewma_variance_observed_ns(&self.variance[V_60S], t) < BASELINE_NS:
+    observed_ns = ewma_variance_observed_ns(&self.variance[V_60S], t)
+    if observed_ns < BASELINE_NS:
         return NAN
-    fast = ewma_variance_rate(&self.variance[V_10S], t)
+    rate = ewma_variance_rate(&self.variance[V_10S], t)
     slow = ewma_variance_rate(&self.variance[V_60S], t)
-    if slow > fast:
-        fast = slow
-    return sqrt(fast) if fast > 0.0 else NAN
+    least = LEAST_MOVE * LEAST_MOVE / (observed_ns / 1e9)
+    if slow > rate:
+        rate = slow
+    return sqrt(rate if rate > least else least)
 
 
 cdef double volatility_ratio(const FeatureState* self, int64_t t) noexcept nogil:
@@ -695,7 +789,8 @@ cdef double volatility_ratio(const FeatureState* self, int64_t t) noexcept nogil
     return sqrt(ewma_variance_rate(&self.variance[V_1S], t) / slow) if slow > 0.0 else NAN
 
 
-cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, StressInputs* out) noexcept nogil:
+cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, int64_t news_fresh_ns,
+                         StressInputs* out) noexcept nogil:
     cdef double score = 0.0, value
     cdef int64_t age_ns = 0
     cdef int64_t updates
@@ -719,7 +814,9 @@ cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, S
         value = baseline_rate(self, self.buckets.sum[BUCKETS_60S][C_TOP])
         if value > 0.0:
             updates = self.buckets.sum[BUCKETS_2S][C_TOP]
-            out.update_frequency_ratio = updates / (2.0 * value) if updates >= STRESS_UPDATES_MIN else 0.0
+            out.update_frequency_ratio = 0.0
+            if updates >= STRESS_UPDATES_MIN:
+                out.update_frequency_ratio = updates / (bucket_seconds(self, BUCKETS_2S, t) * value)
             out.valid |= STRESS_HAS_UPDATES
     if self.live:
         for k in range(DRIVERS):
@@ -727,12 +824,11 @@ cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, S
                 if not out.valid & STRESS_HAS_DECORRELATION or self.pair[k].z > out.decorrelation_z:
                     out.decorrelation_z = self.pair[k].z
                 out.valid |= STRESS_HAS_DECORRELATION
-    news_strongest(&self.news, t, self.news_half_life_ns, &score, &age_ns, &count)
+    news_strongest(&self.news, t, self.news_half_life_ns, news_fresh_ns, &score, &age_ns, &count)
     if shared != NULL:
-        news_strongest(&shared.news, t, self.news_half_life_ns, &score, &age_ns, &count)
+        news_strongest(&shared.news, t, self.news_half_life_ns, news_fresh_ns, &score, &age_ns, &count)
     if count > 0:
         out.news_abs = fabs(score)
-        out.news_age_ns = age_ns
         out.valid |= STRESS_HAS_NEWS
 
 
@@ -754,6 +850,7 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
         if k > 0:
             bid_total[k] = bid_total[k - 1]
         if book_bid_level(book, k, &price, &lots):
+            lots = held(lots, LOTS_MAX)
             bid_total[k] += lots
             if book.bid_ticks - price < PRESSURE_TICKS:
                 weighted[0] += pressure_weight[book.bid_ticks - price] * lots
@@ -761,6 +858,7 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
         if k > 0:
             ask_total[k] = ask_total[k - 1]
         if book_ask_level(book, k, &price, &lots):
+            lots = held(lots, LOTS_MAX)
             ask_total[k] += lots
             if price - book.ask_ticks < PRESSURE_TICKS:
                 weighted[1] += pressure_weight[price - book.ask_ticks] * lots
@@ -874,7 +972,8 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
         deviation = sqrt(time_weighted_variance(&self.spread))
         put(out, valid, F_SPREAD_VOLATILITY_1S, deviation, True)
         put(out, valid, F_SPREAD_VOLATILITY_RATIO, spread_ratio(self, deviation), True)
-    put(out, valid, F_TOP_UPDATES_100MS, ring_count(&self.top, TAIL_100MS), covered_100ms and ring_whole(&self.top, TAIL_100MS))
+    put(out, valid, F_TOP_UPDATES_100MS, ring_count(&self.top, TAIL_100MS),
+        covered_100ms and ring_whole(&self.top, TAIL_100MS))
     put(out, valid, F_TOP_UPDATES_1S, ring_count(&self.top, TAIL_1S), covered_1s and ring_whole(&self.top, TAIL_1S))
     rate = baseline_rate(self, long_sum[C_TOP])
     if rate > 0.0:
@@ -900,16 +999,17 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
                              + floored(<double>(long_sum[C_REMOVED_ASK] - long_sum[C_BOUGHT])))
         put(out, valid, F_CANCEL_RATIO, cancel_rate / base, base > 0.0)
     if covered(self, t, 2 * <int64_t>SECOND):
-        # The 2 s buckets reach back 1.9 to 2.0 s: divide by what they cover.
-        seconds = (t - (self.buckets.bucket - self.buckets.length[BUCKETS_2S] + 1) * BUCKET_NS) / 1e9
+        seconds = bucket_seconds(self, BUCKETS_2S, t)
         put(out, valid, F_TRADE_INTENSITY_2S, self.buckets.sum[BUCKETS_2S][C_TRADES] / seconds, True)
         volume = self.buckets.sum[BUCKETS_2S][C_BOUGHT] + self.buckets.sum[BUCKETS_2S][C_SOLD]
         if volume > 0:
             put(out, valid, F_TRADE_IMBALANCE_2S, mirror * (self.buckets.sum[BUCKETS_2S][C_BOUGHT]
                 - self.buckets.sum[BUCKETS_2S][C_SOLD]) / <double>volume, True)
 
-    put(out, valid, F_MID_MOVES_100MS, ring_count(&self.mid, TAIL_100MS), covered_100ms and ring_whole(&self.mid, TAIL_100MS))
-    put(out, valid, F_MID_MOVES_1S, ring_count(&self.mid, TAIL_LONG_1S), covered_1s and ring_whole(&self.mid, TAIL_LONG_1S))
+    put(out, valid, F_MID_MOVES_100MS, ring_count(&self.mid, TAIL_100MS),
+        covered_100ms and ring_whole(&self.mid, TAIL_100MS))
+    put(out, valid, F_MID_MOVES_1S, ring_count(&self.mid, TAIL_LONG_1S),
+        covered_1s and ring_whole(&self.mid, TAIL_LONG_1S))
     put(out, valid, F_MID_MOVES_10S, self.buckets.sum[BUCKETS_10S][C_MOVES], covered_5s)
     put(out, valid, F_MID_MOVES_60S, long_sum[C_MOVES], covered_5s)
     if self.last_move != 0:
@@ -970,6 +1070,7 @@ cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSigna
     cdef double score = 0.0
     cdef int64_t age_ns = 0
     cdef int count = 0
+    cdef const Position* position = position_of(self, query.desk, t)
     memset(out, 0, FEATURES_MAX * sizeof(double))
     memset(valid, 0, VALID_WORDS * sizeof(uint64_t))
     if self.live:
@@ -977,16 +1078,16 @@ cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSigna
         if book_two_sided(book) and not book.crossed:
             put_market(self, book, t, mirror, out, valid)
 
-    news_strongest(&self.news, t, self.news_half_life_ns, &score, &age_ns, &count)
+    news_strongest(&self.news, t, self.news_half_life_ns, INT64_MAX, &score, &age_ns, &count)
     if shared != NULL:
-        news_strongest(&shared.news, t, self.news_half_life_ns, &score, &age_ns, &count)
+        news_strongest(&shared.news, t, self.news_half_life_ns, INT64_MAX, &score, &age_ns, &count)
         if 0 <= query.volatility_index < VOLATILITY_INDICES:
             put_index(&shared.index[query.volatility_index], t, out, valid)
     put(out, valid, F_NEWS_COUNT, count, True)
     put(out, valid, F_NEWS_SCORE, mirror * score, count > 0)
     put(out, valid, F_NEWS_AGE_S, age_ns / 1e9, count > 0)
-    if self.has_position and (self.position_ttl_ns <= 0 or t - self.position_ns < self.position_ttl_ns):
-        put(out, valid, F_INVENTORY, side * self.position / self.position_limit, True)
+    if position != NULL:
+        put(out, valid, F_INVENTORY, side * position.share, True)
     put(out, valid, F_COUNTERPARTY_FILL_RATE, query.fill_rate, True)
     put(out, valid, F_COUNTERPARTY_SIZE_RATIO, query.size_lots / query.average_size_lots,
         query.size_lots >= 0.0 and query.average_size_lots > 0.0)

@@ -30,7 +30,8 @@ cdef inline void buckets_advance(BucketWindow* self, int64_t t) noexcept nogil:
         buckets_roll(self, t)
 
 cdef inline void buckets_add(BucketWindow* self, int channel, int64_t value) noexcept nogil:
-    # Into the running bucket. Tails that are not in use are summed too, which is cheaper than asking; nobody reads them.
+    # Into the running bucket. Tails that are not in use are summed too, which is cheaper than asking; nobody reads
+    # them. The caller keeps the longest window's sum below 2^63.
     self.running[channel] += value
     self.sum[0][channel] += value
     self.sum[1][channel] += value

@@ -13,7 +13,8 @@ cdef size_t buckets_bytes(int32_t longest, int channels) noexcept nogil:
     return <size_t>longest * channels * sizeof(int64_t)
 
 
-cdef void buckets_init(BucketWindow* self, void* memory, int channels, const int32_t* lengths, int tails) noexcept nogil:
+cdef void buckets_init(BucketWindow* self, void* memory, int channels, const int32_t* lengths,
+                       int tails) noexcept nogil:
     cdef int k
     memset(self, 0, sizeof(BucketWindow))
     self.slots = <int64_t*>memory

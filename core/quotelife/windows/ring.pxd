@@ -29,6 +29,7 @@ cdef void ring_init(RingWindow* self, void* memory, int32_t capacity, int values
                     const int64_t* windows_ns, int tails) noexcept nogil
 cdef void ring_reset(RingWindow* self) noexcept nogil
 cdef void ring_advance(RingWindow* self, int64_t t) noexcept nogil
+# The caller keeps capacity x |value| below 2^63.
 cdef void ring_push(RingWindow* self, int64_t t, const int64_t* value) noexcept nogil
 
 cdef inline int64_t ring_count(const RingWindow* self, int tail) noexcept nogil:

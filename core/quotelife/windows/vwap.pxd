@@ -25,9 +25,11 @@ cdef struct VwapWindow:
     VwapTail tail[VWAP_TAILS]
 
 cdef size_t vwap_bytes(int32_t capacity) noexcept nogil
-cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int64_t* windows_ns, int tails) noexcept nogil
+cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int64_t* windows_ns,
+                    int tails) noexcept nogil
 cdef void vwap_reset(VwapWindow* self) noexcept nogil
 cdef void vwap_advance(VwapWindow* self, int64_t t) noexcept nogil
+# The caller keeps capacity x |signed_volume| below 2^63.
 cdef void vwap_push(VwapWindow* self, int64_t t, int64_t price, int64_t signed_volume) noexcept nogil
 # Last price / mean price - 1; call only with volume in the window.
 cdef double vwap_deviation(const VwapWindow* self, int tail) noexcept nogil

@@ -15,7 +15,8 @@ cdef size_t vwap_bytes(int32_t capacity) noexcept nogil:
     return <size_t>capacity * 3 * sizeof(int64_t)
 
 
-cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int64_t* windows_ns, int tails) noexcept nogil:
+cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int64_t* windows_ns,
+                    int tails) noexcept nogil:
     cdef int k
     memset(self, 0, sizeof(VwapWindow))
     self.slots = <int64_t*>memory
