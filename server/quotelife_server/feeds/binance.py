@@ -82,6 +82,7 @@ class BinanceFeed:
         self._transport: WSTransport | None = None
         self._http: aiohttp.ClientSession | None = None
         self._running: asyncio.Task[None] | None = None
+        self._stopping = False
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._retries = {
             symbol: Backoff(config.snapshot.retry_min_ns, config.snapshot.retry_max_ns, self._rng)
@@ -114,9 +115,11 @@ class BinanceFeed:
     async def start(self) -> None:
         if self._running is not None:
             raise RuntimeError("the feed runs already")
+        self._stopping = False
         self._running = asyncio.create_task(self._run(), name=f"feed-{self.config.name}")
 
     async def stop(self) -> None:
+        self._stopping = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -151,7 +154,7 @@ class BinanceFeed:
         reconnect = self.config.reconnect
         backoff = Backoff(reconnect.min_ns, reconnect.max_ns, self._rng)
         async with aiohttp.ClientSession() as self._http:
-            while True:
+            while not self._stopping:
                 began_ns = self._clock.now_ns()
                 try:
                     reason = await self._connection()
@@ -166,6 +169,8 @@ class BinanceFeed:
                     reason = f"{type(error).__name__}: {error}"
                 if self._clock.now_ns() - began_ns > reconnect.max_ns:
                     backoff.reset()  # it stood for a while: this is a new trouble, not the old one going on
+                if self._stopping:
+                    return
                 wait_s = backoff.next_s()
                 self._log.warning(
                     "feed_down", reason=reason, retry_s=round(wait_s, 3), url=self.config.ws_url
@@ -195,8 +200,10 @@ class BinanceFeed:
         """Ping until the connection ends or has gone quiet; returns what happened."""
         liveness = self.config.liveness
         while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(transport.wait_disconnected(), liveness.ping_ns / NS_PER_S)
+                async with asyncio.timeout(liveness.ping_ns / NS_PER_S):
+                    await transport.wait_disconnected()
             if transport.is_disconnected:
                 close = transport.close_handshake
                 told = close.recv if close is not None else None
