@@ -119,13 +119,16 @@ class Service:
         self.state = state
         self.health.set_serving(state == State.SERVING)
 
-    def admit(self, entry: Unary) -> None:
-        """Raises when the call may not start; otherwise ``release`` must follow once it has been answered."""
+    def admit(self, entry: Unary, waiting: int = 0) -> None:
+        """Raises when the call may not start; otherwise ``release`` must follow once it has been answered.
+
+        ``waiting``: calls that the transport has received and not admitted yet.
+        """
         if not entry.bounded:
             return
         if self.state != State.SERVING:
             raise RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
-        if not self.in_flight.try_enter():
+        if not self.in_flight.try_enter(waiting):
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "too many calls in flight; retry later",

@@ -6,15 +6,16 @@ from quotelife_server.rpc import Code, RpcError
 
 
 class InFlight:
-    """Counts calls that are being answered; refuses beyond the limit instead of queueing."""
+    """Counts calls from their receipt to their answer; refuses beyond the limit instead of queueing."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
         self.refused = 0
 
-    def try_enter(self) -> bool:
-        if self.count >= self.limit:
+    def try_enter(self, waiting: int = 0) -> bool:
+        """``waiting``: calls received by the transport that have not come here yet."""
+        if self.count + waiting >= self.limit:
             self.refused += 1
             return False
         self.count += 1

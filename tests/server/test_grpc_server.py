@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.app import Application
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
-from reference.service_kit import GET_EXPIRY, write_config
+from reference.service_kit import GET_EXPIRY, running, write_config
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -145,6 +146,34 @@ async def test_overload_is_refused_at_once_with_retry_info(tmp_path: Path) -> No
         assert await asyncio.gather(*held) == [b"done", b"done"]
         await until(lambda: application.service.in_flight.count == 0)
     await application.drain()
+
+
+async def test_a_burst_on_the_real_handler_is_refused_in_words(tmp_path: Path) -> None:
+    """A handler that answers at once: calls pile up inside gRPC, where only its own count shows them."""
+    codes: Counter[str] = Counter()
+
+    async with running(write_config(tmp_path), in_flight_max=32) as app, contextlib.AsyncExitStack() as stack:
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(app.addresses[0], options=apart))
+            for _ in range(4)
+        ]
+
+        async def ask(channel: grpc.aio.Channel) -> None:
+            try:
+                await call(channel, GET_EXPIRY, REQUEST, 60)
+                codes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                codes[error.code().name] += 1
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                retry = error_details_pb2.RetryInfo()
+                assert details_of(error).details[0].Unpack(retry)
+
+        await asyncio.gather(*(ask(channel) for _ in range(400) for channel in channels))
+        assert codes["RESOURCE_EXHAUSTED"] > 400 and codes["OK"] > 0
+        assert app.service.in_flight.refused == codes["RESOURCE_EXHAUSTED"]
+        await call(channels[0], GET_EXPIRY, REQUEST)
+        await until(lambda: app.service.in_flight.count == 0)
 
 
 async def test_a_cancelled_call_gives_its_place_back(tmp_path: Path) -> None:
@@ -327,6 +356,20 @@ async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_pa
         await other.start()
     with contextlib.suppress(RpcError):
         await other.grpc.stop(0)
+
+
+async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Application, tmp_path: Path) -> None:
+    path = tmp_path / "quotelife.sock"
+    second = tmp_path / "second"
+    second.mkdir()
+    other = Application(
+        write_config(second), overrides={"address": None, "metrics_address": None, "unix_socket": str(path)}
+    )
+    with pytest.raises(OSError, match="in use"):
+        await other.start()
+    await other.grpc.stop(0)
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        assert await call(channel, GET_EXPIRY, REQUEST)
 
 
 async def test_a_stale_unix_socket_does_not_hinder_a_start(tmp_path: Path) -> None:
