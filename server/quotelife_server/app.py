@@ -123,11 +123,14 @@ class Application:
         )
 
     async def drain(self) -> None:
-        """NOT_SERVING, then no new calls, then the end of those in flight; then everything stops."""
+        """Say NOT_SERVING and still answer for ``notice``; then refuse new calls, give those in flight ``grace``
+        and cut off the rest; then stop everything else."""
         drain = self.config.server.drain
+        self.service.give_notice()
+        _log.info("leaving", notice_s=drain.notice_ns / NS_PER_S)
+        await asyncio.sleep(drain.notice_ns / NS_PER_S)
         self.service.set_state(State.DRAINING)
         _log.info("draining", in_flight=self.service.in_flight.count)
-        await asyncio.sleep(drain.notice_ns / NS_PER_S)
         await self.grpc.stop(drain.grace_ns)
         for feed in self.feeds:
             await feed.stop()
@@ -153,7 +156,11 @@ class Application:
         was = self.clock.synchronised
         offset_ns = self.clock.measure_wall_offset_ns()
         if was and not self.clock.synchronised:
-            _log.error("wall clock has left the service's clock; restart to follow it", offset_ns=offset_ns)
+            _log.error(
+                "wall clock has left the service's clock: no absolute expiries until it is back or the service "
+                "has been restarted",
+                offset_ns=offset_ns,
+            )
 
     def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
         """A task without which the service must not go on: its failure stops the service."""
@@ -231,7 +238,7 @@ class Application:
             lambda: [feed.figures() for feed in self.feeds],
         )
         return HttpServer(
-            registry_of(collector), lambda: self.service.state == State.SERVING, settings.metrics_address
+            registry_of(collector), lambda: self.service.health.serving, settings.metrics_address
         )
 
 

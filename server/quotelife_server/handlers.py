@@ -119,6 +119,10 @@ class Service:
         self.state = state
         self.health.set_serving(state == State.SERVING)
 
+    def give_notice(self) -> None:
+        """Health says NOT_SERVING from here on, calls are still taken: ``set_state`` ends that."""
+        self.health.set_serving(False)
+
     def admit(self, entry: Unary, waiting: int = 0) -> None:
         """Raises when the call may not start; otherwise ``release`` must follow once it has been answered.
 

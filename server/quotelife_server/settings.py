@@ -30,7 +30,8 @@ class Replies(Section):
 
 
 class Drain(Section):
-    """How the service leaves: it says NOT_SERVING, waits ``notice``, then gives calls in flight ``grace``."""
+    """How the service leaves: for ``notice`` it says NOT_SERVING and still answers, then it refuses new calls
+    and gives those in flight ``grace``."""
 
     notice_ns: Duration = Field(default=0, alias="notice")
     grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")

@@ -207,6 +207,25 @@ async def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path
         await asyncio.wait_for(drain, 5)
 
 
+async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path), drain={"notice": "1s", "grace": "5s"}) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+        aiohttp.ClientSession() as session,
+    ):
+        drain = asyncio.create_task(app.drain())
+        await until(lambda: not app.service.health.serving)
+        health = await call(channel, "/grpc.health.v1.Health/Check", b"")
+        assert health_pb2.HealthCheckResponse.FromString(health).status == NOT_SERVING
+        async with session.get(f"http://{app.metrics_address}/healthz") as response:
+            assert response.status == 503
+        reply = expiry.GetExpiryResponse.FromString(await call(channel, GET_EXPIRY, REQUEST))
+        assert reply.decision == types.DECISION_QUOTE
+        await until(lambda: app.service.state == State.DRAINING)
+        assert (await failure(channel, GET_EXPIRY, REQUEST, 1.0)).code() is grpc.StatusCode.UNAVAILABLE
+        await drain
+
+
 async def test_health_check_and_list(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         for service in ("", *SERVICES):
