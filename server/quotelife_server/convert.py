@@ -28,7 +28,7 @@ from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
 from quotelife.units import NS_PER_S
-from quotelife_server.rpc import Code, RpcError, unserved
+from quotelife_server.rpc import Code, RpcError
 
 TEXT_CHARACTERS_MAX = 128
 DEALERS_MAX = 10_000
@@ -176,12 +176,19 @@ def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
 
 def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int) -> ExpiryCall:
     """Message to validated records. Raises ``RpcError``."""
-    _refuse_unserved(request)
     faults = Faults()
+    for name, given in (
+        ("legs", request.legs),
+        ("venue_session", request.venue_session),
+        ("watch", request.watch),
+        ("explain", request.explain),
+    ):
+        if given:
+            faults.add(name, "not served by this version: leave it out")
     faults.text("request_id", request.request_id)
     faults.text("rfq_id", request.rfq_id)
     faults.text("quote_id", request.quote_id)
-    faults.text("instrument", request.instrument, required=True)
+    faults.text("instrument", request.instrument, required=not request.legs)
     faults.text("counterparty", request.counterparty)
     faults.text("desk", request.desk)
     side = request.side
@@ -277,17 +284,6 @@ def same_expiry_request(one: bytes, other: bytes) -> bool:
         return False
 
 
-def _refuse_unserved(request: expiry.GetExpiryRequest) -> None:
-    if request.legs:
-        raise unserved("legs")
-    if request.watch:
-        raise unserved("watch")
-    if request.explain:
-        raise unserved("explain")
-    if request.venue_session:
-        raise unserved("venue_session")
-
-
 def _quoted(
     request: expiry.GetExpiryRequest, faults: Faults
 ) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:
@@ -349,13 +345,15 @@ def _features(decision: DecisionRecord) -> list[expiry.Feature]:
     ]
 
 
-def _judgement(decision: DecisionRecord, tick: float, with_features: bool) -> dict[str, Any]:
-    """Fields that a whole reply and one side of it share."""
+def _judgement(
+    decision: DecisionRecord, tick: float, *, with_features: bool, synchronised: bool
+) -> dict[str, Any]:
+    """Fields that a whole reply and one side of it share. An end in UTC goes out by a synchronised clock only."""
     quote = decision.kind == DecisionCode.QUOTE
     fields: dict[str, Any] = {
         "decision": decision.kind,
         "life_ns": decision.life_ns,
-        "expiry_utc_ns": decision.expiry_ns if quote else None,
+        "expiry_utc_ns": decision.expiry_ns if quote and synchronised else None,
         "reasons": _set_bits(decision.reasons),
         "binding": _set_bits(decision.binding),
     }
@@ -396,7 +394,10 @@ def expiry_reply(
     with_features = call.message.include_features
     decision = decisions[0] if len(decisions) == 1 else binding_side(decisions)
     quote = decision.kind == DecisionCode.QUOTE
-    fields = _judgement(decision, tick, with_features and len(decisions) == 1)
+    synchronised = frame.synchronised
+    fields = _judgement(
+        decision, tick, with_features=with_features and len(decisions) == 1, synchronised=synchronised
+    )
     if decision.h_ticks > 0:
         fields["reference_ticks"] = _known(decision.reference_ticks)
         fields["reference_price"] = _known(decision.reference_ticks * tick)
@@ -406,7 +407,7 @@ def expiry_reply(
         "request_id": call.message.request_id,
         "decided_at_utc_ns": decision.now_ns,
         "counted_from_utc_ns": decision.expiry_ns - decision.life_ns if quote else None,
-        "clock": expiry.CLOCK_SERVICE_UTC if frame.synchronised else expiry.CLOCK_UNSYNCHRONISED,
+        "clock": expiry.CLOCK_SERVICE_UTC if synchronised else expiry.CLOCK_UNSYNCHRONISED,
         "posture_requested": decision.posture_requested,
         "posture_effective": decision.posture_effective,
         "rule": decision.rule,
@@ -427,7 +428,7 @@ def expiry_reply(
             response.sides.add(
                 side=side,
                 decision_id=decision_id(frame.boot_id, each),
-                **_judgement(each, tick, with_features),
+                **_judgement(each, tick, with_features=with_features, synchronised=synchronised),
             )
     response.compute_ns = time.perf_counter_ns() - started_ns
     return response.SerializeToString()

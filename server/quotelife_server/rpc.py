@@ -128,5 +128,5 @@ class Stream:
 MethodTable = dict[str, Unary | Stream]
 
 
-def unserved(what: str) -> RpcError:
-    return RpcError(Code.UNIMPLEMENTED, f"{what} is not served by this version")
+def unserved(method: str) -> RpcError:
+    return RpcError(Code.UNIMPLEMENTED, f"{method} is not served by this version")

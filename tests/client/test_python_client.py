@@ -336,6 +336,15 @@ async def test_a_life_given_late_in_a_drain_is_the_fallback(app: Application) ->
     assert reply.source is Source.FALLBACK and "UNAVAILABLE" in reply.error
 
 
+async def test_without_a_synchronised_clock_a_life_has_no_end_in_utc(app: Application) -> None:
+    app.service._synchronised = lambda: False
+    async with AsyncClient(app.addresses[0], timeout_s=5) as client:
+        reply = await client.get_expiry(**quote(side=Side.TWO_WAY))
+    assert reply.decision is Decision.QUOTE and reply.life_ns > 0
+    assert reply.clock is client_types.Clock.UNSYNCHRONISED
+    assert reply.expiry_utc_ns is None and all(side.expiry_utc_ns is None for side in reply.sides)
+
+
 async def test_values_newer_than_the_client_become_unspecified() -> None:
     async def newer(n: int, context: Any) -> bytes:
         return expiry.GetExpiryResponse(
