@@ -81,9 +81,7 @@ class Application:
             self.clock,
             boot_id=f"{self.started_ns:x}",
             metrics=self.metrics,
-            replies=ReplyStore(
-                settings.replies.entries_max, settings.replies.bytes_max, settings.replies.age_max_ns
-            ),
+            replies=ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns),
             in_flight=InFlight(settings.in_flight_max),
             retry_delay_ns=settings.overload_retry_ns,
             synchronised=lambda: self.clock.synchronised,
@@ -217,6 +215,21 @@ class Application:
                 "quotelife_stored_replies",
                 "Replies kept by request id",
                 lambda: float(len(self.service.replies)),
+            ),
+            (
+                "quotelife_stored_replies_bytes",
+                "Memory they take",
+                lambda: float(self.service.replies.bytes),
+            ),
+            (
+                "quotelife_stored_replies_evicted",
+                "Replies that left before their time, for want of room",
+                lambda: float(self.service.replies.evicted),
+            ),
+            (
+                "quotelife_stored_replies_oldest_seconds",
+                "How far back a retry finds its reply",
+                lambda: self.service.replies.oldest_age_ns(self.clock.now_ns()) / NS_PER_S,
             ),
             (
                 "quotelife_wall_offset_seconds",

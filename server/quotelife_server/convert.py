@@ -274,14 +274,9 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
     return ExpiryCall(request, instrument, records)
 
 
-def same_expiry_request(one: bytes, other: bytes) -> bool:
-    """Do two payloads say the same? Byte order on the wire does not count."""
-    if one == other:
-        return True
-    try:
-        return bool(expiry.GetExpiryRequest.FromString(one) == expiry.GetExpiryRequest.FromString(other))
-    except DecodeError:
-        return False
+def content_digest(request: expiry.GetExpiryRequest) -> bytes:
+    """The same for requests that say the same; byte order on the wire does not count."""
+    return hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=16).digest()
 
 
 def _quoted(

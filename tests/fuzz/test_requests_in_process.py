@@ -143,7 +143,7 @@ def ask(kit: Kit, method: str, payload: bytes) -> Code:
 
 def test_a_hundred_thousand_requests_and_flat_memory(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    kit = Kit(tmp_path, replies_max=100)
+    kit = Kit(tmp_path, replies_bytes=100_000)
     requests = Requests(seed, kit.clock.now_ns())
     codes: Counter[Code] = Counter()
     process = psutil.Process()

@@ -365,6 +365,8 @@ async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
     assert 'quotelife_get_expiry_seconds_bucket{le="+Inf"} 1.0' in text
     assert 'quotelife_quality{instrument="BTC-USDT",quality="good"} 1.0' in text
     assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
+    assert "quotelife_stored_replies_evicted 0.0" in text
+    assert "quotelife_stored_replies_oldest_seconds 0.0" in text
 
 
 async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_path: Path) -> None:
