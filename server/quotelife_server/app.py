@@ -19,7 +19,7 @@ from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.limits import InFlight, ReplyStore
-from quotelife_server.metrics import Metrics, ServiceCollector, registry_of
+from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred
 from quotelife_server.settings import Server, ServiceConfig
@@ -91,6 +91,7 @@ class Application:
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
         self.grpc_options = _grpc_options(settings)
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
+        self.exposition = self._exposition()
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
         self.metrics_address: str | None = None
@@ -194,11 +195,10 @@ class Application:
     async def _reload(self) -> bytes:
         return await self.reloader.answer()
 
-    def _status(self, indices: list[int], now_ns: int) -> bytes:
-        return status_reply(
+    async def _status(self, indices: list[int]) -> bytes:
+        return await status_reply(
             self.service,
             indices=indices,
-            now_ns=now_ns,
             started_ns=self.started_ns,
             wall_offset_ns=self.clock.wall_offset_ns,
             feeds=[feed.figures() for feed in self.feeds],
@@ -209,6 +209,9 @@ class Application:
     def _http_server(self, settings: Server) -> HttpServer | None:
         if settings.metrics_address is None:
             return None
+        return HttpServer(self.exposition.text, lambda: self.service.health.serving, settings.metrics_address)
+
+    def _exposition(self) -> Exposition:
         gauges = [
             ("quotelife_in_flight", "Calls being answered", lambda: float(self.service.in_flight.count)),
             (
@@ -243,15 +246,12 @@ class Application:
             ),
             ("quotelife_config_refused", "Reloads refused", lambda: float(self.reloader.refused)),
         ]
-        collector = ServiceCollector(
+        return Exposition(
             self.metrics,
             self.engine,
             self.clock.now_ns,
             gauges,
             lambda: [feed.figures() for feed in self.feeds],
-        )
-        return HttpServer(
-            registry_of(collector), lambda: self.service.health.serving, settings.metrics_address
         )
 
 

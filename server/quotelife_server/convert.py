@@ -40,6 +40,7 @@ DEADLINE_AHEAD_NS_MAX = 7 * 86_400 * NS_PER_S
 PUBLISHED_BACK_NS_MAX = 86_400 * NS_PER_S
 PUBLISHED_AHEAD_NS_MAX = NS_PER_S
 TTL_NS_MAX = 7 * 86_400 * NS_PER_S
+STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -657,8 +658,11 @@ def status_request(payload: bytes, engine: Engine) -> list[int]:
     """Indices of the instruments asked for; all when none is named."""
     request = parse(admin.GetStatusRequest, payload)
     faults = Faults()
-    for name in request.instruments:
-        faults.text("instruments", name, required=True)
+    if len(request.instruments) > STATUS_NAMES_MAX:
+        faults.add("instruments", f"must be at most {STATUS_NAMES_MAX} names; name none for all")
+    else:
+        for name in request.instruments:
+            faults.text("instruments", name, required=True)
     faults.raise_if_any()
     if not request.instruments:
         return list(range(len(engine.instruments)))

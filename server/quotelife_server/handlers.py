@@ -67,7 +67,7 @@ class Hooks:
     """What the administration asks of the application."""
 
     reload: Callable[[], Awaitable[bytes]]
-    status: Callable[[list[int], int], bytes]
+    status: Callable[[list[int]], Awaitable[bytes]]
     spawn: Callable[[Awaitable[bytes], Deferred], None]
 
 
@@ -130,7 +130,7 @@ class Service:
         """
         if not entry.bounded:
             return
-        if self.state != State.SERVING:
+        if entry.needs_serving and self.state != State.SERVING:
             raise RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
         if not self.in_flight.try_enter(waiting):
             raise RpcError(
@@ -275,8 +275,13 @@ def _admin_methods(service: Service) -> MethodTable:
             raise RpcError(Code.UNAVAILABLE, "the service is starting")
         return service.hooks
 
-    def get_status(payload: bytes, context: CallContext) -> bytes:
-        return hooks().status(convert.status_request(payload, engine), clock.now_ns())
+    def later(work: Awaitable[bytes]) -> Deferred:
+        answer = Deferred()
+        hooks().spawn(work, answer)
+        return answer
+
+    def get_status(payload: bytes, context: CallContext) -> Deferred:
+        return later(hooks().status(convert.status_request(payload, engine)))
 
     def set_override(payload: bytes, context: CallContext) -> bytes:
         call = convert.override_request(payload, engine)
@@ -321,13 +326,11 @@ def _admin_methods(service: Service) -> MethodTable:
 
     def reload(payload: bytes, context: CallContext) -> Deferred:
         convert.parse(admin_service_pb2.ReloadRequest, payload)
-        answer = Deferred()
-        hooks().spawn(hooks().reload(), answer)
-        return answer
+        return later(hooks().reload())
 
     prefix = "/quote_expiry.v1.AdminService/"
     return {
-        prefix + "GetStatus": Unary(get_status, bounded=False),
+        prefix + "GetStatus": Unary(get_status, needs_serving=False),
         prefix + "SetOverride": Unary(set_override),
         prefix + "ClearOverride": Unary(clear_override),
         prefix + "ListOverrides": Unary(list_overrides),

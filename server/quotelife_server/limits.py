@@ -1,10 +1,22 @@
-"""Bounds on what clients can make the service hold: calls in flight, stored replies."""
+"""Bounds on what clients can make the service hold: calls in flight, stored replies, the event loop."""
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from quotelife_server.rpc import Code, RpcError
 
 ENTRY_BYTES = 512  # what a stored reply takes beside its own bytes: id, digest, place in the table
+
+T = TypeVar("T")
+
+
+async def in_pieces(items: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+    """``items``, ``size`` at a time; whatever else the event loop has to do is done in between."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+        await asyncio.sleep(0)
 
 
 class InFlight:

@@ -111,11 +111,12 @@ StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """A unary method. ``bounded`` calls count against the limit of calls in flight and need a serving
-    service."""
+    """A unary method. ``bounded`` calls count against the limit of calls in flight; those that are
+    ``needs_serving`` too are refused unless the service is serving."""
 
     handle: UnaryHandler
     bounded: bool = True
+    needs_serving: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client.parser import text_string_to_metric_families
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
@@ -21,7 +22,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.app import Application
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
-from reference.service_kit import GET_EXPIRY, running, write_config
+from reference.service_kit import CONFIG, GET_EXPIRY, running, write_config
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -367,6 +368,62 @@ async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
     assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
     assert "quotelife_stored_replies_evicted 0.0" in text
     assert "quotelife_stored_replies_oldest_seconds 0.0" in text
+
+
+def many_instruments(count: int) -> str:
+    more = [
+        f"  - {{name: I{k}, venue: binance-spot, symbol: I{k}, tick_size: 0.01, lot_size: 0.001}}"
+        for k in range(count)
+    ]
+    return CONFIG.replace("tiers:\n", "\n".join(more) + "\ntiers:\n")
+
+
+async def test_status_and_metrics_of_many_instruments_leave_room_for_calls(tmp_path: Path) -> None:
+    """Neither may hold the loop for all instruments: others run in between."""
+    path = write_config(tmp_path, many_instruments(400))
+    application = Application(path)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    reply = admin.GetStatusResponse.FromString(
+        await application._status(list(range(len(application.engine.instruments))))
+    )
+    assert len(reply.instruments) == 403 and reply.instruments[-1].instrument == "I399"
+    assert turns - before >= 8
+    before = turns
+    assert application.exposition is not None
+    text = (await application.exposition.text()).decode()
+    assert turns - before >= 50
+    families = list(text_string_to_metric_families(text))
+    assert len({family.name for family in families}) == len(families), "each family stands once"
+    events = next(family for family in families if family.name == "quotelife_events")
+    assert len(events.samples) == 403
+    task.cancel()
+
+
+async def test_status_counts_against_the_bound_and_answers_in_a_drain(tmp_path: Path) -> None:
+    path = "/quote_expiry.v1.AdminService/GetStatus"
+    async with (
+        running(write_config(tmp_path), in_flight_max=1) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        app.service.set_state(State.DRAINING)
+        reply = admin.GetStatusResponse.FromString(await call(channel, path, b""))
+        assert reply.state == admin.SERVICE_STATE_DRAINING
+        await until(lambda: app.service.in_flight.count == 0)
+        assert app.service.in_flight.try_enter()
+        assert (await failure(channel, path, b"")).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        app.service.in_flight.leave()
+        names = admin.GetStatusRequest(instruments=["BTC-USDT"] * 257).SerializeToString()
+        assert (await failure(channel, path, names)).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_path: Path) -> None:
