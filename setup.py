@@ -58,7 +58,6 @@ SERVER = [
     "googleapis-common-protos>=1.65",
     "uvloop>=0.20",
     "structlog>=24.1",
-    "watchfiles>=0.22",
     "prometheus-client>=0.20",
     "typer>=0.12",
     "rich>=13.7",

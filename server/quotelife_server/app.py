@@ -19,7 +19,7 @@ from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.limits import InFlight, ReplyStore
-from quotelife_server.metrics import Metrics, ServiceCollector, registry_of
+from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred
 from quotelife_server.settings import Server, ServiceConfig
@@ -81,9 +81,7 @@ class Application:
             self.clock,
             boot_id=f"{self.started_ns:x}",
             metrics=self.metrics,
-            replies=ReplyStore(
-                settings.replies.entries_max, settings.replies.bytes_max, settings.replies.age_max_ns
-            ),
+            replies=ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns),
             in_flight=InFlight(settings.in_flight_max),
             retry_delay_ns=settings.overload_retry_ns,
             synchronised=lambda: self.clock.synchronised,
@@ -93,6 +91,7 @@ class Application:
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
         self.grpc_options = _grpc_options(settings)
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
+        self.exposition = self._exposition()
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
         self.metrics_address: str | None = None
@@ -123,11 +122,14 @@ class Application:
         )
 
     async def drain(self) -> None:
-        """NOT_SERVING, then no new calls, then the end of those in flight; then everything stops."""
+        """Say NOT_SERVING and still answer for ``notice``; then refuse new calls, give those in flight ``grace``
+        and cut off the rest; then stop everything else."""
         drain = self.config.server.drain
+        self.service.give_notice()
+        _log.info("leaving", notice_s=drain.notice_ns / NS_PER_S)
+        await asyncio.sleep(drain.notice_ns / NS_PER_S)
         self.service.set_state(State.DRAINING)
         _log.info("draining", in_flight=self.service.in_flight.count)
-        await asyncio.sleep(drain.notice_ns / NS_PER_S)
         await self.grpc.stop(drain.grace_ns)
         for feed in self.feeds:
             await feed.stop()
@@ -153,7 +155,11 @@ class Application:
         was = self.clock.synchronised
         offset_ns = self.clock.measure_wall_offset_ns()
         if was and not self.clock.synchronised:
-            _log.error("wall clock has left the service's clock; restart to follow it", offset_ns=offset_ns)
+            _log.error(
+                "wall clock has left the service's clock: no absolute expiries until it is back or the service "
+                "has been restarted",
+                offset_ns=offset_ns,
+            )
 
     def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
         """A task without which the service must not go on: its failure stops the service."""
@@ -189,11 +195,10 @@ class Application:
     async def _reload(self) -> bytes:
         return await self.reloader.answer()
 
-    def _status(self, indices: list[int], now_ns: int) -> bytes:
-        return status_reply(
+    async def _status(self, indices: list[int]) -> bytes:
+        return await status_reply(
             self.service,
             indices=indices,
-            now_ns=now_ns,
             started_ns=self.started_ns,
             wall_offset_ns=self.clock.wall_offset_ns,
             feeds=[feed.figures() for feed in self.feeds],
@@ -204,12 +209,30 @@ class Application:
     def _http_server(self, settings: Server) -> HttpServer | None:
         if settings.metrics_address is None:
             return None
+        return HttpServer(self.exposition.text, lambda: self.service.health.serving, settings.metrics_address)
+
+    def _exposition(self) -> Exposition:
         gauges = [
             ("quotelife_in_flight", "Calls being answered", lambda: float(self.service.in_flight.count)),
             (
                 "quotelife_stored_replies",
                 "Replies kept by request id",
                 lambda: float(len(self.service.replies)),
+            ),
+            (
+                "quotelife_stored_replies_bytes",
+                "Memory they take",
+                lambda: float(self.service.replies.bytes),
+            ),
+            (
+                "quotelife_stored_replies_evicted",
+                "Replies that left before their time, for want of room",
+                lambda: float(self.service.replies.evicted),
+            ),
+            (
+                "quotelife_stored_replies_oldest_seconds",
+                "How far back a retry finds its reply",
+                lambda: self.service.replies.oldest_age_ns(self.clock.now_ns()) / NS_PER_S,
             ),
             (
                 "quotelife_wall_offset_seconds",
@@ -223,15 +246,12 @@ class Application:
             ),
             ("quotelife_config_refused", "Reloads refused", lambda: float(self.reloader.refused)),
         ]
-        collector = ServiceCollector(
+        return Exposition(
             self.metrics,
             self.engine,
             self.clock.now_ns,
             gauges,
             lambda: [feed.figures() for feed in self.feeds],
-        )
-        return HttpServer(
-            registry_of(collector), lambda: self.service.state == State.SERVING, settings.metrics_address
         )
 
 

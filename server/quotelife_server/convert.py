@@ -28,7 +28,7 @@ from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
 from quotelife.units import NS_PER_S
-from quotelife_server.rpc import Code, RpcError, unserved
+from quotelife_server.rpc import Code, RpcError
 
 TEXT_CHARACTERS_MAX = 128
 DEALERS_MAX = 10_000
@@ -40,6 +40,7 @@ DEADLINE_AHEAD_NS_MAX = 7 * 86_400 * NS_PER_S
 PUBLISHED_BACK_NS_MAX = 86_400 * NS_PER_S
 PUBLISHED_AHEAD_NS_MAX = NS_PER_S
 TTL_NS_MAX = 7 * 86_400 * NS_PER_S
+STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -176,12 +177,19 @@ def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
 
 def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int) -> ExpiryCall:
     """Message to validated records. Raises ``RpcError``."""
-    _refuse_unserved(request)
     faults = Faults()
+    for name, given in (
+        ("legs", request.legs),
+        ("venue_session", request.venue_session),
+        ("watch", request.watch),
+        ("explain", request.explain),
+    ):
+        if given:
+            faults.add(name, "not served by this version: leave it out")
     faults.text("request_id", request.request_id)
     faults.text("rfq_id", request.rfq_id)
     faults.text("quote_id", request.quote_id)
-    faults.text("instrument", request.instrument, required=True)
+    faults.text("instrument", request.instrument, required=not request.legs)
     faults.text("counterparty", request.counterparty)
     faults.text("desk", request.desk)
     side = request.side
@@ -267,25 +275,9 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
     return ExpiryCall(request, instrument, records)
 
 
-def same_expiry_request(one: bytes, other: bytes) -> bool:
-    """Do two payloads say the same? Byte order on the wire does not count."""
-    if one == other:
-        return True
-    try:
-        return bool(expiry.GetExpiryRequest.FromString(one) == expiry.GetExpiryRequest.FromString(other))
-    except DecodeError:
-        return False
-
-
-def _refuse_unserved(request: expiry.GetExpiryRequest) -> None:
-    if request.legs:
-        raise unserved("legs")
-    if request.watch:
-        raise unserved("watch")
-    if request.explain:
-        raise unserved("explain")
-    if request.venue_session:
-        raise unserved("venue_session")
+def content_digest(request: expiry.GetExpiryRequest) -> bytes:
+    """The same for requests that say the same; byte order on the wire does not count."""
+    return hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=16).digest()
 
 
 def _quoted(
@@ -349,13 +341,15 @@ def _features(decision: DecisionRecord) -> list[expiry.Feature]:
     ]
 
 
-def _judgement(decision: DecisionRecord, tick: float, with_features: bool) -> dict[str, Any]:
-    """Fields that a whole reply and one side of it share."""
+def _judgement(
+    decision: DecisionRecord, tick: float, *, with_features: bool, synchronised: bool
+) -> dict[str, Any]:
+    """Fields that a whole reply and one side of it share. An end in UTC goes out by a synchronised clock only."""
     quote = decision.kind == DecisionCode.QUOTE
     fields: dict[str, Any] = {
         "decision": decision.kind,
         "life_ns": decision.life_ns,
-        "expiry_utc_ns": decision.expiry_ns if quote else None,
+        "expiry_utc_ns": decision.expiry_ns if quote and synchronised else None,
         "reasons": _set_bits(decision.reasons),
         "binding": _set_bits(decision.binding),
     }
@@ -396,7 +390,10 @@ def expiry_reply(
     with_features = call.message.include_features
     decision = decisions[0] if len(decisions) == 1 else binding_side(decisions)
     quote = decision.kind == DecisionCode.QUOTE
-    fields = _judgement(decision, tick, with_features and len(decisions) == 1)
+    synchronised = frame.synchronised
+    fields = _judgement(
+        decision, tick, with_features=with_features and len(decisions) == 1, synchronised=synchronised
+    )
     if decision.h_ticks > 0:
         fields["reference_ticks"] = _known(decision.reference_ticks)
         fields["reference_price"] = _known(decision.reference_ticks * tick)
@@ -406,7 +403,7 @@ def expiry_reply(
         "request_id": call.message.request_id,
         "decided_at_utc_ns": decision.now_ns,
         "counted_from_utc_ns": decision.expiry_ns - decision.life_ns if quote else None,
-        "clock": expiry.CLOCK_SERVICE_UTC if frame.synchronised else expiry.CLOCK_UNSYNCHRONISED,
+        "clock": expiry.CLOCK_SERVICE_UTC if synchronised else expiry.CLOCK_UNSYNCHRONISED,
         "posture_requested": decision.posture_requested,
         "posture_effective": decision.posture_effective,
         "rule": decision.rule,
@@ -427,7 +424,7 @@ def expiry_reply(
             response.sides.add(
                 side=side,
                 decision_id=decision_id(frame.boot_id, each),
-                **_judgement(each, tick, with_features),
+                **_judgement(each, tick, with_features=with_features, synchronised=synchronised),
             )
     response.compute_ns = time.perf_counter_ns() - started_ns
     return response.SerializeToString()
@@ -661,8 +658,11 @@ def status_request(payload: bytes, engine: Engine) -> list[int]:
     """Indices of the instruments asked for; all when none is named."""
     request = parse(admin.GetStatusRequest, payload)
     faults = Faults()
-    for name in request.instruments:
-        faults.text("instruments", name, required=True)
+    if len(request.instruments) > STATUS_NAMES_MAX:
+        faults.add("instruments", f"must be at most {STATUS_NAMES_MAX} names; name none for all")
+    else:
+        for name in request.instruments:
+            faults.text("instruments", name, required=True)
     faults.raise_if_any()
     if not request.instruments:
         return list(range(len(engine.instruments)))

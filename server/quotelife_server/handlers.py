@@ -67,7 +67,7 @@ class Hooks:
     """What the administration asks of the application."""
 
     reload: Callable[[], Awaitable[bytes]]
-    status: Callable[[list[int], int], bytes]
+    status: Callable[[list[int]], Awaitable[bytes]]
     spawn: Callable[[Awaitable[bytes], Deferred], None]
 
 
@@ -119,13 +119,20 @@ class Service:
         self.state = state
         self.health.set_serving(state == State.SERVING)
 
-    def admit(self, entry: Unary) -> None:
-        """Raises when the call may not start; otherwise ``release`` must follow once it has been answered."""
+    def give_notice(self) -> None:
+        """Health says NOT_SERVING from here on, calls are still taken: ``set_state`` ends that."""
+        self.health.set_serving(False)
+
+    def admit(self, entry: Unary, waiting: int = 0) -> None:
+        """Raises when the call may not start; otherwise ``release`` must follow once it has been answered.
+
+        ``waiting``: calls that the transport has received and not admitted yet.
+        """
         if not entry.bounded:
             return
-        if self.state != State.SERVING:
+        if entry.needs_serving and self.state != State.SERVING:
             raise RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
-        if not self.in_flight.try_enter():
+        if not self.in_flight.try_enter(waiting):
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "too many calls in flight; retry later",
@@ -172,10 +179,12 @@ def _expiry_methods(service: Service) -> MethodTable:
         now_ns = clock.now_ns()
         message = convert.parse_expiry(payload)
         request_id = message.request_id
+        digest = b""
         if request_id:  # before validation: a retry may come when its own instants have grown old
+            digest = convert.content_digest(message)
             stored = replies.find(request_id, now_ns)
             if stored is not None:
-                if not convert.same_expiry_request(stored[0], payload):
+                if stored[0] != digest:
                     raise reused_request_id()
                 metrics.replayed += 1
                 return stored[1]
@@ -187,7 +196,7 @@ def _expiry_methods(service: Service) -> MethodTable:
         frame = convert.ReplyFrame(service.boot_id, engine.model.digest, service._synchronised())
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         if request_id:
-            replies.keep(request_id, payload, reply, now_ns)
+            replies.keep(request_id, digest, reply, now_ns)
         metrics.observe(time.perf_counter_ns() - started_ns)
         return reply
 
@@ -266,8 +275,13 @@ def _admin_methods(service: Service) -> MethodTable:
             raise RpcError(Code.UNAVAILABLE, "the service is starting")
         return service.hooks
 
-    def get_status(payload: bytes, context: CallContext) -> bytes:
-        return hooks().status(convert.status_request(payload, engine), clock.now_ns())
+    def later(work: Awaitable[bytes]) -> Deferred:
+        answer = Deferred()
+        hooks().spawn(work, answer)
+        return answer
+
+    def get_status(payload: bytes, context: CallContext) -> Deferred:
+        return later(hooks().status(convert.status_request(payload, engine)))
 
     def set_override(payload: bytes, context: CallContext) -> bytes:
         call = convert.override_request(payload, engine)
@@ -312,13 +326,11 @@ def _admin_methods(service: Service) -> MethodTable:
 
     def reload(payload: bytes, context: CallContext) -> Deferred:
         convert.parse(admin_service_pb2.ReloadRequest, payload)
-        answer = Deferred()
-        hooks().spawn(hooks().reload(), answer)
-        return answer
+        return later(hooks().reload())
 
     prefix = "/quote_expiry.v1.AdminService/"
     return {
-        prefix + "GetStatus": Unary(get_status, bounded=False),
+        prefix + "GetStatus": Unary(get_status, needs_serving=False),
         prefix + "SetOverride": Unary(set_override),
         prefix + "ClearOverride": Unary(clear_override),
         prefix + "ListOverrides": Unary(list_overrides),

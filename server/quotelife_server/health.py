@@ -43,6 +43,10 @@ class Health:
         self._serving = False
         self._watchers: set[Callable[[], None]] = set()
 
+    @property
+    def serving(self) -> bool:
+        return self._serving
+
     def set_serving(self, serving: bool) -> None:
         """Change the answer and tell every watcher, if it is a change."""
         if serving == self._serving:

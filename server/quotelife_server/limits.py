@@ -1,20 +1,35 @@
-"""Bounds on what clients can make the service hold: calls in flight, stored replies."""
+"""Bounds on what clients can make the service hold: calls in flight, stored replies, the event loop."""
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from quotelife_server.rpc import Code, RpcError
 
+ENTRY_BYTES = 512  # what a stored reply takes beside its own bytes: id, digest, place in the table
+
+T = TypeVar("T")
+
+
+async def in_pieces(items: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+    """``items``, ``size`` at a time; whatever else the event loop has to do is done in between."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+        await asyncio.sleep(0)
+
 
 class InFlight:
-    """Counts calls that are being answered; refuses beyond the limit instead of queueing."""
+    """Counts calls from their receipt to their answer; refuses beyond the limit instead of queueing."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
         self.refused = 0
 
-    def try_enter(self) -> bool:
-        if self.count >= self.limit:
+    def try_enter(self, waiting: int = 0) -> bool:
+        """``waiting``: calls received by the transport that have not come here yet."""
+        if self.count + waiting >= self.limit:
             self.refused += 1
             return False
         self.count += 1
@@ -25,35 +40,37 @@ class InFlight:
 
 
 class ReplyStore:
-    """Replies by request id: the same id with the same payload gets the stored reply (SPEC 10).
+    """Replies by request id: the same id with the same content gets the stored reply (SPEC 10).
 
-    Holds at most ``entries_max`` replies and ``bytes_max`` bytes of payloads and replies, none longer than
-    ``age_ns_max``; the oldest leave first. Lives in memory: it does not survive a restart.
+    Of the request only a digest is kept. Holds about ``bytes_max`` bytes and no reply longer than
+    ``age_ns_max``; the oldest leave first, and those that leave for want of room are counted in ``evicted``.
+    Lives in memory: it does not survive a restart.
     """
 
-    def __init__(self, entries_max: int, bytes_max: int, age_ns_max: int) -> None:
-        self._entries_max = entries_max
+    def __init__(self, bytes_max: int, age_ns_max: int) -> None:
         self._bytes_max = bytes_max
         self._age_ns_max = age_ns_max
-        self._bytes = 0
         self._entries: OrderedDict[str, tuple[int, bytes, bytes]] = OrderedDict()
+        self.bytes = 0
+        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
-        """``(payload, reply)`` stored under the id, or ``None``."""
+        """``(digest, reply)`` stored under the id, or ``None``."""
         entry = self._entries.get(request_id)
         if entry is None or now_ns - entry[0] > self._age_ns_max:
             return None
         return entry[1], entry[2]
 
-    def keep(self, request_id: str, payload: bytes, reply: bytes, now_ns: int) -> None:
+    def keep(self, request_id: str, digest: bytes, reply: bytes, now_ns: int) -> None:
         self._forget(request_id)
-        self._entries[request_id] = (now_ns, payload, reply)
-        self._bytes += len(payload) + len(reply)
-        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+        self._entries[request_id] = (now_ns, digest, reply)
+        self.bytes += ENTRY_BYTES + len(reply)
+        while self.bytes > self._bytes_max:
             self._forget(next(iter(self._entries)))
+            self.evicted += 1
 
     def expire(self, now_ns: int) -> None:
         """Drop what is too old, a few at a time so that a timer tick stays short."""
@@ -63,10 +80,15 @@ class ReplyStore:
                 return
             self._forget(oldest)
 
+    def oldest_age_ns(self, now_ns: int) -> int:
+        """How far back a retry finds its reply; 0 when there is none."""
+        oldest = next(iter(self._entries.values()), None)
+        return 0 if oldest is None else now_ns - oldest[0]
+
     def _forget(self, request_id: str) -> None:
         entry = self._entries.pop(request_id, None)
         if entry is not None:
-            self._bytes -= len(entry[1]) + len(entry[2])
+            self.bytes -= ENTRY_BYTES + len(entry[2])
 
 
 def reused_request_id() -> RpcError:

@@ -1,24 +1,37 @@
 """Prometheus figures. The decision path adds to plain ints; text is made only when somebody asks."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.exposition import generate_latest
 
-from quotelife.engine import Engine
-from quotelife.instruments import InstrumentTable
+from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.feeds.base import FeedFigures
+from quotelife_server.limits import in_pieces
 
 LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000)
 )
 
+PIECE = 100  # instruments or figures handled in one go, about half a millisecond
+
 _POSTURES = len(PostureCode)
 _REGIMES = len(RegimeCode)
+
+
+_INSTRUMENT_COUNTERS = {
+    "events": "Market events applied",
+    "gaps": "Gaps in the data",
+    "resyncs": "Books made whole again",
+    "crossed": "Times a book stood crossed",
+    "dropped_levels": "Levels dropped by the bound of the book",
+    "declines": "Decisions to decline",
+    "stress_entries": "Times stress began",
+}
 
 
 class Metrics:
@@ -48,8 +61,9 @@ class Metrics:
 Gauge = tuple[str, str, Callable[[], float]]
 
 
-class ServiceCollector(Collector):
-    """Turns the counters, the engine's and the feeds' figures into metrics at the moment of a scrape."""
+class Exposition:
+    """Turns the counters, the engine's and the feeds' figures into text at the moment of a scrape, in pieces,
+    between which calls are answered."""
 
     def __init__(
         self,
@@ -65,7 +79,21 @@ class ServiceCollector(Collector):
         self._gauges = list(gauges)
         self._feeds = feeds
 
-    def collect(self) -> Iterator[Metric]:
+    async def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        statuses: list[tuple[str, InstrumentStatus]] = []
+        async for piece in in_pieces(list(self._engine.instruments), PIECE):
+            now_ns = self._now_ns()
+            statuses += [(each.name, self._engine.instrument_status(each.index, now_ns)) for each in piece]
+        written = []
+        for family in self._families(statuses):
+            head = True
+            async for samples in in_pieces(family.samples, PIECE):
+                written.append(_written(family, samples, head=head))
+                head = False
+        return b"".join(written)
+
+    def _families(self, statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:
         yield self._decisions()
         yield self._latency()
         answers = CounterMetricFamily(
@@ -86,7 +114,7 @@ class ServiceCollector(Collector):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
-        yield from self._instruments(self._engine.instruments)
+        yield from self._instruments(statuses)
         yield from self._feed_figures()
 
     def _decisions(self) -> Metric:
@@ -119,47 +147,30 @@ class ServiceCollector(Collector):
             sum_value=self._metrics.latency_sum_ns / NS_PER_S,
         )
 
-    def _instruments(self, table: InstrumentTable) -> Iterator[Metric]:
-        by_instrument = ("instrument",)
-        counters = {
-            "events": CounterMetricFamily("quotelife_events", "Market events applied", labels=by_instrument),
-            "gaps": CounterMetricFamily("quotelife_gaps", "Gaps in the data", labels=by_instrument),
-            "resyncs": CounterMetricFamily(
-                "quotelife_resyncs", "Books made whole again", labels=by_instrument
-            ),
-            "crossed": CounterMetricFamily(
-                "quotelife_crossed", "Times a book stood crossed", labels=by_instrument
-            ),
-            "dropped_levels": CounterMetricFamily(
-                "quotelife_dropped_levels", "Levels dropped by the bound of the book", labels=by_instrument
-            ),
-            "declines": CounterMetricFamily(
-                "quotelife_declines", "Decisions to decline", labels=by_instrument
-            ),
-            "stress_entries": CounterMetricFamily(
-                "quotelife_stress_entries", "Times stress began", labels=by_instrument
-            ),
-        }
+    def _instruments(self, statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:
+        for field, text in _INSTRUMENT_COUNTERS.items():
+            counter = CounterMetricFamily(f"quotelife_{field}", text, labels=("instrument",))
+            for name, status in statuses:
+                counter.add_metric((name,), getattr(status, field))
+            yield counter
         quality = GaugeMetricFamily(
             "quotelife_quality", "1 for the state of the book", labels=("instrument", "quality")
         )
-        age = GaugeMetricFamily("quotelife_data_age_seconds", "Since the last event", labels=by_instrument)
+        for name, status in statuses:
+            quality.add_metric((name, QualityCode(status.quality).name.lower()), 1)
+        yield quality
+        now_ns = self._now_ns()
+        age = GaugeMetricFamily("quotelife_data_age_seconds", "Since the last event", labels=("instrument",))
+        for name, status in statuses:
+            if status.last_event_ns:
+                age.add_metric((name,), (now_ns - status.last_event_ns) / NS_PER_S)
+        yield age
         regimes = CounterMetricFamily(
             "quotelife_regime_seconds", "Time spent in each regime", labels=("instrument", "regime")
         )
-        now_ns = self._now_ns()
-        for instrument in table:
-            status = self._engine.instrument_status(instrument.index, now_ns)
-            for name, family in counters.items():
-                family.add_metric((instrument.name,), getattr(status, name))
-            quality.add_metric((instrument.name, QualityCode(status.quality).name.lower()), 1)
-            if status.last_event_ns:
-                age.add_metric((instrument.name,), (now_ns - status.last_event_ns) / NS_PER_S)
+        for name, status in statuses:
             for regime, time_ns in zip(RegimeCode, status.regime_ns, strict=True):
-                regimes.add_metric((instrument.name, regime.name.lower()), time_ns / NS_PER_S)
-        yield from counters.values()
-        yield quality
-        yield age
+                regimes.add_metric((name, regime.name.lower()), time_ns / NS_PER_S)
         yield regimes
 
     def _feed_figures(self) -> Iterator[Metric]:
@@ -179,7 +190,19 @@ class ServiceCollector(Collector):
         yield from families.values()
 
 
-def registry_of(collector: Collector) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-    return registry
+class _One:
+    """A registry of one metric, for ``generate_latest``."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+def _written(family: Metric, samples: Sequence[Any], *, head: bool) -> bytes:
+    """Some samples of a family as text; HELP and TYPE stand once, before the first."""
+    piece = Metric(family.name, family.documentation, family.type)
+    piece.samples = list(samples)
+    text: bytes = generate_latest(cast(Any, _One(piece)))
+    return text if head else text.split(b"\n", 2)[2]

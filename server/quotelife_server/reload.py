@@ -1,13 +1,12 @@
 """Configuration read again while running: whole or not at all, and without a restart."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from watchfiles import awatch
-
 from quotelife.engine import Engine
-from quotelife.errors import ConfigError
+from quotelife.errors import ArtifactError, ConfigError
 from quotelife_server import convert
 from quotelife_server.log import get_logger
 from quotelife_server.settings import ServiceConfig
@@ -15,6 +14,7 @@ from quotelife_server.settings import ServiceConfig
 _log = get_logger(__name__)
 
 RESTART_SECTIONS = ("server", "feeds")
+LOOK_INTERVAL_S = 0.25
 
 
 class Reloader:
@@ -44,7 +44,8 @@ class Reloader:
         self.refused = 0
 
     async def reload(self) -> bool:
-        """Returns whether anything changed. Raises ``ConfigError``; the old configuration then stays."""
+        """Returns whether anything changed. Raises ``ConfigError``; the old configuration then stays, as it does
+        with any other error."""
         async with self._lock:
             try:
                 config = await asyncio.to_thread(self._load)
@@ -52,9 +53,14 @@ class Reloader:
                 if changed:
                     self._engine.apply_config(config, self._now_ns())
             except ConfigError as error:
-                self.problems = error.problems
-                self.refused += 1
-                _log.error("configuration refused, the old one stays", problems=error.problems)
+                self._refuse(error.problems)
+                raise
+            except ArtifactError as error:
+                problems = [f"model.artifact: {error}"]
+                self._refuse(problems)
+                raise ConfigError(problems) from error
+            except Exception as error:
+                self._refuse(["the configuration could not be read or applied; the log says why"], error)
                 raise
             self.problems = []
             self.restart_required = self._waiting_for_restart(config)
@@ -77,16 +83,26 @@ class Reloader:
         return convert.reload_reply(self._engine.config_revision, changed, self.restart_required)
 
     async def watch(self) -> None:
-        """Reload whenever a file of the configuration changes, until cancelled."""
-        async for _ in self._changes():
-            try:
-                await self.reload()
-            except ConfigError:
-                continue  # logged, and shown by status
+        """Reload whenever the files differ from when they were last read, until cancelled.
 
-    async def _changes(self) -> AsyncIterator[object]:
-        async for changes in awatch(self._path, recursive=False, debounce=200, step=50):
-            yield changes
+        The files are looked at, not subscribed to: a folder may be replaced, taken away and brought back, lie
+        on a network or behind a link. They are read once they have stayed the same for one look.
+        """
+        read: Fingerprint | None = None
+        before: Fingerprint | None = None
+        while True:
+            now = await asyncio.to_thread(fingerprint, self._path)
+            if now == before and now != read:
+                read = now
+                with suppress(Exception):  # logged, and shown by status
+                    await self.reload()
+            before = now
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _refuse(self, problems: list[str], error: Exception | None = None) -> None:
+        self.problems = problems
+        self.refused += 1
+        _log.error("configuration refused, the old one stays", problems=problems, exc_info=error)
 
     def _waiting_for_restart(self, config: ServiceConfig) -> list[str]:
         """Keys under ``server`` and ``feeds`` that differ from what the service started with."""
@@ -103,3 +119,18 @@ class Reloader:
                 if getattr(old, name) != getattr(new, name):
                     waiting.append(f"{section}.{info.alias or name}")
         return waiting
+
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Name, time of change, size and inode of every file of a configuration; of none that cannot be looked at."""
+    found = []
+    try:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            status = file.stat()
+            found.append((file.name, status.st_mtime_ns, status.st_size, status.st_ino))
+    except OSError:  # being replaced
+        return ()
+    return tuple(found)

@@ -111,11 +111,12 @@ StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """A unary method. ``bounded`` calls count against the limit of calls in flight and need a serving
-    service."""
+    """A unary method. ``bounded`` calls count against the limit of calls in flight; those that are
+    ``needs_serving`` too are refused unless the service is serving."""
 
     handle: UnaryHandler
     bounded: bool = True
+    needs_serving: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +129,5 @@ class Stream:
 MethodTable = dict[str, Unary | Stream]
 
 
-def unserved(what: str) -> RpcError:
-    return RpcError(Code.UNIMPLEMENTED, f"{what} is not served by this version")
+def unserved(method: str) -> RpcError:
+    return RpcError(Code.UNIMPLEMENTED, f"{method} is not served by this version")

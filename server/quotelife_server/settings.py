@@ -22,15 +22,15 @@ class Keepalive(Section):
 
 
 class Replies(Section):
-    """Replies kept by request id, so that a retry gets the same answer."""
+    """Replies kept in memory by request id, so that a retry gets the same answer."""
 
-    entries_max: int = Field(default=65_536, ge=0, le=10_000_000)
-    bytes_max: int = Field(default=128 * 1024 * 1024, ge=0, le=64 * 1024**3)
+    bytes_max: int = Field(default=512 * 1024 * 1024, ge=0, le=64 * 1024**3)
     age_max_ns: LongerThanZero = Field(default=24 * 3600 * NS_PER_S, alias="age_max")
 
 
 class Drain(Section):
-    """How the service leaves: it says NOT_SERVING, waits ``notice``, then gives calls in flight ``grace``."""
+    """How the service leaves: for ``notice`` it says NOT_SERVING and still answers, then it refuses new calls
+    and gives those in flight ``grace``."""
 
     notice_ns: Duration = Field(default=0, alias="notice")
     grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")

@@ -9,6 +9,9 @@ from quotelife.features.schema import SCHEMA_HASH
 from quotelife_server import convert
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import Service
+from quotelife_server.limits import in_pieces
+
+PIECE = 50  # instruments handled in one go; between two pieces calls are answered
 
 FEED_FIELDS = ("reconnects", "messages", "bytes", "gaps", "decode_errors")
 
@@ -20,11 +23,10 @@ def software_version() -> str:
         return "0+source"
 
 
-def status_reply(
+async def status_reply(
     service: Service,
     *,
     indices: Sequence[int],
-    now_ns: int,
     started_ns: int,
     wall_offset_ns: int,
     feeds: Iterable[FeedFigures],
@@ -32,7 +34,8 @@ def status_reply(
     restart_required: Sequence[str],
 ) -> bytes:
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
-    engine = service.engine
+    engine, clock = service.engine, service.clock
+    now_ns = clock.now_ns()
     response = admin.GetStatusResponse(
         version=software_version(),
         boot_id=service.boot_id,
@@ -50,11 +53,13 @@ def status_reply(
         restart_required=restart_required,
     )
     response.state = cast(Any, service.state.value)  # same numbers
-    for index in indices:
-        instrument = engine.instruments[index]
-        response.instruments.append(
-            convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
-        )
+    async for piece in in_pieces(indices, PIECE):
+        now_ns = clock.now_ns()
+        for index in piece:
+            instrument = engine.instruments[index]
+            response.instruments.append(
+                convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
+            )
     for feed in feeds:
         message = response.feeds.add(feed=feed.name, connected=feed.connected)
         for name in FEED_FIELDS:

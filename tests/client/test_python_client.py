@@ -181,7 +181,7 @@ async def test_what_the_caller_did_wrong_is_never_masked_by_the_fallback(app: Ap
         assert caught.value.code is CODE.NOT_FOUND
 
 
-MASKED = [CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED, CODE.INTERNAL, CODE.UNKNOWN]
+MASKED = [CODE.CANCELLED, CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED, CODE.INTERNAL, CODE.UNKNOWN]
 RAISED = [
     CODE.INVALID_ARGUMENT,
     CODE.NOT_FOUND,
@@ -196,13 +196,14 @@ RAISED = [
 @pytest.mark.parametrize("code", MASKED, ids=lambda code: code.name)
 async def test_a_service_that_cannot_answer_gives_the_fallback(code: grpc.StatusCode) -> None:
     async with server_that(lambda n, context: abort_with(context, code)) as (address, _):
-        async with AsyncClient(address, timeout_s=0.2, fallback_life_ns=100 * MS) as client:
+        async with AsyncClient(address, timeout_s=0.2, fallback_life_ns=2 * S) as client:
             before = time.time_ns()
             reply = await client.get_expiry(**quote())
             after = time.time_ns()
         assert reply.source is Source.FALLBACK and reply.decision is Decision.QUOTE
-        assert reply.life_ns == 100 * MS
-        assert reply.expiry_utc_ns is not None and before <= reply.expiry_utc_ns - 100 * MS <= after
+        assert reply.expiry_utc_ns is not None and before + 2 * S <= reply.expiry_utc_ns < after + 2 * S
+        assert reply.counted_from_utc_ns == reply.expiry_utc_ns - reply.life_ns
+        assert before < reply.counted_from_utc_ns <= after and reply.life_ns < 2 * S
         assert code.name in reply.error and reply.unjournaled
         async with AsyncClient(address, timeout_s=0.2) as client:
             with pytest.raises(ServiceError) as caught:
@@ -277,35 +278,43 @@ async def test_the_deadline_holds_against_a_service_that_hangs() -> None:
 
     async with (
         server_that(hang) as (address, _),
-        AsyncClient(address, timeout_s=0.1, fallback_life_ns=1) as client,
+        AsyncClient(address, timeout_s=0.1, fallback_life_ns=5 * S) as client,
     ):
         started = time.monotonic()
         reply = await client.get_expiry(**quote())
         assert time.monotonic() - started < 1.0
-    assert reply.source is Source.FALLBACK and "DEADLINE_EXCEEDED" in reply.error
+        assert reply.source is Source.FALLBACK and "DEADLINE_EXCEEDED" in reply.error
+        assert reply.decision is Decision.QUOTE and reply.life_ns <= 4_900 * MS
+        too_late = await client.get_expiry(**quote(), fallback_life_ns=50 * MS)
+        assert too_late.decision is Decision.DECLINE, "it ran out while the service was waited for"
+        assert too_late.life_ns == 0 and too_late.expiry_utc_ns is None
 
 
 def test_nobody_listening_gives_the_fallback_within_the_deadline() -> None:
     threads = set(threading.enumerate())
-    with Client(f"127.0.0.1:{free_port()}", timeout_s=0.2, fallback_life_ns=50 * MS) as client:
+    with Client(f"127.0.0.1:{free_port()}", timeout_s=0.2, fallback_life_ns=5 * S) as client:
         started = time.monotonic()
         reply = client.get_expiry(**quote())
         assert time.monotonic() - started < 1.0
         assert set(threading.enumerate()) <= threads, "the client makes no thread"
         with pytest.raises(TimeoutError):
             client.wait_ready(0.1)
-    assert reply.source is Source.FALLBACK and reply.life_ns == 50 * MS
+    assert reply.source is Source.FALLBACK and 0 < reply.life_ns < 5 * S
 
 
 def test_the_fallback_counts_from_pricing_and_stops_at_the_clients_deadline() -> None:
-    now = time.time_ns()
-    with Client(f"127.0.0.1:{free_port()}", timeout_s=0.05, fallback_life_ns=100 * MS) as client:
+    with Client(f"127.0.0.1:{free_port()}", timeout_s=0.05, fallback_life_ns=2 * S) as client:
+        now = time.time_ns()
         priced = client.get_expiry(**quote(priced_at_utc_ns=now - 30 * MS))
-        assert priced.expiry_utc_ns == now + 70 * MS
-        near = client.get_expiry(**quote(priced_at_utc_ns=now, client_deadline_utc_ns=now + 40 * MS))
-        assert near.expiry_utc_ns == now + 40 * MS and near.life_ns == 40 * MS
+        assert priced.expiry_utc_ns == now + 1970 * MS and priced.life_ns < 1970 * MS
+        near = client.get_expiry(**quote(priced_at_utc_ns=now, client_deadline_utc_ns=now + 1500 * MS))
+        assert near.expiry_utc_ns == now + 1500 * MS and near.life_ns < 1500 * MS
         past = client.get_expiry(**quote(priced_at_utc_ns=now, client_deadline_utc_ns=now - 1))
         assert past.decision is Decision.DECLINE
+        old = client.get_expiry(**quote(priced_at_utc_ns=now - 5 * S))
+        assert old.decision is Decision.DECLINE and old.life_ns == 0 and old.expiry_utc_ns is None
+        ahead = client.get_expiry(**quote(priced_at_utc_ns=now + 60 * S))
+        assert ahead.life_ns == 2 * S, "never more than was allowed"
 
 
 def test_values_that_are_not_exact_are_refused_before_they_leave() -> None:
@@ -322,9 +331,18 @@ def test_values_that_are_not_exact_are_refused_before_they_leave() -> None:
 
 async def test_a_life_given_late_in_a_drain_is_the_fallback(app: Application) -> None:
     app.service.set_state(State.DRAINING)
-    async with AsyncClient(app.addresses[0], timeout_s=0.2, fallback_life_ns=5 * MS) as client:
+    async with AsyncClient(app.addresses[0], timeout_s=0.2, fallback_life_ns=5 * S) as client:
         reply = await client.get_expiry(**quote())
     assert reply.source is Source.FALLBACK and "UNAVAILABLE" in reply.error
+
+
+async def test_without_a_synchronised_clock_a_life_has_no_end_in_utc(app: Application) -> None:
+    app.service._synchronised = lambda: False
+    async with AsyncClient(app.addresses[0], timeout_s=5) as client:
+        reply = await client.get_expiry(**quote(side=Side.TWO_WAY))
+    assert reply.decision is Decision.QUOTE and reply.life_ns > 0
+    assert reply.clock is client_types.Clock.UNSYNCHRONISED
+    assert reply.expiry_utc_ns is None and all(side.expiry_utc_ns is None for side in reply.sides)
 
 
 async def test_values_newer_than_the_client_become_unspecified() -> None:

@@ -139,7 +139,7 @@ class Kit:
     """Handlers over a real engine, called without a transport."""
 
     def __init__(
-        self, folder: Path, *, warm: bool = True, in_flight_max: int = 64, replies_max: int = 1000
+        self, folder: Path, *, warm: bool = True, in_flight_max: int = 64, replies_bytes: int = 2**23
     ) -> None:
         self.path = write_config(folder)
         self.config = load_config(self.path, ServiceConfig)
@@ -152,7 +152,7 @@ class Kit:
             self.clock,
             boot_id="b00t",
             metrics=Metrics(),
-            replies=ReplyStore(replies_max, 8 * 1024 * 1024, 24 * 3600 * S),
+            replies=ReplyStore(replies_bytes, 24 * 3600 * S),
             in_flight=InFlight(in_flight_max),
             retry_delay_ns=20 * MS,
         )

@@ -135,11 +135,17 @@ def test_all_wrong_fields_are_named_at_once(kit: Kit) -> None:
         ("venue_session", {"venue_session": "cme-1"}),
     ],
 )
-def test_what_is_not_served_says_so(kit: Kit, field: str, fields: dict[str, Any]) -> None:
+def test_what_is_not_served_says_so_beside_all_other_faults(
+    kit: Kit, field: str, fields: dict[str, Any]
+) -> None:
     with refused() as errors:
-        kit.get(**fields)
-    assert errors[0].code == Code.UNIMPLEMENTED
-    assert field in errors[0].message
+        kit.get(side=7, **fields)
+    assert errors[0].code == Code.INVALID_ARGUMENT
+    details = errors[0].details[0]
+    assert isinstance(details, error_details_pb2.BadRequest)
+    reasons = {violation.field: violation.description for violation in details.field_violations}
+    assert set(reasons) == {field, "side"}
+    assert reasons[field].startswith("not served by this version")
 
 
 def test_an_unknown_instrument_is_not_found(kit: Kit) -> None:
@@ -360,9 +366,12 @@ def test_an_unexpected_error_leaves_only_an_opaque_id(kit: Kit, monkeypatch: pyt
 
 def test_an_unsynchronised_clock_forbids_absolute_instants(kit: Kit) -> None:
     kit.service._synchronised = lambda: False
-    reply = kit.get()
+    reply = kit.get(**two_way())
     assert reply.clock == expiry.CLOCK_UNSYNCHRONISED
-    assert reply.life_ns > 0
+    assert reply.life_ns > 0 and not reply.HasField("expiry_utc_ns")
+    assert not any(side.HasField("expiry_utc_ns") for side in reply.sides)
+    kit.service._synchronised = lambda: True
+    assert kit.get().HasField("expiry_utc_ns")
 
 
 @pytest.mark.parametrize(

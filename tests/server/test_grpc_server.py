@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client.parser import text_string_to_metric_families
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
@@ -20,7 +22,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.app import Application
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
-from reference.service_kit import GET_EXPIRY, write_config
+from reference.service_kit import CONFIG, GET_EXPIRY, running, write_config
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -147,6 +149,34 @@ async def test_overload_is_refused_at_once_with_retry_info(tmp_path: Path) -> No
     await application.drain()
 
 
+async def test_a_burst_on_the_real_handler_is_refused_in_words(tmp_path: Path) -> None:
+    """A handler that answers at once: calls pile up inside gRPC, where only its own count shows them."""
+    codes: Counter[str] = Counter()
+
+    async with running(write_config(tmp_path), in_flight_max=32) as app, contextlib.AsyncExitStack() as stack:
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(app.addresses[0], options=apart))
+            for _ in range(4)
+        ]
+
+        async def ask(channel: grpc.aio.Channel) -> None:
+            try:
+                await call(channel, GET_EXPIRY, REQUEST, 60)
+                codes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                codes[error.code().name] += 1
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                retry = error_details_pb2.RetryInfo()
+                assert details_of(error).details[0].Unpack(retry)
+
+        await asyncio.gather(*(ask(channel) for _ in range(400) for channel in channels))
+        assert codes["RESOURCE_EXHAUSTED"] > 400 and codes["OK"] > 0
+        assert app.service.in_flight.refused == codes["RESOURCE_EXHAUSTED"]
+        await call(channels[0], GET_EXPIRY, REQUEST)
+        await until(lambda: app.service.in_flight.count == 0)
+
+
 async def test_a_cancelled_call_gives_its_place_back(tmp_path: Path) -> None:
     answers: list[Deferred] = []
     application = hanging(tmp_path, answers, in_flight_max=1)
@@ -176,6 +206,25 @@ async def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path
             answer.resolve(b"done")
         assert await asyncio.gather(*held) == [b"done"] * 40
         await asyncio.wait_for(drain, 5)
+
+
+async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path), drain={"notice": "1s", "grace": "5s"}) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+        aiohttp.ClientSession() as session,
+    ):
+        drain = asyncio.create_task(app.drain())
+        await until(lambda: not app.service.health.serving)
+        health = await call(channel, "/grpc.health.v1.Health/Check", b"")
+        assert health_pb2.HealthCheckResponse.FromString(health).status == NOT_SERVING
+        async with session.get(f"http://{app.metrics_address}/healthz") as response:
+            assert response.status == 503
+        reply = expiry.GetExpiryResponse.FromString(await call(channel, GET_EXPIRY, REQUEST))
+        assert reply.decision == types.DECISION_QUOTE
+        await until(lambda: app.service.state == State.DRAINING)
+        assert (await failure(channel, GET_EXPIRY, REQUEST, 1.0)).code() is grpc.StatusCode.UNAVAILABLE
+        await drain
 
 
 async def test_health_check_and_list(app: Application) -> None:
@@ -317,6 +366,64 @@ async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
     assert 'quotelife_get_expiry_seconds_bucket{le="+Inf"} 1.0' in text
     assert 'quotelife_quality{instrument="BTC-USDT",quality="good"} 1.0' in text
     assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
+    assert "quotelife_stored_replies_evicted 0.0" in text
+    assert "quotelife_stored_replies_oldest_seconds 0.0" in text
+
+
+def many_instruments(count: int) -> str:
+    more = [
+        f"  - {{name: I{k}, venue: binance-spot, symbol: I{k}, tick_size: 0.01, lot_size: 0.001}}"
+        for k in range(count)
+    ]
+    return CONFIG.replace("tiers:\n", "\n".join(more) + "\ntiers:\n")
+
+
+async def test_status_and_metrics_of_many_instruments_leave_room_for_calls(tmp_path: Path) -> None:
+    """Neither may hold the loop for all instruments: others run in between."""
+    path = write_config(tmp_path, many_instruments(400))
+    application = Application(path)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    reply = admin.GetStatusResponse.FromString(
+        await application._status(list(range(len(application.engine.instruments))))
+    )
+    assert len(reply.instruments) == 403 and reply.instruments[-1].instrument == "I399"
+    assert turns - before >= 8
+    before = turns
+    assert application.exposition is not None
+    text = (await application.exposition.text()).decode()
+    assert turns - before >= 50
+    families = list(text_string_to_metric_families(text))
+    assert len({family.name for family in families}) == len(families), "each family stands once"
+    events = next(family for family in families if family.name == "quotelife_events")
+    assert len(events.samples) == 403
+    task.cancel()
+
+
+async def test_status_counts_against_the_bound_and_answers_in_a_drain(tmp_path: Path) -> None:
+    path = "/quote_expiry.v1.AdminService/GetStatus"
+    async with (
+        running(write_config(tmp_path), in_flight_max=1) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        app.service.set_state(State.DRAINING)
+        reply = admin.GetStatusResponse.FromString(await call(channel, path, b""))
+        assert reply.state == admin.SERVICE_STATE_DRAINING
+        await until(lambda: app.service.in_flight.count == 0)
+        assert app.service.in_flight.try_enter()
+        assert (await failure(channel, path, b"")).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        app.service.in_flight.leave()
+        names = admin.GetStatusRequest(instruments=["BTC-USDT"] * 257).SerializeToString()
+        assert (await failure(channel, path, names)).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_path: Path) -> None:
@@ -327,6 +434,20 @@ async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_pa
         await other.start()
     with contextlib.suppress(RpcError):
         await other.grpc.stop(0)
+
+
+async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Application, tmp_path: Path) -> None:
+    path = tmp_path / "quotelife.sock"
+    second = tmp_path / "second"
+    second.mkdir()
+    other = Application(
+        write_config(second), overrides={"address": None, "metrics_address": None, "unix_socket": str(path)}
+    )
+    with pytest.raises(OSError, match="in use"):
+        await other.start()
+    await other.grpc.stop(0)
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        assert await call(channel, GET_EXPIRY, REQUEST)
 
 
 async def test_a_stale_unix_socket_does_not_hinder_a_start(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import grpc
 import pytest
 
 from quote_expiry.v1 import types_pb2 as types
-from quotelife.errors import ConfigError
+from quotelife.errors import ArtifactError, ConfigError
 from quotelife_client import AsyncClient, Posture, ServiceError, Side
 from quotelife_server.app import Application
+from quotelife_server.settings import ServiceConfig
 from reference.service_kit import CONFIG, running, write_config
 
 ALPHA_DOWN = CONFIG.replace("alpha: {tier: strategic}", "alpha: {tier: regular}")
@@ -101,7 +102,6 @@ async def test_server_keys_wait_for_a_restart_and_hold_nothing_up(tmp_path: Path
 async def test_a_written_file_is_seen_without_being_told(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     async with running(path) as app:
-        await asyncio.sleep(0.3)  # the watcher has to be up before it can see anything
         before = app.engine.config_revision
         write_config(tmp_path, FAULTY)
         await until(lambda: app.reloader.refused == 1)
@@ -109,6 +109,77 @@ async def test_a_written_file_is_seen_without_being_told(tmp_path: Path) -> None
         write_config(tmp_path, ALPHA_DOWN)
         await until(lambda: app.engine.config_revision == before + 1)
         assert await posture(app) is Posture.LIQUIDITY_PROVIDER
+
+
+async def test_a_file_replaced_by_rename_is_seen_every_time(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    async with running(path) as app:
+        for k in range(3):
+            before = app.engine.config_revision
+            write_config(drafts, (ALPHA_DOWN, CONFIG)[k % 2]).rename(path)
+            await until(lambda before=before: app.engine.config_revision == before + 1)
+
+
+async def test_a_folder_taken_away_and_brought_back_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    write_config(folder)
+    async with running(folder) as app:
+        folder.rename(tmp_path / "old")
+        await until(lambda: app.reloader.refused == 1)
+        folder.mkdir()
+        write_config(folder, ALPHA_DOWN)
+        await until(lambda: app.engine.config_revision == 2)
+        assert await posture(app) is Posture.LIQUIDITY_PROVIDER and not app.reloader.problems
+
+
+async def test_an_unexpected_error_in_a_reload_ends_neither_watch_nor_service(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    async with running(path) as app:
+        load = app.reloader._load
+
+        def broken() -> ServiceConfig:
+            raise RuntimeError("secret /etc/path")
+
+        app.reloader._load = broken
+        write_config(tmp_path, ALPHA_DOWN)
+        await until(lambda: app.reloader.refused == 1)
+        assert len(app.reloader.problems) == 1 and "secret" not in app.reloader.problems[0]
+        assert not app.stopping.is_set()
+        assert await posture(app) is Posture.CLIENT_PRIORITY
+        app.reloader._load = load
+        write_config(tmp_path, ALPHA_DOWN + "\n")
+        await until(lambda: app.engine.config_revision == 2)
+        assert app.failure is None and not app.reloader.problems
+
+
+@pytest.mark.parametrize("error", [ArtifactError("corrupt"), ConfigError(["model.artifact: corrupt"])])
+async def test_a_model_that_cannot_be_loaded_is_a_refused_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = write_config(tmp_path)
+
+    class Refusing:
+        config_revision = 1
+
+        def apply_config(self, config: object, now_ns: int) -> int:
+            raise error
+
+    async with (
+        running(path, watch_configuration=False) as app,
+        AsyncClient(app.addresses[0], timeout_s=2) as client,
+    ):
+        monkeypatch.setattr(app.reloader, "_engine", Refusing())
+        write_config(tmp_path, ALPHA_DOWN)
+        for refused in (1, 2):  # it is tried again, not taken for applied
+            with pytest.raises(ServiceError) as caught:
+                await client.reload()
+            assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+            assert caught.value.violations == (("configuration", "model.artifact: corrupt"),)
+            assert app.reloader.refused == refused and app.reloader.applied == 0
+        assert list((await client.status()).config_problems) == ["model.artifact: corrupt"]
 
 
 async def test_calls_under_load_survive_a_hundred_reloads(tmp_path: Path) -> None:

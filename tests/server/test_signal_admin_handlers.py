@@ -1,5 +1,6 @@
 """SignalService and AdminService without a transport."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.handlers import FILES, State
+from quotelife_server.limits import ENTRY_BYTES, ReplyStore
 from quotelife_server.rpc import CallContext, Code, Stream, Unary
 from reference.service_kit import MS, Kit, S, refused
 
@@ -233,19 +235,31 @@ def test_signals_wait_for_a_serving_service(kit: Kit) -> None:
     assert errors[0].code == Code.UNAVAILABLE
 
 
-def test_a_stored_reply_is_bounded_in_number_bytes_and_age() -> None:
-    from quotelife_server.limits import ReplyStore
-
-    store = ReplyStore(entries_max=2, bytes_max=100, age_ns_max=10)
+def test_stored_replies_are_bounded_in_bytes_and_age_and_say_what_they_lost() -> None:
+    store = ReplyStore(bytes_max=2 * (ENTRY_BYTES + 10), age_ns_max=10)
     for i in range(3):
-        store.keep(f"r{i}", b"p", b"r", i)
-    assert store.find("r0", 3) is None and store.find("r2", 3) == (b"p", b"r")
-    store.keep("big", b"p" * 60, b"r" * 60, 4)
-    assert len(store) == 0
-    store.keep("old", b"p", b"r", 0)
+        store.keep(f"r{i}", b"d", b"r" * 10, i)
+    assert store.find("r0", 3) is None and store.find("r2", 3) == (b"d", b"r" * 10)
+    assert store.evicted == 1 and store.oldest_age_ns(3) == 2
+    assert store.bytes == 2 * (ENTRY_BYTES + 10)
+    store.keep("big", b"d", b"r" * 10_000, 4)
+    assert len(store) == 0 and store.bytes == 0 and store.evicted == 4 and store.oldest_age_ns(4) == 0
+    store.keep("old", b"d", b"r", 0)
     assert store.find("old", 11) is None
     store.expire(11)
-    assert len(store) == 0
+    assert len(store) == 0 and store.evicted == 4, "too old is not evicted"
+
+
+def test_the_default_room_is_filled_by_what_it_counts(kit: Kit) -> None:
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for i in range(1000):
+        kit.get(request_id=f"{i:024x}")
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    counted = kit.service.replies.bytes
+    assert len(kit.service.replies) == 1000
+    assert 0.5 * counted < held < 1.3 * counted
 
 
 def test_the_clock_does_not_follow_a_step_of_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:

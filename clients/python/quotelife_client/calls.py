@@ -1,14 +1,10 @@
-"""What both clients share and what does no input or output: requests, replies, deadlines, retries,
-fallback."""
+"""What crosses the wire, without any input or output: messages from values and back, errors, the fallback."""
 
-import random
 import secrets
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -35,14 +31,14 @@ from quotelife_client.types import (
 
 Number = str | int | Decimal
 
-BACKOFF_FIRST_S = 0.005
-BACKOFF_MAX_S = 0.25
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_SERVING: Final = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
-# The service broke or could not be reached, as against: the caller asked for something wrong.
+# The service broke or could not be reached, as against: the caller asked for something wrong. CANCELLED is
+# what an overloaded or dying server's gRPC answers; a caller that cancels gets no answer at all.
 _COULD_NOT_ANSWER = frozenset(
     {
+        grpc.StatusCode.CANCELLED,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.INTERNAL,
@@ -51,15 +47,6 @@ _COULD_NOT_ANSWER = frozenset(
 )
 
 E = TypeVar("E", bound=IntEnum)
-R = TypeVar("R", bound=Message)
-
-
-@dataclass(frozen=True, slots=True)
-class Method(Generic[R]):
-    """A callable of grpc that takes messages, and the type of its replies."""
-
-    call: Any
-    reply: type[R]
 
 
 def serialize(message: Message) -> bytes:
@@ -112,28 +99,6 @@ def service_error(error: Any) -> ServiceError:
             elif detail.Unpack(retry):
                 retry_after_ns = retry.retry_delay.ToNanoseconds()
     return ServiceError(error.code(), error.details() or "", tuple(violations), retry_after_ns)
-
-
-class Attempts:
-    """One call's deadline and its retries: on UNAVAILABLE only, and never beyond the deadline."""
-
-    def __init__(self, timeout_s: float, attempts_max: int) -> None:
-        self._end_s = time.monotonic() + timeout_s
-        self._left = attempts_max
-        self._backoff_s = BACKOFF_FIRST_S
-
-    def remaining_s(self) -> float:
-        return max(0.0, self._end_s - time.monotonic())
-
-    def pause_s(self, error: Any) -> float:
-        """How long to wait before the next attempt. Raises ``ServiceError`` when there shall be none."""
-        self._left -= 1
-        failed = service_error(error)
-        pause_s = random.uniform(0.5, 1.0) * self._backoff_s
-        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
-        if failed.code is not grpc.StatusCode.UNAVAILABLE or self._left <= 0 or pause_s >= self.remaining_s():
-            raise failed from None
-        return pause_s
 
 
 def decimal_text(name: str, value: Number) -> str:
@@ -304,27 +269,30 @@ def fallback_expiry(
     error: ServiceError,
     life_ns: int,
     asked_at_utc_ns: int,
+    now_utc_ns: int,
 ) -> Expiry:
-    """The caller's own life, from ``priced_at`` or the moment of asking, not beyond the client's deadline."""
-    start_ns = _given(request, "priced_at_utc_ns")
-    if start_ns is None:
-        start_ns = asked_at_utc_ns
+    """What is left now of the caller's own life: it runs from ``priced_at``, or from the moment of asking, and
+    not beyond the client's deadline. Nothing left declines."""
+    start_ns = request.priced_at_utc_ns if request.HasField("priced_at_utc_ns") else asked_at_utc_ns
+    end_ns = start_ns + life_ns
     if request.HasField("client_deadline_utc_ns"):
-        life_ns = min(life_ns, request.client_deadline_utc_ns - start_ns)
-    quote = life_ns > 0
+        end_ns = min(end_ns, request.client_deadline_utc_ns)
+    left_ns = min(
+        max(0, end_ns - now_utc_ns), life_ns
+    )  # pricing in the future gives no more than was allowed
+    quote = left_ns > 0
     decision = Decision.QUOTE if quote else Decision.DECLINE
-    life_ns = life_ns if quote else 0
-    end_ns = start_ns + life_ns if quote else None
+    expiry_ns = now_utc_ns + left_ns if quote else None
     sides: tuple[SideExpiry, ...] = ()
     if request.side == types_pb2.SIDE_TWO_WAY:
-        sides = tuple(SideExpiry(side, decision, life_ns, end_ns) for side in (Side.BUY, Side.SELL))
+        sides = tuple(SideExpiry(side, decision, left_ns, expiry_ns) for side in (Side.BUY, Side.SELL))
     return Expiry(
         source=Source.FALLBACK,
         decision=decision,
-        life_ns=life_ns,
-        expiry_utc_ns=end_ns,
-        counted_from_utc_ns=start_ns if quote else None,
-        decided_at_utc_ns=asked_at_utc_ns,
+        life_ns=left_ns,
+        expiry_utc_ns=expiry_ns,
+        counted_from_utc_ns=now_utc_ns if quote else None,
+        decided_at_utc_ns=now_utc_ns,
         request_id=request.request_id,
         unjournaled=True,
         sides=sides,

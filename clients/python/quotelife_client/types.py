@@ -176,7 +176,8 @@ class Expiry:
     """How long a quote may live, and why.
 
     ``life_ns`` counts from ``counted_from_utc_ns`` and ends at ``expiry_utc_ns`` (UTC nanoseconds); both
-    instants are ``None`` unless ``decision`` is QUOTE. For a TWO_WAY quote the life is the shorter of the two
+    instants are ``None`` unless ``decision`` is QUOTE, and there is no ``expiry_utc_ns`` while ``clock`` is
+    UNSYNCHRONISED. For a TWO_WAY quote the life is the shorter of the two
     in ``sides``. ``p`` is P(τ), the probability that the market has moved against the quote by ``h`` by each
     age of ``horizons_ns``. ``None`` means unknown. ``source`` is FALLBACK when the caller's own fallback life
     stands in for a service that could not answer; ``error`` then names the reason and everything else is

@@ -1,7 +1,9 @@
 """gRPC by grpc.aio: raw bytes in and out over the table of handlers, on TCP and Unix sockets."""
 
 import asyncio
+import json
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +12,15 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, StreamHandler, Unary
 
 STREAM_BACKLOG_MAX = 256
+CALLS_PER_LOOK = 64
+UNBOUNDED = 2**31 - 1
 
 RpcMethodHandler = Any  # generic in its type stubs, not when it runs
 
@@ -37,6 +42,12 @@ class GrpcOptions:
             ("grpc.max_receive_message_length", self.message_bytes_max),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", self.streams_max),
+            # gRPC's own bound on calls not handed over yet cancels them without a word; the service refuses
+            # them long before, in words (class _Waiting).
+            ("grpc.server.max_pending_requests", UNBOUNDED),
+            ("grpc.server.max_pending_requests_hard_limit", UNBOUNDED),
+            ("grpc.enable_channelz", 1),
+            ("grpc.max_channel_trace_event_memory_per_node", 0),
             ("grpc.max_metadata_size", 8192),
             ("grpc.keepalive_time_ms", self.keepalive_interval_ns // NS_PER_MS),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ns // NS_PER_MS),
@@ -58,15 +69,16 @@ class GrpcServer:
         self._service = service
         self._addresses = addresses
         self._streams: set[_Stream] = set()
-        self._server = grpc.aio.server(
-            handlers=[_Generic(self._table())], options=options.channel_arguments(), compression=None
-        )
+        self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
+        self._waiting = _Waiting(_newest_server())
+        self._server.add_generic_rpc_handlers((_Generic(self._table()),))
 
     def _table(self) -> dict[str, RpcMethodHandler]:
         table: dict[str, RpcMethodHandler] = {}
         for path, entry in self._service.methods.items():
             if isinstance(entry, Unary):
-                table[path] = grpc.unary_unary_rpc_method_handler(self._unary(path, entry))
+                # Called when the call comes, not when its message has been read: it counts from there on.
+                table[path] = grpc.stream_unary_rpc_method_handler(self._unary(path, entry))
             else:  # what kind of stream it is does not show on the wire
                 table[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, entry))
         return table
@@ -91,10 +103,7 @@ class GrpcServer:
         """End streams, take no new call, wait up to ``grace_ns`` for those in flight."""
         for stream in list(self._streams):
             stream.finish(RpcError(Code.UNAVAILABLE, "the service is draining"))
-        await self._server.stop(grace_ns / NS_PER_S)
-        for address in self._addresses:
-            if address.startswith("unix:"):
-                _remove_stale_socket(Path(address.removeprefix("unix:")))
+        await self._server.stop(grace_ns / NS_PER_S)  # gRPC removes the Unix sockets it listens on
 
     def _context(self, path: str, context: Any) -> CallContext:
         remaining_s = context.time_remaining()
@@ -104,16 +113,18 @@ class GrpcServer:
             deadline_ns = self._service.clock.now_ns() + int(min(max(remaining_s, 0.0), 86_400.0) * NS_PER_S)
         return CallContext(path, deadline_ns, context.peer())
 
-    def _unary(self, path: str, entry: Unary) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        service = self._service
+    def _unary(self, path: str, entry: Unary) -> Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]:
+        service, waiting = self._service, self._waiting
 
-        async def call(payload: bytes, context: Any) -> bytes:
+        async def call(requests: AsyncIterator[bytes], context: Any) -> bytes:
+            waiting.handed_over(context)
             try:
-                service.admit(entry)
+                service.admit(entry, waiting.count)
             except RpcError as error:
                 return await self._fail(path, context, error)
             context.add_done_callback(lambda _: service.release(entry))
             try:
+                payload = await _only(requests)
                 answer = service.unary(entry, payload, self._context(path, context))
                 if isinstance(answer, Deferred):
                     answer = await _wait(answer)
@@ -128,6 +139,7 @@ class GrpcServer:
         service = self._service
 
         async def call(requests: AsyncIterator[bytes], context: Any) -> None:
+            self._waiting.handed_over(context)
             stream = _Stream()
             call_context = self._context(path, context)
             try:
@@ -202,6 +214,12 @@ async def _feed(
         stream.finish(service.as_rpc_error(error, context))
 
 
+async def _only(requests: AsyncIterator[bytes]) -> bytes:
+    async for payload in requests:
+        return payload
+    raise RpcError(Code.INVALID_ARGUMENT, "the call carries no message")
+
+
 async def _wait(answer: Deferred) -> bytes:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -225,10 +243,65 @@ class _Generic(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return self._table.get(handler_call_details.method)
 
 
+class _Waiting:
+    """How many calls gRPC has received and not handed over yet.
+
+    gRPC hands calls over one at a time, so under overload they queue inside it, where nothing else shows
+    them. Its own count of calls that have not ended is read at every ``CALLS_PER_LOOK``-th call (0.1 ms);
+    in between each call that is handed over is one fewer waiting.
+    """
+
+    def __init__(self, server_id: int) -> None:
+        self.count = 0
+        self._server_id = server_id
+        self._open = 0
+        self._until_look = CALLS_PER_LOOK
+
+    def handed_over(self, context: Any) -> None:
+        self._open += 1
+        context.add_done_callback(self._ended)
+        self.count = max(0, self.count - 1)
+        self._until_look -= 1
+        if self._until_look == 0:
+            self._until_look = CALLS_PER_LOOK
+            self.count = max(0, _unended_calls(self._server_id) - self._open)
+
+    def _ended(self, _: Any) -> None:
+        self._open -= 1
+
+
+def _unended_calls(server_id: int) -> int:
+    figures = json.loads(cygrpc.channelz_get_server(server_id))["server"]["data"]
+    started, succeeded, failed = (
+        int(figures.get(name, 0)) for name in ("callsStarted", "callsSucceeded", "callsFailed")
+    )
+    return started - succeeded - failed
+
+
+def _newest_server() -> int:
+    """Id of the gRPC server made last."""
+    newest, end = 0, False
+    while not end:
+        page = json.loads(cygrpc.channelz_get_servers(newest + 1))
+        for server in page.get("server", ()):
+            newest = max(newest, int(server["ref"]["serverId"]))
+        end = page.get("end", False)
+    return newest
+
+
 def _remove_stale_socket(path: Path) -> None:
-    """A socket file left by a process that was killed would make binding fail."""
+    """Remove a socket file on which nobody listens, as a killed process leaves it; binding would fail.
+
+    Raises ``OSError`` when somebody does."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            path.unlink()
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            probe.connect(str(path))
     except FileNotFoundError:
         return
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+        return
+    raise OSError(f"cannot listen on unix:{path}: in use by another process")

@@ -1,15 +1,17 @@
 """The small HTTP side: ``/metrics`` for Prometheus, ``/healthz`` for whoever cannot speak gRPC health."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 
 class HttpServer:
-    def __init__(self, registry: CollectorRegistry, serving: Callable[[], bool], address: str) -> None:
-        self._registry = registry
+    def __init__(
+        self, metrics: Callable[[], Awaitable[bytes]], serving: Callable[[], bool], address: str
+    ) -> None:
+        """``metrics`` gives the text of ``/metrics``."""
+        self._text = metrics
         self._serving = serving
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
@@ -30,9 +32,7 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
-        )
+        return web.Response(body=await self._text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _healthz(self, request: web.Request) -> web.Response:
         serving = self._serving()

@@ -31,8 +31,8 @@ class QuoteExpiryServiceStub(object):
     A known instrument is always answered: without a good book the answer is OK, DECLINE and a reason.
     Errors: INVALID_ARGUMENT with google.rpc.BadRequest; NOT_FOUND unknown instrument; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo under overload; UNAVAILABLE while starting or draining; UNAUTHENTICATED;
-    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for what this version does not serve; INTERNAL with an
-    opaque id to quote to the operator.
+    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for a method that this version does not serve (a field that it
+    does not serve is INVALID_ARGUMENT); INTERNAL with an opaque id to quote to the operator.
     """
 
     def __init__(self, channel):
@@ -79,8 +79,8 @@ class QuoteExpiryServiceServicer(object):
     A known instrument is always answered: without a good book the answer is OK, DECLINE and a reason.
     Errors: INVALID_ARGUMENT with google.rpc.BadRequest; NOT_FOUND unknown instrument; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo under overload; UNAVAILABLE while starting or draining; UNAUTHENTICATED;
-    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for what this version does not serve; INTERNAL with an
-    opaque id to quote to the operator.
+    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for a method that this version does not serve (a field that it
+    does not serve is INVALID_ARGUMENT); INTERNAL with an opaque id to quote to the operator.
     """
 
     def GetExpiry(self, request, context):
@@ -172,8 +172,8 @@ class QuoteExpiryService(object):
     A known instrument is always answered: without a good book the answer is OK, DECLINE and a reason.
     Errors: INVALID_ARGUMENT with google.rpc.BadRequest; NOT_FOUND unknown instrument; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo under overload; UNAVAILABLE while starting or draining; UNAUTHENTICATED;
-    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for what this version does not serve; INTERNAL with an
-    opaque id to quote to the operator.
+    PERMISSION_DENIED; DEADLINE_EXCEEDED; UNIMPLEMENTED for a method that this version does not serve (a field that it
+    does not serve is INVALID_ARGUMENT); INTERNAL with an opaque id to quote to the operator.
     """
 
     @staticmethod

@@ -1,0 +1,266 @@
+"""The service's methods as values: what to ask, how long to try, what the answer means.
+
+``Requests`` builds a ``Call``; a client carries it out. What differs between clients is the waiting alone.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import signal_service_pb2 as signals
+from quotelife_client import calls
+from quotelife_client.calls import Number, ServiceError
+from quotelife_client.types import Expiry, Posture, Side, SizeUnit
+
+BACKOFF_FIRST_S = 0.005
+BACKOFF_MAX_S = 0.25
+
+_EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
+_SIGNALS = "/quote_expiry.v1.SignalService/"
+_ADMIN = "/quote_expiry.v1.AdminService/"
+_UNSET: Any = object()
+
+# The methods a client needs, and the messages they answer with.
+METHODS: dict[str, type[Message]] = {
+    _EXPIRY + "GetExpiry": expiry.GetExpiryResponse,
+    _SIGNALS + "PublishNews": signals.PublishNewsResponse,
+    _SIGNALS + "PublishVolatilityIndex": signals.PublishVolatilityIndexResponse,
+    _SIGNALS + "PublishInventory": signals.PublishInventoryResponse,
+    _ADMIN + "GetStatus": admin.GetStatusResponse,
+    _ADMIN + "SetOverride": admin.SetOverrideResponse,
+    _ADMIN + "ClearOverride": admin.ClearOverrideResponse,
+    _ADMIN + "ListOverrides": admin.ListOverridesResponse,
+    _ADMIN + "Reload": admin.ReloadResponse,
+}
+
+T = TypeVar("T")
+
+
+class Call(Generic[T]):
+    """One call: its deadline, its retries (on UNAVAILABLE only, never beyond the deadline), its meaning."""
+
+    def __init__(
+        self,
+        method: str,
+        request: Message,
+        read: Callable[[Any], T],
+        *,
+        timeout_s: float,
+        attempts_max: int,
+        instead: Callable[[ServiceError], T] | None = None,
+    ) -> None:
+        """``read`` makes a value of the reply; ``instead`` makes one when the service could not answer."""
+        self.method = method
+        self.request = request
+        self.read = read
+        self._instead = instead
+        self._end_s = time.monotonic() + timeout_s
+        self._attempts_left = attempts_max
+        self._backoff_s = BACKOFF_FIRST_S
+
+    def remaining_s(self) -> float:
+        return max(0.0, self._end_s - time.monotonic())
+
+    def pause_s(self, error: Any) -> float:
+        """How long to wait before the next attempt. Raises ``ServiceError`` when there shall be none."""
+        self._attempts_left -= 1
+        failed = calls.service_error(error)
+        pause_s = random.uniform(0.5, 1.0) * self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
+        worth_it = self._attempts_left > 0 and pause_s < self.remaining_s()
+        if failed.code is not grpc.StatusCode.UNAVAILABLE or not worth_it:
+            raise failed from None
+        return pause_s
+
+    def otherwise(self, error: ServiceError) -> T:
+        """The value that stands in for an answer. Raises the error when none may."""
+        if self._instead is None or not error.could_not_answer:
+            raise error
+        return self._instead(error)
+
+
+class Requests:
+    """Builds the calls, under one client's settings."""
+
+    def __init__(self, timeout_s: float, attempts_max: int, fallback_life_ns: int | None) -> None:
+        if timeout_s <= 0 or attempts_max < 1:
+            raise ValueError("timeout_s must be above 0 and attempts_max at least 1")
+        if fallback_life_ns is not None and fallback_life_ns < 0:
+            raise ValueError("fallback_life_ns must not be negative")
+        self._timeout_s = timeout_s
+        self._attempts_max = attempts_max
+        self._fallback_life_ns = fallback_life_ns
+
+    def get_expiry(
+        self,
+        *,
+        instrument: str,
+        side: Side | str,
+        size: Number | None = None,
+        size_unit: SizeUnit = SizeUnit.BASE_QUANTITY,
+        counterparty: str = "",
+        desk: str = "",
+        price: Number | None = None,
+        bid_price: Number | None = None,
+        ask_price: Number | None = None,
+        edge: Number | None = None,
+        reference_price: Number | None = None,
+        priced_at_utc_ns: int | None = None,
+        client_deadline_utc_ns: int | None = None,
+        posture: Posture | None = None,
+        dealers_asked: int | None = None,
+        request_id: str | None = None,
+        rfq_id: str = "",
+        quote_id: str = "",
+        include_features: bool = False,
+        timeout_s: float | None = None,
+        fallback_life_ns: int | None = _UNSET,
+    ) -> Call[Expiry]:
+        """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
+
+        ``side``: a Side or its name, such as ``"BUY"``. ``price`` goes with BUY and SELL, ``bid_price`` and
+        ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price. Meaning and units of all fields:
+        ``quote_expiry_service.proto``, message GetExpiryRequest.
+        """
+        request = calls.expiry_request(
+            instrument=instrument,
+            side=side,
+            size=size,
+            size_unit=size_unit,
+            counterparty=counterparty,
+            desk=desk,
+            price=price,
+            bid_price=bid_price,
+            ask_price=ask_price,
+            edge=edge,
+            reference_price=reference_price,
+            priced_at_utc_ns=priced_at_utc_ns,
+            client_deadline_utc_ns=client_deadline_utc_ns,
+            posture=posture,
+            dealers_asked=dealers_asked,
+            request_id=request_id,
+            rfq_id=rfq_id,
+            quote_id=quote_id,
+            include_features=include_features,
+        )
+        given_ns = self._fallback_life_ns if fallback_life_ns is _UNSET else fallback_life_ns
+        instead = None
+        if given_ns is not None:
+            life_ns, asked_at_ns = given_ns, time.time_ns()
+
+            def instead(error: ServiceError) -> Expiry:
+                return calls.fallback_expiry(request, error, life_ns, asked_at_ns, time.time_ns())
+
+        return self._call(_EXPIRY + "GetExpiry", request, calls.read_expiry, timeout_s, instead=instead)
+
+    def publish_news(
+        self,
+        score: float,
+        *,
+        instrument: str = "",
+        source: str = "",
+        published_at_utc_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Call[signals.SignalReceipt]:
+        """A news sentiment score in [−1, 1], for one instrument or all. Not retried: it would count twice."""
+        request = calls.news_request(score, instrument, source, published_at_utc_ns)
+        return self._call(_SIGNALS + "PublishNews", request, _receipt, timeout_s, attempts_max=1)
+
+    def publish_volatility_index(
+        self,
+        index: str,
+        level: float,
+        *,
+        published_at_utc_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Call[signals.SignalReceipt]:
+        """The level of a configured index, such as ``"DVOL"``."""
+        request = signals.PublishVolatilityIndexRequest(
+            index=index, level=level, published_at_utc_ns=published_at_utc_ns
+        )
+        return self._call(_SIGNALS + "PublishVolatilityIndex", request, _receipt, timeout_s)
+
+    def publish_inventory(
+        self,
+        instrument: str,
+        *,
+        position: Number,
+        limit: Number,
+        unit: SizeUnit = SizeUnit.BASE_QUANTITY,
+        desk: str = "",
+        as_of_utc_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Call[signals.SignalReceipt]:
+        """A position and the largest one allowed, for one desk or all."""
+        request = calls.inventory_request(instrument, position, limit, unit, desk, as_of_utc_ns)
+        return self._call(_SIGNALS + "PublishInventory", request, _receipt, timeout_s)
+
+    def status(
+        self, instruments: Sequence[str] = (), *, timeout_s: float | None = None
+    ) -> Call[admin.GetStatusResponse]:
+        """State of the service and of the instruments named, or of all."""
+        request = admin.GetStatusRequest(instruments=instruments)
+        return self._call(_ADMIN + "GetStatus", request, _whole, timeout_s)
+
+    def set_override(
+        self,
+        posture: Posture,
+        ttl_ns: int,
+        *,
+        counterparty: str = "",
+        instrument: str = "",
+        desk: str = "",
+        timeout_s: float | None = None,
+    ) -> Call[admin.Override]:
+        """A posture for a while; what is left out matches everything. Not retried: it would be set twice."""
+        request = calls.override_request(posture, ttl_ns, counterparty, instrument, desk)
+        return self._call(
+            _ADMIN + "SetOverride", request, lambda reply: reply.override, timeout_s, attempts_max=1
+        )
+
+    def clear_override(self, override_id: int, *, timeout_s: float | None = None) -> Call[bool]:
+        """True when the override was in force."""
+        request = admin.ClearOverrideRequest(override_id=override_id)
+        return self._call(_ADMIN + "ClearOverride", request, lambda reply: bool(reply.cleared), timeout_s)
+
+    def overrides(self, *, timeout_s: float | None = None) -> Call[list[admin.Override]]:
+        """Overrides in force, oldest first."""
+        request = admin.ListOverridesRequest()
+        return self._call(_ADMIN + "ListOverrides", request, lambda reply: list(reply.overrides), timeout_s)
+
+    def reload(self, *, timeout_s: float = 10.0) -> Call[admin.ReloadResponse]:
+        """Read the configuration again. A faulty one raises FAILED_PRECONDITION, one violation per fault."""
+        return self._call(_ADMIN + "Reload", admin.ReloadRequest(), _whole, timeout_s)
+
+    def _call(
+        self,
+        method: str,
+        request: Message,
+        read: Callable[[Any], T],
+        timeout_s: float | None,
+        *,
+        attempts_max: int | None = None,
+        instead: Callable[[ServiceError], T] | None = None,
+    ) -> Call[T]:
+        return Call(
+            method,
+            request,
+            read,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            attempts_max=self._attempts_max if attempts_max is None else attempts_max,
+            instead=instead,
+        )
+
+
+def _receipt(reply: Any) -> signals.SignalReceipt:
+    return reply.receipt  # type: ignore[no-any-return]
+
+
+def _whole(reply: Any) -> Any:
+    return reply
