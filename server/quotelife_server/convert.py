@@ -359,10 +359,11 @@ def _judgement(
             fields["curve"] = expiry.Curve(horizon_ns=HORIZONS_NS, p=curve)
             fields["p_ref"] = _known(decision.p_ref)
             fields["p_life"] = _known(decision.p_life) if quote else None
-        fields["alpha"] = _known(decision.alpha)
+        fields["alpha"] = _known(decision.alpha) if decision.alpha > 0 else None
         fields["h_ticks"] = decision.h_ticks
         fields["h_price"] = decision.h_ticks * tick
         fields["edge_ticks"] = _known(decision.edge_ticks)
+        fields["moved_ticks"] = _known(decision.moved_ticks)
         if with_features:
             fields["features"] = _features(decision)
     return fields

@@ -123,6 +123,7 @@ class Reason(IntEnum):
     HYSTERESIS = 16
     OVERRIDE_REFUSED = 17
     DISABLED = 18
+    MOVED_THROUGH = 19
 
 
 class Clock(IntEnum):
@@ -165,6 +166,7 @@ class SideExpiry:
     h_ticks: float | None = None
     h_price: float | None = None
     edge_ticks: float | None = None
+    moved_ticks: float | None = None
     alpha: float | None = None
     horizons_ns: tuple[int, ...] = ()
     p: tuple[float, ...] = ()
@@ -210,6 +212,7 @@ class Expiry:
     h_ticks: float | None = None
     h_price: float | None = None
     edge_ticks: float | None = None
+    moved_ticks: float | None = None
     reference_ticks: float | None = None
     reference_price: float | None = None
     sigma_ticks: float | None = None

@@ -105,6 +105,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_HYSTERESIS: _ClassVar[Reason]
     REASON_OVERRIDE_REFUSED: _ClassVar[Reason]
     REASON_DISABLED: _ClassVar[Reason]
+    REASON_MOVED_THROUGH: _ClassVar[Reason]
 SIDE_UNSPECIFIED: Side
 SIDE_BUY: Side
 SIDE_SELL: Side
@@ -176,6 +177,7 @@ REASON_STALE_REQUEST: Reason
 REASON_HYSTERESIS: Reason
 REASON_OVERRIDE_REFUSED: Reason
 REASON_DISABLED: Reason
+REASON_MOVED_THROUGH: Reason
 
 class Size(_message.Message):
     __slots__ = ("quantity", "unit")
