@@ -35,6 +35,7 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 SHOCK_AT_NS = 8 * NS_PER_S
 SHOCK_DURATION_NS = 4 * NS_PER_S
+SHOCK_INTENSITY = 0.7  # its volatility lingers in the windows: at 1.0 lives stay short long after it
 SHOCK_EVERY_NS = 45 * NS_PER_S  # when there is no end in sight
 WALK_IN = "walk-in"  # somebody the configuration does not know
 RFQS_PER_SECOND = 1.5
@@ -236,6 +237,7 @@ async def order_shocks(venue: str, at_ns: int, duration_ns: int, *, repeat: bool
             body = {
                 "in_ms": at_ns / NS_PER_MS,
                 "duration_ms": duration_ns / NS_PER_MS,
+                "intensity": SHOCK_INTENSITY,
                 "direction": direction,
                 "score": float(direction),
             }
