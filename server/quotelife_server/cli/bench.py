@@ -62,17 +62,46 @@ def bench(
         result["engine"]["instruments"] = _instruments(data, rounds)
     if "decide" in chosen:
         result["decide"] = _decide(tape, rounds)
-    typer.echo(json.dumps(result, indent=2) if as_json else _lines(result))
+    typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
-def _lines(result: dict[str, Any], prefix: str = "") -> str:
-    out = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            out.append(_lines(value, f"{prefix}{key}."))
-        else:
-            out.append(f"{prefix}{key:<44} {value}")
-    return "\n".join(out)
+def lines(result: dict[str, Any], title: str = "") -> str:
+    """The figures for people: plain ones in two columns, like groups of them as a table."""
+    plain = {_words(key): _figure(value) for key, value in result.items() if not isinstance(value, dict)}
+    groups = {key: value for key, value in result.items() if isinstance(value, dict)}
+    out = [title] if title and plain else []
+    name_width = max(map(len, plain), default=0)
+    figure_width = max(map(len, plain.values()), default=0) if title else 0
+    indent = "  " if title else ""
+    out += [f"{indent}{name:<{name_width}}  {figure:>{figure_width}}" for name, figure in plain.items()]
+    if title and not plain and len({tuple(group) for group in groups.values()}) == 1:
+        return _table(title, groups)
+    parts = ["\n".join(out)] if out else []
+    parts += [lines(group, f"{title}, {_words(key)}" if title else key) for key, group in groups.items()]
+    return "\n\n".join(parts)
+
+
+def _table(title: str, rows: dict[str, dict[str, Any]]) -> str:
+    """A row for each group, a column for each figure."""
+    head = [_words(key) for key in next(iter(rows.values()))]
+    cells = [[_figure(value) for value in row.values()] for row in rows.values()]
+    first = max(map(len, [title, *rows]))
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    return "\n".join(
+        f"{name:<{first}}" + "".join(f"  {text:>{width}}" for text, width in zip(row, widths, strict=True))
+        for name, row in zip([title, *rows], [head, *cells], strict=True)
+    )
+
+
+def _words(key: str) -> str:
+    """Names of figures as words; those of models, such as first_passage, are never keys of figures."""
+    return key.replace("_", " ")
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _tape(data: Path | None) -> tuple[EventBuffer, str]:

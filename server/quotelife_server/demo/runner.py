@@ -30,6 +30,7 @@ from quotelife_server.demo.table import Display, LiveTable, PlainLines, summary_
 from quotelife_server.settings import ServiceConfig
 
 READY_S = 60.0
+TARGET_READY_S = 10.0  # of a service that is said to run already
 WARM_UP_S = 30.0
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -181,8 +182,9 @@ async def _attached(
 ) -> None:
     """The OMS and the table on a service that runs already; its market is its own."""
     config = load_config(configs, ServiceConfig)
+    _say(f"waiting for the service at {target} …")
     async with AsyncClient(target, timeout_s=1.0) as client:
-        await client.wait_ready(READY_S)
+        await client.wait_ready(TARGET_READY_S)
     display = open_display(plain, time.time_ns(), f"quotelife   service {target}")
 
     def on_decision(row: DecisionRow) -> None:
