@@ -51,7 +51,7 @@ def extensions() -> list[Extension]:
 
 SERVER = [
     "quotelife-client",
-    "grpcio>=1.66",
+    "grpcio>=1.66.2",
     "grpcio-health-checking>=1.66",
     "grpcio-reflection>=1.66",
     "grpcio-status>=1.66",
@@ -59,11 +59,11 @@ SERVER = [
     "uvloop>=0.20",
     "structlog>=24.1",
     "watchfiles>=0.22",
-    "prometheus-client>=0.20",
-    "typer>=0.12",
+    "prometheus-client>=0.23",
+    "typer>=0.15.4",
     "rich>=13.7",
-    "picows>=1.5",
-    "aiohttp>=3.10",
+    "picows>=1.20",
+    "aiohttp>=3.11",
     "orjson>=3.10",
 ]
 DEV = [
