@@ -81,26 +81,29 @@ def lines(result: dict[str, Any], title: str = "") -> str:
     return "\n\n".join(parts)
 
 
-def _table(title: str, rows: dict[str, dict[str, Any]]) -> str:
-    """A row for each group, a column for each figure."""
-    head = [_words(key) for key in next(iter(rows.values()))]
-    cells = [[_figure(value) for value in row.values()] for row in rows.values()]
-    first = max(map(len, [title, *rows]))
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+def _table(title: str, groups: dict[str, dict[str, Any]]) -> str:
+    """A column for each group, a row for each figure."""
+    rows = [[title, *groups]]
+    for key in next(iter(groups.values())):
+        values = [group[key] for group in groups.values()]
+        places = max(len(str(value).partition(".")[2]) for value in values)
+        rows.append([f"  {_words(key)}", *(_figure(value, places) for value in values)])
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         f"{name:<{first}}" + "".join(f"  {text:>{width}}" for text, width in zip(row, widths, strict=True))
-        for name, row in zip([title, *rows], [head, *cells], strict=True)
+        for name, *row in rows
     )
 
 
 def _words(key: str) -> str:
-    """Names of figures as words; those of models, such as first_passage, are never keys of figures."""
     return key.replace("_", " ")
 
 
-def _figure(value: object) -> str:
+def _figure(value: object, places: int | None = None) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float) and places is not None:
+        return f"{value:,.{places}f}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
