@@ -1,5 +1,7 @@
 # Build stage: compiler and headers stay behind here.
 FROM python:3.11-slim-bookworm AS build
+# Versions are not pinned: Debian drops old ones from its mirrors.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
@@ -13,7 +15,7 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/quotelife --create-home quo
 COPY --from=build /opt/quotelife /opt/quotelife
 COPY configs/default /etc/quotelife
 ENV PATH=/opt/quotelife/bin:$PATH PYTHONUNBUFFERED=1
-USER quotelife
+USER 10001
 WORKDIR /var/lib/quotelife
 EXPOSE 50051 9151
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \

@@ -4,6 +4,7 @@
 
 VENV ?= .venv
 DEBUG_VENV ?= .venv-debug
+LOWEST_VENV ?= .venv-lowest
 PY := $(VENV)/bin/python
 DEMO_SECONDS ?=
 SEED ?= 7
@@ -12,15 +13,17 @@ PYTEST_ARGS ?=
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-slow bench lint types proto proto-check clients clean help
+.PHONY: run test test-debug test-lowest test-slow bench lint types proto proto-check clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@printf '%s\n' \
 	  'make test-debug  default tests on the checked (debug) build of the Cython code' \
+	  'make test-lowest default tests with every dependency at its lower bound, on Python 3.11' \
 	  'make test-slow   long fuzz runs' \
 	  'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
-	  'make lint        ruff and mypy (strict)' \
+	  'make lint        ruff' \
+	  'make types       mypy (strict)' \
 	  'make proto       regenerate the protobuf stubs; make proto-check compares them and runs buf lint' \
 	  'make clients     install the client alone in a clean environment and use it' \
 	  'make clean       remove builds and environments'
@@ -38,6 +41,11 @@ $(DEBUG_VENV)/.dev-stamp: $(SOURCES)
 	@tools/setup.sh $(DEBUG_VENV) debug server,dev
 	@touch $@
 
+$(LOWEST_VENV)/.dev-stamp: $(SOURCES) tools/lower_bounds.py
+	@mkdir -p build && python3.11 tools/lower_bounds.py > build/lowest.txt
+	@PYTHON=python3.11 CONSTRAINTS=build/lowest.txt tools/setup.sh $(LOWEST_VENV) release server,dev
+	@touch $@
+
 run: $(VENV)/.run-stamp
 	@$(VENV)/bin/quotelife demo --seed $(SEED) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
@@ -46,6 +54,9 @@ test: $(VENV)/.dev-stamp
 
 test-debug: $(DEBUG_VENV)/.dev-stamp
 	$(DEBUG_VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST_VENV)/.dev-stamp
+	$(LOWEST_VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
@@ -71,4 +82,4 @@ clients:
 	tools/check_client.sh
 
 clean:
-	rm -rf build dist $(VENV) $(DEBUG_VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info clients/python/*.egg-info
+	rm -rf build dist $(VENV) $(DEBUG_VENV) $(LOWEST_VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info clients/python/*.egg-info

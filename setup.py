@@ -51,18 +51,18 @@ def extensions() -> list[Extension]:
 
 SERVER = [
     "quotelife-client",
-    "grpcio>=1.66",
+    "grpcio>=1.66.2",
     "grpcio-health-checking>=1.66",
     "grpcio-reflection>=1.66",
     "grpcio-status>=1.66",
     "googleapis-common-protos>=1.65",
     "uvloop>=0.20",
     "structlog>=24.1",
-    "prometheus-client>=0.20",
-    "typer>=0.12",
+    "prometheus-client>=0.23.1",
+    "typer>=0.15.4",
     "rich>=13.7",
-    "picows>=1.5",
-    "aiohttp>=3.10",
+    "picows>=1.20",
+    "aiohttp>=3.11",
     "orjson>=3.10",
 ]
 DEV = [

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a virtual environment with quotelife built and installed in it.
 #   tools/setup.sh VENV MODE EXTRAS     MODE: release or debug; EXTRAS: server or server,dev
+# PYTHON names the interpreter to try first, CONSTRAINTS a pip constraints file.
 # As root on Debian the missing system packages are installed; otherwise the one apt-get line is printed.
 set -eu
 venv=$1 mode=$2 extras=$3
@@ -54,5 +55,5 @@ debug=0
 [ "$mode" = debug ] && debug=1
 say "building quotelife ($mode) and installing it with its dependencies into $venv"
 QUOTELIFE_DEBUG=$debug "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    ./clients/python ".[$extras]"
+    ${CONSTRAINTS:+-c "$CONSTRAINTS"} ./clients/python ".[$extras]"
 say "done"

@@ -87,14 +87,84 @@ def test_percentile_is_nearest_rank():
     assert percentile([], 0.5) is None
 
 
-def test_problems_name_what_was_not_shown():
-    assert problems(summarise(RUN, [SHOCK]), shock_expected=True) == []
-    assert "never had good data" in problems(summarise([RUN[0]], [SHOCK]), shock_expected=False)[0]
-    assert "never announced" in problems(summarise(RUN, []), shock_expected=True)[0]
-    calm = [each for each in RUN if each.regime == "NORMAL"]
-    assert "downgraded nobody" in problems(summarise(calm, [SHOCK]), shock_expected=True)[0]
-    fallen = [row(1, source="fallback")] * 3
-    assert any("fallback" in text for text in problems(summarise(RUN + fallen, [SHOCK]), shock_expected=True))
+def whole_run() -> list[DecisionRow]:
+    """Two counterparties, ten decisions a second, 20 s: everything the demonstration is to show."""
+    rows = []
+    for tick in range(200):
+        at_s = 0.05 + tick / 10
+        name, life_ms = [("alpine", 3000), ("borealis", 2000)][tick % 2]
+        stressed = STRESSED if 10.2 < at_s < 17 else {}
+        rows.append(row(at_s, 150 if stressed else life_ms, counterparty=name, **stressed))
+    return rows
+
+
+def said(rows: list[DecisionRow], *, shock_expected: bool = True) -> str:
+    return "\n".join(problems(summarise(rows, [SHOCK]), shock_expected=shock_expected))
+
+
+def test_a_run_that_shows_everything_has_no_problem():
+    assert said(whole_run()) == ""
+
+
+def test_problems_name_what_never_worked():
+    assert "never had good data" in said([row(1, decision="DECLINE", life_ms=0)])
+    assert "never announced" in problems(summarise(whole_run(), []), shock_expected=True)[0]
+    assert "fallback" in said(whole_run() + [row(1, source="fallback")] * 40)
+
+
+def test_nobody_downgraded_is_a_problem():
+    assert "downgraded nobody" in said([row(each.answered_ns / NS_PER_S) for each in whole_run()])
+
+
+def test_a_late_downgrade_is_a_problem():
+    late = [
+        replace(each, regime="NORMAL", effective=each.requested)
+        if each.answered_ns < 11.2 * NS_PER_S
+        else each
+        for each in whole_run()
+    ]
+    assert said(late) == "Risk Averse came 1,250 ms after the headline, not within 1,000 ms"
+
+
+def test_a_regime_that_stays_is_a_problem():
+    stays = [replace(each, **STRESSED) if each.answered_ns > 17 * NS_PER_S else each for each in whole_run()]
+    assert said(stays) == ""  # not watched for long enough
+    assert said([*stays, row(20.1, **STRESSED)]) == (
+        "the regime did not come back within 6,100 ms of the shock's end"
+    )
+    assert "the regime came back 6,500 ms after" in said([*stays, row(20.5)])
+
+
+def test_postures_that_stay_are_a_problem():
+    stays = [
+        replace(each, effective="RISK_AVERSE") if each.answered_ns > 17 * NS_PER_S else each
+        for each in whole_run()
+    ]
+    assert said(stays) == "postures did not come back: 100% downgraded after the shock"
+
+
+def test_lives_that_do_not_shorten_are_a_problem():
+    same = [
+        replace(each, life_ns=(3000 if each.counterparty == "alpine" else 2000) * NS_PER_MS)
+        for each in whole_run()
+    ]
+    assert said(same) == "the shock shortened no lives: median 2,500 ms before, 2,500 ms in it"
+
+
+def test_lives_alike_before_the_shock_are_a_problem():
+    alike = [
+        replace(each, life_ns=2000 * NS_PER_MS) if each.answered_ns < SHOCK.start_ns else each
+        for each in whole_run()
+    ]
+    assert said(alike) == "2 counterparties got the same life before the shock"
+
+
+@pytest.mark.parametrize("end_s", [0.2, 5, 9.9, 10.4, 12, 14.5, 17.2])
+def test_a_run_ended_early_is_no_problem(end_s: float):
+    rows = [each for each in whole_run() if each.answered_ns < end_s * NS_PER_S]
+    assert said(rows, shock_expected=False) == ""
+    if end_s < 10:
+        assert problems(summarise(rows, []), shock_expected=False) == []
 
 
 def test_summary_of_nothing_is_still_a_summary():

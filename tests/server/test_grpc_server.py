@@ -42,7 +42,7 @@ async def failure(
 
 
 def details_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    metadata = dict(error.trailing_metadata())
+    metadata = dict(iter(error.trailing_metadata()))  # old grpcio: its keys are not what keys() gives
     return status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
 
 

@@ -1,6 +1,8 @@
 """Facts the project states about itself in more than one place agree."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,3 +41,17 @@ def test_cython_sources_keep_the_line_length() -> None:
     for path in sorted((ROOT / "core").rglob("*.py[xdi]")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             assert len(line) <= 120, f"{path.relative_to(ROOT)}:{number}"
+
+
+def test_every_dependency_bound_reaches_the_lowest_build() -> None:
+    printed = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "lower_bounds.py")], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    pinned = dict(line.split("==") for line in printed)
+    for name, version in re.findall(r'"([A-Za-z-]+)>=([0-9.]+)"', (ROOT / "setup.py").read_text()):
+        assert pinned[name.lower()] == version
+    assert pinned["protobuf"]  # the client's alone
+
+
+def test_ci_may_not_skip_recorded_data() -> None:
+    assert "export CI=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ A line without ``"stream"`` that holds ``lastUpdateId`` is the REST depth snapsh
 
 import gzip
 import heapq
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -50,7 +51,7 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
                     )
                 is_snapshot = b'"lastUpdateId"' in data and b'"stream"' not in data
                 yield RecordedMessage(stamp_to_ns(int(stamp)), file, data, is_snapshot)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
 
 

@@ -49,5 +49,8 @@ def main() -> None:
     except QuotelifeError as error:
         sys.stderr.write(f"quotelife: {error}\n")
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        sys.stderr.write(f"quotelife: {error}\n")
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -62,17 +62,49 @@ def bench(
         result["engine"]["instruments"] = _instruments(data, rounds)
     if "decide" in chosen:
         result["decide"] = _decide(tape, rounds)
-    typer.echo(json.dumps(result, indent=2) if as_json else _lines(result))
+    typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
-def _lines(result: dict[str, Any], prefix: str = "") -> str:
-    out = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            out.append(_lines(value, f"{prefix}{key}."))
-        else:
-            out.append(f"{prefix}{key:<44} {value}")
-    return "\n".join(out)
+def lines(result: dict[str, Any], title: str = "") -> str:
+    """The figures for people: plain ones in two columns, like groups of them as a table."""
+    plain = {_words(key): _figure(value) for key, value in result.items() if not isinstance(value, dict)}
+    groups = {key: value for key, value in result.items() if isinstance(value, dict)}
+    out = [title] if title and plain else []
+    name_width = max(map(len, plain), default=0)
+    figure_width = max(map(len, plain.values()), default=0) if title else 0
+    indent = "  " if title else ""
+    out += [f"{indent}{name:<{name_width}}  {figure:>{figure_width}}" for name, figure in plain.items()]
+    if title and not plain and len({tuple(group) for group in groups.values()}) == 1:
+        return _table(title, groups)
+    parts = ["\n".join(out)] if out else []
+    parts += [lines(group, f"{title}, {_words(key)}" if title else key) for key, group in groups.items()]
+    return "\n\n".join(parts)
+
+
+def _table(title: str, groups: dict[str, dict[str, Any]]) -> str:
+    """A column for each group, a row for each figure."""
+    rows = [[title, *groups]]
+    for key in next(iter(groups.values())):
+        values = [group[key] for group in groups.values()]
+        places = max(len(str(value).partition(".")[2]) for value in values)
+        rows.append([f"  {_words(key)}", *(_figure(value, places) for value in values)])
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(
+        f"{name:<{first}}" + "".join(f"  {text:>{width}}" for text, width in zip(row, widths, strict=True))
+        for name, *row in rows
+    )
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _figure(value: object, places: int | None = None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float) and places is not None:
+        return f"{value:,.{places}f}"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _tape(data: Path | None) -> tuple[EventBuffer, str]:

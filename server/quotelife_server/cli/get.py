@@ -35,7 +35,7 @@ def get(
     except ValueError as error:
         raise QuotelifeError(str(error)) from None
     if as_json:
-        typer.echo(json.dumps(asdict(reply), default=_plain, indent=2))
+        typer.echo(json.dumps(_plain(asdict(reply)), indent=2))
         return
     reasons = ", ".join(reason.name for reason in reply.reasons) or "none"
     typer.echo(
@@ -46,4 +46,11 @@ def get(
 
 
 def _plain(value: object) -> object:
-    return value.name if isinstance(value, Enum) else str(value)
+    """As JSON has it; enumerations, also those that are numbers, by name."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return value.name
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -18,7 +18,7 @@ from random import Random
 import aiohttp
 
 from quotelife.units import NS_PER_MS
-from quotelife_client import AsyncClient, ServiceError, Side
+from quotelife_client import AsyncClient, ServiceError, Side, SizeUnit
 from quotelife_server.demo.record import DecisionRow
 
 FALLBACK_LIFE_NS = 100 * NS_PER_MS
@@ -118,10 +118,10 @@ class Oms:
             usual = rfq_client.average_size.get(instrument.name, instrument.lot_size * 1000)
             scale = Decimal(f"{exp(random.gauss(0.0, SIZE_SPREAD)):.3f}")
             lots = max(1, int(usual * scale / instrument.lot_size))
-            await self._quote(client, rfq_client, instrument, side, lots * instrument.lot_size)
+            await self._quote(client, rfq_client, instrument, side, lots)
 
     async def _quote(
-        self, client: AsyncClient, rfq_client: RfqClient, instrument: Tradable, side: Side, size: Decimal
+        self, client: AsyncClient, rfq_client: RfqClient, instrument: Tradable, side: Side, lots: int
     ) -> None:
         """Price at the touch on our side, where it is known; ask for the life, and note what came back."""
         bid, ask = self._tops.get(instrument.name, (None, None))
@@ -130,7 +130,8 @@ class Oms:
             reply = await client.get_expiry(
                 instrument=instrument.name,
                 side=side,
-                size=size,
+                size=Decimal(lots),
+                size_unit=SizeUnit.LOTS,  # the one unit that every instrument has
                 counterparty=rfq_client.name,
                 desk=self._desk,
                 price=bid if side is Side.BUY else ask,
@@ -145,7 +146,7 @@ class Oms:
                 counterparty=rfq_client.name,
                 instrument=instrument.name,
                 side=side.name,
-                size=f"{size.normalize():f}",
+                size=f"{(lots * instrument.lot_size).normalize():f}",
                 requested=reply.posture_requested.name,
                 effective=reply.posture_effective.name,
                 regime=reply.regime.name,

@@ -11,6 +11,9 @@ from typing import Any
 from quotelife.units import NS_PER_MS
 
 PHASES = ("before", "shock", "recovering", "after")
+TO_RISK_AVERSE_MS = 1000.0  # from the headline to the first Risk Averse answer, at most
+BACK_TO_NORMAL_MS = 6000.0  # from the shock's end to regime NORMAL, at most
+ENOUGH = 5  # decisions from which on a phase is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +72,25 @@ def summarise(rows: Sequence[DecisionRow], shocks: Sequence[Shock]) -> dict[str,
     served = [row for row in rows if row.source == "service"]
     quoted = [row for row in served if row.decision == "QUOTE"]
     first = _shock_figures(served, shock, next_start_ns)
+
+    def by_phase(some: Iterable[DecisionRow]) -> dict[str, list[DecisionRow]]:
+        phases: dict[str, list[DecisionRow]] = {phase: [] for phase in PHASES}
+        for row in some:
+            phase = _phase(row, shock, next_start_ns, first)
+            if phase is not None:
+                phases[phase].append(row)
+        return phases
+
     lives: dict[str, dict[str, float | None]] = {}
+    quotes_before: dict[str, int] = {}
     counts: dict[str, Counter[str]] = {}
     for name in sorted({row.counterparty for row in rows}):
         mine = [row for row in quoted if row.counterparty == name]
-        lives[name] = {}
-        for phase in PHASES:
-            inside = [
-                row.life_ns / NS_PER_MS for row in mine if _phase(row, shock, next_start_ns, first) == phase
-            ]
-            lives[name][phase] = statistics.median(inside) if inside else None
+        phases = by_phase(mine)
+        lives[name] = {phase: _median_life_ms(inside) for phase, inside in phases.items()}
+        quotes_before[name] = len(phases["before"])
         counts[name] = Counter(row.effective for row in mine)
+    all_phases = by_phase(quoted)
     latencies = [row.latency_ns / 1e3 for row in served]
     return {
         "decisions": len(rows),
@@ -89,6 +100,11 @@ def summarise(rows: Sequence[DecisionRow], shocks: Sequence[Shock]) -> dict[str,
         "fallbacks": len(rows) - len(served),
         "declines_after_warm_up": _declines_after_first_quote(served),
         "latency_us": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
+        "decisions_by_phase": {phase: len(inside) for phase, inside in by_phase(served).items()},
+        "quotes_by_phase": {phase: len(inside) for phase, inside in all_phases.items()},
+        "quotes_before": quotes_before,
+        "downgraded_share": {phase: _downgraded_share(inside) for phase, inside in all_phases.items()},
+        "life_ms_median_of_all": {phase: _median_life_ms(inside) for phase, inside in all_phases.items()},
         "life_ms_median": lives,
         "effective_postures": {name: dict(count) for name, count in counts.items()},
         "regimes": dict(Counter(row.regime for row in served)),
@@ -116,7 +132,18 @@ def _shock_figures(
         "back_to_normal_ms": None if back is None else (back.answered_ns - shock.end_ns) / NS_PER_MS,
         "back_to_normal_ns": None if back is None else back.answered_ns,
         "stressed_before": len(stressed_before),
+        "watched_after_ms": (max((row.answered_ns for row in window), default=0) - shock.end_ns) / NS_PER_MS,
     }
+
+
+def _median_life_ms(quotes: Sequence[DecisionRow]) -> float | None:
+    return statistics.median(row.life_ns for row in quotes) / NS_PER_MS if quotes else None
+
+
+def _downgraded_share(quotes: Iterable[DecisionRow]) -> float | None:
+    """Of the quotes that can be downgraded at all."""
+    downgraded = [row.downgraded for row in quotes if row.requested != "RISK_AVERSE"]
+    return statistics.fmean(downgraded) if downgraded else None
 
 
 def _stressed(row: DecisionRow) -> bool:
@@ -153,7 +180,10 @@ def _first(rows: Iterable[DecisionRow], wanted: Callable[[DecisionRow], bool]) -
 
 
 def problems(summary: dict[str, Any], *, shock_expected: bool) -> list[str]:
-    """What a run did not show; empty when all came up as it should."""
+    """What a run did not show; empty when all came up as it should.
+
+    What it had no time to show, ended early or short, is no problem: a phase is judged from ``ENOUGH`` decisions.
+    """
     out = []
     if not summary["quotes"]:
         out.append("no quote got a life: the service never had good data")
@@ -161,10 +191,45 @@ def problems(summary: dict[str, Any], *, shock_expected: bool) -> list[str]:
         out.append(
             f"{summary['fallbacks']} of {summary['decisions']} answers came from the client's fallback"
         )
-    if shock_expected:
-        first = summary["first_shock"]
-        if first is None:
-            out.append("the venue never announced its headline")
-        elif first["to_risk_averse_ms"] is None:
+    medians = summary["life_ms_median"]
+    before = {medians[name]["before"] for name, n in summary["quotes_before"].items() if n >= ENOUGH}
+    judged = sum(n >= ENOUGH for n in summary["quotes_before"].values())
+    if judged > 1 and len(before) == 1:
+        out.append(f"{judged} counterparties got the same life before the shock")
+    if summary["first_shock"] is not None:
+        out += _shock_problems(summary)
+    elif shock_expected:
+        out.append("the venue never announced its headline")
+    return out
+
+
+def _shock_problems(summary: dict[str, Any]) -> list[str]:
+    out = []
+    first = summary["first_shock"]
+    quotes = summary["quotes_by_phase"]
+    if summary["decisions_by_phase"]["shock"] >= ENOUGH:
+        if first["to_risk_averse_ms"] is None:
             out.append("the shock downgraded nobody to Risk Averse")
+        elif first["to_risk_averse_ms"] > TO_RISK_AVERSE_MS:
+            out.append(
+                f"Risk Averse came {first['to_risk_averse_ms']:,.0f} ms after the headline, "
+                f"not within {TO_RISK_AVERSE_MS:,.0f} ms"
+            )
+    if min(quotes["before"], quotes["shock"]) >= ENOUGH:
+        lives = summary["life_ms_median_of_all"]
+        if lives["shock"] >= lives["before"]:
+            out.append(
+                f"the shock shortened no lives: median {lives['before']:,.0f} ms before, {lives['shock']:,.0f} ms in it"
+            )
+    back_ms = first["back_to_normal_ms"]
+    watched_ms = first["watched_after_ms"]
+    if back_ms is None and watched_ms > BACK_TO_NORMAL_MS:
+        out.append(f"the regime did not come back within {watched_ms:,.0f} ms of the shock's end")
+    elif back_ms is not None and back_ms > BACK_TO_NORMAL_MS:
+        out.append(
+            f"the regime came back {back_ms:,.0f} ms after the shock's end, not within {BACK_TO_NORMAL_MS:,.0f} ms"
+        )
+    downgraded = summary["downgraded_share"]["after"]
+    if quotes["after"] >= ENOUGH and downgraded is not None and downgraded > 0.5:
+        out.append(f"postures did not come back: {downgraded:.0%} downgraded after the shock")
     return out

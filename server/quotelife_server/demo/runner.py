@@ -30,11 +30,13 @@ from quotelife_server.demo.table import Display, LiveTable, PlainLines, summary_
 from quotelife_server.settings import ServiceConfig
 
 READY_S = 60.0
+TARGET_READY_S = 10.0  # of a service that is said to run already
 WARM_UP_S = 30.0
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 SHOCK_AT_NS = 8 * NS_PER_S
 SHOCK_DURATION_NS = 4 * NS_PER_S
+SHOCK_INTENSITY = 0.7  # its volatility lingers in the windows: at 1.0 lives stay short long after it
 SHOCK_EVERY_NS = 45 * NS_PER_S  # when there is no end in sight
 WALK_IN = "walk-in"  # somebody the configuration does not know
 RFQS_PER_SECOND = 1.5
@@ -180,8 +182,9 @@ async def _attached(
 ) -> None:
     """The OMS and the table on a service that runs already; its market is its own."""
     config = load_config(configs, ServiceConfig)
+    _say(f"waiting for the service at {target} …")
     async with AsyncClient(target, timeout_s=1.0) as client:
-        await client.wait_ready(READY_S)
+        await client.wait_ready(TARGET_READY_S)
     display = open_display(plain, time.time_ns(), f"quotelife   service {target}")
 
     def on_decision(row: DecisionRow) -> None:
@@ -236,6 +239,7 @@ async def order_shocks(venue: str, at_ns: int, duration_ns: int, *, repeat: bool
             body = {
                 "in_ms": at_ns / NS_PER_MS,
                 "duration_ms": duration_ns / NS_PER_MS,
+                "intensity": SHOCK_INTENSITY,
                 "direction": direction,
                 "score": float(direction),
             }

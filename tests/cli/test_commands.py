@@ -1,0 +1,324 @@
+"""Every command through its entry point: exit codes, words for people, JSON for machines, never a traceback."""
+
+import asyncio
+import gzip
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from quotelife.sim.binance_wire import BinanceWire
+from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
+from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server import cli
+from quotelife_server.cli.bench import lines as bench_lines
+from reference.service_kit import running, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = ROOT / "configs" / "default"
+NOBODY = "127.0.0.1:1"
+COMMANDS = ["serve", "demo", "get", "replay", "doctor", "bench", "config", "config check"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """``quotelife ARGUMENTS``; what it does not catch itself, a user's traceback, comes out here."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["quotelife", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+def failed(ended: Ended, *words: str) -> None:
+    """Exit 1, and one line that says why."""
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert line.startswith("quotelife: ")
+    for word in words:
+        assert word in line
+
+
+def record(path: Path, seconds: int = 8) -> Path:
+    """A recording of the simulated venue, as ``quotelife replay`` takes it."""
+    config = MarketConfig(symbols=(BTC,), market="usdm")
+    market = MarketSimulator(config, 3, 1_700_000_000 * NS_PER_S)
+    wire = BinanceWire(config)
+    lines: list[bytes] = []
+
+    def add(time_ns: int, data: bytes) -> None:
+        lines.append(b"%d %b\n" % (time_ns + NS_PER_MS, data))
+
+    for second in range(1, seconds + 1):
+        now_ns = market.start_ns + second * NS_PER_S
+        for update in market.advance(now_ns):
+            add(update.time_ns, wire.combined(wire.stream_of(update), wire.encode(update)))
+        if second == 1:
+            add(now_ns, wire.snapshot(market.snapshot(0)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(b"".join(lines)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("recording") / "usdm" / "btcusdt_1.gz")
+
+
+# ----------------------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(run: Run, command: str) -> None:
+    ended = run(*command.split(), "--help")
+    assert ended.code == 0
+    assert "Usage: " in ended.out
+
+
+def test_help_lists_every_command_and_an_unknown_one_is_wrong_usage(run: Run) -> None:
+    listed = run("--help").out
+    assert all(command.split()[0] in listed for command in COMMANDS)
+    assert run("bid").code == cli.EXIT_USAGE
+    assert run("get").code == cli.EXIT_USAGE
+
+
+# --------------------------------------------------------------------------------------------- config check
+
+
+@pytest.mark.parametrize("name", ["default", "demo"])
+def test_config_check_sums_up_a_good_set(run: Run, name: str) -> None:
+    ended = run("config", "check", ROOT / "configs" / name)
+    assert ended.code == 0
+    assert "good, digest" in ended.out and "instruments" in ended.out
+
+
+def test_config_check_names_file_and_line(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "version: 1\ninstruments:\n  - {name: A, venue: v, symbol: A, tick_size: -1, lot_size: 1}\n"
+    )
+    ended = run("config", "check", tmp_path)
+    assert ended.code == cli.EXIT_CONFIG
+    assert "bad.yaml:3: instruments[0].tick_size: " in ended.err
+
+
+def test_config_check_of_nothing(run: Run, tmp_path: Path) -> None:
+    assert "no such file or folder" in run("config", "check", tmp_path / "none").err
+    assert "holds no *.yaml file" in run("config", "check", tmp_path).err
+
+
+# --------------------------------------------------------------------------------------------------- replay
+
+
+def test_replay_holds_the_book_against_the_venue(run: Run, recording: Path) -> None:
+    ended = run("replay", "--config", DEFAULT, "--strict", recording)
+    assert ended.code == 0
+    (line,) = [line for line in ended.out.splitlines() if "equal to the venue's" in line]
+    equal, compared = (word for word in line.split() if word.isdigit())
+    assert equal == compared and int(equal) > 20
+    assert "0 gaps" in ended.out and "NORMAL" in ended.out and "lives, ms" in ended.out
+
+
+def test_replay_as_json(run: Run, recording: Path) -> None:
+    report = json.loads(run("replay", "--config", DEFAULT, "--json", f"BTC-USDT-PERP={recording}").out)
+    assert report["clean"] and not report["interrupted"]
+    source = report["sources"]["BTC-USDT-PERP"]
+    assert source["compared"] == source["equal"] > 20
+    assert report["decisions"]["QUOTE"] > 0 and report["lives_ms"]
+
+
+def test_replay_shows_each_decision(run: Run, recording: Path) -> None:
+    ended = run("replay", "--config", DEFAULT, "--show", "--ask-every", "1s", recording)
+    assert ended.code == 0
+    assert "Client Priority" in ended.out and "P500" in ended.out
+
+
+def test_replay_strict_fails_on_a_gap(run: Run, recording: Path, tmp_path: Path) -> None:
+    lines = gzip.decompress(recording.read_bytes()).splitlines(keepends=True)
+    depths = [number for number, line in enumerate(lines) if b"@depth" in line]
+    del lines[depths[40]]
+    path = tmp_path / "gap.txt"
+    path.write_bytes(b"".join(lines))
+    arguments = ["--config", DEFAULT, f"BTC-USDT-PERP={path}"]
+    assert run("replay", *arguments).code == 0
+    ended = run("replay", "--strict", *arguments)
+    assert ended.code == 1 and "1 gaps" in ended.out
+
+
+def test_replay_of_what_is_no_recording(run: Run, recording: Path, tmp_path: Path) -> None:
+    def replay(path: Path) -> Ended:
+        return run("replay", "--config", DEFAULT, f"BTC-USDT-PERP={path}")
+
+    whole = recording.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2 :] = b"\xff" * (len(whole) - len(whole) // 2)
+    for name, data, words in [
+        ("garbage.gz", b"garbage", "damaged after line 0"),
+        ("garbage.txt", b"\x00\xff garbage\n", "garbage.txt:1: expected '<local stamp> <json>'"),
+        ("cut.gz", whole[: len(whole) // 2], "damaged after line"),
+        ("damaged.gz", bytes(damaged), "damaged after line"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(data)
+        failed(replay(path), words)
+    failed(replay(tmp_path / "none.gz"), "no such file")
+    failed(run("replay", "--config", DEFAULT, f"NOBODY={recording}"), "no such instrument")
+    failed(run("replay", "--config", DEFAULT, "--ask-every", "soon", recording), "--ask-every")
+
+
+# ------------------------------------------------------------------------------------------------------ get
+
+
+def test_get_from_nobody(run: Run) -> None:
+    failed(run("get", "BTC-USDT", "BUY", "--target", NOBODY, "--timeout", "0.3"), "UNAVAILABLE")
+
+
+def test_get_refuses_a_side_that_is_none(run: Run) -> None:
+    failed(run("get", "BTC-USDT", "SIDEWAYS", "--target", NOBODY), "SIDEWAYS")
+
+
+# --------------------------------------------------------------------------------------------------- doctor
+
+
+def test_doctor_finds_this_installation_good(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")  # also from an uninstalled tree
+    ended = run("doctor", "--config", DEFAULT)
+    assert ended.code == 0, ended.out
+    assert "FAIL" not in ended.out and "configuration" in ended.out
+
+
+def test_doctor_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    ended = run("doctor", "--target", NOBODY)
+    assert ended.code == 1 and "FAIL  service: 127.0.0.1:1: UNAVAILABLE" in ended.out
+    ended = run("doctor", "--config", tmp_path / "none")
+    assert ended.code == 1 and "FAIL  configuration" in ended.out
+
+
+# ---------------------------------------------------------------------------------------------------- bench
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator's tape, and a short one."""
+    monkeypatch.delenv("QUOTELIFE_DATA", raising=False)
+    monkeypatch.setattr("quotelife_server.cli.bench.SIMULATED_S", 10)
+
+
+def test_bench_as_json(run: Run, simulator: None) -> None:
+    result = json.loads(run("bench", "decide", "--rounds", "1", "--json").out)
+    assert result["tape"].startswith("simulated") and result["events"] > 0
+    for model in ("first_passage", "logistic"):
+        figures = result["decide"][model]
+        assert figures["p99_ns"] >= figures["p50_ns"] > 0
+        assert figures["p50_ratio_to_reference_event"] > 0
+
+
+def test_bench_for_people_is_a_table(run: Run, simulator: None) -> None:
+    lines = run("bench", "decide", "--rounds", "1").out.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if line.startswith("decide")]
+    rows = lines[head : head + 3]
+    assert rows[0].split() == ["decide", "first_passage", "logistic"]
+    assert [row.split()[0] for row in rows[1:]] == ["p50", "p99"]
+    assert len({len(row) for row in rows}) == 1, rows
+    assert "{" not in "".join(lines)
+
+
+def test_bench_lines_hold_every_figure() -> None:
+    result = {
+        "tape": "simulated",
+        "engine": {
+            "book_ns_per_event": 31.5,
+            "windows": {"sum_100ms_ns_per_event": 4.0},
+            "instruments": {
+                "10": {"ns_per_event": 200.25, "reserved_bytes_per_instrument": None},
+                "100": {"ns_per_event": 1234.0, "reserved_bytes_per_instrument": 65536},
+            },
+        },
+    }
+    assert (
+        bench_lines(result)
+        == """\
+tape  simulated
+
+engine
+  book ns per event  31.5
+
+engine, windows
+  sum 100ms ns per event  4.0
+
+engine, instruments                  10       100
+  ns per event                   200.25  1,234.00
+  reserved bytes per instrument       -    65,536"""
+    )
+
+
+def test_bench_of_what_there_is_not(run: Run, tmp_path: Path) -> None:
+    failed(run("bench", "everything"), "no suite 'everything'")
+    failed(run("bench", "decide", "--data", tmp_path), "no such recording")
+
+
+# -------------------------------------------------------------------------------------------- serve and demo
+
+
+def quotelife(*arguments: object) -> Ended:
+    """The same in a process of its own: for commands that own the event loop and the signals."""
+    command = [sys.executable, "-m", "quotelife_server.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stdout + done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_serve_on_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = quotelife("serve", "--config", write_config(tmp_path), "--address", address)
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith(f"quotelife: cannot listen on {address}")
+
+
+def test_serve_refuses_what_is_no_address(run: Run, tmp_path: Path) -> None:
+    ended = run("serve", "--config", write_config(tmp_path), "--address", "nonsense")
+    assert ended.code == cli.EXIT_CONFIG
+    (_, problem) = ended.err.splitlines()
+    assert "command line: server.address: " in problem
+
+
+def test_serve_and_demo_without_a_configuration(run: Run, tmp_path: Path) -> None:
+    failed(run("serve", "--config", tmp_path / "none"), "no such file or folder")
+    failed(run("demo", "--config", tmp_path / "none"), "no such file or folder")
+
+
+async def test_commands_on_a_running_service(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path)) as app:
+        (address, *_) = app.addresses
+        doctor, get, demo = await asyncio.gather(
+            asyncio.to_thread(quotelife, "doctor", "--target", address),
+            asyncio.to_thread(quotelife, "get", "BTC-USDT", "BUY", "1", "--target", address, "--json"),
+            asyncio.to_thread(
+                quotelife, "demo", "--target", address, "--config", tmp_path, "--seconds", 5, "--plain"
+            ),
+        )
+    assert doctor.code == 0 and "SERVING" in doctor.out
+    assert json.loads(get.out)["decision"] == "QUOTE"
+    assert demo.code == 0, demo.out + demo.err
+    assert "life" in demo.out and "median life, ms" in demo.out
