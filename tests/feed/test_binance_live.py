@@ -465,9 +465,7 @@ async def test_a_stop_that_meets_the_end_of_the_connection_still_stops(venue: Ve
     for delay_s in (0.0, 0.0005, 0.001, 0.002, 0.004) * 4:
         desk = Desk(venue, reconnect={"min": "1s", "max": "30s", "timeout": "1s"})
         await desk.feed.start()
-        async with asyncio.timeout(5):
-            while not desk.feed.connected:
-                await asyncio.sleep(0.001)
+        await until(lambda desk=desk: desk.feed.connected)
         closing = asyncio.create_task(venue.sockets[-1].close())
         await asyncio.sleep(delay_s)
         async with asyncio.timeout(0.5):
