@@ -32,7 +32,7 @@ class Drain(Section):
     """How the service leaves: for ``notice`` it says NOT_SERVING and still answers, then it refuses new calls
     and gives those in flight ``grace``."""
 
-    notice_ns: Duration = Field(default=0, alias="notice")
+    notice_ns: Duration = Field(default=200 * NS_PER_MS, alias="notice")
     grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")
 
 

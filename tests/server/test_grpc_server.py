@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -19,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
-from quotelife_server.app import Application
+from quotelife_server.app import Application, run
+from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from reference.service_kit import CONFIG, GET_EXPIRY, running, write_config
@@ -225,6 +229,88 @@ async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp
         await until(lambda: app.service.state == State.DRAINING)
         assert (await failure(channel, GET_EXPIRY, REQUEST, 1.0)).code() is grpc.StatusCode.UNAVAILABLE
         await drain
+
+
+async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> None:
+    """Most calls of the burst are still inside gRPC when the drain begins."""
+    codes: Counter[str] = Counter()
+
+    async with (
+        running(write_config(tmp_path), in_flight_max=100_000) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+
+        async def ask() -> None:
+            try:
+                await call(channel, GET_EXPIRY, REQUEST, 60)
+                codes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                codes[error.code().name] += 1
+
+        await call(channel, GET_EXPIRY, REQUEST)
+        asked = [asyncio.create_task(ask()) for _ in range(400)]
+        await until(lambda: codes["OK"] >= 20)
+        await app.drain()
+        await asyncio.gather(*asked)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+
+
+class StuckFeed:
+    """A feed that never comes back from ``stop``."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await asyncio.Event().wait()
+
+    def figures(self) -> FeedFigures:
+        return FeedFigures(self.name, False, 0, {})
+
+
+@pytest.mark.parametrize("second_signal", [True, False])
+async def test_a_drain_that_hangs_ends_at_a_second_signal_or_after_its_time(
+    tmp_path: Path, second_signal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotelife_server.app.STOP_S", 60.0 if second_signal else 0.2)
+    text = CONFIG.replace("{notice: 0ns}", "{notice: 0ns, grace: 100ms}")
+    feed, ready = StuckFeed(), asyncio.Event()
+    service = asyncio.create_task(
+        run(
+            write_config(tmp_path, text),
+            open_feeds=lambda *_: [feed],
+            on_ready=lambda _: ready.set(),
+        )
+    )
+    await asyncio.wait_for(ready.wait(), 5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(feed.stopping.wait(), 5)
+    if second_signal:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert await asyncio.wait_for(service, 5) == 1
+
+
+@pytest.mark.parametrize("missing", ["channelz_get_servers", "channelz_get_server"])
+async def test_without_the_transports_own_count_of_calls_the_service_goes_on(
+    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quotelife_server.transport import grpc_aio
+
+    warned: list[str] = []
+    monkeypatch.delattr(grpc_aio.cygrpc, missing)
+    monkeypatch.setattr(grpc_aio, "_log", SimpleNamespace(warning=lambda text, **_: warned.append(text)))
+    async with (
+        running(write_config(tmp_path)) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        for _ in range(3 * grpc_aio.CALLS_PER_LOOK):
+            await call(channel, GET_EXPIRY, REQUEST)
+    assert len(warned) == 1
 
 
 async def test_health_check_and_list(app: Application) -> None:

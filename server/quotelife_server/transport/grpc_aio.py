@@ -15,14 +15,18 @@ import grpc.aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server import log
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, StreamHandler, Unary
 
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
+LOOK_S = 0.005
 UNBOUNDED = 2**31 - 1
 
 RpcMethodHandler = Any  # generic in its type stubs, not when it runs
+
+_log = log.get_logger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -69,8 +73,9 @@ class GrpcServer:
         self._service = service
         self._addresses = addresses
         self._streams: set[_Stream] = set()
+        self._stopping = False
         self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
-        self._waiting = _Waiting(_newest_server())
+        self._waiting = _Waiting()
         self._server.add_generic_rpc_handlers((_Generic(self._table()),))
 
     def _table(self) -> dict[str, RpcMethodHandler]:
@@ -100,10 +105,20 @@ class GrpcServer:
         return bound
 
     async def stop(self, grace_ns: int) -> None:
-        """End streams, take no new call, wait up to ``grace_ns`` for those in flight."""
-        for stream in list(self._streams):
-            stream.finish(RpcError(Code.UNAVAILABLE, "the service is draining"))
-        await self._server.stop(grace_ns / NS_PER_S)  # gRPC removes the Unix sockets it listens on
+        """End streams, take no new call, wait up to ``grace_ns`` for those in flight.
+
+        Calls that gRPC holds when it stops are cancelled without a word, so it is stopped when it holds none:
+        the service must refuse calls by now.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + grace_ns / NS_PER_S
+        if not self._stopping:
+            self._stopping = True
+            for stream in list(self._streams):
+                stream.finish(_draining())
+            while self._waiting.look() > 0 and loop.time() < end_s:  # noqa: ASYNC110 (gRPC tells nobody)
+                await asyncio.sleep(LOOK_S)
+        await self._server.stop(max(0.0, end_s - loop.time()))  # gRPC removes the Unix sockets it listens on
 
     def _context(self, path: str, context: Any) -> CallContext:
         remaining_s = context.time_remaining()
@@ -143,6 +158,8 @@ class GrpcServer:
             stream = _Stream()
             call_context = self._context(path, context)
             try:
+                if self._stopping:
+                    raise _draining()
                 handler = service.open_stream(entry, stream, call_context)
             except RpcError as error:
                 await self._fail(path, context, error)
@@ -171,6 +188,10 @@ class GrpcServer:
             context.set_trailing_metadata((("grpc-status-details-bin", status),))
         await context.abort(_CODES[int(error.code)], error.message)
         raise AssertionError("abort returns never")
+
+
+def _draining() -> RpcError:
+    return RpcError(Code.UNAVAILABLE, "the service is draining")
 
 
 class _Stream:
@@ -249,12 +270,19 @@ class _Waiting:
     gRPC hands calls over one at a time, so under overload they queue inside it, where nothing else shows
     them. Its own count of calls that have not ended is read at every ``CALLS_PER_LOOK``-th call (0.1 ms);
     in between each call that is handed over is one fewer waiting.
+
+    That count comes by no public way. Where it cannot be had, none counts as waiting.
     """
 
-    def __init__(self, server_id: int) -> None:
+    def __init__(self) -> None:
+        """For the gRPC server made last."""
         self.count = 0
-        self._server_id = server_id
         self._open = 0
+        self._server_id: int | None = None
+        try:
+            self._server_id = _newest_server()
+        except Exception as error:
+            self._go_without(error)
         self._until_look = CALLS_PER_LOOK
 
     def handed_over(self, context: Any) -> None:
@@ -263,8 +291,24 @@ class _Waiting:
         self.count = max(0, self.count - 1)
         self._until_look -= 1
         if self._until_look == 0:
-            self._until_look = CALLS_PER_LOOK
-            self.count = max(0, _unended_calls(self._server_id) - self._open)
+            self.look()
+
+    def look(self) -> int:
+        """Count anew."""
+        self._until_look = CALLS_PER_LOOK
+        if self._server_id is not None:
+            try:
+                self.count = max(0, _unended_calls(self._server_id) - self._open)
+            except Exception as error:
+                self._go_without(error)
+        return self.count
+
+    def _go_without(self, error: Exception) -> None:
+        self._server_id = None
+        self.count = 0
+        _log.warning(
+            "this gRPC does not tell how many calls wait in it; overload shows late", error=str(error)
+        )
 
     def _ended(self, _: Any) -> None:
         self._open -= 1
