@@ -73,6 +73,7 @@ class GrpcServer:
         self._service = service
         self._addresses = addresses
         self._streams: set[_Stream] = set()
+        self._streams_max = options.streams_max
         self._stopping = False
         self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
         self._waiting = _Waiting()
@@ -160,6 +161,8 @@ class GrpcServer:
             try:
                 if self._stopping:
                     raise _draining()
+                if len(self._streams) >= self._streams_max:
+                    raise RpcError(Code.RESOURCE_EXHAUSTED, "too many streams are open")
                 handler = service.open_stream(entry, stream, call_context)
             except RpcError as error:
                 await self._fail(path, context, error)
@@ -186,7 +189,10 @@ class GrpcServer:
         status = error.status_bytes()
         if status is not None:
             context.set_trailing_metadata((("grpc-status-details-bin", status),))
-        await context.abort(_CODES[int(error.code)], error.message)
+        try:
+            await context.abort(_CODES[int(error.code)], error.message)
+        except grpc.aio.InternalError:  # the client has left: nobody to tell
+            raise asyncio.CancelledError from None
         raise AssertionError("abort returns never")
 
 
