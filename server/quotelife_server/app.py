@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.errors import ConfigError
@@ -55,9 +57,14 @@ def load(config_path: Path, overrides: Mapping[str, object]) -> ServiceConfig:
     written = config.server.model_dump(mode="json", by_alias=True)
     try:
         server = Server.model_validate({**written, **overrides})
-    except ValueError as error:
-        raise ConfigError([f"command line: server: {error}"]) from None
+    except ValidationError as error:
+        raise ConfigError([_override_fault(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
     return config.model_copy(update={"server": server})
+
+
+def _override_fault(location: tuple[int | str, ...], message: str) -> str:
+    reason = message.removeprefix("Value error, ")
+    return f"command line: {'.'.join(('server', *map(str, location)))}: {reason[:1].lower()}{reason[1:]}"
 
 
 class Application:
