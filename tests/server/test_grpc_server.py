@@ -256,6 +256,33 @@ async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> No
     assert set(codes) == {"OK", "UNAVAILABLE"}
 
 
+async def test_clients_that_try_again_at_once_do_not_hold_a_drain_up(tmp_path: Path) -> None:
+    codes: Counter[str] = Counter()
+
+    async with (
+        running(write_config(tmp_path)) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        stopped = asyncio.Event()
+
+        async def keep_asking() -> None:
+            while not stopped.is_set():
+                try:
+                    await call(channel, GET_EXPIRY, REQUEST)
+                    codes["OK"] += 1
+                except grpc.aio.AioRpcError as error:
+                    codes[error.code().name] += 1
+                    await asyncio.sleep(0.001)
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(64)]
+        await until(lambda: codes["OK"] > 200)
+        async with asyncio.timeout(3):
+            await app.drain()
+        stopped.set()
+        await asyncio.gather(*asking)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+
+
 class StuckFeed:
     """A feed that never comes back from ``stop``."""
 

@@ -1,6 +1,7 @@
 """gRPC by grpc.aio: raw bytes in and out over the table of handlers, on TCP and Unix sockets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, 
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
+HOLD_S = 0.2
 UNBOUNDED = 2**31 - 1
 
 RpcMethodHandler = Any  # generic in its type stubs, not when it runs
@@ -75,6 +77,7 @@ class GrpcServer:
         self._streams: set[_Stream] = set()
         self._streams_max = options.streams_max
         self._stopping = False
+        self._goodbye = asyncio.Event()  # clients have been told to go elsewhere
         self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
         self._waiting = _Waiting()
         self._server.add_generic_rpc_handlers((_Generic(self._table()),))
@@ -109,7 +112,8 @@ class GrpcServer:
         """End streams, take no new call, wait up to ``grace_ns`` for those in flight.
 
         Calls that gRPC holds when it stops are cancelled without a word, so it is stopped when it holds none:
-        the service must refuse calls by now.
+        the service must refuse calls by now. Refusals are held back until clients have been told to go
+        elsewhere, or those that try again at once would keep it busy.
         """
         loop = asyncio.get_running_loop()
         end_s = loop.time() + grace_ns / NS_PER_S
@@ -119,6 +123,7 @@ class GrpcServer:
                 stream.finish(_draining())
             while self._waiting.look() > 0 and loop.time() < end_s:  # noqa: ASYNC110 (gRPC tells nobody)
                 await asyncio.sleep(LOOK_S)
+        loop.call_later(LOOK_S, self._goodbye.set)
         await self._server.stop(max(0.0, end_s - loop.time()))  # gRPC removes the Unix sockets it listens on
 
     def _context(self, path: str, context: Any) -> CallContext:
@@ -137,6 +142,9 @@ class GrpcServer:
             try:
                 service.admit(entry, waiting.count)
             except RpcError as error:
+                if self._stopping:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._goodbye.wait(), HOLD_S)
                 return await self._fail(path, context, error)
             context.add_done_callback(lambda _: service.release(entry))
             try:
