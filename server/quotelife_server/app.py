@@ -31,6 +31,7 @@ from quotelife_server.transport.http import HttpServer
 
 TICK_S = 0.1
 TICKS_PER_CLOCK_CHECK = 10
+STOP_S = 3.0  # what the rest of a drain may take beyond its notice and its grace
 
 _log = log.get_logger(__name__)
 
@@ -57,10 +58,13 @@ def load(config_path: Path, overrides: Mapping[str, object]) -> ServiceConfig:
     try:
         server = Server.model_validate({**written, **overrides})
     except ValidationError as error:
-        raise ConfigError(
-            [f"command line: server.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        ) from None
+        raise ConfigError([_override_fault(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
     return config.model_copy(update={"server": server})
+
+
+def _override_fault(location: tuple[int | str, ...], message: str) -> str:
+    reason = message.removeprefix("Value error, ")
+    return f"command line: {'.'.join(('server', *map(str, location)))}: {reason[:1].lower()}{reason[1:]}"
 
 
 class Application:
@@ -268,17 +272,24 @@ async def run(
     open_feeds: FeedOpener = open_feeds,
     on_ready: Callable[[Application], None] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Addresses given here go before those of the configuration.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain at once. Addresses given here go
+    before those of the configuration.
 
-    Returns the exit code: 1 when a task that must not fail did. Raises ``ConfigError``, ``OSError``.
+    Returns the exit code: 1 when a task that must not fail did, or when the drain did not come to its end.
+    Raises ``ConfigError``, ``OSError``.
     """
     given = {"address": address, "unix_socket": unix_socket, "metrics_address": metrics_address}
     overrides = {key: value for key, value in given.items() if value is not None}
     app = Application(config_path, overrides=overrides, open_feeds=open_feeds)
     log.configure(app.config.server.log_level)
     loop = asyncio.get_running_loop()
+    forced = asyncio.Event()
+
+    def asked_to_stop() -> None:
+        (forced if app.stopping.is_set() else app.stopping).set()
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, app.stopping.set)
+        loop.add_signal_handler(name, asked_to_stop)
     loop.add_signal_handler(signal.SIGHUP, app.reload_soon)
     try:
         await app.start()
@@ -286,8 +297,27 @@ async def run(
             on_ready(app)
         await app.stopping.wait()
     finally:
-        await app.drain()
-    return 0 if app.failure is None else 1
+        app.stopping.set()
+        drained = await _drain_or_leave(app, forced)
+    return 0 if drained and app.failure is None else 1
+
+
+async def _drain_or_leave(app: Application, forced: asyncio.Event) -> bool:
+    """False when the drain was given up: at a second signal, or because it took too long."""
+    settings = app.config.server.drain
+    drain = asyncio.ensure_future(app.drain())
+    force = asyncio.ensure_future(forced.wait())
+    bound_s = (settings.notice_ns + settings.grace_ns) / NS_PER_S + STOP_S
+    await asyncio.wait((drain, force), timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
+    force.cancel()
+    if drain.done():
+        await drain
+        return True
+    _log.error("leaving without the end of the drain", second_signal=forced.is_set())
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(name)  # one more ends the process whatever it does
+    drain.cancel()
+    return False
 
 
 def _addresses(settings: Server) -> list[str]:

@@ -656,7 +656,7 @@ def retry_info(delay_ns: int) -> error_details_pb2.RetryInfo:
 
 
 def status_request(payload: bytes, engine: Engine) -> list[int]:
-    """Indices of the instruments asked for; all when none is named."""
+    """Indices of the instruments asked for, each once; all when none is named."""
     request = parse(admin.GetStatusRequest, payload)
     faults = Faults()
     if len(request.instruments) > STATUS_NAMES_MAX:
@@ -667,7 +667,7 @@ def status_request(payload: bytes, engine: Engine) -> list[int]:
     faults.raise_if_any()
     if not request.instruments:
         return list(range(len(engine.instruments)))
-    return [_find_instrument(engine, name).index for name in request.instruments]
+    return [_find_instrument(engine, name).index for name in dict.fromkeys(request.instruments)]
 
 
 def _plain(number: Decimal) -> str:

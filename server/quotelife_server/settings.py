@@ -1,15 +1,29 @@
 """Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from quotelife.config import Config
 from quotelife.config.schema import Duration, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.feeds.settings import BinanceFeedConfig
 
-Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=256)]
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+PORT_MAX = 65_535
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
+    if int(match[2]) > PORT_MAX:
+        raise ValueError(f"the port must be from 0 to {PORT_MAX}")
+    return text
+
+
+Address = Annotated[str, Field(max_length=256), AfterValidator(_address)]
 SocketPath = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -32,7 +46,7 @@ class Drain(Section):
     """How the service leaves: for ``notice`` it says NOT_SERVING and still answers, then it refuses new calls
     and gives those in flight ``grace``."""
 
-    notice_ns: Duration = Field(default=0, alias="notice")
+    notice_ns: Duration = Field(default=200 * NS_PER_MS, alias="notice")
     grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")
 
 

@@ -363,3 +363,64 @@ async def test_a_retry_after_a_lost_answer_gets_the_same_decision(app: Applicati
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         first = await channel.unary_unary(GET_EXPIRY)(payload)
         assert await channel.unary_unary(GET_EXPIRY)(payload) == first
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "text"),
+    [
+        ({"side": 1}, TypeError, "side: give a Side or its name, not int"),
+        ({"side": None}, TypeError, "side: give a Side"),
+        ({"side": "UNSPECIFIED"}, ValueError, "side: .* is none of BUY, SELL, TWO_WAY"),
+        ({"posture": 3}, TypeError, "posture: give a Posture"),
+        ({"posture": "BOLD"}, ValueError, "posture: 'BOLD' is none of CLIENT_PRIORITY"),
+        ({"size": 1, "size_unit": 2}, TypeError, "size_unit: give a SizeUnit"),
+        ({"timeout_s": float("inf")}, ValueError, "timeout_s"),
+        ({"timeout_s": float("nan")}, ValueError, "timeout_s"),
+        ({"timeout_s": 1e18}, ValueError, "timeout_s"),
+        ({"timeout_s": "1"}, TypeError, "timeout_s"),
+        ({"fallback_life_ns": 1.5}, TypeError, "fallback_life_ns"),
+        ({"fallback_life_ns": -1}, ValueError, "fallback_life_ns"),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_said_by_name(
+    fields: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(error, match=text):
+        client.get_expiry(**quote(**fields))
+    settings = {key: value for key, value in fields.items() if key in ("timeout_s", "fallback_life_ns")}
+    if settings:
+        with pytest.raises(error, match=text):
+            Client("127.0.0.1:1", **settings)
+
+
+def test_an_override_and_an_inventory_name_their_faulty_arguments_too() -> None:
+    with Client("127.0.0.1:1") as client:
+        with pytest.raises(TypeError, match="posture: give a Posture"):
+            client.set_override(3, S)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="unit: give a SizeUnit"):
+            client.publish_inventory("BTC-USDT", position=1, limit=2, unit=None)  # type: ignore[arg-type]
+
+
+async def test_names_do_instead_of_members(app: Application) -> None:
+    async with AsyncClient(app.addresses[0], timeout_s=5) as client:
+        await client.wait_ready(5)
+        reply = await client.get_expiry(
+            **quote(side="SELL", desk="main", posture="RISK_AVERSE", size=1, size_unit="LOTS")
+        )
+        assert reply.posture_requested is Posture.RISK_AVERSE
+        assert (await client.set_override("RISK_AVERSE", S)).posture == types.POSTURE_RISK_AVERSE
+
+
+async def test_a_closed_client_says_so_and_gives_no_fallback() -> None:
+    blocking = Client("127.0.0.1:1", fallback_life_ns=S)
+    blocking.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        blocking.get_expiry(**quote())
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        blocking.wait_ready(1)
+    client = AsyncClient("127.0.0.1:1", fallback_life_ns=S)
+    await client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.get_expiry(**quote())
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.wait_ready(1)

@@ -55,6 +55,7 @@ desks:
 server:
   address: 127.0.0.1:0
   metrics_address: 127.0.0.1:0
+  drain: {notice: 0ns}
   log_level: error
 """
 

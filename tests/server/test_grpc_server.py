@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -19,9 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
-from quotelife_server.app import Application
+from quotelife_server.app import Application, run
+from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
+from quotelife_server.transport.http import CONNECTIONS_MAX, HttpServer
 from reference.service_kit import CONFIG, GET_EXPIRY, running, write_config
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
@@ -227,6 +232,115 @@ async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp
         await drain
 
 
+async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> None:
+    """Most calls of the burst are still inside gRPC when the drain begins."""
+    codes: Counter[str] = Counter()
+
+    async with (
+        running(write_config(tmp_path), in_flight_max=100_000) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+
+        async def ask() -> None:
+            try:
+                await call(channel, GET_EXPIRY, REQUEST, 60)
+                codes["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                codes[error.code().name] += 1
+
+        await call(channel, GET_EXPIRY, REQUEST)
+        asked = [asyncio.create_task(ask()) for _ in range(400)]
+        await until(lambda: codes["OK"] >= 20)
+        await app.drain()
+        await asyncio.gather(*asked)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+
+
+async def test_clients_that_try_again_at_once_do_not_hold_a_drain_up(tmp_path: Path) -> None:
+    codes: Counter[str] = Counter()
+
+    async with (
+        running(write_config(tmp_path)) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        stopped = asyncio.Event()
+
+        async def keep_asking() -> None:
+            while not stopped.is_set():
+                try:
+                    await call(channel, GET_EXPIRY, REQUEST)
+                    codes["OK"] += 1
+                except grpc.aio.AioRpcError as error:
+                    codes[error.code().name] += 1
+                    await asyncio.sleep(0.001)
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(64)]
+        await until(lambda: codes["OK"] > 200)
+        async with asyncio.timeout(3):
+            await app.drain()
+        stopped.set()
+        await asyncio.gather(*asking)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+
+
+class StuckFeed:
+    """A feed that never comes back from ``stop``."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await asyncio.Event().wait()
+
+    def figures(self) -> FeedFigures:
+        return FeedFigures(self.name, False, 0, {})
+
+
+@pytest.mark.parametrize("second_signal", [True, False])
+async def test_a_drain_that_hangs_ends_at_a_second_signal_or_after_its_time(
+    tmp_path: Path, second_signal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotelife_server.app.STOP_S", 60.0 if second_signal else 0.2)
+    text = CONFIG.replace("{notice: 0ns}", "{notice: 0ns, grace: 100ms}")
+    feed, ready = StuckFeed(), asyncio.Event()
+    service = asyncio.create_task(
+        run(
+            write_config(tmp_path, text),
+            open_feeds=lambda *_: [feed],
+            on_ready=lambda _: ready.set(),
+        )
+    )
+    await asyncio.wait_for(ready.wait(), 5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(feed.stopping.wait(), 5)
+    if second_signal:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert await asyncio.wait_for(service, 5) == 1
+
+
+@pytest.mark.parametrize("missing", ["channelz_get_servers", "channelz_get_server"])
+async def test_without_the_transports_own_count_of_calls_the_service_goes_on(
+    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quotelife_server.transport import grpc_aio
+
+    warned: list[str] = []
+    monkeypatch.delattr(grpc_aio.cygrpc, missing)
+    monkeypatch.setattr(grpc_aio, "_log", SimpleNamespace(warning=lambda text, **_: warned.append(text)))
+    async with (
+        running(write_config(tmp_path)) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        for _ in range(3 * grpc_aio.CALLS_PER_LOOK):
+            await call(channel, GET_EXPIRY, REQUEST)
+    assert len(warned) == 1
+
+
 async def test_health_check_and_list(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         for service in ("", *SERVICES):
@@ -257,6 +371,35 @@ async def test_health_watch_tells_changes_and_unknown_services(app: Application)
         watch.cancel()
         unknown.cancel()
         await until(lambda: not app.service.health._watchers)
+
+
+async def test_streams_are_bounded_over_all_connections(tmp_path: Path) -> None:
+    path = "/grpc.health.v1.Health/Watch"
+    async with running(write_config(tmp_path), streams_max=4) as app, contextlib.AsyncExitStack() as stack:
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(app.addresses[0], options=apart))
+            for _ in range(3)
+        ]
+        watches = [channel.unary_stream(path)(b"") for channel in channels[:2] for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        one_more = channels[2].unary_stream(path)(b"")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await one_more.read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        watches[0].cancel()
+        await until(lambda: len(app.grpc._streams) == 3)
+        assert await channels[2].unary_stream(path)(b"").read()
+
+
+async def test_a_refusal_that_finds_its_client_gone_is_no_failure(app: Application) -> None:
+    class Gone:
+        async def abort(self, *_: object) -> None:
+            raise grpc.aio.InternalError("Failed 'execute_batch'")
+
+    with pytest.raises(asyncio.CancelledError):
+        await app.grpc._fail(GET_EXPIRY, Gone(), RpcError(Code.UNAVAILABLE, "the service is draining"))
 
 
 async def test_reflection_lists_and_describes_every_service(app: Application) -> None:
@@ -333,6 +476,10 @@ async def test_status_tells_state_instruments_and_model(app: Application) -> Non
         one = admin.GetStatusResponse.FromString(
             await call(channel, "/quote_expiry.v1.AdminService/GetStatus", named)
         )
+        named = admin.GetStatusRequest(instruments=["ETH-USDT", "BTC-USD"] * 100).SerializeToString()
+        twice = admin.GetStatusResponse.FromString(
+            await call(channel, "/quote_expiry.v1.AdminService/GetStatus", named)
+        )
         unknown = admin.GetStatusRequest(instruments=["NONE"]).SerializeToString()
         error = await failure(channel, "/quote_expiry.v1.AdminService/GetStatus", unknown)
     assert reply.state == admin.SERVICE_STATE_SERVING
@@ -345,6 +492,7 @@ async def test_status_tells_state_instruments_and_model(app: Application) -> Non
     assert float(btc.bid_size) == pytest.approx(1.0, abs=0.6)
     assert sum(each.time_ns for each in btc.regimes) > 0
     assert [each.instrument for each in one.instruments] == ["ETH-USDT"]
+    assert [each.instrument for each in twice.instruments] == ["ETH-USDT", "BTC-USD"]
     assert error.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -368,6 +516,60 @@ async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
     assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
     assert "quotelife_stored_replies_evicted 0.0" in text
     assert "quotelife_stored_replies_oldest_seconds 0.0" in text
+
+
+async def http_talk(address: str, request: bytes, timeout_s: float = 5.0) -> bytes:
+    """What comes back until the other end closes."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        async with asyncio.timeout(timeout_s):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_http_cuts_off_whoever_takes_his_time(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotelife_server.transport.http.CONNECTION_S", 0.1)
+    other = HttpServer(app.exposition.text, lambda: True, "127.0.0.1:0")
+    address = await other.start()
+    half = await http_talk(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-")
+    assert half == b""
+    answer = await http_talk(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"serving\n")
+    await other.stop()
+
+
+async def test_http_bounds_its_connections_and_stops_without_waiting_for_them(app: Application) -> None:
+    assert app.metrics_address is not None and app.http is not None
+    host, _, port = app.metrics_address.rpartition(":")
+    idle = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS_MAX)]
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert await http_talk(app.metrics_address, get) == b""
+    idle.pop()[1].close()
+    await asyncio.sleep(0.05)
+    assert b"serving" in await http_talk(app.metrics_address, get)
+    idle[0][1].write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
+    idle[1][1].write(b"GET /metrics HTTP/1.1\r\nX-")
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(app.http.stop(), 2)
+    for _, writer in idle:
+        writer.close()
+
+
+async def test_http_garbage_is_refused_shortly_and_not_logged(
+    app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert app.metrics_address is not None
+    for garbage in (b"\x00\xff" * 1000 + b"\r\n\r\n", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n"):
+        answer = await http_talk(app.metrics_address, garbage)
+        assert len(answer) < 4096 and (not answer or answer.startswith(b"HTTP/1.0 400"))
+    assert not caplog.records
 
 
 def many_instruments(count: int) -> str:

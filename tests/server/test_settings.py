@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
+from quotelife_server.app import load
 from quotelife_server.feeds.settings import BinanceFeedConfig
 from quotelife_server.settings import Server, ServiceConfig
 from reference.service_kit import CONFIG, write_config
@@ -60,6 +61,7 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1], "two feeds"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1].replace("one", "two"), "depth"),
         (CONFIG.replace("127.0.0.1:0\n  metrics", "nowhere\n  metrics"), "address"),
+        (CONFIG.replace("127.0.0.1:0\n  metrics", "127.0.0.1:99999\n  metrics"), "address: .*0 to 65535"),
         (CONFIG + "  in_flight_max: 0\n", "in_flight_max"),
         (CONFIG + "  in_flight: 1\n", "in_flight"),
         (CONFIG + "  overload_retry: 5\n", "overload_retry"),
@@ -68,3 +70,19 @@ def test_the_demo_folder_loads() -> None:
 def test_what_does_not_fit_is_refused_with_file_and_line(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=rf"config.yaml:\d+: .*{reason}"):
         load_config(write_config(tmp_path, text), ServiceConfig)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("nonsense", "must be host:port, such as 127.0.0.1:50051 or [::1]:50051"),
+        ("127.0.0.1:65536", "the port must be from 0 to 65535"),
+    ],
+)
+def test_what_does_not_fit_on_the_command_line_is_said_in_one_line(
+    tmp_path: Path, address: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write_config(tmp_path), {"address": address})
+    assert str(caught.value) == f"command line: server.address: {reason}"
+    assert load(write_config(tmp_path), {"address": "[::1]:65535"}).server.address == "[::1]:65535"

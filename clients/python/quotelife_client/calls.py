@@ -111,18 +111,16 @@ def decimal_text(name: str, value: Number) -> str:
     )
 
 
-def _number(member: IntEnum) -> Any:
-    """For the stubs' types, which know their own enums only; the numbers are the same."""
-    return member.value
-
-
-def _side_number(side: Side | str) -> Any:
-    """Raises ``ValueError`` for a name that is no side."""
-    if isinstance(side, str):
-        if side not in ("BUY", "SELL", "TWO_WAY"):
-            raise ValueError(f"side: {side!r} is none of BUY, SELL, TWO_WAY")
-        side = Side[side]
-    return side.value
+def _number(name: str, kind: type[E], value: E | str) -> Any:
+    """The wire's number of a member or of its name; ``Any`` since the stubs know their own enums only."""
+    if isinstance(value, kind):
+        return value.value
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: give a {kind.__name__} or its name, not {type(value).__name__}")
+    names = [member.name for member in kind if member.value]
+    if value not in names:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(names)}")
+    return kind[value].value
 
 
 def expiry_request(
@@ -130,7 +128,7 @@ def expiry_request(
     instrument: str,
     side: Side | str,
     size: Number | None,
-    size_unit: SizeUnit,
+    size_unit: SizeUnit | str,
     counterparty: str,
     desk: str,
     price: Number | None,
@@ -140,7 +138,7 @@ def expiry_request(
     reference_price: Number | None,
     priced_at_utc_ns: int | None,
     client_deadline_utc_ns: int | None,
-    posture: Posture | None,
+    posture: Posture | str | None,
     dealers_asked: int | None,
     request_id: str | None,
     rfq_id: str,
@@ -152,14 +150,14 @@ def expiry_request(
         rfq_id=rfq_id,
         quote_id=quote_id,
         instrument=instrument,
-        side=_side_number(side),
+        side=_number("side", Side, side),
         counterparty=counterparty,
         desk=desk,
         include_features=include_features,
     )
     if size is not None:
         request.size.quantity = decimal_text("size", size)
-        request.size.unit = _number(size_unit)
+        request.size.unit = _number("size_unit", SizeUnit, size_unit)
     for name, value in (
         ("price", price),
         ("bid_price", bid_price),
@@ -176,7 +174,7 @@ def expiry_request(
     if dealers_asked is not None:
         request.dealers_asked = dealers_asked
     if posture is not None:
-        request.overrides.posture = _number(posture)
+        request.overrides.posture = _number("posture", Posture, posture)
     return request
 
 
@@ -311,21 +309,30 @@ def news_request(
 
 
 def inventory_request(
-    instrument: str, position: Number, limit: Number, unit: SizeUnit, desk: str, as_of_utc_ns: int | None
+    instrument: str,
+    position: Number,
+    limit: Number,
+    unit: SizeUnit | str,
+    desk: str,
+    as_of_utc_ns: int | None,
 ) -> signal_service_pb2.PublishInventoryRequest:
     return signal_service_pb2.PublishInventoryRequest(
         instrument=instrument,
         desk=desk,
         position=decimal_text("position", position),
         limit=decimal_text("limit", limit),
-        unit=_number(unit),
+        unit=_number("unit", SizeUnit, unit),
         as_of_utc_ns=as_of_utc_ns,
     )
 
 
 def override_request(
-    posture: Posture, ttl_ns: int, counterparty: str, instrument: str, desk: str
+    posture: Posture | str, ttl_ns: int, counterparty: str, instrument: str, desk: str
 ) -> admin_service_pb2.SetOverrideRequest:
     return admin_service_pb2.SetOverrideRequest(
-        posture=_number(posture), ttl_ns=ttl_ns, counterparty=counterparty, instrument=instrument, desk=desk
+        posture=_number("posture", Posture, posture),
+        ttl_ns=ttl_ns,
+        counterparty=counterparty,
+        instrument=instrument,
+        desk=desk,
     )

@@ -10,7 +10,7 @@ import grpc
 
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
-from quotelife_client.requests import METHODS, Call, Requests
+from quotelife_client.requests import METHODS, Call, Requests, checked_timeout_s
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,8 +76,9 @@ class Client:
 
     def wait_ready(self, timeout_s: float) -> None:
         """Return when the service says that it is serving. Raises ``TimeoutError``."""
-        end_s = time.monotonic() + timeout_s
+        end_s = time.monotonic() + checked_timeout_s(timeout_s)
         while (left_s := end_s - time.monotonic()) > 0:
+            self._refuse_if_closed()
             try:
                 reply = self._health(b"", timeout=left_s, wait_for_ready=True)
                 if reply == calls.HEALTH_SERVING:
@@ -87,6 +88,10 @@ class Client:
                     raise
             time.sleep(min(0.02, max(0.0, end_s - time.monotonic())))
         raise TimeoutError(f"the service was not ready within {timeout_s} s")
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed")
 
     get_expiry = _waited_for(Requests.get_expiry)
     publish_news = _waited_for(Requests.publish_news)
@@ -102,6 +107,7 @@ class Client:
         method = self._methods[call.method]
         try:
             while True:
+                self._refuse_if_closed()
                 try:
                     reply = method(call.request, timeout=call.remaining_s())
                     break

@@ -20,6 +20,7 @@ from quotelife_client.types import Expiry, Posture, Side, SizeUnit
 
 BACKOFF_FIRST_S = 0.005
 BACKOFF_MAX_S = 0.25
+TIMEOUT_MAX_S = 86_400.0
 
 _EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
 _SIGNALS = "/quote_expiry.v1.SignalService/"
@@ -89,13 +90,11 @@ class Requests:
     """Builds the calls, under one client's settings."""
 
     def __init__(self, timeout_s: float, attempts_max: int, fallback_life_ns: int | None) -> None:
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._attempts_max = _whole_number("attempts_max", attempts_max)
         if timeout_s <= 0 or attempts_max < 1:
             raise ValueError("timeout_s must be above 0 and attempts_max at least 1")
-        if fallback_life_ns is not None and fallback_life_ns < 0:
-            raise ValueError("fallback_life_ns must not be negative")
-        self._timeout_s = timeout_s
-        self._attempts_max = attempts_max
-        self._fallback_life_ns = fallback_life_ns
+        self._fallback_life_ns = _checked_fallback_ns(fallback_life_ns)
 
     def get_expiry(
         self,
@@ -103,7 +102,7 @@ class Requests:
         instrument: str,
         side: Side | str,
         size: Number | None = None,
-        size_unit: SizeUnit = SizeUnit.BASE_QUANTITY,
+        size_unit: SizeUnit | str = SizeUnit.BASE_QUANTITY,
         counterparty: str = "",
         desk: str = "",
         price: Number | None = None,
@@ -113,7 +112,7 @@ class Requests:
         reference_price: Number | None = None,
         priced_at_utc_ns: int | None = None,
         client_deadline_utc_ns: int | None = None,
-        posture: Posture | None = None,
+        posture: Posture | str | None = None,
         dealers_asked: int | None = None,
         request_id: str | None = None,
         rfq_id: str = "",
@@ -124,8 +123,9 @@ class Requests:
     ) -> Call[Expiry]:
         """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
 
-        ``side``: a Side or its name, such as ``"BUY"``. ``price`` goes with BUY and SELL, ``bid_price`` and
-        ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price. Meaning and units of all fields:
+        ``side``, ``size_unit`` and ``posture``: a member or its name, such as ``"BUY"``. ``price`` goes with BUY
+        and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price. Meaning and
+        units of all fields:
         ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
         request = calls.expiry_request(
@@ -149,7 +149,9 @@ class Requests:
             quote_id=quote_id,
             include_features=include_features,
         )
-        given_ns = self._fallback_life_ns if fallback_life_ns is _UNSET else fallback_life_ns
+        given_ns = (
+            self._fallback_life_ns if fallback_life_ns is _UNSET else _checked_fallback_ns(fallback_life_ns)
+        )
         instead = None
         if given_ns is not None:
             life_ns, asked_at_ns = given_ns, time.time_ns()
@@ -192,7 +194,7 @@ class Requests:
         *,
         position: Number,
         limit: Number,
-        unit: SizeUnit = SizeUnit.BASE_QUANTITY,
+        unit: SizeUnit | str = SizeUnit.BASE_QUANTITY,
         desk: str = "",
         as_of_utc_ns: int | None = None,
         timeout_s: float | None = None,
@@ -210,7 +212,7 @@ class Requests:
 
     def set_override(
         self,
-        posture: Posture,
+        posture: Posture | str,
         ttl_ns: int,
         *,
         counterparty: str = "",
@@ -252,10 +254,31 @@ class Requests:
             method,
             request,
             read,
-            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            timeout_s=self._timeout_s if timeout_s is None else checked_timeout_s(timeout_s),
             attempts_max=self._attempts_max if attempts_max is None else attempts_max,
             instead=instead,
         )
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """Nothing left, 0 or less, is a time too: a call may be made with what remains of another's."""
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise TypeError(f"timeout_s: give a number of seconds, not {type(timeout_s).__name__}")
+    if not timeout_s <= TIMEOUT_MAX_S:  # NaN is not either
+        raise ValueError(f"timeout_s: {timeout_s} is not a time of at most {TIMEOUT_MAX_S:.0f} s")
+    return timeout_s
+
+
+def _whole_number(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: give an int, not {type(value).__name__}")
+    return value
+
+
+def _checked_fallback_ns(life_ns: int | None) -> int | None:
+    if life_ns is not None and _whole_number("fallback_life_ns", life_ns) < 0:
+        raise ValueError("fallback_life_ns must not be negative")
+    return life_ns
 
 
 def _receipt(reply: Any) -> signals.SignalReceipt:

@@ -1,6 +1,7 @@
 """gRPC by grpc.aio: raw bytes in and out over the table of handlers, on TCP and Unix sockets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -15,14 +16,19 @@ import grpc.aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server import log
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, StreamHandler, Unary
 
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
+LOOK_S = 0.005
+HOLD_S = 0.2
 UNBOUNDED = 2**31 - 1
 
 RpcMethodHandler = Any  # generic in its type stubs, not when it runs
+
+_log = log.get_logger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -69,8 +75,11 @@ class GrpcServer:
         self._service = service
         self._addresses = addresses
         self._streams: set[_Stream] = set()
+        self._streams_max = options.streams_max
+        self._stopping = False
+        self._goodbye = asyncio.Event()  # clients have been told to go elsewhere
         self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
-        self._waiting = _Waiting(_newest_server())
+        self._waiting = _Waiting()
         self._server.add_generic_rpc_handlers((_Generic(self._table()),))
 
     def _table(self) -> dict[str, RpcMethodHandler]:
@@ -100,10 +109,22 @@ class GrpcServer:
         return bound
 
     async def stop(self, grace_ns: int) -> None:
-        """End streams, take no new call, wait up to ``grace_ns`` for those in flight."""
-        for stream in list(self._streams):
-            stream.finish(RpcError(Code.UNAVAILABLE, "the service is draining"))
-        await self._server.stop(grace_ns / NS_PER_S)  # gRPC removes the Unix sockets it listens on
+        """End streams, take no new call, wait up to ``grace_ns`` for those in flight.
+
+        Calls that gRPC holds when it stops are cancelled without a word, so it is stopped when it holds none:
+        the service must refuse calls by now. Refusals are held back until clients have been told to go
+        elsewhere, or those that try again at once would keep it busy.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + grace_ns / NS_PER_S
+        if not self._stopping:
+            self._stopping = True
+            for stream in list(self._streams):
+                stream.finish(_draining())
+            while self._waiting.look() > 0 and loop.time() < end_s:  # noqa: ASYNC110 (gRPC tells nobody)
+                await asyncio.sleep(LOOK_S)
+        loop.call_later(LOOK_S, self._goodbye.set)
+        await self._server.stop(max(0.0, end_s - loop.time()))  # gRPC removes the Unix sockets it listens on
 
     def _context(self, path: str, context: Any) -> CallContext:
         remaining_s = context.time_remaining()
@@ -121,6 +142,9 @@ class GrpcServer:
             try:
                 service.admit(entry, waiting.count)
             except RpcError as error:
+                if self._stopping:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._goodbye.wait(), HOLD_S)
                 return await self._fail(path, context, error)
             context.add_done_callback(lambda _: service.release(entry))
             try:
@@ -143,6 +167,10 @@ class GrpcServer:
             stream = _Stream()
             call_context = self._context(path, context)
             try:
+                if self._stopping:
+                    raise _draining()
+                if len(self._streams) >= self._streams_max:
+                    raise RpcError(Code.RESOURCE_EXHAUSTED, "too many streams are open")
                 handler = service.open_stream(entry, stream, call_context)
             except RpcError as error:
                 await self._fail(path, context, error)
@@ -169,8 +197,15 @@ class GrpcServer:
         status = error.status_bytes()
         if status is not None:
             context.set_trailing_metadata((("grpc-status-details-bin", status),))
-        await context.abort(_CODES[int(error.code)], error.message)
+        try:
+            await context.abort(_CODES[int(error.code)], error.message)
+        except grpc.aio.InternalError:  # the client has left: nobody to tell
+            raise asyncio.CancelledError from None
         raise AssertionError("abort returns never")
+
+
+def _draining() -> RpcError:
+    return RpcError(Code.UNAVAILABLE, "the service is draining")
 
 
 class _Stream:
@@ -249,12 +284,19 @@ class _Waiting:
     gRPC hands calls over one at a time, so under overload they queue inside it, where nothing else shows
     them. Its own count of calls that have not ended is read at every ``CALLS_PER_LOOK``-th call (0.1 ms);
     in between each call that is handed over is one fewer waiting.
+
+    That count comes by no public way. Where it cannot be had, none counts as waiting.
     """
 
-    def __init__(self, server_id: int) -> None:
+    def __init__(self) -> None:
+        """For the gRPC server made last."""
         self.count = 0
-        self._server_id = server_id
         self._open = 0
+        self._server_id: int | None = None
+        try:
+            self._server_id = _newest_server()
+        except Exception as error:
+            self._go_without(error)
         self._until_look = CALLS_PER_LOOK
 
     def handed_over(self, context: Any) -> None:
@@ -263,8 +305,24 @@ class _Waiting:
         self.count = max(0, self.count - 1)
         self._until_look -= 1
         if self._until_look == 0:
-            self._until_look = CALLS_PER_LOOK
-            self.count = max(0, _unended_calls(self._server_id) - self._open)
+            self.look()
+
+    def look(self) -> int:
+        """Count anew."""
+        self._until_look = CALLS_PER_LOOK
+        if self._server_id is not None:
+            try:
+                self.count = max(0, _unended_calls(self._server_id) - self._open)
+            except Exception as error:
+                self._go_without(error)
+        return self.count
+
+    def _go_without(self, error: Exception) -> None:
+        self._server_id = None
+        self.count = 0
+        _log.warning(
+            "this gRPC does not tell how many calls wait in it; overload shows late", error=str(error)
+        )
 
     def _ended(self, _: Any) -> None:
         self._open -= 1
