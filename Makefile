@@ -7,6 +7,7 @@ DEBUG_VENV ?= .venv-debug
 LOWEST_VENV ?= .venv-lowest
 PY := $(VENV)/bin/python
 DEMO_SECONDS ?=
+DEMO_ADDRESS ?=
 SEED ?= 7
 PYTEST_ARGS ?=
 
@@ -47,7 +48,8 @@ $(LOWEST_VENV)/.dev-stamp: $(SOURCES) tools/lower_bounds.py
 	@touch $@
 
 run: $(VENV)/.run-stamp
-	@$(VENV)/bin/quotelife demo --seed $(SEED) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+	@$(VENV)/bin/quotelife demo --seed $(SEED) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) \
+		$(if $(DEMO_ADDRESS),--address $(DEMO_ADDRESS))
 
 test: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)

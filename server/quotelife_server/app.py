@@ -280,8 +280,8 @@ async def run(
     """
     given = {"address": address, "unix_socket": unix_socket, "metrics_address": metrics_address}
     overrides = {key: value for key, value in given.items() if value is not None}
+    log.configure(load(config_path, overrides).server.log_level)  # before anything binds a logger
     app = Application(config_path, overrides=overrides, open_feeds=open_feeds)
-    log.configure(app.config.server.log_level)
     loop = asyncio.get_running_loop()
     forced = asyncio.Event()
 

@@ -14,6 +14,9 @@ def demo(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/demo.")] = None,
     plain: Annotated[bool, typer.Option(help="Lines instead of a live table.")] = False,
     summary_json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
+    address: Annotated[
+        str, typer.Option(help="Where the service listens, host:port; default: a free port.")
+    ] = "127.0.0.1:0",
     target: Annotated[
         str | None, typer.Option(help="Only the OMS and the table, on a service that runs at host:port.")
     ] = None,
@@ -33,5 +36,6 @@ def demo(
             plain=plain,
             summary_json=summary_json,
             target=target,
+            address=address,
         )
     )

@@ -50,17 +50,19 @@ def main(
     plain: bool = False,
     summary_json: Path | None = None,
     target: str | None = None,
+    address: str = "127.0.0.1:0",
 ) -> int:
     """Run for ``seconds``, counted from the first request, or until Ctrl-C. Returns the exit code.
 
-    ``target``: only the OMS and the table, on a service that runs already and knows ``configs``.
+    ``target``: only the OMS and the table, on a service that runs already and knows ``configs``. ``address``: where
+    the service of the demonstration listens, port 0: anywhere.
     """
     rows: list[DecisionRow] = []
     shocks: list[Shock] = []
     try:
         path = _configs(configs)
         demo = (
-            _demo(rows, shocks, seconds, seed, path, plain)
+            _demo(rows, shocks, seconds, seed, path, plain, address)
             if target is None
             else _attached(rows, seconds, seed, path, plain, target)
         )
@@ -111,6 +113,7 @@ async def _demo(
     seed: int,
     configs: Path,
     plain: bool,
+    address: str,
 ) -> None:
     config = load_config(configs, ServiceConfig)
     market = market_of(config)
@@ -129,7 +132,7 @@ async def _demo(
             listening = await venue.said(lambda line: "port" in line, READY_S)
             venue_address = f"{listening['host']}:{listening['port']}"
             own = {
-                "server": {"address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0", "unix_socket": None},
+                "server": {"address": address, "metrics_address": "127.0.0.1:0", "unix_socket": None},
                 "feeds": feeds_of(config, market, venue_address),
             }
             write_config(configs, Path(folder), own)
