@@ -510,7 +510,7 @@ cdef class Engine:
         cdef FeatureQuery query
         cdef ModelInput model_input
         cdef LifeResult life
-        cdef double m, h, bps
+        cdef double m, h, bps, left
         cdef int64_t t = out.now_ns, mid2
         cdef int status, k
         cdef bint known
@@ -532,17 +532,6 @@ cdef class Engine:
         out.h_ticks = h
         out.sigma_ticks = feature_sigma(state.features, t)
 
-        query.now_ns = t
-        query.side = request.side
-        query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
-        query.h_ticks = h
-        query.sigma_ticks = out.sigma_ticks
-        query.fill_rate = self._policy.fill_rate(request.counterparty)
-        query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
-        query.volatility_index = params.volatility_index
-        query.desk = request.desk
-        feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
-
         # D since the moment of pricing, by the market's own mids: what is left of h is what can still be passed.
         known = age == 0
         if age > 0:
@@ -557,10 +546,22 @@ cdef class Engine:
                 out.p[k] = 1.0
             out.p_ref = out.p_life = 1.0
             return
+        left = h - out.moved_ticks
+
+        query.now_ns = t
+        query.side = request.side
+        query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
+        query.h_ticks = left
+        query.sigma_ticks = out.sigma_ticks
+        query.fill_rate = self._policy.fill_rate(request.counterparty)
+        query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
+        query.volatility_index = params.volatility_index
+        query.desk = request.desk
+        feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
         model_input.x = out.features
         model_input.valid = out.valid
-        model_input.h_ticks = h - out.moved_ticks
+        model_input.h_ticks = left
         model_input.sigma_ticks = out.sigma_ticks
         status = self._model.fn(self._model.params, &model_input, out.p)
         if status != 0:
@@ -573,7 +574,7 @@ cdef class Engine:
                 out.kind = DECISION_DECLINE
                 return
             out.reasons |= WHY_MODEL_FALLBACK
-            first_passage_curve(h - out.moved_ticks, out.sigma_ticks, out.p)
+            first_passage_curve(left, out.sigma_ticks, out.p)
         out.p_ref = out.p[REF_HORIZON]
 
         risk_scores(&self._policy.risk, out.features, out.valid, out.risk)

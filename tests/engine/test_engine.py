@@ -452,6 +452,8 @@ def test_what_the_market_has_moved_since_pricing_is_gone_from_the_threshold(
     assert still.moved_ticks == 0.0
     assert moved.h_ticks == still.h_ticks == 6.0
     assert moved.p_ref > still.p_ref
+    threshold = INDEX["threshold"]
+    assert moved.feature(threshold) == pytest.approx(still.feature(threshold) * 4.0 / 6.0)
     gone = ask(engine, now, edge_ticks=2.0, priced_at_ns=t)
     assert DecisionCode(gone.kind) is DecisionCode.DECLINE
     assert gone.reasons & ReasonFlags.MOVED_THROUGH
