@@ -25,16 +25,11 @@ def start_demo(seconds: float | None, summary: Path) -> subprocess.Popen[str]:
 
 
 def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
-    # A machine that stalls for longer than the OMS waits shows in fallbacks, and says nothing of the service: again.
-    for attempt in range(3):
-        summary_path = tmp_path / f"summary{attempt}.json"
-        demo = start_demo(10, summary_path)
-        out, err = demo.communicate(timeout=120)
-        assert summary_path.exists(), out[-3000:] + err[-3000:]
-        summary = json.loads(summary_path.read_text())
-        if summary["fallbacks"] == 0:
-            break
+    summary_path = tmp_path / "summary.json"
+    demo = start_demo(10, summary_path)
+    out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, out[-3000:] + err[-3000:]
+    summary = json.loads(summary_path.read_text())
     assert summary["problems"] == []
     assert summary["declines_after_warm_up"] == 0
     assert summary["fallbacks"] == 0

@@ -12,6 +12,8 @@ from quotelife_server.settings import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.realdata
+# Share of time; spot BTC, at .74, moved 43 bp in these six minutes and is no calm tape.
+NORMAL_MIN = {"usdm": 0.8, "spot": 0.7}
 
 
 @pytest.mark.parametrize("market", ["usdm", "spot"])
@@ -38,7 +40,7 @@ def test_books_equal_the_venue_and_lives_follow_the_market(data_dir: Path, marke
     for entry in report.sources.values():
         assert entry.checked == entry.equal >= 400
         assert entry.gaps == 0 and entry.crossed == 0 and entry.resyncs == 1 and entry.refused == 0
-        assert entry.regime_ns[RegimeCode.NORMAL] > 0.7 * sum(entry.regime_ns)
+        assert entry.regime_ns[RegimeCode.NORMAL] > NORMAL_MIN[market] * sum(entry.regime_ns)
     quoted = [d for d in seen if d.kind == DecisionCode.QUOTE]
     assert len(quoted) > 0.9 * len(seen)
     assert all(d.quality == QualityCode.GOOD for d in quoted)
