@@ -68,6 +68,7 @@ cdef class Engine:
     cdef uint32_t override_id[OVERRIDES_MAX]
     cdef int n_overrides
     cdef uint32_t next_override_id
+    cdef tuple _sinks          # of InputSink
 
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
@@ -75,13 +76,20 @@ cdef class Engine:
     cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil
     cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
+    cdef int apply_signal(self, const Signal* signal) except -1
+    cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
     cdef int _grow(self, uint32_t n) except -1
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
-    cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
-                     Decision* out, int64_t age) noexcept nogil
+    cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil
+    cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                       Decision* out) noexcept nogil
+    cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
+    cdef void _features(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                        Decision* out) noexcept nogil
+    cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil

@@ -33,19 +33,22 @@ from quotelife.features.state cimport (
     shared_signals_free, shared_signals_new,
 )
 from quotelife.features.stress cimport StressInputs
+from quotelife.inputs cimport (
+    CHANGE_CONFIG, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED, CHANGE_OVERRIDE_SET, InputSink,
+)
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     BIND_CLIENT_DEADLINE, BIND_MAX, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE,
     EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
-    FLAG_SNAPSHOT, HORIZONS, NO_INDEX, POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD,
-    QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_SCHEDULED_NEWS,
-    REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE,
-    RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN,
-    STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
-    WHY_MOVED_THROUGH,
-    WHY_NO_VOLATILITY, WHY_NOT_GOOD, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event,
-    EventBuffer, Request, RequestRecord, Signal,
+    FLAG_SNAPSHOT, HORIZONS, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN, POSTURE_RISK_AVERSE, QUALITY_CROSSED,
+    QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT,
+    REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE,
+    REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS,
+    SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION,
+    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH, WHY_NOT_GOOD,
+    WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event, EventBuffer, Request,
+    RequestRecord, Signal,
 )
 
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
@@ -123,6 +126,7 @@ cdef class Engine:
             raise QuotelifeError("an engine is initialised once")
         self.now_ns = start_ns
         self.next_override_id = 1
+        self._sinks = ()
         self.shared = shared_signals_new()
         self._policy = Policy(config)
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
@@ -199,8 +203,13 @@ cdef class Engine:
     def on_events(self, EventBuffer buffer):
         """Apply all events of ``buffer`` in order; the caller clears it."""
         cdef Py_ssize_t i
+        cdef uint64_t first = self.input_sequence + 1
+        cdef InputSink sink
         for i in range(buffer.count):
             self.on_event_c(buffer.events + i)
+        if buffer.count:
+            for sink in self._sinks:
+                sink.events(buffer.events, buffer.count, first)
 
     cdef void on_event_c(self, const Event* event) noexcept nogil:
         cdef InstrumentState* state
@@ -348,7 +357,29 @@ cdef class Engine:
         signal.desk = desk
         signal.ttl_ns = ttl_ns
         signal.source = source
-        self.on_signal_c(&signal)
+        self.apply_signal(&signal)
+
+    def on_signal_record(self, const unsigned char[::1] record not None):
+        """Apply a signal as a capture or journal holds it: the bytes of ``SIGNAL_DTYPE``.
+
+        Raises ``ValueError`` when they are no signal, or one for an instrument or index that is not there.
+        """
+        cdef Signal signal
+        if record.shape[0] != <Py_ssize_t>sizeof(Signal):
+            raise ValueError(f"a signal takes {sizeof(Signal)} bytes, not {record.shape[0]}")
+        memcpy(&signal, &record[0], sizeof(Signal))
+        self.on_signal(
+            signal.kind, receive_ns=signal.receive_ns, source_ns=signal.source_ns, value=signal.value,
+            value2=signal.value2, instrument=signal.instrument, desk=signal.desk, ttl_ns=signal.ttl_ns,
+            source=signal.source,
+        )
+
+    cdef int apply_signal(self, const Signal* signal) except -1:
+        cdef InputSink sink
+        self.on_signal_c(signal)
+        for sink in self._sinks:
+            sink.signal(signal, self.input_sequence)
+        return 0
 
     cdef void on_signal_c(self, const Signal* signal) noexcept nogil:
         cdef uint32_t i
@@ -426,10 +457,13 @@ cdef class Engine:
     def on_timer(self, int64_t now_ns):
         """Let time pass without an event: regimes fade, quality is judged, overrides end."""
         cdef uint32_t i
+        cdef InputSink sink
         self.advance(now_ns)
         for i in range(self.n_instruments):
             self.update_regime(self.states[i], i, self.now_ns)
         self.drop_expired_overrides(self.now_ns)
+        for sink in self._sinks:
+            sink.timer(now_ns, self.input_sequence)
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
@@ -437,121 +471,153 @@ cdef class Engine:
         """One decision. Raises ``ValueError`` when the request's instrument index is out of range."""
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
+        cdef InputSink sink
         self.decide_c(&request.c, &decision.c)
+        for sink in self._sinks:
+            sink.decision(&request.c, &decision.c)
 
     cdef void decide_c(self, const Request* request, Decision* out) noexcept nogil:
+        # What the market says → what request and policy make of it → features → curve and life. The second and the
+        # last step know no state but policy, model and overrides: redo_c takes them again from a record.
         cdef InstrumentState* state = self.states[request.instrument]
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
-        cdef const PostureParams* posture
-        cdef Resolution resolution
-        cdef int64_t t, age, known_ns
         memset(out, 0, sizeof(Decision))
         self.advance(request.now_ns)
-        t = self.now_ns
         out.input_sequence = self.input_sequence
-        out.now_ns = t
-        out.instrument = request.instrument
-        out.counterparty = request.counterparty
-        out.desk = request.desk
-        out.side = request.side
-        out.config_revision = self.config_revision
-        out.model_revision = self.model_revision
-        known_ns = max(state.last_book_ns, state.last_quote_ns)
-        out.data_age_ns = t - known_ns if known_ns else -1
-        out.expiry_ns = t
+        out.now_ns = self.now_ns
+        self._observe(state, params, request, out)
+        if self._frame(params, request, out):
+            self._features(state, params, request, out)
+            self._judge(params, request, out)
+        state.decisions += 1
+        if out.kind == DECISION_DECLINE:
+            state.declines += 1
 
+    def redo(self, RequestRecord request, DecisionRecord recorded, DecisionRecord decision):
+        """The decision again from what was recorded of the market, by this engine's policy, model and overrides.
+
+        Neither reads nor changes the state of the market: equal bytes mean that the record follows from itself.
+        Raises ``ValueError`` when the request's instrument index is out of range.
+        """
+        if request.c.instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {request.c.instrument}")
+        self.redo_c(&request.c, &recorded.c, &decision.c)
+
+    cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil:
+        cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
+        memset(out, 0, sizeof(Decision))
+        out.input_sequence = recorded.input_sequence
+        out.now_ns = recorded.now_ns
+        out.data_age_ns = recorded.data_age_ns
+        out.quality = recorded.quality
+        out.regime = recorded.regime
+        out.reasons = recorded.reasons & <uint64_t>REGIME_REASONS
+        out.reference_ticks = recorded.reference_ticks
+        out.sigma_ticks = recorded.sigma_ticks
+        out.moved_ticks = recorded.moved_ticks
+        out.observed = recorded.observed
+        if self._frame(params, request, out):
+            memcpy(out.features, recorded.features, sizeof(out.features))
+            memcpy(out.valid, recorded.valid, sizeof(out.valid))
+            self._judge(params, request, out)
+
+    cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                       Decision* out) noexcept nogil:
+        # All that the decision takes from the state of the market beside the features.
+        cdef int64_t t = out.now_ns, age = age_of(request, t), mid2
+        cdef int64_t known_ns = max(state.last_book_ns, state.last_quote_ns)
+        out.data_age_ns = t - known_ns if known_ns else -1
         self.update_regime(state, request.instrument, t)
         out.quality = self.quality_c(state, params, t)
         out.regime = state.regime
         out.reasons = state.reasons
-        self._policy.resolve(request, state.regime, self.overrides_c, self.n_overrides, t, &resolution)
+        if state.whole_since_ns:
+            out.observed |= OBS_BOOK_SEEN
+        if not params.enabled or state.regime == REGIME_HALT or out.quality != QUALITY_GOOD:
+            return
+        out.reference_ticks = reference(state, params)
+        out.sigma_ticks = feature_sigma(state.features, t)
+        # D since the moment of pricing, by the market's own mids.
+        if age == 0:
+            out.observed |= OBS_MOVED_KNOWN
+        else:
+            mid2 = mid2_at(state.features, t - age)
+            if mid2 != 0:
+                out.observed |= OBS_MOVED_KNOWN
+                out.moved_ticks = -request.side * 0.5 * (state.book.bid_ticks + state.book.ask_ticks - mid2)
+
+    cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil:
+        # Posture, edge and threshold; False when that decides already.
+        cdef const PostureParams* posture
+        cdef Resolution resolution
+        cdef int64_t t = out.now_ns, age = age_of(request, t)
+        cdef int k
+        out.instrument = request.instrument
+        out.counterparty = request.counterparty
+        out.desk = request.desk
+        out.session = request.session
+        out.side = request.side
+        out.config_revision = self.config_revision
+        out.model_revision = self.model_revision
+        out.expiry_ns = t
+        out.expected_value_ticks = out.break_even_edge_ticks = NAN
+        self._policy.resolve(request, out.regime, self.overrides_c, self.n_overrides, t, &resolution)
         out.posture_requested = resolution.requested
         out.posture_effective = resolution.effective
         out.rule = resolution.rule
         out.rule_index = resolution.rule_index
         out.reasons |= resolution.reasons
-        state.decisions += 1
-
-        age = t - request.priced_at_ns if request.flags & REQ_HAS_PRICED_AT else 0
-        if age < 0:
-            age = 0
         if out.quality != QUALITY_GOOD:
             out.reasons |= WHY_NOT_GOOD
             out.rule = RULE_DATA_QUALITY
             out.rule_index = NO_INDEX
             out.posture_effective = POSTURE_RISK_AVERSE
         if not params.enabled:
-            out.kind = DECISION_DECLINE
             out.reasons |= WHY_DISABLED
-        elif state.regime == REGIME_HALT:
-            out.kind = DECISION_DECLINE
-        elif out.quality != QUALITY_GOOD:
+            decline(out)
+            return False
+        if out.regime == REGIME_HALT:
+            decline(out)
+            return False
+        posture = &self._policy.posture[out.posture_effective]
+        if out.quality != QUALITY_GOOD:
             # A minimum life only where good data could have given no less, and a book has been seen at all.
-            posture = &self._policy.posture[<int>POSTURE_RISK_AVERSE]
             if (self._policy.not_good_risk_averse(request.desk) and not posture.decline_below_minimum
-                    and state.whole_since_ns):
+                    and out.observed & OBS_BOOK_SEEN):
                 out.mode = posture.mode
                 out.binding = BIND_MIN
                 out.life_ns = posture.min_ns - age
                 self._settle(request, posture, out, age)
             else:
-                out.kind = DECISION_DECLINE
-        else:
-            self._judge(state, params, request, out, age)
-        if out.kind == DECISION_DECLINE:
-            out.life_ns = 0
-            out.expiry_ns = t
-            state.declines += 1
-
-    cdef void _judge(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
-                     Decision* out, int64_t age) noexcept nogil:
-        # Good data: threshold, features, curve, tolerance, life.
-        cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
-        cdef FeatureQuery query
-        cdef ModelInput model_input
-        cdef LifeResult life
-        cdef double m, h, bps, left
-        cdef int64_t t = out.now_ns, mid2
-        cdef int status, k
-        cdef bint known
+                decline(out)
+            return False
         out.mode = posture.mode
-
-        m = reference(state, params)
         if request.flags & REQ_HAS_REFERENCE:
-            m = request.reference_ticks
-        out.reference_ticks = m
+            out.reference_ticks = request.reference_ticks
         if request.flags & REQ_HAS_PRICE:
-            out.edge_ticks = request.side * (m - request.price_ticks)
+            out.edge_ticks = request.side * (out.reference_ticks - request.price_ticks)
         elif request.flags & REQ_HAS_EDGE:
             out.edge_ticks = request.edge_ticks
-        h = 1.0
+        out.h_ticks = 1.0
         if not posture.one_tick_threshold:
-            h = fmax(fmax(h, out.edge_ticks), params.adverse_ticks)
-            bps = params.adverse_bps * 1e-4 * m
-            h = fmax(h, bps)
-        out.h_ticks = h
-        out.sigma_ticks = feature_sigma(state.features, t)
-
-        # D since the moment of pricing, by the market's own mids: what is left of h is what can still be passed.
-        known = age == 0
-        if age > 0:
-            mid2 = mid2_at(state.features, t - age)
-            known = mid2 != 0
-            if known:
-                out.moved_ticks = -request.side * 0.5 * (state.book.bid_ticks + state.book.ask_ticks - mid2)
-        if out.moved_ticks >= h:
+            out.h_ticks = fmax(fmax(out.h_ticks, out.edge_ticks), params.adverse_ticks)
+            out.h_ticks = fmax(out.h_ticks, params.adverse_bps * 1e-4 * out.reference_ticks)
+        if out.moved_ticks >= out.h_ticks:
             out.reasons |= WHY_MOVED_THROUGH
-            out.kind = DECISION_DECLINE
             for k in range(HORIZONS):
                 out.p[k] = 1.0
             out.p_ref = out.p_life = 1.0
-            return
-        left = h - out.moved_ticks
+            decline(out)
+            return False
+        return True
 
-        query.now_ns = t
+    cdef void _features(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
+                        Decision* out) noexcept nogil:
+        cdef FeatureQuery query
+        query.now_ns = out.now_ns
         query.side = request.side
         query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
-        query.h_ticks = left
+        query.h_ticks = out.h_ticks - out.moved_ticks
         query.sigma_ticks = out.sigma_ticks
         query.fill_rate = self._policy.fill_rate(request.counterparty)
         query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
@@ -559,19 +625,26 @@ cdef class Engine:
         query.desk = request.desk
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
+    cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil:
+        # Features and threshold to curve, tolerance, life.
+        cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
+        cdef ModelInput model_input
+        cdef LifeResult life
+        cdef double left = out.h_ticks - out.moved_ticks       # what can still be passed
+        cdef int64_t age = age_of(request, out.now_ns)
+        cdef int k
         model_input.x = out.features
         model_input.valid = out.valid
         model_input.h_ticks = left
         model_input.sigma_ticks = out.sigma_ticks
-        status = self._model.fn(self._model.params, &model_input, out.p)
-        if status != 0:
+        if self._model.fn(self._model.params, &model_input, out.p) != 0:
             if isnan(out.sigma_ticks):
                 # Neither model nor volatility: no curve, so nothing to be firm on.
                 out.reasons |= WHY_NO_VOLATILITY
                 out.h_ticks = 0
                 for k in range(HORIZONS):
                     out.p[k] = 0
-                out.kind = DECISION_DECLINE
+                decline(out)
                 return
             out.reasons |= WHY_MODEL_FALLBACK
             first_passage_curve(left, out.sigma_ticks, out.p)
@@ -584,11 +657,11 @@ cdef class Engine:
         out.binding = life.binding
         out.reasons |= life.reasons
         if life.decline:
-            out.kind = DECISION_DECLINE
+            decline(out)
             return
         # The curve starts now, from where the market stands now. Where that is not known for the moment of pricing,
         # the age is taken off instead. The longest life counts from the moment of pricing either way.
-        out.life_ns = life.life_ns if known else life.life_ns - age
+        out.life_ns = life.life_ns if out.observed & OBS_MOVED_KNOWN else life.life_ns - age
         if out.life_ns > posture.max_ns - age:
             out.life_ns = posture.max_ns - age
             out.binding |= BIND_MAX
@@ -600,14 +673,14 @@ cdef class Engine:
         cdef int64_t left
         if out.life_ns < US:
             out.reasons |= WHY_STALE_REQUEST
-            out.kind = DECISION_DECLINE
+            decline(out)
             return
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
             if left + age < posture.min_ns or left < US:
                 out.reasons |= WHY_DEADLINE_TOO_CLOSE
                 out.binding |= BIND_CLIENT_DEADLINE
-                out.kind = DECISION_DECLINE
+                decline(out)
                 return
             if left < out.life_ns:
                 out.life_ns = left
@@ -620,8 +693,23 @@ cdef class Engine:
 
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
-    def apply_config(self, config, int64_t now_ns):
+    def record_to(self, *sinks):
+        """Tell these ``InputSink`` objects of every input from now on, instead of those named before."""
+        cdef InputSink sink
+        for sink in sinks:
+            pass               # raises TypeError on anything else
+        self._sinks = sinks
+
+    cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1:
+        cdef InputSink sink
+        for sink in self._sinks:
+            sink.change(kind, payload, now_ns, self.input_sequence)
+        return 0
+
+    def apply_config(self, config, int64_t now_ns, *, CurveModel model=None):
         """Swap the configuration whole; returns the new revision.
+
+        ``model`` replaces the artifact that the configuration names, where that changes (replay).
 
         Instruments may be added at the end or disabled, not removed, reordered or given another grid while the
         engine runs, and the model it names must load: raises ``ConfigError`` and changes nothing.
@@ -647,8 +735,9 @@ cdef class Engine:
         if problems:
             raise ConfigError(problems)
         policy = Policy(config)
-        model = None
-        if config.model != self._config.model:
+        if config.model == self._config.model:
+            model = None
+        elif model is None:
             try:
                 model = configured_model(config)
             except ArtifactError as error:
@@ -667,7 +756,19 @@ cdef class Engine:
         self._grow(len(table))
         self._wire_drivers()
         self.config_revision += 1
+        if self._sinks:
+            self._tell(CHANGE_CONFIG, self.config_payload(), now_ns)
         return self.config_revision
+
+    def config_payload(self):
+        """The configuration in force, as sinks are told of it; JSON-able."""
+        return {
+            "revision": self.config_revision,
+            "digest": self._config.digest,
+            "config": self._config.model_dump(mode="json", by_alias=True),
+            "model_digest": self._model.digest,
+            "model_revision": self.model_revision,
+        }
 
     cdef int _follow_names(self, Policy policy) except -1:
         # Counterparties and desks are numbered by a configuration. Positions and overrides stay with the name they
@@ -705,6 +806,7 @@ cdef class Engine:
         self.advance(now_ns)
         self._model = model
         self.model_revision += 1
+        self._tell(CHANGE_MODEL, {"revision": self.model_revision, "digest": model.digest}, now_ns)
         return self.model_revision
 
     def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,
@@ -739,12 +841,21 @@ cdef class Engine:
         self.override_id[self.n_overrides] = self.next_override_id
         self.n_overrides += 1
         self.next_override_id += 1
+        self._tell(CHANGE_OVERRIDE_SET, {
+            "id": self.next_override_id - 1,
+            "posture": posture,
+            "counterparty": None if counterparty == NO_INDEX else self._policy.counterparty_names[counterparty],
+            "desk": None if desk == NO_INDEX else self._policy.desk_names[desk],
+            "instrument": None if instrument == NO_INDEX else self._instruments[instrument].name,
+            "expires_ns": expires_ns,
+        }, now_ns)
         return self.next_override_id - 1
 
     def clear_override(self, uint32_t override_id, int64_t now_ns):
         """End an override before its time; False when there is none of that id."""
         cdef int i, k
         self.advance(now_ns)
+        self._tell(CHANGE_OVERRIDE_CLEARED, {"id": override_id}, now_ns)
         for i in range(self.n_overrides):
             if self.override_id[i] == override_id:
                 for k in range(i, self.n_overrides - 1):
@@ -841,6 +952,17 @@ cdef class Engine:
         side_best(&book.bid, &bid_ticks, &bid_lots)
         side_best(&book.ask, &ask_key, &ask_lots)
         return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
+
+
+cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:
+    # Since the moment of pricing; a moment in the future counts as now.
+    return max(t - request.priced_at_ns, 0) if request.flags & REQ_HAS_PRICED_AT else 0
+
+
+cdef inline void decline(Decision* out) noexcept nogil:
+    out.kind = DECISION_DECLINE
+    out.life_ns = 0
+    out.expiry_ns = out.now_ns
 
 
 cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:

@@ -12,10 +12,10 @@ cdef enum:
     NO_INDEX = 0xFFFFFFFF  # "none" or "all" for instrument, counterparty, desk
 
 cdef enum EventKind:
-    EV_ADD = 1
-    EV_MODIFY = 2
-    EV_CANCEL = 3
-    EV_EXECUTE = 4
+    EV_ADD = 1               # a new resting order
+    EV_MODIFY = 2            # the order now rests at price with size (absolute); side as before
+    EV_CANCEL = 3            # size lots less of it; 0: all that is left
+    EV_EXECUTE = 4           # size lots of the resting order traded, 0: all that is left; its side is the passive one
     EV_TRADE = 5             # side = aggressor
     EV_LEVEL = 6             # absolute size at a price, 0 removes the level
     EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0)
@@ -120,6 +120,11 @@ cdef enum Binding:           # the constraint that set the life, bit mask
     BIND_STEP = 16
     BIND_BELOW_MINIMUM = 32
     BIND_HORIZON = 64        # life held at the end of the horizon grid
+    BIND_VALUE = 128         # expected value is largest there
+    BIND_VENUE_MAX = 256     # the venue session takes no longer life
+    BIND_VENUE_MIN = 512     # the venue session takes no shorter life
+    BIND_GRANULARITY = 1024  # rounded down to what the venue session can say
+    BIND_TRANSIT = 2048      # the way to the venue was taken off a relative life
 
 cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_NOT_GOOD = 1         # data quality
@@ -141,6 +146,31 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_OVERRIDE_REFUSED = 65536 # the request asked for a posture it may not have
     WHY_DISABLED = 131072        # the instrument is switched off by configuration
     WHY_MOVED_THROUGH = 262144   # the market has passed the threshold since the quote was priced
+    WHY_NO_VALUE = 524288        # no life has an expected value above 0
+    WHY_EDGE_TOO_SMALL = 1048576 # edge and relationship value together are not above 0
+    WHY_NO_EDGE = 2097152        # neither price nor edge was given: tolerance decided, not expected value
+    WHY_VENUE_MINIMUM = 4194304  # the venue session takes no life as short as this
+    WHY_CLOCK = 8388608          # the session takes instants, and the wall clock cannot be trusted
+    WHY_KILLED = 16777216        # the kill switch is on
+    WHY_THROTTLED = 33554432     # this counterparty had too many decisions in too short a time
+
+cdef enum:                   # reasons that come from the market and the calendar, not from request and policy
+    REGIME_REASONS = (WHY_VOLATILITY | WHY_SPREAD_VOLATILITY | WHY_NEWS | WHY_DECORRELATION | WHY_UPDATE_FREQUENCY
+                      | WHY_AUCTION | WHY_SCHEDULED_NEWS | WHY_HALT | WHY_HYSTERESIS)
+
+cdef enum Observed:          # bit mask: what the engine saw beside features; recorded, so that a decision can be redone
+    OBS_MOVED_KNOWN = 1      # moved_ticks is known, or the quote has no age
+    OBS_BOOK_SEEN = 2        # a whole book has been seen once
+    OBS_KILLED = 4           # the kill switch was on for everybody
+    OBS_COUNTERPARTY_KILLED = 8
+    OBS_THROTTLED = 16       # this very decision tripped the throttle, or came while it held
+
+cdef enum Actuation:         # how a venue session consumes a life, SPEC 10
+    ACTUATION_NONE = 0       # no session named: the plain life
+    ACTUATION_ABSOLUTE = 1   # an instant
+    ACTUATION_RELATIVE = 2   # a span from receipt
+    ACTUATION_WITHDRAW = 3   # the venue gets its longest life, the quote is cancelled at the end of ours
+    ACTUATION_LAST_LOOK = 4  # accepted orders are checked against the life
 
 cdef enum RequestFlag:
     REQ_HAS_SIZE = 1
@@ -149,6 +179,7 @@ cdef enum RequestFlag:
     REQ_HAS_REFERENCE = 8
     REQ_HAS_DEADLINE = 16
     REQ_HAS_PRICED_AT = 32
+    REQ_UNSYNCHRONISED = 64  # the wall clock had left the service's clock when the request came
 
 cdef struct Request:
     int64_t now_ns
@@ -161,9 +192,11 @@ cdef struct Request:
     uint32_t instrument
     uint32_t counterparty
     uint32_t desk
+    uint32_t session             # venue session, NO_INDEX if none
     uint16_t flags               # RequestFlag
     int8_t side                  # +1 the desk buys, -1 the desk sells
     uint8_t posture              # requested override, POSTURE_NONE if none
+    uint32_t pad0
 
 cdef struct Decision:
     uint64_t input_sequence      # place of the request in the one order of inputs
@@ -181,6 +214,9 @@ cdef struct Decision:
     double risk_sum              # sum of w_i * risk_i
     double p_ref                 # P(500 ms)
     double p_life                # P(life)
+    double expected_value_ticks  # of the life, per lot; NaN outside expected-value mode
+    double break_even_edge_ticks # edge at which a quote would be worth giving; NaN outside expected-value mode
+    int64_t venue_life_ns        # what the venue session is told: life_ns less transit, or its longest; 0: as life_ns
     double p[HORIZONS]
     double risk[RISK_INPUTS]
     double features[FEATURES_MAX]
@@ -199,13 +235,17 @@ cdef struct Decision:
     uint8_t quality
     int8_t side
     uint8_t mode                 # Mode of the effective posture
-    uint16_t pad0
+    uint16_t observed            # Observed
     uint32_t rule_index          # which override, NO_INDEX if none
+    uint32_t session             # venue session, NO_INDEX if none
+    uint8_t actuation            # Actuation
+    uint8_t pad0[3]
 
 cdef enum Mode:
     MODE_TOLERANCE_P500 = 1
     MODE_TOLERANCE_CURVE = 2
     MODE_STEP = 3
+    MODE_EXPECTED_VALUE = 4
 
 cdef inline bint is_valid(const uint64_t* valid, int index) noexcept nogil:
     return (valid[index >> 6] >> (index & 63)) & 1

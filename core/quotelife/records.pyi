@@ -8,6 +8,7 @@ HORIZONS_NS: tuple[int, ...]
 NO_INDEX_VALUE: int
 EVENT_DTYPE: np.dtype[np.void]
 SIGNAL_DTYPE: np.dtype[np.void]
+REQUEST_DTYPE: np.dtype[np.void]
 DECISION_DTYPE: np.dtype[np.void]
 
 class EventKindCode(IntEnum):
@@ -92,6 +93,11 @@ class BindingFlags(IntFlag):
     STEP = 16
     BELOW_MINIMUM = 32
     HORIZON = 64
+    VALUE = 128
+    VENUE_MAX = 256
+    VENUE_MIN = 512
+    GRANULARITY = 1024
+    TRANSIT = 2048
 
 class ReasonFlags(IntFlag):
     NOT_GOOD = 1
@@ -113,11 +119,33 @@ class ReasonFlags(IntFlag):
     OVERRIDE_REFUSED = 65536
     DISABLED = 131072
     MOVED_THROUGH = 262144
+    NO_VALUE = 524288
+    EDGE_TOO_SMALL = 1048576
+    NO_EDGE = 2097152
+    VENUE_MINIMUM = 4194304
+    CLOCK = 8388608
+    KILLED = 16777216
+    THROTTLED = 33554432
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1
     TOLERANCE_CURVE = 2
     STEP = 3
+    EXPECTED_VALUE = 4
+
+class ActuationCode(IntEnum):
+    NONE = 0
+    ABSOLUTE = 1
+    RELATIVE = 2
+    WITHDRAW = 3
+    LAST_LOOK = 4
+
+class ObservedFlags(IntFlag):
+    MOVED_KNOWN = 1
+    BOOK_SEEN = 2
+    KILLED = 4
+    COUNTERPARTY_KILLED = 8
+    THROTTLED = 16
 
 class EventBuffer:
     def __init__(self, capacity: int = 65536) -> None: ...
@@ -163,11 +191,24 @@ class RequestRecord:
         priced_at_ns: int | None = None,
         client_deadline_ns: int | None = None,
         posture: int = 0,
+        session: int = 0xFFFFFFFF,
+        synchronised: bool = True,
     ) -> None: ...
+    def canonical(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(raw: bytes | memoryview) -> RequestRecord: ...
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def instrument(self) -> int: ...
+    @property
+    def side(self) -> int: ...
 
 class DecisionRecord:
     def __init__(self) -> None: ...
     def canonical(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(raw: bytes | memoryview) -> DecisionRecord: ...
     def array(self) -> Any: ...
     def feature(self, index: int) -> float | None: ...
     @property
@@ -234,3 +275,15 @@ class DecisionRecord:
     def mode(self) -> int: ...
     @property
     def rule_index(self) -> int: ...
+    @property
+    def expected_value_ticks(self) -> float: ...
+    @property
+    def break_even_edge_ticks(self) -> float: ...
+    @property
+    def venue_life_ns(self) -> int: ...
+    @property
+    def observed(self) -> int: ...
+    @property
+    def session(self) -> int: ...
+    @property
+    def actuation(self) -> int: ...

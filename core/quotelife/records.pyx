@@ -104,6 +104,11 @@ class BindingFlags(IntFlag):
     STEP = BIND_STEP
     BELOW_MINIMUM = BIND_BELOW_MINIMUM
     HORIZON = BIND_HORIZON
+    VALUE = BIND_VALUE
+    VENUE_MAX = BIND_VENUE_MAX
+    VENUE_MIN = BIND_VENUE_MIN
+    GRANULARITY = BIND_GRANULARITY
+    TRANSIT = BIND_TRANSIT
 
 
 class ReasonFlags(IntFlag):
@@ -126,17 +131,42 @@ class ReasonFlags(IntFlag):
     OVERRIDE_REFUSED = WHY_OVERRIDE_REFUSED
     DISABLED = WHY_DISABLED
     MOVED_THROUGH = WHY_MOVED_THROUGH
+    NO_VALUE = WHY_NO_VALUE
+    EDGE_TOO_SMALL = WHY_EDGE_TOO_SMALL
+    NO_EDGE = WHY_NO_EDGE
+    VENUE_MINIMUM = WHY_VENUE_MINIMUM
+    CLOCK = WHY_CLOCK
+    KILLED = WHY_KILLED
+    THROTTLED = WHY_THROTTLED
 
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = MODE_TOLERANCE_P500
     TOLERANCE_CURVE = MODE_TOLERANCE_CURVE
     STEP = MODE_STEP
+    EXPECTED_VALUE = MODE_EXPECTED_VALUE
+
+
+class ActuationCode(IntEnum):
+    NONE = ACTUATION_NONE
+    ABSOLUTE = ACTUATION_ABSOLUTE
+    RELATIVE = ACTUATION_RELATIVE
+    WITHDRAW = ACTUATION_WITHDRAW
+    LAST_LOOK = ACTUATION_LAST_LOOK
+
+
+class ObservedFlags(IntFlag):
+    MOVED_KNOWN = OBS_MOVED_KNOWN
+    BOOK_SEEN = OBS_BOOK_SEEN
+    KILLED = OBS_KILLED
+    COUNTERPARTY_KILLED = OBS_COUNTERPARTY_KILLED
+    THROTTLED = OBS_THROTTLED
 
 
 # Never read: their only use is to measure where each field lies.
 cdef Event _event
 cdef Signal _signal
+cdef Request _request
 cdef Decision _decision
 
 
@@ -167,6 +197,28 @@ SIGNAL_DTYPE = _dtype(
      _offset(&_signal, &_signal.desk)],
     sizeof(Signal),
 )
+_REQUEST_FIELDS = [
+    ("now_ns", "<i8", _offset(&_request, &_request.now_ns)),
+    ("priced_at_ns", "<i8", _offset(&_request, &_request.priced_at_ns)),
+    ("client_deadline_ns", "<i8", _offset(&_request, &_request.client_deadline_ns)),
+    ("size_lots", "<f8", _offset(&_request, &_request.size_lots)),
+    ("price_ticks", "<f8", _offset(&_request, &_request.price_ticks)),
+    ("edge_ticks", "<f8", _offset(&_request, &_request.edge_ticks)),
+    ("reference_ticks", "<f8", _offset(&_request, &_request.reference_ticks)),
+    ("instrument", "<u4", _offset(&_request, &_request.instrument)),
+    ("counterparty", "<u4", _offset(&_request, &_request.counterparty)),
+    ("desk", "<u4", _offset(&_request, &_request.desk)),
+    ("session", "<u4", _offset(&_request, &_request.session)),
+    ("flags", "<u2", _offset(&_request, &_request.flags)),
+    ("side", "i1", _offset(&_request, &_request.side)),
+    ("posture", "u1", _offset(&_request, &_request.posture)),
+]
+REQUEST_DTYPE = _dtype(
+    [name for name, _, _ in _REQUEST_FIELDS],
+    [form for _, form, _ in _REQUEST_FIELDS],
+    [offset for _, _, offset in _REQUEST_FIELDS],
+    sizeof(Request),
+)
 _DECISION_FIELDS = [
     ("input_sequence", "<u8", _offset(&_decision, &_decision.input_sequence)),
     ("now_ns", "<i8", _offset(&_decision, &_decision.now_ns)),
@@ -183,6 +235,9 @@ _DECISION_FIELDS = [
     ("risk_sum", "<f8", _offset(&_decision, &_decision.risk_sum)),
     ("p_ref", "<f8", _offset(&_decision, &_decision.p_ref)),
     ("p_life", "<f8", _offset(&_decision, &_decision.p_life)),
+    ("expected_value_ticks", "<f8", _offset(&_decision, &_decision.expected_value_ticks)),
+    ("break_even_edge_ticks", "<f8", _offset(&_decision, &_decision.break_even_edge_ticks)),
+    ("venue_life_ns", "<i8", _offset(&_decision, &_decision.venue_life_ns)),
     ("p", ("<f8", (HORIZONS,)), _offset(&_decision, _decision.p)),
     ("risk", ("<f8", (RISK_INPUTS,)), _offset(&_decision, _decision.risk)),
     ("features", ("<f8", (FEATURES_MAX,)), _offset(&_decision, _decision.features)),
@@ -201,7 +256,10 @@ _DECISION_FIELDS = [
     ("quality", "u1", _offset(&_decision, &_decision.quality)),
     ("side", "i1", _offset(&_decision, &_decision.side)),
     ("mode", "u1", _offset(&_decision, &_decision.mode)),
+    ("observed", "<u2", _offset(&_decision, &_decision.observed)),
     ("rule_index", "<u4", _offset(&_decision, &_decision.rule_index)),
+    ("session", "<u4", _offset(&_decision, &_decision.session)),
+    ("actuation", "u1", _offset(&_decision, &_decision.actuation)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
@@ -291,7 +349,8 @@ cdef class RequestRecord:
 
     def __init__(self, uint32_t instrument, int side, *, int64_t now_ns, uint32_t counterparty=NO_INDEX,
                  uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
-                 reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0):
+                 reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0,
+                 uint32_t session=NO_INDEX, bint synchronised=True):
         if side != 1 and side != -1:
             raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")
         if not 0 <= posture <= POSTURE_RISK_AVERSE:
@@ -303,6 +362,9 @@ cdef class RequestRecord:
         self.c.counterparty = counterparty
         self.c.desk = desk
         self.c.posture = posture
+        self.c.session = session
+        if not synchronised:
+            self.c.flags |= REQ_UNSYNCHRONISED
         self.c.size_lots = self.c.price_ticks = self.c.edge_ticks = self.c.reference_ticks = NAN
         self.c.priced_at_ns = now_ns
         if size_lots is not None:
@@ -325,6 +387,32 @@ cdef class RequestRecord:
             self.c.flags |= REQ_HAS_DEADLINE
 
 
+    def canonical(self):
+        """The record's bytes."""
+        return (<const unsigned char*>&self.c)[:sizeof(Request)]
+
+    @staticmethod
+    def from_bytes(const unsigned char[::1] raw not None):
+        """The record whose ``canonical()`` gave these bytes. Raises ``ValueError`` on another length."""
+        cdef RequestRecord record = RequestRecord.__new__(RequestRecord)
+        if raw.shape[0] != <Py_ssize_t>sizeof(Request):
+            raise ValueError(f"a request takes {sizeof(Request)} bytes, not {raw.shape[0]}")
+        memcpy(&record.c, &raw[0], sizeof(Request))
+        return record
+
+    @property
+    def now_ns(self):
+        return self.c.now_ns
+
+    @property
+    def instrument(self):
+        return self.c.instrument
+
+    @property
+    def side(self):
+        return self.c.side
+
+
 cdef class DecisionRecord:
     """One decision of the engine, in engine units. Every field of the C record has a property here."""
 
@@ -334,6 +422,15 @@ cdef class DecisionRecord:
     def canonical(self):
         """The record's bytes: equal bytes, equal decision."""
         return (<const unsigned char*>&self.c)[:sizeof(Decision)]
+
+    @staticmethod
+    def from_bytes(const unsigned char[::1] raw not None):
+        """The record whose ``canonical()`` gave these bytes. Raises ``ValueError`` on another length."""
+        cdef DecisionRecord record = DecisionRecord()
+        if raw.shape[0] != <Py_ssize_t>sizeof(Decision):
+            raise ValueError(f"a decision takes {sizeof(Decision)} bytes, not {raw.shape[0]}")
+        memcpy(&record.c, &raw[0], sizeof(Decision))
+        return record
 
     def array(self):
         """The record as a numpy scalar array of ``DECISION_DTYPE``, shape ()."""
@@ -474,3 +571,27 @@ cdef class DecisionRecord:
     @property
     def rule_index(self):
         return self.c.rule_index
+
+    @property
+    def expected_value_ticks(self):
+        return self.c.expected_value_ticks
+
+    @property
+    def break_even_edge_ticks(self):
+        return self.c.break_even_edge_ticks
+
+    @property
+    def venue_life_ns(self):
+        return self.c.venue_life_ns
+
+    @property
+    def observed(self):
+        return self.c.observed
+
+    @property
+    def session(self):
+        return self.c.session
+
+    @property
+    def actuation(self):
+        return self.c.actuation

@@ -7,6 +7,7 @@ from quotelife.records import (
     DECISION_DTYPE,
     EVENT_DTYPE,
     HORIZONS_NS,
+    REQUEST_DTYPE,
     SIGNAL_DTYPE,
     DecisionRecord,
     EventBuffer,
@@ -34,11 +35,30 @@ def test_signal_is_one_cache_line_with_pinned_offsets() -> None:
 
 
 def test_decision_layout_is_pinned() -> None:
-    assert DECISION_DTYPE.itemsize == 1392
-    assert DECISION_DTYPE.fields["p"][1] == 120
-    assert DECISION_DTYPE.fields["features"][1] == 312
-    assert DECISION_DTYPE.fields["rule_index"][1] == 1384
-    assert len(DecisionRecord().canonical()) == 1392
+    assert DECISION_DTYPE.itemsize == 1424
+    assert DECISION_DTYPE.fields["p"][1] == 144
+    assert DECISION_DTYPE.fields["features"][1] == 336
+    assert DECISION_DTYPE.fields["rule_index"][1] == 1408
+    assert len(DecisionRecord().canonical()) == 1424
+
+
+def test_request_layout_is_pinned() -> None:
+    assert REQUEST_DTYPE.itemsize == 80
+    assert {name: REQUEST_DTYPE.fields[name][1] for name in REQUEST_DTYPE.names or ()} == {
+        "now_ns": 0, "priced_at_ns": 8, "client_deadline_ns": 16, "size_lots": 24, "price_ticks": 32,
+        "edge_ticks": 40, "reference_ticks": 48, "instrument": 56, "counterparty": 60, "desk": 64, "session": 68,
+        "flags": 72, "side": 74, "posture": 75,
+    }  # fmt: skip
+
+
+def test_records_survive_the_way_through_bytes() -> None:
+    request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
+    assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
+    assert DecisionRecord.from_bytes(bytes(1424)).canonical() == bytes(1424)
+    with pytest.raises(ValueError, match="80 bytes"):
+        RequestRecord.from_bytes(b"short")
+    with pytest.raises(ValueError, match="1424 bytes"):
+        DecisionRecord.from_bytes(b"short")
 
 
 def test_horizon_grid_is_the_specification() -> None:

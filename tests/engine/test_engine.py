@@ -10,6 +10,7 @@ from quotelife.config import Config, load_config
 from quotelife.engine import Engine
 from quotelife.errors import ConfigError
 from quotelife.features.schema import INDEX
+from quotelife.inputs import InputTap
 from quotelife.records import (
     NO_INDEX_VALUE,
     BindingFlags,
@@ -700,3 +701,71 @@ def test_standing_market_has_a_small_volatility_not_none(engine: Engine) -> None
     decision = ask(engine, t)
     assert DecisionCode(decision.kind) is DecisionCode.QUOTE
     assert 0 < decision.sigma_ticks < 0.5
+
+
+def test_sinks_see_every_input_in_order(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    engine = Engine(config, start_ns=T0)
+    seen: list[tuple[object, ...]] = []
+    engine.record_to(InputTap(lambda *what: seen.append(what)))
+    tape = Tape(engine)
+    tape.snapshot(T0)
+    tape.flush()
+    engine.on_signal(
+        SignalCode.NEWS, receive_ns=T0 + MS, source_ns=T0, value=-0.5, instrument=0, source=3, ttl_ns=S
+    )
+    override = engine.set_override(now_ns=T0 + MS, expires_ns=T0 + S, posture=PostureCode.RISK_AVERSE, desk=0)
+    engine.clear_override(override, T0 + MS)
+    engine.on_timer(T0 + 2 * MS)
+    engine.apply_config(config, T0 + 2 * MS)
+    engine.apply_model(engine.model, T0 + 2 * MS)
+    engine.decide(RequestRecord(0, 1, now_ns=T0 + 3 * MS), DecisionRecord())
+    sequence = 1
+    names = []
+    for name, number, *rest in seen:
+        assert number == sequence
+        sequence += len(rest[0]) if name == "events" else 1  # type: ignore[arg-type]
+        names.append(rest[0].name if name == "change" else name)  # type: ignore[attr-defined]
+    assert sequence - 1 == engine.input_sequence
+    assert names == [
+        "events",
+        "signal",
+        "OVERRIDE_SET",
+        "OVERRIDE_CLEARED",
+        "timer",
+        "CONFIG",
+        "MODEL",
+        "decision",
+    ]
+
+    again = Engine(config, start_ns=T0)
+    again.on_signal_record(seen[1][2].tobytes())  # type: ignore[attr-defined]
+    assert again.input_sequence == 1
+    with pytest.raises(ValueError, match="64 bytes"):
+        again.on_signal_record(b"short")
+
+
+def test_a_decision_is_redone_from_its_record_alone(tmp_path: Path) -> None:
+    """No market behind the second engine: bytes are equal all the same, declines and old prices among them."""
+    config = make_config(tmp_path)
+    engine, blank = Engine(config, start_ns=T0), Engine(config, start_ns=T0)
+    rng = random.Random(5)
+    _, start = warm(engine)
+    kinds = set()
+    for i in range(300):
+        now = start + i * 40 * MS
+        request = RequestRecord(
+            rng.randrange(2),
+            rng.choice((1, -1)),
+            now_ns=now,
+            counterparty=rng.randrange(3),
+            price_ticks=1000 + rng.randrange(40),
+            priced_at_ns=now - rng.randrange(3) * 50 * MS,
+            client_deadline_ns=now + rng.randrange(1, 900) * MS,
+        )
+        decided, redone = DecisionRecord(), DecisionRecord()
+        engine.decide(request, decided)
+        blank.redo(request, decided, redone)
+        assert redone.canonical() == decided.canonical()
+        kinds.add(decided.kind)
+    assert kinds == {DecisionCode.QUOTE, DecisionCode.DECLINE}

@@ -398,7 +398,12 @@ def test_bits_of_the_core_mean_the_same_on_the_wire() -> None:
     for flag in ReasonFlags:
         name = flag.name or ""
         assert types.Reason.Name(flag.value.bit_length()) == "REASON_" + reasons.get(name, name)
-    constraints = {"MIN": "MINIMUM", "MAX": "MAXIMUM"}
+    constraints = {
+        "MIN": "MINIMUM",
+        "MAX": "MAXIMUM",
+        "VENUE_MIN": "VENUE_MINIMUM",
+        "VENUE_MAX": "VENUE_MAXIMUM",
+    }
     for binding in BindingFlags:
         name = binding.name or ""
         assert types.Constraint.Name(binding.value.bit_length()) == "CONSTRAINT_" + constraints.get(

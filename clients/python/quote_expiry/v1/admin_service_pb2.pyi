@@ -14,11 +14,22 @@ class ServiceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SERVICE_STATE_SERVING: _ClassVar[ServiceState]
     SERVICE_STATE_DRAINING: _ClassVar[ServiceState]
     SERVICE_STATE_KILLED: _ClassVar[ServiceState]
+
+class KillSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KILL_SOURCE_UNSPECIFIED: _ClassVar[KillSource]
+    KILL_SOURCE_RPC: _ClassVar[KillSource]
+    KILL_SOURCE_FILE: _ClassVar[KillSource]
+    KILL_SOURCE_THROTTLE: _ClassVar[KillSource]
 SERVICE_STATE_UNSPECIFIED: ServiceState
 SERVICE_STATE_STARTING: ServiceState
 SERVICE_STATE_SERVING: ServiceState
 SERVICE_STATE_DRAINING: ServiceState
 SERVICE_STATE_KILLED: ServiceState
+KILL_SOURCE_UNSPECIFIED: KillSource
+KILL_SOURCE_RPC: KillSource
+KILL_SOURCE_FILE: KillSource
+KILL_SOURCE_THROTTLE: KillSource
 
 class GetStatusRequest(_message.Message):
     __slots__ = ("instruments",)
@@ -27,7 +38,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +54,10 @@ class GetStatusResponse(_message.Message):
     INSTRUMENTS_FIELD_NUMBER: _ClassVar[int]
     FEEDS_FIELD_NUMBER: _ClassVar[int]
     RESTART_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    KILLS_FIELD_NUMBER: _ClassVar[int]
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -58,7 +73,67 @@ class GetStatusResponse(_message.Message):
     instruments: _containers.RepeatedCompositeFieldContainer[InstrumentStatus]
     feeds: _containers.RepeatedCompositeFieldContainer[FeedStatus]
     restart_required: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ...) -> None: ...
+    kills: _containers.RepeatedCompositeFieldContainer[KillStatus]
+    alerts: _containers.RepeatedCompositeFieldContainer[Alert]
+    journal: JournalStatus
+    capture: CaptureStatus
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ...) -> None: ...
+
+class KillStatus(_message.Message):
+    __slots__ = ("counterparty", "reason", "since_utc_ns", "source")
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    counterparty: str
+    reason: str
+    since_utc_ns: int
+    source: KillSource
+    def __init__(self, counterparty: _Optional[str] = ..., reason: _Optional[str] = ..., since_utc_ns: _Optional[int] = ..., source: _Optional[_Union[KillSource, str]] = ...) -> None: ...
+
+class Alert(_message.Message):
+    __slots__ = ("name", "text", "since_utc_ns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    since_utc_ns: int
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., since_utc_ns: _Optional[int] = ...) -> None: ...
+
+class JournalStatus(_message.Message):
+    __slots__ = ("writable", "durability", "records", "bytes", "segments", "unjournaled", "refused", "fault")
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    UNJOURNALED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    writable: bool
+    durability: str
+    records: int
+    bytes: int
+    segments: int
+    unjournaled: int
+    refused: int
+    fault: str
+    def __init__(self, writable: bool = ..., durability: _Optional[str] = ..., records: _Optional[int] = ..., bytes: _Optional[int] = ..., segments: _Optional[int] = ..., unjournaled: _Optional[int] = ..., refused: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
+
+class CaptureStatus(_message.Message):
+    __slots__ = ("writable", "records", "lost", "segments", "fault")
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    writable: bool
+    records: int
+    lost: int
+    segments: int
+    fault: str
+    def __init__(self, writable: bool = ..., records: _Optional[int] = ..., lost: _Optional[int] = ..., segments: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
     __slots__ = ("digest", "kind", "revision", "champion")
@@ -211,10 +286,12 @@ class ReloadResponse(_message.Message):
     def __init__(self, config_revision: _Optional[int] = ..., changed: bool = ..., restart_required: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class KillRequest(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "counterparty")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    counterparty: str
+    def __init__(self, reason: _Optional[str] = ..., counterparty: _Optional[str] = ...) -> None: ...
 
 class KillResponse(_message.Message):
     __slots__ = ("since_utc_ns",)
@@ -223,10 +300,12 @@ class KillResponse(_message.Message):
     def __init__(self, since_utc_ns: _Optional[int] = ...) -> None: ...
 
 class EnableRequest(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "counterparty")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    counterparty: str
+    def __init__(self, reason: _Optional[str] = ..., counterparty: _Optional[str] = ...) -> None: ...
 
 class EnableResponse(_message.Message):
     __slots__ = ("since_utc_ns",)

@@ -133,7 +133,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Kill(self, request, context):
-        """Kill switch: every answer becomes DECLINE until re-enabled. Survives a restart.
+        """Kill switch: every answer (or every answer to one counterparty) becomes DECLINE until re-enabled. Survives a
+        restart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -168,7 +168,7 @@ class Feature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class SideExpiry(_message.Message):
-    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks")
+    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks", "venue_life_ns", "venue_expiry_utc_ns")
     SIDE_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +187,8 @@ class SideExpiry(_message.Message):
     BREAK_EVEN_EDGE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     MOVED_TICKS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     side: _types_pb2.Side
     decision_id: str
     decision: _types_pb2.Decision
@@ -205,10 +207,12 @@ class SideExpiry(_message.Message):
     break_even_edge: float
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     moved_ticks: float
-    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ...) -> None: ...
+    venue_life_ns: int
+    venue_expiry_utc_ns: int
+    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ...) -> None: ...
 
 class GetExpiryResponse(_message.Message):
-    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks")
+    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanation")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +253,10 @@ class GetExpiryResponse(_message.Message):
     LIFE_WITHOUT_WATCH_NS_FIELD_NUMBER: _ClassVar[int]
     UNJOURNALED_FIELD_NUMBER: _ClassVar[int]
     MOVED_TICKS_FIELD_NUMBER: _ClassVar[int]
+    ACTUATION_FIELD_NUMBER: _ClassVar[int]
+    VENUE_LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     decision: _types_pb2.Decision
@@ -289,7 +297,11 @@ class GetExpiryResponse(_message.Message):
     life_without_watch_ns: int
     unjournaled: bool
     moved_ticks: float
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ...) -> None: ...
+    actuation: _types_pb2.Actuation
+    venue_life_ns: int
+    venue_expiry_utc_ns: int
+    explanation: Explanation
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
 
 class BatchGetExpiryRequest(_message.Message):
     __slots__ = ("requests",)
@@ -488,24 +500,70 @@ class ExplainDecisionRequest(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
 
 class ExplainDecisionResponse(_message.Message):
-    __slots__ = ("request", "response", "contributions", "rule_path")
+    __slots__ = ("request", "response", "explanations")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
-    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
-    RULE_PATH_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     request: GetExpiryRequest
     response: GetExpiryResponse
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_LOGIT_FIELD_NUMBER: _ClassVar[int]
+    RULE_PATH_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    RISKS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    side: _types_pb2.Side
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    baseline_logit: float
     rule_path: _containers.RepeatedCompositeFieldContainer[RuleStep]
-    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ...) -> None: ...
+    constraints: _containers.RepeatedCompositeFieldContainer[ConstraintStep]
+    risks: _containers.RepeatedCompositeFieldContainer[RiskStep]
+    summary: str
+    def __init__(self, decision_id: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., baseline_logit: _Optional[float] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[ConstraintStep, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[RiskStep, _Mapping]]] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class Contribution(_message.Message):
-    __slots__ = ("feature", "logit")
+    __slots__ = ("feature", "logit", "value", "unit")
     FEATURE_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
     feature: str
     logit: float
-    def __init__(self, feature: _Optional[str] = ..., logit: _Optional[float] = ...) -> None: ...
+    value: float
+    unit: str
+    def __init__(self, feature: _Optional[str] = ..., logit: _Optional[float] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class ConstraintStep(_message.Message):
+    __slots__ = ("constraint", "life_ns", "binding", "next", "detail")
+    CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
+    LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    constraint: _types_pb2.Constraint
+    life_ns: int
+    binding: bool
+    next: bool
+    detail: str
+    def __init__(self, constraint: _Optional[_Union[_types_pb2.Constraint, str]] = ..., life_ns: _Optional[int] = ..., binding: bool = ..., next: bool = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RiskStep(_message.Message):
+    __slots__ = ("input", "score", "weight")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    input: str
+    score: float
+    weight: float
+    def __init__(self, input: _Optional[str] = ..., score: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class RuleStep(_message.Message):
     __slots__ = ("rule", "applied", "detail")

@@ -83,6 +83,11 @@ class Constraint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSTRAINT_STEP: _ClassVar[Constraint]
     CONSTRAINT_BELOW_MINIMUM: _ClassVar[Constraint]
     CONSTRAINT_HORIZON: _ClassVar[Constraint]
+    CONSTRAINT_VALUE: _ClassVar[Constraint]
+    CONSTRAINT_VENUE_MAXIMUM: _ClassVar[Constraint]
+    CONSTRAINT_VENUE_MINIMUM: _ClassVar[Constraint]
+    CONSTRAINT_GRANULARITY: _ClassVar[Constraint]
+    CONSTRAINT_TRANSIT: _ClassVar[Constraint]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -106,6 +111,21 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OVERRIDE_REFUSED: _ClassVar[Reason]
     REASON_DISABLED: _ClassVar[Reason]
     REASON_MOVED_THROUGH: _ClassVar[Reason]
+    REASON_NO_VALUE: _ClassVar[Reason]
+    REASON_EDGE_TOO_SMALL: _ClassVar[Reason]
+    REASON_NO_EDGE: _ClassVar[Reason]
+    REASON_VENUE_MINIMUM: _ClassVar[Reason]
+    REASON_CLOCK: _ClassVar[Reason]
+    REASON_KILLED: _ClassVar[Reason]
+    REASON_THROTTLED: _ClassVar[Reason]
+
+class Actuation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTUATION_UNSPECIFIED: _ClassVar[Actuation]
+    ACTUATION_ABSOLUTE: _ClassVar[Actuation]
+    ACTUATION_RELATIVE: _ClassVar[Actuation]
+    ACTUATION_WITHDRAW: _ClassVar[Actuation]
+    ACTUATION_LAST_LOOK: _ClassVar[Actuation]
 SIDE_UNSPECIFIED: Side
 SIDE_BUY: Side
 SIDE_SELL: Side
@@ -158,6 +178,11 @@ CONSTRAINT_CLIENT_DEADLINE: Constraint
 CONSTRAINT_STEP: Constraint
 CONSTRAINT_BELOW_MINIMUM: Constraint
 CONSTRAINT_HORIZON: Constraint
+CONSTRAINT_VALUE: Constraint
+CONSTRAINT_VENUE_MAXIMUM: Constraint
+CONSTRAINT_VENUE_MINIMUM: Constraint
+CONSTRAINT_GRANULARITY: Constraint
+CONSTRAINT_TRANSIT: Constraint
 REASON_UNSPECIFIED: Reason
 REASON_DATA_NOT_GOOD: Reason
 REASON_DOWNGRADED: Reason
@@ -178,6 +203,18 @@ REASON_HYSTERESIS: Reason
 REASON_OVERRIDE_REFUSED: Reason
 REASON_DISABLED: Reason
 REASON_MOVED_THROUGH: Reason
+REASON_NO_VALUE: Reason
+REASON_EDGE_TOO_SMALL: Reason
+REASON_NO_EDGE: Reason
+REASON_VENUE_MINIMUM: Reason
+REASON_CLOCK: Reason
+REASON_KILLED: Reason
+REASON_THROTTLED: Reason
+ACTUATION_UNSPECIFIED: Actuation
+ACTUATION_ABSOLUTE: Actuation
+ACTUATION_RELATIVE: Actuation
+ACTUATION_WITHDRAW: Actuation
+ACTUATION_LAST_LOOK: Actuation
 
 class Size(_message.Message):
     __slots__ = ("quantity", "unit")

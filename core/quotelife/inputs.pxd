@@ -1,0 +1,26 @@
+# Who is told of every input of an engine, in the one order in which they were applied: capture and journal.
+#
+# An engine calls its sinks after it has applied an input, with the input_sequence that the input got. A sink must
+# not change the engine and must not fail for want of a disk: it notes its own faults and goes on.
+from libc.stdint cimport int64_t, uint64_t
+
+from quotelife.records cimport Decision, Event, Request, Signal
+
+cdef enum ChangeKind:
+    CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision"}
+    CHANGE_MODEL = 2             # {"revision", "digest"}
+    CHANGE_OVERRIDE_SET = 3      # {"id", "posture", "counterparty", "desk", "instrument", "expires_ns"}, names or None
+    CHANGE_OVERRIDE_CLEARED = 4  # {"id"}
+    CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source"}
+    CHANGE_ENABLED = 6           # {"counterparty", "reason"}
+
+
+cdef class InputSink:
+    # count events with consecutive numbers from first_sequence on; the array is the caller's and dies with the call.
+    cdef int events(self, const Event* events, Py_ssize_t count, uint64_t first_sequence) except -1
+    cdef int signal(self, const Signal* signal, uint64_t sequence) except -1
+    cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1
+    # The decision carries its sequence.
+    cdef int decision(self, const Request* request, const Decision* decision) except -1
+    # A rare input; the payload is JSON-able and written down at once or never.
+    cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1

@@ -1,0 +1,16 @@
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+class Change(IntEnum):
+    CONFIG = 1
+    MODEL = 2
+    OVERRIDE_SET = 3
+    OVERRIDE_CLEARED = 4
+    KILLED = 5
+    ENABLED = 6
+
+class InputSink: ...
+
+class InputTap(InputSink):
+    def __init__(self, tap: Callable[..., Any]) -> None: ...

@@ -1,0 +1,76 @@
+"""The door between an engine and whatever records its inputs; see ``inputs.pxd``."""
+
+from enum import IntEnum
+
+import numpy as np
+
+from libc.string cimport memcpy
+
+from quotelife.records import EVENT_DTYPE, SIGNAL_DTYPE
+from quotelife.records cimport DecisionRecord, RequestRecord
+
+
+class Change(IntEnum):
+    CONFIG = CHANGE_CONFIG
+    MODEL = CHANGE_MODEL
+    OVERRIDE_SET = CHANGE_OVERRIDE_SET
+    OVERRIDE_CLEARED = CHANGE_OVERRIDE_CLEARED
+    KILLED = CHANGE_KILLED
+    ENABLED = CHANGE_ENABLED
+
+
+cdef class InputSink:
+    """Takes note of nothing; base of capture and journal."""
+
+    cdef int events(self, const Event* events, Py_ssize_t count, uint64_t first_sequence) except -1:
+        return 0
+
+    cdef int signal(self, const Signal* signal, uint64_t sequence) except -1:
+        return 0
+
+    cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        return 0
+
+    cdef int decision(self, const Request* request, const Decision* decision) except -1:
+        return 0
+
+    cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
+        return 0
+
+
+cdef class InputTap(InputSink):
+    """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input."""
+
+    cdef object _tap
+
+    def __init__(self, tap):
+        self._tap = tap
+
+    cdef int events(self, const Event* events, Py_ssize_t count, uint64_t first_sequence) except -1:
+        array = np.empty(count, dtype=EVENT_DTYPE)
+        cdef unsigned char[::1] raw
+        if count:
+            raw = array.view(np.uint8)
+            memcpy(&raw[0], events, count * sizeof(Event))
+        self._tap("events", first_sequence, array)
+        return 0
+
+    cdef int signal(self, const Signal* signal, uint64_t sequence) except -1:
+        self._tap("signal", sequence, np.frombuffer((<const char*>signal)[:sizeof(Signal)], dtype=SIGNAL_DTYPE)[0])
+        return 0
+
+    cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        self._tap("timer", sequence, now_ns)
+        return 0
+
+    cdef int decision(self, const Request* request, const Decision* decision) except -1:
+        cdef RequestRecord asked = RequestRecord.__new__(RequestRecord)
+        cdef DecisionRecord answered = DecisionRecord()
+        asked.c = request[0]
+        answered.c = decision[0]
+        self._tap("decision", decision.input_sequence, asked, answered)
+        return 0
+
+    cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
+        self._tap("change", sequence, Change(kind), payload, now_ns)
+        return 0
