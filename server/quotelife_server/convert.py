@@ -417,7 +417,6 @@ def expiry_reply(
         "model_revision": decision.model_revision,
         "schema_hash": SCHEMA_HASH,
         "config_revision": decision.config_revision,
-        "unjournaled": True,
     }
     response = expiry.GetExpiryResponse(**fields)
     if len(decisions) > 1:
@@ -429,6 +428,14 @@ def expiry_reply(
             )
     response.compute_ns = time.perf_counter_ns() - started_ns
     return response.SerializeToString()
+
+
+_UNJOURNALED = expiry.GetExpiryResponse(unjournaled=True).SerializeToString()
+
+
+def unjournaled(reply: bytes) -> bytes:
+    """A serialised ``GetExpiryResponse`` with the field ``unjournaled`` set: serialised messages add up."""
+    return reply + _UNJOURNALED
 
 
 # --- signals ------------------------------------------------------------------------------------------------
@@ -531,15 +538,12 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
     )
 
 
-def signal_reply(
-    response: type[
-        signals.PublishNewsResponse
-        | signals.PublishVolatilityIndexResponse
-        | signals.PublishInventoryResponse
-    ],
-    input_sequence: int,
-    applied_at_ns: int,
-) -> bytes:
+SignalReply = (
+    signals.PublishNewsResponse | signals.PublishVolatilityIndexResponse | signals.PublishInventoryResponse
+)
+
+
+def signal_reply(response: type[SignalReply], input_sequence: int, applied_at_ns: int) -> bytes:
     receipt = signals.SignalReceipt(input_sequence=input_sequence, applied_at_utc_ns=applied_at_ns)
     return response(receipt=receipt).SerializeToString()
 

@@ -26,6 +26,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.health import Health
+from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
@@ -84,17 +85,21 @@ class Service:
         replies: ReplyStore,
         in_flight: InFlight,
         retry_delay_ns: int,
+        ledger: Ledger | None = None,
         synchronised: Callable[[], bool] = lambda: True,
         hooks: Hooks | None = None,
     ) -> None:
+        """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
         self.clock = clock
         self.boot_id = boot_id
         self.metrics = metrics
         self.replies = replies
         self.in_flight = in_flight
+        self.ledger: Ledger = NoJournal(replies) if ledger is None else ledger
         self.state = State.STARTING
         self.health = Health(SERVICES)
+        self._leaving = False
         self.hooks = hooks
         self._retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
@@ -117,11 +122,18 @@ class Service:
 
     def set_state(self, state: State) -> None:
         self.state = state
-        self.health.set_serving(state == State.SERVING)
+        self.judge_health()
 
     def give_notice(self) -> None:
         """Health says NOT_SERVING from here on, calls are still taken: ``set_state`` ends that."""
-        self.health.set_serving(False)
+        self._leaving = True
+        self.judge_health()
+
+    def judge_health(self) -> None:
+        """Health says SERVING when decisions are made and will be: state, notice and journal allow it."""
+        self.health.set_serving(
+            self.state == State.SERVING and not self._leaving and not self.ledger.refusing
+        )
 
     def admit(self, entry: Unary, waiting: int = 0) -> None:
         """Raises when the call may not start; otherwise ``release`` must follow once it has been answered.
@@ -172,9 +184,9 @@ class Service:
 
 
 def _expiry_methods(service: Service) -> MethodTable:
-    engine, clock, metrics, replies = service.engine, service.clock, service.metrics, service.replies
+    engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
 
-    def get_expiry(payload: bytes, context: CallContext) -> bytes:
+    def get_expiry(payload: bytes, context: CallContext) -> bytes | Deferred:
         started_ns = time.perf_counter_ns()
         now_ns = clock.now_ns()
         message = convert.parse_expiry(payload)
@@ -182,12 +194,13 @@ def _expiry_methods(service: Service) -> MethodTable:
         digest = b""
         if request_id:  # before validation: a retry may come when its own instants have grown old
             digest = convert.content_digest(message)
-            stored = replies.find(request_id, now_ns)
+            stored = ledger.find(request_id, now_ns)
             if stored is not None:
                 if stored[0] != digest:
                     raise reused_request_id()
                 metrics.replayed += 1
-                return stored[1]
+                return ledger.replay(request_id, stored[1])
+        ledger.check()
         call = convert.expiry_request(message, engine, now_ns)
         decisions = service._decisions[: len(call.records)]
         for record, decision in zip(call.records, decisions, strict=True):
@@ -195,10 +208,10 @@ def _expiry_methods(service: Service) -> MethodTable:
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
         frame = convert.ReplyFrame(service.boot_id, engine.model.digest, service._synchronised())
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
-        if request_id:
-            replies.keep(request_id, digest, reply, now_ns)
+        sequences = [decision.input_sequence for decision in decisions]
+        answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns)
         metrics.observe(time.perf_counter_ns() - started_ns)
-        return reply
+        return answer
 
     return {"/quote_expiry.v1.QuoteExpiryService/GetExpiry": Unary(get_expiry)}
 
@@ -207,9 +220,14 @@ def _expiry_methods(service: Service) -> MethodTable:
 
 
 def _signal_methods(service: Service) -> MethodTable:
-    engine, clock, metrics = service.engine, service.clock, service.metrics
+    engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
 
-    def publish_news(payload: bytes, context: CallContext) -> bytes:
+    def applied(reply: type[convert.SignalReply]) -> bytes | Deferred:
+        metrics.signals += 1
+        return ledger.acknowledge(convert.signal_reply(reply, engine.input_sequence, engine.now_ns))
+
+    def publish_news(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
         now_ns = clock.now_ns()
         news = convert.news_signal(payload, engine, now_ns)
         engine.on_signal(
@@ -220,12 +238,10 @@ def _signal_methods(service: Service) -> MethodTable:
             instrument=news.instrument,
             source=news.source,
         )
-        metrics.signals += 1
-        return convert.signal_reply(
-            signal_service_pb2.PublishNewsResponse, engine.input_sequence, engine.now_ns
-        )
+        return applied(signal_service_pb2.PublishNewsResponse)
 
-    def publish_volatility_index(payload: bytes, context: CallContext) -> bytes:
+    def publish_volatility_index(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
         now_ns = clock.now_ns()
         index = convert.volatility_signal(payload, engine, now_ns)
         engine.on_signal(
@@ -235,11 +251,10 @@ def _signal_methods(service: Service) -> MethodTable:
             value=index.level,
             source=index.index,
         )
-        metrics.signals += 1
-        reply = signal_service_pb2.PublishVolatilityIndexResponse
-        return convert.signal_reply(reply, engine.input_sequence, engine.now_ns)
+        return applied(signal_service_pb2.PublishVolatilityIndexResponse)
 
-    def publish_inventory(payload: bytes, context: CallContext) -> bytes:
+    def publish_inventory(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
         now_ns = clock.now_ns()
         inventory = convert.inventory_signal(payload, engine, now_ns)
         engine.on_signal(
@@ -251,10 +266,7 @@ def _signal_methods(service: Service) -> MethodTable:
             instrument=inventory.instrument,
             desk=inventory.desk,
         )
-        metrics.signals += 1
-        return convert.signal_reply(
-            signal_service_pb2.PublishInventoryResponse, engine.input_sequence, engine.now_ns
-        )
+        return applied(signal_service_pb2.PublishInventoryResponse)
 
     prefix = "/quote_expiry.v1.SignalService/"
     return {
@@ -268,7 +280,7 @@ def _signal_methods(service: Service) -> MethodTable:
 
 
 def _admin_methods(service: Service) -> MethodTable:
-    engine, clock = service.engine, service.clock
+    engine, clock, ledger = service.engine, service.clock, service.ledger
 
     def hooks() -> Hooks:
         if service.hooks is None:
@@ -283,7 +295,8 @@ def _admin_methods(service: Service) -> MethodTable:
     def get_status(payload: bytes, context: CallContext) -> Deferred:
         return later(hooks().status(convert.status_request(payload, engine)))
 
-    def set_override(payload: bytes, context: CallContext) -> bytes:
+    def set_override(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
         call = convert.override_request(payload, engine)
         now_ns = clock.now_ns()
         expires_ns = now_ns + call.ttl_ns
@@ -312,19 +325,21 @@ def _admin_methods(service: Service) -> MethodTable:
             ttl_ns=call.ttl_ns,
             peer=context.peer,
         )
-        return convert.override_reply(call, override_id, expires_ns)
+        return ledger.acknowledge(convert.override_reply(call, override_id, expires_ns))
 
-    def clear_override(payload: bytes, context: CallContext) -> bytes:
+    def clear_override(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
         override_id = convert.clear_override_request(payload)
         cleared = engine.clear_override(override_id, clock.now_ns())
         _log.info("override cleared", override_id=override_id, was_in_force=cleared, peer=context.peer)
-        return convert.clear_override_reply(cleared)
+        return ledger.acknowledge(convert.clear_override_reply(cleared))
 
     def list_overrides(payload: bytes, context: CallContext) -> bytes:
         convert.parse(admin_service_pb2.ListOverridesRequest, payload)
         return convert.overrides_reply(engine.overrides(clock.now_ns()), engine)
 
     def reload(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
         convert.parse(admin_service_pb2.ReloadRequest, payload)
         return later(hooks().reload())
 

@@ -44,7 +44,7 @@ class ReplyStore:
 
     Of the request only a digest is kept. Holds about ``bytes_max`` bytes and no reply longer than
     ``age_ns_max``; the oldest leave first, and those that leave for want of room are counted in ``evicted``.
-    Lives in memory: it does not survive a restart.
+    Lives in memory; what must survive a restart is found again in the journal.
     """
 
     def __init__(self, bytes_max: int, age_ns_max: int) -> None:
@@ -65,12 +65,19 @@ class ReplyStore:
         return entry[1], entry[2]
 
     def keep(self, request_id: str, digest: bytes, reply: bytes, now_ns: int) -> None:
-        self._forget(request_id)
+        self.forget(request_id)
         self._entries[request_id] = (now_ns, digest, reply)
         self.bytes += ENTRY_BYTES + len(reply)
         while self.bytes > self._bytes_max:
-            self._forget(next(iter(self._entries)))
+            self.forget(next(iter(self._entries)))
             self.evicted += 1
+
+    def replace(self, request_id: str, reply: bytes) -> None:
+        """Keep other bytes under an id, if it is kept."""
+        entry = self._entries.get(request_id)
+        if entry is not None:
+            self.bytes += len(reply) - len(entry[2])
+            self._entries[request_id] = (entry[0], entry[1], reply)
 
     def expire(self, now_ns: int) -> None:
         """Drop what is too old, a few at a time so that a timer tick stays short."""
@@ -78,14 +85,14 @@ class ReplyStore:
             oldest = next(iter(self._entries), None)
             if oldest is None or now_ns - self._entries[oldest][0] <= self._age_ns_max:
                 return
-            self._forget(oldest)
+            self.forget(oldest)
 
     def oldest_age_ns(self, now_ns: int) -> int:
         """How far back a retry finds its reply; 0 when there is none."""
         oldest = next(iter(self._entries.values()), None)
         return 0 if oldest is None else now_ns - oldest[0]
 
-    def _forget(self, request_id: str) -> None:
+    def forget(self, request_id: str) -> None:
         entry = self._entries.pop(request_id, None)
         if entry is not None:
             self.bytes -= ENTRY_BYTES + len(entry[2])

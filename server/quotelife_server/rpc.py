@@ -5,6 +5,7 @@ raising ``RpcError``. A streaming method is opened once a call and told of messa
 client's messages and of the end of the call; it answers through its ``StreamCall``.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -85,6 +86,24 @@ class Deferred:
         self._callback = callback
         if self._outcome is not None:
             callback(self._outcome)
+
+
+async def waited(answer: bytes | Deferred) -> bytes:
+    """The bytes of an answer, now or later. Raises its failure."""
+    if not isinstance(answer, Deferred):
+        return answer
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: bytes | BaseException) -> None:
+        if future.cancelled():
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    answer.then(done)
+    return await future
 
 
 class StreamCall(Protocol):

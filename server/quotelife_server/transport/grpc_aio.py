@@ -18,7 +18,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import log
 from quotelife_server.handlers import Service
-from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, StreamHandler, Unary
+from quotelife_server.rpc import CallContext, Code, RpcError, Stream, StreamHandler, Unary, waited
 
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
@@ -149,9 +149,7 @@ class GrpcServer:
             context.add_done_callback(lambda _: service.release(entry))
             try:
                 payload = await _only(requests)
-                answer = service.unary(entry, payload, self._context(path, context))
-                if isinstance(answer, Deferred):
-                    answer = await _wait(answer)
+                answer = await waited(service.unary(entry, payload, self._context(path, context)))
             except Exception as error:
                 return await self._fail(path, context, service.as_rpc_error(error, CallContext(path)))
             service.metrics.answered(path, "OK")
@@ -253,21 +251,6 @@ async def _only(requests: AsyncIterator[bytes]) -> bytes:
     async for payload in requests:
         return payload
     raise RpcError(Code.INVALID_ARGUMENT, "the call carries no message")
-
-
-async def _wait(answer: Deferred) -> bytes:
-    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: bytes | BaseException) -> None:
-        if future.cancelled():
-            return
-        if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    answer.then(done)
-    return await future
 
 
 class _Generic(grpc.GenericRpcHandler):  # type: ignore[type-arg]
