@@ -117,7 +117,15 @@ async def test_both_clients_get_the_same_kind_of_answer(app: Application) -> Non
 async def test_every_field_of_the_answer_is_carried_over(app: Application) -> None:
     wire = {field.name for field in expiry.GetExpiryResponse.DESCRIPTOR.fields}
     here = set(client_types.Expiry.__dataclass_fields__)
-    not_served_yet = {"expected_value", "break_even_edge", "life_without_watch_ns"}
+    not_served_yet = {
+        "expected_value",
+        "break_even_edge",
+        "life_without_watch_ns",
+        "actuation",
+        "venue_life_ns",
+        "venue_expiry_utc_ns",
+        "explanation",
+    }
     assert wire - not_served_yet - {"curve"} <= here
     for name in (
         "Side",

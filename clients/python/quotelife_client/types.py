@@ -99,6 +99,11 @@ class Constraint(IntEnum):
     STEP = 5
     BELOW_MINIMUM = 6
     HORIZON = 7
+    VALUE = 8
+    VENUE_MAXIMUM = 9
+    VENUE_MINIMUM = 10
+    GRANULARITY = 11
+    TRANSIT = 12
 
 
 class Reason(IntEnum):
@@ -124,6 +129,13 @@ class Reason(IntEnum):
     OVERRIDE_REFUSED = 17
     DISABLED = 18
     MOVED_THROUGH = 19
+    NO_VALUE = 20
+    EDGE_TOO_SMALL = 21
+    NO_EDGE = 22
+    VENUE_MINIMUM = 23
+    CLOCK = 24
+    KILLED = 25
+    THROTTLED = 26
 
 
 class Clock(IntEnum):
