@@ -33,6 +33,7 @@ from quotelife_server.rpc import Code, RpcError
 TEXT_CHARACTERS_MAX = 128
 DEALERS_MAX = 10_000
 COUNT_MAX = float(2**53)
+BATCH_MAX = 256
 PRICED_BACK_NS_MAX = 60 * NS_PER_S
 PRICED_AHEAD_NS_MAX = NS_PER_S
 DEADLINE_BACK_NS_MAX = 86_400 * NS_PER_S
@@ -436,6 +437,49 @@ _UNJOURNALED = expiry.GetExpiryResponse(unjournaled=True).SerializeToString()
 def unjournaled(reply: bytes) -> bytes:
     """A serialised ``GetExpiryResponse`` with the field ``unjournaled`` set: serialised messages add up."""
     return reply + _UNJOURNALED
+
+
+def batch_request(payload: bytes) -> expiry.BatchGetExpiryRequest:
+    """Raises ``RpcError`` when there are too many; each request in it is judged on its own."""
+    request = parse(expiry.BatchGetExpiryRequest, payload)
+    if len(request.requests) > BATCH_MAX:
+        faults = Faults()
+        faults.add("requests", f"must be at most {BATCH_MAX}; split the batch")
+        faults.raise_if_any()
+    return request
+
+
+def batch_reply(outcomes: Sequence[bytes | RpcError]) -> bytes:
+    """The bytes of a ``BatchGetExpiryResponse``, out of those of each ``GetExpiryResponse``."""
+    response = expiry.BatchGetExpiryResponse()
+    for outcome in outcomes:
+        _fill_result(response.results.add(), outcome)
+    return response.SerializeToString()
+
+
+def stream_request(payload: bytes) -> expiry.StreamExpiryRequest:
+    return parse(expiry.StreamExpiryRequest, payload)
+
+
+def stream_reply(tag: int, outcome: bytes | RpcError) -> bytes:
+    """The bytes of a ``StreamExpiryResponse``."""
+    response = expiry.StreamExpiryResponse(tag=tag)
+    _fill_result(response.result, outcome)
+    return response.SerializeToString()
+
+
+def _fill_result(result: expiry.ExpiryResult, outcome: bytes | RpcError) -> None:
+    """The answer, or what would have been the status of a single call."""
+    if not isinstance(outcome, RpcError):
+        result.response.ParseFromString(outcome)
+        return
+    fault = result.fault
+    fault.code = int(outcome.code)
+    fault.message = outcome.message
+    for detail in outcome.details:
+        if isinstance(detail, error_details_pb2.BadRequest):
+            for violation in detail.field_violations:
+                fault.fields.add(field=violation.field, description=violation.description)
 
 
 # --- signals ------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ everything served, ``unary`` and ``open_stream`` run an entry of it under the ru
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
@@ -20,11 +21,13 @@ from quote_expiry.v1 import (
     quote_expiry_service_pb2,
     signal_service_pb2,
 )
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.clock import Clock
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
+from quotelife_server.answers import Answer, ExpiryStream, gathered
 from quotelife_server.health import Health
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
@@ -186,10 +189,9 @@ class Service:
 def _expiry_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
 
-    def get_expiry(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def answered(message: expiry.GetExpiryRequest, payload: bytes, now_ns: int) -> Answer:
+        """Decide one request: the bytes of its ``GetExpiryResponse``, now or later. Raises ``RpcError``."""
         started_ns = time.perf_counter_ns()
-        now_ns = clock.now_ns()
-        message = convert.parse_expiry(payload)
         request_id = message.request_id
         digest = b""
         if request_id:  # before validation: a retry may come when its own instants have grown old
@@ -213,7 +215,53 @@ def _expiry_methods(service: Service) -> MethodTable:
         metrics.observe(time.perf_counter_ns() - started_ns)
         return answer
 
-    return {"/quote_expiry.v1.QuoteExpiryService/GetExpiry": Unary(get_expiry)}
+    def get_expiry(payload: bytes, context: CallContext) -> Answer:
+        return answered(convert.parse_expiry(payload), payload, clock.now_ns())
+
+    def answer_each(
+        messages: Iterable[expiry.GetExpiryRequest], context: CallContext
+    ) -> list[Answer | RpcError]:
+        """Each request on its own, in order and at one instant."""
+        now_ns = clock.now_ns()
+        answers: list[Answer | RpcError] = []
+        for message in messages:
+            try:
+                answers.append(answered(message, message.SerializeToString(), now_ns))
+            except Exception as error:
+                answers.append(service.as_rpc_error(error, context))
+        return answers
+
+    def batch_get_expiry(payload: bytes, context: CallContext) -> Answer:
+        answers = answer_each(convert.batch_request(payload).requests, context)
+
+        def build(outcomes: Sequence[bytes | BaseException]) -> bytes:
+            return convert.batch_reply(
+                [
+                    service.as_rpc_error(outcome, context) if isinstance(outcome, BaseException) else outcome
+                    for outcome in outcomes
+                ]
+            )
+
+        return gathered(answers, build)
+
+    def stream_expiry(context: CallContext, call: StreamCall) -> StreamHandler:
+        if service.state != State.SERVING:
+            raise RpcError(Code.UNAVAILABLE, f"the service is {service.state.name.lower()}")
+        return ExpiryStream(
+            call,
+            answer=lambda message: answer_each((message,), context)[0],
+            admit=partial(service.admit, unary),
+            release=partial(service.release, unary),
+            as_rpc_error=partial(service.as_rpc_error, context=context),
+        )
+
+    unary = Unary(get_expiry)
+    prefix = "/quote_expiry.v1.QuoteExpiryService/"
+    return {
+        prefix + "GetExpiry": unary,
+        prefix + "BatchGetExpiry": Unary(batch_get_expiry),
+        prefix + "StreamExpiry": Stream(stream_expiry),
+    }
 
 
 # --- SignalService ------------------------------------------------------------------------------------------

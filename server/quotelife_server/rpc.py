@@ -117,7 +117,8 @@ class StreamCall(Protocol):
 class StreamHandler(Protocol):
     """A handler's end of a stream. Each method may raise ``RpcError``, which ends the call."""
 
-    def on_message(self, payload: bytes) -> None: ...
+    def on_message(self, payload: bytes) -> Deferred | None:
+        """No further message is handed over before what is returned has been resolved."""
 
     def on_half_close(self) -> None: ...
 

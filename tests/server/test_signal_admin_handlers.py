@@ -191,7 +191,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/quote_expiry.v1.QuoteExpiryService/BatchGetExpiry",
         "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
         "/quote_expiry.v1.QuoteExpiryService/ExplainDecision",
         "/quote_expiry.v1.SignalService/PublishGreeks",
@@ -214,7 +213,6 @@ def test_a_method_not_served_yet_names_itself(kit: Kit, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/quote_expiry.v1.QuoteExpiryService/StreamExpiry",
         "/quote_expiry.v1.QuoteExpiryService/WatchQuotes",
         "/quote_expiry.v1.MarketDataService/PublishEvents",
     ],

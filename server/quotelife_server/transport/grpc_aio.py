@@ -240,7 +240,9 @@ async def _feed(
     """Hand the client's messages to the handler, none while answers wait to be written."""
     try:
         async for payload in requests:
-            handler.on_message(payload)
+            room = handler.on_message(payload)
+            if room is not None:
+                await waited(room)
             await stream.outgoing.join()
         handler.on_half_close()
     except Exception as error:
