@@ -1,0 +1,6 @@
+from typing import Any
+
+HARDWARE: bool
+
+def crc32c(data: Any, crc: int = 0) -> int: ...
+def crc32c_portable(data: Any, crc: int = 0) -> int: ...
