@@ -110,7 +110,7 @@ setup(
     ),
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"parallel": JOBS}},
     zip_safe=False,
-    install_requires=["numpy>=1.26", "pydantic>=2.7", "PyYAML>=6.0", "tzdata>=2024.1"],
+    install_requires=["numpy>=1.26", "pydantic>=2.7", "PyYAML>=6.0", "tzdata>=2024.1", "zstandard>=0.22"],
     extras_require={"server": SERVER, "dev": DEV},
     entry_points={"console_scripts": ["quotelife = quotelife_server.cli:main"]},
 )

@@ -7,7 +7,8 @@ import pytest
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.records import DecisionCode, DecisionRecord, QualityCode, RegimeCode, RequestRecord
-from quotelife.replay import Replay, find_source
+from quotelife.replay.recorded import RecordedSource, find_recording
+from quotelife.replay.run import Replay
 from quotelife_server.settings import ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,9 +22,9 @@ def test_books_equal_the_venue_and_lives_follow_the_market(data_dir: Path, marke
     config = load_config(ROOT / "configs" / "default", ServiceConfig)
     table = config.instrument_table()
     folder = data_dir / "binance" / market
-    sources = [find_source(str(folder / f"{s}_20240808.gz"), table) for s in ("btcusdt", "ethusdt")]
+    files = [find_recording(str(folder / f"{s}_20240808.gz"), table) for s in ("btcusdt", "ethusdt")]
     engine = Engine(config)
-    instruments = [source.instrument for source in sources]
+    instruments = [file.instrument for file in files]
 
     def ask(now_ns: int) -> list[tuple[str, RequestRecord]]:
         return [
@@ -34,7 +35,11 @@ def test_books_equal_the_venue_and_lives_follow_the_market(data_dir: Path, marke
 
     seen: list[DecisionRecord] = []
     report = Replay(
-        engine, sources, ask_every_ns=100_000_000, ask=ask, on_decision=lambda _, d: seen.append(d)
+        engine,
+        RecordedSource(files),
+        ask_every_ns=100_000_000,
+        ask=ask,
+        on_decision=lambda _, d: seen.append(d),
     ).run()
     assert report.clean
     for entry in report.sources.values():

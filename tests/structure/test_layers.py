@@ -11,8 +11,8 @@ CORE = ROOT / "core" / "quotelife"
 
 # Lower may not import higher; names in one set may import each other.
 LAYERS = [
-    {"errors", "units", "clock", "instruments", "records", "inputs", "config", "arena"},
-    {"feed"},
+    {"errors", "units", "clock", "instruments", "records", "inputs", "config", "arena", "checksum"},
+    {"feed", "capture"},
     {"book"},
     {"windows"},
     {"features"},

@@ -1,4 +1,4 @@
-"""``quotelife replay``: recorded market data through the live decoder and engine."""
+"""``quotelife replay``: recorded or captured market data through the live engine."""
 
 import json
 import sys
@@ -12,20 +12,27 @@ from quotelife.errors import QuotelifeError
 from quotelife.units import parse_duration_ns
 
 if TYPE_CHECKING:
+    from quotelife.config import Config
     from quotelife.records import DecisionRecord
-    from quotelife.replay import Replay, ReplayReport
+    from quotelife.replay.run import Replay, ReplayReport, Source
     from quotelife_server.demo.record import DecisionRow
 
 
 def replay(
-    sources: Annotated[list[str], typer.Argument(help="Recorded files, PATH or INSTRUMENT=PATH.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/default.")] = None,
+    sources: Annotated[
+        list[str], typer.Argument(help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH.")
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Default: configs/default; of a capture the captured one."),
+    ] = None,
+    boot: Annotated[str | None, typer.Option(help="Which boot of a capture; default: the newest.")] = None,
     ask_every: Annotated[
         str, typer.Option(help="Ask GetExpiry so often in recorded time; 0ms: never.")
     ] = "100ms",
     speed: Annotated[
-        float, typer.Option(help="1 = as recorded, 10 = ten times; 0 = as fast as possible.")
-    ] = 0.0,
+        str, typer.Option(help="1 = as recorded, 10 = ten times, max = as fast as possible.")
+    ] = "max",
     show: Annotated[
         bool, typer.Option(help="Show each decision as the demo does; with --speed 1 live.")
     ] = False,
@@ -34,20 +41,16 @@ def replay(
         bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")
     ] = False,
 ) -> None:
-    """Replay recordings, hold every book against the venue's own best prices, and ask for lives on the way."""
-    from quotelife.config import load_config
+    """Replay a capture or recordings, ask for lives on the way, and hold every recorded book against the venue's own
+    best prices."""
     from quotelife.engine import Engine
     from quotelife.records import NO_INDEX_VALUE, DecisionRecord, RequestRecord
-    from quotelife.replay import Replay, find_source
-    from quotelife_server.cli.paths import config_path
+    from quotelife.replay.run import Replay
     from quotelife_server.demo.runner import open_display
     from quotelife_server.demo.table import Display
-    from quotelife_server.settings import ServiceConfig
 
-    loaded = load_config(config_path(config, "default"), ServiceConfig)
-    table = loaded.instrument_table()
-    found = [find_source(argument, table) for argument in sources]
-    instruments = list({source.instrument.index: source.instrument for source in found}.values())
+    pace = _speed(speed)
+    loaded, source = _open(sources, config, boot)
     engine = Engine(loaded)
     # One counterparty of each tier, one without overrides where there is one, so that every posture is asked.
     names: dict[str, int] = {}
@@ -64,7 +67,8 @@ def replay(
                 f"{instrument.name} {tier} {'BUY' if side > 0 else 'SELL'}",
                 RequestRecord(instrument.index, side, now_ns=now_ns, counterparty=counterparty),
             )
-            for instrument in instruments
+            for instrument in source.instruments
+            if engine.instrument_status(instrument.index, now_ns).events
             for tier, counterparty in names.items()
             for side in (1, -1)
         ]
@@ -79,13 +83,13 @@ def replay(
 
     run = Replay(
         engine,
-        found,
+        source,
         ask_every_ns=_ask_every_ns(ask_every),
         ask=ask,
         on_decision=on_decision if show and not as_json else None,
     )
     try:
-        interrupted = _drive(run, speed, quiet=as_json or show)
+        interrupted = _drive(run, pace, quiet=as_json or show)
     finally:
         if display is not None:
             display.close()
@@ -98,6 +102,45 @@ def replay(
         raise typer.Exit(130)
     if strict and not report.clean:
         raise typer.Exit(1)
+
+
+def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple[Config, Source]":
+    """The configuration to replay with, and what to replay."""
+    from quotelife.capture.reader import Capture
+    from quotelife.config import load_config
+    from quotelife.replay.captured import CapturedSource
+    from quotelife.replay.follow import read_config
+    from quotelife.replay.recorded import RecordedSource, find_recording
+    from quotelife_server.cli.paths import config_path
+    from quotelife_server.settings import ServiceConfig
+
+    if not any(Path(argument).is_dir() for argument in arguments):
+        loaded = load_config(config_path(config, "default"), ServiceConfig)
+        table = loaded.instrument_table()
+        return loaded, RecordedSource([find_recording(argument, table) for argument in arguments])
+    if len(arguments) > 1:
+        raise QuotelifeError("one captured folder at a time, and no recorded files beside it")
+    capture = Capture(Path(arguments[0]))
+    if config is not None:
+        loaded = load_config(config_path(config, "default"), ServiceConfig)
+        return loaded, CapturedSource(capture, boot_id=boot, table=loaded.instrument_table())
+    source = CapturedSource(capture, boot_id=boot)
+    if boot is None and len(source.boots) > 1:
+        typer.echo(
+            f"{capture.folder}: {len(source.boots)} boots, {', '.join(source.boots)}; replaying the newest",
+            err=True,
+        )
+    return read_config(source.head.configuration), source
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = 0.0 if text == "max" else float(text)
+    except ValueError:
+        speed = -1.0
+    if not 0 <= speed < float("inf"):
+        raise QuotelifeError(f"--speed: {text!r} is neither max nor a number, such as 1 or 10")
+    return speed
 
 
 def _ask_every_ns(text: str) -> int:
@@ -131,24 +174,21 @@ def _row(label: str, decision: "DecisionRecord") -> "DecisionRow":
 
 def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
     """Pace and show progress; True when interrupted. The report holds what was seen so far either way."""
-    started = time.monotonic()
+    from quotelife.replay.run import pace
+
     first = 0
     show = sys.stderr.isatty() and not quiet
     steps = run.steps()
     try:
-        for stamp in steps:
+        for stamp in pace(steps, speed, time.monotonic_ns, time.sleep):
             first = first or stamp
-            if speed > 0:
-                ahead = (stamp - first) / 1e9 / speed - (time.monotonic() - started)
-                if ahead > 0.001:
-                    time.sleep(ahead)
             if show and run.report.lines % 5000 == 0:
                 sys.stderr.write(f"\r{run.report.lines:,} lines, {(stamp - first) / 1e9:,.0f} s of market ")
                 sys.stderr.flush()
     except KeyboardInterrupt:
-        steps.close()
         return True
     finally:
+        steps.close()  # writes the report
         if show:
             sys.stderr.write("\r\033[K")
     return False
@@ -166,6 +206,8 @@ def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
     return {
         "interrupted": interrupted,
         "lines": report.lines,
+        "lost": report.lost,
+        "damaged": report.damaged,
         "span_s": report.span_ns / 1e9,
         "clean": report.clean,
         "decisions": dict(report.decisions),
@@ -199,7 +241,14 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
     if interrupted:
         typer.echo("interrupted; so far:")
     typer.echo(f"{report.lines:,} lines over {report.span_ns / 1e9:,.1f} s")
+    if report.lost or report.damaged:
+        typer.echo(
+            f"{report.lost} stretches lost when captured, {report.damaged} damaged since: no book is trusted "
+            f"from there to its next snapshot"
+        )
     for s in report.sources.values():
+        if not s.events and not s.lines:
+            continue
         known = sum(s.regime_ns) or 1
         regimes = ", ".join(
             f"{RegimeCode(i).name} {ns / known:.1%}" for i, ns in enumerate(s.regime_ns) if ns

@@ -1,0 +1,148 @@
+"""Recordings of venues as a source of a replay: the live decoder, and the book held against the venue.
+
+Whenever a depth message and a bookTicker carry the same update id, best prices and sizes of the depth levels must
+equal the ticker's.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quotelife.engine import Engine
+from quotelife.errors import DecodeError, QuotelifeError
+from quotelife.feed.binance import BinanceDecoder
+from quotelife.feed.recorded import merge_recorded
+from quotelife.instruments import Instrument, InstrumentTable
+from quotelife.records import EventBuffer, EventKindCode
+from quotelife.replay.run import ReplayReport, SourceReport
+
+PENDING_MAX = 65536
+_STEM = re.compile(r"([A-Za-z0-9]+?(?:_perp|_\d{6})?)(?:[_.-].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """One recorded file and the instrument it belongs to. ``market`` is spot, usdm or coinm."""
+
+    path: Path
+    instrument: Instrument
+    market: str
+
+
+def find_recording(argument: str, table: InstrumentTable) -> RecordedFile:
+    """``INSTRUMENT=PATH``, or a path whose folder names the market and whose file name starts with the symbol.
+
+    Raises ``QuotelifeError`` naming what could not be found.
+    """
+    name, given, rest = argument.partition("=")
+    path = Path(rest if given else argument)
+    if not path.is_file():
+        raise QuotelifeError(f"{path}: no such file")
+    if given:
+        instrument = table.get(name)
+        if instrument is None:
+            raise QuotelifeError(f"{name}: no such instrument in the configuration")
+        return RecordedFile(path, instrument, instrument.venue.removeprefix("binance-"))
+    market = path.resolve().parent.name
+    match = _STEM.fullmatch(path.name)
+    symbol = match[1].upper() if match else ""
+    for instrument in table:
+        if instrument.venue == f"binance-{market}" and instrument.symbol.upper() == symbol:
+            return RecordedFile(path, instrument, market)
+    raise QuotelifeError(
+        f"{path}: no instrument with venue binance-{market} and symbol {symbol} in the configuration; "
+        f"write INSTRUMENT={path}"
+    )
+
+
+class _Oracle:
+    """Pairs depth tops and tickers by update id, whichever comes first."""
+
+    def __init__(self, report: SourceReport) -> None:
+        self._report = report
+        self._tops: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+        self._tickers: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+
+    def _compare(self, update_id: int, top: tuple[int, ...], ticker: tuple[int, ...]) -> None:
+        self._report.checked += 1
+        if top == ticker:
+            self._report.equal += 1
+        elif len(self._report.mismatches) < 20:
+            self._report.mismatches.append(f"update {update_id}: book {top}, ticker {ticker}")
+
+    def top(self, update_id: int, top: tuple[int, ...]) -> None:
+        ticker = self._tickers.get(update_id)
+        if ticker is not None:
+            self._compare(update_id, top, ticker)
+        self._remember(self._tops, update_id, top)
+
+    def ticker(self, update_id: int, ticker: tuple[int, ...]) -> None:
+        if update_id in self._tickers:
+            return
+        top = self._tops.get(update_id)
+        if top is not None:
+            self._compare(update_id, top, ticker)
+        self._remember(self._tickers, update_id, ticker)
+
+    @staticmethod
+    def _remember(store: OrderedDict[int, tuple[int, ...]], key: int, value: tuple[int, ...]) -> None:
+        store[key] = value
+        if len(store) > PENDING_MAX:
+            store.popitem(last=False)
+
+
+class RecordedSource:
+    """Recorded Binance files, merged by their local stamps."""
+
+    def __init__(self, files: Sequence[RecordedFile]) -> None:
+        if not files:
+            raise QuotelifeError("nothing to replay: name at least one recorded file")
+        self.instruments = list({file.instrument.index: file.instrument for file in files}.values())
+        self._files = list(files)
+        self._buffer = EventBuffer(65536)
+        self._decoders: dict[str, BinanceDecoder] = {}
+        known = set()
+        for file in files:
+            if file.market not in self._decoders:
+                self._decoders[file.market] = BinanceDecoder(file.market, self._buffer)
+            each = file.instrument
+            if each.index not in known:
+                known.add(each.index)
+                self._decoders[file.market].add_instrument(
+                    each.symbol, each.index, each.tick_size, each.lot_size
+                )
+
+    def steps(self, engine: Engine, report: ReplayReport) -> Iterator[int]:
+        """One recorded line a step."""
+        oracles = {i.name: _Oracle(report.sources[i.name]) for i in self.instruments}
+        for stamp, number, data, is_snapshot in merge_recorded([file.path for file in self._files]):
+            yield stamp
+            file = self._files[number]
+            entry = report.sources[file.instrument.name]
+            self._buffer.clear()
+            try:
+                if is_snapshot:
+                    self._decoders[file.market].snapshot(file.instrument.symbol, data, stamp)
+                else:
+                    self._decoders[file.market].message(data, stamp)
+            except DecodeError:
+                entry.refused += 1
+            engine.on_events(self._buffer)
+            entry.lines += 1
+            if len(self._buffer):
+                self._hold_against_venue(engine, file.instrument.index, oracles[file.instrument.name])
+
+    def _hold_against_venue(self, engine: Engine, index: int, oracle: _Oracle) -> None:
+        last = self._buffer.array()[-1]
+        kind = int(last["kind"])
+        if kind == EventKindCode.LEVEL:
+            sequence, *top = engine.level_top(index)
+            if sequence:
+                oracle.top(sequence, tuple(top))
+        elif kind == EventKindCode.QUOTE:
+            oracle.ticker(
+                int(last["sequence"]),
+                (int(last["price_ticks"]), int(last["size_lots"]), int(last["order_id"]), int(last["aux"])),
+            )
