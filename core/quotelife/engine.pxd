@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
+from quotelife.book.order_book cimport OrderBook
 from quotelife.decision.life cimport PostureParams
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
@@ -20,6 +21,7 @@ cdef enum BookState:
 
 cdef struct InstrumentState:
     LevelBook book
+    OrderBook orders           # what the levels are summed from, on order-level instruments
     FeatureState* features
     RegimeState stress
     int64_t last_book_ns       # last message of the stream that the book is built from, empty ones among them
@@ -83,6 +85,7 @@ cdef class Engine:
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
+    cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
     cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,

@@ -23,6 +23,9 @@ class InstrumentStatus(NamedTuple):
     crossed: int
     dropped_levels: int
     unsupported: int
+    unknown_orders: int
+    invalid_orders: int
+    dropped_orders: int
     decisions: int
     declines: int
     regime_ns: tuple[int, ...]

@@ -20,6 +20,9 @@ from quotelife.book.level_book cimport (
     LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_level, book_quote, book_refresh,
     book_two_sided, side_best,
 )
+from quotelife.book.order_book cimport (
+    OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init,
+)
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
 from quotelife.decision.policy cimport (
     REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride,
@@ -28,7 +31,7 @@ from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
-    feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
+    feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
     feature_state_bytes, feature_state_free, feature_state_new, feature_stress, shared_on_signal,
     shared_signals_free, shared_signals_new,
 )
@@ -44,7 +47,7 @@ from quotelife.records cimport (
     FLAG_SNAPSHOT, HORIZONS, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN, POSTURE_RISK_AVERSE, QUALITY_CROSSED,
     QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT,
     REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE,
-    REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIG_INVENTORY, SIG_NEWS,
+    REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_INVENTORY, SIG_NEWS,
     SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION,
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH, WHY_NOT_GOOD,
     WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event, EventBuffer, Request,
@@ -83,6 +86,9 @@ class InstrumentStatus(NamedTuple):
     crossed: int
     dropped_levels: int
     unsupported: int
+    unknown_orders: int
+    invalid_orders: int
+    dropped_orders: int
     decisions: int
     declines: int
     regime_ns: tuple
@@ -145,6 +151,7 @@ cdef class Engine:
         for i in range(self.n_instruments):
             if self.states[i] != NULL:
                 book_free(&self.states[i].book)
+                orders_free(&self.states[i].orders)
                 if self.states[i].features != NULL:
                     feature_state_free(self.states[i].features)
                 free(self.states[i])
@@ -173,6 +180,9 @@ cdef class Engine:
             self.n_instruments = i + 1
             book_init(&state.book, self._policy.instrument[i].book_levels_max)
             state.features = feature_state_new(&self.feature_params)
+            if self._policy.instrument[i].order_level:
+                orders_init(&state.orders, self._policy.instrument[i].book_orders_max)
+                state.features.by_order = True
             state.regime_since_ns = -1
         return 0
 
@@ -232,8 +242,15 @@ cdef class Engine:
         state.events += 1
         if t - state.last_alive_ns > params.stale_min_ns and state.last_alive_ns:
             self.update_regime(state, event.instrument, t)       # books the silence before this event ends it
-        if event.kind == EV_LEVEL:
-            if state.in_snapshot:
+        if EV_ADD <= event.kind <= EV_EXECUTE:
+            if params.order_level:
+                self._on_order(state, event, t)
+            else:
+                state.unsupported += 1
+        elif event.kind == EV_LEVEL:
+            if params.order_level:
+                state.unsupported += 1       # levels are what the orders say
+            elif state.in_snapshot:
                 book_level(&state.book, event.side, event.price_ticks, event.size_lots)
                 state.dirty = True
             elif state.book_state == BOOK_WHOLE:
@@ -253,6 +270,8 @@ cdef class Engine:
             feature_on_trade(state.features, t, event.price_ticks, event.size_lots, event.side)
         elif event.kind == EV_SNAPSHOT_BEGIN:
             book_clear_levels(&state.book)
+            if params.order_level:
+                orders_clear(&state.orders)
             state.in_snapshot = True
             state.dirty = True
             if state.book_state == BOOK_WHOLE:
@@ -260,11 +279,14 @@ cdef class Engine:
                 feature_on_gap(state.features, t)
         elif event.kind == EV_SNAPSHOT_END:
             state.in_snapshot = False
-            state.book.level_sequence = event.sequence
-            state.book_state = BOOK_WHOLE
-            state.whole_since_ns = t
-            state.resyncs += 1
-            state.dirty = True
+            if state.orders.full:
+                self._distrust(state, t, True)           # more orders than there is room for
+            else:
+                state.book.level_sequence = event.sequence
+                state.book_state = BOOK_WHOLE
+                state.whole_since_ns = t
+                state.resyncs += 1
+                state.dirty = True
         elif event.kind == EV_CLEAR:
             self._distrust(state, t, event.flags & FLAG_GAP)
         elif event.kind == EV_STATUS:
@@ -273,7 +295,7 @@ cdef class Engine:
                 state.book.level_sequence = event.sequence       # a depth message without a level
                 state.dirty = True
         else:
-            state.unsupported += 1       # order-level events need an order-level book
+            state.unsupported += 1
         if not event.flags & FLAG_LAST:
             return
 
@@ -281,6 +303,8 @@ cdef class Engine:
         state.last_alive_ns = t
         if params.quotes_only:
             own = event.kind == EV_QUOTE
+        elif params.order_level and event.kind <= EV_TRADE:
+            own = True         # the trades of an order feed come down the same line
         else:                  # a status with a sequence is a depth message without a level
             own = event.kind == EV_LEVEL or event.kind == EV_SNAPSHOT_END or (
                 event.kind == EV_STATUS and event.sequence != 0)
@@ -307,9 +331,32 @@ cdef class Engine:
         else:
             state.book_state = BOOK_WAITING
         book_clear(&state.book)
+        if state.orders.memory != NULL:
+            orders_clear(&state.orders)
         state.in_snapshot = False
         state.dirty = True
         feature_on_gap(state.features, t)
+
+    cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil:
+        cdef OrderChange change
+        if state.in_snapshot:
+            order_apply(&state.orders, &state.book, event, &change)
+            state.dirty = True
+            return
+        if state.book_state != BOOK_WHOLE:
+            return
+        if order_apply(&state.orders, &state.book, event, &change):
+            if event.flags & FLAG_SNAPSHOT:
+                change.added_lots = change.cancelled_lots = change.executed_lots = 0     # state, not flow
+            feature_on_order(state.features, change.side, change.added_lots, change.cancelled_lots)
+            state.dirty = True
+        if change.executed_lots > 0:
+            # Whoever took a resting bid sold.
+            feature_on_trade(state.features, t, change.executed_ticks, change.executed_lots,
+                             SIDE_ASK if change.side == SIDE_BID else SIDE_BID)
+        state.book.level_sequence = event.sequence
+        if state.orders.full:
+            self._distrust(state, t, True)
 
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil:
         if code == STATUS_HALT or code == STATUS_CLOSED:
@@ -726,7 +773,7 @@ cdef class Engine:
                     f"lot_size or place while running; restart the service"
                 )
         for old, new in zip(self._config.instruments, config.instruments):
-            for key in ("quotes_only", "book_levels_max"):
+            for key in ("quotes_only", "order_level", "book_levels_max", "book_orders_max"):
                 if getattr(old, key) != getattr(new, key):
                     problems.append(f"instruments: {new.name}: {key} cannot change while running; restart the service")
         indices = self._config.signals.volatility_indices
@@ -927,6 +974,9 @@ cdef class Engine:
             crossed=state.crossed,
             dropped_levels=state.book.bid.dropped + state.book.ask.dropped,
             unsupported=state.unsupported,
+            unknown_orders=state.orders.unknown,
+            invalid_orders=state.orders.invalid + state.orders.excessive + state.orders.repeated,
+            dropped_orders=state.orders.dropped,
             decisions=state.decisions,
             declines=state.declines,
             regime_ns=tuple([state.regime_ns[k] for k in range(REGIMES)]),
@@ -936,6 +986,7 @@ cdef class Engine:
                 sizeof(InstrumentState)
                 + feature_state_bytes(state.features)
                 + book_bytes(&state.book)
+                + orders_bytes(&state.orders)
             ),
         )
 

@@ -12,11 +12,12 @@ cdef enum:
     NO_INDEX = 0xFFFFFFFF  # "none" or "all" for instrument, counterparty, desk
 
 cdef enum EventKind:
-    EV_ADD = 1               # a new resting order
-    EV_MODIFY = 2            # the order now rests at price with size (absolute); side as before
+    EV_ADD = 1               # a new resting order; one of that id that rests already is replaced
+    EV_MODIFY = 2            # the order now rests at price with size (absolute, 0: no more); side as before
     EV_CANCEL = 3            # size lots less of it; 0: all that is left
-    EV_EXECUTE = 4           # size lots of the resting order traded, 0: all that is left; its side is the passive one
-    EV_TRADE = 5             # side = aggressor
+    EV_EXECUTE = 4           # size lots of the resting order traded, 0: all that is left; its side is the passive one,
+                             # price is the trade's, 0: the order's own. It is the trade too: no EV_TRADE follows
+    EV_TRADE = 5             # side = aggressor; on order-level instruments only what no EXECUTE tells: hidden orders
     EV_LEVEL = 6             # absolute size at a price, 0 removes the level
     EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0)
     EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow
@@ -31,7 +32,7 @@ cdef enum Side:
 
 cdef enum EventFlag:
     FLAG_LAST = 1            # last record of a venue message: evaluate here only
-    FLAG_SNAPSHOT = 2        # belongs to a snapshot
+    FLAG_SNAPSHOT = 2        # belongs to a snapshot; an order record outside of one: a correction, not order flow
     FLAG_GAP = 4             # sequence broken
 
 cdef enum StatusCode:

@@ -29,6 +29,9 @@ _INSTRUMENT_COUNTERS = {
     "resyncs": "Books made whole again",
     "crossed": "Times a book stood crossed",
     "dropped_levels": "Levels dropped by the bound of the book",
+    "unknown_orders": "Order records of ids that do not rest",
+    "invalid_orders": "Order records that could not be applied as they came",
+    "dropped_orders": "Orders dropped by the bound of the book, each the start of a gap",
     "declines": "Decisions to decline",
     "stress_entries": "Times stress began",
 }

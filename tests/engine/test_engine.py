@@ -621,7 +621,9 @@ def test_reload_swaps_the_model_with_the_configuration_or_neither(engine: Engine
     assert (engine.config_revision, engine.model_revision) == (2, 2)
 
 
-@pytest.mark.parametrize("key", ["quotes_only: true", "book_levels_max: 64"])
+@pytest.mark.parametrize(
+    "key", ["quotes_only: true", "order_level: true", "book_levels_max: 64", "book_orders_max: 64"]
+)
 def test_reload_refuses_what_takes_a_restart(engine: Engine, tmp_path: Path, key: str) -> None:
     changed = TEXT.replace("symbol: BTC,", f"symbol: BTC, {key},")
     with pytest.raises(ConfigError, match="restart"):

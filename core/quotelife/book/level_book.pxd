@@ -56,6 +56,8 @@ cdef void book_clear_levels(LevelBook* book) noexcept nogil
 cdef size_t book_bytes(const LevelBook* book) noexcept nogil
 # Returns the size that stood there before.
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil
+# Change the size at a key of one side by lots; a size below 1 removes the level. Returns the size before.
+cdef int64_t side_add(BookSide* side, int64_t key, int64_t lots) noexcept nogil
 cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64_t bid_lots,
                      int64_t ask_ticks, int64_t ask_lots) noexcept nogil
 # Recompute the view after a venue message; True when a best price or size changed.

@@ -162,7 +162,8 @@ cdef void remove(BookSide* side, int32_t place, int32_t i) noexcept nogil:
             merge(side, place - 1)
 
 
-cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
+cdef inline int64_t side_change(BookSide* side, int64_t key, int64_t lots, bint relative) noexcept nogil:
+    # Set the size at a key, or change it by lots; returns the size before.
     cdef int32_t place = 0, block, n, i = 0, upper
     cdef int64_t* keys
     cdef int64_t* sizes
@@ -175,6 +176,8 @@ cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
         i = find_in_block(keys, n, key)
         if i < n and keys[i] == key:
             old = side.lots[block * BLOCK + i]
+            if relative:
+                lots += old
             if lots > 0:
                 side.lots[block * BLOCK + i] = lots
             else:
@@ -187,7 +190,7 @@ cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
         if place == 0 and i == 0:
             return 0           # itself the farthest
         remove(side, 0, 0)
-        return side_set(side, key, lots)
+        return side_change(side, key, lots, False)
     if not side.used:
         side.spares -= 1
         block = side.spare[side.spares]
@@ -218,6 +221,14 @@ cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
     side.top[place] = keys[n]
     side.n += 1
     return 0
+
+
+cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
+    return side_change(side, key, lots, False)
+
+
+cdef int64_t side_add(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
+    return side_change(side, key, lots, True)
 
 
 cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:

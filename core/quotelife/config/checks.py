@@ -172,6 +172,8 @@ def _instruments(config: Config) -> Iterator[Problem]:
                 (*path, "symbol"),
                 f"{instrument.symbol!r} of {instrument.venue} is instruments[{first}] already",
             )
+        if instrument.quotes_only and instrument.order_level:
+            yield (*path, "order_level"), "contradicts quotes_only: say which of the two the feed sends"
         if instrument.stale.min_ns > instrument.stale.max_ns:
             yield (*path, "stale", "min"), f"exceeds max ({format_duration_ns(instrument.stale.max_ns)})"
     names = set(seen)

@@ -166,7 +166,9 @@ class InstrumentSettings(Section):
     )
     volatility_index: Name | None = None
     book_levels_max: int = Field(default=4096, ge=8, le=65_536)
+    book_orders_max: int = Field(default=65_536, ge=1, le=4_194_304)
     quotes_only: bool = False
+    order_level: bool = False
     warmup_ns: Duration = Field(default=2 * NS_PER_S, alias="warmup")
     stale: Staleness = Staleness()
 

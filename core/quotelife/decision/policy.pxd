@@ -40,8 +40,10 @@ cdef struct InstrumentParams:
     int driver[2][2]                   # numerator and denominator index, -1 none
     int volatility_index               # -1 none
     int32_t book_levels_max
+    int32_t book_orders_max
     bint enabled
     bint quotes_only                   # no depth feed: the view is the QUOTE
+    bint order_level                   # orders by id, not levels
 
 cdef struct TimeWindow:                # local wall time, seconds since midnight; to < from crosses midnight
     uint32_t zone

@@ -333,8 +333,10 @@ cdef class Policy:
             params.warmup_ns = each.warmup_ns
             params.reference = _REFERENCES[each.reference]
             params.book_levels_max = each.book_levels_max
+            params.book_orders_max = each.book_orders_max
             params.enabled = each.enabled
             params.quotes_only = each.quotes_only
+            params.order_level = each.order_level
             params.volatility_index = -1
             if each.volatility_index is not None:
                 params.volatility_index = config.volatility_index(each.volatility_index)

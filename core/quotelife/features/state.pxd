@@ -86,6 +86,7 @@ cdef struct FeatureState:
     int64_t now_ns
     int64_t start_ns           # first book since the start or the last gap
     int64_t gap_ns
+    bint by_order              # removals come by order id: what was traded is not among them
     bint live                  # a two-sided, uncrossed book has come since the last gap
     bint ever                  # ... and once before it
     int64_t bid_ticks          # the top as last seen
@@ -140,6 +141,8 @@ cdef void feature_set_driver(FeatureState* self, int slot, FeatureState* numerat
 # Each level change of a diff message (not of a snapshot).
 cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t price_ticks,
                            int64_t old_lots, int64_t new_lots) noexcept nogil
+# What an order record did to one side, outside snapshots; executions move levels without adding or cancelling.
+cdef void feature_on_order(FeatureState* self, int side, int64_t added_lots, int64_t cancelled_lots) noexcept nogil
 cdef void feature_on_trade(FeatureState* self, int64_t t, int64_t price_ticks, int64_t lots,
                            int aggressor) noexcept nogil
 # At each LAST, after book_refresh(). A one-sided or crossed book is ignored.

@@ -513,6 +513,15 @@ cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t pric
     self.levels_touched = True
 
 
+cdef void feature_on_order(FeatureState* self, int side, int64_t added_lots, int64_t cancelled_lots) noexcept nogil:
+    cdef int which = 0 if side == SIDE_BID else 1
+    if cancelled_lots > 0:
+        self.pending_removed[which] = held(self.pending_removed[which] + cancelled_lots, MESSAGE_LOTS_MAX)
+    if added_lots > 0:
+        self.pending_added = held(self.pending_added + added_lots, MESSAGE_LOTS_MAX)
+    self.levels_touched = True
+
+
 cdef void feature_on_trade(FeatureState* self, int64_t t, int64_t price_ticks, int64_t lots,
                            int aggressor) noexcept nogil:
     if lots <= 0:
@@ -934,7 +943,10 @@ cdef inline void put_flow(FeatureState* self, int tail, double seconds, double m
     if side_depth > 0.0:
         put(out, valid, ofi5, mirror * (e + self.flow.tail[tail].sum[3]) / side_depth, top_whole and flow_whole)
     put(out, valid, add, self.flow.tail[tail].sum[2] / seconds, flow_whole)
-    if flow_whole and vwap_whole(&self.trades, traded_tail):
+    if self.by_order:
+        cancel_rate[0] = (self.flow.tail[tail].sum[0] + self.flow.tail[tail].sum[1]) / seconds
+        put(out, valid, cancel, cancel_rate[0], flow_whole)
+    elif flow_whole and vwap_whole(&self.trades, traded_tail):
         # What sellers took came off the bid.
         removed = (floored(<double>(self.flow.tail[tail].sum[0] - self.trades.tail[traded_tail].negative))
                    + floored(<double>(self.flow.tail[tail].sum[1] - self.trades.tail[traded_tail].positive)))
@@ -995,8 +1007,11 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
         cancel_rate = NAN
         put_flow(self, TAIL_1S, 1.0, mirror, side_depth, out, valid, F_ORDER_FLOW_IMBALANCE_1S,
                  F_ORDER_FLOW_IMBALANCE_5_1S, F_CANCEL_RATE_1S, F_ADD_RATE_1S, &cancel_rate)
-        base = baseline_rate(self, floored(<double>(long_sum[C_REMOVED_BID] - long_sum[C_SOLD]))
-                             + floored(<double>(long_sum[C_REMOVED_ASK] - long_sum[C_BOUGHT])))
+        if self.by_order:
+            base = baseline_rate(self, <double>(long_sum[C_REMOVED_BID] + long_sum[C_REMOVED_ASK]))
+        else:
+            base = baseline_rate(self, floored(<double>(long_sum[C_REMOVED_BID] - long_sum[C_SOLD]))
+                                 + floored(<double>(long_sum[C_REMOVED_ASK] - long_sum[C_BOUGHT])))
         put(out, valid, F_CANCEL_RATIO, cancel_rate / base, base > 0.0)
     if covered(self, t, 2 * <int64_t>SECOND):
         seconds = bucket_seconds(self, BUCKETS_2S, t)

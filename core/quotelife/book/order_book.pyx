@@ -1,0 +1,335 @@
+"""Order-level book: orders by id behind the same view as the level book. See order_book.pxd."""
+
+from libc.stdint cimport INT64_MIN
+from libc.string cimport memset
+
+from quotelife.arena cimport arena_free, arena_new, arena_size
+from quotelife.book.level_book cimport (
+    BLOCK, Book, BookSide, LevelBook, book_clear, side_add,
+)
+from quotelife.records cimport (
+    EV_ADD, EV_CANCEL, EV_EXECUTE, EV_MODIFY, SIDE_ASK, SIDE_BID, SIDE_NONE, Event,
+)
+
+cdef enum:
+    SLOTS_MIN = 1024
+
+cdef int64_t LOTS_MAX = <int64_t>1 << 40           # x ORDERS_MAX stays below 2^63
+cdef int64_t PRICE_MAX = <int64_t>1 << 60
+cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15          # 2^64 / golden ratio: spreads ids that are counted up, or stepped
+
+
+cdef int orders_init(OrderBook* self, int64_t orders_max) except -1:
+    cdef int64_t slots = SLOTS_MIN
+    if not 1 <= orders_max <= ORDERS_MAX:
+        raise ValueError(f"orders_max must be 1 to {ORDERS_MAX}")
+    memset(self, 0, sizeof(OrderBook))
+    while slots < 2 * orders_max:
+        slots *= 2
+    self.memory = <Order*>arena_new(2 * slots * sizeof(Order))
+    if self.memory == NULL:
+        raise MemoryError()
+    self.slots_max = slots
+    self.orders_max = orders_max
+    self.floor[0] = self.floor[1] = INT64_MIN
+    use_table(self, SLOTS_MIN)
+    return 0
+
+
+cdef void orders_free(OrderBook* self) noexcept nogil:
+    arena_free(self.memory, 2 * self.slots_max * sizeof(Order))
+    self.memory = self.slots = NULL
+
+
+cdef size_t orders_bytes(const OrderBook* self) noexcept nogil:
+    return arena_size(2 * self.slots_max * sizeof(Order)) if self.memory != NULL else 0
+
+
+cdef void orders_clear(OrderBook* self) noexcept nogil:
+    memset(self.slots, 0, (self.mask + 1) * sizeof(Order))
+    self.n = 0
+    self.full = False
+    self.floor[0] = self.floor[1] = INT64_MIN
+
+
+# --- the table ---
+
+cdef void use_table(OrderBook* self, int64_t slots) noexcept nogil:
+    self.slots = self.memory + slots
+    self.mask = slots - 1
+    self.shift = 64
+    while slots > 1:
+        slots >>= 1
+        self.shift -= 1
+
+
+cdef inline int64_t home(const OrderBook* self, int64_t order_id) noexcept nogil:
+    return <int64_t>((<uint64_t>order_id * GOLDEN) >> self.shift)
+
+
+cdef inline Order* slot_of(const OrderBook* self, int64_t order_id) noexcept nogil:
+    # The order's slot, else the empty one that would take it; at least half of all slots are empty.
+    cdef int64_t i = home(self, order_id)
+    cdef Order* slot = self.slots + i
+    while slot.side != SIDE_NONE and slot.id != order_id:
+        i = (i + 1) & self.mask
+        slot = self.slots + i
+    return slot
+
+
+cdef const Order* orders_find(const OrderBook* self, int64_t order_id) noexcept nogil:
+    cdef const Order* slot = slot_of(self, order_id)
+    if slot.side == SIDE_NONE:
+        return NULL
+    return slot
+
+
+cdef void grow(OrderBook* self) noexcept nogil:
+    cdef Order* old = self.slots
+    cdef int64_t i, slots = self.mask + 1
+    use_table(self, 2 * slots)
+    for i in range(slots):
+        if old[i].side != SIDE_NONE:
+            slot_of(self, old[i].id)[0] = old[i]
+
+
+cdef void forget(OrderBook* self, Order* slot) noexcept nogil:
+    # Orders behind the hole move into it as long as that brings them no further from home than their home is.
+    cdef int64_t hole = slot - self.slots, i = hole
+    while True:
+        i = (i + 1) & self.mask
+        if self.slots[i].side == SIDE_NONE:
+            break
+        if ((i - home(self, self.slots[i].id)) & self.mask) >= ((i - hole) & self.mask):
+            self.slots[hole] = self.slots[i]
+            hole = i
+    self.slots[hole].side = SIDE_NONE
+    self.n -= 1
+
+
+# --- levels ---
+
+cdef inline BookSide* side_of(LevelBook* book, int side) noexcept nogil:
+    return &book.bid if side == SIDE_BID else &book.ask
+
+
+cdef void level_add(OrderBook* self, LevelBook* book, int side, int64_t key, int64_t lots) noexcept nogil:
+    cdef BookSide* levels = side_of(book, side)
+    cdef int64_t farthest, dropped
+    if key <= self.floor[side - 1]:
+        return
+    if levels.n < levels.capacity:
+        side_add(levels, key, lots)
+        return
+    farthest = levels.key[levels.order[0] * BLOCK]
+    dropped = levels.dropped
+    side_add(levels, key, lots)
+    if levels.dropped != dropped:
+        self.floor[side - 1] = min(farthest, key)
+
+
+cdef void refill(OrderBook* self, LevelBook* book, int side) noexcept nogil:
+    # Every order below the window gets another chance; the window is at most half full.
+    cdef int64_t i, floor = self.floor[side - 1]
+    cdef const Order* order
+    self.floor[side - 1] = INT64_MIN
+    for i in range(self.mask + 1):
+        order = self.slots + i
+        if order.side == side and order.key <= floor:
+            level_add(self, book, side, order.key, order.lots)
+
+
+cdef inline void level_remove(OrderBook* self, LevelBook* book, int side, int64_t key, int64_t lots) noexcept nogil:
+    cdef BookSide* levels = side_of(book, side)
+    if key <= self.floor[side - 1]:
+        return
+    side_add(levels, key, -lots)
+    if self.floor[side - 1] != INT64_MIN and levels.n <= levels.capacity // 2:
+        refill(self, book, side)
+
+
+# --- records ---
+
+cdef inline void take_away(OrderBook* self, LevelBook* book, Order* order, int64_t lots) noexcept nogil:
+    cdef int side = order.side
+    cdef int64_t key = order.key
+    if lots < order.lots:
+        order.lots -= lots
+        order.serial = self.serial
+    else:
+        forget(self, order)
+    level_remove(self, book, side, key, lots)
+
+
+cdef bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
+    cdef Order* slot
+    cdef int64_t lots
+    if event.size_lots == 0 or (event.side != SIDE_BID and event.side != SIDE_ASK):
+        self.invalid += 1
+        return False
+    slot = slot_of(self, event.order_id)
+    if slot.side != SIDE_NONE:
+        self.repeated += 1
+        take_away(self, book, slot, slot.lots)
+        slot = slot_of(self, event.order_id)
+    elif self.n >= self.orders_max:
+        self.dropped += 1
+        self.full = True
+        return False
+    if 2 * self.n > self.mask:
+        grow(self)
+        slot = slot_of(self, event.order_id)
+    lots = event.size_lots
+    slot.id = event.order_id
+    slot.side = event.side
+    slot.key = event.price_ticks if event.side == SIDE_BID else -event.price_ticks
+    slot.lots = lots
+    slot.serial = self.serial
+    self.n += 1
+    level_add(self, book, slot.side, slot.key, lots)
+    change.added_lots = lots
+    change.side = slot.side
+    return True
+
+
+cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* event,
+                 OrderChange* change) noexcept nogil:
+    cdef int64_t key = event.price_ticks if order.side == SIDE_BID else -event.price_ticks
+    cdef int64_t before = order.lots, lots = event.size_lots
+    change.side = order.side
+    if lots == 0:
+        change.cancelled_lots = before
+        take_away(self, book, order, before)
+        return True
+    if key == order.key:
+        order.serial = self.serial
+        order.lots = lots
+        if lots > before:
+            change.added_lots = lots - before
+            level_add(self, book, order.side, key, lots - before)
+        elif lots < before:
+            change.cancelled_lots = before - lots
+            level_remove(self, book, order.side, key, before - lots)
+        return lots != before
+    # Out of the old level before it stands in the new one, and its place in the table kept: refilling reads both.
+    change.cancelled_lots = before
+    change.added_lots = lots
+    level_add(self, book, order.side, key, lots)
+    before = order.key
+    order.key = key
+    order.lots = lots
+    order.serial = self.serial
+    level_remove(self, book, order.side, before, change.cancelled_lots)
+    return True
+
+
+cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
+    cdef Order* order
+    cdef int64_t lots
+    memset(change, 0, sizeof(OrderChange))
+    self.serial += 1
+    if not 0 <= event.size_lots <= LOTS_MAX or not -PRICE_MAX <= event.price_ticks <= PRICE_MAX:
+        self.invalid += 1
+        return False
+    if event.kind == EV_ADD:
+        return add(self, book, event, change)
+    order = slot_of(self, event.order_id)
+    if order.side == SIDE_NONE:
+        self.unknown += 1
+        if (event.kind == EV_EXECUTE and event.size_lots > 0 and event.price_ticks != 0
+                and (event.side == SIDE_BID or event.side == SIDE_ASK)):
+            change.executed_lots = event.size_lots
+            change.executed_ticks = event.price_ticks
+            change.side = event.side
+        return False
+    if event.kind == EV_MODIFY:
+        return modify(self, book, order, event, change)
+    lots = event.size_lots
+    if lots == 0:
+        lots = order.lots
+    elif lots > order.lots:
+        self.excessive += 1
+        lots = order.lots
+    change.side = order.side
+    if event.kind == EV_EXECUTE:
+        change.executed_lots = lots
+        change.executed_ticks = event.price_ticks
+        if event.price_ticks == 0:
+            change.executed_ticks = order.key if order.side == SIDE_BID else -order.key
+    else:
+        change.cancelled_lots = lots
+    take_away(self, book, order, lots)
+    return True
+
+
+cdef class Orders:
+    """Up to ``orders_max`` resting orders by id, and ``levels``: the level book that they sum to.
+
+    Prices are ticks, sizes lots. Each of ``add``, ``modify``, ``cancel`` and ``execute`` applies one record and
+    returns (side, lots added, lots cancelled, lots executed, execution price in ticks); what cannot be applied
+    changes nothing and shows in ``counts``. Call ``levels.refresh()`` before reading the view.
+    Raises ``ValueError`` when a bound is out of range.
+    """
+
+    def __cinit__(self, int64_t orders_max=65_536, int levels_max=4096):
+        self.levels = Book(levels_max)
+        orders_init(&self.c, orders_max)
+
+    def __dealloc__(self):
+        orders_free(&self.c)
+
+    cdef tuple _apply(self, int kind, int64_t order_id, int side, int64_t price_ticks, int64_t lots):
+        cdef Event event
+        cdef OrderChange change
+        memset(&event, 0, sizeof(Event))
+        event.kind = kind
+        event.order_id = order_id
+        event.side = side if 0 <= side <= 255 else 255
+        event.price_ticks = price_ticks
+        event.size_lots = lots
+        order_apply(&self.c, &self.levels.c, &event, &change)
+        return change.side, change.added_lots, change.cancelled_lots, change.executed_lots, change.executed_ticks
+
+    def add(self, int64_t order_id, int side, int64_t price_ticks, int64_t lots):
+        """A new resting order."""
+        return self._apply(EV_ADD, order_id, side, price_ticks, lots)
+
+    def modify(self, int64_t order_id, int64_t price_ticks, int64_t lots):
+        """The order rests at this price with this size now."""
+        return self._apply(EV_MODIFY, order_id, SIDE_NONE, price_ticks, lots)
+
+    def cancel(self, int64_t order_id, int64_t lots=0):
+        """So much less of it; 0: all that is left."""
+        return self._apply(EV_CANCEL, order_id, SIDE_NONE, 0, lots)
+
+    def execute(self, int64_t order_id, int64_t lots=0, *, int64_t price_ticks=0, int side=SIDE_NONE):
+        """So much of it traded, 0: all that is left; at ``price_ticks``, 0: at its own price."""
+        return self._apply(EV_EXECUTE, order_id, side, price_ticks, lots)
+
+    def clear(self):
+        """Forget all orders and levels; counts stay."""
+        orders_clear(&self.c)
+        book_clear(&self.levels.c)
+
+    def __len__(self):
+        return self.c.n
+
+    def __getitem__(self, int64_t order_id):
+        """(side, price ticks, lots) of a resting order; ``KeyError`` when there is none."""
+        cdef const Order* order = orders_find(&self.c, order_id)
+        if order == NULL:
+            raise KeyError(order_id)
+        return order.side, order.key if order.side == SIDE_BID else -order.key, order.lots
+
+    @property
+    def counts(self):
+        """What could not be applied as it came, by reason; see order_book.pxd."""
+        return {
+            "repeated": self.c.repeated, "unknown": self.c.unknown, "invalid": self.c.invalid,
+            "excessive": self.c.excessive, "dropped": self.c.dropped, "purged": self.c.purged,
+        }
+
+    @property
+    def bytes(self):
+        """Memory reserved for orders; used only as far as orders need it."""
+        return orders_bytes(&self.c)

@@ -1,0 +1,242 @@
+"""Instruments whose feed sends single orders: the same engine, the same doubts, the same features."""
+
+from pathlib import Path
+
+import pytest
+
+from quotelife.config import load_config
+from quotelife.engine import Engine
+from quotelife.features.schema import INDEX
+from quotelife.records import (
+    DecisionCode,
+    DecisionRecord,
+    EventBuffer,
+    EventFlags,
+    EventKindCode,
+    QualityCode,
+    RequestRecord,
+    SideCode,
+)
+
+S = 1_000_000_000
+MS = 1_000_000
+T0 = 1_700_000_000 * S
+BID, ASK = SideCode.BID, SideCode.ASK
+ADD, MODIFY, CANCEL, EXECUTE = (
+    EventKindCode.ADD,
+    EventKindCode.MODIFY,
+    EventKindCode.CANCEL,
+    EventKindCode.EXECUTE,
+)
+TEXT = """
+version: 1
+model: {artifact: first_passage}
+instruments:
+  - {name: AMZN, venue: test, symbol: AMZN, tick_size: 0.01, lot_size: 1, warmup: 1s, order_level: true,
+     book_orders_max: 100}
+  - {name: BTC, venue: test, symbol: BTC, tick_size: 0.1, lot_size: 0.001, warmup: 1s}
+"""
+
+
+class Feed:
+    """Order records of instrument 0, one venue message each."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.buffer = EventBuffer(4096)
+        self.sequence = 0
+
+    def send(self, kind: int, t: int, **fields: int) -> None:
+        self.sequence += 1
+        fields.setdefault("sequence", self.sequence)
+        self.buffer.append(kind, receive_ns=t, flags=fields.pop("flags", EventFlags.LAST), **fields)
+        self.engine.on_events(self.buffer)
+        self.buffer.clear()
+
+    def add(self, t: int, order_id: int, side: int, price: int, lots: int, **more: int) -> None:
+        self.send(ADD, t, order_id=order_id, side=side, price_ticks=price, size_lots=lots, **more)
+
+    def snapshot(self, t: int, levels: int = 12) -> None:
+        """Two orders a level: ids 1.. on the bid, 101.. on the ask; best prices 1000 and 1002, 100 lots each."""
+        self.send(EventKindCode.SNAPSHOT_BEGIN, t, flags=0)
+        for k in range(levels):
+            for half, lots in enumerate((60, 40)):
+                self.add(t, 1 + 2 * k + half, BID, 1000 - k, lots, flags=EventFlags.SNAPSHOT)
+                self.add(t, 101 + 2 * k + half, ASK, 1002 + k, lots, flags=EventFlags.SNAPSHOT)
+        self.send(EventKindCode.SNAPSHOT_END, t)
+
+    def top(self) -> tuple[int, int, int, int]:
+        status = self.engine.instrument_status(0, self.engine.now_ns)
+        return status.bid_ticks, status.bid_lots, status.ask_ticks, status.ask_lots
+
+    def quality(self) -> QualityCode:
+        return QualityCode(self.engine.instrument_status(0, self.engine.now_ns).quality)
+
+    def features(self, t: int, side: int = -1) -> dict[str, float]:
+        decision = DecisionRecord()
+        self.engine.decide(RequestRecord(0, side, now_ns=t), decision)
+        values = {name: decision.feature(i) for name, i in INDEX.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Feed:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return Feed(Engine(load_config(path), start_ns=T0))
+
+
+@pytest.fixture
+def warm(feed: Feed) -> Feed:
+    """A whole book, good for 2 s."""
+    feed.snapshot(T0 + S)
+    for k in range(40):
+        feed.add(T0 + S + (k + 1) * 50 * MS, 1000 + k, BID, 990, 1)
+        feed.send(CANCEL, T0 + S + (k + 1) * 50 * MS, order_id=1000 + k)
+    assert feed.quality() is QualityCode.GOOD
+    return feed
+
+
+NOW = T0 + 3 * S
+
+
+def test_orders_of_one_level_are_summed(feed: Feed) -> None:
+    feed.snapshot(T0 + S)
+    assert feed.top() == (1000, 100, 1002, 100)
+    feed.add(T0 + S, 500, BID, 1001, 7)
+    assert feed.top() == (1001, 7, 1002, 100)
+    feed.send(MODIFY, T0 + S, order_id=500, price_ticks=1000, size_lots=9)
+    assert feed.top() == (1000, 109, 1002, 100)
+    feed.send(CANCEL, T0 + S, order_id=1, size_lots=10)
+    feed.send(EXECUTE, T0 + S, order_id=101)
+    assert feed.top() == (1000, 99, 1002, 40)
+
+
+def test_no_order_is_taken_before_the_book_is_whole(feed: Feed) -> None:
+    feed.add(T0 + S, 1, BID, 1000, 5)
+    assert feed.top() == (0, 0, 0, 0)
+    assert feed.quality() is QualityCode.WARMING
+
+
+def test_a_half_applied_message_is_not_shown(warm: Feed) -> None:
+    warm.add(NOW, 2000, BID, 1002, 500, flags=0)
+    assert warm.top() == (1000, 100, 1002, 100)
+    for order_id in (101, 102):
+        warm.send(EXECUTE, NOW, order_id=order_id, flags=EventFlags.LAST if order_id == 102 else 0)
+    assert warm.top() == (1002, 500, 1003, 100)
+    assert warm.engine.instrument_status(0, NOW).crossed == 0
+
+
+def test_a_gap_empties_the_book_until_the_next_snapshot(warm: Feed) -> None:
+    warm.send(EventKindCode.CLEAR, NOW, flags=EventFlags.GAP | EventFlags.LAST)
+    assert warm.quality() is QualityCode.GAPPED
+    warm.add(NOW, 3000, BID, 1000, 5)
+    assert warm.top() == (0, 0, 0, 0)
+    warm.snapshot(NOW)
+    assert warm.top() == (1000, 100, 1002, 100)
+    warm.send(CANCEL, NOW, order_id=1)
+    assert warm.top() == (1000, 40, 1002, 100), "ids of the new snapshot rest, those from before do not"
+
+
+def test_an_execution_is_a_trade_of_the_other_side(warm: Feed) -> None:
+    warm.send(EXECUTE, NOW, order_id=101, size_lots=20, side=ASK)
+    seen = warm.features(NOW + MS)
+    assert seen["trade_imbalance_100ms"] == 1.0
+    assert seen["trade_intensity_100ms"] == pytest.approx(10.0)
+    assert seen["vwap_deviation_100ms"] == 0.0
+
+
+def test_an_execution_is_no_cancel(warm: Feed) -> None:
+    before = warm.features(NOW)["cancel_rate_1s"]
+    warm.send(EXECUTE, NOW, order_id=101, size_lots=20)
+    assert warm.features(NOW)["cancel_rate_1s"] == before
+    warm.send(CANCEL, NOW, order_id=102, size_lots=30)
+    assert warm.features(NOW)["cancel_rate_1s"] == before + 30
+
+
+def test_a_hidden_trade_takes_nothing_off_the_cancels(warm: Feed) -> None:
+    before = warm.features(NOW)["cancel_rate_1s"]
+    warm.send(EventKindCode.TRADE, NOW, side=BID, price_ticks=1001, size_lots=50)
+    seen = warm.features(NOW)
+    assert seen["cancel_rate_1s"] == before
+    assert seen["trade_imbalance_100ms"] == 1.0
+
+
+def test_an_execution_of_an_unknown_order_still_is_a_trade(warm: Feed) -> None:
+    warm.send(EXECUTE, NOW, order_id=77_777, side=BID, price_ticks=1000, size_lots=5)
+    assert warm.features(NOW)["trade_imbalance_100ms"] == -1.0
+    assert warm.top() == (1000, 100, 1002, 100)
+
+
+def test_a_correction_is_no_order_flow(warm: Feed) -> None:
+    before = warm.features(NOW)
+    warm.add(NOW, 4000, BID, 999, 500, flags=EventFlags.LAST | EventFlags.SNAPSHOT)
+    warm.send(CANCEL, NOW, order_id=3, flags=EventFlags.LAST | EventFlags.SNAPSHOT)
+    seen = warm.features(NOW)
+    assert (seen["add_rate_1s"], seen["cancel_rate_1s"]) == (before["add_rate_1s"], before["cancel_rate_1s"])
+    assert seen["depth_bid_3"] == before["depth_bid_3"] + 440
+
+
+def test_more_orders_than_there_is_room_for_are_a_gap(warm: Feed) -> None:
+    """A book that misses orders is never called GOOD."""
+    for k in range(53):
+        warm.add(NOW, 5000 + k, BID, 980, 1)
+    assert warm.quality() is QualityCode.GAPPED
+    status = warm.engine.instrument_status(0, NOW)
+    assert (status.gaps, status.dropped_orders) == (1, 1)
+    warm.snapshot(NOW)
+    warm.send(EventKindCode.STATUS, NOW + 1500 * MS, aux=7)
+    assert warm.quality() is QualityCode.GOOD
+
+
+def test_a_snapshot_that_does_not_fit_leaves_the_gap_open(feed: Feed) -> None:
+    feed.snapshot(T0 + S, levels=26)
+    assert feed.quality() is QualityCode.GAPPED
+    assert feed.engine.instrument_status(0, T0 + S).dropped_orders == 4
+    feed.snapshot(T0 + S, levels=25)
+    assert feed.quality() is not QualityCode.GAPPED
+
+
+def test_what_cannot_be_applied_is_counted_and_changes_nothing(warm: Feed) -> None:
+    warm.send(CANCEL, NOW, order_id=99_999)
+    warm.send(MODIFY, NOW, order_id=99_999, price_ticks=1001, size_lots=5)
+    warm.add(NOW, 6000, BID, 1001, -5)
+    warm.add(NOW, 6001, 0, 1001, 5)
+    status = warm.engine.instrument_status(0, NOW)
+    assert (status.unknown_orders, status.invalid_orders) == (2, 2)
+    assert warm.top() == (1000, 100, 1002, 100)
+
+
+def test_levels_on_an_order_level_instrument_are_unsupported_and_orders_elsewhere(warm: Feed) -> None:
+    warm.send(EventKindCode.LEVEL, NOW, side=BID, price_ticks=1001, size_lots=5)
+    warm.add(NOW, 1, BID, 1001, 5, instrument=1)
+    assert warm.top() == (1000, 100, 1002, 100)
+    assert [warm.engine.instrument_status(i, NOW).unsupported for i in (0, 1)] == [1, 1]
+
+
+def test_quiet_order_lines_are_alive_by_their_trades(warm: Feed) -> None:
+    """A hidden trade comes down the same line as the orders: it owes no answer of the book."""
+    t = NOW
+    for _ in range(40):
+        t += 100 * MS
+        warm.send(EventKindCode.TRADE, t, side=BID, price_ticks=1001, size_lots=1)
+    assert warm.quality() is QualityCode.GOOD
+    assert warm.engine.instrument_status(0, t + 40 * S).quality == QualityCode.STALE
+
+
+def test_a_decision_is_made_on_an_order_level_book(warm: Feed) -> None:
+    t = NOW
+    for k in range(80):
+        t += 50 * MS
+        warm.add(t, 7000 + k, BID, 1001, 50)
+        t += 50 * MS
+        warm.send(CANCEL, t, order_id=7000 + k)
+    decision = DecisionRecord()
+    warm.engine.decide(RequestRecord(0, 1, now_ns=t), decision)
+    assert DecisionCode(decision.kind) is DecisionCode.QUOTE
+    assert decision.life_ns > 0
+
+
+def test_memory_of_the_orders_is_stated(feed: Feed) -> None:
+    order_level, level = (feed.engine.instrument_status(i, T0).memory_bytes for i in (0, 1))
+    assert order_level - level == 2 * 1024 * 32

@@ -1,0 +1,94 @@
+"""Plain twin of the order-level book: a dictionary of orders, levels summed anew whenever they are asked for.
+
+Written from the meaning of the records (records.pxd, order_book.pxd), not from the C code.
+"""
+
+BID, ASK = 1, 2
+LOTS_MAX = 2**40
+PRICE_MAX = 2**60
+Outcome = tuple[int, int, int, int, int]  # side, added, cancelled, executed, execution price
+NOTHING: Outcome = (0, 0, 0, 0, 0)
+
+
+class OrderTwin:
+    """Same calls and answers as ``quotelife.book.order_book.Orders``."""
+
+    def __init__(self, orders_max: int) -> None:
+        self.orders_max = orders_max
+        self.orders: dict[int, tuple[int, int, int]] = {}
+        self.counts = dict.fromkeys(("repeated", "unknown", "invalid", "excessive", "dropped", "purged"), 0)
+
+    def _invalid(self, price: int, lots: int) -> bool:
+        wrong = not 0 <= lots <= LOTS_MAX or abs(price) > PRICE_MAX
+        self.counts["invalid"] += wrong
+        return wrong
+
+    def add(self, order_id: int, side: int, price: int, lots: int) -> Outcome:
+        if self._invalid(price, lots):
+            return NOTHING
+        if lots == 0 or side not in (BID, ASK):
+            self.counts["invalid"] += 1
+            return NOTHING
+        if order_id in self.orders:
+            self.counts["repeated"] += 1
+        elif len(self.orders) >= self.orders_max:
+            self.counts["dropped"] += 1
+            return NOTHING
+        self.orders[order_id] = (side, price, lots)
+        return side, lots, 0, 0, 0
+
+    def modify(self, order_id: int, price: int, lots: int) -> Outcome:
+        if self._invalid(price, lots):
+            return NOTHING
+        if order_id not in self.orders:
+            self.counts["unknown"] += 1
+            return NOTHING
+        side, before_price, before = self.orders[order_id]
+        if lots == 0:
+            del self.orders[order_id]
+            return side, 0, before, 0, 0
+        self.orders[order_id] = (side, price, lots)
+        if price != before_price:
+            return side, lots, before, 0, 0
+        return side, max(lots - before, 0), max(before - lots, 0), 0, 0
+
+    def _less(self, order_id: int, lots: int) -> tuple[int, int, int]:
+        """(side, price, lots taken) of an order that rests."""
+        side, price, left = self.orders[order_id]
+        self.counts["excessive"] += lots > left
+        taken = left if lots == 0 else min(lots, left)
+        if taken == left:
+            del self.orders[order_id]
+        else:
+            self.orders[order_id] = (side, price, left - taken)
+        return side, price, taken
+
+    def cancel(self, order_id: int, lots: int) -> Outcome:
+        if self._invalid(0, lots):
+            return NOTHING
+        if order_id not in self.orders:
+            self.counts["unknown"] += 1
+            return NOTHING
+        side, _, taken = self._less(order_id, lots)
+        return side, 0, taken, 0, 0
+
+    def execute(self, order_id: int, lots: int, price: int, side: int) -> Outcome:
+        if self._invalid(price, lots):
+            return NOTHING
+        if order_id not in self.orders:
+            self.counts["unknown"] += 1
+            told = lots > 0 and price != 0 and side in (BID, ASK)
+            return (side, 0, 0, lots, price) if told else NOTHING
+        side, own, taken = self._less(order_id, lots)
+        return side, 0, 0, taken, price or own
+
+    def clear(self) -> None:
+        self.orders.clear()
+
+    def levels(self, side: int) -> list[tuple[int, int]]:
+        """(price, lots) from the best on."""
+        lots: dict[int, int] = {}
+        for on, price, left in self.orders.values():
+            if on == side:
+                lots[price] = lots.get(price, 0) + left
+        return sorted(lots.items(), reverse=side == BID)
