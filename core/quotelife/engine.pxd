@@ -69,7 +69,7 @@ cdef class Engine:
     cdef RuntimeOverride overrides_c[OVERRIDES_MAX]
     cdef uint32_t override_id[OVERRIDES_MAX]
     cdef int n_overrides
-    cdef uint32_t next_override_id
+    cdef public uint32_t next_override_id  # a restart moves it on, so that no id comes twice
     cdef tuple _sinks          # of InputSink
 
     cdef void advance(self, int64_t t) noexcept nogil

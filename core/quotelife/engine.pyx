@@ -857,10 +857,11 @@ cdef class Engine:
         return self.model_revision
 
     def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,
-                     uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX):
+                     uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, uint32_t override_id=0):
         """Override the posture until ``expires_ns``; returns the override's id.
 
-        Of several that fit, the one that names most wins, then the newest.
+        Of several that fit, the one that names most wins, then the newest. ``override_id``, larger than any before it,
+        is for one that had its id before this engine was: after a restart and in a replay.
 
         Raises ``ValueError`` on a wrong posture or a time in the past, ``QuotelifeError`` when too many are alive.
         """
@@ -875,6 +876,8 @@ cdef class Engine:
             raise ValueError("posture must be CLIENT_PRIORITY, LIQUIDITY_PROVIDER or RISK_AVERSE")
         if expires_ns <= max(now_ns, self.now_ns):
             raise ValueError("the override would already have expired")
+        if override_id and override_id < self.next_override_id:
+            raise ValueError(f"override ids below {self.next_override_id} are taken")
         self.advance(now_ns)
         self.drop_expired_overrides(self.now_ns)
         if self.n_overrides == OVERRIDES_MAX:
@@ -885,6 +888,8 @@ cdef class Engine:
         slot.desk = desk
         slot.instrument = instrument
         slot.posture = posture
+        if override_id:
+            self.next_override_id = override_id
         self.override_id[self.n_overrides] = self.next_override_id
         self.n_overrides += 1
         self.next_override_id += 1

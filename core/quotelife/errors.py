@@ -39,3 +39,7 @@ class RequestError(QuotelifeError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class JournalError(QuotelifeError):
+    """The journal could not be written, or what it holds is damaged; the text names file, place and mend."""

@@ -108,13 +108,16 @@ def load_artifact(folder: str | os.PathLike[str]) -> CurveModel:
     unknown = [name for name in present if name not in (MANIFEST, *FILES)]
     if unknown:
         raise ArtifactError(f"{root / unknown[0]}: does not belong to an artifact; remove it")
-    manifest = _check_manifest(root / MANIFEST, _read_json(root, MANIFEST)[0])
+    listed, raw = _read_json(root, MANIFEST)
+    manifest = _check_manifest(root / MANIFEST, listed)
     content: dict[str, Any] = {}
+    files = {MANIFEST: raw}
     for name in FILES:
         content[name], raw = _read_json(root, name)
         entry = manifest["files"][name]
         if entry["bytes"] != len(raw) or entry["sha256"] != hashlib.sha256(raw).hexdigest():
             raise ArtifactError(f"{root / name}: is not the file that {MANIFEST} lists; restore the artifact")
+        files[name] = raw
     tail = root.name.rpartition("-")[2]
     if len(tail) == 16 and set(tail) <= set("0123456789abcdef") and not manifest["digest"].startswith(tail):
         raise ArtifactError(
@@ -129,7 +132,7 @@ def load_artifact(folder: str | os.PathLike[str]) -> CurveModel:
         check_curves(model)
     except ArtifactError as error:
         raise ArtifactError(f"{root / 'selftest.json'}: {error}") from None
-    model.stamp(manifest)
+    model.stamp(manifest, files)
     return model
 
 

@@ -32,4 +32,5 @@ cdef class CurveModel:
     cdef readonly str name
     cdef readonly str digest
     cdef readonly dict manifest
+    cdef readonly dict files   # name: bytes of the artifact's files, so that a journal can keep a copy
     cdef int _evaluate(self, const ModelInput* row, double* p) except -1

@@ -170,9 +170,9 @@ cdef int feature_index(str name, str where) except -1:
 cdef class CurveModel:
     """A model of the adverse-selection curve. Immutable; shared freely between threads.
 
-    ``kind`` names the class, ``name`` and ``digest`` the artifact it came from (empty when built by hand) and
-    ``manifest`` is that artifact's manifest. Subclasses take their parameters as the dictionary that
-    ``parameters()`` returns and refuse what does not fit with ``ArtifactError``.
+    ``kind`` names the class, ``name`` and ``digest`` the artifact it came from (empty when built by hand),
+    ``manifest`` is that artifact's manifest and ``files`` its files as they were read. Subclasses take their
+    parameters as the dictionary that ``parameters()`` returns and refuse what does not fit with ``ArtifactError``.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -180,16 +180,18 @@ cdef class CurveModel:
         self.params = NULL
         self.kind = self.name = self.digest = ""
         self.manifest = {}
+        self.files = {}
 
     def parameters(self):
         """The parameters as JSON-ready values; ``type(model)(model.parameters())`` is the same model."""
         raise NotImplementedError
 
-    def stamp(self, manifest):
+    def stamp(self, manifest, files=None):
         """Say which artifact this model came from. Once only: ``ValueError`` afterwards."""
         if self.digest:
             raise ValueError("the model is stamped already")
         self.manifest = manifest
+        self.files = dict(files or {})
         self.name = manifest["name"]
         self.digest = manifest["digest"]
 

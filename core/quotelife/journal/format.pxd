@@ -1,0 +1,58 @@
+# The bytes of a journal, little-endian throughout; docs/journal.md holds the same for readers in other languages.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    HEADER_BYTES = 160         # of a segment
+    RECORD_HEADER_BYTES = 48
+    RECORD_BYTES_MAX = 1 << 28
+    POWER_LOSS = 1             # record flag: the reply waits until the record is known to be on the disk
+
+cdef enum RecordKind:
+    KIND_BOOT = 1
+    KIND_CHANGE = 2
+    KIND_SIGNAL = 3
+    KIND_DECISION = 4
+    KIND_ANSWER = 5
+    KIND_REFUSED = 6
+    KIND_GAP = 7
+    KIND_STATE = 8
+    KIND_SEAL = 9
+
+cdef struct RecordHeader:      # 48 bytes; the payload follows, padded with zeros to a multiple of 8
+    uint32_t crc               # CRC32C of everything after it, the padding included
+    uint32_t length            # of the payload, without padding
+    uint64_t number            # consecutive over all segments and boots
+    uint64_t input_sequence    # of the engine; 0 where it has none
+    int64_t now_ns             # engine time when it was written
+    uint64_t durable           # number of the last record then known to be on the disk for good
+    uint16_t kind
+    uint16_t flags
+    uint32_t zero
+
+cdef inline uint64_t padded(uint64_t length) noexcept nogil:
+    return (length + 7) & ~<uint64_t>7
+
+# Bytes of the whole record at offset when it is a sound one, else 0.
+cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noexcept nogil
+# FNV-1a, 64 bits: finds a request id in an index; the id itself is compared then.
+cdef uint64_t hash_id(const uint8_t* data, size_t length) noexcept nogil
+
+
+cdef class SegmentScan:
+    cdef object _buffer                  # keeps the memory alive while run() reads it
+    cdef readonly uint64_t end           # offset after the last sound record
+    cdef readonly uint64_t next_number
+    cdef readonly uint64_t stop_number
+    cdef readonly uint64_t records
+    cdef readonly bint sealed
+    cdef readonly int64_t first_ns
+    cdef readonly int64_t last_ns
+    cdef readonly uint64_t durable       # largest mark of a record
+    cdef Column* columns
+    cdef int _run(self, const uint8_t* data, uint64_t size) except -1 nogil
+    cdef int _note(self, const uint8_t* data, uint64_t offset, const RecordHeader* header) except -1 nogil
+
+cdef struct Column:
+    uint64_t* values
+    size_t count
+    size_t room

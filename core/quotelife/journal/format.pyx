@@ -1,0 +1,306 @@
+"""The bytes of a journal: segment header, records, and the loop that reads a segment through.
+
+docs/journal.md describes the same for somebody who writes a reader of his own.
+"""
+
+import hashlib
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy
+
+from quotelife.checksum cimport crc32c_c
+
+from quotelife.checksum import crc32c
+from quotelife.errors import JournalError
+from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SIGNAL_DTYPE
+
+FORMAT_VERSION = 1
+SEGMENT_HEADER_BYTES = HEADER_BYTES
+RECORD_HEADER_SIZE = RECORD_HEADER_BYTES
+cdef bytes MAGIC = b"QLJRNL\r\n"
+_HEADER = struct.Struct("<8sIIQQq32s32s32s20xI")
+assert _HEADER.size == HEADER_BYTES
+assert sizeof(RecordHeader) == RECORD_HEADER_BYTES
+
+
+class Kind(IntEnum):
+    """What a record holds."""
+
+    BOOT = KIND_BOOT
+    CHANGE = KIND_CHANGE
+    SIGNAL = KIND_SIGNAL
+    DECISION = KIND_DECISION
+    ANSWER = KIND_ANSWER
+    REFUSED = KIND_REFUSED
+    GAP = KIND_GAP
+    STATE = KIND_STATE
+    SEAL = KIND_SEAL
+
+
+class SegmentHeader(NamedTuple):
+    """First bytes of a segment. ``first_number`` is that of its first record, hashes are SHA-256."""
+
+    segment: int
+    first_number: int
+    created_ns: int
+    boot_id: str
+    layout_hash: bytes
+    schema_hash: bytes
+
+
+class RawRecord(NamedTuple):
+    """One sound record; ``size`` is its length on disk, padding included."""
+
+    number: int
+    kind: int
+    input_sequence: int
+    now_ns: int
+    durable: int
+    flags: int
+    payload: bytes
+    size: int
+
+
+def _layout_hash():
+    parts = []
+    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE):
+        parts += [f"{name} {dtype.fields[name][0].str}{dtype.fields[name][0].shape} {dtype.fields[name][1]}"
+                  for name in dtype.names] + [str(dtype.itemsize)]
+    return hashlib.sha256("\n".join(parts).encode()).digest()
+
+
+LAYOUT_HASH = _layout_hash()
+
+
+def pack_header(segment, first_number, created_ns, boot_id, layout_hash, schema_hash):
+    """The bytes of a segment header. Raises ``ValueError`` on a boot id that does not fit."""
+    name = boot_id.encode("ascii")
+    if not 1 <= len(name) <= 32 or b"\0" in name:
+        raise ValueError(f"boot id {boot_id!r}: 1 to 32 ASCII characters")
+    body = _HEADER.pack(MAGIC, FORMAT_VERSION, HEADER_BYTES, segment, first_number, created_ns, name, layout_hash,
+                        schema_hash, 0)[:HEADER_BYTES - 4]
+    return body + struct.pack("<I", crc32c(body))
+
+
+def unpack_header(const uint8_t[::1] buffer not None):
+    """The header at the start of a segment. ``JournalError`` when it is short, damaged or of another version."""
+    if buffer.shape[0] < HEADER_BYTES:
+        raise JournalError("the segment header is cut short")
+    raw = bytes(buffer[:HEADER_BYTES])
+    magic, version, length, segment, first, created, boot, layout, schema, crc = _HEADER.unpack(raw)
+    if crc != crc32c(raw[:HEADER_BYTES - 4]) or magic != MAGIC or length != HEADER_BYTES:
+        raise JournalError("the segment header is damaged")
+    if version != FORMAT_VERSION:
+        raise JournalError(f"format version {version}; this build reads {FORMAT_VERSION}")
+    return SegmentHeader(segment, first, created, boot.rstrip(b"\0").decode("ascii"), layout, schema)
+
+
+cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noexcept nogil:
+    cdef RecordHeader header
+    cdef uint64_t length
+    if offset + RECORD_HEADER_BYTES > size:
+        return 0
+    memcpy(&header, data + offset, RECORD_HEADER_BYTES)
+    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_SEAL:
+        return 0
+    length = RECORD_HEADER_BYTES + padded(header.length)
+    if offset + length > size or crc32c_c(0, data + offset + 4, length - 4) != header.crc:
+        return 0
+    return length
+
+
+cdef uint64_t hash_id(const uint8_t* data, size_t length) noexcept nogil:
+    cdef uint64_t value = 0xCBF29CE484222325
+    cdef size_t i
+    for i in range(length):
+        value = (value ^ data[i]) * <uint64_t>0x100000001B3
+    return value
+
+
+def id_hash(bytes request_id not None):
+    """Where an index looks for a request id: FNV-1a of 64 bits."""
+    return hash_id(request_id, len(request_id))
+
+
+def read_record(const uint8_t[::1] buffer not None, uint64_t offset):
+    """The record at ``offset`` as ``RawRecord``, or ``None`` where no sound one begins."""
+    cdef RecordHeader header
+    cdef uint64_t size = record_at(&buffer[0], buffer.shape[0], offset) if buffer.shape[0] else 0
+    if size == 0:
+        return None
+    cdef const char* payload = <const char*>&buffer[0] + offset + RECORD_HEADER_BYTES
+    memcpy(&header, &buffer[offset], RECORD_HEADER_BYTES)
+    return RawRecord(header.number, header.kind, header.input_sequence, header.now_ns, header.durable, header.flags,
+                     payload[:header.length], size)
+
+
+def pack_record(int kind, uint64_t number, uint64_t input_sequence, int64_t now_ns, uint64_t durable, bytes payload,
+                int flags=0):
+    """The bytes of one record, padding included."""
+    cdef RecordHeader header
+    header.crc = 0
+    header.length = len(payload)
+    header.number = number
+    header.input_sequence = input_sequence
+    header.now_ns = now_ns
+    header.durable = durable
+    header.kind = kind
+    header.flags = flags
+    header.zero = 0
+    raw = (<const char*>&header)[4:RECORD_HEADER_BYTES] + payload + bytes(padded(len(payload)) - len(payload))
+    return struct.pack("<I", crc32c(raw)) + raw
+
+
+def find_after(const uint8_t[::1] buffer not None, uint64_t offset, uint64_t number):
+    """A sound record from ``offset`` on that shows that the one numbered ``number``, broken, was once promised.
+
+    Every place where a record could begin is tried. Returns (offset, number, ``durable``, proves) of the first one
+    that proves it (its writer promised whatever it had written, or knew that number to be on the disk), else of the
+    first sound one, else ``None``.
+    """
+    cdef const uint8_t* data
+    cdef RecordHeader header
+    cdef uint64_t size = buffer.shape[0], length
+    cdef bint found = False, proves
+    first = None
+    if size < RECORD_HEADER_BYTES:
+        return None
+    data = &buffer[0]
+    offset = padded(offset)
+    while offset + RECORD_HEADER_BYTES <= size:
+        memcpy(&header, data + offset, RECORD_HEADER_BYTES)
+        # The range of numbers keeps the checksum from being tried everywhere.
+        if header.zero == 0 and number <= header.number <= number + size // RECORD_HEADER_BYTES:
+            length = record_at(data, size, offset)
+            if length:
+                proves = not header.flags & POWER_LOSS or header.durable >= number
+                if proves or not found:
+                    first = (offset, header.number, header.durable, bool(proves))
+                    found = True
+                if proves:
+                    return first
+                offset += length
+                continue
+        offset += 8
+    return first
+
+
+_COLUMNS = ("decision_sequence", "decision_offset", "answer_sequence", "answer_offset", "id_hash", "id_offset",
+            "id_ns", "refused_sequence", "other_offset")
+cdef enum:
+    DECISION_SEQUENCE, DECISION_OFFSET, ANSWER_SEQUENCE, ANSWER_OFFSET, ID_HASH, ID_OFFSET, ID_NS, REFUSED_SEQUENCE
+    OTHER_OFFSET, COLUMNS
+
+
+cdef int push(Column* column, uint64_t value) except -1 nogil:
+    cdef uint64_t* grown
+    if column.count == column.room:
+        grown = <uint64_t*>realloc(column.values, max(<size_t>256, 2 * column.room) * sizeof(uint64_t))
+        if grown == NULL:
+            with gil:
+                raise MemoryError()
+        column.values = grown
+        column.room = max(<size_t>256, 2 * column.room)
+    column.values[column.count] = value
+    column.count += 1
+    return 0
+
+
+cdef class SegmentScan:
+    """Reads records one after the other from ``offset`` on and notes where they lie.
+
+    ``run(buffer)`` goes on where the last run ended; it stops at the end, at the first record that is not sound or
+    not the next in number, after the seal, or before ``stop_number``. Columns
+    (``column(name)``, uint64): sequence and offset of decisions and of answers, hash, offset and time of request ids,
+    refused sequences, offsets of all other records.
+    """
+
+    def __cinit__(self):
+        self.columns = <Column*>calloc(COLUMNS, sizeof(Column))
+        if self.columns == NULL:
+            raise MemoryError()
+
+    def __init__(self, uint64_t offset, uint64_t next_number, uint64_t stop_number=0):
+        self.end = offset
+        self.next_number = next_number
+        self.stop_number = stop_number
+
+    def __dealloc__(self):
+        cdef int k
+        if self.columns != NULL:
+            for k in range(COLUMNS):
+                free(self.columns[k].values)
+            free(self.columns)
+
+    def run(self, const uint8_t[::1] buffer not None):
+        """Read on; True when everything up to the end of ``buffer`` was sound and nothing follows a seal."""
+        cdef uint64_t size = buffer.shape[0]
+        if size:
+            with nogil:
+                self._run(&buffer[0], size)
+        return self.end == size
+
+    cdef int _run(self, const uint8_t* data, uint64_t size) except -1 nogil:
+        cdef RecordHeader header
+        cdef uint64_t length
+        while not self.sealed and self.next_number != self.stop_number:
+            length = record_at(data, size, self.end)
+            if length == 0:
+                return 0
+            memcpy(&header, data + self.end, RECORD_HEADER_BYTES)
+            if header.number != self.next_number:
+                return 0
+            if header.kind == KIND_SEAL:
+                self.sealed = True         # bears the number of the next segment's first record
+            else:
+                self._note(data, self.end, &header)
+                self.next_number += 1
+                self.records += 1
+                if not self.first_ns:
+                    self.first_ns = header.now_ns
+                self.last_ns = header.now_ns
+            self.durable = max(self.durable, header.durable)
+            self.end += length
+        return 0
+
+    cdef int _note(self, const uint8_t* data, uint64_t offset, const RecordHeader* header) except -1 nogil:
+        cdef const uint8_t* payload = data + offset + RECORD_HEADER_BYTES
+        cdef uint32_t sizes[6]
+        cdef uint64_t sequence
+        cdef uint32_t i
+        if header.kind == KIND_DECISION:
+            push(&self.columns[DECISION_SEQUENCE], header.input_sequence)
+            push(&self.columns[DECISION_OFFSET], offset)
+        elif header.kind == KIND_ANSWER and header.length >= sizeof(sizes):
+            memcpy(sizes, payload, sizeof(sizes))
+            if sizeof(sizes) + 8 * <uint64_t>sizes[0] + sizes[1] > header.length:
+                return 0
+            for i in range(sizes[0]):
+                memcpy(&sequence, payload + sizeof(sizes) + 8 * i, 8)
+                push(&self.columns[ANSWER_SEQUENCE], sequence)
+                push(&self.columns[ANSWER_OFFSET], offset)
+            if sizes[1]:
+                push(&self.columns[ID_HASH], hash_id(payload + sizeof(sizes) + 8 * sizes[0], sizes[1]))
+                push(&self.columns[ID_OFFSET], offset)
+                push(&self.columns[ID_NS], <uint64_t>header.now_ns)
+        else:
+            push(&self.columns[OTHER_OFFSET], offset)
+            if header.kind == KIND_REFUSED:
+                for i in range(header.length // 8):
+                    memcpy(&sequence, payload + 8 * i, 8)
+                    push(&self.columns[REFUSED_SEQUENCE], sequence)
+        return 0
+
+    def column(self, str name):
+        """A copy of one column, in the order of the records."""
+        cdef Column* column = &self.columns[_COLUMNS.index(name)]
+        out = np.empty(column.count, dtype=np.uint64)
+        cdef uint64_t[::1] values = out
+        if column.count:
+            memcpy(&values[0], column.values, column.count * sizeof(uint64_t))
+        return out

@@ -1,0 +1,214 @@
+"""Segments by name, and the sidecar of a sealed one: where its decisions, answers and request ids lie.
+
+A sidecar only saves time. Whatever it says can be found again by reading its segment, and is wherever the sidecar is
+missing, damaged or of another segment.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from quotelife.checksum import crc32c
+from quotelife.errors import JournalError
+from quotelife.journal.format import SEGMENT_HEADER_BYTES, SegmentHeader, SegmentScan, unpack_header
+from quotelife.journal.storage import Storage, write_whole
+
+Column = npt.NDArray[np.uint64]
+
+_NAME = re.compile(r"([0-9]{10})\.qlj")
+_MAGIC = b"QLJIDX\r\n"
+_VERSION = 1
+_HEAD = struct.Struct("<8sIIQQQQQqqqQ32s32s32sII9QI4x")
+_COLUMNS = (
+    "decision_sequence",
+    "decision_offset",
+    "answer_sequence",
+    "answer_offset",
+    "id_hash",
+    "id_offset",
+    "id_ns",
+    "refused_sequence",
+    "other_offset",
+)
+
+
+def segment_name(number: int) -> str:
+    """File of the segment of that number."""
+    return f"{number:010d}.qlj"
+
+
+def sidecar_name(segment: str) -> str:
+    return segment.removesuffix(".qlj") + ".idx"
+
+
+def segment_names(storage: Storage) -> list[tuple[int, str]]:
+    """(number, name) of every segment, oldest first."""
+    found = [(int(match[1]), name) for name in storage.list() if (match := _NAME.fullmatch(name))]
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class SegmentIndex:
+    """What one segment holds, up to ``end``. Columns: see ``SegmentScan``; sequences and hashes are sorted."""
+
+    name: str
+    header: SegmentHeader
+    end: int
+    next_number: int
+    records: int
+    sealed: bool
+    first_ns: int
+    last_ns: int
+    durable: int
+    decision_sequence: Column
+    decision_offset: Column
+    answer_sequence: Column
+    answer_offset: Column
+    id_hash: Column
+    id_offset: Column
+    id_ns: Column
+    refused_sequence: Column
+    other_offset: Column
+
+    columns: ClassVar[tuple[str, ...]] = _COLUMNS
+
+    def to_bytes(self, segment_crc: int) -> bytes:
+        """The sidecar; ``segment_crc`` ties it to its segment (checksum of its header and seal)."""
+        body = b"".join(getattr(self, name).astype("<u8").tobytes() for name in _COLUMNS)
+        head = _HEAD.pack(
+            _MAGIC,
+            _VERSION,
+            _HEAD.size,
+            self.header.segment,
+            self.header.first_number,
+            self.next_number,
+            self.records,
+            self.end,
+            self.header.created_ns,
+            self.first_ns,
+            self.last_ns,
+            self.durable,
+            self.header.boot_id.encode(),
+            self.header.layout_hash,
+            self.header.schema_hash,
+            segment_crc,
+            crc32c(body),
+            *(len(getattr(self, name)) for name in _COLUMNS),
+            0,
+        )
+        crc = struct.pack("<I", crc32c(head[: _HEAD.size - 8]))
+        return head[: _HEAD.size - 8] + crc + bytes(4) + body
+
+    @classmethod
+    def from_bytes(cls, name: str, raw: bytes) -> tuple[SegmentIndex, int]:
+        """(index, segment checksum) of a sidecar. ``JournalError`` when it is damaged or of another version."""
+        if len(raw) < _HEAD.size:
+            raise JournalError(f"{sidecar_name(name)}: cut short")
+        fields = _HEAD.unpack_from(raw)
+        counts = fields[17:26]
+        body = memoryview(raw)[_HEAD.size :]
+        if (
+            fields[0] != _MAGIC
+            or fields[2] != _HEAD.size
+            or fields[26] != crc32c(raw[: _HEAD.size - 8])
+            or raw[_HEAD.size - 4 : _HEAD.size] != bytes(4)
+            or len(body) != 8 * sum(counts)
+            or fields[16] != crc32c(body)
+        ):
+            raise JournalError(f"{sidecar_name(name)}: damaged")
+        if fields[1] != _VERSION:
+            raise JournalError(f"{sidecar_name(name)}: version {fields[1]}; this build reads {_VERSION}")
+        (
+            segment,
+            first,
+            next_number,
+            records,
+            end,
+            created,
+            first_ns,
+            last_ns,
+            durable,
+            boot,
+            layout,
+            schema,
+        ) = fields[3:15]
+        columns, at = {}, 0
+        for column, count in zip(_COLUMNS, counts, strict=True):
+            columns[column] = np.frombuffer(body, dtype="<u8", count=count, offset=at)
+            at += 8 * count
+        header = SegmentHeader(segment, first, created, boot.rstrip(b"\0").decode(), layout, schema)
+        index = cls(name, header, end, next_number, records, True, first_ns, last_ns, durable, **columns)
+        return index, fields[15]
+
+
+def scanned(name: str, header: SegmentHeader, scan: SegmentScan) -> SegmentIndex:
+    """The index of what ``scan`` has read."""
+    columns = {column: scan.column(column) for column in _COLUMNS}
+    for key, beside in (("decision_sequence", ("decision_offset",)), ("answer_sequence", ("answer_offset",))):
+        _sort(columns, key, beside, np.argsort(columns[key], kind="stable"))
+    _sort(columns, "id_hash", ("id_offset", "id_ns"), np.argsort(columns["id_hash"], kind="stable"))
+    return SegmentIndex(
+        name,
+        header,
+        scan.end,
+        scan.next_number,
+        scan.records,
+        scan.sealed,
+        scan.first_ns,
+        scan.last_ns,
+        scan.durable,
+        **columns,
+    )
+
+
+def _sort(columns: dict[str, Column], key: str, beside: tuple[str, ...], order: npt.NDArray[np.intp]) -> None:
+    for column in (key, *beside):
+        columns[column] = columns[column][order]
+
+
+def scan_segment(name: str, raw: bytes, stop_number: int = 0) -> SegmentIndex:
+    """Read a segment through. ``JournalError`` when its header is damaged."""
+    header = unpack_header(raw)
+    scan = SegmentScan(SEGMENT_HEADER_BYTES, header.first_number, stop_number)
+    scan.run(raw)
+    return scanned(name, header, scan)
+
+
+def segment_crc(head: bytes, seal: bytes) -> int:
+    """What ties a sidecar to its segment: the checksum of its header and of its last 64 bytes, the seal."""
+    return crc32c(seal, crc32c(head))
+
+
+def build_sidecar(name: str, raw: bytes) -> tuple[SegmentIndex, bytes]:
+    """Index and sidecar of a sealed segment. ``JournalError`` when it is not whole."""
+    index = scan_segment(name, raw)
+    if not index.sealed or index.end != len(raw):
+        raise JournalError(f"{name}: not sealed, or damaged at offset {index.end}")
+    return index, index.to_bytes(segment_crc(raw[:SEGMENT_HEADER_BYTES], raw[-64:]))
+
+
+def index_segment(storage: Storage, name: str) -> SegmentIndex:
+    """Write the sidecar of a sealed segment, in place of what there was. ``JournalError``, ``OSError``."""
+    index, sidecar = build_sidecar(name, storage.read(name))
+    write_whole(storage, sidecar_name(name), sidecar)
+    return index
+
+
+def load_sidecar(storage: Storage, name: str) -> SegmentIndex | None:
+    """The index of a segment by its sidecar; ``None`` when there is none, or none that fits. Raises ``OSError``."""
+    try:
+        index, crc = SegmentIndex.from_bytes(name, storage.read(sidecar_name(name)))
+    except (FileNotFoundError, JournalError):
+        return None
+    if index.end != storage.size(name) or index.end < SEGMENT_HEADER_BYTES + 64:
+        return None
+    head = storage.read(name, 0, SEGMENT_HEADER_BYTES)
+    if crc != segment_crc(head, storage.read(name, index.end - 64, 64)):
+        return None
+    return index

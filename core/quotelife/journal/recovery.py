@@ -1,0 +1,346 @@
+"""Is a journal whole, what does the next start need of it, and what may go.
+
+Torn: bytes at the end of what was written that nobody was ever told of; the next start cuts them off. Damage: bytes
+that were promised and do not read back; nothing is written over them, and the service does not start on them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from quotelife.errors import JournalError
+from quotelife.journal.answers import AnswerIndex
+from quotelife.journal.format import SEGMENT_HEADER_BYTES, Kind, find_after, pack_record, unpack_header
+from quotelife.journal.index import (
+    SegmentIndex,
+    build_sidecar,
+    index_segment,
+    load_sidecar,
+    scan_segment,
+    segment_names,
+    sidecar_name,
+)
+from quotelife.journal.reader import refused_sequences, state_before
+from quotelife.journal.state import OperationalState
+from quotelife.journal.storage import TEMPORARY, DirectoryStorage, Storage
+from quotelife.units import NS_PER_S
+
+ANSWERS_KEPT_NS = 86_400 * NS_PER_S
+"""How long the same request id gets the same reply, SPEC.md section 10."""
+
+MEND = (
+    "restore the file from a backup, or stop the service and move this file and all later ones away "
+    "(their decisions are lost to it then)"
+)
+
+
+class Severity(IntEnum):
+    TORN = 1
+    DAMAGE = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    severity: Severity
+    file: str
+    offset: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: offset {self.offset}: {self.text}"
+
+
+@dataclass
+class SegmentReport:
+    """One segment as ``verify`` found it; ``sidecar`` is ok, missing, damaged, or none where none is due."""
+
+    name: str
+    bytes: int
+    records: int = 0
+    first_number: int = 0
+    next_number: int = 0
+    boot_id: str = ""
+    sealed: bool = False
+    sidecar: str = "none"
+
+
+@dataclass
+class Report:
+    """Everything ``verify`` found."""
+
+    segments: list[SegmentReport] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def severity(self) -> int:
+        """0: clean; else the worst ``Severity`` among the findings."""
+        return max((finding.severity for finding in self.findings), default=0)
+
+    @property
+    def records(self) -> int:
+        return sum(segment.records for segment in self.segments)
+
+
+@dataclass
+class Recovered:
+    """What a start needs to know of the journal it goes on with.
+
+    ``torn_bytes`` and ``torn_records`` (those that could still be told apart) were cut off, ``answers`` finds what
+    may have to be given again.
+    """
+
+    state: OperationalState
+    next_number: int
+    segment: int
+    answers: AnswerIndex
+    records: int
+    torn_bytes: int
+    mended: list[str]
+
+
+def _judge(where: str, raw: bytes, offset: int, number: int, *, promised: bool, what: str) -> Finding:
+    """Record ``number`` should begin at ``offset`` and does not read back: torn or damaged?"""
+    proof = find_after(raw, offset, number)
+    if promised or (proof is not None and proof[3]):
+        beyond = f"; a sound record follows at offset {proof[0]}" if proof else ""
+        return Finding(Severity.DAMAGE, where, offset, f"{what}{beyond}; {MEND}")
+    return Finding(
+        Severity.TORN,
+        where,
+        offset,
+        f"{len(raw) - offset} bytes that were never acknowledged; the next start cuts them",
+    )
+
+
+def _examine(
+    where: str, name: str, number: int, raw: bytes, expected: int, following: int
+) -> tuple[SegmentIndex | None, Finding | None]:
+    """Read one segment. ``expected``: number of its first record; ``following``: the next one's; 0: not known."""
+    try:
+        header = unpack_header(raw)
+    except JournalError as error:
+        if "version" in str(error):
+            return None, Finding(Severity.DAMAGE, where, 0, f"{error}; use that build to read it")
+        return None, _judge(where, raw, 0, expected, promised=False, what=str(error))
+    if header.segment != number:
+        text = f"is segment {header.segment} under another name; {MEND}"
+        return None, Finding(Severity.DAMAGE, where, 0, text)
+    if expected and header.first_number > expected:
+        text = f"records {expected} to {header.first_number - 1} are missing before this segment; {MEND}"
+        return None, Finding(Severity.DAMAGE, where, 0, text)
+    index = scan_segment(name, raw, following)
+    if following and index.next_number < following:
+        text = f"record {index.next_number} is damaged or missing; {MEND}"
+        return index, Finding(Severity.DAMAGE, where, index.end, text)
+    if index.end == len(raw):
+        if following and not index.sealed:
+            # Sound, but its seal is not there: left behind by a start that was itself ended.
+            return _closed(where, index, raw)
+        return index, None
+    if index.sealed:
+        text = f"bytes follow the seal; {MEND}"
+        return index, Finding(Severity.DAMAGE, where, index.end, text)
+    if following:
+        return _closed(where, index, raw)
+    what = f"record {index.next_number} is damaged"
+    return index, _judge(where, raw, index.end, index.next_number, promised=False, what=what)
+
+
+def _closed(where: str, index: SegmentIndex, raw: bytes) -> tuple[SegmentIndex, Finding | None]:
+    """A segment that others follow, read up to the first record of the next one: sealed right there, or not?"""
+    sealed = scan_segment(index.name, raw)
+    if sealed.sealed and sealed.end == len(raw) and sealed.next_number == index.next_number:
+        return sealed, None
+    text = (
+        f"{len(raw) - index.end} bytes that the next segment holds again, or no seal; the next start mends it"
+    )
+    return index, Finding(Severity.TORN, where, index.end, text)
+
+
+def verify(path: str | Storage, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Read every byte of a journal and say what is wrong with it; changes nothing.
+
+    ``progress(done, total)`` is called with bytes after each segment. Raises ``OSError``.
+    """
+    storage: Storage = DirectoryStorage(path, lock=False) if isinstance(path, str) else path
+    report = Report()
+    names = segment_names(storage)
+    total = sum(storage.size(name) for _, name in names)
+    done = 0
+    firsts = _first_numbers(storage, names)
+    expected = 0
+    for at, (number, name) in enumerate(names):
+        raw = storage.read(name)
+        where = storage.where(name)
+        entry = SegmentReport(name, len(raw))
+        report.segments.append(entry)
+        if at and number != names[at - 1][0] + 1:
+            text = f"segments {names[at - 1][0] + 1} to {number - 1} are not there"
+            if not expected or firsts[at] != expected:
+                report.findings.append(Finding(Severity.DAMAGE, where, 0, f"{text}; {MEND}"))
+        following = next((first for first in firsts[at + 1 :] if first), 0)
+        index, finding = _examine(where, name, number, raw, expected, following)
+        if finding is not None:
+            report.findings.append(finding)
+        if index is not None:
+            entry.records, entry.sealed = index.records, index.sealed
+            entry.first_number, entry.next_number = index.header.first_number, index.next_number
+            entry.boot_id = index.header.boot_id
+            expected = index.next_number
+            if index.sealed and index.end == len(raw) and finding is None:
+                entry.sidecar = _check_sidecar(storage, name, raw)
+                if entry.sidecar == "damaged":
+                    text = "does not say what its segment holds; the next start makes it again"
+                    report.findings.append(Finding(Severity.TORN, storage.where(sidecar_name(name)), 0, text))
+        done += len(raw)
+        if progress is not None:
+            progress(done, total)
+    return report
+
+
+def _check_sidecar(storage: Storage, name: str, raw: bytes) -> str:
+    try:
+        there = storage.read(sidecar_name(name))
+    except FileNotFoundError:
+        return "missing"
+    return "ok" if there == build_sidecar(name, raw)[1] else "damaged"
+
+
+def _first_numbers(storage: Storage, names: list[tuple[int, str]]) -> list[int]:
+    """First record number of each segment by its header; 0 where that does not read."""
+    firsts = []
+    for _, name in names:
+        try:
+            firsts.append(unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES)).first_number)
+        except JournalError:
+            firsts.append(0)
+    return firsts
+
+
+def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) -> Recovered:
+    """Make a journal ready to go on with: cut a torn tail, seal what is open, and say what the new boot must know.
+
+    Sealed segments are taken at their sidecar's word (``verify`` reads them through), so that only the last one is
+    read. Raises ``JournalError`` on damage, naming file, offset and mend, with nothing changed; ``OSError``.
+    """
+    names = segment_names(storage)
+    firsts = _first_numbers(storage, names)
+    indexes: list[SegmentIndex] = []
+    torn: list[tuple[str, int, SegmentIndex | None]] = []
+    torn_bytes = 0
+    expected = 0
+    for at, (number, name) in enumerate(names):
+        following = next((first for first in firsts[at + 1 :] if first), 0)
+        index = load_sidecar(storage, name)
+        if (
+            index is None
+            or index.header.segment != number
+            or (expected and index.header.first_number != expected)
+            or (following and index.next_number != following)
+        ):
+            raw = storage.read(name)
+            index, finding = _examine(storage.where(name), name, number, raw, expected, following)
+            if finding is not None and finding.severity == Severity.DAMAGE:
+                raise JournalError(f"{finding}. `quotelife journal verify` reads the whole journal.")
+            if finding is not None or index is None or not index.sealed:
+                end = index.end if index is not None else 0
+                torn.append((name, end, index))
+                torn_bytes += len(raw) - end
+            else:
+                torn.append((name, -1, index))  # whole: only its sidecar is to be made again
+        if index is not None:
+            indexes.append(index)
+            expected = index.next_number
+    mended = _mend(storage, torn)
+    indexes = [index for index in indexes if index.records]
+    next_number = expected or 1
+    state = state_before(storage, indexes, next_number)
+    young = [index for index in indexes if index.last_ns >= now_ns - answers_ns]
+    answers = AnswerIndex(storage, young, refused_sequences(indexes))
+    return Recovered(
+        state=state,
+        next_number=next_number,
+        segment=names[-1][0] if names else 0,
+        answers=answers,
+        records=sum(index.records for index in indexes),
+        torn_bytes=torn_bytes,
+        mended=mended,
+    )
+
+
+def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) -> list[str]:
+    """Cut, seal and index. What was done, a line each."""
+    done = []
+    for name in storage.list():
+        if name.endswith(TEMPORARY):
+            storage.remove(name)
+    for name, end, index in torn:
+        if end >= 0:
+            if index is None or index.records == 0:
+                storage.remove(name)
+                done.append(f"{name}: removed, it held nothing that was acknowledged")
+                continue
+            cut = storage.size(name) - end
+            stream = storage.append(name)
+            try:
+                if cut:
+                    stream.truncate(end)
+                seal = memoryview(
+                    pack_record(
+                        Kind.SEAL,
+                        index.next_number,
+                        0,
+                        index.last_ns,
+                        index.durable,
+                        struct.pack("<QQ", index.next_number - 1, end),
+                    )
+                )
+                while seal:
+                    seal = seal[stream.write(seal) :]
+                stream.sync()
+            finally:
+                stream.close()
+            done.append(f"{name}: sealed" + (f", {cut} bytes never acknowledged cut off" if cut else ""))
+        index_segment(storage, name)
+    if torn:
+        storage.sync_names()
+    return done
+
+
+def retain(
+    storage: Storage,
+    now_ns: int,
+    *,
+    age_ns: int,
+    total_bytes: int,
+    answers_ns: int = ANSWERS_KEPT_NS,
+) -> list[str]:
+    """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
+
+    The newest segment stays whatever it takes. Age never removes what the answers of the last ``answers_ns`` lie in;
+    size does, since a full disk would stop the service: the oldest request ids are then answered anew.
+    Raises ``OSError``.
+    """
+    names = segment_names(storage)
+    sizes = {name: storage.size(name) for _, name in names}
+    removed: list[str] = []
+    held = sum(sizes.values())
+    for _, name in names[:-1]:
+        over = 0 < total_bytes < held
+        if not over:
+            index = load_sidecar(storage, name) if age_ns else None
+            if index is None or now_ns - index.last_ns <= max(age_ns, answers_ns):
+                break
+        storage.remove(name)
+        if storage.exists(sidecar_name(name)):
+            storage.remove(sidecar_name(name))
+        held -= sizes[name]
+        removed.append(name)
+    if removed:
+        storage.sync_names()
+    return removed

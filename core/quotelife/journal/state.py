@@ -1,0 +1,230 @@
+"""What must survive a restart beside the records themselves: overrides, kills, live signals.
+
+Names, not places: a configuration numbers instruments, counterparties and desks, and the next one may number them
+otherwise.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from quotelife.inputs import Change
+from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, SignalCode
+
+if TYPE_CHECKING:
+    from quotelife.engine import Engine
+
+NEWS_KEPT = 8
+"""Scores kept for one instrument, and as many for all of them, as the engine keeps."""
+
+_SIGNAL = struct.Struct("<qqddqQIBxHI4x")
+assert _SIGNAL.size == SIGNAL_DTYPE.itemsize
+
+Json = dict[str, Any]
+
+
+class OperationalState:
+    """A fold over the records of a journal: ``change`` and ``signal`` apply one, ``to_json`` is a snapshot.
+
+    ``config`` is the configuration in force as ``Engine.config_payload`` gave it (empty before the first one),
+    ``overrides`` by id, ``kills`` by counterparty (``None``: everybody), each as its record's payload.
+    """
+
+    def __init__(self) -> None:
+        self.config: Json = {}
+        self.overrides: dict[int, Json] = {}
+        self.next_override_id = 1
+        self.kills: dict[str | None, Json] = {}
+        self._signals: dict[tuple[Any, ...], list[Json]] = {}
+        self._instruments: list[str] = []
+        self._desks: list[str] = []
+        self._indices: list[str] = []
+
+    def change(self, kind: int, payload: Mapping[str, Any]) -> None:
+        """Apply one change of ``quotelife.inputs.Change``; a kind not known here changes nothing."""
+        if kind == Change.CONFIG:
+            self._configure(dict(payload))
+        elif kind == Change.MODEL:
+            self.config["model_revision"] = payload["revision"]
+            self.config["model_digest"] = payload["digest"]
+        elif kind == Change.OVERRIDE_SET:
+            self.overrides[payload["id"]] = dict(payload)
+            self.next_override_id = max(self.next_override_id, payload["id"] + 1)
+        elif kind == Change.OVERRIDE_CLEARED:
+            self.overrides.pop(payload["id"], None)
+        elif kind == Change.KILLED:
+            self.kills[payload["counterparty"]] = dict(payload)
+        elif kind == Change.ENABLED:
+            self.kills.pop(payload["counterparty"], None)
+
+    def _configure(self, payload: Json) -> None:
+        self.config = payload
+        config = payload.get("config", {})
+        self._instruments = [entry["name"] for entry in config.get("instruments", [])]
+        self._desks = sorted(config.get("desks", {}))  # numbered in this order
+        self._indices = list(config.get("signals", {}).get("volatility_indices", []))
+        counterparties = config.get("counterparties", {})
+        # As in the engine: what was set for a name that is gone ends, since it can fit nobody.
+        self.overrides = {
+            number: entry
+            for number, entry in self.overrides.items()
+            if (entry["counterparty"] is None or entry["counterparty"] in counterparties)
+            and (entry["desk"] is None or entry["desk"] in self._desks)
+        }
+        self._signals = {
+            key: kept for key, kept in self._signals.items() if key[2] is None or key[2] in self._desks
+        }
+
+    def signal(self, record: bytes) -> None:
+        """Apply one signal, the bytes of ``SIGNAL_DTYPE``."""
+        (source_ns, receive_ns, value, value2, ttl_ns, source, instrument, kind, flags, desk) = (
+            _SIGNAL.unpack(record)
+        )
+        entry: Json = {
+            "kind": kind,
+            "instrument": _name(self._instruments, instrument),
+            "desk": _name(self._desks, desk),
+            "source": source,
+            "source_ns": source_ns,
+            "receive_ns": receive_ns,
+            "value": value,
+            "value2": value2,
+            "ttl_ns": ttl_ns,
+        }
+        if flags:
+            entry["flags"] = flags
+        if kind == SignalCode.VOLATILITY_INDEX:
+            entry["index"] = _name(self._indices, source)
+        self._keep(entry)
+
+    def _keep(self, entry: Json) -> None:
+        news = entry["kind"] == SignalCode.NEWS
+        key = (entry["kind"], entry["instrument"], None if news else entry["desk"], entry.get("index"))
+        kept = self._signals.setdefault(key, [])
+        if entry in kept:
+            return
+        kept.append(entry)
+        kept.sort(key=_at)
+        del kept[: -NEWS_KEPT if news else -1]
+
+    def signals(self, now_ns: int) -> list[Json]:
+        """Signals alive at ``now_ns``, in the order in which they came."""
+        alive = [
+            entry
+            for kept in self._signals.values()
+            for entry in kept
+            if entry["ttl_ns"] <= 0 or now_ns - _at(entry) < entry["ttl_ns"]
+        ]
+        return sorted(alive, key=lambda entry: entry["receive_ns"])
+
+    def to_json(self, now_ns: int) -> Json:
+        """All of it, JSON-able; what has expired at ``now_ns`` is left out."""
+        return {
+            "config": self.config,
+            "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
+            "next_override_id": self.next_override_id,
+            "kills": list(self.kills.values()),
+            "signals": self.signals(now_ns),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> OperationalState:
+        """The state of which ``to_json`` gave ``value``."""
+        state = cls()
+        state._configure(dict(value["config"]))
+        state.overrides = {entry["id"]: dict(entry) for entry in value["overrides"]}
+        state.next_override_id = value["next_override_id"]
+        state.kills = {entry["counterparty"]: dict(entry) for entry in value["kills"]}
+        for entry in value["signals"]:
+            state._keep(dict(entry))
+        return state
+
+    def restore(self, engine: Engine, now_ns: int) -> list[str]:
+        """Apply everything alive to a fresh engine through its ordinary inputs, kills first.
+
+        Call it after ``engine.record_to``, so that the new boot's journal holds these inputs too. Returns a line for
+        each thing that names what the engine's configuration no longer has, and was left out.
+        """
+        left_out: list[str] = []
+        for entry in self.kills.values():
+            _kill(engine, entry, now_ns, left_out)
+        for entry in self.overrides.values():
+            if entry["expires_ns"] > now_ns:
+                self._override(engine, entry, now_ns, left_out)
+        engine.next_override_id = max(engine.next_override_id, self.next_override_id)
+        indices = list(engine.config.signals.volatility_indices)
+        instruments = {instrument.name: instrument.index for instrument in engine.instruments}
+        for entry in self.signals(now_ns):
+            what = f"{SignalCode(entry['kind']).name.lower()} signal"
+            instrument, desk, source = NO_INDEX_VALUE, NO_INDEX_VALUE, entry["source"]
+            if entry["instrument"] is not None:
+                if entry["instrument"] not in instruments:
+                    left_out.append(f"{what}: instrument {entry['instrument']} is not configured any more")
+                    continue
+                instrument = instruments[entry["instrument"]]
+            if entry["desk"] is not None:
+                found = engine.policy.desk_index(entry["desk"])
+                if found is None:
+                    left_out.append(f"{what}: desk {entry['desk']} is not configured any more")
+                    continue
+                desk = found
+            if "index" in entry:
+                if entry["index"] not in indices:
+                    left_out.append(f"{what}: index {entry['index']} is not configured any more")
+                    continue
+                source = indices.index(entry["index"])
+            engine.on_signal(
+                entry["kind"],
+                receive_ns=entry["receive_ns"],
+                source_ns=entry["source_ns"],
+                value=entry["value"],
+                value2=entry["value2"],
+                instrument=instrument,
+                desk=desk,
+                ttl_ns=entry["ttl_ns"],
+                source=source,
+            )
+        return left_out
+
+    @staticmethod
+    def _override(engine: Engine, entry: Json, now_ns: int, left_out: list[str]) -> None:
+        places = {"counterparty": NO_INDEX_VALUE, "desk": NO_INDEX_VALUE, "instrument": NO_INDEX_VALUE}
+        for part in places:
+            name = entry[part]
+            if name is None:
+                continue
+            if part == "counterparty":
+                found = engine.policy.counterparty_index(name)
+            elif part == "desk":
+                found = engine.policy.desk_index(name)
+            else:
+                found = next((i.index for i in engine.instruments if i.name == name), None)
+            if found is None:
+                left_out.append(f"override {entry['id']}: {part} {name} is not configured any more")
+                return
+            places[part] = found
+        engine.set_override(
+            now_ns=now_ns,
+            expires_ns=entry["expires_ns"],
+            posture=entry["posture"],
+            override_id=entry["id"],
+            **places,
+        )
+
+
+def _kill(engine: Engine, entry: Json, now_ns: int, left_out: list[str]) -> None:
+    name = entry["counterparty"]
+    left_out.append(f"kill switch of {name or 'everybody'}: this build's engine has none")
+
+
+def _at(entry: Json) -> int:
+    """When a signal counts from: the source's time, unless it lies in the future or is not given."""
+    source_ns: int = entry["source_ns"]
+    receive_ns: int = entry["receive_ns"]
+    return source_ns if 0 < source_ns < receive_ns else receive_ns
+
+
+def _name(names: list[str], place: int) -> str | None:
+    return names[place] if place < len(names) else None

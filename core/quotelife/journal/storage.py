@@ -1,0 +1,182 @@
+"""Where a journal's files lie: a folder of a disk, or anything that behaves like one.
+
+A name is a path inside the journal with ``/``. What is promised is what a disk promises: bytes are safe from a power
+cut after ``sync`` of their file, a name after ``sync_names``, and a rename replaces its target whole.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+from quotelife.errors import JournalError
+
+LOCK = ".lock"
+TEMPORARY = ".tmp"
+
+
+class StorageFile(Protocol):
+    """One file open for appending."""
+
+    def write(self, data: memoryview) -> int:
+        """Append; the number of bytes taken, which may be fewer than given. Raises ``OSError``."""
+
+    def sync(self) -> None:
+        """Make everything written safe from a power cut; other threads run meanwhile. Raises ``OSError``."""
+
+    def truncate(self, size: int) -> None:
+        """Cut to ``size`` bytes and append from there. Raises ``OSError``."""
+
+    def close(self) -> None: ...
+
+
+class Storage(Protocol):
+    """What a journal needs of a file system. Everything raises ``OSError``."""
+
+    def list(self) -> list[str]:
+        """Names at the top of the journal, files only, sorted."""
+
+    def create(self, name: str) -> StorageFile:
+        """A new, empty file; ``FileExistsError`` when there is one. Folders on the way are made."""
+
+    def append(self, name: str) -> StorageFile:
+        """An existing file, opened for appending."""
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes of the file as of now, at most ``size``, fewer at its end. ``FileNotFoundError``."""
+
+    def size(self, name: str) -> int: ...
+
+    def exists(self, name: str) -> bool: ...
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def sync_names(self, name: str = "") -> None:
+        """Make names made, renamed and removed in the folder of ``name``, and in those above, safe."""
+
+    def where(self, name: str = "") -> str:
+        """``name`` as a person would look for it."""
+
+
+def write_whole(storage: Storage, name: str, content: bytes) -> None:
+    """Put ``content`` in place of ``name`` whole or not at all, safe from a power cut. Raises ``OSError``."""
+    aside = name.rpartition("/")[2] + TEMPORARY
+    if storage.exists(aside):
+        storage.remove(aside)
+    stream = storage.create(aside)
+    try:
+        rest = memoryview(content)
+        while rest:
+            taken = stream.write(rest)
+            if taken <= 0:
+                raise OSError(errno.EIO, "nothing was written", aside)
+            rest = rest[taken:]
+        stream.sync()
+    finally:
+        stream.close()
+    storage.rename(aside, name)
+    storage.sync_names(name)
+
+
+class _DirectoryFile:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: memoryview) -> int:
+        return os.write(self._descriptor, data)
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class DirectoryStorage:
+    """A folder. ``lock`` keeps a second writer out until ``close``.
+
+    Raises ``JournalError`` when another process holds the journal, ``OSError`` when the folder cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, lock: bool = True) -> None:
+        self.path = Path(path)
+        self._lock = -1
+        if not lock:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise JournalError(
+                f"{self.path}: another process writes this journal; stop it, or name another folder"
+            ) from None
+
+    def close(self) -> None:
+        """Let another process write here."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def list(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        return []
+
+    def create(self, name: str) -> StorageFile:
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _DirectoryFile(
+            os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        )
+
+    def append(self, name: str) -> StorageFile:
+        return _DirectoryFile(os.open(self.path / name, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+
+    # Read, never mapped: a bad sector, or a file cut under one's feet, is then an OSError and not the end.
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        with open(self.path / name, "rb", buffering=0) as stream:
+            if offset:
+                stream.seek(offset)
+            if size is None:
+                return stream.read()
+            return stream.read(size)
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
+
+    def exists(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def rename(self, old: str, new: str) -> None:
+        target = self.path / new
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.path / old, target)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
+
+    def sync_names(self, name: str = "") -> None:
+        folder = (self.path / name).parent if name else self.path
+        while True:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if folder == self.path:
+                return
+            folder = folder.parent
+
+    def where(self, name: str = "") -> str:
+        return str(self.path / name) if name else str(self.path)

@@ -1,0 +1,69 @@
+# Appends every input of an engine to a journal.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from quotelife.inputs cimport InputSink
+from quotelife.records cimport Signal
+
+cdef enum:
+    SIGNALS_KEPT = 256         # signals not yet taken over by the state
+
+cdef class JournalWriter(InputSink):
+    cdef readonly str boot_id
+    cdef readonly uint64_t next_number       # of the next record appended
+    cdef readonly uint64_t committed_number  # last record that commit() wrote
+    cdef readonly uint64_t durable_number    # last record that sync() made safe
+    cdef readonly uint64_t lost              # inputs that found the buffer full
+    cdef readonly uint64_t commits
+    cdef readonly uint64_t syncs
+    cdef readonly uint64_t failures          # commits and syncs that the disk refused
+    cdef readonly uint64_t segment           # number of the segment under way
+    cdef readonly bint power_loss
+    cdef object _storage
+    cdef object _state
+    cdef object _engine
+    cdef uint8_t* _data
+    cdef uint64_t _capacity
+    cdef uint64_t _used          # bytes in _data
+    cdef uint64_t _written       # of which are in the file; kept until durable when power_loss
+    cdef uint64_t _base          # position of _data[0] in the run of all bytes ever appended
+    cdef uint64_t _durable_at    # position up to which everything is durable
+    cdef uint64_t _segment_bytes
+    cdef uint64_t _buffer_bytes
+    cdef uint64_t _good          # size of the file up to its last whole record
+    cdef bint _dirty             # bytes after _good may lie in the file
+    cdef bint _sync_failed       # nothing after durable_number can be trusted to be on the disk
+    cdef bint _closed
+    cdef object _file
+    cdef str _name
+    cdef uint64_t _gap_first     # inputs lost and not yet said; 0: none
+    cdef uint64_t _gap_last
+    cdef int64_t _now_ns
+    cdef uint64_t _last_sequence
+    cdef Signal _signals[SIGNALS_KEPT]
+    cdef int _n_signals
+    cdef list _unsynced          # rotated segments not yet known to be on the disk
+    cdef list _unfinished        # names of rotated segments without a sidecar
+    cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
+    cdef uint64_t _names_synced
+    cdef list _artifacts_due     # models in use whose artifact may not lie in the journal yet
+    cdef set _artifacts_kept
+    cdef object _lock            # one sync at a time, and no file closed under it
+    cdef object _finishing
+
+    cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil
+    cdef void _close_record(self, uint8_t* record) noexcept nogil
+    cdef int _append_bytes(self, int kind, uint64_t sequence, int64_t now_ns, bytes payload) except -1
+    cdef void _lose(self, uint64_t sequence) noexcept nogil
+    cdef int _fold_signals(self) except -1
+    cdef int _say_gap(self) except -1
+    cdef uint64_t _done(self) noexcept nogil
+    cdef void _compact(self) noexcept nogil
+    cdef int _append_state(self) except -1
+    cdef int _write(self, const uint8_t* data, uint64_t size) except -1
+    cdef int _cut(self) except -1
+    cdef int _ready(self) except -1
+    cdef int _leave(self) except -1
+    cdef int _after_failed_sync(self) except -1
+    cdef int _rotate(self) except -1
+    cdef int _sync_rotated(self) except -1
+    cdef int _copy_artifacts(self) except -1

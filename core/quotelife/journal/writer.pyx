@@ -1,0 +1,552 @@
+"""Appends every decision, answer, signal and change of an engine to a journal.
+
+One thread owns a writer: the engine's. Inputs are appended in C to a bounded buffer, ``commit`` hands the whole of it
+to the operating system with one write, and ``sync``, which one other thread may call, makes what was committed safe
+from a power cut. What a failing disk does not take stays in the buffer.
+
+Two durabilities. ``process-crash``: a reply may leave after ``commit``; the bytes are the operating system's and
+survive the end of the process. ``power-loss`` (``power_loss=True``): a reply may leave after a ``sync`` that covers it;
+bytes are kept in the buffer until then, since after a failed sync nothing that was written before it can be trusted: a
+new segment begins and everything not known to be safe is written again (Rebello et al., "Can Applications Recover from
+fsync Failures?", USENIX ATC 2020).
+"""
+
+import json
+import struct
+import threading
+
+from cpython.buffer cimport PyBUF_READ
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+from quotelife.checksum cimport crc32c_c
+from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_MODEL
+from quotelife.journal.format cimport (
+    KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SIGNAL, KIND_STATE,
+    POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, padded,
+)
+from quotelife.records cimport Decision, Request
+
+from quotelife.errors import JournalError
+from quotelife.features.schema import SCHEMA_HASH, SCHEMA_VERSION
+from quotelife.journal.format import FORMAT_VERSION, LAYOUT_HASH, pack_header
+from quotelife.journal.index import index_segment, segment_name
+from quotelife.journal.state import OperationalState
+from quotelife.journal.storage import write_whole
+
+SEGMENT_BYTES = 64 << 20
+BUFFER_BYTES = 16 << 20
+cdef enum:
+    GROWTH_MAX = 4             # rare inputs may stretch the buffer so many times over before they are lost too
+    UNFINISHED_MAX = 8         # rotated segments that may wait for finish_segments()
+
+
+cdef class JournalWriter(InputSink):
+    """See the module. ``next_number`` and ``segment`` are what ``recover`` found; ``boot_id`` is unique to this start.
+
+    ``segment_bytes`` is the size at which a segment is closed, ``buffer_bytes`` bounds what waits for the disk.
+    """
+
+    def __cinit__(self):
+        self._data = NULL
+
+    def __init__(self, storage, *, str boot_id, uint64_t segment_bytes=SEGMENT_BYTES,
+                 uint64_t buffer_bytes=BUFFER_BYTES, bint power_loss=False, uint64_t next_number=1, uint64_t segment=0):
+        if self._data != NULL:
+            raise JournalError("a writer is initialised once")
+        pack_header(1, 1, 0, boot_id, LAYOUT_HASH, bytes(32))
+        if buffer_bytes < 65536 or segment_bytes < 4096:
+            raise ValueError("a journal needs a buffer of at least 64 KiB and segments of at least 4 KiB")
+        self._data = <uint8_t*>malloc(buffer_bytes)
+        if self._data == NULL:
+            raise MemoryError()
+        self._capacity = buffer_bytes
+        self._segment_bytes = segment_bytes
+        self._buffer_bytes = buffer_bytes
+        self._storage = storage
+        self.boot_id = boot_id
+        self.power_loss = power_loss
+        self.next_number = next_number
+        self.committed_number = self.durable_number = next_number - 1
+        self.segment = segment
+        self._state = OperationalState()
+        self._unsynced = []
+        self._unfinished = []
+        self._artifacts_due = []
+        self._artifacts_kept = set()
+        self._lock = threading.Lock()
+        self._finishing = threading.Lock()
+
+    def __dealloc__(self):
+        free(self._data)
+
+    # --- appending ------------------------------------------------------------------------------------------------
+
+    cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil:
+        # Room for a record of that payload, header filled in but for the checksum; NULL when the buffer is full.
+        cdef uint64_t size = RECORD_HEADER_BYTES + padded(length)
+        cdef uint64_t room
+        cdef uint8_t* grown
+        cdef RecordHeader* header
+        if length > RECORD_BYTES_MAX:
+            return NULL
+        if self._used + size > self._capacity:
+            self._compact()
+        room = self._capacity
+        if kind == KIND_DECISION or kind == KIND_SIGNAL:
+            room = self._buffer_bytes - self._buffer_bytes // 8      # the rest is for their answers
+        elif kind != KIND_ANSWER and self._used + size > room:
+            # Rare, and not to be lost for want of room in a buffer meant for decisions.
+            room = max(2 * self._capacity, self._used + size)
+            if room <= GROWTH_MAX * self._buffer_bytes + RECORD_BYTES_MAX:
+                grown = <uint8_t*>realloc(self._data, room)
+                if grown == NULL:
+                    return NULL
+                self._data = grown
+                self._capacity = room
+        if self._used + size > room or self._used + size > self._capacity:
+            return NULL
+        if now_ns > self._now_ns:
+            self._now_ns = now_ns
+        header = <RecordHeader*>(self._data + self._used)
+        header.length = <uint32_t>length
+        header.number = self.next_number
+        header.input_sequence = sequence
+        header.now_ns = self._now_ns
+        header.durable = self.durable_number
+        header.kind = kind
+        header.flags = POWER_LOSS if self.power_loss else 0
+        header.zero = 0
+        self._used += size
+        self.next_number += 1
+        if size > RECORD_HEADER_BYTES:
+            memset(self._data + self._used - 8, 0, 8)
+        return <uint8_t*>header
+
+    cdef void _close_record(self, uint8_t* record) noexcept nogil:
+        cdef RecordHeader* header = <RecordHeader*>record
+        header.crc = crc32c_c(0, record + 4, RECORD_HEADER_BYTES - 4 + padded(header.length))
+
+    cdef int _append_bytes(self, int kind, uint64_t sequence, int64_t now_ns, bytes payload) except -1:
+        cdef const unsigned char* raw = payload
+        cdef uint8_t* record = self._append(kind, sequence, now_ns, len(payload))
+        if record == NULL:
+            self._lose(sequence)
+            return 0
+        memcpy(record + RECORD_HEADER_BYTES, raw, len(payload))
+        self._close_record(record)
+        return 1
+
+    cdef void _lose(self, uint64_t sequence) noexcept nogil:
+        self.lost += 1
+        if not self._gap_first or sequence < self._gap_first:
+            self._gap_first = sequence
+        if sequence > self._gap_last:
+            self._gap_last = sequence
+
+    cdef uint64_t _done(self) noexcept nogil:
+        # Bytes at the start of the buffer that are where they were promised to be.
+        if not self.power_loss:
+            return self._written
+        return min(self._durable_at - self._base, self._written) if self._durable_at > self._base else 0
+
+    cdef void _compact(self) noexcept nogil:
+        # Forget what the disk is known to hold.
+        cdef uint64_t done = self._done()
+        if done and (self._used - done <= done or done >= self._capacity // 8):
+            memmove(self._data, self._data + done, self._used - done)
+            self._base += done
+            self._used -= done
+            self._written -= done
+
+    cdef int decision(self, const Request* request, const Decision* decision) except -1:
+        cdef uint8_t* record = self._append(
+            KIND_DECISION, decision.input_sequence, decision.now_ns, sizeof(Request) + sizeof(Decision))
+        if record == NULL:
+            self._lose(decision.input_sequence)
+            return 0
+        memcpy(record + RECORD_HEADER_BYTES, request, sizeof(Request))
+        memcpy(record + RECORD_HEADER_BYTES + sizeof(Request), decision, sizeof(Decision))
+        self._close_record(record)
+        self._last_sequence = decision.input_sequence
+        return 0
+
+    cdef int signal(self, const Signal* signal, uint64_t sequence) except -1:
+        cdef uint8_t* record = self._append(KIND_SIGNAL, sequence, signal.receive_ns, sizeof(Signal))
+        if record == NULL:
+            self._lose(sequence)
+        else:
+            memcpy(record + RECORD_HEADER_BYTES, signal, sizeof(Signal))
+            self._close_record(record)
+        self._last_sequence = sequence
+        self._signals[self._n_signals] = signal[0]
+        self._n_signals += 1
+        if self._n_signals == SIGNALS_KEPT:
+            self._fold_signals()
+        return 0
+
+    cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
+        self._fold_signals()
+        self._last_sequence = sequence
+        self._append_bytes(KIND_CHANGE, sequence, now_ns, encode(
+            {"kind": kind, "payload": payload, "now_ns": now_ns}))
+        self._state.change(kind, payload)
+        if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
+            self._artifacts_due.append(self._engine.model)
+        return 0
+
+    cdef int _fold_signals(self) except -1:
+        cdef int i
+        for i in range(self._n_signals):
+            self._state.signal((<const char*>&self._signals[i])[:sizeof(Signal)])
+        self._n_signals = 0
+        return 0
+
+    cdef int _append_state(self) except -1:
+        self._fold_signals()
+        self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, encode(self._state.to_json(self._now_ns)))
+        return 0
+
+    cdef int _say_gap(self) except -1:
+        cdef uint64_t first = self._gap_first, last = self._gap_last
+        if last and not self.full:
+            self._gap_first = self._gap_last = 0
+            self._append_bytes(KIND_GAP, last, self._now_ns, encode(
+                {"first": first, "last": last, "reason": "the buffer was full"}))
+            self._append_state()
+        return 0
+
+    def begin(self, engine, int64_t now_ns, carried=None):
+        """Note the start of ``engine``: boot, configuration, state.
+
+        ``carried`` is the ``OperationalState`` of the boot before: from its first bytes on, the new boot knows what
+        the old one knew. Put ``engine.record_to`` and ``carried.restore(engine, now_ns)`` after it, then ``commit``.
+        """
+        if self._engine is not None:
+            raise JournalError("a writer begins once")
+        self._engine = engine
+        self._last_sequence = engine.input_sequence
+        config = engine.config_payload()
+        self._append_bytes(KIND_BOOT, self._last_sequence, now_ns, encode({
+            "boot_id": self.boot_id, "now_ns": now_ns, "input_sequence": self._last_sequence,
+            "durability": "power-loss" if self.power_loss else "process-crash", "schema_version": SCHEMA_VERSION,
+            "schema_hash": SCHEMA_HASH, "layout_hash": LAYOUT_HASH.hex(), "format": FORMAT_VERSION,
+        }))
+        if carried is not None:
+            self._state = OperationalState.from_json(carried.to_json(now_ns))
+        self.change(CHANGE_CONFIG, config, now_ns, self._last_sequence)
+        self._append_state()
+
+    def answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply):
+        """Note one answer: the decisions it tells of, the id to find it by (empty: none) and its bytes both ways.
+
+        Raises ``JournalError`` when the buffer is full: the answer may not be given then.
+        """
+        cdef uint32_t sizes[6]
+        cdef uint64_t sequence = 0
+        cdef uint64_t length
+        cdef uint8_t* record
+        cdef uint8_t* at
+        sequences = tuple(sequences)
+        sizes[0] = len(sequences)
+        sizes[1] = len(request_id)
+        sizes[2] = len(digest)
+        sizes[3] = len(request)
+        sizes[4] = len(reply)
+        sizes[5] = 0
+        length = sizeof(sizes) + 8 * <uint64_t>sizes[0] + sizes[1] + sizes[2] + <uint64_t>sizes[3] + sizes[4]
+        for each in sequences:
+            sequence = each
+        record = self._append(KIND_ANSWER, sequence, self._now_ns, length)
+        if record == NULL:
+            raise JournalError("the journal's buffer is full; the disk does not take what waits in it")
+        at = record + RECORD_HEADER_BYTES
+        memcpy(at, sizes, sizeof(sizes))
+        at += sizeof(sizes)
+        for each in sequences:
+            sequence = each
+            memcpy(at, &sequence, 8)
+            at += 8
+        memcpy(at, <const char*>request_id, sizes[1])
+        at += sizes[1]
+        memcpy(at, <const char*>digest, sizes[2])
+        at += sizes[2]
+        memcpy(at, <const char*>request, sizes[3])
+        at += sizes[3]
+        memcpy(at, <const char*>reply, sizes[4])
+        self._close_record(record)
+
+    def refuse(self, sequences):
+        """Note that the answers to these decisions were taken back: they were never sent and are not to be found."""
+        values = list(sequences)
+        if values:
+            self._append_bytes(KIND_REFUSED, values[len(values) - 1], self._now_ns,
+                               struct.pack(f"<{len(values)}Q", *values))
+
+    def gap(self, uint64_t first, uint64_t last, str reason):
+        """Note that inputs ``first`` to ``last`` were served without a journal."""
+        self._append_bytes(KIND_GAP, last, self._now_ns, encode({"first": first, "last": last, "reason": reason}))
+        self._append_state()
+
+    @property
+    def pending_bytes(self):
+        """Bytes appended and not committed."""
+        return self._used - self._written
+
+    @property
+    def held_bytes(self):
+        """Bytes in the buffer: not committed, or committed and, with ``power_loss``, not yet known to be safe."""
+        return self._used - self._done()
+
+    @property
+    def full(self):
+        """No room for another decision and its answer: ask the engine nothing that is to be answered."""
+        cdef uint64_t bound = self._buffer_bytes - self._buffer_bytes // 8
+        if self._used + 8192 <= bound:
+            return False
+        self._compact()
+        return self._used + 8192 > bound
+
+    @property
+    def state(self):
+        """The operational state as journaled so far, an ``OperationalState``."""
+        self._fold_signals()
+        return self._state
+
+    # --- to the disk ----------------------------------------------------------------------------------------------
+
+    def commit(self):
+        """Write everything pending and return the number of the last record written.
+
+        Raises ``JournalError`` when the disk does not take it: everything stays pending, in order, for the next try.
+        """
+        cdef uint64_t number
+        if self._closed:
+            raise JournalError("the journal is closed")
+        try:
+            if self._sync_failed:
+                self._after_failed_sync()
+            self._say_gap()
+            number = self.next_number - 1
+            if self._used > self._written:
+                self._copy_artifacts()
+                self._ready()
+                self._write(self._data + self._written, self._used - self._written)
+                self._good += self._used - self._written
+                self._written = self._used
+                self.committed_number = number
+                self.commits += 1
+            self._compact()
+        except OSError as error:
+            self.failures += 1
+            self._cut()
+            raise JournalError(f"{self._storage.where(self._name or '')}: {error.strerror or error}; the journal keeps "
+                               f"{self._used - self._written} bytes and tries again") from error
+        if self._good >= self._segment_bytes:
+            try:
+                self._rotate()
+            except OSError:
+                self.failures += 1         # what was committed is committed; the next commit tries again
+        if len(self._unfinished) > UNFINISHED_MAX:
+            self.finish_segments()
+        return self.committed_number
+
+    cdef int _write(self, const uint8_t* data, uint64_t size) except -1:
+        # One write; more only where the file took less than it was given.
+        cdef uint64_t done = 0, taken
+        self._dirty = True
+        while done < size:
+            taken = self._file.write(PyMemoryView_FromMemory(<char*>data + done, size - done, PyBUF_READ))
+            if taken == 0:
+                raise OSError(5, "nothing was written")
+            done += taken
+        self._dirty = False
+        return 0
+
+    cdef int _cut(self) except -1:
+        # Take back what a failed write may have left after the last whole record.
+        if self._dirty and self._file is not None:
+            try:
+                self._file.truncate(self._good)
+                self._dirty = False
+            except OSError:
+                pass
+        return 0
+
+    cdef int _ready(self) except -1:
+        # A file whose end is where the next record belongs.
+        if self._dirty:
+            self._cut()
+            if self._dirty:
+                self._leave()
+        if self._file is None:
+            name = segment_name(self.segment + 1)
+            self._file = self._storage.create(name)
+            self._name = name
+            self.segment += 1
+            self._good = 0
+            self._names_made += 1
+        if self._good == 0:
+            header = pack_header(self.segment, self.committed_number + 1, self._now_ns, self.boot_id, LAYOUT_HASH,
+                                 bytes.fromhex(SCHEMA_HASH))
+            self._write(header, len(header))
+            self._good = len(header)
+        return 0
+
+    cdef int _leave(self) except -1:
+        # Never write to this file again. What it holds beyond the next segment's first record counts for nothing.
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
+            self._dirty = False
+        return 0
+
+    cdef int _after_failed_sync(self) except -1:
+        self._leave()
+        if self.power_loss:
+            self._written = self._durable_at - self._base if self._durable_at > self._base else 0
+            self.committed_number = self.durable_number
+        self._sync_failed = False
+        return 0
+
+    cdef int _rotate(self) except -1:
+        # Seal the segment; the next one begins with the state, so that nothing before it is needed to know it.
+        cdef RecordHeader seal
+        cdef bytes payload = struct.pack("<QQ", self.committed_number, self._good)
+        cdef uint8_t raw[RECORD_HEADER_BYTES + 16]
+        memset(&seal, 0, sizeof(seal))
+        seal.length = 16
+        seal.number = self.committed_number + 1
+        seal.now_ns = self._now_ns
+        seal.input_sequence = self._last_sequence
+        seal.durable = self.durable_number
+        seal.kind = KIND_SEAL
+        seal.flags = POWER_LOSS if self.power_loss else 0
+        memcpy(raw, &seal, RECORD_HEADER_BYTES)
+        memcpy(raw + RECORD_HEADER_BYTES, <const char*>payload, 16)
+        self._close_record(raw)
+        if self._dirty:
+            self._cut()
+            if self._dirty:
+                self._leave()
+                return 0
+        try:
+            self._write(raw, sizeof(raw))
+        except OSError:
+            self._cut()
+            raise
+        with self._lock:
+            self._unsynced.append(self._file)
+            self._file = None
+            self._good = 0
+            if self.power_loss:        # a segment begins only when the one before it is safe
+                self._sync_rotated()
+        self._unfinished.append(self._name)
+        if not self._closed:
+            self._append_state()
+        return 0
+
+    def sync(self):
+        """Make everything committed safe from a power cut; returns the number of the last record covered.
+
+        May be called from one other thread; the GIL is released meanwhile. Raises ``JournalError`` when the disk
+        refuses: nothing since the last good sync is known to be safe, and the next ``commit`` writes all of it again
+        to a new segment.
+        """
+        cdef uint64_t number = 0, position, made
+        with self._lock:
+            if self._sync_failed:
+                raise JournalError(f"{self._storage.where()}: the last sync failed; commit first")
+            number = self.committed_number
+            position = self._base + self._written
+            made = self._names_made
+            file = self._file
+            try:
+                self._sync_rotated()
+                if made != self._names_synced:
+                    self._storage.sync_names()
+                if file is not None and number > self.durable_number:
+                    file.sync()
+            except OSError as error:
+                self.failures += 1
+                self._sync_failed = True
+                raise JournalError(f"{self._storage.where()}: {error.strerror or error}; nothing since record "
+                                   f"{self.durable_number} is known to be safe") from error
+            self._names_synced = made
+            self.syncs += 1
+            self.durable_number = number
+            self._durable_at = position
+        return number
+
+    cdef int _sync_rotated(self) except -1:
+        while self._unsynced:
+            file = self._unsynced.pop(0)
+            try:
+                file.sync()            # once: a second try would not tell of what the first one lost
+            except OSError:
+                self._sync_failed = True
+                raise
+            finally:
+                file.close()
+        return 0
+
+    def finish_segments(self):
+        """Sync segments that were rotated out and write their sidecars; any thread. Returns how many were finished.
+
+        A disk that refuses is left for the next call: a sidecar only saves time, and is made again where it is missing.
+        """
+        cdef int done = 0
+        if not self._finishing.acquire(blocking=False):
+            return 0
+        try:
+            with self._lock:
+                self._sync_rotated()
+            while self._unfinished:
+                index_segment(self._storage, self._unfinished[0])
+                del self._unfinished[0]
+                done += 1
+        except OSError:
+            self.failures += 1
+        finally:
+            self._finishing.release()
+        return done
+
+    cdef int _copy_artifacts(self) except -1:
+        # Models are few; a journal that names one by its digest alone could not be replayed elsewhere.
+        while self._artifacts_due:
+            model = self._artifacts_due[0]
+            if model.digest and model.files and model.digest not in self._artifacts_kept:
+                for name in sorted(model.files, key=lambda name: name == "manifest.json"):
+                    target = f"artifacts/{model.digest}/{name}"
+                    if not self._storage.exists(target):
+                        write_whole(self._storage, target, model.files[name])
+                self._artifacts_kept.add(model.digest)
+            del self._artifacts_due[0]
+        return 0
+
+    def close(self):
+        """Commit, seal, sync and index what there is. ``JournalError`` when the disk refuses: call it again then."""
+        if self._closed:
+            return
+        self.commit()
+        self.sync()
+        try:
+            if self._file is not None:
+                self._closed = True
+                self._rotate()
+            with self._lock:
+                self._sync_rotated()
+        except OSError as error:
+            self._closed = False
+            self.failures += 1
+            self._cut()
+            raise JournalError(f"{self._storage.where(self._name or '')}: {error.strerror or error}") from error
+        self._closed = True
+        self.finish_segments()
+
+
+def encode(value):
+    """``value`` as JSON in UTF-8, keys in their order."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
