@@ -65,6 +65,7 @@ SERVER = [
     "aiohttp>=3.11",
     "orjson>=3.10",
 ]
+EXPORT = ["pyarrow>=15.0"]
 DEV = [
     "pytest>=8.2",
     "pytest-asyncio>=0.24",
@@ -111,6 +112,6 @@ setup(
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"parallel": JOBS}},
     zip_safe=False,
     install_requires=["numpy>=1.26", "pydantic>=2.7", "PyYAML>=6.0", "tzdata>=2024.1", "zstandard>=0.22"],
-    extras_require={"server": SERVER, "dev": DEV},
+    extras_require={"server": SERVER, "export": EXPORT, "dev": [*DEV, *EXPORT]},
     entry_points={"console_scripts": ["quotelife = quotelife_server.cli:main"]},
 )

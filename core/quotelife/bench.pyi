@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from quotelife.capture.writer import CaptureWriter
 from quotelife.engine import Engine
 from quotelife.records import EventBuffer, RequestRecord
 
@@ -12,3 +13,5 @@ def time_decisions(
     engine: Engine, request: RequestRecord, n: int, step_ns: int = 0
 ) -> npt.NDArray[np.int64]: ...
 def time_clock(n: int = 100_000) -> float: ...
+def time_capture(writer: CaptureWriter, tape: EventBuffer) -> int: ...
+def time_copy_and_write(file: int, tape: EventBuffer, block_bytes: int) -> int: ...

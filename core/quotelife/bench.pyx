@@ -6,10 +6,13 @@ Everything here is measured with the monotonic clock of the machine; ratios with
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport write
 
 from quotelife.book.level_book cimport LevelBook, book_free, book_init, book_level, book_quote, book_refresh
+from quotelife.capture.writer cimport CaptureWriter
 from quotelife.engine cimport Engine
 from quotelife.records cimport (
     EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer, RequestRecord,
@@ -186,3 +189,45 @@ def time_clock(Py_ssize_t n=100_000):
     for i in range(n):
         sink ^= now_ns()
     return (now_ns() - start) / n
+
+
+def time_capture(CaptureWriter writer not None, EventBuffer tape not None):
+    """ns for all events, message by message, into a capture, checksums and writes included."""
+    cdef Py_ssize_t i, first = 0
+    cdef int64_t start = now_ns()
+    for i in range(tape.count):
+        if tape.events[i].flags & FLAG_LAST or i == tape.count - 1:
+            writer.events(tape.events + first, i + 1 - first, first + 1)
+            first = i + 1
+        if i % 20_000 == 0:        # far from what the writer can hold
+            writer.write_pending()
+    writer.tick(1 << 62)
+    writer.write_pending()
+    return now_ns() - start
+
+
+def time_copy_and_write(int file, EventBuffer tape not None, size_t block_bytes):
+    """The yardstick of a capture: ns for the same messages by memcpy into blocks and write(2) alone.
+
+    Raises ``OSError``.
+    """
+    cdef Py_ssize_t i, first = 0
+    cdef size_t filled = 0, size
+    cdef char* block = <char*>malloc(block_bytes)
+    cdef int64_t start = now_ns()
+    if block == NULL:
+        raise MemoryError()
+    try:
+        for i in range(tape.count):
+            if tape.events[i].flags & FLAG_LAST or i == tape.count - 1:
+                size = (i + 1 - first) * sizeof(Event)
+                if filled + size > block_bytes or i == tape.count - 1:
+                    if write(file, block, filled) != <Py_ssize_t>filled:
+                        raise OSError("could not write the yardstick's block")
+                    filled = 0
+                memcpy(block + filled, tape.events + first, min(size, block_bytes))
+                filled += min(size, block_bytes)
+                first = i + 1
+        return now_ns() - start
+    finally:
+        free(block)

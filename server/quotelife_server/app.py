@@ -16,6 +16,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
+from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
@@ -83,11 +84,15 @@ class Application:
         self.clock = SystemClock(settings.wall_offset_max_ns)
         self.started_ns = self.clock.now_ns()
         self.engine = Engine(self.config, start_ns=self.started_ns)
+        boot_id = f"{self.started_ns:x}"
+        self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, logger=_log)
+        if self.capturing is not None:
+            self.engine.record_to(self.capturing.sink)
         self.metrics = Metrics()
         self.service = Service(
             self.engine,
             self.clock,
-            boot_id=f"{self.started_ns:x}",
+            boot_id=boot_id,
             metrics=self.metrics,
             replies=ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns),
             in_flight=InFlight(settings.in_flight_max),
@@ -146,6 +151,8 @@ class Application:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.http is not None:
             await self.http.stop()
+        if self.capturing is not None:
+            await self.capturing.stop()
         _log.info("stopped", input_sequence=self.engine.input_sequence)
 
     async def _tick(self) -> None:
@@ -155,6 +162,8 @@ class Application:
             now_ns = self.clock.now_ns()
             self.engine.on_timer(now_ns)
             self.service.replies.expire(now_ns)
+            if self.capturing is not None:
+                self.capturing.tick(now_ns)
             ticks += 1
             if ticks % TICKS_PER_CLOCK_CHECK == 0:
                 self._check_clock()
@@ -212,6 +221,7 @@ class Application:
             feeds=[feed.figures() for feed in self.feeds],
             config_problems=self.reloader.problems,
             restart_required=self.reloader.restart_required,
+            capture=self.capturing.figures() if self.capturing is not None else None,
         )
 
     def _http_server(self, settings: Server) -> HttpServer | None:
@@ -254,6 +264,8 @@ class Application:
             ),
             ("quotelife_config_refused", "Reloads refused", lambda: float(self.reloader.refused)),
         ]
+        if self.capturing is not None:
+            gauges += self.capturing.gauges()
         return Exposition(
             self.metrics,
             self.engine,

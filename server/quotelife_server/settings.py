@@ -50,6 +50,16 @@ class Drain(Section):
     grace_ns: Duration = Field(default=5 * NS_PER_S, alias="grace")
 
 
+class CaptureSettings(Section):
+    """Every event and signal on disk, in the order in which the engine applied them."""
+
+    directory: str | None = Field(default=None, min_length=1, max_length=4096)
+    segment_bytes: int = Field(default=64 * 1024**2, ge=64 * 1024, le=1024**3)
+    bytes_max: int | None = Field(default=32 * 1024**3, ge=1024**2)
+    age_max_ns: LongerThanZero | None = Field(default=None, alias="age_max")
+    compress: bool = True
+
+
 class Server(Section):
     """Where the service listens and what it lets clients do. All of it takes a restart to change."""
 
@@ -66,6 +76,7 @@ class Server(Section):
     keepalive: Keepalive = Keepalive()
     replies: Replies = Replies()
     drain: Drain = Drain()
+    capture: CaptureSettings = CaptureSettings()
 
 
 # One entry of ``feeds``; a further venue's settings join as a union told apart by ``kind``.

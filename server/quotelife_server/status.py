@@ -7,6 +7,7 @@ from typing import Any, cast
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.features.schema import SCHEMA_HASH
 from quotelife_server import convert
+from quotelife_server.capturing import CaptureFigures
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import Service
 from quotelife_server.limits import in_pieces
@@ -32,6 +33,7 @@ async def status_reply(
     feeds: Iterable[FeedFigures],
     config_problems: Sequence[str],
     restart_required: Sequence[str],
+    capture: CaptureFigures | None = None,
 ) -> bytes:
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
     engine, clock = service.engine, service.clock
@@ -53,6 +55,16 @@ async def status_reply(
         restart_required=restart_required,
     )
     response.state = cast(Any, service.state.value)  # same numbers
+    if capture is not None:
+        response.capture.CopyFrom(
+            admin.CaptureStatus(
+                writable=not capture.fault,
+                records=capture.records,
+                lost=capture.lost,
+                segments=capture.segments,
+                fault=capture.fault,
+            )
+        )
     async for piece in in_pieces(indices, PIECE):
         now_ns = clock.now_ns()
         for index in piece:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import capture_twin as twin
 
 from quotelife.capture import format as form
 from quotelife.capture.format import CaptureError, InputKind
@@ -23,6 +22,7 @@ from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.inputs import InputTap
 from quotelife.records import EVENT_DTYPE, EventBuffer, RequestRecord, SignalCode
+from reference import capture_twin as twin
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S

@@ -22,7 +22,18 @@ from reference.service_kit import running, write_config
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "configs" / "default"
 NOBODY = "127.0.0.1:1"
-COMMANDS = ["serve", "demo", "get", "replay", "doctor", "bench", "config", "config check"]
+COMMANDS = [
+    "serve",
+    "demo",
+    "get",
+    "replay",
+    "doctor",
+    "bench",
+    "config",
+    "config check",
+    "capture",
+    "capture export",
+]
 
 
 @dataclass(frozen=True)

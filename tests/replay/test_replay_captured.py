@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.reference.market_kit import CONFIG, START_NS, market
 
 from quotelife.capture.reader import Capture
 from quotelife.capture.segments import SegmentFiles
@@ -19,6 +18,7 @@ from quotelife.replay.captured import CapturedSource
 from quotelife.replay.follow import read_config
 from quotelife.replay.run import Replay, pace
 from quotelife.units import NS_PER_S
+from reference.market_kit import CONFIG, START_NS, market
 
 
 def capture_market(folder: Path, seconds: float = 3, seed: int = 1, boot_id: str = "first") -> Engine:

@@ -164,10 +164,10 @@ class SegmentFiles:
 
     # --- at rest --------------------------------------------------------------------------------------------------
 
-    def tidy(self, now_ns: int) -> bool:
+    def tidy(self, now_ns: int, *, meanwhile: Callable[[], object] = lambda: None) -> bool:
         """Remove what is too old, then compress one closed segment; True while there is more to do.
 
-        ``now_ns`` is wall time. Raises ``OSError``.
+        ``now_ns`` is wall time. ``meanwhile`` is called every megabyte. Raises ``OSError``.
         """
         segments = list_segments(self.folder)
         current = self._path if self._file is not None else None
@@ -187,10 +187,10 @@ class SegmentFiles:
             if segment.compressed:
                 raw.unlink(missing_ok=True)  # left where a process ended between the two
             elif self.compress and segment.path != current:
-                return self._compress(raw)
+                return self._compress(raw, meanwhile)
         return False
 
-    def _compress(self, raw: Path) -> bool:
+    def _compress(self, raw: Path, meanwhile: Callable[[], object]) -> bool:
         target = raw.with_name(raw.name + ".zst")
         unfinished = target.with_name(target.name + ".tmp")
         stat = raw.stat()
@@ -203,6 +203,7 @@ class SegmentFiles:
                     if self.stopping:
                         return False
                     sink.write(compressor.compress(chunk))
+                    meanwhile()
                 sink.write(compressor.flush())
                 sink.flush()
                 os.fsync(sink.fileno())

@@ -1,8 +1,9 @@
 # Takes an engine's events, signals and timers into blocks in memory; another thread may write them out.
 #
-# The engine's side costs a memcpy a batch. A fixed number of blocks goes round: the engine fills one, seals it when it
-# is full or old, and takes the next; write_pending() checksums and writes the sealed ones. Where no block is free,
-# inputs are counted as lost, and the range of their sequences is marked in the next block that is.
+# The engine's side costs a memcpy a batch. There is a fixed number of blocks: the engine fills one, seals it when it is
+# full or old, and takes the one that was freed last, since that is still in the cache; write_pending() checksums, writes
+# and frees the sealed ones. Where none is free, inputs are counted as lost, and the range of their sequences is marked
+# in the next block that is.
 # Both sides hold the GIL whenever they touch the counters; checksum and write go without it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -45,9 +46,12 @@ cdef class CaptureWriter(InputSink):
     cdef Block* blocks
     cdef uint32_t n_blocks
     cdef uint32_t slots_max
-    cdef uint64_t sealed       # blocks sealed so far; the open one is blocks[sealed % n_blocks]
+    cdef Block* open           # the one being filled, or NULL
+    cdef Block** waiting       # block number k to be written is waiting[k % n_blocks]
+    cdef uint64_t sealed       # blocks sealed so far
     cdef uint64_t done         # blocks written so far
-    cdef bint is_open
+    cdef Block** free_blocks   # a stack
+    cdef uint32_t n_free
     cdef int64_t now_ns        # of the last tick
     cdef int64_t age_ns
     cdef uint64_t lost_first   # the range of inputs lost and not yet marked; lost_first 0: none

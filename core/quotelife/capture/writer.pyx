@@ -68,7 +68,8 @@ cdef class CaptureWriter(InputSink):
     """
 
     def __cinit__(self):
-        self.blocks = NULL
+        self.blocks = self.open = NULL
+        self.waiting = self.free_blocks = NULL
 
     def __init__(self, files, *, str boot_id not None, Py_ssize_t block_bytes=256 * 1024, uint32_t blocks=64,
                  int64_t age_ns=1_000_000_000):
@@ -91,14 +92,17 @@ cdef class CaptureWriter(InputSink):
         # One run more than slots: where every input stands alone, and inputs were lost before them.
         self.slots_max = (block_bytes - HEADER - RUN) // (SLOT + RUN)
         self.blocks = <Block*>calloc(blocks, sizeof(Block))
-        if self.blocks == NULL:
+        self.waiting = <Block**>calloc(blocks, sizeof(Block*))
+        self.free_blocks = <Block**>calloc(blocks, sizeof(Block*))
+        if self.blocks == NULL or self.waiting == NULL or self.free_blocks == NULL:
             raise MemoryError()
-        self.n_blocks = blocks
+        self.n_blocks = self.n_free = blocks
         for i in range(blocks):
             self.blocks[i].bytes = <char*>malloc(block_bytes)
             self.blocks[i].runs = <Run*>malloc((self.slots_max + 1) * sizeof(Run))
             if self.blocks[i].bytes == NULL or self.blocks[i].runs == NULL:
                 raise MemoryError()
+            self.free_blocks[i] = &self.blocks[i]
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -107,6 +111,8 @@ cdef class CaptureWriter(InputSink):
                 free(self.blocks[i].bytes)
                 free(self.blocks[i].runs)
             free(self.blocks)
+        free(self.waiting)
+        free(self.free_blocks)
 
     def begin(self, configuration, *, int64_t start_ns, uint64_t input_sequence=0):
         """Note what is needed to read what follows: the engine's ``config_payload()``, time and sequence."""
@@ -152,7 +158,7 @@ cdef class CaptureWriter(InputSink):
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         if kind == CHANGE_CONFIG:
-            if self.is_open:
+            if self.open != NULL:
                 self._seal()
             self.head_fields = dataclasses.replace(self.head_fields, configuration=payload)
             self.heads[self.sealed] = head_block(self.head_fields, sequence + 1)
@@ -163,19 +169,19 @@ cdef class CaptureWriter(InputSink):
         cdef Block* block
         cdef uint64_t left
         cdef uint32_t n
-        if not self.is_open:
-            if self.sealed - self.done == self.n_blocks:
+        if self.open == NULL:
+            if self.n_free == 0:
                 if count:
                     if not self.lost_first:
                         self.lost_first = sequence
                     self.lost_last = sequence + count - 1
                     self.lost += count
                 return NULL
-            block = &self.blocks[self.sealed % self.n_blocks]
+            self.n_free -= 1
+            block = self.open = self.free_blocks[self.n_free]
             block.n_slots = block.n_runs = block.events = block.signals = block.timers = 0
             block.finished = False
             block.opened_ns = self.now_ns
-            self.is_open = True
             if self.lost_first:
                 left = min(self.lost_last - self.lost_first + 1, <uint64_t>0xFFFFFFFF)
                 n = <uint32_t>left
@@ -185,7 +191,7 @@ cdef class CaptureWriter(InputSink):
                 memset(block.runs[0].pad, 0, 3)
                 block.n_runs = 1
                 self.lost_first = 0
-        return &self.blocks[self.sealed % self.n_blocks]
+        return self.open
 
     cdef void _note(self, Block* block, int kind, uint64_t first_sequence, uint32_t count) noexcept nogil:
         cdef Run* run
@@ -207,7 +213,8 @@ cdef class CaptureWriter(InputSink):
             self._seal()
 
     cdef void _seal(self) noexcept nogil:
-        self.is_open = False
+        self.waiting[self.sealed % self.n_blocks] = self.open
+        self.open = NULL
         self.sealed += 1
 
     def tick(self, int64_t now_ns):
@@ -215,7 +222,7 @@ cdef class CaptureWriter(InputSink):
         self.now_ns = now_ns
         if self.lost_first:
             self._room(0, 0)
-        if self.is_open and now_ns - self.blocks[self.sealed % self.n_blocks].opened_ns >= self.age_ns:
+        if self.open != NULL and now_ns - self.open.opened_ns >= self.age_ns:
             self._seal()
 
     # --- the disk's side ------------------------------------------------------------------------------------------
@@ -232,13 +239,15 @@ cdef class CaptureWriter(InputSink):
                     del self.heads[self.done]
                 if self.done == self.sealed:
                     break
-                block = &self.blocks[self.done % self.n_blocks]
+                block = self.waiting[self.done % self.n_blocks]
                 if not block.finished:
                     self._finish(block)
                 self.files.append(PyMemoryView_FromMemory(block.bytes, (<Header*>block.bytes).length, PyBUF_READ),
                                   self.head)
                 self.records += block.events + block.signals
                 self.done += 1
+                self.free_blocks[self.n_free] = block
+                self.n_free += 1
         except OSError as error:
             self.fault = str(error)
             return False
@@ -263,7 +272,7 @@ cdef class CaptureWriter(InputSink):
     @property
     def pending_blocks(self):
         """Blocks in memory that wait to be written, the one being filled among them."""
-        return self.sealed - self.done + self.is_open
+        return self.sealed - self.done + (self.open != NULL)
 
     def close(self):
         """Write all that is left and let go of the folder; False when not all could be written: it is lost."""
@@ -271,12 +280,14 @@ cdef class CaptureWriter(InputSink):
         cdef Block* block
         if self.lost_first:
             self._room(0, 0)
-        if self.is_open:
+        if self.open != NULL:
             self._seal()
         whole = self.write_pending()
         for k in range(self.done, self.sealed):
-            block = &self.blocks[k % self.n_blocks]
+            block = self.waiting[k % self.n_blocks]
             self.lost += block.n_slots
+            self.free_blocks[self.n_free] = block
+            self.n_free += 1
         self.done = self.sealed
         self.files.close()
         return whole and not self.lost_first

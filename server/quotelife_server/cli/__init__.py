@@ -23,7 +23,7 @@ EXIT_CONFIG = 3
 
 
 def _register() -> None:
-    from quotelife_server.cli import bench, config, demo, doctor, get, replay, serve
+    from quotelife_server.cli import bench, capture, config, demo, doctor, get, replay, serve
 
     app.command("serve")(serve.serve)
     app.command("demo")(demo.demo)
@@ -32,6 +32,7 @@ def _register() -> None:
     app.command("doctor")(doctor.doctor)
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
+    app.add_typer(capture.app, name="capture")
 
 
 _register()

@@ -16,12 +16,16 @@ import typer
 
 from quotelife.bench import (
     time_book,
+    time_capture,
     time_clock,
+    time_copy_and_write,
     time_decisions,
     time_engine,
     time_reference,
     time_windows,
 )
+from quotelife.capture.segments import SegmentFiles
+from quotelife.capture.writer import CaptureWriter
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
@@ -33,13 +37,13 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
 
 ROUNDS = 5
-SUITES = ("engine", "decide")
+SUITES = ("engine", "decide", "capture")
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
 
 def bench(
-    suites: Annotated[list[str] | None, typer.Argument(help="engine, decide; default: both.")] = None,
+    suites: Annotated[list[str] | None, typer.Argument(help="engine, decide, capture; default: all.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA, else the simulator."),
@@ -62,6 +66,8 @@ def bench(
         result["engine"]["instruments"] = _instruments(data, rounds)
     if "decide" in chosen:
         result["decide"] = _decide(tape, rounds)
+    if "capture" in chosen:
+        result["capture"] = _capture(tape, rounds)
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
@@ -259,3 +265,30 @@ def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
             "p50_ratio_to_reference_event": round(p50 / reference, 1),
         }
     return out
+
+
+def _capture(tape: EventBuffer, rounds: int) -> dict[str, Any]:
+    """A capture, checksums and writes included, against memcpy and write(2) of the same messages."""
+    block_bytes = 256 * 1024
+    captured, plain = [], []
+    head = _engine_for(1).config_payload()
+    for round_ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            writer = CaptureWriter(
+                SegmentFiles(Path(folder), compress=False), boot_id="bench", block_bytes=block_bytes
+            )
+            writer.begin(head, start_ns=0)
+            captured.append(time_capture(writer, tape) / len(tape))
+            if not writer.close() or writer.records != len(tape):
+                raise QuotelifeError(f"{folder}: the disk would not take the capture: {writer.fault}")
+            file = os.open(Path(folder) / f"plain{round_}", os.O_WRONLY | os.O_CREAT)
+            try:
+                plain.append(time_copy_and_write(file, tape, block_bytes) / len(tape))
+            finally:
+                os.close(file)
+    ns, reference = statistics.median(captured), statistics.median(plain)
+    return {
+        "ns_per_event": round(ns, 1),
+        "copy_and_write_ns_per_event": round(reference, 1),
+        "ratio_to_copy_and_write": round(ns / reference, 2),
+    }
