@@ -29,6 +29,7 @@ cdef struct InstrumentState:
     int64_t last_alive_ns      # last message of any kind, heartbeats among them
     int64_t unanswered_ns      # first trade or quote since last_book_ns; 0: none
     int64_t whole_since_ns
+    int64_t crossed_since_ns   # an order-level book has stood crossed since; 0: it does not
     int64_t regime_since_ns    # start of the time not yet booked in regime_ns; -1 before the first look
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
@@ -86,6 +87,9 @@ cdef class Engine:
     cdef int _follow_names(self, Policy policy) except -1
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
     cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
+    cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
+                            int64_t t) noexcept nogil
+    cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
     cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,

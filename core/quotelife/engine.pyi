@@ -26,6 +26,7 @@ class InstrumentStatus(NamedTuple):
     unknown_orders: int
     invalid_orders: int
     dropped_orders: int
+    purged_orders: int
     decisions: int
     declines: int
     regime_ns: tuple[int, ...]

@@ -21,7 +21,7 @@ from quotelife.book.level_book cimport (
     book_two_sided, side_best,
 )
 from quotelife.book.order_book cimport (
-    OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init,
+    OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
 )
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
 from quotelife.decision.policy cimport (
@@ -89,6 +89,7 @@ class InstrumentStatus(NamedTuple):
     unknown_orders: int
     invalid_orders: int
     dropped_orders: int
+    purged_orders: int
     decisions: int
     declines: int
     regime_ns: tuple
@@ -258,6 +259,8 @@ cdef class Engine:
                 feature_on_level(state.features, t, event.side, event.price_ticks, old, event.size_lots)
                 state.book.level_sequence = event.sequence
                 state.dirty = True
+        elif event.kind == EV_QUOTE and params.order_level:
+            self._on_published(state, params, event, t)
         elif event.kind == EV_QUOTE:
             book_quote(&state.book, event.sequence, event.price_ticks, event.size_lots, event.order_id, event.aux)
             state.dirty = True
@@ -310,11 +313,16 @@ cdef class Engine:
                 event.kind == EV_STATUS and event.sequence != 0)
         if own:
             follow_rhythm(state, t)
-        elif (event.kind == EV_TRADE or event.kind == EV_QUOTE) and not state.unanswered_ns:
+        elif (event.kind == EV_TRADE or event.kind == EV_QUOTE) and not state.unanswered_ns and not (
+            # Published best prices that the orders give already need no answer.
+            params.order_level and event.price_ticks == state.book.bid_ticks and event.order_id == state.book.ask_ticks
+        ):
             state.unanswered_ns = t
         if state.dirty:
             state.dirty = False
             changed = book_refresh(&state.book)
+            if params.order_level and self._uncross(state, params, t):
+                changed = True
             if state.book.crossed:
                 if changed:
                     state.crossed += 1
@@ -357,6 +365,30 @@ cdef class Engine:
         state.book.level_sequence = event.sequence
         if state.orders.full:
             self._distrust(state, t, True)
+
+    cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
+                            int64_t t) noexcept nogil:
+        # Best prices beside the orders they follow from: no view of their own, but what they cross is stale.
+        if state.in_snapshot or state.book_state != BOOK_WHOLE:
+            return
+        state.last_quote_ns = t
+        if orders_purge(&state.orders, &state.book, event.price_ticks, event.size_lots, event.order_id, event.aux,
+                        t - params.purge_after_ns):
+            feature_on_order(state.features, SIDE_BID, 0, 0)
+            state.dirty = True
+
+    cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        # Orders may cross while the records of their match are on the way; what stays crossed holds a stale one.
+        if not state.book.crossed:
+            state.crossed_since_ns = 0
+            return False
+        if not state.crossed_since_ns:
+            state.crossed_since_ns = t
+        if t - state.crossed_since_ns < params.purge_after_ns or not orders_uncross(&state.orders, &state.book):
+            return False
+        state.crossed_since_ns = 0
+        feature_on_order(state.features, SIDE_BID, 0, 0)
+        return book_refresh(&state.book)
 
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil:
         if code == STATUS_HALT or code == STATUS_CLOSED:
@@ -982,6 +1014,7 @@ cdef class Engine:
             unknown_orders=state.orders.unknown,
             invalid_orders=state.orders.invalid + state.orders.excessive + state.orders.repeated,
             dropped_orders=state.orders.dropped,
+            purged_orders=state.orders.purged,
             decisions=state.decisions,
             declines=state.declines,
             regime_ns=tuple([state.regime_ns[k] for k in range(REGIMES)]),

@@ -19,7 +19,8 @@ cdef enum EventKind:
                              # price is the trade's, 0: the order's own. It is the trade too: no EV_TRADE follows
     EV_TRADE = 5             # side = aggressor; on order-level instruments only what no EXECUTE tells: hidden orders
     EV_LEVEL = 6             # absolute size at a price, 0 removes the level
-    EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0)
+    EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0). On order-level instruments the
+                             # venue's published best, which tells stale orders
     EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow
     EV_SNAPSHOT_END = 9      # the book is whole again as of sequence
     EV_CLEAR = 10            # the book is not to be trusted any more; FLAG_GAP says that messages were lost

@@ -32,6 +32,7 @@ _INSTRUMENT_COUNTERS = {
     "unknown_orders": "Order records of ids that do not rest",
     "invalid_orders": "Order records that could not be applied as they came",
     "dropped_orders": "Orders dropped by the bound of the book, each the start of a gap",
+    "purged_orders": "Stale orders taken out because they crossed the market",
     "declines": "Decisions to decline",
     "stress_entries": "Times stress began",
 }

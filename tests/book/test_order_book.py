@@ -33,7 +33,7 @@ PRICES = st.sampled_from([100, 101, 102, 103, -5, 2**60, 2**60 + 1, -(2**60) - 1
 LOTS = st.sampled_from([0, 1, 2, 7, 2**40, 2**40 + 1, -1, -(2**63)])
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "add", "add", "modify", "cancel", "execute", "clear"]),
+        st.sampled_from(["add", "add", "add", "modify", "cancel", "execute", "clear", "purge", "uncross"]),
         st.sampled_from(IDS),
         st.sampled_from([BID, ASK, BID, ASK, 0, 3, 255]),
         PRICES,
@@ -45,6 +45,7 @@ STEPS = st.lists(
 
 def apply(book: Orders, twin: OrderTwin, step: tuple[str, int, int, int, int]) -> None:
     what, order_id, side, price, lots = step
+    book.now_ns = twin.now_ns = twin.now_ns + 2**22 * (order_id % 7)
     if what == "add":
         assert book.add(order_id, side, price, lots) == twin.add(order_id, side, price, lots)
     elif what == "modify":
@@ -55,6 +56,13 @@ def apply(book: Orders, twin: OrderTwin, step: tuple[str, int, int, int, int]) -
         assert book.execute(order_id, lots, price_ticks=price, side=side) == twin.execute(
             order_id, lots, price, side
         )
+    elif what == "purge":
+        # Published prices around that price, on one side or both; older than 0 to 3 of a stamp's units.
+        published = (price, lots % 2**61, price + 1, side % 2)
+        before = twin.now_ns - 2**24 * (order_id % 4)
+        assert book.purge(*published, before) == twin.purge(*published, before)
+    elif what == "uncross":
+        assert book.uncross() == twin.uncross()
     else:
         book.clear()
         twin.clear()

@@ -244,6 +244,24 @@ def test_bench_as_json(run: Run, simulator: None) -> None:
         assert figures["p50_ratio_to_reference_event"] > 0
 
 
+def test_bench_book_needs_nothing_but_ours(
+    run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotelife_server.cli.bench_book.SIMULATED", 3000)
+    figures = json.loads(run("bench", "book", "--rounds", "1", "--json").out)["book"]
+    assert figures["events"] == 3000
+    assert figures["book_and_windows_ns_per_event"] > figures["book_ns_per_event"] > 0
+
+
+def test_bench_book_says_what_the_named_interpreter_lacks(
+    run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotelife_server.cli.bench_book.SIMULATED", 3000)
+    result = run("bench", "book", "--rounds", "1", "--nautilus", sys.executable)
+    assert result.code != 0
+    assert "pip install nautilus_trader" in result.err
+
+
 def test_bench_for_people_is_a_table(run: Run, simulator: None) -> None:
     lines = run("bench", "decide", "--rounds", "1").out.splitlines()
     (head,) = [number for number, line in enumerate(lines) if line.startswith("decide")]

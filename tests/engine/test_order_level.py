@@ -33,7 +33,7 @@ version: 1
 model: {artifact: first_passage}
 instruments:
   - {name: AMZN, venue: test, symbol: AMZN, tick_size: 0.01, lot_size: 1, warmup: 1s, order_level: true,
-     book_orders_max: 100}
+     book_orders_max: 100, purge_after: 500ms}
   - {name: BTC, venue: test, symbol: BTC, tick_size: 0.1, lot_size: 0.001, warmup: 1s}
 """
 
@@ -235,6 +235,45 @@ def test_a_decision_is_made_on_an_order_level_book(warm: Feed) -> None:
     warm.engine.decide(RequestRecord(0, 1, now_ns=t), decision)
     assert DecisionCode(decision.kind) is DecisionCode.QUOTE
     assert decision.life_ns > 0
+
+
+def published(feed: Feed, t: int, bid: int, ask: int) -> None:
+    feed.send(EventKindCode.QUOTE, t, price_ticks=bid, size_lots=1, order_id=ask, aux=1)
+
+
+def test_what_crosses_the_published_best_price_is_purged_once_it_is_old(warm: Feed) -> None:
+    warm.add(NOW, 8000, BID, 1001, 5)
+    published(warm, NOW + 100 * MS, 999, 1001)
+    assert warm.top() == (1001, 5, 1002, 100), "published books lag behind the orders"
+    published(warm, NOW + 700 * MS, 999, 1001)
+    assert warm.top() == (1000, 100, 1002, 100)
+    assert warm.engine.instrument_status(0, NOW + S).purged_orders == 1
+
+
+def test_published_prices_are_no_view_of_their_own(warm: Feed) -> None:
+    published(warm, NOW, 990, 1010)
+    assert warm.top() == (1000, 100, 1002, 100)
+
+
+def test_a_crossed_book_waits_for_the_match_before_anything_is_purged(warm: Feed) -> None:
+    warm.add(NOW, 8000, BID, 1003, 150)
+    assert warm.quality() is QualityCode.CROSSED
+    for k, order_id in enumerate((101, 102, 103)):
+        warm.send(EXECUTE, NOW + (k + 1) * 100 * MS, order_id=order_id, size_lots=0 if k < 2 else 50)
+    warm.send(CANCEL, NOW + 400 * MS, order_id=8000)
+    assert warm.top() == (1000, 100, 1003, 50)
+    assert warm.engine.instrument_status(0, NOW + S).purged_orders == 0
+
+
+def test_of_a_book_that_stays_crossed_the_lonely_side_is_purged(warm: Feed) -> None:
+    """One bid above four asks that rest since long: its end was lost, not theirs."""
+    warm.add(NOW, 8000, BID, 1004, 5)
+    warm.add(NOW + 400 * MS, 8001, BID, 990, 1)
+    assert warm.quality() is QualityCode.CROSSED
+    warm.add(NOW + 600 * MS, 8002, BID, 990, 1)
+    assert warm.top() == (1000, 100, 1002, 100)
+    assert warm.quality() is QualityCode.GOOD
+    assert warm.engine.instrument_status(0, NOW + S).purged_orders == 1
 
 
 def test_memory_of_the_orders_is_stated(feed: Feed) -> None:

@@ -16,7 +16,13 @@ class OrderTwin:
     def __init__(self, orders_max: int) -> None:
         self.orders_max = orders_max
         self.orders: dict[int, tuple[int, int, int]] = {}
+        self.touched: dict[int, int] = {}  # by id, in 2^24 ns
+        self.now_ns = 0
         self.counts = dict.fromkeys(("repeated", "unknown", "invalid", "excessive", "dropped", "purged"), 0)
+
+    def _touch(self, order_id: int, order: tuple[int, int, int]) -> None:
+        self.orders[order_id] = order
+        self.touched[order_id] = self.now_ns >> 24
 
     def _invalid(self, price: int, lots: int) -> bool:
         wrong = not 0 <= lots <= LOTS_MAX or abs(price) > PRICE_MAX
@@ -34,7 +40,7 @@ class OrderTwin:
         elif len(self.orders) >= self.orders_max:
             self.counts["dropped"] += 1
             return NOTHING
-        self.orders[order_id] = (side, price, lots)
+        self._touch(order_id, (side, price, lots))
         return side, lots, 0, 0, 0
 
     def modify(self, order_id: int, price: int, lots: int) -> Outcome:
@@ -47,7 +53,7 @@ class OrderTwin:
         if lots == 0:
             del self.orders[order_id]
             return side, 0, before, 0, 0
-        self.orders[order_id] = (side, price, lots)
+        self._touch(order_id, (side, price, lots))
         if price != before_price:
             return side, lots, before, 0, 0
         return side, max(lots - before, 0), max(before - lots, 0), 0, 0
@@ -60,7 +66,7 @@ class OrderTwin:
         if taken == left:
             del self.orders[order_id]
         else:
-            self.orders[order_id] = (side, price, left - taken)
+            self._touch(order_id, (side, price, left - taken))
         return side, price, taken
 
     def cancel(self, order_id: int, lots: int) -> Outcome:
@@ -81,6 +87,45 @@ class OrderTwin:
             return (side, 0, 0, lots, price) if told else NOTHING
         side, own, taken = self._less(order_id, lots)
         return side, 0, 0, taken, price or own
+
+    def _inside(self, side: int, price: int) -> set[int]:
+        """Ids of this side's orders that the other side's price touches or crosses."""
+        return {
+            order_id
+            for order_id, (on, at, _) in self.orders.items()
+            if on == side and (at >= price if side == BID else at <= price)
+        }
+
+    def _purge(self, ids: set[int]) -> int:
+        for order_id in ids:
+            del self.orders[order_id]
+        self.counts["purged"] += len(ids)
+        return len(ids)
+
+    def purge(self, bid: int, bid_lots: int, ask: int, ask_lots: int, before_ns: int) -> int:
+        if bid_lots > 0 and ask_lots > 0 and bid >= ask:
+            return 0
+        crossing = (self._inside(BID, ask) if ask_lots > 0 else set()) | (
+            self._inside(ASK, bid) if bid_lots > 0 else set()
+        )
+        return self._purge({i for i in crossing if self.touched[i] <= before_ns >> 24})
+
+    def uncross(self) -> int:
+        bids, asks = self.levels(BID), self.levels(ASK)
+        if not bids or not asks or bids[0][0] < asks[0][0]:
+            return 0
+        wrong_bids, wrong_asks = self._inside(BID, asks[0][0]), self._inside(ASK, bids[0][0])
+        bid_rank, ask_rank = (
+            (len(ids), max(self.touched[i] for i in ids)) for ids in (wrong_bids, wrong_asks)
+        )
+        gone = (
+            wrong_bids
+            if bid_rank < ask_rank
+            else wrong_asks
+            if ask_rank < bid_rank
+            else wrong_bids | wrong_asks
+        )
+        return self._purge(gone)
 
     def clear(self) -> None:
         self.orders.clear()

@@ -1,11 +1,11 @@
 """Order-level book: orders by id behind the same view as the level book. See order_book.pxd."""
 
-from libc.stdint cimport INT64_MIN
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from quotelife.arena cimport arena_free, arena_new, arena_size
 from quotelife.book.level_book cimport (
-    BLOCK, Book, BookSide, LevelBook, book_clear, side_add,
+    BLOCK, Book, BookSide, LevelBook, book_clear, side_add, side_best,
 )
 from quotelife.records cimport (
     EV_ADD, EV_CANCEL, EV_EXECUTE, EV_MODIFY, SIDE_ASK, SIDE_BID, SIDE_NONE, Event,
@@ -13,10 +13,18 @@ from quotelife.records cimport (
 
 cdef enum:
     SLOTS_MIN = 1024
+    TOUCH_SHIFT = 24
 
-cdef int64_t LOTS_MAX = <int64_t>1 << 40           # x ORDERS_MAX stays below 2^63
-cdef int64_t PRICE_MAX = <int64_t>1 << 60
-cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15          # 2^64 / golden ratio: spreads ids that are counted up, or stepped
+# GOLDEN is 2^64 / golden ratio: it spreads ids that are counted up, or stepped. LOTS_MAX x ORDERS_MAX is below 2^63.
+cdef extern from *:
+    """
+    #define GOLDEN 0x9E3779B97F4A7C15ULL
+    #define LOTS_MAX (1LL << 40)
+    #define PRICE_MAX (1LL << 60)
+    """
+    const uint64_t GOLDEN
+    const int64_t LOTS_MAX
+    const int64_t PRICE_MAX
 
 
 cdef int orders_init(OrderBook* self, int64_t orders_max) except -1:
@@ -93,7 +101,7 @@ cdef void grow(OrderBook* self) noexcept nogil:
             slot_of(self, old[i].id)[0] = old[i]
 
 
-cdef void forget(OrderBook* self, Order* slot) noexcept nogil:
+cdef inline void forget(OrderBook* self, Order* slot) noexcept nogil:
     # Orders behind the hole move into it as long as that brings them no further from home than their home is.
     cdef int64_t hole = slot - self.slots, i = hole
     while True:
@@ -110,10 +118,15 @@ cdef void forget(OrderBook* self, Order* slot) noexcept nogil:
 # --- levels ---
 
 cdef inline BookSide* side_of(LevelBook* book, int side) noexcept nogil:
-    return &book.bid if side == SIDE_BID else &book.ask
+    return &book.bid + (side - SIDE_BID)           # they stand side by side; which one cannot be predicted
 
 
-cdef void level_add(OrderBook* self, LevelBook* book, int side, int64_t key, int64_t lots) noexcept nogil:
+cdef inline int64_t key_of(int side, int64_t price_ticks) noexcept nogil:
+    # And back: bids as they are, asks negated.
+    return (3 - 2 * side) * price_ticks
+
+
+cdef inline void level_add(OrderBook* self, LevelBook* book, int side, int64_t key, int64_t lots) noexcept nogil:
     cdef BookSide* levels = side_of(book, side)
     cdef int64_t farthest, dropped
     if key <= self.floor[side - 1]:
@@ -150,18 +163,23 @@ cdef inline void level_remove(OrderBook* self, LevelBook* book, int side, int64_
 
 # --- records ---
 
-cdef inline void take_away(OrderBook* self, LevelBook* book, Order* order, int64_t lots) noexcept nogil:
+cdef inline uint32_t stamp(const Event* event) noexcept nogil:
+    return <uint32_t>(event.receive_ns >> TOUCH_SHIFT)
+
+
+cdef inline void take_away(OrderBook* self, LevelBook* book, Order* order, int64_t lots,
+                           uint32_t touched) noexcept nogil:
     cdef int side = order.side
     cdef int64_t key = order.key
     if lots < order.lots:
         order.lots -= lots
-        order.serial = self.serial
+        order.touched = touched
     else:
         forget(self, order)
     level_remove(self, book, side, key, lots)
 
 
-cdef bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
+cdef inline bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
     cdef Order* slot
     cdef int64_t lots
     if event.size_lots == 0 or (event.side != SIDE_BID and event.side != SIDE_ASK):
@@ -170,7 +188,7 @@ cdef bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange*
     slot = slot_of(self, event.order_id)
     if slot.side != SIDE_NONE:
         self.repeated += 1
-        take_away(self, book, slot, slot.lots)
+        take_away(self, book, slot, slot.lots, 0)
         slot = slot_of(self, event.order_id)
     elif self.n >= self.orders_max:
         self.dropped += 1
@@ -182,9 +200,9 @@ cdef bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange*
     lots = event.size_lots
     slot.id = event.order_id
     slot.side = event.side
-    slot.key = event.price_ticks if event.side == SIDE_BID else -event.price_ticks
+    slot.key = key_of(event.side, event.price_ticks)
     slot.lots = lots
-    slot.serial = self.serial
+    slot.touched = stamp(event)
     self.n += 1
     level_add(self, book, slot.side, slot.key, lots)
     change.added_lots = lots
@@ -194,15 +212,15 @@ cdef bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange*
 
 cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* event,
                  OrderChange* change) noexcept nogil:
-    cdef int64_t key = event.price_ticks if order.side == SIDE_BID else -event.price_ticks
+    cdef int64_t key = key_of(order.side, event.price_ticks)
     cdef int64_t before = order.lots, lots = event.size_lots
     change.side = order.side
     if lots == 0:
         change.cancelled_lots = before
-        take_away(self, book, order, before)
+        take_away(self, book, order, before, 0)
         return True
     if key == order.key:
-        order.serial = self.serial
+        order.touched = stamp(event)
         order.lots = lots
         if lots > before:
             change.added_lots = lots - before
@@ -211,14 +229,14 @@ cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* ev
             change.cancelled_lots = before - lots
             level_remove(self, book, order.side, key, before - lots)
         return lots != before
-    # Out of the old level before it stands in the new one, and its place in the table kept: refilling reads both.
+    # Into the new level, then out of the old one: should that make room for more levels, the order is in its place.
     change.cancelled_lots = before
     change.added_lots = lots
     level_add(self, book, order.side, key, lots)
     before = order.key
     order.key = key
     order.lots = lots
-    order.serial = self.serial
+    order.touched = stamp(event)
     level_remove(self, book, order.side, before, change.cancelled_lots)
     return True
 
@@ -226,8 +244,8 @@ cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* ev
 cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
     cdef Order* order
     cdef int64_t lots
-    memset(change, 0, sizeof(OrderChange))
-    self.serial += 1
+    change.added_lots = change.cancelled_lots = change.executed_lots = change.executed_ticks = 0
+    change.side = SIDE_NONE
     if not 0 <= event.size_lots <= LOTS_MAX or not -PRICE_MAX <= event.price_ticks <= PRICE_MAX:
         self.invalid += 1
         return False
@@ -255,11 +273,73 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
         change.executed_lots = lots
         change.executed_ticks = event.price_ticks
         if event.price_ticks == 0:
-            change.executed_ticks = order.key if order.side == SIDE_BID else -order.key
+            change.executed_ticks = key_of(order.side, order.key)
     else:
         change.cancelled_lots = lots
-    take_away(self, book, order, lots)
+    take_away(self, book, order, lots, stamp(event))
     return True
+
+
+# --- stale orders ---
+
+cdef inline bint inside(const Order* order, int side, int64_t key) noexcept nogil:
+    # At or beyond the other side's price, given as a key of this side.
+    return order.side == side and order.key >= key
+
+
+cdef int64_t purge(OrderBook* self, LevelBook* book, int side, int64_t key, uint32_t before,
+                   bint any_age) noexcept nogil:
+    cdef int64_t i = 0, n = self.n
+    cdef Order* order
+    while i <= self.mask:
+        order = self.slots + i
+        if inside(order, side, key) and (any_age or <int32_t>(before - order.touched) >= 0):
+            take_away(self, book, order, order.lots, 0)          # a follower may stand here now
+        else:
+            i += 1
+    self.purged += n - self.n
+    return n - self.n
+
+
+cdef int64_t orders_purge(OrderBook* self, LevelBook* book, int64_t bid_ticks, int64_t bid_lots, int64_t ask_ticks,
+                          int64_t ask_lots, int64_t before_ns) noexcept nogil:
+    cdef uint32_t before = <uint32_t>(before_ns >> TOUCH_SHIFT)
+    cdef int64_t key = 0, lots = 0, n = 0
+    if bid_lots > 0 and ask_lots > 0 and bid_ticks >= ask_ticks:
+        return 0               # it crosses itself and says nothing
+    if ask_lots > 0 and side_best(&book.bid, &key, &lots) and key >= ask_ticks:
+        n += purge(self, book, SIDE_BID, ask_ticks, before, False)
+    if bid_lots > 0 and side_best(&book.ask, &key, &lots) and key >= -bid_ticks:
+        n += purge(self, book, SIDE_ASK, -bid_ticks, before, False)
+    return n
+
+
+cdef int64_t orders_uncross(OrderBook* self, LevelBook* book) noexcept nogil:
+    cdef int64_t bid = 0, ask = 0, lots = 0, i
+    cdef int64_t[2] count
+    cdef uint32_t[2] youngest
+    cdef int64_t[2] key
+    cdef const Order* order
+    cdef int which
+    if not side_best(&book.bid, &bid, &lots) or not side_best(&book.ask, &ask, &lots) or bid < -ask:
+        return 0
+    key[0] = -ask              # bids from here on are inside the asks
+    key[1] = -bid
+    count[0] = count[1] = 0
+    youngest[0] = youngest[1] = 0
+    for i in range(self.mask + 1):
+        order = self.slots + i
+        which = order.side - 1
+        if which >= 0 and order.key >= key[which]:
+            if count[which] == 0 or <int32_t>(order.touched - youngest[which]) > 0:
+                youngest[which] = order.touched
+            count[which] += 1
+    i = 0
+    if count[0] < count[1] or (count[0] == count[1] and <int32_t>(youngest[0] - youngest[1]) <= 0):
+        i += purge(self, book, SIDE_BID, key[0], 0, True)
+    if count[1] < count[0] or (count[0] == count[1] and <int32_t>(youngest[1] - youngest[0]) <= 0):
+        i += purge(self, book, SIDE_ASK, key[1], 0, True)
+    return i
 
 
 cdef class Orders:
@@ -267,7 +347,8 @@ cdef class Orders:
 
     Prices are ticks, sizes lots. Each of ``add``, ``modify``, ``cancel`` and ``execute`` applies one record and
     returns (side, lots added, lots cancelled, lots executed, execution price in ticks); what cannot be applied
-    changes nothing and shows in ``counts``. Call ``levels.refresh()`` before reading the view.
+    changes nothing and shows in ``counts``. ``now_ns`` is the stamp of the records to come.
+    Call ``levels.refresh()`` before reading the view.
     Raises ``ValueError`` when a bound is out of range.
     """
 
@@ -283,6 +364,7 @@ cdef class Orders:
         cdef OrderChange change
         memset(&event, 0, sizeof(Event))
         event.kind = kind
+        event.receive_ns = self.now_ns
         event.order_id = order_id
         event.side = side if 0 <= side <= 255 else 255
         event.price_ticks = price_ticks
@@ -306,6 +388,14 @@ cdef class Orders:
         """So much of it traded, 0: all that is left; at ``price_ticks``, 0: at its own price."""
         return self._apply(EV_EXECUTE, order_id, side, price_ticks, lots)
 
+    def purge(self, int64_t bid_ticks, int64_t bid_lots, int64_t ask_ticks, int64_t ask_lots, int64_t before_ns):
+        """Take out what crosses these published best prices and was not touched after ``before_ns``; how many."""
+        return orders_purge(&self.c, &self.levels.c, bid_ticks, bid_lots, ask_ticks, ask_lots, before_ns)
+
+    def uncross(self):
+        """Take out the stale side of a book that stays crossed; how many orders."""
+        return orders_uncross(&self.c, &self.levels.c)
+
     def clear(self):
         """Forget all orders and levels; counts stay."""
         orders_clear(&self.c)
@@ -319,7 +409,7 @@ cdef class Orders:
         cdef const Order* order = orders_find(&self.c, order_id)
         if order == NULL:
             raise KeyError(order_id)
-        return order.side, order.key if order.side == SIDE_BID else -order.key, order.lots
+        return order.side, key_of(order.side, order.key), order.lots
 
     @property
     def counts(self):

@@ -169,6 +169,7 @@ class InstrumentSettings(Section):
     book_orders_max: int = Field(default=65_536, ge=1, le=4_194_304)
     quotes_only: bool = False
     order_level: bool = False
+    purge_after_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="purge_after")
     warmup_ns: Duration = Field(default=2 * NS_PER_S, alias="warmup")
     stale: Staleness = Staleness()
 

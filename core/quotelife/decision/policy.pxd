@@ -36,6 +36,7 @@ cdef struct InstrumentParams:
     int64_t stale_min_ns
     int64_t stale_max_ns
     int64_t warmup_ns
+    int64_t purge_after_ns
     int reference                      # Reference
     int driver[2][2]                   # numerator and denominator index, -1 none
     int volatility_index               # -1 none

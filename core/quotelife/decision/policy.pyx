@@ -331,6 +331,7 @@ cdef class Policy:
             params.stale_min_ns = each.stale.min_ns
             params.stale_max_ns = each.stale.max_ns
             params.warmup_ns = each.warmup_ns
+            params.purge_after_ns = each.purge_after_ns
             params.reference = _REFERENCES[each.reference]
             params.book_levels_max = each.book_levels_max
             params.book_orders_max = each.book_orders_max

@@ -35,15 +35,18 @@ from quotelife.records import EventBuffer, RequestRecord
 from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
+from quotelife_server.cli.bench_book import bench_book
 
 ROUNDS = 5
-SUITES = ("engine", "decide", "capture")
+SUITES = ("engine", "decide", "capture", "book")
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
 
 def bench(
-    suites: Annotated[list[str] | None, typer.Argument(help="engine, decide, capture; default: all.")] = None,
+    suites: Annotated[
+        list[str] | None, typer.Argument(help="engine, decide, capture, book; default: all.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA, else the simulator."),
@@ -51,16 +54,21 @@ def bench(
     rounds: Annotated[
         int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")
     ] = ROUNDS,
+    nautilus: Annotated[
+        Path | None,
+        typer.Option(help="book: a Python interpreter that has nautilus_trader, to be measured beside ours."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
-    """Measure on recorded Binance events, or on simulated ones where no recording is at hand."""
+    """Measure on recorded events, Binance's and NASDAQ's, or on simulated ones where no recording is at hand."""
     chosen = suites or list(SUITES)
     for name in chosen:
         if name not in SUITES:
             raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    tape, result["tape"] = _tape(data)
-    result["events"] = len(tape)
+    if {"engine", "decide", "capture"} & set(chosen):
+        tape, result["tape"] = _tape(data)
+        result["events"] = len(tape)
     if "engine" in chosen:
         result["engine"] = _engine(tape, rounds)
         result["engine"]["instruments"] = _instruments(data, rounds)
@@ -68,6 +76,8 @@ def bench(
         result["decide"] = _decide(tape, rounds)
     if "capture" in chosen:
         result["capture"] = _capture(tape, rounds)
+    if "book" in chosen:
+        result["book"] = bench_book(data, rounds, nautilus)
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
