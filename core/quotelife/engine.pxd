@@ -68,7 +68,6 @@ cdef class Engine:
     cdef readonly uint32_t model_revision
     cdef readonly uint64_t unknown_events
     cdef RuntimeOverride overrides_c[OVERRIDES_MAX]
-    cdef uint32_t override_id[OVERRIDES_MAX]
     cdef int n_overrides
     cdef public uint32_t next_override_id  # a restart moves it on, so that no id comes twice
     cdef tuple _sinks          # of InputSink

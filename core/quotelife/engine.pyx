@@ -858,8 +858,11 @@ cdef class Engine:
         cdef uint32_t[::1] desks
         names = self._policy.desk_names
         if names:
-            moved = [policy.desk_index(name) for name in names]
-            desks = np.array([NO_INDEX if index is None else index for index in moved], dtype=np.uint32)
+            desks = np.full(len(names), <uint32_t>NO_INDEX, dtype=np.uint32)
+            for i, name in enumerate(names):
+                index = policy.desk_index(name)
+                if index is not None:
+                    desks[i] = index
             for instrument in range(self.n_instruments):
                 feature_remap_desks(self.states[instrument].features, &desks[0], len(names))
         for i in range(self.n_overrides):
@@ -875,10 +878,14 @@ cdef class Engine:
                     continue
                 slot.desk = index
             self.overrides_c[kept] = slot[0]
-            self.override_id[kept] = self.override_id[i]
             kept += 1
         self.n_overrides = kept
         return 0
+
+    def continue_revisions(self, uint32_t config_revision, uint32_t model_revision):
+        """Count configurations and models on from an engine that this one stands in for (replay)."""
+        self.config_revision = config_revision
+        self.model_revision = model_revision
 
     def apply_model(self, CurveModel model not None, int64_t now_ns):
         """Swap the curve model; returns the new model revision."""
@@ -910,10 +917,10 @@ cdef class Engine:
             raise ValueError("the override would already have expired")
         if override_id and override_id < self.next_override_id:
             raise ValueError(f"override ids below {self.next_override_id} are taken")
-        self.advance(now_ns)
-        self.drop_expired_overrides(self.now_ns)
+        self.drop_expired_overrides(max(now_ns, self.now_ns))
         if self.n_overrides == OVERRIDES_MAX:
             raise QuotelifeError(f"{OVERRIDES_MAX} overrides are alive; clear one first")
+        self.advance(now_ns)
         slot = &self.overrides_c[self.n_overrides]
         slot.expires_ns = expires_ns
         slot.counterparty = counterparty
@@ -922,7 +929,7 @@ cdef class Engine:
         slot.posture = posture
         if override_id:
             self.next_override_id = override_id
-        self.override_id[self.n_overrides] = self.next_override_id
+        slot.id = self.next_override_id
         self.n_overrides += 1
         self.next_override_id += 1
         self._tell(CHANGE_OVERRIDE_SET, {
@@ -941,10 +948,9 @@ cdef class Engine:
         self.advance(now_ns)
         self._tell(CHANGE_OVERRIDE_CLEARED, {"id": override_id}, now_ns)
         for i in range(self.n_overrides):
-            if self.override_id[i] == override_id:
+            if self.overrides_c[i].id == override_id:
                 for k in range(i, self.n_overrides - 1):
                     self.overrides_c[k] = self.overrides_c[k + 1]
-                    self.override_id[k] = self.override_id[k + 1]
                 self.n_overrides -= 1
                 return True
         return False
@@ -953,7 +959,7 @@ cdef class Engine:
         """Overrides alive at ``now_ns``, oldest first."""
         cdef int i
         return [
-            OverrideStatus(self.override_id[i], self.overrides_c[i].posture, self.overrides_c[i].counterparty,
+            OverrideStatus(self.overrides_c[i].id, self.overrides_c[i].posture, self.overrides_c[i].counterparty,
                            self.overrides_c[i].desk, self.overrides_c[i].instrument, self.overrides_c[i].expires_ns)
             for i in range(self.n_overrides)
             if self.overrides_c[i].expires_ns > now_ns
@@ -964,7 +970,6 @@ cdef class Engine:
         for i in range(self.n_overrides):
             if self.overrides_c[i].expires_ns > t:
                 self.overrides_c[kept] = self.overrides_c[i]
-                self.override_id[kept] = self.override_id[i]
                 kept += 1
         self.n_overrides = kept
 

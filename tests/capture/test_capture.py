@@ -120,7 +120,7 @@ def test_arbitrary_inputs_come_back_equal_with_their_sequences(
 ) -> None:
     folder = tmp_path_factory.mktemp("capture")
     run = Recorder(folder, files={"segment_bytes": segment_bytes, "compress": compress}, blocks=200,
-                   block_bytes=64 + 80 * slots + 16)  # fmt: skip
+                   block_bytes=80 + 80 * slots + 16)  # fmt: skip
     now = T0
     for name, *values in steps:
         if name == "events":
@@ -160,7 +160,7 @@ def test_the_bytes_are_those_that_the_format_describes(tmp_path: Path) -> None:
     assert twin.segment_inputs(raw) == run.inputs
     for _, block in twin.blocks(raw.read_bytes()):
         assert struct.unpack_from("<I", block, 4)[0] == twin.crc32c(block[8:])
-        assert block[:4] == b"QLCB" and block[48:64] == BOOT.encode()
+        assert block[:4] == b"QLCB" and block[48:80].rstrip(b"\0") == BOOT.encode()
 
 
 def test_header_and_run_lie_as_their_dtypes_say() -> None:
@@ -181,7 +181,7 @@ def test_consecutive_inputs_of_a_kind_are_one_run(tmp_path: Path) -> None:
 
 
 def test_a_block_leaves_by_size_or_by_age(tmp_path: Path) -> None:
-    run = Recorder(tmp_path, block_bytes=64 + 80 * 10 + 16, age_ns=2 * S)
+    run = Recorder(tmp_path, block_bytes=80 + 80 * 10 + 16, age_ns=2 * S)
     run.writer.tick(T0)
     run.some_events(25)
     run.writer.write_pending()
@@ -269,7 +269,7 @@ def test_segments_go_at_their_age(tmp_path: Path) -> None:
 
 
 def test_a_torn_tail_loses_only_itself_wherever_it_tears(tmp_path: Path) -> None:
-    run = Recorder(tmp_path, block_bytes=64 + 80 * 5 + 16)
+    run = Recorder(tmp_path, block_bytes=80 + 80 * 5 + 16)
     run.some_events(12)
     run.signal(0.1)
     run.writer.close()
@@ -289,7 +289,7 @@ def test_a_torn_tail_loses_only_itself_wherever_it_tears(tmp_path: Path) -> None
 
 
 def test_a_flipped_bit_costs_its_block_and_no_other(tmp_path: Path) -> None:
-    run = Recorder(tmp_path, block_bytes=64 + 80 * 2 + 16)
+    run = Recorder(tmp_path, block_bytes=80 + 80 * 2 + 16)
     run.some_events(6)
     run.writer.close()
     raw = tmp_path / "0000000001.qlc"
@@ -380,7 +380,7 @@ def test_what_a_failing_disk_costs_is_marked_by_its_range_and_the_engine_goes_on
 ) -> None:
     disk = Disk()
     run = Recorder(
-        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=64 + 80 * 10 + 16, blocks=3
+        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=80 + 80 * 10 + 16, blocks=3
     )
     run.some_events(10)
     assert run.writer.write_pending()
@@ -410,7 +410,7 @@ def test_what_a_failing_disk_costs_is_marked_by_its_range_and_the_engine_goes_on
 def test_a_loss_is_marked_even_when_nothing_comes_after_it(tmp_path: Path) -> None:
     disk = Disk(free=0)
     run = Recorder(
-        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=64 + 80 * 10 + 16, blocks=2
+        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=80 + 80 * 10 + 16, blocks=2
     )
     run.some_events(25)
     assert not run.writer.write_pending()

@@ -77,7 +77,7 @@ def test_prices_beyond_64_bits_of_the_finest_unit_are_exact(tmp_path: Path) -> N
 def test_a_loss_is_a_row(tmp_path: Path) -> None:
     disk = Disk(free=0)
     run = Recorder(
-        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=64 + 80 * 10 + 16, blocks=2
+        tmp_path, files={"create": disk.create, "compress": False}, block_bytes=80 + 80 * 10 + 16, blocks=2
     )
     run.some_events(25)
     assert not run.writer.write_pending()
@@ -115,3 +115,20 @@ def test_an_export_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         export_parquet(Capture(tmp_path), tmp_path / "out.parquet", progress=interrupt)
     assert not list(tmp_path.glob("out.parquet*"))
+
+
+def test_the_queries_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    run = Recorder(tmp_path)
+    run.events(event(EventKindCode.TRADE, side=SideCode.ASK, price_ticks=10, size_lots=1000, exchange_ns=T0 - 5_000_000,
+                     flags=EventFlags.LAST))  # fmt: skip
+    run.events(event(EventKindCode.TRADE, side=SideCode.BID, price_ticks=20, size_lots=3000, exchange_ns=T0 - 5_000_000,
+                     flags=EventFlags.LAST))  # fmt: skip
+    run.writer.close()
+    export_parquet(Capture(tmp_path), tmp_path / "day.parquet")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).resolve().parents[2] / "docs" / "capture.md").read_text(encoding="utf-8")
+    queries = [part.split("```")[0] for part in text.split("```sql\n")[1:]]
+    messages, vwap = [duckdb.sql(query).fetchall() for query in queries]
+    assert [(row[0], row[2], row[3]) for row in messages] == [("BTC", 2, 5.0)]
+    assert [(name, float(price), float(volume)) for name, price, volume in vwap] == [("BTC", 1.75, 4.0)]

@@ -6,8 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import cli
 from quotelife_server.cli.bench import lines as bench_lines
+from reference.cli_kit import Ended, Run
 from reference.service_kit import running, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,31 +33,6 @@ COMMANDS = [
     "capture",
     "capture export",
 ]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """``quotelife ARGUMENTS``; what it does not catch itself, a user's traceback, comes out here."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["quotelife", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return run
 
 
 def failed(ended: Ended, *words: str) -> None:

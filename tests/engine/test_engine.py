@@ -8,7 +8,7 @@ import pytest
 
 from quotelife.config import Config, load_config
 from quotelife.engine import Engine
-from quotelife.errors import ConfigError
+from quotelife.errors import ConfigError, QuotelifeError
 from quotelife.features.schema import INDEX
 from quotelife.inputs import InputTap
 from quotelife.records import (
@@ -682,6 +682,42 @@ def test_positions_are_by_desk_and_stay_with_its_name_over_a_reload(engine: Engi
     assert engine.policy.desk_index("main") != index["main"]
     assert ask(engine, t, desk=engine.policy.desk_index("main")).feature(feature) == pytest.approx(0.5)
     assert ask(engine, t, desk=engine.policy.desk_index("aaa")).feature(feature) is None
+
+
+def test_a_desk_that_a_reload_removes_takes_its_positions_with_it(engine: Engine, tmp_path: Path) -> None:
+    two = TEXT.replace("desks:\n", "desks:\n  aaa: {}\n")
+    engine.apply_config(make_config(tmp_path, two), T0)
+    _, t = warm(engine)
+    for desk in (0, 1):
+        engine.on_signal(SignalCode.INVENTORY, receive_ns=t, source_ns=t, value=50.0 - 80 * desk, value2=100.0,
+                         instrument=0, desk=desk)  # fmt: skip
+    engine.apply_config(make_config(tmp_path), t)
+    assert ask(engine, t, desk=engine.policy.desk_index("main")).feature(INDEX["inventory"]) == pytest.approx(
+        -0.3
+    )
+
+
+def test_a_decision_names_the_override_that_chose_by_its_id_whatever_has_ended_before_it(
+    engine: Engine,
+) -> None:
+    _, t = warm(engine)
+    engine.set_override(now_ns=t, expires_ns=t + 50 * MS, posture=PostureCode.RISK_AVERSE, counterparty=1)
+    number = engine.set_override(
+        now_ns=t, expires_ns=t + 9 * S, posture=PostureCode.RISK_AVERSE, counterparty=0
+    )
+    assert ask(engine, t, counterparty=0).rule_index == number
+    assert ask(engine, t + 100 * MS, counterparty=0).rule_index == number
+    engine.on_timer(t + 100 * MS)  # drops the first
+    assert ask(engine, t + 100 * MS, counterparty=0).rule_index == number
+
+
+def test_an_override_too_many_is_no_input(engine: Engine) -> None:
+    for _ in range(1024):
+        engine.set_override(now_ns=T0, expires_ns=T0 + S, posture=PostureCode.RISK_AVERSE)
+    before = engine.input_sequence
+    with pytest.raises(QuotelifeError, match="1024 overrides"):
+        engine.set_override(now_ns=T0, expires_ns=T0 + S, posture=PostureCode.RISK_AVERSE)
+    assert engine.input_sequence == before
 
 
 def test_reload_keeps_what_is_known_of_a_driver(engine: Engine, config: Config) -> None:

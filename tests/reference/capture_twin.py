@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-HEADER = struct.Struct("<4sIIHBBQIIIIII16s")
+HEADER = struct.Struct("<4sIIHBBQIIIIII32s")
 RUN = struct.Struct("<QIB3x")
 EVENT, SIGNAL, TIMER, LOST = 1, 2, 3, 4
 

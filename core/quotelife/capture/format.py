@@ -3,7 +3,7 @@
 A capture is a folder of segments, ``NNNNNNNNNN.qlc`` or, compressed at rest, ``NNNNNNNNNN.qlc.zst``. A segment is a
 row of blocks. A block is self-contained:
 
-- header, 64 bytes: ``HEADER_DTYPE``; the CRC32C covers all of the block that follows it;
+- header, 80 bytes: ``HEADER_DTYPE``; the CRC32C covers all of the block that follows it;
 - slots, 64 bytes each: the records of the runs, one after the other: events (``EVENT_DTYPE``), signals
   (``SIGNAL_DTYPE``), timers (``TIMER_DTYPE``);
 - runs, 16 bytes each: ``RUN_DTYPE``, ``count`` inputs of one kind with consecutive input sequences from
@@ -15,7 +15,7 @@ inputs that a capture does not hold (decisions, changes of configuration: the jo
 A block of kind ``HEAD`` holds a JSON text instead, padded with spaces: what one needs to read the blocks after it
 (``Head``). Every segment begins with one; another follows where the configuration changed.
 
-All numbers are little-endian. Slots start 64 bytes into a block, and blocks are a multiple of 16 bytes long.
+All numbers are little-endian. Blocks are a multiple of 16 bytes long.
 """
 
 import json
@@ -32,10 +32,10 @@ from quotelife.records import EVENT_DTYPE, SIGNAL_DTYPE
 
 VERSION = 1
 MAGIC = b"QLCB"
-HEADER_BYTES = 64
+HEADER_BYTES = 80
 SLOT_BYTES = 64
 RUN_BYTES = 16
-BOOT_BYTES = 16
+BOOT_BYTES = 32  # as many as a journal takes
 CHECKED_FROM = 8  # what lies before is not covered by the checksum: magic and checksum itself
 BLOCK_BYTES_MAX = 64 * 1024 * 1024
 
@@ -67,7 +67,7 @@ HEADER_DTYPE = np.dtype(
         ("kind", "u1"),
         ("pad0", "u1"),
         ("first_sequence", "<u8"),  # of the first run; HEAD: of the first input after it
-        ("slots", "<u4"),
+        ("slots", "<u4"),  # events + signals + timers
         ("runs", "<u4"),
         ("events", "<u4"),
         ("signals", "<u4"),

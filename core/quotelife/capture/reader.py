@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from quotelife.capture.format import (
+    BLOCK_BYTES_MAX,
     CHECKED_FROM,
     HEADER_BYTES,
     HEADER_DTYPE,
@@ -88,14 +89,13 @@ class Capture:
         self.damage: list[Damage] = []  # found by the iteration under way
 
     def heads(self) -> list[Head]:
-        """The first head of each boot, in order. Reads the start of every segment."""
+        """The first head of each boot that can be read, in order: from the start of every segment."""
         found: dict[str, Head] = {}
         for segment in self.segments:
-            for _, block in _blocks(segment, _content(segment, []), []):
+            for _, block in _blocks(segment, _first_block(segment), []):
                 if block.header["kind"] == BlockKind.HEAD:
                     head = _head(segment, block)
                     found.setdefault(head.boot_id, head)
-                break
         return list(found.values())
 
     def inputs(self, boot_id: str | None = None) -> Iterator[Inputs]:
@@ -120,20 +120,35 @@ class Capture:
             self.bytes_read += size
 
 
-def _content(segment: Segment, damage: list[Damage]) -> bytes:
+def _open(segment: Segment) -> BinaryIO:
     path = segment.path
     if not segment.compressed and not path.exists():  # compressed since it was listed
         path = path.with_name(path.name + ".zst")
-    if path.suffix != ".zst":
-        return path.read_bytes()
+    file = path.open("rb")
+    return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(file)) if path.suffix == ".zst" else file
+
+
+def _content(segment: Segment, damage: list[Damage]) -> bytes:
     pieces = bytearray()
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+    with _open(segment) as stream:
         try:
             while piece := stream.read(1024 * 1024):
                 pieces += piece
         except zstandard.ZstdError:
-            damage.append(Damage(path, len(pieces), 0, torn=False))
+            damage.append(Damage(segment.path, len(pieces), 0, torn=False))
     return bytes(pieces)
+
+
+def _first_block(segment: Segment) -> bytes:
+    with _open(segment) as stream:
+        try:
+            start = stream.read(HEADER_BYTES)
+            if len(start) < HEADER_BYTES:
+                return start
+            length = int(np.frombuffer(start, dtype=HEADER_DTYPE)["length"][0])
+            return start + stream.read(min(length, BLOCK_BYTES_MAX) - HEADER_BYTES)
+        except zstandard.ZstdError:
+            return b""
 
 
 def _blocks(segment: Segment, raw: bytes, damage: list[Damage]) -> Iterator[tuple[int, _Block]]:

@@ -23,7 +23,7 @@ cdef struct Header:            # HEADER_DTYPE
     uint32_t signals
     uint32_t timers
     uint32_t pad1
-    char boot_id[16]
+    char boot_id[32]
 
 cdef struct Run:               # RUN_DTYPE
     uint64_t first_sequence

@@ -21,7 +21,7 @@ cdef extern from "Python.h":
         PyBUF_READ
 
 cdef enum:
-    HEADER = 64
+    HEADER = 80
     SLOT = 64
     RUN = 16
     BLOCK_HEAD = 1
@@ -62,7 +62,7 @@ def head_block(head, uint64_t next_sequence):
 cdef class CaptureWriter(InputSink):
     """Captures what an engine tells it of into ``files`` (``SegmentFiles``).
 
-    At most ``blocks`` blocks of ``block_bytes`` wait in memory. ``boot_id`` is the journal's, at most 16 ASCII
+    At most ``blocks`` blocks of ``block_bytes`` wait in memory. ``boot_id`` is the journal's, at most 32 ASCII
     characters. Call ``begin``, hand the writer to ``Engine.record_to``, call ``tick`` from the thread of the engine
     and ``write_pending`` from that thread or one other, and in the end ``close``.
     """

@@ -23,6 +23,7 @@ cdef struct Resolution:
 
 cdef struct RuntimeOverride:
     int64_t expires_ns                 # in force while now < expires_ns
+    uint32_t id                        # told as Decision.rule_index: places change when others end
     uint32_t counterparty              # NO_INDEX: any
     uint32_t desk
     uint32_t instrument

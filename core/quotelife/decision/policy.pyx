@@ -145,6 +145,7 @@ cdef class Policy:
         cdef RuntimeOverride* array = <RuntimeOverride*>_array(len(overrides), sizeof(RuntimeOverride))
         try:
             for i, spec in enumerate(overrides):
+                array[i].id = i
                 array[i].posture = spec.posture
                 array[i].expires_ns = spec.expires_ns
                 array[i].counterparty = NO_INDEX if spec.counterparty is None else spec.counterparty
@@ -471,5 +472,5 @@ cdef uint8_t _from_operator(const Request* request, const RuntimeOverride* overr
             best = specific
             posture = overrides[i].posture
             out.rule = RULE_RUNTIME_OVERRIDE
-            out.rule_index = i
+            out.rule_index = overrides[i].id
     return posture

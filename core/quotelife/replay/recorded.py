@@ -13,7 +13,7 @@ from pathlib import Path
 from quotelife.engine import Engine
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.binance import BinanceDecoder
-from quotelife.feed.recorded import merge_recorded
+from quotelife.feed.recorded import RecordedMessage, merge_recorded
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventKindCode
 from quotelife.replay.run import ReplayReport, SourceReport
@@ -117,22 +117,38 @@ class RecordedSource:
     def steps(self, engine: Engine, report: ReplayReport) -> Iterator[int]:
         """One recorded line a step."""
         oracles = {i.name: _Oracle(report.sources[i.name]) for i in self.instruments}
-        for stamp, number, data, is_snapshot in merge_recorded([file.path for file in self._files]):
-            yield stamp
-            file = self._files[number]
+        for message in self._messages():
+            yield message.receive_ns
+            file = self._files[message.file]
             entry = report.sources[file.instrument.name]
-            self._buffer.clear()
-            try:
-                if is_snapshot:
-                    self._decoders[file.market].snapshot(file.instrument.symbol, data, stamp)
-                else:
-                    self._decoders[file.market].message(data, stamp)
-            except DecodeError:
-                entry.refused += 1
+            entry.refused += not self._decode(message)
             engine.on_events(self._buffer)
             entry.lines += 1
             if len(self._buffer):
                 self._hold_against_venue(engine, file.instrument.index, oracles[file.instrument.name])
+
+    def batches(self) -> Iterator[EventBuffer]:
+        """The events of one recorded line at a time, good until the next: for tools that have an engine already."""
+        for message in self._messages():
+            self._decode(message)
+            yield self._buffer
+
+    def _messages(self) -> Iterator[RecordedMessage]:
+        return merge_recorded([file.path for file in self._files])
+
+    def _decode(self, message: RecordedMessage) -> bool:
+        """Fill the buffer; False when the line was refused."""
+        file = self._files[message.file]
+        decoder = self._decoders[file.market]
+        self._buffer.clear()
+        try:
+            if message.is_snapshot:
+                decoder.snapshot(file.instrument.symbol, message.data, message.receive_ns)
+            else:
+                decoder.message(message.data, message.receive_ns)
+        except DecodeError:
+            return False
+        return True
 
     def _hold_against_venue(self, engine: Engine, index: int, oracle: _Oracle) -> None:
         last = self._buffer.array()[-1]

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 def replay(
     sources: Annotated[
-        list[str], typer.Argument(help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH.")
-    ],
+        list[str] | None,
+        typer.Argument(help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="Default: configs/default; of a capture the captured one."),
@@ -40,6 +41,21 @@ def replay(
     strict: Annotated[
         bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Decide all that --journal holds again; exit 1 unless all is equal."),
+    ] = False,
+    journal: Annotated[Path | None, typer.Option(help="Journal to verify.")] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --verify: from the market bytes of this capture up, not from the records alone."
+        ),
+    ] = None,
+    allow_gaps: Annotated[
+        bool,
+        typer.Option("--allow-gaps", help="With --verify: what cannot be verified is named, and no failure."),
+    ] = False,
 ) -> None:
     """Replay a capture or recordings, ask for lives on the way, and hold every recorded book against the venue's own
     best prices."""
@@ -49,6 +65,17 @@ def replay(
     from quotelife_server.demo.runner import open_display
     from quotelife_server.demo.table import Display
 
+    if verify:
+        if sources or journal is None:
+            raise QuotelifeError(
+                "--verify takes --journal DIR, and --capture DIR where there is one, nothing else"
+            )
+        _verify(journal, capture, as_json=as_json, allow_gaps=allow_gaps)
+        return
+    if journal is not None or capture is not None or allow_gaps:
+        raise QuotelifeError("--journal, --capture and --allow-gaps belong to --verify")
+    if not sources:
+        raise QuotelifeError("nothing to replay: name a captured folder or recorded files")
     pace = _speed(speed)
     loaded, source = _open(sources, config, boot)
     engine = Engine(loaded)
@@ -278,3 +305,53 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
             typer.echo(
                 f"  {label:44}" + "".join(f"{p[k]:10.1f}" for k in ("min", "p10", "p50", "p90", "max"))
             )
+
+
+def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: bool) -> None:
+    from dataclasses import asdict
+
+    from quotelife.replay.verify import Verification, verify
+
+    terminal = sys.stderr.isatty() and not as_json
+    report = Verification()
+
+    def progress(report: "Verification") -> None:
+        if terminal:
+            sys.stderr.write(f"\r\033[K{report.decisions:,} decisions, {report.events:,} events")
+            sys.stderr.flush()
+
+    interrupted = False
+    try:
+        verify(journal, capture, report=report, progress=progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        if terminal:
+            sys.stderr.write("\r\033[K")
+    left_out = sum(stretch.decisions for stretch in report.unverifiable)
+    if as_json:
+        extra = {"interrupted": interrupted, "unequal": report.unequal, "unverifiable_decisions": left_out}
+        typer.echo(json.dumps(asdict(report) | extra, indent=2))
+    else:
+        if interrupted:
+            typer.echo("interrupted; so far:")
+        how = "from market bytes up" if capture is not None else "from the journal alone"
+        typer.echo(
+            f"{report.decisions:,} decisions of {report.boots} boots decided again {how}: {report.equal:,} equal, "
+            f"{report.unequal:,} unequal, {left_out:,} could not be verified\n"
+            f"on the way: {report.changes:,} changes, {report.signals:,} signals, {report.events:,} events"
+        )
+        for mismatch in report.mismatches:
+            differ = "; ".join(f"{name} was {was}, is {now}" for name, was, now in mismatch.fields)
+            typer.echo(f"UNEQUAL {mismatch.decision_id}: {differ}")
+        if report.unequal > len(report.mismatches):
+            typer.echo(f"… and {report.unequal - len(report.mismatches):,} more")
+        for stretch in report.unverifiable:
+            typer.echo(
+                f"UNVERIFIABLE boot {stretch.boot_id} from input {stretch.first} on, {stretch.decisions:,} decisions: "
+                f"{stretch.reason}"
+            )
+    if interrupted:
+        raise typer.Exit(130)
+    if report.unequal or (report.unverifiable and not allow_gaps):
+        raise typer.Exit(1)

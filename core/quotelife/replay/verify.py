@@ -1,0 +1,368 @@
+"""Every journaled decision computed once more, and held against the record byte for byte.
+
+- **From the journal alone** (``capture`` is ``None``): an engine that follows the journal's changes judges each record
+  anew (``Engine.redo``): posture, threshold, curve, tolerance, life follow from what the record says of the market.
+- **From market bytes up**: capture and journal of a boot are merged into the one order of inputs by their sequences,
+  and an engine that is fed them decides anew (``Engine.decide``): features, quality and regime follow too.
+
+An input that is in neither ends what can be verified of a boot; so do stretches served without a journal. They are
+named, with the decisions they cost, never passed over.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quotelife.capture.format import InputKind
+from quotelife.capture.reader import Capture, Inputs
+from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.features.schema import SCHEMA_HASH
+from quotelife.journal.format import LAYOUT_HASH, Kind
+from quotelife.journal.reader import Journal
+from quotelife.journal.records import (
+    Record,
+    decode_boot,
+    decode_change,
+    decode_decision,
+    decode_gap,
+    decode_state,
+)
+from quotelife.records import DECISION_DTYPE, DecisionRecord, EventBuffer
+from quotelife.replay.follow import Follower, set_override
+
+KEPT = 20  # mismatches told in full
+FIELDS = 4  # of the first of them that differ
+EVERY = 1000  # records between two words of progress
+_KINDS = (Kind.BOOT, Kind.CHANGE, Kind.SIGNAL, Kind.DECISION, Kind.GAP, Kind.STATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A decision that does not come out as it was recorded. ``fields``: name, recorded, recomputed."""
+
+    decision_id: str
+    fields: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(slots=True)
+class Stretch:
+    """From ``first`` (an input sequence) on nothing of a boot can be verified; ``decisions`` are journaled there."""
+
+    boot_id: str
+    first: int
+    reason: str
+    decisions: int = 0
+
+
+@dataclass(slots=True)
+class Verification:
+    """What has been verified so far. ``events`` were replayed from the capture."""
+
+    boots: int = 0
+    decisions: int = 0
+    equal: int = 0
+    changes: int = 0
+    signals: int = 0
+    events: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+    unverifiable: list[Stretch] = field(default_factory=list)
+
+    @property
+    def unequal(self) -> int:
+        return self.decisions - self.equal
+
+    @property
+    def complete(self) -> bool:
+        """No stretch was left out."""
+        return not self.unverifiable
+
+
+def verify(
+    journal: Path,
+    capture: Path | None = None,
+    *,
+    report: Verification | None = None,
+    progress: Callable[[Verification], None] = lambda _: None,
+) -> Verification:
+    """Verify all boots of a journal; ``report`` is filled on the way, so that an interrupted run has one too.
+
+    Raises ``JournalError`` on damage, ``QuotelifeError`` when another build wrote journal or capture.
+    """
+    report = report if report is not None else Verification()
+    opened = Journal(str(journal))
+    follower = Follower(journal / "artifacts")
+    runs = _Runs(Capture(capture)) if capture is not None else None
+    for boot_id, records in _boots(opened.records(_KINDS), report, progress):
+        report.boots += 1
+        if runs is None:
+            _Alone(boot_id, follower, report).run(records)
+        else:
+            _FromMarket(boot_id, follower, report, runs).run(records)
+    progress(report)
+    return report
+
+
+def _boots(
+    records: Iterator[Record], report: Verification, progress: Callable[[Verification], None]
+) -> Iterator[tuple[str, Iterator[Record]]]:
+    """The records boot by boot."""
+    held = next(records, None)
+
+    def of_boot(boot_id: str) -> Iterator[Record]:
+        nonlocal held
+        number = 0
+        while held is not None and held.boot_id == boot_id:
+            yield held
+            held = next(records, None)
+            number += 1
+            if number % EVERY == 0:
+                progress(report)
+
+    while held is not None:
+        boot_id = held.boot_id
+        mine = of_boot(boot_id)
+        yield boot_id, mine
+        for _ in mine:
+            pass
+
+
+def _check_build(record: Record) -> dict[str, Any]:
+    boot = decode_boot(record)
+    for key, here in (("schema_hash", SCHEMA_HASH), ("layout_hash", LAYOUT_HASH.hex())):
+        if boot[key] != here:
+            what = "features" if key == "schema_hash" else "records"
+            raise QuotelifeError(
+                f"boot {record.boot_id} was written by a build with other {what} ({boot[key][:12]}, this build has "
+                f"{here[:12]}); verify it with the version of quotelife that wrote it"
+            )
+    return boot
+
+
+class _Boot:
+    """One boot's verification: what both ways have in common."""
+
+    def __init__(self, boot_id: str, follower: Follower, report: Verification) -> None:
+        self.boot_id = boot_id
+        self.follower = follower
+        self.report = report
+        self.engine: Engine | None = None
+        self.again = DecisionRecord()
+        self.stretch: Stretch | None = None
+
+    def leave(self, first: int, reason: str) -> None:
+        """From ``first`` on nothing can be verified."""
+        self.engine = None
+        self.stretch = Stretch(self.boot_id, first, reason)
+        self.report.unverifiable.append(self.stretch)
+
+    def compare(self, record: Record, recorded: DecisionRecord) -> None:
+        self.report.decisions += 1
+        was, now = recorded.canonical(), self.again.canonical()
+        if was == now:
+            self.report.equal += 1
+        elif len(self.report.mismatches) < KEPT:
+            self.report.mismatches.append(Mismatch(record.decision_id, differences(was, now)))
+
+
+class _Alone(_Boot):
+    """From the journal alone."""
+
+    def run(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record.kind is Kind.BOOT:
+                _check_build(record)
+            elif record.kind is Kind.CHANGE:
+                change = decode_change(record)
+                if self.engine is None:
+                    if self.stretch is None:  # the configuration that the boot began with
+                        self.engine = self.follower.engine(change.payload, change.now_ns)
+                    continue
+                self.follower.apply(self.engine, change.kind, change.payload, change.now_ns)
+                self.report.changes += 1
+            elif record.kind is Kind.GAP:
+                gap = decode_gap(record)
+                self.leave(
+                    gap.first, f"inputs {gap.first} to {gap.last} were served without a journal: {gap.reason}"
+                )
+            elif record.kind is Kind.STATE:
+                if self.engine is None:
+                    self._resume(record)
+            elif record.kind is Kind.DECISION:
+                self._decision(record)
+
+    def _resume(self, record: Record) -> None:
+        """Behind a gap, or where older segments were removed, a snapshot says what was in force."""
+        state = decode_state(record)
+        if not state.config:
+            return
+        self.engine = self.follower.engine(state.config, record.now_ns)
+        for override in sorted(state.overrides.values(), key=lambda each: int(each["id"])):
+            set_override(self.engine, override, record.now_ns)
+        self.stretch = None
+
+    def _decision(self, record: Record) -> None:
+        if self.engine is None:
+            if self.stretch is None:
+                self.leave(record.input_sequence, "the journal does not say what was in force")
+            assert self.stretch is not None
+            self.stretch.decisions += 1
+            return
+        request, recorded = decode_decision(record)
+        self.engine.redo(request, recorded, self.again)
+        self.compare(record, recorded)
+
+
+class _Runs:
+    """The runs of a capture, one ahead, boot by boot."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.heads = {head.boot_id: head for head in capture.heads()}
+        self._all = capture.inputs()
+        self._held = next(self._all, None)
+
+    def seek(self, boot_id: str) -> None:
+        """On to the first run of a boot that the capture has."""
+        while self._held is not None and self._held.head.boot_id != boot_id:
+            self._held = next(self._all, None)
+
+    def at(self, boot_id: str, sequence: int) -> Inputs | None:
+        """The run of the boot that holds an input, or the one after it; ``None`` at the boot's end."""
+        while self._held is not None and self._held.head.boot_id == boot_id:
+            if self._held.first_sequence + self._held.length > sequence:
+                return self._held
+            self._held = next(self._all, None)
+        return None
+
+
+class _FromMarket(_Boot):
+    """From market bytes up."""
+
+    def __init__(self, boot_id: str, follower: Follower, report: Verification, runs: _Runs) -> None:
+        super().__init__(boot_id, follower, report)
+        self._runs = runs
+        self._buffer = EventBuffer(65536)
+        self._gap = ""
+
+    def run(self, records: Iterable[Record]) -> None:
+        captured = self.boot_id in self._runs.heads
+        if captured:
+            self._runs.seek(self.boot_id)
+        boot: dict[str, Any] | None = None
+        for record in records:
+            if record.kind is Kind.BOOT:
+                boot = _check_build(record)
+                if not captured:
+                    self.leave(boot["input_sequence"] + 1, "the capture does not have this boot")
+            elif self.stretch is not None:
+                self.stretch.decisions += record.kind is Kind.DECISION
+            elif record.kind is Kind.GAP:
+                gap = decode_gap(record)
+                self._gap = f"inputs {gap.first} to {gap.last} were served without a journal: {gap.reason}"
+            elif record.kind in (Kind.CHANGE, Kind.SIGNAL, Kind.DECISION):
+                if self.engine is None:
+                    self._begin(record, boot)
+                else:
+                    self._apply(record, self.engine)
+
+    def _begin(self, record: Record, boot: dict[str, Any] | None) -> None:
+        if boot is None or boot["input_sequence"] != 0 or record.kind is not Kind.CHANGE:
+            self.leave(record.input_sequence, "the journal does not reach back to the start of this boot")
+            assert self.stretch is not None
+            self.stretch.decisions += record.kind is Kind.DECISION
+            return
+        self.engine = self.follower.engine(
+            decode_change(record).payload, self._runs.heads[self.boot_id].start_ns
+        )
+
+    def _apply(self, record: Record, engine: Engine) -> None:
+        """Everything captured before the record, then the record itself."""
+        if not self._catch_up(engine, record.input_sequence):
+            assert self.stretch is not None
+            self.stretch.decisions += record.kind is Kind.DECISION
+            return
+        if record.kind is Kind.DECISION:
+            request, recorded = decode_decision(record)
+            engine.decide(request, self.again)
+            self.compare(record, recorded)
+            return
+        if record.kind is Kind.SIGNAL:
+            engine.on_signal_record(record.payload)
+            self.report.signals += 1
+        else:
+            change = decode_change(record)
+            self.follower.apply(engine, change.kind, change.payload, change.now_ns)
+            self.report.changes += 1
+        if engine.input_sequence != record.input_sequence:
+            self.leave(
+                record.input_sequence,
+                f"{record.kind.name.lower()} {record.input_sequence} was no input when it was applied again",
+            )
+
+    def _catch_up(self, engine: Engine, sequence: int) -> bool:
+        """Apply what the capture holds below ``sequence``; False when something is missing."""
+        while (wanted := engine.input_sequence + 1) < sequence:
+            run = self._runs.at(self.boot_id, wanted)
+            if run is None or run.first_sequence > wanted or run.kind is InputKind.LOST:
+                self.leave(wanted, self._missing(run, wanted))
+                return False
+            skip = wanted - run.first_sequence
+            self._feed(engine, run, skip, min(run.length, sequence - run.first_sequence))
+        if wanted > sequence:
+            self.leave(sequence, f"input {sequence} is in both, and not the same")
+            return False
+        return True
+
+    def _feed(self, engine: Engine, run: Inputs, start: int, stop: int) -> None:
+        if run.kind is InputKind.EVENT:
+            self._buffer.clear()
+            for at in range(start, stop, self._buffer.capacity):
+                self._buffer.clear()
+                self._buffer.extend(run.records[at : min(stop, at + self._buffer.capacity)])
+                engine.on_events(self._buffer)
+            self.report.events += stop - start
+        elif run.kind is InputKind.SIGNAL:
+            for record in run.records[start:stop]:
+                engine.on_signal_record(record.tobytes())
+            self.report.signals += stop - start
+        else:
+            for now_ns in run.records["now_ns"][start:stop].tolist():
+                engine.on_timer(now_ns)
+
+    def _missing(self, run: Inputs | None, wanted: int) -> str:
+        if run is not None and run.kind is InputKind.LOST and run.first_sequence <= wanted:
+            last = run.first_sequence + run.length - 1
+            return f"inputs {run.first_sequence} to {last} found no room when captured"
+        if self._gap:
+            return self._gap
+        damage = [each.path.name for each in self._runs.capture.damage]
+        if run is None:
+            reason = f"the capture of this boot ends before input {wanted}"
+        else:
+            reason = f"inputs {wanted} to {run.first_sequence - 1} are in neither journal nor capture"
+        return reason + (f"; damaged: {', '.join(damage)}" if damage else "")
+
+
+def differences(was: bytes, now: bytes) -> tuple[tuple[str, str, str], ...]:
+    """The first fields that differ between two canonical decisions, with both values as text."""
+    recorded, recomputed = (np.frombuffer(each, dtype=DECISION_DTYPE)[0] for each in (was, now))
+    out: list[tuple[str, str, str]] = []
+    for name in DECISION_DTYPE.names or ():
+        if recorded[name].tobytes() == recomputed[name].tobytes():
+            continue
+        if recorded[name].shape:
+            place = next(
+                i
+                for i in range(len(recorded[name]))
+                if recorded[name][i].tobytes() != recomputed[name][i].tobytes()
+            )
+            out.append((f"{name}[{place}]", str(recorded[name][place]), str(recomputed[name][place])))
+        else:
+            out.append((name, str(recorded[name]), str(recomputed[name])))
+        if len(out) == FIELDS:
+            break
+    return tuple(out) or (("padding", was.hex(), now.hex()),)
