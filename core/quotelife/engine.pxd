@@ -97,5 +97,7 @@ cdef class Engine:
     cdef void _features(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                         Decision* out) noexcept nogil
     cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
+    cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
+                           int64_t age) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from libc.math cimport NAN, fmax, fmin, isnan
+from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -23,12 +24,14 @@ from quotelife.book.level_book cimport (
 from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
 )
-from quotelife.decision.life cimport LifeResult, PostureParams, choose_life
+from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
+from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.policy cimport (
     REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride,
 )
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
+from quotelife.features.schema cimport F_INVENTORY
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
     feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
@@ -42,16 +45,16 @@ from quotelife.inputs cimport (
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
-    BIND_CLIENT_DEADLINE, BIND_MAX, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE,
-    EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
-    FLAG_SNAPSHOT, HORIZONS, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN, POSTURE_RISK_AVERSE, QUALITY_CROSSED,
-    QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING, REGIME_AUCTION, REGIME_HALT,
-    REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE, REQ_HAS_EDGE, REQ_HAS_PRICE,
-    REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_INVENTORY, SIG_NEWS,
-    SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION,
-    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH, WHY_NOT_GOOD,
-    WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, Decision, DecisionRecord, Event, EventBuffer, Request,
-    RequestRecord, Signal,
+    BIND_CLIENT_DEADLINE, BIND_MAX, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR,
+    EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP,
+    FLAG_LAST, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
+    POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
+    REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
+    REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIDE_ASK,
+    SIDE_BID, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN,
+    STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
+    WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS,
+    WHY_STALE_REQUEST, Decision, DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
 )
 
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
@@ -732,6 +735,12 @@ cdef class Engine:
         risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
         out.risk_sum = risk_weighted_sum(posture.weights, out.risk)
         out.alpha = risk_alpha(posture.alpha, out.risk_sum)
+        if posture.mode == MODE_EXPECTED_VALUE:
+            if request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
+                self._judge_value(request, posture, out, age)
+                return
+            out.reasons |= WHY_NO_EDGE
+            out.mode = posture.tolerance_mode
         choose_life(posture, out.alpha, out.p, &life)
         out.binding = life.binding
         out.reasons |= life.reasons
@@ -745,6 +754,45 @@ cdef class Engine:
             out.life_ns = posture.max_ns - age
             out.binding |= BIND_MAX
         self._settle(request, posture, out, age)
+
+    cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
+                           int64_t age) noexcept nogil:
+        # The life of the largest value among those that tolerance, bounds and deadline leave.
+        cdef const ValuePrior* prior = self._policy.value_prior(request.counterparty)
+        cdef LifeResult life
+        # Lives are judged from now; where the move since pricing is not known, from then, and the age is taken off.
+        cdef int64_t off = 0 if out.observed & OBS_MOVED_KNOWN else age
+        cdef int64_t limit = posture.max_ns - age, left
+        cdef uint16_t limit_binding = BIND_MAX
+        cdef double inventory = out.features[<int>F_INVENTORY]      # 0 where there is none
+        if request.flags & REQ_HAS_DEADLINE:
+            left = request.client_deadline_ns - out.now_ns
+            if left < limit:
+                limit = left
+                limit_binding = BIND_CLIENT_DEADLINE
+        if limit < US:
+            out.life_ns = limit
+            self._settle(request, posture, out, age)           # says why there is no time left
+            return
+        choose_by_value(posture, prior, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory, limit + off,
+                        limit_binding, &life)
+        out.binding = life.binding
+        out.reasons |= life.reasons
+        out.expected_value_ticks = life.value_ticks
+        out.break_even_edge_ticks = life.break_even_ticks
+        if life.decline:
+            refuse(out, posture.no_value_kind)
+            return
+        out.life_ns = life.life_ns - off
+        self._settle(request, posture, out, age)
+        if out.kind != DECISION_QUOTE:
+            return
+        if out.life_ns != life.life_ns:
+            out.expected_value_ticks = value_at(prior, &posture.value, out.p, out.edge_ticks, out.h_ticks, inventory,
+                                                <double>out.life_ns)
+            if not has_value(out.expected_value_ticks, out.h_ticks):
+                out.reasons |= WHY_NO_VALUE
+                refuse(out, posture.no_value_kind)
 
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil:
@@ -1053,10 +1101,14 @@ cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:
     return max(t - request.priced_at_ns, 0) if request.flags & REQ_HAS_PRICED_AT else 0
 
 
-cdef inline void decline(Decision* out) noexcept nogil:
-    out.kind = DECISION_DECLINE
+cdef inline void refuse(Decision* out, uint8_t kind) noexcept nogil:
+    out.kind = kind
     out.life_ns = 0
     out.expiry_ns = out.now_ns
+
+
+cdef inline void decline(Decision* out) noexcept nogil:
+    refuse(out, DECISION_DECLINE)
 
 
 cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:

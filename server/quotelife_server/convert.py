@@ -365,6 +365,8 @@ def _judgement(
         fields["h_price"] = decision.h_ticks * tick
         fields["edge_ticks"] = _known(decision.edge_ticks)
         fields["moved_ticks"] = _known(decision.moved_ticks)
+        fields["expected_value"] = _known(decision.expected_value_ticks * tick)
+        fields["break_even_edge"] = _known(decision.break_even_edge_ticks * tick)
         if with_features:
             fields["features"] = _features(decision)
     return fields

@@ -180,6 +180,8 @@ class SideExpiry:
     edge_ticks: float | None = None
     moved_ticks: float | None = None
     alpha: float | None = None
+    expected_value: float | None = None
+    break_even_edge: float | None = None
     horizons_ns: tuple[int, ...] = ()
     p: tuple[float, ...] = ()
     features: tuple[Feature, ...] = ()
@@ -193,7 +195,9 @@ class Expiry:
     instants are ``None`` unless ``decision`` is QUOTE, and there is no ``expiry_utc_ns`` while ``clock`` is
     UNSYNCHRONISED. For a TWO_WAY quote the life is the shorter of the two
     in ``sides``. ``p`` is P(τ), the probability that the market has moved against the quote by ``h`` by each
-    age of ``horizons_ns``. ``None`` means unknown. ``source`` is FALLBACK when the caller's own fallback life
+    age of ``horizons_ns``. Where the posture decides by expected value, ``expected_value`` is what the life is
+    worth and ``break_even_edge`` the edge from which a firm quote would be, both a unit, in price units.
+    ``None`` means unknown. ``source`` is FALLBACK when the caller's own fallback life
     stands in for a service that could not answer; ``error`` then names the reason and everything else is
     empty.
     """
@@ -228,6 +232,8 @@ class Expiry:
     reference_ticks: float | None = None
     reference_price: float | None = None
     sigma_ticks: float | None = None
+    expected_value: float | None = None
+    break_even_edge: float | None = None
     features: tuple[Feature, ...] = ()
     data_age_ns: int | None = None
     model_digest: str = ""

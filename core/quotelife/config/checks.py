@@ -24,6 +24,7 @@ Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
 WEEK_S = 7 * 86_400
 CURVE_START_NS = 25 * NS_PER_MS
+CURVE_END_NS = 5000 * NS_PER_MS
 
 POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
 """From the least to the most careful."""
@@ -66,11 +67,21 @@ def _postures(config: Config) -> Iterator[Problem]:
                     ("postures", tighter, key),
                     f"exceeds that of {looser}; keep risk_averse ≤ liquidity_provider ≤ client_priority",
                 )
+        if tight.value.relationship_in_h > loose.value.relationship_in_h:
+            yield (
+                ("postures", tighter, "value", "relationship_in_h"),
+                f"exceeds that of {looser}; keep risk_averse ≤ liquidity_provider ≤ client_priority",
+            )
+        if tight.value.pick_off_weight < loose.value.pick_off_weight:
+            yield (
+                ("postures", tighter, "value", "pick_off_weight"),
+                f"is below that of {looser}; keep risk_averse ≥ liquidity_provider ≥ client_priority",
+            )
 
 
 def by_curve(posture: PostureSettings) -> bool:
     """Whether the posture reads the whole curve, not P(500 ms) alone."""
-    return posture.mode == "tolerance" and posture.tolerance_source == "curve"
+    return posture.mode != "step" and posture.tolerance_source == "curve"
 
 
 def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
@@ -78,6 +89,8 @@ def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
         yield (*path, "life_min"), f"exceeds life_max ({format_duration_ns(posture.life_max_ns)})"
     if by_curve(posture) and posture.life_min_ns < CURVE_START_NS:
         yield (*path, "life_min"), "is before the curve starts (25ms)"
+    if posture.mode == "expected_value" and posture.life_min_ns > CURVE_END_NS:
+        yield (*path, "life_min"), "is after the curve ends (5s): expected value knows no such life"
     for key, value in (("life_min", posture.life_min_ns), ("life_max", posture.life_max_ns)):
         if value % NS_PER_US:
             yield (*path, key), _WHOLE_US

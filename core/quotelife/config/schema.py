@@ -98,6 +98,8 @@ def _as_text(form: Callable[[int], str]) -> PlainSerializer:
 
 Duration = Annotated[int, BeforeValidator(_parse_duration), _as_text(format_duration_ns)]
 LongerThanZero = Annotated[Duration, Field(gt=0)]
+Latency = Annotated[Duration, Field(le=60 * NS_PER_S)]
+ResponseTime = Annotated[Duration, Field(ge=NS_PER_MS, le=3600 * NS_PER_S)]
 TimeOfDay = Annotated[int, BeforeValidator(_parse_clock), _as_text(_format_clock)]
 Instant = Annotated[int, BeforeValidator(_parse_instant), _as_text(_format_instant)]
 Size = Annotated[
@@ -241,24 +243,56 @@ def _step_table(value: object) -> object:
     return {"rows": tuple(value)} if isinstance(value, list | tuple) else value
 
 
-class PostureSettings(Section):
-    """Tolerance, bounds and input weights of one posture, SPEC.md 6.1 and 6.2."""
+class ValueSettings(Section):
+    """What a posture puts into the expected value of a life, SPEC.md 6.1: ρ, λ, κ, and what follows from no value."""
 
-    mode: Literal["tolerance", "step"] = "tolerance"
+    relationship_in_h: float = Field(default=0.0, ge=0, le=10)
+    pick_off_weight: float = Field(default=1.0, ge=0, le=100)
+    inventory_weight: float = Field(default=0.0, ge=0, le=10)
+    no_value: Literal["indicative", "decline"] = "indicative"
+
+
+class ClientPriorityValue(ValueSettings):
+    relationship_in_h: float = Field(default=0.1, ge=0, le=10)
+    pick_off_weight: float = Field(default=0.75, ge=0, le=100)
+
+
+class LiquidityProviderValue(ValueSettings):
+    inventory_weight: float = Field(default=0.1, ge=0, le=10)
+
+
+class RiskAverseValue(ValueSettings):
+    pick_off_weight: float = Field(default=3.0, ge=0, le=100)
+
+
+class PostureSettings(Section):
+    """Tolerance, bounds, value terms and input weights of one posture, SPEC.md 6.1 and 6.2.
+
+    Under ``expected_value`` the tolerance caps the life, and decides alone where a request gives no edge.
+    """
+
+    mode: Literal["tolerance", "step", "expected_value"] = "tolerance"
     tolerance_source: Literal["p500", "curve"] = "p500"
     tolerance: float = Field(gt=0, le=ALPHA_MAX)
     gamma: float = Field(default=GAMMA, ge=0.1, le=10)
     life_min_ns: LongerThanZero = Field(alias="life_min")
     life_max_ns: LongerThanZero = Field(alias="life_max")
-    below_minimum: Literal["clip", "decline"] = "clip"
+    below_minimum: Literal["clip", "decline"] | None = None
+    value: ValueSettings = ValueSettings()
     step_table: Annotated[StepTable, BeforeValidator(_step_table)] = StepTable(preset="step_2pct")
     weights: Weights = Weights()
+
+    @property
+    def declines_below_minimum(self) -> bool:
+        """``below_minimum``, or what the mode makes of it where it is left out."""
+        return (self.below_minimum or ("decline" if self.mode == "expected_value" else "clip")) == "decline"
 
 
 class ClientPriority(PostureSettings):
     tolerance: float = Field(default=0.10, gt=0, le=ALPHA_MAX)
     life_min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="life_min")
     life_max_ns: LongerThanZero = Field(default=5000 * NS_PER_MS, alias="life_max")
+    value: ClientPriorityValue = ClientPriorityValue()
     weights: ClientPriorityWeights = ClientPriorityWeights()
 
 
@@ -266,6 +300,7 @@ class LiquidityProvider(PostureSettings):
     tolerance: float = Field(default=0.05, gt=0, le=ALPHA_MAX)
     life_min_ns: LongerThanZero = Field(default=100 * NS_PER_MS, alias="life_min")
     life_max_ns: LongerThanZero = Field(default=2000 * NS_PER_MS, alias="life_max")
+    value: LiquidityProviderValue = LiquidityProviderValue()
     weights: LiquidityProviderWeights = LiquidityProviderWeights()
 
 
@@ -273,6 +308,7 @@ class RiskAverse(PostureSettings):
     tolerance: float = Field(default=0.02, gt=0, le=ALPHA_MAX)
     life_min_ns: LongerThanZero = Field(default=100 * NS_PER_MS, alias="life_min")
     life_max_ns: LongerThanZero = Field(default=750 * NS_PER_MS, alias="life_max")
+    value: RiskAverseValue = RiskAverseValue()
     weights: RiskAverseWeights = RiskAverseWeights()
 
 
@@ -306,11 +342,25 @@ class RiskInputs(Section):
     driver_velocity: Standard = Standard(center=0.0, scale=0.03)
 
 
+class TierValue(Section):
+    """What expected value assumes of a counterparty without a history, SPEC.md 6.1 and docs/expected-value.md."""
+
+    hit_probability: Fraction = 0.3
+    response_median_ns: ResponseTime = Field(default=1000 * NS_PER_MS, alias="response_median")
+    response_sigma: float = Field(default=0.8, ge=0.01, le=3)
+    latency_ns: Latency = Field(default=20 * NS_PER_MS, alias="latency")
+    informed_share: Fraction = 0.1
+    taker_latency_ns: Latency = Field(default=5 * NS_PER_MS, alias="taker_latency")
+    loss_in_h: float = Field(default=1.5, ge=0, le=100)
+    adverse_share: float = Field(default=0.25, ge=0, le=10)
+
+
 class Tier(Section):
     """A class of counterparties: its posture and what is assumed of a member without a history."""
 
     posture: PostureName | None = None
     fill_rate: Fraction | None = None
+    value: TierValue = TierValue()
     average_size: dict[Name, Size] = Field(default_factory=dict)
 
 
@@ -346,12 +396,13 @@ class Desk(Section):
 
 
 class Defaults(Section):
-    """What holds where nothing else does."""
+    """What holds where nothing else does; ``value`` for counterparties without a tier."""
 
     posture: PostureName = "liquidity_provider"
     unknown_counterparty_tier: Name | None = None
     allow_request_override: bool = False
     not_good: Literal["decline", "risk_averse"] = "decline"
+    value: TierValue = TierValue()
 
 
 class Regimes(Section):

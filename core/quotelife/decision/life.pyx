@@ -1,9 +1,11 @@
-"""Life from the adverse-selection curve (SPEC.md 6.1): tolerance by P(500 ms), tolerance by curve, step table.
+"""Life from the adverse-selection curve (SPEC.md 6.1): tolerance by P(500 ms) or by curve, steps, expected value.
 
 - ``p500``: life = 500 ms · (ln(1 − α) / ln(1 − p500))^(1/γ), the time at which a Weibull curve of shape γ through
   P(500 ms) reaches α. P = 0 gives the longest life, P = 1 the shortest.
 - ``curve``: the largest τ with P(τ) ≤ α on the whole curve.
 - ``step``: the life of the last row whose p is not above P(500 ms).
+- expected value: the life of the largest V (``expected_value``) among those that the tolerance allows, by its own
+  source and by the curve, P(τ) ≤ α.
 
 Then the posture's bounds. Lives are rounded to the nearest microsecond; bounds are whole microseconds, so a life
 never leaves them. A probability that is no number counts as 1.
@@ -13,12 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport INFINITY, floor, log1p, pow
+from libc.math cimport INFINITY, NAN, floor, log1p, pow
 from libc.stdint cimport int64_t
 
+from quotelife.decision.expected_value cimport ValueResult, compile_terms, has_value, value_best
 from quotelife.model.curve cimport curve_invert
 from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_HORIZON, BIND_MAX, BIND_MIN, BIND_STEP, BIND_TOLERANCE,
-                                HORIZONS, MODE_STEP, MODE_TOLERANCE_CURVE, MODE_TOLERANCE_P500, WHY_BELOW_MINIMUM)
+                                BIND_VALUE, DECISION_DECLINE, DECISION_INDICATIVE,
+                                HORIZONS, MODE_EXPECTED_VALUE, MODE_STEP, MODE_TOLERANCE_CURVE,
+                                MODE_TOLERANCE_P500, WHY_BELOW_MINIMUM, WHY_EDGE_TOO_SMALL, WHY_NO_VALUE)
 
 from quotelife.decision.risk import INPUTS
 from quotelife.records import HORIZONS_NS
@@ -58,7 +63,7 @@ cdef void choose_life(const PostureParams* posture, double alpha, const double* 
     if posture.mode == MODE_STEP:
         life_ns = <double>_by_steps(posture, p[P500])
         inside = BIND_STEP
-    elif posture.mode == MODE_TOLERANCE_CURVE:
+    elif posture.tolerance_mode == MODE_TOLERANCE_CURVE:
         life_ns = <double>curve_invert(p, alpha)
         if life_ns >= LAST_HORIZON_NS:
             inside = BIND_HORIZON
@@ -87,6 +92,57 @@ cdef void choose_life(const PostureParams* posture, double alpha, const double* 
         out.binding |= BIND_STEP
 
 
+cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior, double alpha, const double* p,
+                          double edge, double h, double inventory, int64_t limit_ns, uint16_t limit_binding,
+                          LifeResult* out) noexcept nogil:
+    cdef ValueResult best
+    cdef double cap = <double>curve_invert(p, alpha)
+    cdef int64_t low, high
+    cdef uint16_t high_binding = BIND_HORIZON if cap >= LAST_HORIZON_NS else BIND_TOLERANCE
+    out.life_ns = 0
+    out.reasons = 0
+    out.binding = 0
+    out.decline = True
+    out.value_ticks = NAN
+    out.break_even_ticks = INFINITY
+    if posture.tolerance_mode == MODE_TOLERANCE_P500 and _by_p500(alpha, posture.gamma, p[P500]) < cap:
+        cap = _by_p500(alpha, posture.gamma, p[P500])
+        high_binding = BIND_TOLERANCE
+    if edge + posture.value.relationship_in_h * h <= 0.0:
+        out.reasons |= WHY_EDGE_TOO_SMALL
+    high = <int64_t>(cap / 1e3) * 1000                 # down, so that P(life) stays within alpha
+    if high < posture.min_ns:
+        out.reasons |= WHY_BELOW_MINIMUM
+        out.binding = BIND_BELOW_MINIMUM
+        if posture.decline_below_minimum:
+            return
+        high = posture.min_ns
+        high_binding = BIND_MIN
+    if high > posture.max_ns:
+        high = posture.max_ns
+        high_binding = BIND_MAX
+    if high > limit_ns:
+        high = limit_ns - limit_ns % 1000
+        high_binding = limit_binding
+    low = min(posture.min_ns, high)
+    value_best(prior, &posture.value, p, edge, h, inventory, low, high, &best)
+    out.break_even_ticks = best.break_even_ticks
+    out.value_ticks = best.life_value_ticks
+    if out.reasons & <uint64_t>WHY_EDGE_TOO_SMALL:
+        return
+    if not has_value(best.life_value_ticks, h):
+        out.reasons |= WHY_NO_VALUE
+        return
+    out.decline = False
+    out.life_ns = best.life_ns
+    if best.life_ns == high:
+        out.binding |= high_binding
+    elif best.life_ns == low:
+        out.binding |= BIND_MIN
+    else:
+        out.binding |= BIND_VALUE
+
+
 class Life(NamedTuple):
     """What ``choose_life`` answers: nanoseconds, ``BindingFlags``, ``ReasonFlags``, and whether to decline."""
 
@@ -96,24 +152,26 @@ class Life(NamedTuple):
     decline: bool
 
 
-_MODES = {
-    ("tolerance", "p500"): MODE_TOLERANCE_P500,
-    ("tolerance", "curve"): MODE_TOLERANCE_CURVE,
-    ("step", "p500"): MODE_STEP,
-    ("step", "curve"): MODE_STEP,
-}
+_TOLERANCES = {"p500": MODE_TOLERANCE_P500, "curve": MODE_TOLERANCE_CURVE}
+_MODES = {"step": MODE_STEP, "expected_value": MODE_EXPECTED_VALUE}
 
 
 cdef class PostureLife:
-    """One posture's settings compiled for the decision; also its lives, by the very code the engine runs."""
+    """One posture's settings compiled for the decision; also its lives, by the very code the engine runs.
+
+    Under expected value ``life`` is what the tolerance gives where a request names no edge.
+    """
 
     def __init__(self, settings):
         """``settings``: a ``PostureSettings`` that has passed the checks of the configuration."""
         steps = settings.step_table.steps()
         if not 0 < len(steps) <= STEPS_MAX:
             raise ValueError(f"a step table holds 1 to {STEPS_MAX} rows")
-        self.c.mode = _MODES[settings.mode, settings.tolerance_source]
-        self.c.decline_below_minimum = settings.below_minimum == "decline"
+        self.c.tolerance_mode = _TOLERANCES[settings.tolerance_source]
+        self.c.mode = _MODES.get(settings.mode, self.c.tolerance_mode)
+        self.c.decline_below_minimum = settings.declines_below_minimum
+        self.c.no_value_kind = DECISION_DECLINE if settings.value.no_value == "decline" else DECISION_INDICATIVE
+        self.c.value = compile_terms(settings.value)
         self.c.one_tick_threshold = settings.mode == "step" and settings.step_table.preset == "step_2pct"
         self.c.alpha = settings.tolerance
         self.c.gamma = settings.gamma

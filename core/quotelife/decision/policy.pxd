@@ -1,6 +1,7 @@
 # A configuration compiled to flat C arrays: immutable, swapped whole, read without the GIL.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from quotelife.decision.expected_value cimport ValuePrior
 from quotelife.decision.life cimport LifeResult, PostureParams, StepRow
 from quotelife.decision.regime cimport RegimeParams
 from quotelife.decision.risk cimport RiskParams
@@ -101,9 +102,11 @@ cdef class Policy:
     cdef CalendarParams* _calendar
     cdef uint32_t* _calendar_of                # calendar entries by instrument, concatenated
     cdef uint32_t* _calendar_first             # instruments + 1 offsets into it
+    cdef ValuePrior* _value_prior              # by tier; the last is for counterparties without one
     cdef double* _average_size_lots            # tiers x instruments, NaN unknown
     cdef uint32_t _counterparties
     cdef uint32_t _desks
+    cdef uint32_t _tiers
     cdef uint32_t _zones
     cdef uint32_t _unknown_tier                # tier of a counterparty that is not configured
     cdef uint8_t _global_posture
@@ -122,6 +125,7 @@ cdef class Policy:
                       int64_t now_ns, Resolution* out) noexcept nogil
     cdef int calendar_regime(self, uint32_t instrument, int64_t now_ns) noexcept nogil
     cdef double fill_rate(self, uint32_t counterparty) noexcept nogil
+    cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil

@@ -14,6 +14,7 @@ from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from quotelife.decision.expected_value cimport ValuePrior, compile_prior
 from quotelife.decision.life cimport PostureLife
 from quotelife.decision.regime cimport regime_params
 from quotelife.decision.risk cimport Risk
@@ -123,6 +124,7 @@ cdef class Policy:
         free(self._calendar)
         free(self._calendar_of)
         free(self._calendar_first)
+        free(self._value_prior)
         free(self._average_size_lots)
 
     def counterparty_index(self, name):
@@ -259,6 +261,10 @@ cdef class Policy:
         cdef uint32_t tier = self._tier_of(counterparty)
         return self._tier[tier].fill_rate if tier != NO_INDEX else NAN
 
+    cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil:
+        cdef uint32_t tier = self._tier_of(counterparty)
+        return &self._value_prior[tier if tier != NO_INDEX else self._tiers]
+
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil:
         cdef uint32_t tier = self._tier_of(counterparty)
         if tier == NO_INDEX or instrument >= self.instruments:
@@ -352,10 +358,14 @@ cdef class Policy:
     cdef int _compile_tiers(self, config) except -1:
         self._tier = <TierParams*>_array(len(self.tier_names), sizeof(TierParams))
         self._average_size_lots = <double*>_array(<size_t>len(self.tier_names) * self.instruments, sizeof(double))
+        self._value_prior = <ValuePrior*>_array(len(self.tier_names) + 1, sizeof(ValuePrior))
+        self._tiers = len(self.tier_names)
+        compile_prior(config.defaults.value, &self._value_prior[self._tiers])
         cdef size_t cell = 0
         for i, name in enumerate(self.tier_names):
             tier = config.tiers[name]
             self._tier[i].posture = _POSTURES[tier.posture]
+            compile_prior(tier.value, &self._value_prior[<size_t>i])
             self._tier[i].fill_rate = NAN if tier.fill_rate is None else tier.fill_rate
             for each in config.instruments:
                 size = tier.average_size.get(each.name)

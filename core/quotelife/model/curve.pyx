@@ -104,6 +104,31 @@ cdef double curve_at(const double* p, int64_t tau_ns) noexcept nogil:
     return fmax(-expm1(-hazard), p[k])
 
 
+cdef void curve_segments(const double* p, CurveSegment* out) noexcept nogil:
+    # The pieces that curve_at() reads, up to the last horizon.
+    cdef CurveSegment* segment
+    cdef double left, right
+    cdef int k
+    left = _hazard(p[0])
+    right = _hazard(p[1])
+    out[0].flat = p[0] <= 0.0 or p[0] >= 1.0
+    out[0].log_hazard = log(left)
+    out[0].log_tau = LOG_GRID[0]
+    out[0].exponent = 0.0 if out[0].flat else fmax(1.0, _exponent(left, right, 0))
+    out[0].low = p[0] if out[0].flat else 0.0
+    out[0].high = p[0]
+    for k in range(1, HORIZONS):
+        segment = &out[k]
+        right = _hazard(p[k])
+        segment.flat = p[k - 1] == p[k]
+        segment.log_hazard = log(left)
+        segment.log_tau = LOG_GRID[k - 1]
+        segment.exponent = 0.0 if segment.flat else (log(right) - segment.log_hazard) / LOG_STEP[k - 1]
+        segment.low = p[k - 1]
+        segment.high = p[k]
+        left = right
+
+
 cdef int64_t curve_invert(const double* p, double alpha) noexcept nogil:
     # The closed form, then down by as many nanoseconds as rounding asks for: P(result) <= alpha always holds.
     cdef double target, left, right, tau

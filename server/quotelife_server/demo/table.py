@@ -49,6 +49,8 @@ def life_words(row: DecisionRow) -> str:
     """Milliseconds of a quote's life, or why there is none; "own" is the client's own fallback."""
     if row.source != "service":
         return f"{row.life_ns / NS_PER_MS:.0f} own"
+    if row.decision == "INDICATIVE":
+        return "INDIC"  # as wide as the column
     return f"{row.life_ns / NS_PER_MS:,.0f} ms" if row.decision == "QUOTE" else row.decision
 
 
@@ -160,8 +162,9 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     latency = summary["latency_us"]
     lines = [
         "",
-        f"decisions {summary['decisions']}: {summary['quotes']} quotes, {summary['declines']} declines "
-        f"({summary['declines_after_warm_up']} after warm-up), {summary['fallbacks']} fallbacks",
+        f"decisions {summary['decisions']}: {summary['quotes']} quotes, {summary['indicative']} indicative, "
+        f"{summary['declines']} declines ({summary['declines_after_warm_up']} after warm-up), "
+        f"{summary['fallbacks']} fallbacks",
         f"answer    p50 {number(latency['p50'], ' us')}, p99 {number(latency['p99'], ' us')} (round trip)",
     ]
     first = summary["first_shock"]

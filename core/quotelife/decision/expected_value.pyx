@@ -1,0 +1,623 @@
+"""The value of a firm life and where it is largest (SPEC.md 6.1; docs/expected-value.md works an example).
+
+    V(τ) = (1 − π) ∫₀^τ [e + ρ − m(u)] dF_A(u) − λ π L P(τ − ℓᵢ) − κ I F_A(τ)
+
+per lot in ticks, with F_A(u) = a·G(u − ℓ), G lognormal. Where SPEC leaves the choice:
+
+- m(u) = η h P(u): the mean adverse move met by a benign accept, as a share η of the threshold. η = 0: the client
+  accepts whatever the price does, and a price without drift has moved by nothing on average;
+- L = max(0, c h − e): whoever picks the quote off does so when the market has moved by h or (overshoot, c > 1) more;
+- ρ = relationship_in_h · h, so that one number serves instruments of any tick;
+- I = h · position / limit, positive where the fill adds to the position.
+
+The curve's pieces are smooth between the horizons, G is smooth everywhere, the taker's curve is shifted by ℓᵢ: all the
+places where V can bend are known from the tier alone, and so are Gauss–Legendre nodes between them. ``compile_prior``
+lays them out once; a decision then integrates the curve over them, looks at V at every bend, and goes into those
+panels only whose bound could hold more. V and the maximum are within 1e-9 h of the exact ones; a value not above
+that counts as none.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from libc.math cimport INFINITY, ceil, erfc, exp, fmax, fmin, log
+from libc.stdint cimport int64_t
+
+from quotelife.model.curve cimport CurveSegment, curve_segments, segment_p
+from quotelife.records cimport HORIZONS
+
+from quotelife.records import HORIZONS_NS
+
+cdef enum:
+    ORDERS = 5
+    STACK = 48                 # halvings of one panel
+    LOOKS_MAX = 400            # panels looked into in one maximisation, all in all
+    NEWTON_MAX = 30
+
+cdef double VALUE_MIN = 1e-9           # in h
+cdef double SKIP = 1e-11               # a panel whose integral is known this well without its nodes
+cdef double SLACK = 1e-11              # in h: how much more a panel must promise to be looked into
+cdef double STEEP = 4.0                # change of ln H that the fine nodes can follow
+cdef double Z_MAX = 8.0                # G is 6e-16 there
+cdef double SQRT_HALF = 0.70710678118654752440
+cdef double INV_SQRT_2PI = 0.39894228040143267794
+cdef double LAST_NS = HORIZONS_NS[HORIZONS - 1]
+
+VALUE_MIN_IN_H = VALUE_MIN
+
+cdef int ORDER[ORDERS]
+cdef double GL_X[ORDERS][NODES_MAX]    # Gauss-Legendre on [-1, 1]
+cdef double GL_W[ORDERS][NODES_MAX]
+cdef double FINE_X[FINE]
+cdef double FINE_W[FINE]
+cdef double ORDER_WIDTH[ORDERS]        # change of z and of ln H over a panel that the order can follow
+
+for _i, (_order, _widest) in enumerate(((2, 0.03), (3, 0.1), (4, 0.3), (6, 0.7), (8, 1.5))):
+    ORDER[_i] = _order
+    ORDER_WIDTH[_i] = _widest
+    for _k, (_x, _w) in enumerate(zip(*np.polynomial.legendre.leggauss(_order), strict=True)):
+        GL_X[_i][_k] = _x
+        GL_W[_i][_k] = _w
+for _k, (_x, _w) in enumerate(zip(*np.polynomial.legendre.leggauss(FINE), strict=True)):
+    FINE_X[_k] = _x
+    FINE_W[_k] = _w
+
+
+cdef struct Slope:             # what the slope of V at one tau is made of, as seen from inside a panel
+    double tau
+    double density             # dG/dtau
+    double p                   # P(tau)
+    double taker_density       # slope of P(tau - l_i)
+    double hazard              # H(tau - l_i)
+
+
+cdef struct Factors:           # V = gain G - adverse moment - loss taker
+    double gain
+    double adverse
+    double loss
+
+
+cdef struct Problem:
+    const ValuePrior* prior
+    CurveSegment segment[HORIZONS]
+    bint moments               # whether anybody asks for int P dG
+    int n                      # places; panel[i] lies between place i and i + 1
+    double tau[PANELS_MAX + 3]
+    double g[PANELS_MAX + 3]
+    double p[PANELS_MAX + 3]
+    double moment[PANELS_MAX + 3]
+    double taker[PANELS_MAX + 3]
+    int panel[PANELS_MAX + 3]
+
+
+cdef struct Best_:
+    double tau
+    double value
+    double g
+    double moment
+    double taker
+    int looks
+
+
+cdef inline double _value(const Factors* f, double g, double moment, double taker) noexcept nogil:
+    return f.gain * g - f.adverse * moment - f.loss * taker
+
+
+cdef bint has_value(double value, double h) noexcept nogil:
+    return value > VALUE_MIN * h
+
+
+cdef inline double _z(const ValuePrior* prior, double tau) noexcept nogil:
+    cdef double x = tau - prior.latency_ns
+    return (log(x) - prior.mu) / prior.sigma if x > 0.0 else -INFINITY
+
+
+cdef inline double _log_taker(const ValuePrior* prior, double tau) noexcept nogil:
+    return log(tau - prior.taker_ns) if tau > prior.taker_ns else -INFINITY
+
+
+cdef inline double _cdf(double z) noexcept nogil:
+    return 0.5 * erfc(-z * SQRT_HALF)
+
+
+cdef double _moment(const ValuePrior* prior, const CurveSegment* segment, double low, double high, double p_low,
+                    double p_high, double mass) noexcept nogil:
+    # int P dG over [low, high] inside one segment, by nodes of its own; mass = G(high - l) - G(low - l).
+    cdef double z_low, z_high, step, half, centre, z, log_u, total = 0.0
+    cdef int parts, i, k
+    if (p_high - p_low) * mass < SKIP:
+        return 0.5 * (p_low + p_high) * mass
+    z_low = fmax(-Z_MAX, _z(prior, low))
+    z_high = fmin(Z_MAX, _z(prior, high))
+    if z_high <= z_low:
+        return p_high * mass
+    log_u = log(prior.latency_ns + exp(prior.mu + prior.sigma * z_low))
+    parts = <int>ceil(fmax(fmax((z_high - z_low), prior.sigma * (z_high - z_low)),
+                           segment.exponent * (log(high) - log_u)))
+    parts = max(1, min(parts, 64))
+    step = (z_high - z_low) / parts
+    half = 0.5 * step
+    for i in range(parts):
+        centre = z_low + (i + 0.5) * step
+        for k in range(NODES_MAX):
+            z = centre + half * GL_X[ORDERS - 1][k]
+            log_u = log(prior.latency_ns + exp(prior.mu + prior.sigma * z))
+            total += GL_W[ORDERS - 1][k] * exp(-0.5 * z * z) * segment_p(segment, log_u)
+    return total * half * INV_SQRT_2PI
+
+
+cdef double _panel_moment(const ValuePrior* prior, int j, const CurveSegment* segment, double p_low,
+                          double p_high) noexcept nogil:
+    # The same over a whole panel, by the tier's nodes where they can follow.
+    cdef const ValuePanel* panel = &prior.panel[j]
+    cdef const ValuePoint* low = &prior.point[j]
+    cdef const ValuePoint* high = &prior.point[j + 1]
+    cdef double total = 0.0, limit, rise
+    cdef int k
+    if (p_high - p_low) * (high.g - low.g) < SKIP:
+        return 0.5 * (p_low + p_high) * (high.g - low.g)
+    limit = 2.5 if p_high < 1e-2 else 1.0  # far down its tail 1 - exp(-H) is H, and needs less
+    rise = segment.exponent * (high.log_tau - low.log_tau)
+    if rise <= limit * panel.width:
+        for k in range(panel.nodes):
+            total += panel.weight[k] * segment_p(segment, panel.log_u[k])
+    elif rise <= limit * STEEP:
+        for k in range(FINE):
+            total += panel.fine_weight[k] * segment_p(segment, panel.fine_log_u[k])
+    else:
+        total = _moment(prior, segment, low.tau_ns, high.tau_ns, p_low, p_high, high.g - low.g)
+    return total
+
+
+cdef void _locate(const Problem* problem, int j, double tau, Slope* out) noexcept nogil:
+    cdef const ValuePrior* prior = problem.prior
+    cdef const CurveSegment* segment
+    cdef double x = tau - prior.latency_ns, y = tau - prior.taker_ns, z
+    cdef int s = prior.panel[j].taker_segment
+    out.tau = tau
+    out.density = out.taker_density = out.hazard = 0.0
+    if x > 0.0:
+        z = (log(x) - prior.mu) / prior.sigma
+        out.density = INV_SQRT_2PI * exp(-0.5 * z * z) / (prior.sigma * x)
+    out.p = segment_p(&problem.segment[prior.panel[j].segment], log(tau)) if problem.moments else 0.0
+    if s >= 0 and y > 0.0:
+        segment = &problem.segment[s]
+        if not segment.flat:
+            out.hazard = exp(segment.log_hazard + segment.exponent * (log(y) - segment.log_tau))
+            out.taker_density = segment.exponent * out.hazard * exp(-out.hazard) / y
+
+
+cdef void _add_place(Problem* problem, int j, double tau, double log_taker, double g, double p,
+                     double moment) noexcept nogil:
+    # j: the panel that begins here. P(tau - l_i) is what the curve says at that very point.
+    cdef const ValuePrior* prior = problem.prior
+    cdef int k = problem.n, s
+    problem.tau[k] = tau
+    problem.g[k] = g
+    problem.p[k] = p
+    problem.moment[k] = moment
+    problem.taker[k] = 0.0
+    if log_taker > -INFINITY:
+        s = max(0, prior.panel[min(j, prior.panels - 1)].taker_segment)
+        problem.taker[k] = segment_p(&problem.segment[s], log_taker)
+    problem.panel[k] = j
+    problem.n += 1
+
+
+cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bint moments, double low,
+                  double high) noexcept nogil:
+    # Places at low, at every bend between, and at high.
+    cdef const CurveSegment* segment
+    cdef double moment = 0.0, p_left = 0.0, p_right, p_at, g_at
+    cdef double low_p = 0.0, low_g = 0.0, low_moment = 0.0
+    cdef int j
+    problem.prior = prior
+    problem.moments = moments
+    problem.n = 0
+    curve_segments(p, problem.segment)
+    for j in range(prior.panels):
+        segment = &problem.segment[prior.panel[j].segment]
+        if j == 0:
+            p_left = segment.low
+        p_right = segment_p(segment, prior.point[j + 1].log_tau)
+        if problem.n == 0 and low < prior.point[j + 1].tau_ns:
+            p_at = segment_p(segment, log(low))
+            g_at = _cdf(_z(prior, low))
+            low_moment = moment
+            if moments:
+                low_moment += _moment(prior, segment, prior.point[j].tau_ns, low, p_left, p_at,
+                                      g_at - prior.point[j].g)
+            _add_place(problem, j, low, _log_taker(prior, low), g_at, p_at, low_moment)
+        elif problem.n:
+            _add_place(problem, j, prior.point[j].tau_ns, prior.point[j].log_taker, prior.point[j].g, p_left,
+                       moment)
+        if problem.n and high < prior.point[j + 1].tau_ns:
+            if high > problem.tau[problem.n - 1]:
+                p_at = segment_p(segment, log(high))
+                g_at = _cdf(_z(prior, high))
+                if moments:
+                    moment += _moment(prior, segment, prior.point[j].tau_ns, high, p_left, p_at,
+                                      g_at - prior.point[j].g)
+                _add_place(problem, j, high, _log_taker(prior, high), g_at, p_at, moment)
+            return
+        if moments:
+            moment += _panel_moment(prior, j, segment, p_left, p_right)
+        p_left = p_right
+    # high is the last horizon (and low may be)
+    j = prior.panels
+    _add_place(problem, j, prior.point[j].tau_ns, prior.point[j].log_taker, prior.point[j].g, p_left, moment)
+
+
+cdef inline void _consider(const Factors* f, double tau, double g, double moment, double taker,
+                           Best_* best) noexcept nogil:
+    cdef double value = _value(f, g, moment, taker)
+    if value > best.value:
+        best.value = value
+        best.tau = tau
+        best.g = g
+        best.moment = moment
+        best.taker = taker
+
+
+cdef inline double _slope(const Factors* f, const Slope* at) noexcept nogil:
+    return (f.gain - f.adverse * at.p) * at.density - f.loss * at.taker_density
+
+
+cdef void _root(const Problem* problem, const Factors* f, int i, const Slope* left, const Slope* right,
+                Best_* best) noexcept nogil:
+    # The slope falls through 0 once in here: Illinois.
+    cdef const ValuePrior* prior = problem.prior
+    cdef const CurveSegment* segment
+    cdef Slope at
+    cdef double a = left.tau, b = right.tau, fa = _slope(f, left), fb = _slope(f, right), fc, c = a
+    cdef double narrow = 1e-6 * (b - a), g, moment, taker = 0.0
+    cdef int j = problem.panel[i], side = 0, step
+    for step in range(60):
+        c = (a * fb - b * fa) / (fb - fa)
+        if not a < c < b:
+            c = 0.5 * (a + b)
+        _locate(problem, j, c, &at)
+        fc = _slope(f, &at)
+        if fc == 0.0 or b - a < narrow:
+            break
+        if fc > 0.0:
+            if c - a < narrow and side == 1:
+                break
+            a = c
+            fa = fc
+            if side == 1:
+                fb *= 0.5
+            side = 1
+        else:
+            if b - c < narrow and side == -1:
+                break
+            b = c
+            fb = fc
+            if side == -1:
+                fa *= 0.5
+            side = -1
+    g = _cdf(_z(prior, c))
+    moment = problem.moment[i]
+    if problem.moments:
+        segment = &problem.segment[prior.panel[j].segment]
+        moment += _moment(prior, segment, problem.tau[i], c, problem.p[i], at.p, g - problem.g[i])
+    if prior.panel[j].taker_segment >= 0 and c > prior.taker_ns:
+        taker = segment_p(&problem.segment[prior.panel[j].taker_segment], log(c - prior.taker_ns))
+    _consider(f, c, g, moment, taker, best)
+
+
+cdef double _width(const Problem* problem, int j, double a, double b) noexcept nogil:
+    # How far the logarithms of what the slope is made of can change between a and b.
+    cdef const ValuePrior* prior = problem.prior
+    cdef double width, x = a - prior.latency_ns, y = a - prior.taker_ns
+    cdef int s = prior.panel[j].taker_segment
+    if x <= 0.0:
+        return INFINITY
+    width = log((b - prior.latency_ns) / x) / prior.sigma
+    width = fmax(width, problem.segment[prior.panel[j].segment].exponent * log(b / a))
+    if s >= 0 and not problem.segment[s].flat:
+        if y <= 0.0:
+            return INFINITY
+        width = fmax(width, problem.segment[s].exponent * log((b - prior.taker_ns) / y))
+    return width
+
+
+cdef double _density_max(const ValuePrior* prior, const Slope* a, const Slope* b) noexcept nogil:
+    cdef double mode = exp(prior.mu - prior.sigma * prior.sigma)
+    if a.tau - prior.latency_ns < mode < b.tau - prior.latency_ns:
+        return INV_SQRT_2PI * exp(-0.5 * prior.sigma * prior.sigma) / (prior.sigma * mode)
+    return fmax(a.density, b.density)
+
+
+cdef double _taker_max(const Problem* problem, int j, const Slope* a, const Slope* b) noexcept nogil:
+    # b H exp(-H) / y has its peak at H = (b - 1) / b, and none for an exponent of 1 or less.
+    cdef int s = problem.prior.panel[j].taker_segment
+    cdef double peak, y
+    cdef const CurveSegment* segment
+    if s < 0:
+        return 0.0
+    segment = &problem.segment[s]
+    if segment.flat:
+        return 0.0
+    if segment.exponent > 1.0:
+        peak = (segment.exponent - 1.0) / segment.exponent
+        if a.hazard < peak < b.hazard:
+            y = exp(segment.log_tau + (log(peak) - segment.log_hazard) / segment.exponent)
+            return segment.exponent * peak * exp(-peak) / y
+    elif a.tau <= problem.prior.taker_ns:
+        return INFINITY if segment.exponent < 1.0 else b.taker_density + segment.exponent * exp(
+            segment.log_hazard - segment.log_tau)
+    return fmax(a.taker_density, b.taker_density)
+
+
+cdef void _look(const Problem* problem, const Factors* f, int i, Best_* best) noexcept nogil:
+    # All maxima inside panel i: halve until the slope's sign is sure, or turns but once.
+    cdef Slope stack[STACK]
+    cdef Slope left
+    cdef Slope* right
+    cdef double width, rate_left, rate_right, taker_max
+    cdef int j = problem.panel[i], depth = 0
+    _locate(problem, j, problem.tau[i], &left)
+    _locate(problem, j, problem.tau[i + 1], &stack[0])
+    while depth >= 0:
+        right = &stack[depth]
+        rate_left = f.gain - f.adverse * left.p
+        rate_right = f.gain - f.adverse * right.p
+        taker_max = f.loss * _taker_max(problem, j, &left, right) if f.loss > 0.0 else 0.0
+        if rate_right >= 0.0 and rate_right * fmin(left.density, right.density) >= taker_max:
+            pass                           # rises throughout
+        elif fmax(rate_left, 0.0) * _density_max(problem.prior, &left, right) <= (
+                f.loss * fmin(left.taker_density, right.taker_density)):
+            pass                           # falls throughout
+        else:
+            best.looks += 1
+            width = _width(problem, j, left.tau, right.tau)
+            if width <= 0.5 and _slope(f, &left) > 0.0 > _slope(f, right):
+                _root(problem, f, i, &left, right, best)
+            elif width > 1.0 / 512.0 and depth < STACK - 1 and best.looks < LOOKS_MAX:
+                _locate(problem, j, 0.5 * (left.tau + right.tau), &stack[depth + 1])
+                depth += 1
+                continue
+        left = right[0]
+        depth -= 1
+
+
+cdef void _maximise(const Problem* problem, const Factors* f, double h, Best_* best) noexcept nogil:
+    cdef double value[PANELS_MAX + 3]
+    cdef double mass, rate, bound
+    cdef int i
+    best.value = -INFINITY
+    best.looks = 0
+    for i in range(problem.n):
+        value[i] = _value(f, problem.g[i], problem.moment[i], problem.taker[i])
+        if value[i] > best.value:
+            best.value = value[i]
+            best.tau = problem.tau[i]
+            best.g = problem.g[i]
+            best.moment = problem.moment[i]
+            best.taker = problem.taker[i]
+    for i in range(problem.n - 1):
+        # No more inside than all gain and no loss from the left end, nor than all loss and no gain to the right end.
+        mass = problem.g[i + 1] - problem.g[i]
+        rate = f.gain - f.adverse * problem.p[i]
+        bound = value[i] + fmax(rate, 0.0) * mass
+        if bound <= best.value + SLACK * h:
+            continue
+        rate = f.gain - f.adverse * problem.p[i + 1]
+        bound = value[i + 1] + f.loss * (problem.taker[i + 1] - problem.taker[i]) + fmax(-rate, 0.0) * mass
+        if bound > best.value + SLACK * h:
+            _look(problem, f, i, best)
+
+
+cdef double _value_inside(const Problem* problem, const Factors* f, double tau) noexcept nogil:
+    cdef const ValuePrior* prior = problem.prior
+    cdef const CurveSegment* segment
+    cdef double g = _cdf(_z(prior, tau)), moment, p, taker = 0.0
+    cdef int i = problem.n - 2, j
+    while i > 0 and tau < problem.tau[i]:
+        i -= 1
+    j = problem.panel[i]
+    moment = problem.moment[i]
+    if problem.moments:
+        segment = &problem.segment[prior.panel[j].segment]
+        p = segment_p(segment, log(tau))
+        moment += _moment(prior, segment, problem.tau[i], tau, problem.p[i], p, g - problem.g[i])
+    if prior.panel[j].taker_segment >= 0 and tau > prior.taker_ns:
+        taker = segment_p(&problem.segment[prior.panel[j].taker_segment], log(tau - prior.taker_ns))
+    return _value(f, g, moment, taker)
+
+
+cdef inline Factors _factors(const ValuePrior* prior, const ValueTerms* terms, double edge, double h,
+                             double inventory) noexcept nogil:
+    cdef Factors f
+    cdef double benign = prior.hit * (1.0 - prior.informed)
+    f.gain = benign * (edge + terms.relationship_in_h * h) - prior.hit * terms.inventory * inventory * h
+    f.adverse = benign * prior.adverse * h
+    f.loss = terms.pick_off * prior.informed * fmax(0.0, prior.loss_in_h * h - edge)
+    return f
+
+
+cdef double _edge_for(const ValuePrior* prior, const ValueTerms* terms, double h, double inventory, double g,
+                      double moment, double taker) noexcept nogil:
+    # The edge at which the life with these terms is worth VALUE_MIN h: V rises in e, with a bend where L ends.
+    cdef double benign = prior.hit * (1.0 - prior.informed)
+    cdef double picked = terms.pick_off * prior.informed
+    cdef double owed = (VALUE_MIN * h + benign * prior.adverse * h * moment
+                        + (prior.hit * terms.inventory * inventory - benign * terms.relationship_in_h) * h * g)
+    cdef double slope = benign * g + picked * taker, edge
+    if slope <= 0.0:                       # the edge does not count: a fill that unwinds a position may do alone
+        return INFINITY if owed > 0.0 else -INFINITY
+    edge = (owed + picked * prior.loss_in_h * h * taker) / slope
+    if edge > prior.loss_in_h * h:
+        return owed / (benign * g) if benign * g > 0.0 else INFINITY
+    return edge
+
+
+cdef double _break_even(const Problem* problem, const ValueTerms* terms, double h, double inventory) noexcept nogil:
+    # Smallest edge over all lives. The best life at the smallest edge so far needs a smaller one still, until it does
+    # not: Dinkelbach's method, quadratic.
+    cdef const ValuePrior* prior = problem.prior
+    cdef double edge = INFINITY, lower, floor = -terms.relationship_in_h * h
+    cdef Best_ best
+    cdef Factors f
+    cdef bint done
+    cdef int i
+    for i in range(problem.n):
+        edge = fmin(edge, _edge_for(prior, terms, h, inventory, problem.g[i], problem.moment[i], problem.taker[i]))
+    if edge == INFINITY:
+        return edge
+    for i in range(NEWTON_MAX):
+        if edge <= floor:
+            return floor
+        f = _factors(prior, terms, edge, h, inventory)
+        _maximise(problem, &f, h, &best)
+        if best.value <= (VALUE_MIN + SLACK) * h:
+            break
+        lower = _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker)
+        if not lower < edge:
+            break
+        done = edge - lower < 1e-5 * h     # the next step would be its square
+        edge = lower
+        if done:
+            break
+    return fmax(edge, floor)
+
+
+cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const double* p, double edge, double h,
+                     double inventory, int64_t low_ns, int64_t high_ns, ValueResult* out) noexcept nogil:
+    cdef Problem problem
+    cdef Best_ best
+    cdef Factors f = _factors(prior, terms, edge, h, inventory)
+    _set_up(&problem, prior, p, f.adverse > 0.0, <double>low_ns, <double>high_ns)
+    _maximise(&problem, &f, h, &best)
+    out.tau_ns = best.tau
+    out.value_ticks = best.value
+    out.life_ns = <int64_t>(best.tau / 1e3 + 0.5) * 1000
+    out.life_value_ticks = best.value if <double>out.life_ns == best.tau else _value_inside(&problem, &f, out.life_ns)
+    out.break_even_ticks = _break_even(&problem, terms, h, inventory)
+
+
+cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const double* p, double edge, double h,
+                     double inventory, double tau_ns) noexcept nogil:
+    cdef Problem problem
+    cdef Factors f = _factors(prior, terms, edge, h, inventory)
+    tau_ns = fmin(tau_ns, LAST_NS)
+    _set_up(&problem, prior, p, f.adverse > 0.0, tau_ns, tau_ns)
+    return _value(&f, problem.g[0], problem.moment[0], problem.taker[0])
+
+
+cdef void _node(const ValuePrior* prior, double z, double width, double* log_u, double* weight) noexcept nogil:
+    log_u[0] = log(prior.latency_ns + exp(prior.mu + prior.sigma * z))
+    weight[0] = width * INV_SQRT_2PI * exp(-0.5 * z * z)
+
+
+cdef int compile_prior(object settings, ValuePrior* out) except -1:
+    # settings: a TierValue that has passed the checks of the configuration.
+    cdef ValuePanel* panel
+    cdef double z_low, z_high, z, half, centre
+    cdef int k, i, order
+    out.hit = settings.hit_probability
+    out.informed = settings.informed_share
+    out.loss_in_h = settings.loss_in_h
+    out.adverse = settings.adverse_share
+    out.mu = log(<double>settings.response_median_ns)
+    out.sigma = settings.response_sigma
+    out.latency_ns = settings.latency_ns
+    out.taker_ns = settings.taker_latency_ns
+    bends = {0.0, LAST_NS, out.latency_ns, out.taker_ns}
+    for horizon in HORIZONS_NS:
+        bends |= {float(horizon), float(horizon) + out.taker_ns}
+    parts = <int>ceil(2 * Z_MAX * max(1.0, out.sigma))        # ln(u - l) rises by no more than 1 a panel either
+    for k in range(parts + 1):
+        z = -Z_MAX + 2 * Z_MAX * k / parts
+        bends.add(out.latency_ns + exp(out.mu + out.sigma * z))
+    points = sorted(bend for bend in bends if bend <= LAST_NS)
+    if len(points) > PANELS_MAX + 1:
+        raise ValueError("too many panels: response_sigma is out of range")
+    out.panels = len(points) - 1
+    for k, tau in enumerate(points):
+        out.point[k].tau_ns = tau
+        out.point[k].log_tau = log(<double>tau) if tau > 0 else -INFINITY
+        out.point[k].log_taker = log(<double>(tau - out.taker_ns)) if tau > out.taker_ns else -INFINITY
+        out.point[k].g = _cdf(_z(out, tau))
+    for k in range(out.panels):
+        panel = &out.panel[k]
+        middle = 0.5 * (points[k] + points[k + 1])
+        panel.segment = sum(horizon < middle for horizon in HORIZONS_NS)
+        panel.taker_segment = -1 if middle <= out.taker_ns else sum(
+            horizon < middle - out.taker_ns for horizon in HORIZONS_NS)
+        panel.nodes = 0
+        z_low = fmax(-Z_MAX, _z(out, points[k]))
+        z_high = fmin(Z_MAX, _z(out, points[k + 1]))
+        if z_high <= z_low:
+            continue
+        width = 1.5 if points[k] == 0 else max(z_high - z_low, 2 * log(<double>(points[k + 1] / points[k])))
+        order = 0
+        while order < ORDERS - 1 and width > ORDER_WIDTH[order]:
+            order += 1
+        panel.nodes = ORDER[order]
+        panel.width = ORDER_WIDTH[order]
+        half = 0.5 * (z_high - z_low)
+        centre = 0.5 * (z_low + z_high)
+        for i in range(panel.nodes):
+            _node(out, centre + half * GL_X[order][i], GL_W[order][i] * half, &panel.log_u[i], &panel.weight[i])
+        for i in range(FINE):
+            _node(out, centre + half * FINE_X[i], FINE_W[i] * half, &panel.fine_log_u[i], &panel.fine_weight[i])
+    return 0
+
+
+cdef ValueTerms compile_terms(object settings):
+    # settings: a ValueSettings.
+    cdef ValueTerms terms
+    terms.relationship_in_h = settings.relationship_in_h
+    terms.pick_off = settings.pick_off_weight
+    terms.inventory = settings.inventory_weight
+    return terms
+
+
+class Best(NamedTuple):
+    """The best life before rounding and its value, the life in whole µs and its value, and the break-even edge.
+
+    Values and edges in ticks; a break-even of infinity says that no edge makes any life worth giving.
+    """
+
+    tau_ns: float
+    value_ticks: float
+    life_ns: int
+    life_value_ticks: float
+    break_even_ticks: float
+
+
+cdef class ExpectedValue:
+    """The value of lives for one tier under one posture, by the very code the engine runs.
+
+    ``p``: a curve of shape (12,), in [0, 1] and non-decreasing (``model.curve.enforce`` makes one). ``inventory``:
+    position / limit, positive where a fill adds to it. Lives lie in (0, last horizon].
+    """
+
+    def __init__(self, tier, terms):
+        """``tier``: a ``TierValue``, ``terms``: a ``ValueSettings``, both checked by the configuration."""
+        compile_prior(tier, &self.prior)
+        self.terms = compile_terms(terms)
+
+    def best(self, p, *, double edge_ticks, double h_ticks, int64_t low_ns, int64_t high_ns, double inventory=0.0):
+        """The best life in [``low_ns``, ``high_ns``], whole µs. ``ValueError`` when these bounds hold no life."""
+        cdef const double[::1] curve = np.ascontiguousarray(p, dtype=np.float64)
+        cdef ValueResult result
+        if curve.shape[0] != HORIZONS:
+            raise ValueError(f"a curve has {HORIZONS} points")
+        if not 0 < low_ns <= high_ns or high_ns > LAST_NS or low_ns % 1000 or high_ns % 1000:
+            raise ValueError("give 0 < low_ns <= high_ns <= the last horizon, in whole microseconds")
+        value_best(&self.prior, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, low_ns, high_ns, &result)
+        return Best(result.tau_ns, result.value_ticks, result.life_ns, result.life_value_ticks,
+                    result.break_even_ticks)
+
+    def value(self, p, *, double edge_ticks, double h_ticks, double tau_ns, double inventory=0.0):
+        """V of one life in ticks. ``ValueError`` when ``tau_ns`` is none."""
+        cdef const double[::1] curve = np.ascontiguousarray(p, dtype=np.float64)
+        if curve.shape[0] != HORIZONS:
+            raise ValueError(f"a curve has {HORIZONS} points")
+        if not 0.0 < tau_ns <= LAST_NS:
+            raise ValueError("give 0 < tau_ns <= the last horizon")
+        return value_at(&self.prior, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, tau_ns)
