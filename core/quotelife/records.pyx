@@ -412,6 +412,30 @@ cdef class RequestRecord:
     def side(self):
         return self.c.side
 
+    @property
+    def counterparty(self):
+        return self.c.counterparty
+
+    @property
+    def desk(self):
+        return self.c.desk
+
+    @property
+    def session(self):
+        return self.c.session
+
+    @property
+    def posture(self):
+        return self.c.posture
+
+    @property
+    def priced_at_ns(self):
+        return self.c.priced_at_ns if self.c.flags & REQ_HAS_PRICED_AT else None
+
+    @property
+    def client_deadline_ns(self):
+        return self.c.client_deadline_ns if self.c.flags & REQ_HAS_DEADLINE else None
+
 
 cdef class DecisionRecord:
     """One decision of the engine, in engine units. Every field of the C record has a property here."""

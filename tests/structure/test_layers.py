@@ -19,7 +19,7 @@ LAYERS = [
     {"model", "counterparty"},
     {"decision"},
     {"engine"},
-    {"journal", "replay"},
+    {"journal", "replay", "explain"},
     {"learn", "sim", "bench"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -131,6 +131,9 @@ cdef class Policy:
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil
     cdef const DeskParams* _desk_of(self, uint32_t desk) noexcept nogil
     cdef bint _in_set(self, uint32_t first_word, uint32_t instrument) noexcept nogil
+    cdef uint8_t _say(self, int rule, const Request* request, const RuntimeOverride* overrides, int n_overrides,
+                      int64_t now_ns, Resolution* out) noexcept nogil
+    cdef int _misfit(self, const OverrideParams* entry, uint32_t instrument, int64_t now_ns) noexcept nogil
     cdef uint8_t _from_request(self, const Request* request, Resolution* out) noexcept nogil
     cdef uint8_t _from_counterparty(self, const Request* request, int64_t now_ns, Resolution* out) noexcept nogil
     cdef bint _window_open(self, uint32_t window, int64_t now_ns) noexcept nogil

@@ -18,6 +18,12 @@ class OverrideSpec(NamedTuple):
     desk: int | None = None
     instrument: int | None = None
 
+class RuleWord(NamedTuple):
+    rule: int
+    posture: int
+    rule_index: int
+    reasons: int
+
 class Policy:
     def __init__(self, config: Config) -> None: ...
     @property
@@ -42,6 +48,13 @@ class Policy:
         overrides: Sequence[OverrideSpec] = (),
         now_ns: int | None = None,
     ) -> PostureChoice: ...
+    def trace(
+        self, request: RequestRecord, overrides: Sequence[OverrideSpec] = (), now_ns: int | None = None
+    ) -> list[RuleWord]: ...
+    def override_misfits(self, request: RequestRecord, now_ns: int | None = None) -> list[str]: ...
+    def runtime_misfits(
+        self, request: RequestRecord, overrides: Sequence[OverrideSpec], now_ns: int | None = None
+    ) -> list[str]: ...
     def scheduled_regime(self, instrument: int, now_ns: int) -> int: ...
     def prior_fill_rate(self, counterparty: int | None) -> float | None: ...
     def prior_size_lots(self, counterparty: int | None, instrument: int) -> float | None: ...

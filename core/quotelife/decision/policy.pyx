@@ -63,11 +63,58 @@ class OverrideSpec(NamedTuple):
     instrument: int | None = None
 
 
+class RuleWord(NamedTuple):
+    """One rule alone: its ``RuleCode``, the posture it asks for (0: none), which override, ``ReasonFlags``."""
+
+    rule: int
+    posture: int
+    rule_index: int
+    reasons: int
+
+
+cdef enum:
+    FIRST_RULE = RULE_REQUEST_OVERRIDE     # of those that a policy knows
+
+cdef enum Misfit:
+    FITS = 0
+    OTHER_INSTRUMENT = 1
+    WINDOW_SHUT = 2
+    OTHER_COUNTERPARTY = 3
+    OTHER_DESK = 4
+    EXPIRED = 5
+
+_MISFITS = {
+    FITS: "",
+    OTHER_INSTRUMENT: "is for another instrument",
+    WINDOW_SHUT: "is outside its time window",
+    OTHER_COUNTERPARTY: "is for another counterparty",
+    OTHER_DESK: "is for another desk",
+    EXPIRED: "has expired",
+}
+
+
 cdef void* _array(size_t count, size_t size) except NULL:
     cdef void* memory = calloc(count if count else 1, size)
     if memory == NULL:
         raise MemoryError()
     return memory
+
+
+cdef RuntimeOverride* _runtime_overrides(specs) except NULL:
+    # Owned by the caller.
+    cdef RuntimeOverride* array = <RuntimeOverride*>_array(len(specs), sizeof(RuntimeOverride))
+    try:
+        for i, spec in enumerate(specs):
+            array[i].id = i
+            array[i].posture = spec.posture
+            array[i].expires_ns = spec.expires_ns
+            array[i].counterparty = NO_INDEX if spec.counterparty is None else spec.counterparty
+            array[i].desk = NO_INDEX if spec.desk is None else spec.desk
+            array[i].instrument = NO_INDEX if spec.instrument is None else spec.instrument
+    except BaseException:
+        free(array)
+        raise
+    return array
 
 
 cdef inline int64_t _floor_div(int64_t a, int64_t b) noexcept nogil:
@@ -144,19 +191,51 @@ cdef class Policy:
         """``resolve`` for tests and tools. ``overrides``: a sequence of ``OverrideSpec``."""
         cdef int64_t at_ns = request.c.now_ns if now_ns is None else now_ns
         cdef Resolution out
-        cdef RuntimeOverride* array = <RuntimeOverride*>_array(len(overrides), sizeof(RuntimeOverride))
+        cdef RuntimeOverride* array = _runtime_overrides(overrides)
         try:
-            for i, spec in enumerate(overrides):
-                array[i].id = i
-                array[i].posture = spec.posture
-                array[i].expires_ns = spec.expires_ns
-                array[i].counterparty = NO_INDEX if spec.counterparty is None else spec.counterparty
-                array[i].desk = NO_INDEX if spec.desk is None else spec.desk
-                array[i].instrument = NO_INDEX if spec.instrument is None else spec.instrument
             self.resolve(&request.c, regime, array, len(overrides), at_ns, &out)
         finally:
             free(array)
         return PostureChoice(out.requested, out.effective, out.rule, out.rule_index, out.reasons)
+
+    def trace(self, RequestRecord request, overrides=(), now_ns=None):
+        """What every rule of ``resolve`` says alone, in order: a list of ``RuleWord``. The first posture counts."""
+        cdef int64_t at_ns = request.c.now_ns if now_ns is None else now_ns
+        cdef Resolution out
+        cdef uint8_t posture
+        cdef int rule
+        cdef RuntimeOverride* array = _runtime_overrides(overrides)
+        words = []
+        try:
+            for rule in range(FIRST_RULE, RULE_GLOBAL_DEFAULT + 1):
+                out.reasons = 0
+                posture = self._say(rule, &request.c, array, len(overrides), at_ns, &out)
+                words.append(RuleWord(rule, posture, out.rule_index, out.reasons))
+        finally:
+            free(array)
+        return words
+
+    def override_misfits(self, RequestRecord request, now_ns=None):
+        """Why each configured override of the request's counterparty does not fit it, in order; "" where it does."""
+        cdef int64_t at_ns = request.c.now_ns if now_ns is None else now_ns
+        cdef const CounterpartyParams* counterparty
+        cdef uint32_t i
+        if request.c.counterparty >= self._counterparties:
+            return []
+        counterparty = &self._counterparty[request.c.counterparty]
+        return [
+            _MISFITS[self._misfit(&self._override[counterparty.override_first + i], request.c.instrument, at_ns)]
+            for i in range(counterparty.override_count)
+        ]
+
+    def runtime_misfits(self, RequestRecord request, overrides, now_ns=None):
+        """Why each of the operator's ``overrides`` does not fit the request, in order; "" where it does."""
+        cdef int64_t at_ns = request.c.now_ns if now_ns is None else now_ns
+        cdef RuntimeOverride* array = _runtime_overrides(overrides)
+        try:
+            return [_MISFITS[_operator_misfit(&array[i], &request.c, at_ns)] for i in range(len(overrides))]
+        finally:
+            free(array)
 
     def scheduled_regime(self, uint32_t instrument, int64_t now_ns):
         """``calendar_regime`` as a ``RegimeCode`` number."""
@@ -184,24 +263,12 @@ cdef class Policy:
 
     cdef void resolve(self, const Request* request, int regime, const RuntimeOverride* overrides, int n_overrides,
                       int64_t now_ns, Resolution* out) noexcept nogil:
-        cdef uint32_t tier
         out.reasons = 0
-        out.rule_index = NO_INDEX
-        out.requested = self._from_request(request, out)
-        if out.requested == POSTURE_NONE:
-            out.requested = _from_operator(request, overrides, n_overrides, now_ns, out)
-        if out.requested == POSTURE_NONE:
-            out.requested = self._from_counterparty(request, now_ns, out)
-        if out.requested == POSTURE_NONE:
-            out.rule = RULE_COUNTERPARTY_TIER
-            tier = self._tier_of(request.counterparty)
-            out.requested = self._tier[tier].posture if tier != NO_INDEX else POSTURE_NONE
-        if out.requested == POSTURE_NONE:
-            out.rule = RULE_DESK_DEFAULT
-            out.requested = self._desk_of(request.desk).posture
-        if out.requested == POSTURE_NONE:
-            out.rule = RULE_GLOBAL_DEFAULT
-            out.requested = self._global_posture
+        out.rule = FIRST_RULE
+        out.requested = self._say(FIRST_RULE, request, overrides, n_overrides, now_ns, out)
+        while out.requested == POSTURE_NONE and out.rule < RULE_GLOBAL_DEFAULT:
+            out.rule += 1
+            out.requested = self._say(out.rule, request, overrides, n_overrides, now_ns, out)
 
         out.effective = out.requested
         if regime != REGIME_NORMAL:
@@ -215,13 +282,30 @@ cdef class Policy:
         elif regime == REGIME_HALT:
             out.reasons |= WHY_HALT
 
+    cdef uint8_t _say(self, int rule, const Request* request, const RuntimeOverride* overrides, int n_overrides,
+                      int64_t now_ns, Resolution* out) noexcept nogil:
+        # The posture that one rule alone asks for, POSTURE_NONE where it leaves it to the next; its override.
+        cdef uint32_t tier
+        out.rule_index = NO_INDEX
+        if rule == RULE_REQUEST_OVERRIDE:
+            return self._from_request(request, out)
+        if rule == RULE_RUNTIME_OVERRIDE:
+            return _from_operator(request, overrides, n_overrides, now_ns, out)
+        if rule == RULE_COUNTERPARTY_OVERRIDE:
+            return self._from_counterparty(request, now_ns, out)
+        if rule == RULE_COUNTERPARTY_TIER:
+            tier = self._tier_of(request.counterparty)
+            return self._tier[tier].posture if tier != NO_INDEX else POSTURE_NONE
+        if rule == RULE_DESK_DEFAULT:
+            return self._desk_of(request.desk).posture
+        return self._global_posture
+
     cdef uint8_t _from_request(self, const Request* request, Resolution* out) noexcept nogil:
         if request.posture == POSTURE_NONE:
             return POSTURE_NONE
         if request.posture > POSTURE_RISK_AVERSE or not self._desk_of(request.desk).allow_request_override:
             out.reasons |= WHY_OVERRIDE_REFUSED
             return POSTURE_NONE
-        out.rule = RULE_REQUEST_OVERRIDE
         return request.posture
 
     cdef uint8_t _from_counterparty(self, const Request* request, int64_t now_ns, Resolution* out) noexcept nogil:
@@ -233,14 +317,17 @@ cdef class Policy:
         counterparty = &self._counterparty[request.counterparty]
         for i in range(counterparty.override_count):
             entry = &self._override[counterparty.override_first + i]
-            if not self._in_set(entry.instruments, request.instrument):
-                continue
-            if entry.window != NO_INDEX and not self._window_open(entry.window, now_ns):
-                continue
-            out.rule = RULE_COUNTERPARTY_OVERRIDE
-            out.rule_index = i
-            return entry.posture
+            if self._misfit(entry, request.instrument, now_ns) == FITS:
+                out.rule_index = i
+                return entry.posture
         return POSTURE_NONE
+
+    cdef int _misfit(self, const OverrideParams* entry, uint32_t instrument, int64_t now_ns) noexcept nogil:
+        if not self._in_set(entry.instruments, instrument):
+            return OTHER_INSTRUMENT
+        if entry.window != NO_INDEX and not self._window_open(entry.window, now_ns):
+            return WINDOW_SHUT
+        return FITS
 
     cdef bint _in_set(self, uint32_t first_word, uint32_t instrument) noexcept nogil:
         if first_word == NO_INDEX:
@@ -466,21 +553,30 @@ cdef class Policy:
         return 0
 
 
+cdef int _operator_misfit(const RuntimeOverride* entry, const Request* request, int64_t now_ns) noexcept nogil:
+    if now_ns >= entry.expires_ns:
+        return EXPIRED
+    if not _fits(entry.counterparty, request.counterparty):
+        return OTHER_COUNTERPARTY
+    if not _fits(entry.desk, request.desk):
+        return OTHER_DESK
+    if not _fits(entry.instrument, request.instrument):
+        return OTHER_INSTRUMENT
+    return FITS
+
+
 cdef uint8_t _from_operator(const Request* request, const RuntimeOverride* overrides, int n_overrides,
                             int64_t now_ns, Resolution* out) noexcept nogil:
     # The most specific one in force; of equally specific ones the latest.
     cdef int i, specific, best = -1
     cdef uint8_t posture = POSTURE_NONE
     for i in range(n_overrides):
-        if now_ns >= overrides[i].expires_ns or not (
-                _fits(overrides[i].counterparty, request.counterparty) and _fits(overrides[i].desk, request.desk)
-                and _fits(overrides[i].instrument, request.instrument)):
+        if _operator_misfit(&overrides[i], request, now_ns) != FITS:
             continue
         specific = ((overrides[i].counterparty != NO_INDEX) + (overrides[i].desk != NO_INDEX)
                     + (overrides[i].instrument != NO_INDEX))
         if specific >= best:
             best = specific
             posture = overrides[i].posture
-            out.rule = RULE_RUNTIME_OVERRIDE
             out.rule_index = overrides[i].id
     return posture

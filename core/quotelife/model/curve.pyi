@@ -1,10 +1,15 @@
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 UNMIRRORED: frozenset[str]
+
+class Attribution(NamedTuple):
+    logit: float
+    baseline: float
+    effects: dict[str, float]
 
 class CurveModel:
     kind: str
@@ -14,6 +19,16 @@ class CurveModel:
     files: dict[str, bytes]
     def __init__(self, parameters: Mapping[str, Any] = ...) -> None: ...
     def parameters(self) -> dict[str, Any]: ...
+    def reference(self) -> dict[str, float]: ...
+    def attribute(
+        self,
+        features: Mapping[str, float],
+        *,
+        h_ticks: float,
+        sigma_ticks: float,
+        h_reference: float,
+        sigma_reference: float,
+    ) -> Attribution | None: ...
     def stamp(self, manifest: dict[str, Any], files: Mapping[str, bytes] | None = None) -> None: ...
     def curve(
         self, features: Mapping[str, float], *, h_ticks: float, sigma_ticks: float

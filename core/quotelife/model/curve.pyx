@@ -14,8 +14,10 @@ The curve is interpolated in log-hazard (SPEC 2). With the cumulative hazard H =
 
 import numpy as np
 
-from libc.math cimport INFINITY, erfc, exp, expm1, fmax, fmin, isinf, isnan, log, log1p, sqrt
+from libc.math cimport INFINITY, NAN, erfc, exp, expm1, fmax, fmin, isinf, isnan, log, log1p, sqrt
 from libc.stdint cimport int64_t, uint64_t
+
+from typing import NamedTuple
 
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import INDEX
@@ -192,6 +194,119 @@ cdef int feature_index(str name, str where) except -1:
     return index
 
 
+cdef enum:
+    REF_HORIZON = 5                # index of 500 ms
+    EXACT_INPUTS = 8               # up to so many inputs every set of them is evaluated: 256 curves
+    ORDERS = 16                    # beyond that so many random orders, each forwards and backwards
+    INPUTS_MAX = FEATURES_MAX + 2
+    INPUT_H = FEATURES_MAX         # after the features: the threshold and the volatility
+    INPUT_SIGMA = FEATURES_MAX + 1
+
+cdef double LOGIT_P_MIN = 1e-12    # P is read inside [this, 1 - this], so that its logit is finite
+
+
+class Attribution(NamedTuple):
+    """logit P(500 ms) taken apart: ``logit`` = ``baseline`` + the sum of ``effects``, but for rounding.
+
+    ``effects`` holds an entry for every feature that the model reads, by name, and for ``h_ticks`` and
+    ``sigma_ticks``.
+    """
+
+    logit: float
+    baseline: float
+    effects: dict
+
+
+cdef struct Inputs:
+    # What is attributed: the input itself, the reference it is held against, and a row between the two.
+    int n
+    int place[INPUTS_MAX]              # feature, INPUT_H or INPUT_SIGMA
+    double x[INPUTS_MAX]
+    double reference[INPUTS_MAX]
+    bint known[INPUTS_MAX]             # validity of the input; the reference is always valid
+    double row_x[FEATURES_MAX]
+    uint64_t row_valid[VALID_WORDS]
+    ModelInput row
+
+
+cdef void _put(Inputs* inputs, int i, bint actual) noexcept nogil:
+    cdef int place = inputs.place[i]
+    cdef double value = inputs.x[i] if actual else inputs.reference[i]
+    if place == INPUT_H:
+        inputs.row.h_ticks = value
+    elif place == INPUT_SIGMA:
+        inputs.row.sigma_ticks = value
+    else:
+        inputs.row_x[place] = value
+        if inputs.known[i] or not actual:
+            set_valid(inputs.row_valid, place)
+        else:
+            inputs.row_valid[place >> 6] &= ~((<uint64_t>1) << (place & 63))
+
+
+cdef double _logit_p500(curve_fn fn, const void* params, const ModelInput* row) noexcept nogil:
+    # NaN where the model cannot answer.
+    cdef double p[HORIZONS]
+    if fn(params, row, p) != 0:
+        return NAN
+    p[REF_HORIZON] = fmin(1.0 - LOGIT_P_MIN, fmax(LOGIT_P_MIN, p[REF_HORIZON]))
+    return log(p[REF_HORIZON]) - log1p(-p[REF_HORIZON])
+
+
+cdef void _attribute_exactly(curve_fn fn, const void* params, Inputs* inputs, double* effect) noexcept nogil:
+    # Every set of inputs once; the marginal effect on a set of size k weighs k!(n - 1 - k)!/n!.
+    cdef double logit[1 << EXACT_INPUTS]
+    cdef double weight[EXACT_INPUTS]
+    cdef int n = inputs.n, i, size, members
+    cdef int chosen
+    weight[0] = 1.0 / n
+    for i in range(1, n):
+        weight[i] = weight[i - 1] * i / (n - i)
+    for chosen in range(1 << n):
+        for i in range(n):
+            _put(inputs, i, (chosen >> i) & 1)
+        logit[chosen] = _logit_p500(fn, params, &inputs.row)
+    for i in range(n):
+        effect[i] = 0.0
+        for chosen in range(1 << n):
+            if (chosen >> i) & 1:
+                continue
+            size = 0
+            members = chosen
+            while members:
+                size += members & 1
+                members >>= 1
+            effect[i] += weight[size] * (logit[chosen | (1 << i)] - logit[chosen])
+
+
+cdef void _attribute_by_orders(curve_fn fn, const void* params, Inputs* inputs, double* effect) noexcept nogil:
+    # The same mean over random orders, each taken forwards and backwards: the sum stays exact, whatever the orders.
+    cdef int order[INPUTS_MAX]
+    cdef int n = inputs.n, i, j, k, turn
+    cdef uint64_t state = 0x9E3779B97F4A7C15       # fixed: the same input gives the same answer
+    cdef double before, after
+    for i in range(n):
+        order[i] = i
+        effect[i] = 0.0
+    for k in range(ORDERS):
+        for i in range(n - 1, 0, -1):              # Fisher and Yates
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            j = <int>(state % <uint64_t>(i + 1))
+            order[i], order[j] = order[j], order[i]
+        for turn in range(2):
+            for i in range(n):
+                _put(inputs, i, False)
+            before = _logit_p500(fn, params, &inputs.row)
+            for i in range(n):
+                j = order[i] if turn == 0 else order[n - 1 - i]
+                _put(inputs, j, True)
+                after = _logit_p500(fn, params, &inputs.row)
+                effect[j] += (after - before) / (2 * ORDERS)
+                before = after
+
+
 cdef class CurveModel:
     """A model of the adverse-selection curve. Immutable; shared freely between threads.
 
@@ -210,6 +325,65 @@ cdef class CurveModel:
     def parameters(self):
         """The parameters as JSON-ready values; ``type(model)(model.parameters())`` is the same model."""
         raise NotImplementedError
+
+    def reference(self):
+        """The value of each feature that the model reads at which the feature speaks neither way, by name.
+
+        The mean of what the model was fitted to, where it was fitted.
+        """
+        return {}
+
+    def attribute(self, features, *, double h_ticks, double sigma_ticks, double h_reference, double sigma_reference):
+        """How much each input moves logit P(500 ms) away from where ``reference()`` puts it; ``None`` where the
+        model cannot answer.
+
+        The effect of an input is the mean, over the orders in which inputs can go one by one from the reference to
+        what they are, of the change of the logit when its turn comes (Shapley 1953; as attribution of a model's
+        answer: Strumbelj and Kononenko 2010). The effects add up to logit − baseline exactly, and an input that
+        the model does not read gets 0. Up to 8 inputs all orders count, beyond that 16 fixed random ones, each
+        taken both ways. ``features`` as in ``curve``: one left out is missing, which has an effect of its own.
+        """
+        cdef Inputs inputs
+        cdef double effect[INPUTS_MAX]
+        cdef double logit, baseline
+        cdef int k = 0, i
+        if self.fn == NULL:
+            raise NotImplementedError("CurveModel has no curve of its own; use a subclass")
+        for i in range(FEATURES_MAX):
+            inputs.row_x[i] = 0.0
+        for i in range(VALID_WORDS):
+            inputs.row_valid[i] = 0
+        reference = self.reference()
+        for name, value in reference.items():
+            inputs.place[k] = INDEX[name]
+            inputs.reference[k] = value
+            inputs.known[k] = name in features
+            inputs.x[k] = features.get(name, 0.0)
+            k += 1
+        inputs.place[k] = INPUT_H
+        inputs.x[k] = h_ticks
+        inputs.reference[k] = h_reference
+        inputs.place[k + 1] = INPUT_SIGMA
+        inputs.x[k + 1] = sigma_ticks
+        inputs.reference[k + 1] = sigma_reference
+        inputs.n = k + 2
+        inputs.row.x = inputs.row_x
+        inputs.row.valid = inputs.row_valid
+        with nogil:
+            for i in range(inputs.n):
+                _put(&inputs, i, False)
+            baseline = _logit_p500(self.fn, self.params, &inputs.row)
+            if inputs.n <= EXACT_INPUTS:
+                _attribute_exactly(self.fn, self.params, &inputs, effect)
+            else:
+                _attribute_by_orders(self.fn, self.params, &inputs, effect)
+            for i in range(inputs.n):
+                _put(&inputs, i, True)
+            logit = _logit_p500(self.fn, self.params, &inputs.row)
+        effects = {name: effect[i] for i, name in enumerate((*reference, "h_ticks", "sigma_ticks"))}
+        if isnan(logit) or isnan(baseline) or any(value != value for value in effects.values()):
+            return None
+        return Attribution(logit, baseline, effects)
 
     def stamp(self, manifest, files=None):
         """Say which artifact this model came from. Once only: ``ValueError`` afterwards."""

@@ -16,7 +16,7 @@ from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.features.schema import NAMES
 from quotelife.records import HORIZONS_NS
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index
-from quotelife.model.transform cimport clip, number, text, transform, transform_index
+from quotelife.model.transform cimport clip, number, text, transform, transform_index, transform_inverse
 from quotelife.records cimport HORIZONS, is_valid
 
 # Calm: every input at or below its calm value, logit(.005). Stress: every input at or beyond its stress value,
@@ -104,4 +104,11 @@ cdef class GoldenModel(CurveModel):
                 }
                 for i in range(self.c.terms)
             ],
+        }
+
+    def reference(self):
+        """Calm values, in place of means: nothing was fitted."""
+        return {
+            NAMES[self.c.term[i].feature]: transform_inverse(self.c.term[i].transform, self.c.term[i].calm)
+            for i in range(self.c.terms)
         }

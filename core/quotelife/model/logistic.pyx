@@ -21,7 +21,7 @@ from quotelife.features.schema import NAMES
 from quotelife.records import HORIZONS_NS
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
 from quotelife.model.first_passage cimport first_passage_log_odds
-from quotelife.model.transform cimport clip, number, text, transform, transform_index
+from quotelife.model.transform cimport clip, number, text, transform, transform_index, transform_inverse
 from quotelife.records cimport HORIZONS, is_valid
 
 LARGEST = 1e6          # of any weight, intercept or slope: beyond it a file is corrupt, not fitted
@@ -143,4 +143,10 @@ cdef class LogisticHazardModel(CurveModel):
                 }
                 for i in range(self.c.terms)
             ],
+        }
+
+    def reference(self):
+        return {
+            NAMES[self.c.term[i].feature]: transform_inverse(self.c.term[i].transform, self.c.term[i].mean)
+            for i in range(self.c.terms)
         }

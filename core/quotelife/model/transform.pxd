@@ -32,6 +32,7 @@ cdef inline double transform(int kind, double x) noexcept nogil:
         return log(1.0 + (x if x > 0.0 else 0.0))
     return log(x if x > 1e-9 else 1e-9)
 
+cdef double transform_inverse(int kind, double y) noexcept nogil
 cdef int transform_index(str name, str feature, str where) except -1
 cdef double number(object mapping, str key, str where, double low, double high) except? -1
 cdef str text(object mapping, str key, str where)

@@ -4,8 +4,12 @@ identity x; abs |x|; asinh; log1p ln(1 + max(x, 0)); log ln(max(x, 1e-9)). The l
 are refused for signed features.
 """
 
+from libc.math cimport exp, expm1, fmax, sinh
+
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import INDEX, SCHEMA
+
+cdef double LARGEST_EXPONENT = 700.0   # exp() of it is still finite
 
 TRANSFORMS = ("identity", "abs", "asinh", "log1p", "log")
 
@@ -34,6 +38,20 @@ cdef str text(object mapping, str key, str where):
     if not isinstance(value, str):
         raise ArtifactError(f"{where}.{key}: text is needed, not {value!r}")
     return value
+
+
+cdef double transform_inverse(int kind, double y) noexcept nogil:
+    # A value whose transform is y, or the one that comes closest.
+    if kind == TRANSFORM_IDENTITY:
+        return y
+    if kind == TRANSFORM_ABS:
+        return fmax(y, 0.0)
+    y = clip(y, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+    if kind == TRANSFORM_ASINH:
+        return sinh(y)
+    if kind == TRANSFORM_LOG1P:
+        return expm1(fmax(y, 0.0))
+    return exp(y)
 
 
 def check_keys(mapping, keys, where):
