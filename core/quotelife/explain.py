@@ -213,8 +213,9 @@ def _own_threshold(decision: DecisionRecord, grounds: Grounds) -> float:
     params = grounds.policy.instrument_params(decision.instrument)
     if PostureLife(_settings(decision, grounds)).one_tick_threshold:
         return 1.0
-    by_price: float = params["adverse_bps"] * 1e-4 * decision.reference_ticks
-    return max(1.0, params["adverse_ticks"], by_price)
+    ticks: float = params["adverse_ticks"]
+    bps: float = params["adverse_bps"]
+    return max(1.0, ticks, bps * 1e-4 * decision.reference_ticks)
 
 
 # --- rule path ----------------------------------------------------------------------------------------------

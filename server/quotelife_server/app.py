@@ -18,6 +18,7 @@ from quotelife.units import NS_PER_S
 from quotelife_server import log
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
+from quotelife_server.explaining import Turns
 from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.handlers import Hooks, Service, State
@@ -98,6 +99,7 @@ class Application:
             in_flight=InFlight(settings.in_flight_max),
             retry_delay_ns=settings.overload_retry_ns,
             synchronised=lambda: self.clock.synchronised,
+            later=Turns().add,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)

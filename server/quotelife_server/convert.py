@@ -24,6 +24,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
+from quotelife.explain import Explanation, Grounds, has_curve
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
@@ -183,7 +184,6 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
         ("legs", request.legs),
         ("venue_session", request.venue_session),
         ("watch", request.watch),
-        ("explain", request.explain),
     ):
         if given:
             faults.add(name, "not served by this version: leave it out")
@@ -482,6 +482,76 @@ def _fill_result(result: expiry.ExpiryResult, outcome: bytes | RpcError) -> None
         if isinstance(detail, error_details_pb2.BadRequest):
             for violation in detail.field_violations:
                 fault.fields.add(field=violation.field, description=violation.description)
+
+
+# --- explanations -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Was the decision computed again from its record, byte for byte? ``None``: it could not be tried."""
+
+    same: bool | None
+    detail: str
+
+    @classmethod
+    def of(cls, same: bool) -> "Verification":
+        if same:
+            return cls(True, "computed again from its record: every byte came out the same")
+        return cls(False, "computed again from its record: the bytes differ; this explanation may not hold")
+
+
+def explanation(
+    id_: str, decision: DecisionRecord, found: Explanation, grounds: Grounds, verification: Verification
+) -> expiry.Explanation:
+    message = expiry.Explanation(
+        decision_id=id_,
+        side=types.SIDE_BUY if decision.side > 0 else types.SIDE_SELL,
+        summary=found.summary,
+        logit=found.logit,
+        baseline_logit=found.baseline_logit,
+        left_over=found.left_over,
+        verification=verification.detail,
+        config_digest=grounds.policy.digest,
+        model_kind=grounds.model.kind,
+        model_name=grounds.model.name,
+    )
+    if verification.same is not None:
+        message.verified = verification.same
+    if has_curve(decision):
+        message.risk_sum = decision.risk_sum
+        message.features.extend(_features(decision))
+    for each in found.contributions:
+        message.contributions.add(
+            feature=each.feature,
+            unit=each.unit,
+            value=None if each.value is None else _known(each.value),
+            reference=_known(each.reference),
+            logit=each.logit,
+        )
+    for rule in found.rule_path:
+        message.rule_path.add(
+            rule=cast(Any, int(rule.rule)),
+            posture=cast(Any, int(rule.posture)),
+            applied=rule.applied,
+            detail=rule.detail,
+        )
+    for bound in found.constraints:
+        message.constraints.add(
+            constraint=cast(Any, int(bound.constraint).bit_length()),
+            life_ns=bound.life_ns,
+            binding=bound.binding,
+            next=bound.next,
+            detail=bound.detail,
+        )
+    for risk in found.risks:
+        message.risks.add(input=risk.input, score=risk.score, weight=risk.weight)
+    return message
+
+
+def explained(reply: bytes, explanations: Sequence[expiry.Explanation]) -> bytes:
+    """A serialised ``GetExpiryResponse`` with its explanations: serialised messages add up."""
+    return reply + expiry.GetExpiryResponse(explanations=explanations).SerializeToString()
 
 
 # --- signals ------------------------------------------------------------------------------------------------

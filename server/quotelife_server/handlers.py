@@ -28,6 +28,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.answers import Answer, ExpiryStream, gathered
+from quotelife_server.explaining import Explainer, Later, at_once
 from quotelife_server.health import Health
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
@@ -91,6 +92,7 @@ class Service:
         ledger: Ledger | None = None,
         synchronised: Callable[[], bool] = lambda: True,
         hooks: Hooks | None = None,
+        later: Later = at_once,
     ) -> None:
         """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
@@ -104,6 +106,7 @@ class Service:
         self.health = Health(SERVICES)
         self._leaving = False
         self.hooks = hooks
+        self.later = later
         self._retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
@@ -188,6 +191,7 @@ class Service:
 
 def _expiry_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
+    explainer = Explainer(engine, service.boot_id, service.later)
 
     def answered(message: expiry.GetExpiryRequest, payload: bytes, now_ns: int) -> Answer:
         """Decide one request: the bytes of its ``GetExpiryResponse``, now or later. Raises ``RpcError``."""
@@ -202,6 +206,10 @@ def _expiry_methods(service: Service) -> MethodTable:
                     raise reused_request_id()
                 metrics.replayed += 1
                 return ledger.replay(request_id, stored[1])
+            under_way = explainer.joined(request_id, digest)
+            if under_way is not None:
+                metrics.replayed += 1
+                return under_way
         ledger.check()
         call = convert.expiry_request(message, engine, now_ns)
         decisions = service._decisions[: len(call.records)]
@@ -211,7 +219,18 @@ def _expiry_methods(service: Service) -> MethodTable:
         frame = convert.ReplyFrame(service.boot_id, engine.model.digest, service._synchronised())
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
-        answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns)
+        answer: bytes | Deferred
+        if message.explain:
+            answer = explainer.completed(
+                request_id,
+                digest,
+                call.records,
+                decisions,
+                reply,
+                lambda whole: ledger.answer(sequences, request_id, digest, payload, whole, now_ns),
+            )
+        else:
+            answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns)
         metrics.observe(time.perf_counter_ns() - started_ns)
         return answer
 

@@ -124,7 +124,7 @@ async def test_every_field_of_the_answer_is_carried_over(app: Application) -> No
         "actuation",
         "venue_life_ns",
         "venue_expiry_utc_ns",
-        "explanation",
+        "explanations",
     }
     assert wire - not_served_yet - {"curve"} <= here
     for name in (

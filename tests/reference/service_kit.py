@@ -167,8 +167,14 @@ class Kit:
         self.service.admit(entry)
         try:
             answer = self.service.unary(entry, payload, context)
-            assert not isinstance(answer, Deferred)
-            return answer
+            if not isinstance(answer, Deferred):
+                return answer
+            outcomes: list[bytes | BaseException] = []
+            answer.then(outcomes.append)
+            assert outcomes, "the answer has not come at once"
+            if isinstance(outcomes[0], BaseException):
+                raise outcomes[0]
+            return outcomes[0]
         finally:
             self.service.release(entry)
 

@@ -131,7 +131,6 @@ def test_all_wrong_fields_are_named_at_once(kit: Kit) -> None:
     [
         ("legs", {"legs": [expiry.Leg(instrument="BTC-USDT")]}),
         ("watch", {"watch": True}),
-        ("explain", {"explain": True}),
         ("venue_session", {"venue_session": "cme-1"}),
     ],
 )

@@ -197,7 +197,7 @@ cdef int feature_index(str name, str where) except -1:
 cdef enum:
     REF_HORIZON = 5                # index of 500 ms
     EXACT_INPUTS = 8               # up to so many inputs every set of them is evaluated: 256 curves
-    ORDERS = 16                    # beyond that so many random orders, each forwards and backwards
+    ORDERS = 8                     # beyond that so many random orders, each forwards and backwards
     INPUTS_MAX = FEATURES_MAX + 2
     INPUT_H = FEATURES_MAX         # after the features: the threshold and the volatility
     INPUT_SIGMA = FEATURES_MAX + 1
@@ -259,6 +259,8 @@ cdef void _attribute_exactly(curve_fn fn, const void* params, Inputs* inputs, do
     cdef double weight[EXACT_INPUTS]
     cdef int n = inputs.n, i, size, members
     cdef int chosen
+    if n == 0:
+        return
     weight[0] = 1.0 / n
     for i in range(1, n):
         weight[i] = weight[i - 1] * i / (n - i)
@@ -340,7 +342,7 @@ cdef class CurveModel:
         The effect of an input is the mean, over the orders in which inputs can go one by one from the reference to
         what they are, of the change of the logit when its turn comes (Shapley 1953; as attribution of a model's
         answer: Strumbelj and Kononenko 2010). The effects add up to logit − baseline exactly, and an input that
-        the model does not read gets 0. Up to 8 inputs all orders count, beyond that 16 fixed random ones, each
+        the model does not read gets 0. Up to 8 inputs all orders count, beyond that 8 fixed random ones, each
         taken both ways. ``features`` as in ``curve``: one left out is missing, which has an effect of its own.
         """
         cdef Inputs inputs
@@ -353,25 +355,23 @@ cdef class CurveModel:
             inputs.row_x[i] = 0.0
         for i in range(VALID_WORDS):
             inputs.row_valid[i] = 0
-        reference = self.reference()
-        for name, value in reference.items():
-            inputs.place[k] = INDEX[name]
-            inputs.reference[k] = value
-            inputs.known[k] = name in features
-            inputs.x[k] = features.get(name, 0.0)
-            k += 1
-        inputs.place[k] = INPUT_H
-        inputs.x[k] = h_ticks
-        inputs.reference[k] = h_reference
-        inputs.place[k + 1] = INPUT_SIGMA
-        inputs.x[k + 1] = sigma_ticks
-        inputs.reference[k + 1] = sigma_reference
-        inputs.n = k + 2
         inputs.row.x = inputs.row_x
         inputs.row.valid = inputs.row_valid
+        effects = {}
+        moved = []
+        for name, value in (*self.reference().items(), ("h_ticks", h_reference), ("sigma_ticks", sigma_reference)):
+            effects[name] = 0.0
+            inputs.place[k] = INPUT_H if name == "h_ticks" else INPUT_SIGMA if name == "sigma_ticks" else INDEX[name]
+            inputs.reference[k] = value
+            inputs.x[k] = h_ticks if name == "h_ticks" else sigma_ticks if name == "sigma_ticks" else (
+                features.get(name, 0.0))
+            inputs.known[k] = inputs.place[k] >= FEATURES_MAX or name in features
+            _put(&inputs, k, False)
+            if not inputs.known[k] or inputs.x[k] != value:    # one that stands at its reference has no effect
+                moved.append(name)
+                k += 1
+        inputs.n = k
         with nogil:
-            for i in range(inputs.n):
-                _put(&inputs, i, False)
             baseline = _logit_p500(self.fn, self.params, &inputs.row)
             if inputs.n <= EXACT_INPUTS:
                 _attribute_exactly(self.fn, self.params, &inputs, effect)
@@ -380,7 +380,8 @@ cdef class CurveModel:
             for i in range(inputs.n):
                 _put(&inputs, i, True)
             logit = _logit_p500(self.fn, self.params, &inputs.row)
-        effects = {name: effect[i] for i, name in enumerate((*reference, "h_ticks", "sigma_ticks"))}
+        for i, name in enumerate(moved):
+            effects[name] = effect[i]
         if isnan(logit) or isnan(baseline) or any(value != value for value in effects.values()):
             return None
         return Attribution(logit, baseline, effects)
