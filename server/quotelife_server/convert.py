@@ -24,7 +24,10 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
-from quotelife.explain import Explanation, Grounds, has_curve
+from quotelife.errors import QuotelifeError
+from quotelife.explain.decision import Explanation
+from quotelife.explain.grounds import Grounds, has_curve
+from quotelife.explain.journaled import JournaledAnswer
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
 from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
@@ -512,15 +515,22 @@ def explanation(
         baseline_logit=found.baseline_logit,
         left_over=found.left_over,
         verification=verification.detail,
-        config_digest=grounds.policy.digest,
-        model_kind=grounds.model.kind,
-        model_name=grounds.model.name,
+        config_digest=grounds.config_digest,
+        config_revision=decision.config_revision,
+        model_revision=decision.model_revision,
+        schema_hash=SCHEMA_HASH,
     )
+    if grounds.model_known:
+        message.model_kind = grounds.model.kind
+        message.model_name = grounds.model.name
+        message.model_digest = grounds.model.digest
     if verification.same is not None:
         message.verified = verification.same
     if has_curve(decision):
         message.risk_sum = decision.risk_sum
         message.features.extend(_features(decision))
+        message.curve.horizon_ns.extend(HORIZONS_NS)
+        message.curve.p.extend(decision.p)
     for each in found.contributions:
         message.contributions.add(
             feature=each.feature,
@@ -547,6 +557,36 @@ def explanation(
     for risk in found.risks:
         message.risks.add(input=risk.input, score=risk.score, weight=risk.weight)
     return message
+
+
+def explained_answer(found: JournaledAnswer) -> expiry.ExplainDecisionResponse:
+    """Raises ``QuotelifeError`` where the journal holds messages of another kind of service."""
+    response = expiry.ExplainDecisionResponse()
+    if found.answer is not None:
+        try:
+            response.request.ParseFromString(found.answer.request)
+            response.response.ParseFromString(found.answer.reply)
+        except DecodeError:
+            raise QuotelifeError(
+                "the journal holds a request or a reply that is none of this service's"
+            ) from None
+    for each in found.decisions:
+        verification = (
+            Verification(None, each.problem) if each.verified is None else Verification.of(each.verified)
+        )
+        response.explanations.append(
+            explanation(each.decision_id, each.decision, each.explanation, each.grounds, verification)
+        )
+    return response
+
+
+def explain_request(payload: bytes) -> str:
+    """The decision id. Raises ``RpcError``."""
+    request = parse(expiry.ExplainDecisionRequest, payload)
+    faults = Faults()
+    faults.text("decision_id", request.decision_id, required=True)
+    faults.raise_if_any()
+    return request.decision_id
 
 
 def explained(reply: bytes, explanations: Sequence[expiry.Explanation]) -> bytes:

@@ -7,13 +7,21 @@ loop, so that whoever asks for many explanations delays a decision by one of the
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from quotelife.engine import Engine
-from quotelife.explain import Grounds, explain, verify
+from quotelife.errors import JournalError, QuotelifeError
+from quotelife.explain.decision import explain, verify
+from quotelife.explain.grounds import Grounds
+from quotelife.explain.journaled import explain_from
+from quotelife.journal.reader import Journal
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife_server import convert
 from quotelife_server.limits import reused_request_id
-from quotelife_server.rpc import Deferred
+from quotelife_server.log import get_logger
+from quotelife_server.rpc import Code, Deferred, RpcError
+
+_log = get_logger(__name__)
 
 Later = Callable[[Callable[[], None]], None]
 
@@ -40,6 +48,40 @@ class Turns:
             self._waiting.popleft()
             if self._waiting:
                 asyncio.get_running_loop().call_soon(self._turn)
+
+
+class JournalExplanations:
+    """Explanations of what a journal holds, one after another on a thread of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journal: Journal | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def answer(self, decision_id: str) -> bytes:
+        """The bytes of an ``ExplainDecisionResponse``. Raises ``RpcError``."""
+        async with self._one_at_a_time:
+            try:
+                found = await asyncio.to_thread(self._explained, decision_id)
+            except JournalError as error:
+                _log.error(
+                    "cannot explain: the journal is damaged", decision_id=decision_id, error=str(error)
+                )
+                raise RpcError(Code.DATA_LOSS, "the journal is damaged where that decision lies") from None
+            except QuotelifeError as error:
+                _log.error("cannot explain", decision_id=decision_id, error=str(error))
+                raise RpcError(
+                    Code.FAILED_PRECONDITION, "that decision was recorded by another version of the service"
+                ) from None
+        if found is None:
+            raise RpcError(Code.NOT_FOUND, "decision_id: the journal holds no such decision")
+        return found
+
+    def _explained(self, decision_id: str) -> bytes | None:
+        if self._journal is None:
+            self._journal = Journal(self._folder)
+        found = explain_from(self._journal, decision_id)
+        return None if found is None else convert.explained_answer(found).SerializeToString()
 
 
 class Explainer:

@@ -28,7 +28,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.answers import Answer, ExpiryStream, gathered
-from quotelife_server.explaining import Explainer, Later, at_once
+from quotelife_server.explaining import Explainer, JournalExplanations, Later, at_once
 from quotelife_server.health import Health
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
@@ -93,6 +93,7 @@ class Service:
         synchronised: Callable[[], bool] = lambda: True,
         hooks: Hooks | None = None,
         later: Later = at_once,
+        explanations: JournalExplanations | None = None,
     ) -> None:
         """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
@@ -107,6 +108,7 @@ class Service:
         self._leaving = False
         self.hooks = hooks
         self.later = later
+        self.explanations = explanations
         self._retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
@@ -274,12 +276,25 @@ def _expiry_methods(service: Service) -> MethodTable:
             as_rpc_error=partial(service.as_rpc_error, context=context),
         )
 
+    def explain_decision(payload: bytes, context: CallContext) -> Deferred:
+        decision_id = convert.explain_request(payload)
+        if service.explanations is None:
+            raise RpcError(
+                Code.FAILED_PRECONDITION, "this service keeps no journal, so that it cannot explain later"
+            )
+        if service.hooks is None:
+            raise RpcError(Code.UNAVAILABLE, "the service is starting")
+        answer = Deferred()
+        service.hooks.spawn(service.explanations.answer(decision_id), answer)
+        return answer
+
     unary = Unary(get_expiry)
     prefix = "/quote_expiry.v1.QuoteExpiryService/"
     return {
         prefix + "GetExpiry": unary,
         prefix + "BatchGetExpiry": Unary(batch_get_expiry),
         prefix + "StreamExpiry": Stream(stream_expiry),
+        prefix + "ExplainDecision": Unary(explain_decision),
     }
 
 

@@ -125,9 +125,14 @@ def test_operator_override_holds_only_for_what_it_names(field: str) -> None:
 
 def test_the_most_specific_operator_override_wins_and_then_the_latest() -> None:
     asked = request("plain", instrument=1)
-    overrides = [override(CP), override(LP, instrument=1), override(RA, instrument=1), override(CP)]
+    overrides = [
+        override(CP, override_id=3),
+        override(LP, instrument=1, override_id=4),
+        override(RA, instrument=1, override_id=7),
+        override(CP, override_id=8),
+    ]
     choice = POLICY.resolve_request(asked, overrides=overrides)
-    assert (choice.requested, choice.rule_index) == (RA, 2)
+    assert (choice.requested, choice.rule_index) == (RA, 7), "its id"
 
 
 @pytest.mark.parametrize(("index", "expected"), [(1, (RA, 0)), (0, (LP, 1))])

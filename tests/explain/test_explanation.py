@@ -12,7 +12,9 @@ from quotelife.config.checks import find_problems
 from quotelife.config.schema import Config
 from quotelife.decision.policy import OverrideSpec, Policy
 from quotelife.engine import Engine
-from quotelife.explain import Explanation, Grounds, RuleStep, explain, verify
+from quotelife.explain.decision import Explanation, explain, verify
+from quotelife.explain.grounds import Grounds
+from quotelife.explain.rules import RuleStep
 from quotelife.records import (
     HORIZONS_NS,
     NO_INDEX_VALUE,
@@ -142,7 +144,7 @@ def test_an_operators_override_is_seen_applied(desk: Desk) -> None:
     _, explanation = desk.explained(desk.request("alpha"))
     assert applied(explanation).rule == RuleCode.RUNTIME_OVERRIDE
     assert applied(explanation).detail == (
-        "operator's override 1 for instrument BTC asks for Risk Averse, 90.0 s left; the most specific, then "
+        "operator's override 2 for instrument BTC asks for Risk Averse, 90.0 s left; the most specific, then "
         "latest, of 2 that fit"
     )
 
@@ -151,7 +153,7 @@ def test_an_operators_override_for_somebody_else_says_so(desk: Desk) -> None:
     desk.engine.set_override(now_ns=desk.now_ns, expires_ns=desk.now_ns + S, posture=LP, instrument=1)
     _, explanation = desk.explained(desk.request("alpha"))
     detail = step(explanation, RuleCode.RUNTIME_OVERRIDE).detail
-    assert detail == "none fits: operator's override 0 is for another instrument"
+    assert detail == "none fits: operator's override 1 is for another instrument"
 
 
 def test_a_counterparty_override_names_its_place_and_what_stood_before_it(desk: Desk) -> None:

@@ -192,7 +192,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
     "path",
     [
         "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
-        "/quote_expiry.v1.QuoteExpiryService/ExplainDecision",
         "/quote_expiry.v1.SignalService/PublishGreeks",
         "/quote_expiry.v1.SignalService/PublishCalendar",
         "/quote_expiry.v1.AdminService/Kill",

@@ -19,7 +19,8 @@ cdef struct Resolution:
     uint8_t requested                  # records.Posture chosen by the order of SPEC 6.3
     uint8_t effective                  # after the regime: never less careful than requested
     uint8_t rule                       # records.Rule
-    uint32_t rule_index                # place in its list of the override that chose, NO_INDEX otherwise
+    uint32_t rule_index                # the override that chose: its place in its list, its id for an operator's;
+                                       # NO_INDEX otherwise
     uint64_t reasons                   # records.Reason
 
 cdef struct RuntimeOverride:

@@ -17,6 +17,7 @@ class OverrideSpec(NamedTuple):
     counterparty: int | None = None
     desk: int | None = None
     instrument: int | None = None
+    override_id: int = 0
 
 class RuleWord(NamedTuple):
     rule: int

@@ -61,6 +61,7 @@ class OverrideSpec(NamedTuple):
     counterparty: int | None = None
     desk: int | None = None
     instrument: int | None = None
+    override_id: int = 0
 
 
 class RuleWord(NamedTuple):
@@ -105,7 +106,7 @@ cdef RuntimeOverride* _runtime_overrides(specs) except NULL:
     cdef RuntimeOverride* array = <RuntimeOverride*>_array(len(specs), sizeof(RuntimeOverride))
     try:
         for i, spec in enumerate(specs):
-            array[i].id = i
+            array[i].id = spec.override_id
             array[i].posture = spec.posture
             array[i].expires_ns = spec.expires_ns
             array[i].counterparty = NO_INDEX if spec.counterparty is None else spec.counterparty

@@ -72,7 +72,7 @@ class Journal:
                     continue  # being created, or damaged: verify tells which
                 segment = _Segment(name, header)
             found.append(segment)
-        for segment, following in zip(found, [*found[1:], None], strict=True):
+        for segment, following in zip(found, [*found[1:], None], strict=False):  # found may be empty
             stop = following.header.first_number if following else 0
             if stop != segment.stop_number:
                 segment.stop_number = stop

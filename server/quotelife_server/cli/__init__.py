@@ -23,12 +23,13 @@ EXIT_CONFIG = 3
 
 
 def _register() -> None:
-    from quotelife_server.cli import bench, capture, config, demo, doctor, get, replay, serve
+    from quotelife_server.cli import bench, capture, config, demo, doctor, explain, get, replay, serve
 
     app.command("serve")(serve.serve)
     app.command("demo")(demo.demo)
     app.command("get")(get.get)
     app.command("replay")(replay.replay)
+    app.command("explain")(explain.explain)
     app.command("doctor")(doctor.doctor)
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")

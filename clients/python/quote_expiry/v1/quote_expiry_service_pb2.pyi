@@ -510,7 +510,7 @@ class ExplainDecisionResponse(_message.Message):
     def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary", "logit", "left_over", "features", "verified", "verification", "config_digest", "model_kind", "model_name", "risk_sum")
+    __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary", "logit", "left_over", "features", "verified", "verification", "config_digest", "model_kind", "model_name", "risk_sum", "model_digest", "config_revision", "model_revision", "schema_hash", "curve")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     SIDE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -528,6 +528,11 @@ class Explanation(_message.Message):
     MODEL_KIND_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     RISK_SUM_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_REVISION_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
+    CURVE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     side: _types_pb2.Side
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
@@ -545,7 +550,12 @@ class Explanation(_message.Message):
     model_kind: str
     model_name: str
     risk_sum: float
-    def __init__(self, decision_id: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., baseline_logit: _Optional[float] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[ConstraintStep, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[RiskStep, _Mapping]]] = ..., summary: _Optional[str] = ..., logit: _Optional[float] = ..., left_over: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., verified: bool = ..., verification: _Optional[str] = ..., config_digest: _Optional[str] = ..., model_kind: _Optional[str] = ..., model_name: _Optional[str] = ..., risk_sum: _Optional[float] = ...) -> None: ...
+    model_digest: str
+    config_revision: int
+    model_revision: int
+    schema_hash: str
+    curve: Curve
+    def __init__(self, decision_id: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., baseline_logit: _Optional[float] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[ConstraintStep, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[RiskStep, _Mapping]]] = ..., summary: _Optional[str] = ..., logit: _Optional[float] = ..., left_over: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., verified: bool = ..., verification: _Optional[str] = ..., config_digest: _Optional[str] = ..., model_kind: _Optional[str] = ..., model_name: _Optional[str] = ..., risk_sum: _Optional[float] = ..., model_digest: _Optional[str] = ..., config_revision: _Optional[int] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ...) -> None: ...
 
 class Contribution(_message.Message):
     __slots__ = ("feature", "logit", "value", "unit", "reference")

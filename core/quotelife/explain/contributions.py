@@ -1,0 +1,77 @@
+"""How much each input of the model moved logit P(500 ms): ``CurveModel.attribute`` on what was recorded.
+
+The reference: every feature at the mean of what the model was fitted to, the threshold the instrument's own (a quote
+without edge, just priced), the volatility the instrument's own 60 s level.
+"""
+
+import math
+from dataclasses import dataclass
+
+from quotelife.decision.life import PostureLife
+from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.features.schema import INDEX, SCHEMA
+from quotelife.model.first_passage import FirstPassageModel
+from quotelife.records import DecisionRecord, ReasonFlags
+
+H, SIGMA = "h_ticks", "sigma_ticks"
+UNITS = {spec.name: spec.unit for spec in SCHEMA} | {H: "ticks", SIGMA: "ticks/√s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """Effect of one input on logit P(500 ms). ``value``: ``None`` where it is not valid."""
+
+    feature: str
+    unit: str
+    value: float | None
+    reference: float
+    logit: float
+
+
+def contributions_of(
+    decision: DecisionRecord, grounds: Grounds
+) -> tuple[tuple[Contribution, ...], float | None, float | None]:
+    if not has_curve(decision) or not grounds.model_known:
+        return (), None, None
+    model = grounds.model
+    if decision.reasons & ReasonFlags.MODEL_FALLBACK:
+        model = FirstPassageModel()
+    features = {name: value for name in INDEX if (value := decision.feature(INDEX[name])) is not None}
+    left = decision.h_ticks - decision.moved_ticks
+    sigma = decision.sigma_ticks
+    reference = model.reference() | {
+        H: _own_threshold(decision, grounds),
+        SIGMA: features.get("realised_volatility_60s", 0.0) or sigma,
+    }
+    attribution = model.attribute(
+        features,
+        h_ticks=left,
+        sigma_ticks=sigma,
+        h_reference=reference[H],
+        sigma_reference=reference[SIGMA],
+    )
+    if attribution is None:
+        return (), None, None
+    values = features | {H: left} | ({} if math.isnan(sigma) else {SIGMA: sigma})
+    contributions = [
+        Contribution(name, UNITS[name], values.get(name), reference[name], effect)
+        for name, effect in attribution.effects.items()
+        if effect != 0.0 or name not in (H, SIGMA)  # a model need not read these two
+    ]
+    contributions.sort(key=lambda each: -abs(each.logit))
+    return tuple(contributions), _logit(decision.p_ref), attribution.baseline
+
+
+def _logit(p: float) -> float:
+    p = min(1.0 - 1e-12, max(1e-12, p))
+    return math.log(p) - math.log1p(-p)
+
+
+def _own_threshold(decision: DecisionRecord, grounds: Grounds) -> float:
+    # h of a quote without edge that has just been priced.
+    params = grounds.policy.instrument_params(decision.instrument)
+    if PostureLife(settings_of(decision, grounds)).one_tick_threshold:
+        return 1.0
+    ticks: float = params["adverse_ticks"]
+    bps: float = params["adverse_bps"]
+    return max(1.0, ticks, bps * 1e-4 * decision.reference_ticks)

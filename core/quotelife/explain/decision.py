@@ -1,0 +1,159 @@
+"""A decision taken apart, from its record and what was in force: no state of the market is read."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quotelife.decision.risk import INPUTS
+from quotelife.engine import Engine
+from quotelife.explain.constraints import ConstraintStep, constraints_of
+from quotelife.explain.contributions import Contribution, contributions_of
+from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.explain.rules import RuleStep, rule_path, trigger_words
+from quotelife.explain.words import constraint_words, percent, posture_words, time_words
+from quotelife.records import (
+    BindingFlags,
+    DecisionCode,
+    DecisionRecord,
+    ModeCode,
+    QualityCode,
+    ReasonFlags,
+    RegimeCode,
+    RequestRecord,
+    RuleCode,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RiskStep:
+    """One input of the tolerance: α is scaled by exp(−weight · score)."""
+
+    input: str
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision taken apart. Logits are ``None`` where no curve was drawn."""
+
+    contributions: tuple[Contribution, ...]
+    logit: float | None
+    baseline_logit: float | None
+    left_over: float | None
+    rule_path: tuple[RuleStep, ...]
+    constraints: tuple[ConstraintStep, ...]
+    risks: tuple[RiskStep, ...]
+    summary: str
+
+
+def verify(engine: Engine, request: RequestRecord, decision: DecisionRecord) -> bool:
+    """Does the record follow from itself by the engine's policy, model and overrides, byte for byte?"""
+    again = DecisionRecord()
+    engine.redo(request, decision, again)
+    return again.canonical() == decision.canonical()
+
+
+def explain(request: RequestRecord, decision: DecisionRecord, grounds: Grounds) -> Explanation:
+    """Take ``decision`` apart. ``grounds`` must be those it was taken on."""
+    contributions, logit, baseline = contributions_of(decision, grounds)
+    left_over = None
+    if logit is not None and baseline is not None:
+        left_over = logit - baseline - math.fsum(each.logit for each in contributions)
+    path = rule_path(request, decision, grounds)
+    constraints = constraints_of(request, decision, grounds)
+    return Explanation(
+        contributions,
+        logit,
+        baseline,
+        left_over,
+        path,
+        constraints,
+        _risks(decision, grounds),
+        _summary(decision, grounds, path, constraints),
+    )
+
+
+def _risks(decision: DecisionRecord, grounds: Grounds) -> tuple[RiskStep, ...]:
+    if not has_curve(decision):
+        return ()
+    weights = settings_of(decision, grounds).weights
+    return tuple(
+        RiskStep(name, score, getattr(weights, name))
+        for name, score in zip(INPUTS, decision.risk, strict=False)
+    )
+
+
+# --- the decision in one sentence ---------------------------------------------------------------------------
+
+_DECLINES = (
+    (ReasonFlags.KILLED, "the kill switch is on"),
+    (ReasonFlags.THROTTLED, "too many decisions for this counterparty in too short a time"),
+    (ReasonFlags.DISABLED, "the instrument is switched off by configuration"),
+    (ReasonFlags.HALT, "trading is halted"),
+    (ReasonFlags.MOVED_THROUGH, "the market has passed the threshold since the quote was priced"),
+    (ReasonFlags.NO_VOLATILITY, "there is no volatility estimate yet"),
+    (ReasonFlags.STALE_REQUEST, "the quote was priced so long ago that no life is left"),
+    (ReasonFlags.DEADLINE_TOO_CLOSE, "the client's deadline leaves no life worth giving"),
+    (ReasonFlags.EDGE_TOO_SMALL, "edge and relationship value together are not above 0"),
+    (ReasonFlags.NO_VALUE, "no life has an expected value above 0"),
+    (ReasonFlags.VENUE_MINIMUM, "the venue session takes no life as short as this"),
+    (ReasonFlags.CLOCK, "the session takes instants, and the wall clock cannot be trusted"),
+    (ReasonFlags.BELOW_MINIMUM, "the tolerated life lies below the posture's shortest"),
+)
+_KINDS = {DecisionCode.INDICATIVE: "Indicative", DecisionCode.DECLINE: "Declined"}
+
+
+def _summary(
+    decision: DecisionRecord,
+    grounds: Grounds,
+    path: Sequence[RuleStep],
+    constraints: Sequence[ConstraintStep],
+) -> str:
+    if decision.kind != DecisionCode.QUOTE:
+        why = [words for flag, words in _DECLINES if decision.reasons & flag]
+        if decision.quality != QualityCode.GOOD and not why:
+            why = [f"data is {QualityCode(decision.quality).name}"]
+        text = f"{_KINDS[DecisionCode(decision.kind)]}: {'; '.join(why)}"
+        if has_curve(decision):
+            text += f"; {_posture_clause(decision, grounds, path)}; {_risk_clause(decision)}"
+        return text + "."
+    text = f"{time_words(decision.life_ns)}: {_posture_clause(decision, grounds, path)}"
+    if has_curve(decision):
+        text += f"; {_risk_clause(decision)}"
+    binding = [each for each in constraints if each.binding]
+    if binding and decision.binding != BindingFlags.TOLERANCE:
+        text += "; set by " + " and ".join(f"{constraint_words(each.constraint)}" for each in binding)
+    following = next((each for each in constraints if each.next), None)
+    if following is not None and following.life_ns is not None:
+        text += f"; next bound: {constraint_words(following.constraint)}, {time_words(following.life_ns)}"
+    return text + "."
+
+
+def _posture_clause(decision: DecisionRecord, grounds: Grounds, path: Sequence[RuleStep]) -> str:
+    effective = posture_words(decision.posture_effective)
+    if decision.quality != QualityCode.GOOD:
+        return f"{effective} because data is {QualityCode(decision.quality).name}"
+    applied = next((step for step in path if step.applied and step.rule != RuleCode.NONE), None)
+    chosen = "" if applied is None else applied.detail
+    if decision.reasons & ReasonFlags.DOWNGRADED:
+        why = trigger_words(decision, grounds)
+        regime = RegimeCode(decision.regime).name
+        return (
+            f"{effective} because of {regime}"
+            + (f" ({why})" if why else "")
+            + f", {posture_words(decision.posture_requested)} otherwise ({chosen})"
+        )
+    return f"{effective} ({chosen})"
+
+
+def _risk_clause(decision: DecisionRecord) -> str:
+    text = f"P(500 ms) {percent(decision.p_ref)}"
+    if decision.mode == ModeCode.STEP:
+        return text
+    if decision.kind != DecisionCode.QUOTE:
+        return f"{text} against a tolerance of {percent(decision.alpha)}"
+    life = time_words(decision.life_ns)
+    if decision.binding == BindingFlags.TOLERANCE:
+        return f"{text} meets the {percent(decision.alpha)} tolerance at {life}"
+    return f"{text}, {percent(decision.p_life)} within the life, tolerance {percent(decision.alpha)}"

@@ -1,0 +1,98 @@
+"""A decision explained from a journal alone: configuration, model, overrides and names all come from there.
+
+Works on the folder of a service that runs or has stopped; nothing is locked or written.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.explain.decision import Explanation, explain, verify
+from quotelife.explain.grounds import Grounds
+from quotelife.journal.reader import Journal, refused_sequences
+from quotelife.journal.records import Answer, Record, decode_decision
+from quotelife.journal.state import OperationalState
+from quotelife.model.curve import CurveModel
+from quotelife.model.first_passage import FirstPassageModel
+from quotelife.records import DecisionRecord, RequestRecord
+from quotelife.replay.follow import Follower, read_config, set_override
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledDecision:
+    """One decision with its explanation. ``verified``: ``None`` where it could not be computed again."""
+
+    decision_id: str
+    request: RequestRecord
+    decision: DecisionRecord
+    grounds: Grounds
+    explanation: Explanation
+    verified: bool | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledAnswer:
+    """An answer and its decisions, BUY first. ``answer``: ``None`` where none was journaled or it never left."""
+
+    answer: Answer | None
+    decisions: tuple[JournaledDecision, ...]
+
+
+def explain_from(journal: Journal, decision_id: str) -> JournaledAnswer | None:
+    """The decision of that id and, for TWO_WAY, the other side's; ``None`` when there is none.
+
+    Raises ``JournalError`` where the journal is damaged, ``QuotelifeError`` where it holds a configuration that
+    this build refuses.
+    """
+    record = journal.find_decision(decision_id)
+    if record is None:
+        return None
+    records = [record]
+    answer = journal.answer_of(record)
+    if answer is not None:
+        for sequence in answer.sequences:
+            if sequence != record.input_sequence:
+                other = journal.find_decision(f"{record.boot_id}-{sequence}")
+                if other is not None:
+                    records.append(other)
+        records.sort(key=lambda each: each.input_sequence)
+        if set(answer.sequences) & refused_sequences(journal.segments).get(record.boot_id, set()):
+            answer = None  # taken back: the caller never saw it
+    return JournaledAnswer(answer, tuple(_explained(journal, each) for each in records))
+
+
+def _explained(journal: Journal, record: Record) -> JournaledDecision:
+    request, decision = decode_decision(record)
+    state = journal.state_at(record)
+    engine, problem = _engine(journal, state, decision)
+    grounds = Grounds.of(engine, config_digest=state.config["digest"], model_known=not problem)
+    return JournaledDecision(
+        record.decision_id,
+        request,
+        decision,
+        grounds,
+        explain(request, decision, grounds),
+        None if problem else verify(engine, request, decision),
+        problem,
+    )
+
+
+def _engine(journal: Journal, state: OperationalState, decision: DecisionRecord) -> tuple[Engine, str]:
+    """An engine as it stood when ``decision`` was taken, without a market; why its model only stands in."""
+    if not state.config:
+        raise QuotelifeError("the journal does not say which configuration was in force")
+    digest = state.config["model_digest"]
+    model: CurveModel
+    try:
+        model, problem = Follower(Path(journal.storage.where("artifacts"))).model(digest), ""
+    except QuotelifeError:
+        model = FirstPassageModel()
+        problem = f"the journal has no whole copy of the model {digest[:16] or 'without a digest'}"
+    engine = Engine(read_config(state.config), model=model)
+    engine.continue_revisions(state.config["revision"], state.config["model_revision"])
+    for entry in sorted(state.overrides.values(), key=lambda each: int(each["id"])):
+        if entry["expires_ns"] > decision.now_ns:
+            set_override(engine, entry, 0)
+    return engine, problem

@@ -1,0 +1,98 @@
+"""``quotelife explain``: why a decision is what it is, for a desk or as JSON for an auditor."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quotelife.errors import QuotelifeError
+
+EXIT_UNVERIFIED = 4
+
+
+def explain(
+    decision_id: Annotated[str, typer.Argument(help="Id that came with the answer.")],
+    journal: Annotated[
+        Path | None, typer.Option(help="Folder of a journal, of a running or a stopped service.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="host:port or unix:PATH of a service that keeps a journal.")
+    ] = None,
+    side: Annotated[
+        Literal["buy", "sell"] | None, typer.Option(help="Only this side of a TWO_WAY decision.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON (docs/explain.md).")] = False,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for the service.")] = 10.0,
+) -> None:
+    """Explain one decision, from a journal or by a service (default 127.0.0.1:50051).
+
+    Exit 0: explained. 1: no decision of that id, a damaged journal, no service. 4: explained, but the decision could
+    not be verified: computed again from its record it does not come out the same, or the journal lacks what it takes.
+    """
+    if journal is not None and target is not None:
+        raise typer.BadParameter("name a journal or a target, not both", param_hint="--journal")
+    if journal is not None:
+        response = _from_journal(journal, decision_id)
+    else:
+        response = _from_service(target or "127.0.0.1:50051", decision_id, timeout)
+    if side is not None:
+        wanted = expiry.ExplainDecisionResponse()
+        wanted.CopyFrom(response)
+        del wanted.explanations[:]
+        number = {"buy": 1, "sell": 2}[side]
+        wanted.explanations.extend(each for each in response.explanations if each.side == number)
+        if not wanted.explanations:
+            raise QuotelifeError(f"{decision_id} has no {side} side")
+        response = wanted
+    if as_json:
+        typer.echo(to_json(response))
+    else:
+        from rich.console import Console
+
+        from quotelife_server.cli.explain_page import pages
+
+        console = Console(soft_wrap=False, highlight=False)
+        for at, page in enumerate(pages(response)):
+            if at:
+                console.rule()
+            console.print(page)
+    if not all(each.verified for each in response.explanations):
+        raise typer.Exit(EXIT_UNVERIFIED)
+
+
+def to_json(response: expiry.ExplainDecisionResponse) -> str:
+    """The message as protobuf's JSON, every field under its own name: docs/explain.md."""
+    from google.protobuf import json_format
+
+    return json_format.MessageToJson(
+        response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=2
+    )
+
+
+def _from_journal(folder: Path, decision_id: str) -> expiry.ExplainDecisionResponse:
+    from quotelife.explain.journaled import explain_from
+    from quotelife.journal.reader import Journal
+    from quotelife_server import convert
+
+    found = explain_from(Journal(folder), decision_id)
+    if found is None:
+        raise QuotelifeError(f"{folder}: holds no decision {decision_id}")
+    return convert.explained_answer(found)
+
+
+def _from_service(target: str, decision_id: str, timeout_s: float) -> expiry.ExplainDecisionResponse:
+    import grpc
+
+    request = expiry.ExplainDecisionRequest(decision_id=decision_id)
+    with grpc.insecure_channel(target) as channel:
+        call = channel.unary_unary(
+            "/quote_expiry.v1.QuoteExpiryService/ExplainDecision",
+            expiry.ExplainDecisionRequest.SerializeToString,
+            expiry.ExplainDecisionResponse.FromString,
+        )
+        try:
+            response: expiry.ExplainDecisionResponse = call(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise QuotelifeError(f"{target}: {error.code().name}: {error.details()}") from None
+    return response
