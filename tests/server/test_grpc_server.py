@@ -229,7 +229,9 @@ async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp
         reply = expiry.GetExpiryResponse.FromString(await call(channel, GET_EXPIRY, REQUEST))
         assert reply.decision == types.DECISION_QUOTE
         await until(lambda: app.service.state == State.DRAINING)
-        assert (await failure(channel, GET_EXPIRY, REQUEST, 1.0)).code() is grpc.StatusCode.UNAVAILABLE
+        # With nothing in flight the transport may be gone before the call has been refused in words.
+        refused = (await failure(channel, GET_EXPIRY, REQUEST, 1.0)).code()
+        assert refused in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         await drain
 
 
