@@ -297,11 +297,22 @@ def _explain(problem: Any, marks: Mapping[Path, Mark], model: type[BaseModel]) -
         return _Fault(mark, _render((*known, location[-1])), "is missing")
     if kind == "extra_forbidden":
         return _Fault(mark, _render(known), _unknown_key(str(location[-1]), _keys_at(model, location[:-1])))
+    if kind == "union_tag_not_found":  # which of several models it is, says a key
+        return _Fault(mark, _render((*known, _quoted(problem["msg"])[0])), "is missing")
+    if kind == "union_tag_invalid":
+        tag, key, *tags = _quoted(problem["msg"])
+        mark, known = _locate((*known, key), marks)
+        return _Fault(mark, _render(known), f"must be one of {', '.join(tags)}, got {_shorten(tag)}")
     reason = str(problem["msg"]).removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
     if isinstance(value, str | int | float) or value is None:
         reason += f", got {_shorten(value)}"
     return _Fault(mark, _render(known), reason)
+
+
+def _quoted(message: str) -> list[str]:
+    """What stands in quotes in pydantic's words on unions told apart by a key."""
+    return re.findall(r"'([^']*)'", message)
 
 
 def _unknown_key(key: str, keys: list[str]) -> str:
@@ -315,11 +326,25 @@ def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
     """The keys a model knows at a key path, empty where the path leads out of the models."""
     annotation: Any = model
     for part in path:
+        chosen = _model_tagged(annotation, part)
+        if chosen is not None:
+            annotation = chosen
+            continue
         owner = _model_in(annotation)
         if owner is not None and isinstance(part, str) and part in section_keys(owner):
             annotation = section_type(owner, part)
     owner = _model_in(annotation)
     return section_keys(owner) if owner is not None else []
+
+
+def _model_tagged(annotation: Any, tag: object) -> type[BaseModel] | None:
+    """Of several models, the one that has this value as a constant of its own."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        constants = (get_args(info.annotation) for info in annotation.model_fields.values())
+        return annotation if any(each == (tag,) for each in constants) else None
+    return next(
+        (found for each in get_args(annotation) if (found := _model_tagged(each, tag)) is not None), None
+    )
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
