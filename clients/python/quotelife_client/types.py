@@ -138,6 +138,41 @@ class Reason(IntEnum):
     THROTTLED = 26
 
 
+class EventKind(IntEnum):
+    """Kind of a market event; numbers of the protocol and of the binary record."""
+
+    UNSPECIFIED = 0
+    ADD = 1
+    MODIFY = 2
+    CANCEL = 3
+    EXECUTE = 4
+    TRADE = 5
+    LEVEL = 6
+    QUOTE = 7
+    SNAPSHOT_BEGIN = 8
+    SNAPSHOT_END = 9
+    CLEAR = 10
+    STATUS = 11
+
+
+class BookSide(IntEnum):
+    """Side of the book; of a trade the aggressor's."""
+
+    UNSPECIFIED = 0
+    BID = 1
+    ASK = 2
+
+
+class TradingStatus(IntEnum):
+    """Trading status of an instrument."""
+
+    UNSPECIFIED = 0
+    TRADING = 1
+    HALT = 2
+    AUCTION = 3
+    CLOSED = 4
+
+
 class Clock(IntEnum):
     """Clock by which an instant is given."""
 
