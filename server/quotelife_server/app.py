@@ -21,6 +21,9 @@ from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import Turns
 from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
+from quotelife_server.feeds.binary import BinaryFeed
+from quotelife_server.feeds.published import PublishedFeed
+from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
@@ -45,10 +48,25 @@ def open_feeds(
     config: ServiceConfig, instruments: InstrumentTable, clock: SystemClock, sink: Sink
 ) -> Sequence[Feed]:
     """The configured feeds, not yet connected."""
+    kinds: dict[type, Callable[..., Feed]] = {
+        BinanceFeedConfig: BinanceFeed.from_table,
+        BinaryFeedConfig: BinaryFeed.from_table,
+        GrpcFeedConfig: PublishedFeed,
+    }
     return [
-        BinanceFeed.from_table(feed, instruments, sink=sink, clock=clock, logger=_log.bind(feed=feed.name))
+        kinds[type(feed)](feed, instruments, sink=sink, clock=clock, logger=_log.bind(feed=feed.name))
         for feed in config.feeds
     ]
+
+
+def published(feeds: Sequence[Feed]) -> dict[str, PublishedFeed]:
+    """By the name of the instrument, where it comes in by PublishEvents."""
+    return {
+        instrument.name: feed
+        for feed in feeds
+        if isinstance(feed, PublishedFeed)
+        for instrument in feed.instruments
+    }
 
 
 def load(config_path: Path, overrides: Mapping[str, object]) -> ServiceConfig:
@@ -104,6 +122,7 @@ class Application:
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
+        self.service.published = published(self.feeds)
         self.grpc_options = _grpc_options(settings)
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
         self.exposition = self._exposition()

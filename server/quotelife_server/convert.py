@@ -10,16 +10,17 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
 
 from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import market_data_service_pb2 as market
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
@@ -30,7 +31,14 @@ from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.explain.journaled import JournaledAnswer
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
-from quotelife.records import HORIZONS_NS, NO_INDEX_VALUE, DecisionCode, DecisionRecord, RequestRecord
+from quotelife.records import (
+    HORIZONS_NS,
+    NO_INDEX_VALUE,
+    DecisionCode,
+    DecisionRecord,
+    EventKindCode,
+    RequestRecord,
+)
 from quotelife.units import NS_PER_S
 from quotelife_server.rpc import Code, RpcError
 
@@ -38,6 +46,8 @@ TEXT_CHARACTERS_MAX = 128
 DEALERS_MAX = 10_000
 COUNT_MAX = float(2**53)
 BATCH_MAX = 256
+MARKET_EVENTS_MAX = 4096
+SEQUENCE_MAX = 2**62
 PRICED_BACK_NS_MAX = 60 * NS_PER_S
 PRICED_AHEAD_NS_MAX = NS_PER_S
 DEADLINE_BACK_NS_MAX = 86_400 * NS_PER_S
@@ -48,6 +58,7 @@ TTL_NS_MAX = 7 * 86_400 * NS_PER_S
 STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
 
+_EXACT = Context(prec=64)  # 18 digits before the point over a step of as many behind it
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 
 M = TypeVar("M", bound=Message)
@@ -95,6 +106,22 @@ class Faults:
             return None
         return number
 
+    def steps(self, name: str, value: str, step: Decimal, unit: str, *, least: int = 0) -> int:
+        """How many ticks or lots the number is, exactly; 0 with a fault noted when it is no such number."""
+        number = self.decimal(name, value)
+        if number is None:
+            return 0
+        whole, rest = _EXACT.divmod(number, step)
+        if number < 0 or (whole < least and not rest):
+            self.add(name, "must be above 0" if least else "must not be negative")
+        elif rest:
+            self.add(name, f"must be a multiple of the instrument's {unit}, {step}")
+        elif whole > COUNT_MAX:
+            self.add(name, f"is out of range for the instrument's {unit}, {step}")
+        else:
+            return int(whole)
+        return 0
+
     def instant(self, name: str, value_ns: int, now_ns: int, back_ns_max: int, ahead_ns_max: int) -> None:
         if value_ns < now_ns - back_ns_max:
             self.add(
@@ -121,7 +148,7 @@ def parse(message: type[M], payload: bytes) -> M:
         raise
 
 
-def _unknown_instrument() -> RpcError:
+def unknown_instrument() -> RpcError:
     details = error_details_pb2.ResourceInfo(
         resource_type="instrument", description="not configured; AdminService.GetStatus lists the instruments"
     )
@@ -131,7 +158,7 @@ def _unknown_instrument() -> RpcError:
 def _find_instrument(engine: Engine, name: str) -> Instrument:
     instrument = engine.instruments.get(name)
     if instrument is None:
-        raise _unknown_instrument()
+        raise unknown_instrument()
     return instrument
 
 
@@ -702,6 +729,132 @@ SignalReply = (
 def signal_reply(response: type[SignalReply], input_sequence: int, applied_at_ns: int) -> bytes:
     receipt = signals.SignalReceipt(input_sequence=input_sequence, applied_at_utc_ns=applied_at_ns)
     return response(receipt=receipt).SerializeToString()
+
+
+# --- market data --------------------------------------------------------------------------------------------
+
+
+class MarketRecord(NamedTuple):
+    """One event in engine units; ``sequence`` is ``None`` where none was given."""
+
+    kind: int
+    side: int = 0
+    price_ticks: int = 0
+    size_lots: int = 0
+    order_id: int = 0  # QUOTE: ask price in ticks
+    aux: int = 0  # QUOTE: ask size in lots; STATUS: code
+    exchange_ns: int = 0
+    sequence: int | None = None
+
+    @property
+    def numbered(self) -> bool:
+        """Its sequence is one of the chain that a book is made of."""
+        return self.kind not in (EventKindCode.QUOTE, EventKindCode.TRADE)
+
+
+def market_message(payload: bytes) -> market.PublishEventsRequest:
+    """Raises ``RpcError`` when it is not known which instruments it is for."""
+    message = parse(market.PublishEventsRequest, payload)
+    faults = Faults()
+    if len(message.events) > MARKET_EVENTS_MAX:
+        faults.add("events", f"must be at most {MARKET_EVENTS_MAX}; a snapshot may take several messages")
+    else:
+        for at, event in enumerate(message.events):
+            faults.text(f"events[{at}].instrument", event.instrument, required=True)
+    faults.raise_if_any()
+    return message
+
+
+def market_events(
+    message: market.PublishEventsRequest,
+    instrument_of: Callable[[str], Instrument],
+    in_snapshot: Callable[[str], bool],
+) -> list[MarketRecord]:
+    """All events of a message in engine units. Raises ``RpcError`` that names every field at fault."""
+    faults = Faults()
+    open_snapshots: dict[str, bool] = {}
+    events = []
+    for at, event in enumerate(message.events):
+        events.append(_market_event(event, instrument_of(event.instrument), faults, f"events[{at}]."))
+        name = event.instrument
+        if event.kind == market.EVENT_KIND_SNAPSHOT_BEGIN:
+            open_snapshots[name] = True
+        elif event.kind == market.EVENT_KIND_SNAPSHOT_END:
+            if not open_snapshots.get(name, in_snapshot(name)):
+                faults.add(f"events[{at}].kind", "SNAPSHOT_END without a SNAPSHOT_BEGIN before it")
+            open_snapshots[name] = False
+        elif event.kind == market.EVENT_KIND_CLEAR:
+            open_snapshots[name] = False
+    faults.raise_if_any()
+    return events
+
+
+_ORDER_KINDS = (
+    market.EVENT_KIND_ADD,
+    market.EVENT_KIND_MODIFY,
+    market.EVENT_KIND_CANCEL,
+    market.EVENT_KIND_EXECUTE,
+)
+_PRICED_KINDS = (
+    market.EVENT_KIND_ADD,
+    market.EVENT_KIND_MODIFY,
+    market.EVENT_KIND_TRADE,
+    market.EVENT_KIND_LEVEL,
+)
+_SIDED_KINDS = (market.EVENT_KIND_ADD, market.EVENT_KIND_TRADE, market.EVENT_KIND_LEVEL)
+
+
+def _market_event(event: market.MarketEvent, instrument: Instrument, faults: Faults, at: str) -> MarketRecord:
+    """Fields that the kind does not use are left alone."""
+    kind = event.kind
+    if not market.EVENT_KIND_ADD <= kind <= market.EVENT_KIND_STATUS:
+        faults.add(at + "kind", "must be one of the kinds")
+        return MarketRecord(0)
+    side = order_id = aux = price = size = 0
+    tick, lot = instrument.tick_size, instrument.lot_size
+    if kind in _SIDED_KINDS or (kind in _ORDER_KINDS and event.side):
+        side = event.side
+        if side not in (market.BOOK_SIDE_BID, market.BOOK_SIDE_ASK):
+            faults.add(at + "side", "must be BOOK_SIDE_BID or BOOK_SIDE_ASK")
+    if kind in _ORDER_KINDS:
+        order_id = event.order_id
+        if order_id == 0:
+            faults.add(at + "order_id", "is required: the order that the event is about")
+        if event.price or kind in _PRICED_KINDS:
+            price = faults.steps(at + "price", event.price, tick, "tick_size", least=1)
+        if event.size or kind in _PRICED_KINDS:
+            size = faults.steps(at + "size", event.size, lot, "lot_size", least=kind in _PRICED_KINDS)
+    elif kind in _PRICED_KINDS:
+        price = faults.steps(at + "price", event.price, tick, "tick_size", least=1)
+        size = faults.steps(at + "size", event.size, lot, "lot_size", least=kind == market.EVENT_KIND_TRADE)
+    elif kind == market.EVENT_KIND_QUOTE:
+        # A side may be empty: size 0, or nothing given.
+        size = faults.steps(at + "size", event.size or "0", lot, "lot_size")
+        aux = faults.steps(at + "ask_size", event.ask_size or "0", lot, "lot_size")
+        price = faults.steps(at + "price", event.price or "0", tick, "tick_size", least=size > 0)
+        order_id = faults.steps(at + "ask_price", event.ask_price or "0", tick, "tick_size", least=aux > 0)
+    elif kind == market.EVENT_KIND_STATUS:
+        aux = event.status
+        if not market.TRADING_STATUS_TRADING <= aux <= market.TRADING_STATUS_CLOSED:
+            faults.add(at + "status", "must be one of the trading statuses")
+    sequence = event.sequence if event.HasField("sequence") else None
+    if sequence is not None and not 0 <= sequence <= SEQUENCE_MAX:
+        faults.add(at + "sequence", "must lie between 0 and 2^62")
+    if event.exchange_utc_ns < 0:
+        faults.add(at + "exchange_utc_ns", "must not be negative; give UTC nanoseconds since 1970")
+    return MarketRecord(kind, side, price, size, order_id, aux, event.exchange_utc_ns, sequence)
+
+
+def publish_reply(applied: int, refused: int) -> bytes:
+    return market.PublishEventsResponse(applied=applied, refused=refused).SerializeToString()
+
+
+def refuse_unpublished(name: str) -> NoReturn:
+    """An instrument that a feed of another kind has, or none."""
+    faults = Faults()
+    faults.add("events.instrument", f"{name} is not published: no feed of kind grpc names it")
+    faults.raise_if_any()
+    raise AssertionError("a fault was added")
 
 
 # --- administration -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ everything served, ``unary`` and ``open_stream`` run an entry of it under the ru
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -29,6 +29,7 @@ from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.answers import Answer, ExpiryStream, gathered
 from quotelife_server.explaining import Explainer, JournalExplanations, Later, at_once
+from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
@@ -109,12 +110,14 @@ class Service:
         self.hooks = hooks
         self.later = later
         self.explanations = explanations
+        self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
         self._retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
         self.methods: MethodTable = {
             **_expiry_methods(self),
             **_signal_methods(self),
+            **_market_data_methods(self),
             **_admin_methods(self),
             **self.health.methods(),
             **Reflection((*FILES, health_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)).methods(),
@@ -151,13 +154,16 @@ class Service:
         if not entry.bounded:
             return
         if entry.needs_serving and self.state != State.SERVING:
-            raise RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
+            raise self.not_serving()
         if not self.in_flight.try_enter(waiting):
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "too many calls in flight; retry later",
                 (convert.retry_info(self._retry_delay_ns),),
             )
+
+    def not_serving(self) -> RpcError:
+        return RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")
 
     def release(self, entry: Unary) -> None:
         if entry.bounded:
@@ -267,7 +273,7 @@ def _expiry_methods(service: Service) -> MethodTable:
 
     def stream_expiry(context: CallContext, call: StreamCall) -> StreamHandler:
         if service.state != State.SERVING:
-            raise RpcError(Code.UNAVAILABLE, f"the service is {service.state.name.lower()}")
+            raise service.not_serving()
         return ExpiryStream(
             call,
             answer=lambda message: answer_each((message,), context)[0],
@@ -356,6 +362,19 @@ def _signal_methods(service: Service) -> MethodTable:
         prefix + "PublishVolatilityIndex": Unary(publish_volatility_index),
         prefix + "PublishInventory": Unary(publish_inventory),
     }
+
+
+# --- MarketDataService --------------------------------------------------------------------------------------
+
+
+def _market_data_methods(service: Service) -> MethodTable:
+    def publish_events(context: CallContext, call: StreamCall) -> StreamHandler:
+        if service.state != State.SERVING:
+            raise service.not_serving()
+        find = finder(service.published, service.engine.instruments)
+        return PublishStream(call, context, find=find, now_ns=service.clock.now_ns)
+
+    return {"/quote_expiry.v1.MarketDataService/PublishEvents": Stream(publish_events)}
 
 
 # --- AdminService -------------------------------------------------------------------------------------------

@@ -1,29 +1,15 @@
 """Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from quotelife.config import Config
 from quotelife.config.schema import Duration, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_server.feeds.settings import BinanceFeedConfig
+from quotelife_server.addresses import Address
+from quotelife_server.feeds.settings import FeedConfig
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
-PORT_MAX = 65_535
-
-
-def _address(text: str) -> str:
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
-    if int(match[2]) > PORT_MAX:
-        raise ValueError(f"the port must be from 0 to {PORT_MAX}")
-    return text
-
-
-Address = Annotated[str, Field(max_length=256), AfterValidator(_address)]
 SocketPath = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -79,10 +65,6 @@ class Server(Section):
     capture: CaptureSettings = CaptureSettings()
 
 
-# One entry of ``feeds``; a further venue's settings join as a union told apart by ``kind``.
-FeedConfig = BinanceFeedConfig
-
-
 class ServiceConfig(Config):
     """The whole configuration of a service."""
 
@@ -98,11 +80,10 @@ class ServiceConfig(Config):
             if feed.name in names:
                 raise ValueError(f"feeds: {feed.name!r} is the name of two feeds")
             names.add(feed.name)
-            has_depth = any(stream.startswith("depth") for stream in feed.streams)
             for instrument in feed.instruments:
                 if instrument not in known:
                     raise ValueError(f"feeds: {feed.name}: {instrument!r} is not in instruments")
-                if has_depth and depth.setdefault(instrument, feed.name) != feed.name:
+                if feed.has_depth and depth.setdefault(instrument, feed.name) != feed.name:
                     raise ValueError(
                         f"feeds: {instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
                     )

@@ -1,16 +1,16 @@
 """The server's own sections: what is documented is what holds, and what does not fit is refused."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
 from quotelife_server.app import load
-from quotelife_server.feeds.settings import BinanceFeedConfig
+from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, FeedConfig, GrpcFeedConfig
 from quotelife_server.settings import Server, ServiceConfig
 from reference.service_kit import CONFIG, write_config
 
@@ -19,6 +19,11 @@ FEED = """
 feeds:
   - {kind: binance, name: one, market: usdm, ws_url: "ws://h", rest_url: "http://h", instruments: [BTC-USDT]}
 """
+BINARY = """
+feeds:
+  - {kind: binary, name: two, transport: udp, address: "h:1", instruments: [BTC-USDT]}
+"""
+GRPC = "  - {kind: grpc, name: three, instruments: [BTC-USDT]}\n"
 
 
 def keys(model: type[BaseModel]) -> dict[str, Any]:
@@ -50,6 +55,30 @@ def test_the_default_folder_shows_every_feed_key_with_its_default() -> None:
     assert shown.model_dump(exclude=required) == bare.model_dump(exclude=required)
 
 
+def commented_feeds() -> list[dict[str, Any]]:
+    """The entries of the default folder's feeds that are written as comments."""
+    lines = (ROOT / "configs/default/feeds.yaml").read_text(encoding="utf-8").splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith("  # - kind"))
+    text = "\n".join(line.replace("  # ", "  ", 1) for line in lines[first:])
+    return list(yaml.safe_load("feeds:\n" + text)["feeds"])
+
+
+@pytest.mark.parametrize("model", [BinaryFeedConfig, GrpcFeedConfig])
+def test_the_default_folder_shows_other_kinds_of_feeds_as_comments(model: type[BaseModel]) -> None:
+    by_kind = {entry["kind"]: entry for entry in commented_feeds()}
+    kind = get_args(model.model_fields["kind"].annotation)[0]
+    assert shape(by_kind[kind]) == keys(model)
+    required = {name for name, info in model.model_fields.items() if info.is_required()}
+    bare = {name: by_kind[kind][name] for name in required}
+    assert load_feeds([by_kind[kind]]) == load_feeds([bare])
+
+
+def load_feeds(entries: list[dict[str, Any]]) -> Any:
+    return TypeAdapter(tuple[FeedConfig, ...]).validate_python(
+        tuple({**entry, "instruments": tuple(entry["instruments"])} for entry in entries)
+    )
+
+
 def test_the_demo_folder_loads() -> None:
     assert load_config(ROOT / "configs/demo", ServiceConfig).instruments
 
@@ -58,6 +87,20 @@ def test_the_demo_folder_loads() -> None:
     ("text", "reason"),
     [
         (CONFIG + FEED.replace("[BTC-USDT]", "[NONE]"), "NONE"),
+        (CONFIG + FEED.replace("kind: binance, ", ""), r"feeds\[0\].kind: is missing"),
+        (
+            CONFIG + FEED.replace("kind: binance", "kind: bats"),
+            r"feeds\[0\].kind: must be one of binance, binary, grpc, got bats",
+        ),
+        (CONFIG + FEED.replace("market: usdm", "market: x"), r"feeds\[0\].market: "),
+        (CONFIG + FEED.replace("market:", "markt:"), r"feeds\[0\].market: is missing"),
+        (CONFIG + BINARY.replace("udp", "sctp"), r"feeds\[0\].transport: "),
+        (CONFIG + BINARY.replace("transport", "transports"), "did you mean transport"),
+        (CONFIG + BINARY.replace(":1", ""), r"feeds\[0\].address: must be host:port"),
+        (CONFIG + BINARY.replace("}", ", reorder_frames: 100}"), "buffer_events"),
+        (CONFIG + BINARY.replace("}", ", silence: 0s}"), r"feeds\[0\].silence"),
+        (CONFIG + BINARY + GRPC, "'BTC-USDT' would get depth from 'two' and 'three'"),
+        (CONFIG + FEED + GRPC, "'BTC-USDT' would get depth from 'one' and 'three'"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1], "two feeds"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1].replace("one", "two"), "depth"),
         (CONFIG.replace("127.0.0.1:0\n  metrics", "nowhere\n  metrics"), "address"),

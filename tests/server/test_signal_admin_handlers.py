@@ -213,7 +213,6 @@ def test_a_method_not_served_yet_names_itself(kit: Kit, path: str) -> None:
     "path",
     [
         "/quote_expiry.v1.QuoteExpiryService/WatchQuotes",
-        "/quote_expiry.v1.MarketDataService/PublishEvents",
     ],
 )
 def test_a_stream_not_served_yet_names_itself(kit: Kit, path: str) -> None:

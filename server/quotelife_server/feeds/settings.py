@@ -1,11 +1,13 @@
-"""The ``feeds`` section of the configuration: one entry per connection to a venue."""
+"""The ``feeds`` section of the configuration: one entry per source of market data, told apart by ``kind``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from quotelife.config.schema import LongerThanZero, Name, Section
+from quotelife.feed.binary import FRAME_EVENTS_MAX
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server.addresses import Address
 
 Market = Literal["spot", "usdm", "coinm"]
 WsUrl = Annotated[str, Field(pattern=r"^wss?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)]
@@ -90,6 +92,11 @@ class BinanceFeedConfig(Section):
     message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
 
     @property
+    def has_depth(self) -> bool:
+        """It makes books, not quotes and trades alone."""
+        return any(stream.startswith("depth") for stream in self.streams)
+
+    @property
     def depth_path(self) -> str:
         return self.snapshot.path or DEPTH_PATHS[self.market]
 
@@ -118,3 +125,68 @@ class BinanceFeedConfig(Section):
         if self.liveness.ping_ns >= self.liveness.idle_ns:
             raise ValueError("liveness.ping: must be shorter than liveness.idle")
         return self
+
+
+class BinaryFeedConfig(Section):
+    """Frames of the binary record (docs/binary-feed.md) from one in-house feed handler."""
+
+    kind: Literal["binary"]
+    # Shown in status and logs; given once.
+    name: Name
+    # tcp: we connect; udp: we listen.
+    transport: Literal["tcp", "udp"]
+    # host:port to connect to, or to listen on; a multicast group is joined.
+    address: Address
+    # Number of the publisher; frames of others are not taken.
+    source: int = Field(default=1, ge=0, lt=2**32)
+    # Names from the instruments section, in the order of the publisher's numbers: the first is 0.
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=65_536)
+    # No frame for so long, heartbeats included: the instruments are not trusted any more; TCP connects anew.
+    silence_ns: LongerThanZero = Field(default=3 * NS_PER_S, alias="silence")
+    # UDP: frames held, and for how long, while an earlier one is missing; then it is lost.
+    reorder_frames: int = Field(default=16, ge=0, le=1024)
+    reorder_ns: LongerThanZero = Field(default=2 * NS_PER_MS, alias="reorder")
+    # TCP: how a connection is made again.
+    reconnect: ReconnectSettings = ReconnectSettings()
+    # Events that one read of the socket, or the frames held, may bring.
+    buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
+    # UDP: what the kernel keeps for us while we are busy.
+    socket_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
+
+    has_depth: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "BinaryFeedConfig":
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        if self.reconnect.min_ns > self.reconnect.max_ns:
+            raise ValueError("reconnect.min: must not exceed reconnect.max")
+        held = self.reorder_frames if self.transport == "udp" else 0
+        least = (held + 1) * FRAME_EVENTS_MAX + 3 * len(self.instruments)
+        if self.buffer_events < least:
+            raise ValueError(
+                f"buffer_events: {held} held frames and {len(self.instruments)} instruments take {least}; "
+                "raise it or lower reorder_frames"
+            )
+        return self
+
+
+class GrpcFeedConfig(Section):
+    """Instruments that clients feed by MarketDataService.PublishEvents; no others may be published."""
+
+    kind: Literal["grpc"]
+    # Shown in status and logs; given once.
+    name: Name
+    # Names from the instruments section.
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=65_536)
+
+    has_depth: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "GrpcFeedConfig":
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        return self
+
+
+FeedConfig = Annotated[BinanceFeedConfig | BinaryFeedConfig | GrpcFeedConfig, Field(discriminator="kind")]

@@ -1,0 +1,349 @@
+"""The binary record from an in-house feed handler: a TCP connection that we make, or a UDP port that we listen on.
+
+Sockets around ``BinaryDecoder``, on the event loop that called ``start``; ``docs/binary-feed.md`` has the format. A
+TCP read lands in the decoder's own input; its events go to the sink once per read.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from quotelife.clock import Clock
+from quotelife.errors import DecodeError
+from quotelife.feed.binary import BinaryDecoder
+from quotelife.instruments import InstrumentTable
+from quotelife.records import EventBuffer
+from quotelife.units import NS_PER_S
+from quotelife_server.addresses import host_and_port
+from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.settings import BinaryFeedConfig
+
+FAULT_LOG_INTERVAL_NS = NS_PER_S
+LOOKS_PER_SILENCE = 8
+
+
+class BinaryFeed:
+    """``Feed`` for one ``BinaryFeedConfig``; ``instruments`` are dense indices in the order of its list."""
+
+    def __init__(
+        self,
+        config: BinaryFeedConfig,
+        instruments: Sequence[int],
+        *,
+        sink: Sink,
+        clock: Clock,
+        logger: Any,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config
+        self.buffer = EventBuffer(config.buffer_events)
+        window = config.reorder_frames if config.transport == "udp" else 0
+        self.decoder = BinaryDecoder(self.buffer, instruments, config.source, window=window)
+        self.address: tuple[str, int] | None = None  # where UDP listens
+        self.connected = False
+        self.reconnects = 0
+        self.bytes = 0
+        self.last_message_ns = 0
+        self._sink = sink
+        self._clock = clock
+        self._log = logger.bind(feed=config.name)
+        self._rng = rng or random.Random()
+        self._running: asyncio.Task[None] | None = None
+        self._gap_timer: asyncio.TimerHandle | None = None
+        self._faults_unlogged = 0
+        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
+
+    @classmethod
+    def from_table(
+        cls, config: BinaryFeedConfig, table: InstrumentTable, *, sink: Sink, clock: Clock, logger: Any
+    ) -> "BinaryFeed":
+        """The feed, its instruments looked up by name. Raises ``UnknownInstrumentError``."""
+        indices = [table.by_name(name).index for name in config.instruments]
+        return cls(config, indices, sink=sink, clock=clock, logger=logger)
+
+    # Feed.
+
+    async def start(self) -> None:
+        """Raises ``OSError`` when a UDP address cannot be had: that is ours, not the publisher's."""
+        if self._running is not None:
+            raise RuntimeError("the feed runs already")
+        if self.config.transport == "udp":
+            transport = await self._listen()
+            self._running = asyncio.create_task(
+                self._watch_silence(transport), name=f"feed-{self.config.name}"
+            )
+        else:
+            self._running = asyncio.create_task(self._keep_connected(), name=f"feed-{self.config.name}")
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+
+    def figures(self) -> FeedFigures:
+        decoder = self.decoder
+        return FeedFigures(
+            self.config.name,
+            self.connected,
+            self.last_message_ns,
+            {
+                "reconnects": self.reconnects,
+                "messages": decoder.frames,
+                "bytes": self.bytes,
+                "decode_errors": decoder.malformed,
+                "gaps": decoder.gaps,
+                "resyncs": decoder.resyncs,
+                "duplicates": decoder.duplicates,
+                "reordered": decoder.reordered,
+                "heartbeats": decoder.heartbeats,
+                "events": decoder.events,
+                "events_lost": decoder.lost,
+                "foreign": decoder.foreign,
+            },
+        )
+
+    # The line, whatever carries it.
+
+    def on_up(self) -> None:
+        self.connected = True
+        now_ns = self.last_message_ns = self._clock.now_ns()
+        self.decoder.connected(now_ns)
+        self.drain()
+        self._log.info("feed_up", address=self.config.address, instruments=self.decoder.instruments)
+
+    def on_down(self, reason: str) -> None:
+        """Distrust every instrument at once. Called for each way a line can end; the first counts."""
+        if not self.connected:
+            return
+        self.connected = False
+        self._cancel_gap_timer()
+        self.drain()
+        self.decoder.disconnected(self._clock.now_ns())
+        self.drain()
+        self._log.warning("feed_down", reason=reason, address=self.config.address)
+
+    def drain(self) -> None:
+        if self.buffer.count:
+            try:
+                self._sink(self.buffer)
+            finally:
+                self.buffer.clear()
+
+    def log_fault(self, error: str, now_ns: int) -> None:
+        # A publisher of another version would otherwise write one line per frame.
+        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
+            self._faults_unlogged += 1
+            return
+        self._log.warning("frame_refused", error=error, not_logged=self._faults_unlogged)
+        self._faults_unlogged = 0
+        self._fault_logged_ns = now_ns
+
+    def silent(self) -> bool:
+        return self._clock.now_ns() - self.last_message_ns > self.config.silence_ns
+
+    # TCP.
+
+    async def _keep_connected(self) -> None:
+        reconnect = self.config.reconnect
+        backoff = Backoff(reconnect.min_ns, reconnect.max_ns, self._rng)
+        while True:
+            began_ns = self._clock.now_ns()
+            try:
+                await self._connection()
+            except (OSError, TimeoutError) as error:
+                self._log.warning("no_connection", address=self.config.address, error=f"{error}")
+            except Exception:  # the sink failed: say so loudly, and begin anew from snapshots
+                self._log.exception("feed_failed")
+            if self._clock.now_ns() - began_ns > reconnect.max_ns:
+                backoff.reset()  # it stood for a while: this is a new trouble, not the old one going on
+            await asyncio.sleep(backoff.next_s())
+            self.reconnects += 1
+
+    async def _connection(self) -> None:
+        """One connection from its making to its end."""
+        host, port = host_and_port(self.config.address)
+        loop = asyncio.get_running_loop()
+        line = _Line(self)
+        async with asyncio.timeout(self.config.reconnect.timeout_ns / NS_PER_S):
+            transport, _ = await loop.create_connection(lambda: line, host, port)
+        reason = "stopped"
+        try:
+            while not line.ended.is_set():
+                if self.silent():
+                    reason = f"no frame for {self.config.silence_ns / NS_PER_S:g} s"
+                    return
+                # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of what it waits for.
+                await asyncio.wait((line.ended_task,), timeout=self._look_s())
+            reason = line.reason
+        finally:
+            transport.abort()
+            line.ended_task.cancel()
+            self.on_down(reason)
+
+    def _look_s(self) -> float:
+        return self.config.silence_ns / LOOKS_PER_SILENCE / NS_PER_S
+
+    # UDP.
+
+    async def _listen(self) -> asyncio.DatagramTransport:
+        host, port = host_and_port(self.config.address)
+        loop = asyncio.get_running_loop()
+        (family, _, _, _, address), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            udp.setblocking(False)
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.config.socket_bytes)
+            _join_if_group(udp, family, str(address[0]))
+            udp.bind(address)
+            granted = (
+                udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+            )  # the kernel counts its own part too
+            if granted < self.config.socket_bytes:
+                self._log.warning(
+                    "socket_buffer_small",
+                    bytes=granted,
+                    wanted=self.config.socket_bytes,
+                    mend="raise net.core.rmem_max, or lower socket_bytes",
+                )
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Port(self), sock=udp)
+        except OSError as error:
+            udp.close()
+            raise OSError(
+                f"feeds: {self.config.name}: cannot listen on {self.config.address}: {error}"
+            ) from error
+        self.address = udp.getsockname()[:2]
+        return transport
+
+    async def _watch_silence(self, transport: asyncio.DatagramTransport) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._look_s())
+                if self.connected and self.silent():
+                    self.on_down(f"no frame for {self.config.silence_ns / NS_PER_S:g} s")
+                    self.reconnects += 1
+        finally:
+            transport.abort()
+            self.on_down("stopped")
+
+    def on_datagram(self, data: bytes) -> None:
+        now_ns = self._clock.now_ns()
+        self.bytes += len(data)
+        decoder = self.decoder
+        frames = decoder.frames
+        try:
+            decoder.datagram(data, now_ns)
+        except DecodeError as error:
+            self.log_fault(str(error), now_ns)
+        self.drain()
+        if decoder.frames != frames:
+            self.last_message_ns = now_ns
+            if not self.connected:
+                self.on_up()
+        if decoder.missing_since_ns:
+            if self._gap_timer is None:
+                self._set_gap_timer()
+        else:
+            self._cancel_gap_timer()
+
+    def _set_gap_timer(self) -> None:
+        wait_ns = self.decoder.missing_since_ns + self.config.reorder_ns - self._clock.now_ns()
+        self._gap_timer = asyncio.get_running_loop().call_later(
+            max(0, wait_ns) / NS_PER_S, self._on_gap_timer
+        )
+
+    def _on_gap_timer(self) -> None:
+        self._gap_timer = None
+        since_ns = self.decoder.missing_since_ns
+        if not since_ns:
+            return
+        if self._clock.now_ns() - since_ns >= self.config.reorder_ns:
+            self.decoder.give_up(self._clock.now_ns())
+            self.drain()
+        if self.decoder.missing_since_ns:
+            self._set_gap_timer()
+
+    def _cancel_gap_timer(self) -> None:
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
+            self._gap_timer = None
+
+
+def _join_if_group(udp: socket.socket, family: int, host: str) -> None:
+    group = ip_address(host)
+    if not group.is_multicast:
+        return
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        member = group.packed + struct.pack("@I", 0)
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+    else:
+        member = group.packed + bytes(4)
+        udp.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+
+
+class _Line(asyncio.BufferedProtocol):
+    """One TCP connection: reads straight into the decoder's input."""
+
+    def __init__(self, feed: BinaryFeed) -> None:
+        self._feed = feed
+        self._transport: asyncio.Transport | None = None
+        self.reason = "closed by the publisher"
+        self.ended = asyncio.Event()
+        self.ended_task = asyncio.ensure_future(self.ended.wait())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._feed.on_up()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._feed.decoder.input_view()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        feed = self._feed
+        if self.ended.is_set():
+            return
+        decoder = feed.decoder
+        now_ns = feed._clock.now_ns()
+        feed.bytes += nbytes
+        frames = decoder.frames
+        try:
+            more = decoder.received(nbytes, now_ns)
+            feed.drain()
+            while more:
+                more = decoder.received(0, now_ns)
+                feed.drain()
+        except DecodeError as error:
+            feed.drain()
+            feed.log_fault(str(error), now_ns)
+            self._end(str(error))
+        except Exception as error:  # the sink failed
+            self._end(f"{type(error).__name__}: {error}")
+            raise
+        if decoder.frames != frames:
+            feed.last_message_ns = now_ns
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            self.reason = f"{type(error).__name__}: {error}"
+        self._end(self.reason)
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.is_set():
+            self.reason = reason
+            self.ended.set()
+            if self._transport is not None:
+                self._transport.abort()
+            self._feed.on_down(reason)
+
+
+class _Port(asyncio.DatagramProtocol):
+    def __init__(self, feed: BinaryFeed) -> None:
+        self._feed = feed
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self._feed.on_datagram(data)
