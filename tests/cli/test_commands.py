@@ -236,6 +236,14 @@ def test_bench_book_says_what_the_named_interpreter_lacks(
     assert "pip install nautilus_trader" in result.err
 
 
+def test_bench_ingest_decodes_every_event(run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quotelife_server.cli.bench_ingest.DECODED_EVENTS", 2 * 1023)
+    monkeypatch.setattr("quotelife_server.cli.bench_ingest._tcp", lambda *_: {})
+    monkeypatch.setattr("quotelife_server.cli.bench_ingest._udp", lambda *_: {})
+    decode = json.loads(run("bench", "ingest", "--rounds", "1", "--json").out)["ingest"]["decode"]
+    assert all(decode[f"frames_of_{n}_ns_per_event"] > 0 for n in (1, 20, 1023))
+
+
 def test_bench_for_people_is_a_table(run: Run, simulator: None) -> None:
     lines = run("bench", "decide", "--rounds", "1").out.splitlines()
     (head,) = [number for number, line in enumerate(lines) if line.startswith("decide")]

@@ -4,13 +4,18 @@ from quotelife_client.aio import AsyncClient
 from quotelife_client.calls import ServiceError
 from quotelife_client.client import Client
 from quotelife_client.types import (
+    BookSide,
     Clock,
     Constraint,
     Decision,
+    EventKind,
     Expiry,
+    ExpiryRequest,
     Feature,
+    MarketEvent,
     Mode,
     Posture,
+    PublishReceipt,
     Quality,
     Reason,
     Regime,
@@ -19,20 +24,26 @@ from quotelife_client.types import (
     SideExpiry,
     SizeUnit,
     Source,
+    TradingStatus,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncClient",
+    "BookSide",
     "Client",
     "Clock",
     "Constraint",
     "Decision",
+    "EventKind",
     "Expiry",
+    "ExpiryRequest",
     "Feature",
+    "MarketEvent",
     "Mode",
     "Posture",
+    "PublishReceipt",
     "Quality",
     "Reason",
     "Regime",
@@ -42,4 +53,5 @@ __all__ = [
     "SideExpiry",
     "SizeUnit",
     "Source",
+    "TradingStatus",
 ]

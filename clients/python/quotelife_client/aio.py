@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -12,7 +12,19 @@ import grpc.aio
 
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
-from quotelife_client.requests import METHODS, Call, Requests, checked_timeout_s
+from quotelife_client.requests import (
+    METHODS,
+    PUBLISH_EVENTS,
+    STREAM_EXPIRY,
+    UNSET,
+    Call,
+    Requests,
+    checked_timeout_s,
+    read_publish_events,
+    read_stream_expiry,
+)
+from quotelife_client.streams import AsyncAsking, each_of
+from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +73,12 @@ class AsyncClient:
             path: self._channel.unary_unary(path, calls.serialize, reply.FromString)
             for path, reply in METHODS.items()
         }
+        self._stream_expiry: Any = self._channel.stream_stream(
+            STREAM_EXPIRY, calls.serialize, read_stream_expiry
+        )
+        self._publish_events: Any = self._channel.stream_unary(
+            PUBLISH_EVENTS, calls.serialize, read_publish_events
+        )
         self._health: Any = self._channel.unary_unary(calls.HEALTH_CHECK, None, None)
         self._closed = False
 
@@ -96,6 +114,7 @@ class AsyncClient:
             raise RuntimeError("the client is closed")
 
     get_expiry = _awaited(Requests.get_expiry)
+    batch_get_expiry = _awaited(Requests.batch_get_expiry)
     publish_news = _awaited(Requests.publish_news)
     publish_volatility_index = _awaited(Requests.publish_volatility_index)
     publish_inventory = _awaited(Requests.publish_inventory)
@@ -104,6 +123,68 @@ class AsyncClient:
     clear_override = _awaited(Requests.clear_override)
     overrides = _awaited(Requests.overrides)
     reload = _awaited(Requests.reload)
+
+    async def stream_expiry(
+        self,
+        requests: Iterable[ExpiryRequest] | AsyncIterable[ExpiryRequest],
+        *,
+        timeout_s: float | None = None,
+        fallback_life_ns: int | None = UNSET,
+    ) -> AsyncIterator[Expiry | ServiceError]:
+        """``Client.stream_expiry`` as an asynchronous generator; requests are drawn ahead of the answers."""
+        end_s = None if timeout_s is None else time.monotonic() + checked_timeout_s(timeout_s)
+        asking = AsyncAsking(requests, self._requests.asked_on(fallback_life_ns))
+        try:
+            while await asking.more():
+                self._refuse_if_closed()
+                left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+                call = self._stream_expiry(timeout=left_s)
+                sender = asyncio.ensure_future(asking.send(call))
+                failed = None
+                try:
+                    while (reply := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                        yield asking.answer(reply)
+                    if await call.code() is not grpc.StatusCode.OK:
+                        failed = ServiceError(await call.code(), await call.details() or "")
+                except grpc.RpcError as error:
+                    failed = calls.service_error(error)
+                except asyncio.CancelledError:
+                    if not self._closed:
+                        raise
+                    failed = ServiceError(grpc.StatusCode.CANCELLED, "the client is closed")
+                finally:
+                    sender.cancel()
+                    call.cancel()
+                if self._closed and failed is not None:  # the caller's own doing
+                    raise failed
+                for answer in asking.broken(failed):
+                    yield answer
+        finally:
+            asking.close()
+
+    async def publish_events(
+        self,
+        messages: Iterable[Iterable[MarketEvent]] | AsyncIterable[Iterable[MarketEvent]],
+        *,
+        timeout_s: float | None = None,
+    ) -> PublishReceipt:
+        """``Client.publish_events`` as a coroutine."""
+        self._refuse_if_closed()
+        call = self._publish_events(timeout=None if timeout_s is None else checked_timeout_s(timeout_s))
+        try:
+            async for events in each_of(messages):
+                await call.write(calls.market_message(events))
+            await call.done_writing()
+            return calls.read_receipt(await call)
+        except grpc.RpcError as error:
+            raise calls.service_error(error) from None
+        except asyncio.InvalidStateError:  # it ended while we were writing
+            try:
+                return calls.read_receipt(await call)
+            except grpc.RpcError as error:
+                raise calls.service_error(error) from None
+        finally:
+            call.cancel()
 
     async def _run(self, call: Call[T]) -> T:
         method = self._methods[call.method]

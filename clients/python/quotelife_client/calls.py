@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
+from dataclasses import fields
 from decimal import Decimal
 from enum import IntEnum
 from typing import Any, Final, TypeVar
@@ -10,15 +11,27 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from quote_expiry.v1 import admin_service_pb2, quote_expiry_service_pb2, signal_service_pb2, types_pb2
+from quote_expiry.v1 import (
+    admin_service_pb2,
+    market_data_service_pb2,
+    quote_expiry_service_pb2,
+    signal_service_pb2,
+    types_pb2,
+)
 from quotelife_client.types import (
+    BookSide,
     Clock,
     Constraint,
     Decision,
+    EventKind,
     Expiry,
+    ExpiryRequest,
     Feature,
+    MarketEvent,
     Mode,
+    Number,
     Posture,
+    PublishReceipt,
     Quality,
     Reason,
     Regime,
@@ -27,9 +40,8 @@ from quotelife_client.types import (
     SideExpiry,
     SizeUnit,
     Source,
+    TradingStatus,
 )
-
-Number = str | int | Decimal
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 HEALTH_SERVING: Final = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
@@ -45,6 +57,8 @@ _COULD_NOT_ANSWER = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -176,6 +190,44 @@ def expiry_request(
     if posture is not None:
         request.overrides.posture = _number("posture", Posture, posture)
     return request
+
+
+def request_message(request: ExpiryRequest) -> quote_expiry_service_pb2.GetExpiryRequest:
+    return expiry_request(**{each.name: getattr(request, each.name) for each in fields(request)})
+
+
+def read_result(message: quote_expiry_service_pb2.ExpiryResult) -> Expiry | ServiceError:
+    if message.WhichOneof("result") == "response":
+        return read_expiry(message.response)
+    fault = message.fault
+    code = _CODES.get(fault.code, grpc.StatusCode.UNKNOWN)
+    # A fault carries no advice; for one of many requests RESOURCE_EXHAUSTED can only mean overload.
+    retry_after_ns = 0 if code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+    violations = tuple((each.field, each.description) for each in fault.fields)
+    return ServiceError(code, fault.message, violations, retry_after_ns)
+
+
+def market_message(events: Iterable[MarketEvent]) -> market_data_service_pb2.PublishEventsRequest:
+    message = market_data_service_pb2.PublishEventsRequest()
+    for event in events:
+        out = message.events.add(
+            instrument=event.instrument,
+            kind=_number("kind", EventKind, event.kind),
+            side=_number("side", BookSide, event.side),
+            order_id=event.order_id,
+            exchange_utc_ns=event.exchange_utc_ns,
+            sequence=event.sequence,
+            status=_number("status", TradingStatus, event.status),
+        )
+        for name in ("price", "size", "ask_price", "ask_size"):
+            value = getattr(event, name)
+            if value is not None:
+                setattr(out, name, decimal_text(name, value))
+    return message
+
+
+def read_receipt(message: market_data_service_pb2.PublishEventsResponse) -> PublishReceipt:
+    return PublishReceipt(message.applied, message.refused)
 
 
 def _enum(kind: type[E], value: int) -> E:

@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -10,7 +10,19 @@ import grpc
 
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
-from quotelife_client.requests import METHODS, Call, Requests, checked_timeout_s
+from quotelife_client.requests import (
+    METHODS,
+    PUBLISH_EVENTS,
+    STREAM_EXPIRY,
+    UNSET,
+    Call,
+    Requests,
+    checked_timeout_s,
+    read_publish_events,
+    read_stream_expiry,
+)
+from quotelife_client.streams import Asking, Handing
+from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +71,12 @@ class Client:
             path: self._channel.unary_unary(path, calls.serialize, reply.FromString)
             for path, reply in METHODS.items()
         }
+        self._stream_expiry: Any = self._channel.stream_stream(
+            STREAM_EXPIRY, calls.serialize, read_stream_expiry
+        )
+        self._publish_events: Any = self._channel.stream_unary(
+            PUBLISH_EVENTS, calls.serialize, read_publish_events
+        )
         self._health: Any = self._channel.unary_unary(calls.HEALTH_CHECK, None, None)
         self._closed = False
 
@@ -94,6 +112,7 @@ class Client:
             raise RuntimeError("the client is closed")
 
     get_expiry = _waited_for(Requests.get_expiry)
+    batch_get_expiry = _waited_for(Requests.batch_get_expiry)
     publish_news = _waited_for(Requests.publish_news)
     publish_volatility_index = _waited_for(Requests.publish_volatility_index)
     publish_inventory = _waited_for(Requests.publish_inventory)
@@ -102,6 +121,57 @@ class Client:
     clear_override = _waited_for(Requests.clear_override)
     overrides = _waited_for(Requests.overrides)
     reload = _waited_for(Requests.reload)
+
+    def stream_expiry(
+        self,
+        requests: Iterable[ExpiryRequest],
+        *,
+        timeout_s: float | None = None,
+        fallback_life_ns: int | None = UNSET,
+    ) -> Iterator[Expiry | ServiceError]:
+        """Answers in the order of the requests, over one long stream; ends with the requests.
+
+        ``requests`` may go on for as long as one likes; gRPC draws them in a thread of its own, ahead of the
+        answers. A request that was refused has its ``ServiceError`` in its place. ``timeout_s`` bounds the
+        whole, ``None`` nothing. When the stream breaks, requests that are out get their fallback, as by
+        ``get_expiry``, and the next one opens another stream; without a fallback the ``ServiceError`` is raised.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + checked_timeout_s(timeout_s)
+        asking = Asking(requests, self._requests.asked_on(fallback_life_ns))
+        while asking.more():
+            self._refuse_if_closed()
+            left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+            call = self._stream_expiry(asking.outgoing(), timeout=left_s)
+            failed = None
+            try:
+                for reply in call:
+                    yield asking.answer(reply)
+            except grpc.RpcError as error:
+                failed = calls.service_error(error)
+            finally:
+                call.cancel()
+            if self._closed and failed is not None:  # the caller's own doing
+                raise failed
+            yield from asking.broken(failed)
+
+    def publish_events(
+        self, messages: Iterable[Iterable[MarketEvent]], *, timeout_s: float | None = None
+    ) -> PublishReceipt:
+        """Publish venue messages, each applied whole or not at all, until ``messages`` ends; then the receipt.
+
+        Not retried: the end of the stream distrusts its books, a new one begins with snapshots. ``timeout_s``
+        bounds the whole, ``None`` nothing. Raises ``ServiceError``.
+        """
+        self._refuse_if_closed()
+        handing = Handing(messages)
+        left_s = None if timeout_s is None else checked_timeout_s(timeout_s)
+        try:
+            reply = self._publish_events(handing.outgoing(), timeout=left_s)
+        except grpc.RpcError as error:
+            handing.raise_own_failure()
+            raise calls.service_error(error) from None
+        handing.raise_own_failure()
+        return calls.read_receipt(reply)
 
     def _run(self, call: Call[T]) -> T:
         method = self._methods[call.method]

@@ -12,11 +12,12 @@ import grpc
 from google.protobuf.message import Message
 
 from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import market_data_service_pb2 as market
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quotelife_client import calls
-from quotelife_client.calls import Number, ServiceError
-from quotelife_client.types import Expiry, Posture, Side, SizeUnit
+from quotelife_client.calls import ServiceError
+from quotelife_client.types import Expiry, ExpiryRequest, Number, Posture, Side, SizeUnit
 
 BACKOFF_FIRST_S = 0.005
 BACKOFF_MAX_S = 0.25
@@ -25,11 +26,17 @@ TIMEOUT_MAX_S = 86_400.0
 _EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
 _SIGNALS = "/quote_expiry.v1.SignalService/"
 _ADMIN = "/quote_expiry.v1.AdminService/"
-_UNSET: Any = object()
+UNSET: Any = object()
+
+STREAM_EXPIRY = _EXPIRY + "StreamExpiry"
+PUBLISH_EVENTS = "/quote_expiry.v1.MarketDataService/PublishEvents"
+read_stream_expiry = expiry.StreamExpiryResponse.FromString
+read_publish_events = market.PublishEventsResponse.FromString
 
 # The methods a client needs, and the messages they answer with.
 METHODS: dict[str, type[Message]] = {
     _EXPIRY + "GetExpiry": expiry.GetExpiryResponse,
+    _EXPIRY + "BatchGetExpiry": expiry.BatchGetExpiryResponse,
     _SIGNALS + "PublishNews": signals.PublishNewsResponse,
     _SIGNALS + "PublishVolatilityIndex": signals.PublishVolatilityIndexResponse,
     _SIGNALS + "PublishInventory": signals.PublishInventoryResponse,
@@ -86,6 +93,31 @@ class Call(Generic[T]):
         return self._instead(error)
 
 
+class Asked:
+    """One request for a life that is out, and what stands in for its answer."""
+
+    __slots__ = ("_asked_at_ns", "life_ns", "message")
+
+    def __init__(self, message: expiry.GetExpiryRequest, life_ns: int | None) -> None:
+        """``life_ns``: the fallback life, ``None`` without one."""
+        self.message = message
+        self.life_ns = life_ns
+        self._asked_at_ns = time.time_ns()
+
+    def read(self, result: expiry.ExpiryResult) -> Expiry | ServiceError:
+        """The answer; where the service could not give one, the fallback."""
+        answer = calls.read_result(result)
+        if isinstance(answer, ServiceError) and answer.could_not_answer and self.life_ns is not None:
+            return self.instead(answer)
+        return answer
+
+    def instead(self, error: ServiceError) -> Expiry:
+        """The fallback. Raises the error when there is none, or when it is the caller's own."""
+        if self.life_ns is None or not error.could_not_answer:
+            raise error
+        return calls.fallback_expiry(self.message, error, self.life_ns, self._asked_at_ns, time.time_ns())
+
+
 class Requests:
     """Builds the calls, under one client's settings."""
 
@@ -119,7 +151,7 @@ class Requests:
         quote_id: str = "",
         include_features: bool = False,
         timeout_s: float | None = None,
-        fallback_life_ns: int | None = _UNSET,
+        fallback_life_ns: int | None = UNSET,
     ) -> Call[Expiry]:
         """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
 
@@ -149,17 +181,46 @@ class Requests:
             quote_id=quote_id,
             include_features=include_features,
         )
-        given_ns = (
-            self._fallback_life_ns if fallback_life_ns is _UNSET else _checked_fallback_ns(fallback_life_ns)
-        )
-        instead = None
-        if given_ns is not None:
-            life_ns, asked_at_ns = given_ns, time.time_ns()
-
-            def instead(error: ServiceError) -> Expiry:
-                return calls.fallback_expiry(request, error, life_ns, asked_at_ns, time.time_ns())
-
+        asked = self._asked(request, fallback_life_ns)
+        instead = asked.instead if asked.life_ns is not None else None
         return self._call(_EXPIRY + "GetExpiry", request, calls.read_expiry, timeout_s, instead=instead)
+
+    def batch_get_expiry(
+        self,
+        requests: Sequence[ExpiryRequest],
+        *,
+        timeout_s: float | None = None,
+        fallback_life_ns: int | None = UNSET,
+    ) -> Call[list[Expiry | ServiceError]]:
+        """How long may these quotes live? At most 256 in one call, each answered on its own and in order.
+
+        A request that was refused has its ``ServiceError`` in its place. Raises ``ServiceError`` when the call as
+        a whole failed; with a fallback, one that stands for every request is given where the service could not
+        answer, as by ``get_expiry``.
+        """
+        asked = [self._asked(calls.request_message(request), fallback_life_ns) for request in requests]
+        message = expiry.BatchGetExpiryRequest(requests=[each.message for each in asked])
+
+        def read(reply: expiry.BatchGetExpiryResponse) -> list[Expiry | ServiceError]:
+            return [each.read(result) for each, result in zip(asked, reply.results, strict=True)]
+
+        instead = None
+        if asked and asked[0].life_ns is not None:
+
+            def instead(error: ServiceError) -> list[Expiry | ServiceError]:
+                return [each.instead(error) for each in asked]
+
+        return self._call(_EXPIRY + "BatchGetExpiry", message, read, timeout_s, instead=instead)
+
+    def _asked(self, message: expiry.GetExpiryRequest, fallback_life_ns: int | None) -> "Asked":
+        given_ns = (
+            self._fallback_life_ns if fallback_life_ns is UNSET else _checked_fallback_ns(fallback_life_ns)
+        )
+        return Asked(message, given_ns)
+
+    def asked_on(self, fallback_life_ns: int | None) -> Callable[[ExpiryRequest], "Asked"]:
+        """For a stream: what makes a request of what the caller wants to know."""
+        return lambda request: self._asked(calls.request_message(request), fallback_life_ns)
 
     def publish_news(
         self,

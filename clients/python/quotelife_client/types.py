@@ -1,7 +1,10 @@
 """What the service says, as plain Python values. Numbers of the enums are those of the wire."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum, IntEnum
+
+Number = str | int | Decimal
 
 
 class Side(IntEnum):
@@ -186,6 +189,59 @@ class Source(Enum):
 
     SERVICE = "service"
     FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiryRequest:
+    """A quote to ask about, one of many; the fields are the arguments of ``get_expiry``.
+
+    Without a ``request_id`` each asking gets one of its own.
+    """
+
+    instrument: str
+    side: Side | str
+    size: Number | None = None
+    size_unit: SizeUnit | str = SizeUnit.BASE_QUANTITY
+    counterparty: str = ""
+    desk: str = ""
+    price: Number | None = None
+    bid_price: Number | None = None
+    ask_price: Number | None = None
+    edge: Number | None = None
+    reference_price: Number | None = None
+    priced_at_utc_ns: int | None = None
+    client_deadline_utc_ns: int | None = None
+    posture: Posture | str | None = None
+    dealers_asked: int | None = None
+    request_id: str | None = None
+    rfq_id: str = ""
+    quote_id: str = ""
+    include_features: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketEvent:
+    """One change of the market, as ``MarketEvent`` of market_data_service.proto has it."""
+
+    instrument: str
+    kind: EventKind | str
+    side: BookSide | str = BookSide.UNSPECIFIED
+    price: Number | None = None
+    size: Number | None = None
+    ask_price: Number | None = None
+    ask_size: Number | None = None
+    order_id: int = 0
+    exchange_utc_ns: int | None = None
+    sequence: int | None = None
+    status: TradingStatus | str = TradingStatus.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReceipt:
+    """How many events of a stream were applied, and how many refused with the messages they came in."""
+
+    applied: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)

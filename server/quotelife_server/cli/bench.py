@@ -36,16 +36,17 @@ from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
 from quotelife_server.cli.bench_book import bench_book
+from quotelife_server.cli.bench_ingest import ingest
 
 ROUNDS = 5
-SUITES = ("engine", "decide", "capture", "book")
+SUITES = ("engine", "decide", "capture", "book", "ingest")
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
 
 def bench(
     suites: Annotated[
-        list[str] | None, typer.Argument(help="engine, decide, capture, book; default: all.")
+        list[str] | None, typer.Argument(help="engine, decide, capture, book, ingest; default: all.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -78,6 +79,8 @@ def bench(
         result["capture"] = _capture(tape, rounds)
     if "book" in chosen:
         result["book"] = bench_book(data, rounds, nautilus)
+    if "ingest" in chosen:
+        result["ingest"] = ingest(tape, rounds, lambda: _engine_for(1))
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
