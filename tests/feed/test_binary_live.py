@@ -273,6 +273,23 @@ async def test_a_silent_source_is_down_and_any_frame_brings_it_back() -> None:
         assert running.feed.decoder.session == 3, "after a silence any session is taken"
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_after_a_sink_that_failed_no_datagram_is_built_upon(in_order: bool) -> None:
+    async with Running(config("127.0.0.1:0", "udp", reorder="2ms")) as running:
+        encoder = BinaryEncoder(1)
+        frames = [encoder.frame(LEVEL) for _ in range(4)]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            to = running.feed.address or ("", 0)
+            udp.sendto(frames[0], to)
+            await until(lambda: running.told.count(EventKindCode.LEVEL) == 1)
+            running.told.fails = 1
+            udp.sendto(frames[1 if in_order else 2], to)
+            await until(lambda: running.told.count(EventKindCode.STATUS, StatusKind.FEED_DOWN) == 2)
+            udp.sendto(frames[3], to)
+            await until(lambda: running.told.count(EventKindCode.LEVEL) == 2)
+        assert len(running.logged("feed_failed")) == 1 and running.feed.connected
+
+
 async def test_a_port_that_is_taken_is_said_by_name() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))

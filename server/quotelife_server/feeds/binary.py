@@ -231,6 +231,12 @@ class BinaryFeed:
             self.on_down("stopped")
 
     def on_datagram(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except Exception:  # the sink failed: the engine may have stopped half-way, begin anew from snapshots
+            self._failed()
+
+    def _take(self, data: bytes) -> None:
         now_ns = self._clock.now_ns()
         self.bytes += len(data)
         decoder = self.decoder
@@ -250,6 +256,11 @@ class BinaryFeed:
         else:
             self._cancel_gap_timer()
 
+    def _failed(self) -> None:
+        self._log.exception("feed_failed")
+        self.connected = True  # as far as the engine knows, even if this was the first frame
+        self.on_down("the engine failed")
+
     def _set_gap_timer(self) -> None:
         wait_ns = self.decoder.missing_since_ns + self.config.reorder_ns - self._clock.now_ns()
         self._gap_timer = asyncio.get_running_loop().call_later(
@@ -263,7 +274,10 @@ class BinaryFeed:
             return
         if self._clock.now_ns() - since_ns >= self.config.reorder_ns:
             self.decoder.give_up(self._clock.now_ns())
-            self.drain()
+            try:
+                self.drain()
+            except Exception:
+                self._failed()
         if self.decoder.missing_since_ns:
             self._set_gap_timer()
 
