@@ -67,7 +67,7 @@ def bench(
         if name not in SUITES:
             raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    if {"engine", "decide", "capture"} & set(chosen):
+    if {"engine", "decide", "capture", "ingest"} & set(chosen):
         tape, result["tape"] = _tape(data)
         result["events"] = len(tape)
     if "engine" in chosen:
