@@ -9,12 +9,15 @@ import pytest
 from tests.reference.service_kit import MS, T0, Market, S
 
 from quotelife.config.checks import find_problems
-from quotelife.config.schema import Config
+from quotelife.config.schema import Config, PostureSettings
 from quotelife.decision.policy import OverrideSpec, Policy
 from quotelife.engine import Engine
+from quotelife.explain.constraints import value_of
 from quotelife.explain.decision import Explanation, explain, verify
 from quotelife.explain.grounds import Grounds
 from quotelife.explain.rules import RuleStep
+from quotelife.features.schema import INDEX
+from quotelife.model.first_passage import FirstPassageModel
 from quotelife.records import (
     HORIZONS_NS,
     NO_INDEX_VALUE,
@@ -23,6 +26,7 @@ from quotelife.records import (
     DecisionRecord,
     EventBuffer,
     EventKindCode,
+    ModeCode,
     PostureCode,
     QualityCode,
     ReasonFlags,
@@ -248,9 +252,9 @@ def some_config(rng: random.Random) -> Config:
 
     def postures() -> dict[str, Any]:
         source = rng.choice(["p500", "curve"])
-        mode = rng.choice(["tolerance", "tolerance", "step"])
+        mode = rng.choice(["tolerance", "step", "expected_value"])
         shared = {"mode": mode, "below_minimum": rng.choice(["clip", "decline"])}
-        if mode == "tolerance":
+        if mode != "step":
             shared["tolerance_source"] = source
         return {name: dict(shared) for name in POSTURES}
 
@@ -301,8 +305,14 @@ def by_hand(decision: DecisionRecord, config: Config) -> float:
     p500 = decision.p[5]
     if settings.mode == "step":
         return 100e6 if p500 >= 0.02 else 750e6
-    if settings.tolerance_source == "p500":
-        return 500e6 * (math.log1p(-decision.alpha) / math.log1p(-p500)) ** (1 / settings.gamma)
+    formula = 500e6 * (math.log1p(-decision.alpha) / math.log1p(-p500)) ** (1 / settings.gamma)
+    inverted = by_bisection(decision)
+    if settings.tolerance_source == "curve":
+        return inverted
+    return min(formula, inverted) if decision.mode == ModeCode.EXPECTED_VALUE else formula
+
+
+def by_bisection(decision: DecisionRecord) -> float:
     low, high = 0.0, float(HORIZONS_NS[-1])
     if decision.p[-1] <= decision.alpha:
         return high
@@ -376,6 +386,9 @@ def check_lives(
     assert (math.inf if allowed is None else allowed) == pytest.approx(expected, abs=1000)
     assert lives[BindingFlags.MIN] == posture.life_min_ns - taken
     assert lives[BindingFlags.MAX] == posture.life_max_ns - age
+    if decision.mode == ModeCode.EXPECTED_VALUE:
+        check_value(request, decision, lives, posture, settings, taken)
+        return
     if decision.kind != DecisionCode.QUOTE:
         return
     life = max(expected, posture.life_min_ns - taken)
@@ -390,6 +403,39 @@ def check_lives(
     if nexts:
         ratios = [abs(math.log((each.life_ns or 1) / decision.life_ns)) for each in others]
         assert abs(math.log((nexts[0].life_ns or 1) / decision.life_ns)) == min(ratios)
+
+
+def check_value(
+    request: RequestRecord,
+    decision: DecisionRecord,
+    lives: dict[BindingFlags, int | None],
+    posture: PostureSettings,
+    settings: Config,
+    taken: int,
+) -> None:
+    """No life on a grid has more value than the one claimed, and it is given where the bounds leave room."""
+    claimed = lives[BindingFlags.VALUE]
+    assert claimed is not None
+    value = value_of(
+        request, posture, Grounds(Policy(settings), FirstPassageModel(), settings.instrument_table())
+    )
+    where = {
+        "edge_ticks": decision.edge_ticks,
+        "h_ticks": decision.h_ticks,
+        "inventory": decision.feature(INDEX["inventory"]) or 0.0,
+    }
+    best = value.value(decision.p, tau_ns=claimed + taken, **where)
+    on_grid = max(value.value(decision.p, tau_ns=5e9 * k / 400, **where) for k in range(1, 401))
+    assert best >= on_grid - 1e-9 * decision.h_ticks
+    if decision.kind != DecisionCode.QUOTE:
+        return
+    caps = [life for flag, life in lives.items() if flag not in (BindingFlags.MIN, BindingFlags.VALUE)]
+    high = min(life for life in caps if life is not None)
+    low = lives[BindingFlags.MIN] or 0
+    if low < claimed < high:
+        assert decision.life_ns == pytest.approx(claimed, abs=2000)
+    else:
+        assert decision.life_ns <= max(high, low) + 1000
 
 
 def test_the_trace_is_what_resolve_takes_on_random_policies() -> None:
@@ -448,3 +494,27 @@ def test_left_over_is_what_the_sum_misses(desk: Desk) -> None:
     strengths = [abs(each.logit) for each in explanation.contributions]
     assert strengths == sorted(strengths, reverse=True)
     assert replace(explanation, summary="") != explanation
+
+
+def by_value(pick_off_weight: float) -> Desk:
+    value = {"pick_off_weight": pick_off_weight}
+    bold = {"mode": "expected_value", "tolerance": 0.5, "below_minimum": "clip", "value": value}
+    others = {"liquidity_provider": {"value": value}, "risk_averse": {"value": value}}
+    return Desk(config(**NAMES, postures={"client_priority": bold} | others))
+
+
+def test_the_life_of_the_largest_value_binds() -> None:
+    """Pick-offs weigh so much that value falls again well inside the bounds."""
+    desk = by_value(20.0)
+    decision, explanation = desk.explained(desk.request("alpha", edge_ticks=8.0))
+    (binding,) = [each for each in explanation.constraints if each.binding]
+    assert (binding.constraint, binding.life_ns) == (BindingFlags.VALUE, decision.life_ns)
+    assert "expected value" in explanation.summary and "set by expected value" in explanation.summary
+
+
+def test_a_quote_without_value_says_from_which_edge_it_would_have_some() -> None:
+    desk = by_value(100.0)
+    decision, explanation = desk.explained(desk.request("alpha", edge_ticks=1.0))
+    assert decision.kind == DecisionCode.INDICATIVE
+    assert explanation.summary.startswith("Indicative: no life has an expected value above 0")
+    assert f"worth giving from {decision.break_even_edge_ticks:.4g} ticks on" in explanation.summary

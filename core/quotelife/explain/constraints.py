@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quotelife.config.schema import PostureSettings
+from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.life import PostureLife
 from quotelife.explain.grounds import Grounds, age_ns, has_curve, settings_of
 from quotelife.explain.words import percent, time_words
+from quotelife.features.schema import INDEX
 from quotelife.records import (
+    HORIZONS_NS,
     BindingFlags,
     DecisionCode,
     DecisionRecord,
@@ -19,6 +22,7 @@ from quotelife.records import (
     ObservedFlags,
     RequestRecord,
 )
+from quotelife.units import NS_PER_US
 
 LIFE_NS_MAX = 2**62  # longer than any bound: stands for none
 
@@ -48,6 +52,8 @@ def constraints_of(
     taken = 0 if decision.observed & ObservedFlags.MOVED_KNOWN else age
     if has_curve(decision):
         found += _from_curve(decision, settings, taken)
+        if decision.mode == ModeCode.EXPECTED_VALUE:
+            found.append(_from_value(request, decision, settings, grounds, taken))
         words = f"the posture's longest life, {time_words(maximum)}{since}"
         found.append((BindingFlags.MAX, maximum - age, words))
     else:
@@ -73,6 +79,11 @@ def _from_curve(
         update={"life_min_ns": 0, "life_max_ns": LIFE_NS_MAX, "below_minimum": "clip"}
     )
     alone = PostureLife(open_).life(decision.p, decision.alpha)
+    if (
+        decision.mode == ModeCode.EXPECTED_VALUE
+    ):  # which asks for P(life) within the tolerance by the curve as well
+        by_curve = open_.model_copy(update={"tolerance_source": "curve"})
+        alone = min(alone, PostureLife(by_curve).life(decision.p, decision.alpha))
     life = None if alone.life_ns >= LIFE_NS_MAX else alone.life_ns - taken
     p_ref, alpha = percent(decision.p_ref), percent(decision.alpha)
     found: list[tuple[BindingFlags, int | None, str]] = []
@@ -87,10 +98,34 @@ def _from_curve(
         words = f"P(life) reaches the tolerance {alpha}, by P(500 ms) {p_ref}"
         found.append((BindingFlags.TOLERANCE, life, words))
     if decision.binding & BindingFlags.BELOW_MINIMUM:
-        then = "declined" if settings.below_minimum == "decline" else "lengthened to it"
+        then = "not given" if settings.declines_below_minimum else "lengthened to it"
         words = f"below the posture's shortest life, {time_words(settings.life_min_ns)}: {then}"
         found.append((BindingFlags.BELOW_MINIMUM, life, words))
     return found
+
+
+def _from_value(
+    request: RequestRecord, decision: DecisionRecord, settings: PostureSettings, grounds: Grounds, taken: int
+) -> tuple[BindingFlags, int | None, str]:
+    best = value_of(request, settings, grounds).best(
+        decision.p,
+        edge_ticks=decision.edge_ticks,
+        h_ticks=decision.h_ticks,
+        low_ns=NS_PER_US,
+        high_ns=HORIZONS_NS[-1],
+        inventory=decision.feature(INDEX["inventory"]) or 0.0,
+    )
+    words = f"expected value is largest here, {best.life_value_ticks:.4g} ticks a lot"
+    return BindingFlags.VALUE, best.life_ns - taken, words
+
+
+def value_of(request: RequestRecord, settings: PostureSettings, grounds: Grounds) -> ExpectedValue:
+    """Values of lives under a posture for the counterparty that asks, by its tier."""
+    policy = grounds.policy
+    known = request.counterparty < len(policy.counterparty_names)
+    tier = policy.tier_of(request.counterparty if known else None)
+    config = policy.config
+    return ExpectedValue(config.defaults.value if tier is None else config.tiers[tier].value, settings.value)
 
 
 def _next_to_bind(

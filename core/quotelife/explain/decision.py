@@ -117,10 +117,15 @@ def _summary(
         text = f"{_KINDS[DecisionCode(decision.kind)]}: {'; '.join(why)}"
         if has_curve(decision):
             text += f"; {_posture_clause(decision, grounds, path)}; {_risk_clause(decision)}"
+        if math.isfinite(decision.break_even_edge_ticks):
+            needed = f"{decision.break_even_edge_ticks:.4g} ticks"
+            text += f"; the edge is {decision.edge_ticks:.4g} ticks, a quote is worth giving from {needed} on"
         return text + "."
     text = f"{time_words(decision.life_ns)}: {_posture_clause(decision, grounds, path)}"
     if has_curve(decision):
         text += f"; {_risk_clause(decision)}"
+    if math.isfinite(decision.expected_value_ticks):
+        text += f"; expected value {decision.expected_value_ticks:.4g} ticks a lot"
     binding = [each for each in constraints if each.binding]
     if binding and decision.binding != BindingFlags.TOLERANCE:
         text += "; set by " + " and ".join(f"{constraint_words(each.constraint)}" for each in binding)
