@@ -31,11 +31,9 @@ RECORD = struct.Struct("<qqqqqqqIBBH")
 
 
 def ingest(tape: EventBuffer, rounds: int, engine: Callable[[], Engine]) -> dict[str, Any]:
-    """``tape``: events of instrument 0, used over and over; ``engine`` makes one that knows it."""
+    """``tape``: events of instrument 0, a snapshot first, used over and over; ``engine`` makes one that knows it."""
     records = tape.array()
-    records = records[(records["kind"] == 6) | (records["kind"] == 5)][:DECODED_EVENTS]
     records["receive_ns"] = 0
-    records["flags"] |= 1
     body = np.resize(records, DECODED_EVENTS)
     return {
         "decode": _decode(body, rounds),
