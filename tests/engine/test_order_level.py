@@ -1,5 +1,6 @@
 """Instruments whose feed sends single orders: the same engine, the same doubts, the same features."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,53 @@ def test_a_decision_is_made_on_an_order_level_book(warm: Feed) -> None:
     warm.engine.decide(RequestRecord(0, 1, now_ns=t), decision)
     assert DecisionCode(decision.kind) is DecisionCode.QUOTE
     assert decision.life_ns > 0
+
+
+def test_adds_and_cancels_are_counted_by_order_and_side(warm: Feed) -> None:
+    """Against a plain list of what was sent, for desks on both sides; executions are neither."""
+    rng = random.Random(11)
+    sent: list[tuple[int, int, int, int]] = []  # t, side, lots added, lots cancelled
+    resting: dict[int, tuple[int, int, int]] = {}
+    t = NOW + 2 * S
+    for k in range(400):
+        t += rng.choice((0, MS, 9 * MS, 40 * MS))
+        if len(resting) < 20 or (len(resting) < 40 and rng.random() < 0.3):
+            side, lots = rng.choice((BID, ASK)), rng.randint(1, 90)
+            price = 995 if side == BID else 1010
+            warm.add(t, 20_000 + k, side, price, lots)
+            resting[20_000 + k] = (side, price, lots)
+            sent.append((t, side, lots, 0))
+            continue
+        order_id = rng.choice(sorted(resting))
+        side, price, lots = resting.pop(order_id)
+        what, less = rng.choice((MODIFY, CANCEL, EXECUTE)), rng.randint(1, lots)
+        if what == MODIFY:
+            new, moved = rng.randint(1, 90), price + rng.choice((0, 1))
+            warm.send(MODIFY, t, order_id=order_id, price_ticks=moved, size_lots=new)
+            if moved != price:
+                sent.append((t, side, new, lots))
+            elif new != lots:
+                sent.append((t, side, max(new - lots, 0), max(lots - new, 0)))
+            resting[order_id] = (side, moved, new)
+            continue
+        warm.send(what, t, order_id=order_id, size_lots=less)
+        if what == CANCEL:
+            sent.append((t, side, 0, less))
+        if less < lots:
+            resting[order_id] = (side, price, lots - less)
+    for desk, own, opposite in ((1, BID, ASK), (-1, ASK, BID)):
+        seen = warm.features(t, desk)
+        for name, window in (("100ms", 100 * MS), ("1s", S)):
+            for which, side in (("own", own), ("opposite", opposite)):
+                there = [row for row in sent if row[0] > t - window and row[1] == side]
+                expected = {
+                    f"add_rate_{which}_{name}": sum(row[2] for row in there),
+                    f"adds_{which}_{name}": sum(row[2] > 0 for row in there),
+                    f"cancel_rate_{which}_{name}": sum(row[3] for row in there),
+                    f"cancels_{which}_{name}": sum(row[3] > 0 for row in there),
+                }
+                for feature, total in expected.items():
+                    assert seen[feature] == pytest.approx(total * S / window), feature
 
 
 def published(feed: Feed, t: int, bid: int, ask: int) -> None:

@@ -21,6 +21,10 @@ EXCHANGED = {f"depth_bid_{n}": f"depth_ask_{n}" for n in (1, 3, 5, 10)}
 RELATIVE = {name for name in NAMES if "velocity" in name or "vwap" in name or name == "spread_bps"}
 
 
+def other_side(name: str) -> str:
+    return name.replace("_own_", "_?_").replace("_opposite_", "_own_").replace("_?_", "_opposite_")
+
+
 def play(rows: list[tuple[int, int, int, int, int]], mirrored: bool) -> FeatureProbe:
     """Steps (dt, what, side, offset, lots) played straight or mirrored."""
     probe, driver = FeatureProbe(), FeatureProbe()
@@ -104,8 +108,8 @@ def test_signed_features_change_sign_with_the_side_and_no_others() -> None:
     assert (buys_valid == sells_valid).all()
     signed = {spec.name for spec in SCHEMA if spec.signed}
     for k, name in enumerate(NAMES):
-        # Inventory is positive when a fill pushes the position further the same way.
-        expected = -sells[k] if name in signed or name == "inventory" else sells[k]
+        # Inventory is positive when a fill pushes the position further the same way; own and opposite are of the quote.
+        expected = -sells[k] if name in signed or name == "inventory" else sells[INDEX[other_side(name)]]
         assert buys[k] == expected, name
     seen = {name for k, name in enumerate(NAMES) if buys_valid[k] and buys[k] != 0 and name in signed}
     assert len(seen) >= 15, f"the stream must exercise the signed features; only {sorted(seen)} were not zero"

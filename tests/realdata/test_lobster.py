@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 from quotelife.book.order_book import Orders
+from quotelife.config import load_config
+from quotelife.engine import Engine
 from quotelife.feed.lobster import LobsterDecoder, LobsterFiles, anonymous_id, parse_book, parse_message
-from quotelife.records import EventBuffer, EventFlags, EventKindCode, SideCode
+from quotelife.records import EventBuffer, EventFlags, EventKindCode, RequestRecord, SideCode
+from quotelife.replay.lobster import LobsterSource, find_lobster
+from quotelife.replay.run import Replay
 
 pytestmark = pytest.mark.realdata
+S = 1_000_000_000
 BID, ASK = SideCode.BID, SideCode.ASK
 Levels = list[tuple[int, int]]
 
@@ -132,3 +137,34 @@ def test_fifty_levels_run_free_for_an_hour(data_dir: Path) -> None:
     assert (len(messages), len(deep)) == (91_997, 672)
     assert equal_best >= 91_907
     assert equal_deep == 672
+
+
+def test_a_day_is_replayed_and_lives_follow_it(data_dir: Path, tmp_path: Path) -> None:
+    """AMZN, the first 60,000 rows through the engine: every published best equal, and lives that are not one."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "version: 1\nmodel: {artifact: logistic}\ninstruments:\n  - {name: AMZN, venue: nasdaq, symbol: AMZN, "
+        "tick_size: 0.01, lot_size: 1, order_level: true, adverse_bps: 2}\n",
+        encoding="utf-8",
+    )
+    engine = Engine(load_config(path))
+    recording = data_dir / "lobster" / "LOBSTER_SampleFile_AMZN_2012-06-21_5.zip"
+    lives: set[int] = set()
+    run = Replay(
+        engine,
+        LobsterSource([find_lobster(str(recording), engine.instruments)]),
+        ask_every_ns=S,
+        ask=lambda t: [("AMZN", RequestRecord(0, 1, now_ns=t))],
+        on_decision=lambda _, decision: lives.add(decision.life_ns),
+    )
+    for _ in run.steps():
+        if run.report.lines == 60_000:
+            break
+    entry, report = run.report.sources["AMZN"], run.report
+    assert (entry.checked, entry.equal, entry.mismatches) == (60_000, 60_000, [])
+    status = engine.instrument_status(0, engine.now_ns)
+    assert (status.crossed, status.gaps, status.purged_orders, status.unsupported) == (0, 0, 0, 0)
+    assert (status.unknown_orders, status.invalid_orders, status.dropped_orders) == (0, 0, 0)
+    assert report.qualities["GOOD"] > 0.99 * sum(report.qualities.values())
+    assert report.decisions["QUOTE"] > 0.5 * sum(report.decisions.values())
+    assert len(lives) > 100

@@ -158,6 +158,7 @@ class FeatureTwin:
             changes = [change for change in self.changes if change[0] > t - window]
             out[f"add_rate_{name}"] = sum(max(delta, 0) for _, _, delta in changes) / seconds
             out[f"cancel_rate_{name}"] = self._cancelled(changes, self._recent_trades(t, window)) / seconds
+            self._sides(out, name, changes, self._recent_trades(t, window), seconds)
             out[f"mid_moves_{name}"] = len(recent(mids, window))
         if elapsed >= SECOND:
             out["spread_volatility_1s"] = float(np.sqrt(self.spread_variance(t, SECOND)))
@@ -215,6 +216,20 @@ class FeatureTwin:
             removed = sum(-delta for _, on, delta in changes if on == side and delta < 0)
             total += max(0, removed - sum(lots for _, _, lots, aggressor in trades if aggressor == taker))
         return total
+
+    def _sides(
+        self, out: dict[str, float], name: str, changes: list[Change], trades: list[Trade], seconds: float
+    ) -> None:
+        """Sizes and counts by side; the quote of a desk that sells stands on the ask."""
+        for which, side, taker in (("own", 2, 1), ("opposite", 1, 2)):
+            deltas = [delta for _, on, delta in changes if on == side]
+            taken = [lots for _, _, lots, aggressor in trades if aggressor == taker]
+            removed = -sum(delta for delta in deltas if delta < 0)
+            removals = sum(delta < 0 for delta in deltas)
+            out[f"add_rate_{which}_{name}"] = sum(delta for delta in deltas if delta > 0) / seconds
+            out[f"adds_{which}_{name}"] = sum(delta > 0 for delta in deltas) / seconds
+            out[f"cancel_rate_{which}_{name}"] = max(0, removed - sum(taken)) / seconds
+            out[f"cancels_{which}_{name}"] = max(0, removals - len(taken)) / seconds
 
     def _trades(self, out: dict[str, float], t: int, elapsed: int) -> None:
         for name, window in (("100ms", 100 * MS), ("500ms", 500 * MS)):

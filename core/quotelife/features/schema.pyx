@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class FeatureSpec(NamedTuple):
@@ -132,6 +132,38 @@ SCHEMA = (
     FeatureSpec(F_ADD_RATE_1S, "add_rate_1s", "lots/s", 1_000_000_000, False, "size added a second on both sides"),
     FeatureSpec(F_SWEEP_COST, "sweep_cost", "ticks", 0, False,
                 "mean price of the RFQ size against the best price on the side where the desk would hedge"),
+    FeatureSpec(F_ADD_RATE_OWN_100MS, "add_rate_own_100ms", "lots/s", 100_000_000, False,
+                "size added a second, on the side where the quote stands"),
+    FeatureSpec(F_ADD_RATE_OPPOSITE_100MS, "add_rate_opposite_100ms", "lots/s", 100_000_000, False,
+                "size added a second, on the other side"),
+    FeatureSpec(F_CANCEL_RATE_OWN_100MS, "cancel_rate_own_100ms", "lots/s", 100_000_000, False,
+                "size removed a second and not traded, on the side where the quote stands"),
+    FeatureSpec(F_CANCEL_RATE_OPPOSITE_100MS, "cancel_rate_opposite_100ms", "lots/s", 100_000_000, False,
+                "size removed a second and not traded, on the other side"),
+    FeatureSpec(F_ADDS_OWN_100MS, "adds_own_100ms", "1/s", 100_000_000, False,
+                "times a second that size was added, on the side where the quote stands"),
+    FeatureSpec(F_ADDS_OPPOSITE_100MS, "adds_opposite_100ms", "1/s", 100_000_000, False,
+                "times a second that size was added, on the other side"),
+    FeatureSpec(F_CANCELS_OWN_100MS, "cancels_own_100ms", "1/s", 100_000_000, False,
+                "times a second that size was removed and not traded, on the side where the quote stands"),
+    FeatureSpec(F_CANCELS_OPPOSITE_100MS, "cancels_opposite_100ms", "1/s", 100_000_000, False,
+                "times a second that size was removed and not traded, on the other side"),
+    FeatureSpec(F_ADD_RATE_OWN_1S, "add_rate_own_1s", "lots/s", 1_000_000_000, False,
+                "size added a second, on the side where the quote stands"),
+    FeatureSpec(F_ADD_RATE_OPPOSITE_1S, "add_rate_opposite_1s", "lots/s", 1_000_000_000, False,
+                "size added a second, on the other side"),
+    FeatureSpec(F_CANCEL_RATE_OWN_1S, "cancel_rate_own_1s", "lots/s", 1_000_000_000, False,
+                "size removed a second and not traded, on the side where the quote stands"),
+    FeatureSpec(F_CANCEL_RATE_OPPOSITE_1S, "cancel_rate_opposite_1s", "lots/s", 1_000_000_000, False,
+                "size removed a second and not traded, on the other side"),
+    FeatureSpec(F_ADDS_OWN_1S, "adds_own_1s", "1/s", 1_000_000_000, False,
+                "times a second that size was added, on the side where the quote stands"),
+    FeatureSpec(F_ADDS_OPPOSITE_1S, "adds_opposite_1s", "1/s", 1_000_000_000, False,
+                "times a second that size was added, on the other side"),
+    FeatureSpec(F_CANCELS_OWN_1S, "cancels_own_1s", "1/s", 1_000_000_000, False,
+                "times a second that size was removed and not traded, on the side where the quote stands"),
+    FeatureSpec(F_CANCELS_OPPOSITE_1S, "cancels_opposite_1s", "1/s", 1_000_000_000, False,
+                "times a second that size was removed and not traded, on the other side"),
 )
 
 if [spec.index for spec in SCHEMA] != list(range(FEATURES)):

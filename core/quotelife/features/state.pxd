@@ -22,7 +22,7 @@ cdef enum:
     GRID_MIDS = 256            # 25.6 s of mids on the 100 ms grid, for drivers that follow lazily
     TOP_CAPACITY = 4096        # top-of-book changes in 1 s
     TRADE_CAPACITY = 4096      # trades in 1 s
-    FLOW_CAPACITY = 1024       # venue messages with level changes in 1 s
+    FLOW_CAPACITY = 4096       # venue messages with level or order changes in 1 s
     MID_CAPACITY = 1024        # mid changes in 1 s
     SPREAD_CAPACITY = 1024     # spread changes in 1 s
 
@@ -99,13 +99,15 @@ cdef struct FeatureState:
     int32_t last_move          # +1, -1, 0: none since the last gap
     RingWindow top             # e_n, bid + ask size at the best prices; 100 ms, 1 s
     RingWindow mid             # mid2; 100 ms, 500 ms, 1 s
-    RingWindow flow            # removed bid, removed ask, added, deeper e_n; 100 ms, 1 s
+    RingWindow flow            # removed bid, ask; added bid, ask; deeper e_n; counts of both, bid << 32 | ask
     VwapWindow trades          # 100 ms, 500 ms, 1 s
     TimeWeighted spread        # 1 s
     BucketWindow buckets       # 2 s, 10 s, 60 s
     EwmaVariance variance[4]   # 100 ms, 1 s, 10 s, 60 s
-    int64_t pending_removed[2]
-    int64_t pending_added
+    int64_t pending_removed[2] # of the message under way: lots, bid and ask
+    int64_t pending_added[2]
+    int64_t pending_removals   # and how often, as in flow
+    int64_t pending_adds
     bint levels_touched        # levels have changed since the deeper levels were last looked at
     int64_t ofi_ticks[2][OFI_LEVELS]
     int64_t ofi_lots[2][OFI_LEVELS]

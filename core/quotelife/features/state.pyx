@@ -8,23 +8,27 @@ Validity. A feature of the market needs a two-sided, uncrossed book, and its win
 start or the last gap: W for windows up to 2 s, 5 s for longer ones. Averages and baselines survive a gap; the time
 of the gap is left out of them and the jump over it is no return. An invalid feature is 0.0 with a clear bit.
 
-Room. One arena an instrument, ``feature_state_bytes()`` long (327,680 B reserved). The rings hold what comes
-within 1 s: 4,096 top changes, 4,096 trades, 1,024 mid moves, spread changes and level messages. On the recorded
-BTC perpetual the busiest second has 907, 1,650, 133, 132 and 21. A ring that runs dry starts again at its first
-slot, so an instrument touches only the pages its busiest second needs. Beyond capacity the oldest entries are
-given up and the features of every window they belonged to are invalid until they would have left; the 100 ms
+Room. One arena an instrument, ``feature_state_bytes()`` long (548,864 B reserved). The rings hold what comes within
+1 s: 4,096 top changes, 4,096 trades, 4,096 messages with level or order changes, 1,024 mid moves and spread changes.
+On the recorded BTC perpetual the busiest second has 907, 1,650, 21, 133 and 132. A ring that runs dry starts again at
+its first slot, so an instrument touches only the pages its busiest second needs. Beyond capacity the oldest entries
+are given up and the features of every window they belonged to are invalid until they would have left; the 100 ms
 windows therefore stay valid up to 40,960 changes a second.
 
 Cost. O(1) an event, amortised, whatever the window. Nothing transcendental runs unless the mid moves; the 100 ms
 grid of samples is settled once a grid point, by whichever input comes first after it.
 
 Range. Every sum is an integer and none can wrap. A size counts as at most 2^40 lots, the changes of one message as
-at most 2^50, a 100 ms bucket of lots as at most 2^53, so that 4,096 ring entries, 1,024 messages and 600 buckets stay
+at most 2^50, a 100 ms bucket of lots as at most 2^53, so that 4,096 ring entries and messages and 600 buckets stay
 below 2^63. Prices may reach 2^60 ticks.
 
 Volatility. Where the mid has moved less than half a tick in all the time observed, sigma is what one such move in
 that time would give, 0.5 / sqrt(T): a market that stands still has a small risk of moving, not none and not an
 unknown one.
+
+Adds and cancels. Where orders come by id, every cancel and every reduction is one, and what was traded is none. Where
+only levels come, they are differences: an add is a level that grew, a cancel one that shrank, less the trades that
+explain it, in lots and in number. Own is the side on which the quote stands, the bid of a desk that buys.
 
 Inventory. The last position of each of 16 desks, of more the newest, and one for all desks, which holds for every
 desk without a living one of its own.
@@ -106,6 +110,7 @@ from quotelife.windows.time_weighted cimport (
     time_weighted_whole,
 )
 from quotelife.windows.vwap cimport (
+    VwapTail,
     vwap_advance,
     vwap_bytes,
     vwap_count,
@@ -135,6 +140,12 @@ cdef enum:
     C_SPREAD_VARIANCE = 8          # 1 s variance of the spread, ticks^2 x 2^20
     C_DEPTH = 9                    # lots of 5 levels of both sides
     CHANNELS = 10
+    FLOW_VALUES = 7                # entries of flow
+    FLOW_REMOVED = 0               # bid, ask
+    FLOW_ADDED = 2                 # bid, ask
+    FLOW_DEEPER = 4
+    FLOW_REMOVALS = 5
+    FLOW_ADDS = 6
     TAIL_100MS = 0                 # tails of the exact windows
     TAIL_1S = 1                    # of top and flow
     TAIL_500MS = 1                 # of mid and trades
@@ -165,6 +176,8 @@ cdef int64_t PAIR_STEPS_MIN = 50                           # 5 s of common histo
 cdef int64_t STRESS_MOVES_MIN = 5                          # mid moves in 1 s before its volatility is compared
 cdef int64_t STRESS_UPDATES_MIN = 40                       # top changes in 2 s before their frequency is
 cdef double LEAST_MOVE = 0.5                               # ticks: the smallest change of a mid
+cdef int64_t COUNTS_MASK = 0xFFFFFFFF
+cdef int64_t COUNTS_MAX = <int64_t>1 << 18                 # of one message; x FLOW_CAPACITY stays below 2^31
 cdef int64_t LOTS_MAX = <int64_t>1 << 40                   # see Range above
 cdef int64_t MESSAGE_LOTS_MAX = <int64_t>1 << 50
 cdef int64_t BUCKET_LOTS_MAX = <int64_t>1 << 53
@@ -189,7 +202,7 @@ cdef inline size_t aligned(size_t size) noexcept nogil:
 
 cdef size_t arena_bytes() noexcept nogil:
     return (aligned(sizeof(FeatureState)) + aligned(ring_bytes(TOP_CAPACITY, 2)) + aligned(ring_bytes(MID_CAPACITY, 1))
-            + aligned(ring_bytes(FLOW_CAPACITY, 4)) + aligned(vwap_bytes(TRADE_CAPACITY))
+            + aligned(ring_bytes(FLOW_CAPACITY, FLOW_VALUES)) + aligned(vwap_bytes(TRADE_CAPACITY))
             + aligned(time_weighted_bytes(SPREAD_CAPACITY)) + aligned(buckets_bytes(600, CHANNELS)))
 
 
@@ -205,8 +218,8 @@ cdef FeatureState* feature_state_new(const FeatureParams* params) except NULL:
     windows[1] = SECOND
     ring_init(&self.top, memory, TOP_CAPACITY, 2, windows, 2)
     memory += aligned(ring_bytes(TOP_CAPACITY, 2))
-    ring_init(&self.flow, memory, FLOW_CAPACITY, 4, windows, 2)
-    memory += aligned(ring_bytes(FLOW_CAPACITY, 4))
+    ring_init(&self.flow, memory, FLOW_CAPACITY, FLOW_VALUES, windows, 2)
+    memory += aligned(ring_bytes(FLOW_CAPACITY, FLOW_VALUES))
     windows[1] = 500 * <int64_t>MS
     windows[2] = SECOND
     ring_init(&self.mid, memory, MID_CAPACITY, 1, windows, 3)
@@ -428,6 +441,11 @@ cdef inline void remember_top(FeatureState* self, const LevelBook* book) noexcep
     self.ask_lots = held(book.ask_lots, LOTS_MAX)
 
 
+cdef inline void forget_pending(FeatureState* self) noexcept nogil:
+    self.pending_removed[0] = self.pending_removed[1] = self.pending_added[0] = self.pending_added[1] = 0
+    self.pending_removals = self.pending_adds = 0
+
+
 cdef void begin(FeatureState* self, const LevelBook* book, int64_t t) noexcept nogil:
     # First book since the start or the last gap.
     cdef int k
@@ -442,7 +460,7 @@ cdef void begin(FeatureState* self, const LevelBook* book, int64_t t) noexcept n
             ewma_variance_start(&self.variance[k], t)
     self.ever = True
     time_weighted_set(&self.spread, t, book.ask_ticks - book.bid_ticks)
-    self.pending_removed[0] = self.pending_removed[1] = self.pending_added = 0
+    forget_pending(self)
     self.depth_bucket = -1
     look_deeper(self, book)
 
@@ -460,7 +478,7 @@ cdef void move_mid(FeatureState* self, int64_t mid2, int64_t t) noexcept nogil:
 
 
 cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, bint top_changed) noexcept nogil:
-    cdef int64_t[4] value
+    cdef int64_t[FLOW_VALUES] value
     cdef int64_t mid2, bid_lots, ask_lots, deeper = 0
     cdef bint priced
     if not book_two_sided(book) or book.crossed:
@@ -490,15 +508,37 @@ cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, 
         remember_top(self, book)
     if self.levels_touched:
         deeper = look_deeper(self, book)
-    if deeper != 0 or self.pending_added != 0 or self.pending_removed[0] != 0 or self.pending_removed[1] != 0:
-        value[0] = self.pending_removed[0]
-        value[1] = self.pending_removed[1]
-        value[2] = self.pending_added
-        value[3] = deeper
+    if deeper != 0 or self.pending_adds != 0 or self.pending_removals != 0:
+        value[FLOW_REMOVED] = self.pending_removed[0]
+        value[FLOW_REMOVED + 1] = self.pending_removed[1]
+        value[FLOW_ADDED] = self.pending_added[0]
+        value[FLOW_ADDED + 1] = self.pending_added[1]
+        value[FLOW_DEEPER] = deeper
+        value[FLOW_REMOVALS] = self.pending_removals
+        value[FLOW_ADDS] = self.pending_adds
         ring_push(&self.flow, t, value)
-        bucket_lots(self, C_REMOVED_BID, value[0])
-        bucket_lots(self, C_REMOVED_ASK, value[1])
-        self.pending_removed[0] = self.pending_removed[1] = self.pending_added = 0
+        bucket_lots(self, C_REMOVED_BID, self.pending_removed[0])
+        bucket_lots(self, C_REMOVED_ASK, self.pending_removed[1])
+        forget_pending(self)
+
+
+cdef inline int64_t count_of(int64_t counts, int which) noexcept nogil:
+    return counts >> 32 if which == 0 else counts & COUNTS_MASK
+
+
+cdef inline int64_t one_more(int64_t counts, int which) noexcept nogil:
+    # Counts of both sides in one integer: sums of them are sums of both, as long as neither reaches 2^31.
+    return counts + (<int64_t>1 << (32 if which == 0 else 0)) if count_of(counts, which) < COUNTS_MAX else counts
+
+
+cdef inline void note_removed(FeatureState* self, int which, int64_t lots) noexcept nogil:
+    self.pending_removed[which] = held(self.pending_removed[which] + lots, MESSAGE_LOTS_MAX)
+    self.pending_removals = one_more(self.pending_removals, which)
+
+
+cdef inline void note_added(FeatureState* self, int which, int64_t lots) noexcept nogil:
+    self.pending_added[which] = held(self.pending_added[which] + lots, MESSAGE_LOTS_MAX)
+    self.pending_adds = one_more(self.pending_adds, which)
 
 
 cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t price_ticks,
@@ -507,18 +547,18 @@ cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t pric
     cdef int64_t added = held(new_lots, LOTS_MAX) - held(old_lots, LOTS_MAX)
     cdef int which = 0 if side == SIDE_BID else 1
     if added < 0:
-        self.pending_removed[which] = held(self.pending_removed[which] - added, MESSAGE_LOTS_MAX)
-    else:
-        self.pending_added = held(self.pending_added + added, MESSAGE_LOTS_MAX)
+        note_removed(self, which, -added)
+    elif added > 0:
+        note_added(self, which, added)
     self.levels_touched = True
 
 
 cdef void feature_on_order(FeatureState* self, int side, int64_t added_lots, int64_t cancelled_lots) noexcept nogil:
     cdef int which = 0 if side == SIDE_BID else 1
     if cancelled_lots > 0:
-        self.pending_removed[which] = held(self.pending_removed[which] + cancelled_lots, MESSAGE_LOTS_MAX)
+        note_removed(self, which, held(cancelled_lots, LOTS_MAX))
     if added_lots > 0:
-        self.pending_added = held(self.pending_added + added_lots, MESSAGE_LOTS_MAX)
+        note_added(self, which, held(added_lots, LOTS_MAX))
     self.levels_touched = True
 
 
@@ -539,7 +579,7 @@ cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil:
         self.gap_ns = t
     self.live = False
     self.last_move = 0
-    self.pending_removed[0] = self.pending_removed[1] = self.pending_added = 0
+    forget_pending(self)
     self.levels_touched = False
     ring_reset(&self.top)
     ring_reset(&self.mid)
@@ -929,29 +969,48 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
 
 
 cdef inline void put_flow(FeatureState* self, int tail, double seconds, double mirror, double side_depth, double* out,
-                          uint64_t* valid, int ofi, int ofi5, int cancel, int add, double* cancel_rate) noexcept nogil:
-    # Order flow of one exact window that is known to be covered.
+                          uint64_t* valid, int ofi, int ofi5, int cancel, int add, int by_side,
+                          double* cancel_rate) noexcept nogil:
+    # Order flow of one exact window that is known to be covered; by_side: the first of its eight features a side.
     cdef int64_t traded_tail = TAIL_100MS if tail == TAIL_100MS else TAIL_LONG_1S
+    cdef const int64_t* flow = self.flow.tail[tail].sum
+    cdef const VwapTail* traded = &self.trades.tail[traded_tail]
     cdef int64_t n = ring_count(&self.top, tail)
-    cdef double removed, size, e = self.top.tail[tail].sum[0]
+    cdef int64_t[2] lots, times
+    cdef double size, e = self.top.tail[tail].sum[0]
     cdef bint top_whole = ring_whole(&self.top, tail), flow_whole = ring_whole(&self.flow, tail)
+    cdef int k, which
     if n == 0:
         put(out, valid, ofi, 0.0, top_whole)
     else:
         size = self.top.tail[tail].sum[1] * 0.5 / n
         put(out, valid, ofi, mirror * e / size, top_whole and size > 0.0)
     if side_depth > 0.0:
-        put(out, valid, ofi5, mirror * (e + self.flow.tail[tail].sum[3]) / side_depth, top_whole and flow_whole)
-    put(out, valid, add, self.flow.tail[tail].sum[2] / seconds, flow_whole)
-    if self.by_order:
-        cancel_rate[0] = (self.flow.tail[tail].sum[0] + self.flow.tail[tail].sum[1]) / seconds
-        put(out, valid, cancel, cancel_rate[0], flow_whole)
-    elif flow_whole and vwap_whole(&self.trades, traded_tail):
-        # What sellers took came off the bid.
-        removed = (floored(<double>(self.flow.tail[tail].sum[0] - self.trades.tail[traded_tail].negative))
-                   + floored(<double>(self.flow.tail[tail].sum[1] - self.trades.tail[traded_tail].positive)))
-        cancel_rate[0] = removed / seconds
-        put(out, valid, cancel, cancel_rate[0], True)
+        put(out, valid, ofi5, mirror * (e + flow[FLOW_DEEPER]) / side_depth, top_whole and flow_whole)
+    if not flow_whole:
+        return
+    put(out, valid, add, (flow[FLOW_ADDED] + flow[FLOW_ADDED + 1]) / seconds, True)
+    for k in range(2):
+        which = k if mirror < 0.0 else 1 - k             # the quote of a desk that buys stands on the bid
+        put(out, valid, by_side + k, flow[FLOW_ADDED + which] / seconds, True)
+        put(out, valid, by_side + 4 + k, count_of(flow[FLOW_ADDS], which) / seconds, True)
+    for which in range(2):
+        lots[which] = flow[FLOW_REMOVED + which]
+        times[which] = count_of(flow[FLOW_REMOVALS], which)
+    if not self.by_order:
+        # What was traded went too: what sellers took came off the bid.
+        if not vwap_whole(&self.trades, traded_tail):
+            return
+        lots[0] = max(lots[0] - traded.negative, 0)
+        lots[1] = max(lots[1] - traded.positive, 0)
+        times[0] = max(times[0] - (vwap_count(&self.trades, traded_tail) - traded.positives), 0)
+        times[1] = max(times[1] - traded.positives, 0)
+    cancel_rate[0] = (lots[0] + lots[1]) / seconds
+    put(out, valid, cancel, cancel_rate[0], True)
+    for k in range(2):
+        which = k if mirror < 0.0 else 1 - k
+        put(out, valid, by_side + 2 + k, lots[which] / seconds, True)
+        put(out, valid, by_side + 6 + k, times[which] / seconds, True)
 
 
 cdef inline void put_trades(FeatureState* self, int tail, double seconds, double mirror, double* out,
@@ -997,7 +1056,8 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
 
     if covered_100ms:
         put_flow(self, TAIL_100MS, 0.1, mirror, side_depth, out, valid, F_ORDER_FLOW_IMBALANCE_100MS,
-                 F_ORDER_FLOW_IMBALANCE_5_100MS, F_CANCEL_RATE_100MS, F_ADD_RATE_100MS, &cancel_rate)
+                 F_ORDER_FLOW_IMBALANCE_5_100MS, F_CANCEL_RATE_100MS, F_ADD_RATE_100MS,
+                 F_ADD_RATE_OWN_100MS, &cancel_rate)
         put_trades(self, TAIL_100MS, 0.1, mirror, out, valid, F_VWAP_DEVIATION_100MS, F_TRADE_IMBALANCE_100MS,
                    F_TRADE_INTENSITY_100MS)
     if covered_500ms:
@@ -1006,7 +1066,8 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
     if covered_1s:
         cancel_rate = NAN
         put_flow(self, TAIL_1S, 1.0, mirror, side_depth, out, valid, F_ORDER_FLOW_IMBALANCE_1S,
-                 F_ORDER_FLOW_IMBALANCE_5_1S, F_CANCEL_RATE_1S, F_ADD_RATE_1S, &cancel_rate)
+                 F_ORDER_FLOW_IMBALANCE_5_1S, F_CANCEL_RATE_1S, F_ADD_RATE_1S,
+                 F_ADD_RATE_OWN_1S, &cancel_rate)
         if self.by_order:
             base = baseline_rate(self, <double>(long_sum[C_REMOVED_BID] + long_sum[C_REMOVED_ASK]))
         else:

@@ -117,7 +117,9 @@ def parse_message(line: bytes) -> LobsterMessage:
     kind, order_id, size, price, direction = map(int, fields[1:])
     if direction not in (-1, 1):
         raise ValueError(f"direction must be 1 or -1, found {direction}")
-    if kind != 7 and not (0 < size < 2**31 and 0 <= order_id < 2**62 and 0 < price < ABSENT):
+    if not 1 <= kind <= 7:
+        raise ValueError(f"type must be 1 to 7, found {kind}")
+    if kind < 6 and not (0 < size < 2**31 and 0 <= order_id < 2**62 and 0 < price < ABSENT):
         raise ValueError(f"id, size and price must be above 0, found {line[:60]!r}")
     return LobsterMessage(since_ns, kind, order_id, size, price, direction)
 
@@ -183,7 +185,7 @@ class LobsterDecoder:
             rows = None if book is None else self._levels(book)
             if message.kind in (1, 2, 3, 4):
                 self._ticks(message.price)
-            if message.kind != 7:
+            if message.kind < 6:
                 self._lots(message.size)
         except ValueError as error:
             raise DecodeError(f"row {self._row}: {error}") from None
@@ -195,7 +197,7 @@ class LobsterDecoder:
             self._flush(t)
             return t
         self._apply(message)
-        if rows is not None and message.kind != 7:
+        if rows is not None and message.kind < 6:
             side = SideCode.BID if message.direction == 1 else SideCode.ASK
             self._follow(side, rows[side - 1])
         self._flush(t)
@@ -248,8 +250,10 @@ class LobsterDecoder:
                 price_ticks=(message.price + self._units // 2) // self._units,
                 size_lots=self._lots(message.size),
             )
-        else:
+        elif message.kind == 7:
             self._emit(EventKindCode.STATUS, aux=_STATUS.get(message.price, StatusKind.HEARTBEAT))
+        else:
+            self._emit(EventKindCode.STATUS, aux=StatusKind.HEARTBEAT)  # a cross: not of this book
 
     def _add(self, message: LobsterMessage, flags: int = 0) -> None:
         side = SideCode.BID if message.direction == 1 else SideCode.ASK

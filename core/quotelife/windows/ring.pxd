@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cdef enum:
     RING_TAILS = 3
-    RING_VALUES = 4
+    RING_VALUES = 7
 
 cdef struct RingTail:
     int64_t window_ns

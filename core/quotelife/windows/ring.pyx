@@ -40,7 +40,8 @@ cdef void ring_reset(RingWindow* self) noexcept nogil:
         memset(self.tail[k].sum, 0, sizeof(self.tail[k].sum))
 
 
-# The loops over the one to four values are written out: a compiler's vector loop costs more than it saves here.
+# The loops over the one to seven values are written out: a compiler's vector loop costs more than it saves here. More
+# than four are seven.
 cdef inline void copy(int64_t* to, const int64_t* value, int32_t stride) noexcept nogil:
     to[0] = value[0]
     if stride > 2:
@@ -49,6 +50,10 @@ cdef inline void copy(int64_t* to, const int64_t* value, int32_t stride) noexcep
             to[2] = value[2]
             if stride > 4:
                 to[3] = value[3]
+                if stride > 5:
+                    to[4] = value[4]
+                    to[5] = value[5]
+                    to[6] = value[6]
 
 
 cdef inline void add(int64_t* sum, const int64_t* value, int32_t stride) noexcept nogil:
@@ -59,6 +64,10 @@ cdef inline void add(int64_t* sum, const int64_t* value, int32_t stride) noexcep
             sum[2] += value[2]
             if stride > 4:
                 sum[3] += value[3]
+                if stride > 5:
+                    sum[4] += value[4]
+                    sum[5] += value[5]
+                    sum[6] += value[6]
 
 
 cdef inline void subtract(int64_t* sum, const int64_t* value, int32_t stride) noexcept nogil:
@@ -69,6 +78,10 @@ cdef inline void subtract(int64_t* sum, const int64_t* value, int32_t stride) no
             sum[2] -= value[2]
             if stride > 4:
                 sum[3] -= value[3]
+                if stride > 5:
+                    sum[4] -= value[4]
+                    sum[5] -= value[5]
+                    sum[6] -= value[6]
 
 
 cdef inline void leave(RingWindow* self, RingTail* tail, const int64_t* slot) noexcept nogil:
@@ -122,7 +135,7 @@ cdef class Ring:
     """Python view of one ring, for tests and tools.
 
     ``capacity`` is a power of two, ``windows_ns`` up to three ascending lengths, ``values`` one to four integers
-    an entry. Raises ``ValueError`` naming the argument that is wrong.
+    an entry, or seven. Raises ``ValueError`` naming the argument that is wrong.
     """
 
     def __cinit__(self, int capacity, windows_ns, int values=1):
@@ -130,8 +143,8 @@ cdef class Ring:
         cdef int k
         if capacity < 1 or capacity & (capacity - 1):
             raise ValueError("capacity must be a power of two")
-        if not 1 <= values <= RING_VALUES:
-            raise ValueError(f"values must be 1 to {RING_VALUES}")
+        if values not in (1, 2, 3, 4, RING_VALUES):
+            raise ValueError(f"values must be 1 to 4, or {RING_VALUES}")
         if not 1 <= len(windows_ns) <= RING_TAILS or list(windows_ns) != sorted(windows_ns) or windows_ns[0] <= 0:
             raise ValueError(f"windows_ns must be 1 to {RING_TAILS} positive lengths, ascending")
         for k in range(len(windows_ns)):

@@ -13,6 +13,7 @@ cdef struct VwapTail:
     int64_t whole_at_ns
     int64_t positive           # volume of entries with a positive sign
     int64_t negative           # volume of the others, counted positive
+    int64_t positives          # entries with a positive sign
     int128_t product           # sum of price * volume
 
 cdef struct VwapWindow:

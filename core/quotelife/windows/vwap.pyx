@@ -44,6 +44,7 @@ cdef inline void leave(VwapTail* tail, const int64_t* slot) noexcept nogil:
     cdef int64_t volume = slot[2]
     if volume > 0:
         tail.positive -= volume
+        tail.positives -= 1
     else:
         volume = -volume
         tail.negative -= volume
@@ -88,6 +89,7 @@ cdef void vwap_push(VwapWindow* self, int64_t t, int64_t price, int64_t signed_v
             leave(tail, slot)
         if signed_volume > 0:
             tail.positive += volume
+            tail.positives += 1
         else:
             tail.negative += volume
         tail.product += product

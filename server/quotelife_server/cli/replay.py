@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def replay(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH."),
+        typer.Argument(
+            help="A captured folder, or recorded files (Binance, LOBSTER), PATH or INSTRUMENT=PATH."
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -137,6 +139,7 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
     from quotelife.config import load_config
     from quotelife.replay.captured import CapturedSource
     from quotelife.replay.follow import read_config
+    from quotelife.replay.lobster import LobsterSource, find_lobster, is_lobster
     from quotelife.replay.recorded import RecordedSource, find_recording
     from quotelife_server.cli.paths import config_path
     from quotelife_server.settings import ServiceConfig
@@ -144,6 +147,11 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
     if not any(Path(argument).is_dir() for argument in arguments):
         loaded = load_config(config_path(config, "default"), ServiceConfig)
         table = loaded.instrument_table()
+        lobster = [is_lobster(Path(argument.rpartition("=")[2])) for argument in arguments]
+        if all(lobster):
+            return loaded, LobsterSource([find_lobster(argument, table) for argument in arguments])
+        if any(lobster):
+            raise QuotelifeError("LOBSTER recordings and others do not go into one replay")
         return loaded, RecordedSource([find_recording(argument, table) for argument in arguments])
     if len(arguments) > 1:
         raise QuotelifeError("one captured folder at a time, and no recorded files beside it")
