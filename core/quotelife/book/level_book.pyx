@@ -147,13 +147,29 @@ cdef bint merge(BookSide* side, int32_t place) noexcept nogil:
     return True
 
 
+cdef inline void move_few(int64_t* to, const int64_t* start) noexcept nogil:
+    # Eight of them, whether that many are meant or not: for as little, asking how many costs more than moving them.
+    cdef int64_t[8] few
+    memcpy(few, start, sizeof(few))
+    memcpy(to, few, sizeof(few))
+
+
+cdef inline bint is_few(int32_t i, int32_t after) noexcept nogil:
+    # May the levels after i be moved by one with move_few, without leaving the block?
+    return after <= 8 and i + 9 <= BLOCK
+
+
 cdef void remove(BookSide* side, int32_t place, int32_t i) noexcept nogil:
     cdef int32_t block = side.order[place]
     cdef int32_t left = side.fill[block] - 1
     cdef int64_t* key = side.key + block * BLOCK
     cdef int64_t* lots = side.lots + block * BLOCK
-    memmove(key + i, key + i + 1, (left - i) * sizeof(int64_t))
-    memmove(lots + i, lots + i + 1, (left - i) * sizeof(int64_t))
+    if is_few(i, left - i):
+        move_few(key + i, key + i + 1)
+        move_few(lots + i, lots + i + 1)
+    else:
+        memmove(key + i, key + i + 1, (left - i) * sizeof(int64_t))
+        memmove(lots + i, lots + i + 1, (left - i) * sizeof(int64_t))
     side.fill[block] = left
     side.n -= 1
     if left == 0:
@@ -213,8 +229,12 @@ cdef void insert(BookSide* side, int32_t place, int32_t i, int64_t key, int64_t 
             block = upper
     keys = side.key + block * BLOCK
     sizes = side.lots + block * BLOCK
-    memmove(keys + i + 1, keys + i, (n - i) * sizeof(int64_t))
-    memmove(sizes + i + 1, sizes + i, (n - i) * sizeof(int64_t))
+    if is_few(i, n - i):
+        move_few(keys + i + 1, keys + i)
+        move_few(sizes + i + 1, sizes + i)
+    else:
+        memmove(keys + i + 1, keys + i, (n - i) * sizeof(int64_t))
+        memmove(sizes + i + 1, sizes + i, (n - i) * sizeof(int64_t))
     keys[i] = key
     sizes[i] = lots
     side.fill[block] = n + 1
