@@ -43,14 +43,18 @@ class Flow:
         self.writer = writer
         self.prefix = prefix
         self.asked = 0
+        self.decided: list[bytes] = []
         self.given: dict[bytes, tuple[bytes, bytes, int]] = {}
 
     def ask(self, count: int = 1, size: int = 100) -> None:
         for _ in range(count):
+            if self.writer.full:
+                return
             self.asked += 1
             now_ns = max(self.engine.now_ns, T0) + 1000
             decision = DecisionRecord()
             self.engine.decide(RequestRecord(self.asked % 2, 1, now_ns=now_ns, size_lots=1.0), decision)
+            self.decided.append(decision.canonical())
             name = f"{self.prefix}{self.asked}".encode()
             reply = (name * (size // len(name) + 1))[:size]
             self.writer.answer([decision.input_sequence], name, b"digest", b"request " + name, reply)

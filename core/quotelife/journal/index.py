@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -173,11 +174,26 @@ def _sort(columns: dict[str, Column], key: str, beside: tuple[str, ...], order: 
 
 
 def scan_segment(name: str, raw: bytes, stop_number: int = 0) -> SegmentIndex:
-    """Read a segment through. ``JournalError`` when its header is damaged."""
+    """Read a segment up to ``stop_number`` (0: to its end). ``JournalError`` when its header is damaged."""
     header = unpack_header(raw)
     scan = SegmentScan(SEGMENT_HEADER_BYTES, header.first_number, stop_number)
-    scan.run(raw)
+    if not 0 < stop_number <= header.first_number:
+        scan.run(raw)
     return scanned(name, header, scan)
+
+
+def stop_numbers(first_numbers: Sequence[int]) -> list[int]:
+    """Where each segment ends for good: the smallest first number of a later one, 0 where there is none.
+
+    What a failed sync may have lost is written again, under the same numbers, to a new segment; the older copies,
+    which may run over several segments, count for nothing. A first number of 0 is not known.
+    """
+    stops, least = [], 0
+    for first in reversed(first_numbers):
+        stops.append(least)
+        if first:
+            least = min(first, least or first)
+    return stops[::-1]
 
 
 def segment_crc(head: bytes, seal: bytes) -> int:

@@ -22,7 +22,7 @@ from quotelife.journal.format import (
     read_record,
     unpack_header,
 )
-from quotelife.journal.index import SegmentIndex, load_sidecar, scanned, segment_names
+from quotelife.journal.index import SegmentIndex, load_sidecar, scanned, segment_names, stop_numbers
 from quotelife.journal.records import Answer, Record, apply_record, decode_answer
 from quotelife.journal.state import OperationalState
 from quotelife.journal.storage import DirectoryStorage, Storage
@@ -72,14 +72,17 @@ class Journal:
                     continue  # being created, or damaged: verify tells which
                 segment = _Segment(name, header)
             found.append(segment)
-        for segment, following in zip(found, [*found[1:], None], strict=False):  # found may be empty
-            stop = following.header.first_number if following else 0
+        stops = stop_numbers([segment.header.first_number for segment in found])
+        for segment, stop in zip(found, stops, strict=True):
             if stop != segment.stop_number:
                 segment.stop_number = stop
                 if segment.index is None or segment.index.next_number > stop:
                     segment.index, segment.scan, segment.seen = None, None, -1
-            self._load(segment)
-        self._segments = found
+            if not 0 < stop <= segment.header.first_number:
+                self._load(segment)
+        self._segments = [
+            segment for segment in found if not 0 < segment.stop_number <= segment.header.first_number
+        ]
 
     def _load(self, segment: _Segment) -> None:
         if segment.index is not None and segment.index.sealed:

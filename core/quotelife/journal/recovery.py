@@ -22,6 +22,7 @@ from quotelife.journal.index import (
     scan_segment,
     segment_names,
     sidecar_name,
+    stop_numbers,
 )
 from quotelife.journal.reader import refused_sequences, state_before
 from quotelife.journal.state import OperationalState
@@ -103,12 +104,12 @@ class Recovered:
     mended: list[str]
 
 
-def _judge(where: str, raw: bytes, offset: int, number: int, *, promised: bool, what: str) -> Finding:
+def _judge(where: str, raw: bytes, offset: int, number: int, *, what: str) -> Finding:
     """Record ``number`` should begin at ``offset`` and does not read back: torn or damaged?"""
     proof = find_after(raw, offset, number)
-    if promised or (proof is not None and proof[3]):
-        beyond = f"; a sound record follows at offset {proof[0]}" if proof else ""
-        return Finding(Severity.DAMAGE, where, offset, f"{what}{beyond}; {MEND}")
+    if proof is not None and proof[3]:
+        text = f"{what}; a sound record follows at offset {proof[0]}; {MEND}"
+        return Finding(Severity.DAMAGE, where, offset, text)
     return Finding(
         Severity.TORN,
         where,
@@ -118,37 +119,40 @@ def _judge(where: str, raw: bytes, offset: int, number: int, *, promised: bool, 
 
 
 def _examine(
-    where: str, name: str, number: int, raw: bytes, expected: int, following: int
+    where: str, name: str, number: int, raw: bytes, expected: int, stop: int
 ) -> tuple[SegmentIndex | None, Finding | None]:
-    """Read one segment. ``expected``: number of its first record; ``following``: the next one's; 0: not known."""
+    """Read one segment. ``expected``: number of its first record; ``stop``: see stop_numbers; 0: not known."""
     try:
         header = unpack_header(raw)
     except JournalError as error:
         if "version" in str(error):
             return None, Finding(Severity.DAMAGE, where, 0, f"{error}; use that build to read it")
-        return None, _judge(where, raw, 0, expected, promised=False, what=str(error))
+        return None, _judge(where, raw, 0, max(expected, 1), what=str(error))
     if header.segment != number:
         text = f"is segment {header.segment} under another name; {MEND}"
         return None, Finding(Severity.DAMAGE, where, 0, text)
+    if 0 < stop <= header.first_number:
+        text = "everything in it is in later segments again; the next start removes it"
+        return scan_segment(name, raw, stop), Finding(Severity.TORN, where, SEGMENT_HEADER_BYTES, text)
     if expected and header.first_number > expected:
         text = f"records {expected} to {header.first_number - 1} are missing before this segment; {MEND}"
         return None, Finding(Severity.DAMAGE, where, 0, text)
-    index = scan_segment(name, raw, following)
-    if following and index.next_number < following:
+    index = scan_segment(name, raw, stop)
+    if stop and index.next_number < stop:
         text = f"record {index.next_number} is damaged or missing; {MEND}"
         return index, Finding(Severity.DAMAGE, where, index.end, text)
     if index.end == len(raw):
-        if following and not index.sealed:
+        if stop and not index.sealed:
             # Sound, but its seal is not there: left behind by a start that was itself ended.
             return _closed(where, index, raw)
         return index, None
     if index.sealed:
         text = f"bytes follow the seal; {MEND}"
         return index, Finding(Severity.DAMAGE, where, index.end, text)
-    if following:
+    if stop:
         return _closed(where, index, raw)
     what = f"record {index.next_number} is damaged"
-    return index, _judge(where, raw, index.end, index.next_number, promised=False, what=what)
+    return index, _judge(where, raw, index.end, index.next_number, what=what)
 
 
 def _closed(where: str, index: SegmentIndex, raw: bytes) -> tuple[SegmentIndex, Finding | None]:
@@ -172,22 +176,17 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
     names = segment_names(storage)
     total = sum(storage.size(name) for _, name in names)
     done = 0
-    firsts = _first_numbers(storage, names)
+    stops = stop_numbers(_first_numbers(storage, names))
     expected = 0
     for at, (number, name) in enumerate(names):
         raw = storage.read(name)
         where = storage.where(name)
         entry = SegmentReport(name, len(raw))
         report.segments.append(entry)
-        if at and number != names[at - 1][0] + 1:
-            text = f"segments {names[at - 1][0] + 1} to {number - 1} are not there"
-            if not expected or firsts[at] != expected:
-                report.findings.append(Finding(Severity.DAMAGE, where, 0, f"{text}; {MEND}"))
-        following = next((first for first in firsts[at + 1 :] if first), 0)
-        index, finding = _examine(where, name, number, raw, expected, following)
+        index, finding = _examine(where, name, number, raw, expected, stops[at])
         if finding is not None:
             report.findings.append(finding)
-        if index is not None:
+        if index is not None and index.records:
             entry.records, entry.sealed = index.records, index.sealed
             entry.first_number, entry.next_number = index.header.first_number, index.next_number
             entry.boot_id = index.header.boot_id
@@ -229,22 +228,21 @@ def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) ->
     read. Raises ``JournalError`` on damage, naming file, offset and mend, with nothing changed; ``OSError``.
     """
     names = segment_names(storage)
-    firsts = _first_numbers(storage, names)
+    stops = stop_numbers(_first_numbers(storage, names))
     indexes: list[SegmentIndex] = []
     torn: list[tuple[str, int, SegmentIndex | None]] = []
     torn_bytes = 0
     expected = 0
     for at, (number, name) in enumerate(names):
-        following = next((first for first in firsts[at + 1 :] if first), 0)
         index = load_sidecar(storage, name)
         if (
             index is None
             or index.header.segment != number
             or (expected and index.header.first_number != expected)
-            or (following and index.next_number != following)
+            or (stops[at] and index.next_number != stops[at])
         ):
             raw = storage.read(name)
-            index, finding = _examine(storage.where(name), name, number, raw, expected, following)
+            index, finding = _examine(storage.where(name), name, number, raw, expected, stops[at])
             if finding is not None and finding.severity == Severity.DAMAGE:
                 raise JournalError(f"{finding}. `quotelife journal verify` reads the whole journal.")
             if finding is not None or index is None or not index.sealed:
@@ -253,11 +251,10 @@ def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) ->
                 torn_bytes += len(raw) - end
             else:
                 torn.append((name, -1, index))  # whole: only its sidecar is to be made again
-        if index is not None:
+        if index is not None and index.records:
             indexes.append(index)
             expected = index.next_number
     mended = _mend(storage, torn)
-    indexes = [index for index in indexes if index.records]
     next_number = expected or 1
     state = state_before(storage, indexes, next_number)
     young = [index for index in indexes if index.last_ns >= now_ns - answers_ns]
@@ -282,7 +279,7 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
     for name, end, index in torn:
         if end >= 0:
             if index is None or index.records == 0:
-                storage.remove(name)
+                _remove(storage, name)
                 done.append(f"{name}: removed, it held nothing that was acknowledged")
                 continue
             cut = storage.size(name) - end
@@ -312,6 +309,12 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
     return done
 
 
+def _remove(storage: Storage, name: str) -> None:
+    storage.remove(name)
+    if storage.exists(sidecar_name(name)):
+        storage.remove(sidecar_name(name))
+
+
 def retain(
     storage: Storage,
     now_ns: int,
@@ -336,9 +339,7 @@ def retain(
             index = load_sidecar(storage, name) if age_ns else None
             if index is None or now_ns - index.last_ns <= max(age_ns, answers_ns):
                 break
-        storage.remove(name)
-        if storage.exists(sidecar_name(name)):
-            storage.remove(sidecar_name(name))
+        _remove(storage, name)
         held -= sizes[name]
         removed.append(name)
     if removed:

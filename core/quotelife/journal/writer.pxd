@@ -35,7 +35,8 @@ cdef class JournalWriter(InputSink):
     cdef bint _closed
     cdef object _file
     cdef str _name
-    cdef uint64_t _gap_first     # inputs lost and not yet said; 0: none
+    cdef bint _gap_due           # inputs were lost, and the journal does not yet say so
+    cdef uint64_t _gap_first     # the last run of them
     cdef uint64_t _gap_last
     cdef int64_t _now_ns
     cdef uint64_t _last_sequence
@@ -66,4 +67,5 @@ cdef class JournalWriter(InputSink):
     cdef int _after_failed_sync(self) except -1
     cdef int _rotate(self) except -1
     cdef int _sync_rotated(self) except -1
+    cdef int _sync_names(self) except -1
     cdef int _copy_artifacts(self) except -1

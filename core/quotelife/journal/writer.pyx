@@ -140,10 +140,11 @@ cdef class JournalWriter(InputSink):
 
     cdef void _lose(self, uint64_t sequence) noexcept nogil:
         self.lost += 1
-        if not self._gap_first or sequence < self._gap_first:
+        if not self._gap_due or sequence < self._gap_first:
             self._gap_first = sequence
-        if sequence > self._gap_last:
+        if not self._gap_due or sequence > self._gap_last:
             self._gap_last = sequence
+        self._gap_due = True
 
     cdef uint64_t _done(self) noexcept nogil:
         # Bytes at the start of the buffer that are where they were promised to be.
@@ -210,8 +211,8 @@ cdef class JournalWriter(InputSink):
 
     cdef int _say_gap(self) except -1:
         cdef uint64_t first = self._gap_first, last = self._gap_last
-        if last and not self.full:
-            self._gap_first = self._gap_last = 0
+        if self._gap_due and not self.full:
+            self._gap_due = False
             self._append_bytes(KIND_GAP, last, self._now_ns, encode(
                 {"first": first, "last": last, "reason": "the buffer was full"}))
             self._append_state()
@@ -241,7 +242,7 @@ cdef class JournalWriter(InputSink):
     def answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply):
         """Note one answer: the decisions it tells of, the id to find it by (empty: none) and its bytes both ways.
 
-        Raises ``JournalError`` when the buffer is full: the answer may not be given then.
+        Raises ``JournalError`` when the buffer is full, or was for one of the decisions: the answer may not be given.
         """
         cdef uint32_t sizes[6]
         cdef uint64_t sequence = 0
@@ -258,6 +259,8 @@ cdef class JournalWriter(InputSink):
         length = sizeof(sizes) + 8 * <uint64_t>sizes[0] + sizes[1] + sizes[2] + <uint64_t>sizes[3] + sizes[4]
         for each in sequences:
             sequence = each
+            if self._gap_first <= sequence <= self._gap_last:
+                raise JournalError(f"the journal's buffer was full: decision {sequence} is not in it")
         record = self._append(KIND_ANSWER, sequence, self._now_ns, length)
         if record == NULL:
             raise JournalError("the journal's buffer is full; the disk does not take what waits in it")
@@ -343,7 +346,7 @@ cdef class JournalWriter(InputSink):
             self._cut()
             raise JournalError(f"{self._storage.where(self._name or '')}: {error.strerror or error}; the journal keeps "
                                f"{self._used - self._written} bytes and tries again") from error
-        if self._good >= self._segment_bytes:
+        if self._file is not None and self._good >= self._segment_bytes:
             try:
                 self._rotate()
             except OSError:
@@ -400,6 +403,7 @@ cdef class JournalWriter(InputSink):
             if self._file is not None:
                 self._file.close()
             self._file = None
+            self._good = 0
             self._dirty = False
         return 0
 
@@ -441,8 +445,9 @@ cdef class JournalWriter(InputSink):
             self._unsynced.append(self._file)
             self._file = None
             self._good = 0
-            if self.power_loss:        # a segment begins only when the one before it is safe
+            if self.power_loss:        # a segment begins only when the one before it is safe, by name too
                 self._sync_rotated()
+                self._sync_names()
         self._unfinished.append(self._name)
         if not self._closed:
             self._append_state()
@@ -455,18 +460,16 @@ cdef class JournalWriter(InputSink):
         refuses: nothing since the last good sync is known to be safe, and the next ``commit`` writes all of it again
         to a new segment.
         """
-        cdef uint64_t number = 0, position, made
+        cdef uint64_t number = 0, position
         with self._lock:
             if self._sync_failed:
                 raise JournalError(f"{self._storage.where()}: the last sync failed; commit first")
             number = self.committed_number
             position = self._base + self._written
-            made = self._names_made
             file = self._file
             try:
                 self._sync_rotated()
-                if made != self._names_synced:
-                    self._storage.sync_names()
+                self._sync_names()
                 if file is not None and number > self.durable_number:
                     file.sync()
             except OSError as error:
@@ -474,7 +477,6 @@ cdef class JournalWriter(InputSink):
                 self._sync_failed = True
                 raise JournalError(f"{self._storage.where()}: {error.strerror or error}; nothing since record "
                                    f"{self.durable_number} is known to be safe") from error
-            self._names_synced = made
             self.syncs += 1
             self.durable_number = number
             self._durable_at = position
@@ -490,6 +492,17 @@ cdef class JournalWriter(InputSink):
                 raise
             finally:
                 file.close()
+        return 0
+
+    cdef int _sync_names(self) except -1:
+        cdef uint64_t made = self._names_made
+        if made != self._names_synced:
+            try:
+                self._storage.sync_names()
+            except OSError:
+                self._sync_failed = True
+                raise
+            self._names_synced = made
         return 0
 
     def finish_segments(self):
