@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,21 @@ class Boot:
         }
 
 
+def ending(
+    disk: SimulatedDisk, rng: random.Random, last: int, rate: float
+) -> Callable[[str], BaseException | None]:
+    """Faults at that rate, and the end at operation ``last``."""
+
+    def fault(operation: str) -> BaseException | None:
+        if disk.operations >= last:
+            return Ended()
+        if rng.random() >= rate:
+            return None
+        return OSError(rng.choice((errno.ENOSPC, errno.EIO)), "made up")
+
+    return fault
+
+
 def lives(config: Config, seed: int, *, power_loss: bool, faults: bool) -> None:
     """Several boots on one disk, each ended in the middle of some operation."""
     rng = random.Random(seed)
@@ -96,16 +112,7 @@ def lives(config: Config, seed: int, *, power_loss: bool, faults: bool) -> None:
         last = disk.operations + rng.randint(1, 60)
         fault_rate = rng.choice((0.0, 0.02, 0.15)) if faults else 0.0
 
-        def fault(operation: str, last: int = last, fault_rate: float = fault_rate) -> BaseException | None:
-            if disk.operations >= last:
-                return Ended()
-            if operation == "short":
-                return OSError() if rng.random() < fault_rate else None
-            if rng.random() < fault_rate:
-                return OSError(rng.choice((errno.ENOSPC, errno.EIO)), "made up")
-            return None
-
-        disk.rng, disk.fault = rng, fault
+        disk.rng, disk.fault = rng, ending(disk, rng, last, fault_rate)
         try:
             for _ in range(300):
                 boot.step()

@@ -141,7 +141,7 @@ class Journal:
             number += 1
         if not last and number < self._stop_of(index.name):
             raise JournalError(
-                f"{self.storage.where(index.name)}: damaged at offset {offset}: record {number} is missing; "
+                f"{self.storage.where(index.name)}: damaged at offset {offset}, record {number} or its segment; "
                 f"run quotelife journal verify"
             )
 

@@ -138,7 +138,7 @@ def _examine(
         text = f"records {expected} to {header.first_number - 1} are missing before this segment; {MEND}"
         return None, Finding(Severity.DAMAGE, where, 0, text)
     index = scan_segment(name, raw, stop)
-    if stop and index.next_number < stop:
+    if stop and index.next_number < stop and index.end < len(raw):
         text = f"record {index.next_number} is damaged or missing; {MEND}"
         return index, Finding(Severity.DAMAGE, where, index.end, text)
     if index.end == len(raw):

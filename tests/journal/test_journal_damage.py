@@ -1,0 +1,161 @@
+"""No bit of a journal changes unseen."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from quotelife.checksum import HARDWARE, crc32c, crc32c_portable
+from quotelife.engine import Engine
+from quotelife.errors import JournalError
+from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_header, unpack_header
+from quotelife.journal.reader import Journal
+from quotelife.journal.recovery import Severity, recover, retain, verify
+from quotelife.records import SignalCode
+from reference.journal_kit import T0, Flow, S, begin, make_config
+from reference.simulated_disk import SimulatedDisk
+
+FLIPS = 400
+ALL_FLIPS = int(os.environ.get("QUOTELIFE_JOURNAL_FLIPS", "10000"))
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> SimulatedDisk:
+    """Sealed segments with sidecars, and an open one."""
+    disk = SimulatedDisk()
+    engine = Engine(make_config(tmp_path_factory.mktemp("config")), start_ns=T0)
+    writer = begin(disk, engine, segment_bytes=20_000)
+    flow = Flow(engine, writer)
+    for k in range(8):
+        flow.ask(3, 61)
+        engine.on_signal(SignalCode.NEWS, receive_ns=T0 + k * S, source_ns=T0 + k * S, value=0.1)
+        writer.refuse([1])
+        writer.commit()
+        writer.finish_segments()
+    return disk
+
+
+def flip_and_verify(disk: SimulatedDisk, seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    files = [name for name in disk.list() if name.endswith((".qlj", ".idx"))]
+    sizes = [disk.size(name) for name in files]
+    assert verify(disk).findings == []
+    for _ in range(count):
+        name = rng.choices(files, sizes)[0]
+        content = disk.names[name].content
+        at, bit = rng.randrange(len(content)), rng.randrange(8)
+        content[at] ^= 1 << bit
+        found = verify(disk).findings
+        content[at] ^= 1 << bit
+        assert found, f"seed {seed}: {name} byte {at} bit {bit} was not seen"
+
+
+def test_flipped_bits_are_all_detected(disk: SimulatedDisk) -> None:
+    flip_and_verify(disk, 1, FLIPS)
+
+
+@pytest.mark.slow
+def test_ten_thousand_flipped_bits_are_all_detected(disk: SimulatedDisk) -> None:
+    """QUOTELIFE_JOURNAL_FLIPS says how many."""
+    flip_and_verify(disk, 2, ALL_FLIPS)
+
+
+def test_every_bit_of_header_seal_and_sidecar_is_covered(disk: SimulatedDisk) -> None:
+    first = disk.list()[1]
+    assert first == "0000000001.qlj"
+    size = disk.size(first)
+    places = [(first, at) for at in [*range(SEGMENT_HEADER_BYTES), *range(size - 64, size)]]
+    places += [("0000000001.idx", at) for at in range(0, disk.size("0000000001.idx"), 7)]
+    for name, at in places:
+        content = disk.names[name].content
+        content[at] ^= 0x10
+        found = verify(disk).findings
+        content[at] ^= 0x10
+        assert found, f"{name} byte {at}"
+
+
+def test_a_segment_taken_away_from_the_middle_is_damage(disk: SimulatedDisk) -> None:
+    taken = disk.names.pop("0000000002.qlj")
+    report = verify(disk)
+    with pytest.raises(JournalError, match="are missing before this segment"):
+        recover(disk, T0)
+    disk.names["0000000002.qlj"] = taken
+    assert report.severity == Severity.DAMAGE
+    assert verify(disk).findings == []
+
+
+def test_a_reader_says_where_damage_lies(disk: SimulatedDisk) -> None:
+    content = disk.names["0000000001.qlj"].content
+    content[5000] ^= 1
+    with pytest.raises(JournalError, match=r"0000000001\.qlj: damaged at offset \d+, record \d+"):
+        list(Journal(disk).records())
+    content[5000] ^= 1
+
+
+def test_lost_and_damaged_sidecars_are_made_again(disk: SimulatedDisk) -> None:
+    whole = bytes(disk.names["0000000001.idx"].content)
+    disk.names["0000000001.idx"].content[40] ^= 4
+    gone = disk.names.pop("0000000002.idx")
+    assert [entry.sidecar for entry in verify(disk).segments[:2]] == ["damaged", "missing"]
+    assert Journal(disk).find_answer(b"r1") is None  # taken back, and found by reading the segment
+    assert Journal(disk).find_answer(b"r2") is not None
+    recover(disk, T0)
+    assert disk.read("0000000001.idx") == whole
+    assert disk.read("0000000002.idx") == bytes(gone.content)
+
+
+def test_crc32c_gives_the_published_values() -> None:
+    """RFC 3720, appendix B.4, and the check value of the polynomial."""
+    for data, value in (
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (b"123456789", 0xE3069283),
+        (b"", 0),
+    ):
+        assert crc32c(data) == value
+        assert crc32c_portable(data) == value
+
+
+def test_both_ways_to_a_crc_agree_at_every_length_and_in_parts() -> None:
+    data = random.Random(3).randbytes(300)
+    for length in range(len(data)):
+        assert crc32c(data[:length]) == crc32c_portable(data[:length])
+        assert crc32c(data[length:], crc32c(data[:length])) == crc32c(data)
+    assert isinstance(HARDWARE, bool)
+
+
+def test_a_header_of_another_version_names_it() -> None:
+    raw = bytearray(pack_header(1, 1, 0, "b", LAYOUT_HASH, LAYOUT_HASH))
+    raw[8] = 9
+    raw[-4:] = crc32c(bytes(raw[:-4])).to_bytes(4, "little")
+    with pytest.raises(JournalError, match="format version 9"):
+        unpack_header(bytes(raw))
+
+
+def test_a_boot_id_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 to 32"):
+        pack_header(1, 1, 0, "x" * 33, LAYOUT_HASH, LAYOUT_HASH)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "total", "later_s", "kept"),
+    [(0, 0, 10**6, "all"), (3600, 0, 3600 * 23, "all"), (3600, 0, 3600 * 25, "newest"), (0, 1, 0, "newest")],
+)
+def test_retention_keeps_the_newest_and_the_answers_of_a_day(
+    tmp_path: Path, age_s: int, total: int, later_s: int, kept: str
+) -> None:
+    disk = SimulatedDisk()
+    engine = Engine(make_config(tmp_path), start_ns=T0)
+    writer = begin(disk, engine, segment_bytes=8192)
+    flow = Flow(engine, writer)
+    for _ in range(4):
+        flow.ask(3)
+        writer.commit()
+    writer.finish_segments()
+    before = [name for name in disk.list() if name.endswith(".qlj")]
+    removed = retain(disk, T0 + later_s * S, age_ns=age_s * S, total_bytes=total)
+    assert removed == ([] if kept == "all" else before[:-1])
+    assert verify(disk).findings == []
