@@ -9,12 +9,13 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport write
+from posix.unistd cimport fdatasync, write
 
 from quotelife.book.level_book cimport LevelBook, book_free, book_init, book_level, book_quote, book_refresh
 from quotelife.book.order_book cimport OrderBook, OrderChange, order_apply, orders_free, orders_init
 from quotelife.capture.writer cimport CaptureWriter
 from quotelife.engine cimport Engine
+from quotelife.journal.writer cimport JournalWriter
 from quotelife.records cimport (
     EV_ADD, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer,
     RequestRecord,
@@ -248,6 +249,36 @@ def time_capture(CaptureWriter writer not None, EventBuffer tape not None):
     writer.tick(1 << 62)
     writer.write_pending()
     return now_ns() - start
+
+
+def time_journal(JournalWriter writer not None, Py_ssize_t n, int batch, bytes request, bytes reply, bint sync):
+    """Processor ns of this thread for ``n`` decisions with their answers, committed (and synced) in batches."""
+    cdef RequestRecord asked = RequestRecord(0, 1, now_ns=1)
+    cdef DecisionRecord answered = DecisionRecord()
+    cdef Py_ssize_t i
+    names = [f"request-{i:08d}".encode() for i in range(n)]
+    cdef int64_t start = thread_ns()
+    for i in range(n):
+        answered.c.input_sequence = i + 1
+        answered.c.now_ns = i + 1
+        writer.decision(&asked.c, &answered.c)
+        writer.answer((i + 1,), names[i], b"0123456789abcdef", request, reply)
+        if (i + 1) % batch == 0 or i == n - 1:
+            writer.commit()
+            if sync:
+                writer.sync()
+    return thread_ns() - start
+
+
+def time_plain_writes(int file, bytes block, Py_ssize_t count, bint sync):
+    """The yardstick of a journal: processor ns of this thread for ``count`` plain writes of ``block``. ``OSError``."""
+    cdef Py_ssize_t i, size = len(block)
+    cdef const char* data = block
+    cdef int64_t start = thread_ns()
+    for i in range(count):
+        if write(file, data, size) != size or (sync and fdatasync(file) != 0):
+            raise OSError("could not write the yardstick's block")
+    return thread_ns() - start
 
 
 def time_copy_and_write(int file, EventBuffer tape not None, size_t block_bytes):

@@ -32,6 +32,9 @@ COMMANDS = [
     "config check",
     "capture",
     "capture export",
+    "journal",
+    "journal verify",
+    "journal export",
 ]
 
 

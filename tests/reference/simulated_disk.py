@@ -58,7 +58,7 @@ class Inode:
 
 
 class SimulatedDisk:
-    """See the module. ``fault(operation)`` gives an exception, or ``None``, for each operation that changes something."""
+    """See the module. ``fault(operation)`` gives an exception, or ``None``, for each operation of an effect."""
 
     def __init__(self) -> None:
         self.names: dict[str, Inode] = {}

@@ -23,7 +23,18 @@ EXIT_CONFIG = 3
 
 
 def _register() -> None:
-    from quotelife_server.cli import bench, capture, config, demo, doctor, explain, get, replay, serve
+    from quotelife_server.cli import (
+        bench,
+        capture,
+        config,
+        demo,
+        doctor,
+        explain,
+        get,
+        journal,
+        replay,
+        serve,
+    )
 
     app.command("serve")(serve.serve)
     app.command("demo")(demo.demo)
@@ -34,6 +45,7 @@ def _register() -> None:
     app.command("bench")(bench.bench)
     app.add_typer(config.app, name="config")
     app.add_typer(capture.app, name="capture")
+    app.add_typer(journal.app, name="journal")
 
 
 _register()

@@ -37,16 +37,19 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
 from quotelife_server.cli.bench_book import bench_book
 from quotelife_server.cli.bench_ingest import ingest
+from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 
 ROUNDS = 5
-SUITES = ("engine", "decide", "capture", "book", "ingest")
+SUITES = ("engine", "decide", "capture", "journal", "book", "ingest")
+LONG = ("restart",)  # only when named: it writes a gigabyte
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
 
 def bench(
     suites: Annotated[
-        list[str] | None, typer.Argument(help="engine, decide, capture, book, ingest; default: all.")
+        list[str] | None,
+        typer.Argument(help="engine, decide, capture, journal, book, ingest; default: all. Or restart."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -64,8 +67,8 @@ def bench(
     """Measure on recorded events, Binance's and NASDAQ's, or on simulated ones where no recording is at hand."""
     chosen = suites or list(SUITES)
     for name in chosen:
-        if name not in SUITES:
-            raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES)}")
+        if name not in SUITES + LONG:
+            raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
     if {"engine", "decide", "capture", "ingest"} & set(chosen):
         tape, result["tape"] = _tape(data)
@@ -77,6 +80,10 @@ def bench(
         result["decide"] = _decide(tape, rounds)
     if "capture" in chosen:
         result["capture"] = _capture(tape, rounds)
+    if "journal" in chosen:
+        result["journal"] = bench_journal(rounds)
+    if "restart" in chosen:
+        result["restart"] = bench_restart(rounds)
     if "book" in chosen:
         result["book"] = bench_book(data, rounds, nautilus)
     if "ingest" in chosen:

@@ -1,0 +1,335 @@
+"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, answers, signals, changes. Needs pyarrow (extra
+``export``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quotelife.errors import JournalError, QuotelifeError
+from quotelife.features.schema import NAMES, SCHEMA_HASH
+from quotelife.inputs import Change
+from quotelife.journal.format import LAYOUT_HASH, Kind
+from quotelife.journal.reader import Journal, refused_sequences
+from quotelife.journal.records import Record, decode_answer
+from quotelife.records import (
+    DECISION_DTYPE,
+    HORIZONS_NS,
+    REQUEST_DTYPE,
+    SIGNAL_DTYPE,
+    ActuationCode,
+    BindingFlags,
+    DecisionCode,
+    ModeCode,
+    PostureCode,
+    QualityCode,
+    ReasonFlags,
+    RegimeCode,
+    RuleCode,
+    SignalCode,
+)
+from quotelife.units import NS_PER_MS
+
+ROWS = 50_000
+TABLES = ("decisions", "answers", "signals", "changes")
+
+_PAIR = np.dtype([("request", REQUEST_DTYPE), ("decision", DECISION_DTYPE)])
+_CODES: dict[str, type[IntEnum]] = {
+    "kind": DecisionCode,
+    "posture_requested": PostureCode,
+    "posture_effective": PostureCode,
+    "rule": RuleCode,
+    "regime": RegimeCode,
+    "quality": QualityCode,
+    "mode": ModeCode,
+    "actuation": ActuationCode,
+}
+_GIVEN = {"size_lots": 1, "price_ticks": 2, "edge_ticks": 4, "reference_ticks": 8, "client_deadline_ns": 16,
+          "priced_at_ns": 32}  # fmt: skip
+_PLAIN = (
+    "life_ns", "expiry_ns", "venue_life_ns", "data_age_ns", "reference_ticks", "edge_ticks", "h_ticks", "moved_ticks",
+    "sigma_ticks", "alpha", "risk_sum", "p_ref", "p_life", "expected_value_ticks", "break_even_edge_ticks",
+    "config_revision", "model_revision",
+)  # fmt: skip
+
+
+def export_parquet(
+    journal: Journal, out: Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, int]:
+    """Write ``decisions``, ``answers``, ``signals`` and ``changes.parquet`` to the new folder ``out``; rows of each.
+
+    The folder gets its name when it is whole. ``progress(done, total)`` is told of records. Raises ``JournalError``
+    on damage and where ``out`` exists, ``QuotelifeError`` when pyarrow is not there.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise QuotelifeError("an export needs pyarrow: pip install 'quotelife[export]'") from None
+    if out.exists():
+        raise JournalError(f"{out}: exists; remove it, or name another folder")
+    aside = out.with_name(out.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    total = sum(index.records for index in journal.segments)
+    try:
+        writer = _Tables(pa, parquet, aside, refused_sequences(journal.segments))
+        for done, record in enumerate(journal.records(), 1):
+            writer.take(record)
+            if done % ROWS == 0:
+                progress(done, total)
+        rows = writer.close()
+        progress(total, total)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return rows
+
+
+class _Tables:
+    """Collects records, and writes them as row groups, the decisions under the configuration they were made under."""
+
+    def __init__(self, pa: Any, parquet: Any, folder: Path, refused: dict[str, set[int]]) -> None:
+        self.pa, self.parquet, self.folder, self.refused = pa, parquet, folder, refused
+        self.writers: dict[str, Any] = {}
+        self.rows = dict.fromkeys(TABLES, 0)
+        self.waiting: dict[str, list[Record]] = {name: [] for name in ("decisions", "answers", "signals")}
+        self.changes: list[dict[str, Any]] = []
+        self.config: dict[str, Any] = {}
+        self.schema = {"decisions": _decisions_schema(pa), **_other_schemas(pa)}
+
+    def take(self, record: Record) -> None:
+        if record.kind == Kind.DECISION:
+            self._wait("decisions", record)
+        elif record.kind == Kind.ANSWER:
+            self._wait("answers", record)
+        elif record.kind == Kind.SIGNAL:
+            self._wait("signals", record)
+        elif record.kind == Kind.STATE:
+            self._configure(json.loads(record.payload)["config"])
+        else:
+            self._change(record)
+
+    def _wait(self, name: str, record: Record) -> None:
+        self.waiting[name].append(record)
+        if len(self.waiting[name]) >= ROWS:
+            self._flush(name)
+
+    def _configure(self, payload: dict[str, Any]) -> None:
+        config = payload.get("config", {})
+        if config != self.config:
+            self._flush("decisions")  # indices of records so far mean the old one's names
+            self._flush("signals")
+            self.config = config
+
+    def _change(self, record: Record) -> None:
+        name, payload = record.kind.name, record.payload.hex()
+        if record.kind == Kind.CHANGE:
+            change = json.loads(record.payload)
+            name, payload = Change(change["kind"]).name, json.dumps(change["payload"])
+            if change["kind"] == Change.CONFIG:
+                self._configure(change["payload"])
+        elif record.kind in (Kind.BOOT, Kind.GAP):
+            payload = record.payload.decode()
+        elif record.kind == Kind.REFUSED:
+            payload = json.dumps(np.frombuffer(record.payload, dtype="<u8").tolist())
+        row = {"record": record.number, "boot_id": record.boot_id, "input_sequence": record.input_sequence}
+        self.changes.append(row | {"time": record.now_ns, "kind": name, "payload": payload})
+
+    def _flush(self, name: str) -> None:
+        records = self.waiting[name]
+        if not records:
+            return
+        self.waiting[name] = []
+        if name == "decisions":
+            columns = self._decisions(records)
+        elif name == "answers":
+            columns = self._answers(records)
+        else:
+            columns = self._signals(records)
+        self._write(name, columns)
+
+    def _write(self, name: str, columns: dict[str, Any]) -> None:
+        pa = self.pa
+        schema = self.schema[name]
+        arrays = []
+        for field in schema:
+            column = columns[field.name]
+            if not isinstance(column, pa.Array):
+                column = pa.array(column, field.type)
+            arrays.append(column.cast(field.type))
+        table = pa.Table.from_arrays(arrays, schema=schema)
+        if name not in self.writers:
+            self.writers[name] = self.parquet.ParquetWriter(
+                self.folder / f"{name}.parquet", schema, compression="zstd"
+            )
+        self.writers[name].write_table(table)
+        self.rows[name] += len(table)
+
+    def close(self) -> dict[str, int]:
+        for name in self.waiting:
+            self._flush(name)
+        keys = self.schema["changes"].names
+        self._write("changes", {key: [row[key] for row in self.changes] for key in keys})
+        for name in TABLES:
+            if name not in self.writers:
+                self.parquet.write_table(
+                    self.schema[name].empty_table(), self.folder / f"{name}.parquet", compression="zstd"
+                )
+            else:
+                self.writers[name].close()
+        return self.rows
+
+    def _named(self, index: npt.NDArray[Any], names: list[str]) -> Any:
+        known = index < len(names)
+        words = self.pa.array(names or [""], self.pa.string())
+        return words.take(self.pa.array(np.where(known, index, 0).astype(np.int64), mask=~known))
+
+    def _names(self) -> tuple[list[str], list[str], list[str], list[str]]:
+        # Instruments are numbered by their place, the others in the order of their names, as the policy does.
+        config = self.config
+        sessions = config.get("sessions", {})
+        return (
+            [entry["name"] for entry in config.get("instruments", [])],
+            sorted(config.get("counterparties", {})),
+            sorted(config.get("desks", {})),
+            sorted(sessions) if isinstance(sessions, dict) else [],
+        )
+
+    def _decisions(self, records: list[Record]) -> dict[str, Any]:
+        if any(len(record.payload) != _PAIR.itemsize for record in records):
+            raise JournalError(
+                f"record {records[0].number}: a decision of another build; use that one to export it"
+            )
+        pa = self.pa
+        pair = np.frombuffer(b"".join(record.payload for record in records), dtype=_PAIR)
+        request, decision = pair["request"], pair["decision"]
+        instruments, counterparties, desks, sessions = self._names()
+        columns: dict[str, Any] = {
+            "record": [record.number for record in records],
+            "decision_id": [record.decision_id for record in records],
+            "boot_id": [record.boot_id for record in records],
+            "input_sequence": decision["input_sequence"],
+            "time": pa.array(np.ascontiguousarray(decision["now_ns"])),
+            "instrument": self._named(decision["instrument"], instruments),
+            "counterparty": self._named(decision["counterparty"], counterparties),
+            "desk": self._named(decision["desk"], desks),
+            "session": self._named(decision["session"], sessions),
+            "side": pa.array(np.where(decision["side"] > 0, "BUY", "SELL")),
+            "reasons": _flags(pa, decision["reasons"], ReasonFlags),
+            "binding": _flags(pa, decision["binding"], BindingFlags),
+        }
+        for name, codes in _CODES.items():
+            words = [""] * (max(codes) + 1)
+            for code in codes:
+                words[code] = code.name
+            columns[name] = self._named(decision[name], words)
+        for name in _PLAIN:
+            columns[name] = _number(pa, decision[name])
+        for name, flag in _GIVEN.items():
+            columns[f"request_{name}"] = _number(pa, request[name], request["flags"] & flag != 0)
+        for k, horizon in enumerate(HORIZONS_NS):
+            columns[f"p_{horizon // NS_PER_MS}ms"] = _number(pa, decision["p"][:, k])
+        for k, name in enumerate(NAMES):
+            valid = (decision["valid"][:, k // 64] >> np.uint64(k % 64)) & np.uint64(1) != 0
+            columns[f"f_{name}"] = _number(pa, decision["features"][:, k], valid)
+        return columns
+
+    def _answers(self, records: list[Record]) -> dict[str, Any]:
+        answers = [decode_answer(record) for record in records]
+        return {
+            "record": [record.number for record in records],
+            "boot_id": [record.boot_id for record in records],
+            "time": [record.now_ns for record in records],
+            "request_id": [answer.request_id.decode("utf-8", "replace") for answer in answers],
+            "decision_ids": [
+                [f"{answer.boot_id}-{sequence}" for sequence in answer.sequences] for answer in answers
+            ],
+            "taken_back": [
+                not self.refused.get(answer.boot_id, set()).isdisjoint(answer.sequences) for answer in answers
+            ],
+            "request": [answer.request for answer in answers],
+            "reply": [answer.reply for answer in answers],
+        }
+
+    def _signals(self, records: list[Record]) -> dict[str, Any]:
+        signals = np.frombuffer(b"".join(record.payload for record in records), dtype=SIGNAL_DTYPE)
+        instruments, _, desks, _ = self._names()
+        columns: dict[str, Any] = {
+            "record": [record.number for record in records],
+            "boot_id": [record.boot_id for record in records],
+            "input_sequence": [record.input_sequence for record in records],
+            "time": np.ascontiguousarray(signals["receive_ns"]),
+            "source_time": np.ascontiguousarray(signals["source_ns"]),
+            "kind": [SignalCode(int(kind)).name for kind in signals["kind"]],
+            "instrument": self._named(signals["instrument"], instruments),
+            "desk": self._named(signals["desk"], desks),
+        }
+        for name in ("value", "value2", "ttl_ns", "source"):
+            columns[name] = np.ascontiguousarray(signals[name])
+        return columns
+
+
+def _number(pa: Any, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> Any:
+    values = np.ascontiguousarray(values)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+    if valid is not None:
+        missing |= ~valid
+    return pa.array(values, mask=missing)
+
+
+def _flags(pa: Any, values: npt.NDArray[Any], flags: type[IntFlag]) -> Any:
+    words = {int(value): [flag.name for flag in flags if flag & int(value)] for value in np.unique(values)}
+    return pa.array([words[int(value)] for value in values], pa.list_(pa.string()))
+
+
+def _decisions_schema(pa: Any) -> Any:
+    stamp = pa.timestamp("ns", tz="UTC")
+    text = pa.string()
+    fields = [
+        ("record", pa.uint64()),
+        ("decision_id", text),
+        ("boot_id", text),
+        ("input_sequence", pa.uint64()),
+    ]
+    fields += [("time", stamp)]
+    fields += [(name, text) for name in ("instrument", "counterparty", "desk", "session", "side", *_CODES)]
+    fields += [(name, pa.list_(text)) for name in ("reasons", "binding")]
+    fields += [(name, _arrow(pa, DECISION_DTYPE, name)) for name in _PLAIN]
+    fields += [(f"request_{name}", _arrow(pa, REQUEST_DTYPE, name)) for name in _GIVEN]
+    fields += [(f"p_{horizon // NS_PER_MS}ms", pa.float64()) for horizon in HORIZONS_NS]
+    fields += [(f"f_{name}", pa.float64()) for name in NAMES]
+    return pa.schema(fields, metadata={"layout": LAYOUT_HASH.hex(), "features": SCHEMA_HASH})
+
+
+def _arrow(pa: Any, dtype: np.dtype[np.void], name: str) -> Any:
+    assert dtype.fields is not None
+    return pa.from_numpy_dtype(dtype.fields[name][0])
+
+
+def _other_schemas(pa: Any) -> dict[str, Any]:
+    stamp, text, number = pa.timestamp("ns", tz="UTC"), pa.string(), pa.uint64()
+    return {
+        "answers": pa.schema(
+            [("record", number), ("boot_id", text), ("time", stamp), ("request_id", text),
+             ("decision_ids", pa.list_(text)), ("taken_back", pa.bool_()), ("request", pa.binary()),
+             ("reply", pa.binary())]
+        ),
+        "signals": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp),
+             ("source_time", stamp), ("kind", text), ("instrument", text), ("desk", text), ("value", pa.float64()),
+             ("value2", pa.float64()), ("ttl_ns", pa.int64()), ("source", number)]
+        ),
+        "changes": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp), ("kind", text),
+             ("payload", text)]
+        ),
+    }  # fmt: skip

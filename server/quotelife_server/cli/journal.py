@@ -1,0 +1,89 @@
+"""``quotelife journal``: is a journal whole, and what does it hold."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Check and export the journal.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+EXIT_TORN = 4
+EXIT_DAMAGE = 5
+
+
+@app.callback()
+def _group() -> None:
+    """Check and export the journal."""
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The journal's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Read every byte and name what is wrong; changes nothing, and may run beside the service.
+
+    Exit 0: clean. 4: something torn that nobody was told of, which the next start mends. 5: damage.
+    """
+    from quotelife.errors import JournalError
+    from quotelife.journal.recovery import Severity
+    from quotelife.journal.recovery import verify as read_through
+
+    if not folder.is_dir():
+        raise JournalError(f"{folder}: no such folder; name the journal's")
+    line = _Line()
+    report = read_through(str(folder), lambda done, total: line.show(done, total, "bytes"))
+    line.close()
+    if as_json:
+        found = [
+            {"severity": Severity(f.severity).name, "file": f.file, "offset": f.offset, "text": f.text}
+            for f in report.findings
+        ]
+        content = {"segments": [asdict(entry) for entry in report.segments], "findings": found}
+        typer.echo(json.dumps({"clean": not found, "records": report.records, **content}, indent=2))
+    else:
+        for finding in report.findings:
+            typer.echo(f"{Severity(finding.severity).name}: {finding}")
+        state = "clean" if not report.findings else f"{len(report.findings)} findings"
+        typer.echo(f"{folder}: {len(report.segments)} segments, {report.records:,} records, {state}")
+    if report.severity:
+        raise typer.Exit(EXIT_TORN if report.severity == Severity.TORN else EXIT_DAMAGE)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="The journal's folder.")],
+    out: Annotated[Path, typer.Option(help="The folder of Parquet files to write; must not exist.")],
+) -> None:
+    """Write decisions, answers, signals and changes as Parquet files. The folder appears when it is whole."""
+    from quotelife.journal.export import export_parquet
+    from quotelife.journal.reader import Journal
+
+    line = _Line()
+    rows = export_parquet(
+        Journal(folder), out, progress=lambda done, total: line.show(done, total, "records")
+    )
+    line.close()
+    typer.echo(f"{out}: " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
+
+
+class _Line:
+    """Progress that is written over, on a terminal only."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+
+    def show(self, done: int, total: int, unit: str) -> None:
+        if self._terminal:
+            sys.stderr.write(f"\r\033[K{done:,} of {total:,} {unit}, {done / max(1, total):.0%}")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\033[K")
