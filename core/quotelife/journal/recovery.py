@@ -146,12 +146,10 @@ def _examine(
             # Sound, but its seal is not there: left behind by a start that was itself ended.
             return _closed(where, index, raw)
         return index, None
-    if index.sealed:
-        text = f"bytes follow the seal; {MEND}"
-        return index, Finding(Severity.DAMAGE, where, index.end, text)
     if stop:
         return _closed(where, index, raw)
-    what = f"record {index.next_number} is damaged"
+    # Behind a seal: it was taken back after a failed write, and a power cut brought it back instead of what came after.
+    what = "bytes follow the seal" if index.sealed else f"record {index.next_number} is damaged"
     return index, _judge(where, raw, index.end, index.next_number, what=what)
 
 
@@ -297,7 +295,7 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
                         struct.pack("<QQ", index.next_number - 1, end),
                     )
                 )
-                while seal:
+                while seal and not index.sealed:
                     seal = seal[stream.write(seal) :]
                 stream.sync()
             finally:
