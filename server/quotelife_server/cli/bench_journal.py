@@ -1,4 +1,4 @@
-"""``quotelife bench journal`` and ``restart``: what a decision costs on its way to the disk, and how soon it is back."""
+"""``quotelife bench journal`` and ``restart``: what a decision costs on its way to the disk, and how soon back."""
 
 import os
 import statistics
