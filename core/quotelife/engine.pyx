@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from libc.math cimport NAN, fmax, fmin, isnan
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -27,7 +27,7 @@ from quotelife.book.order_book cimport (
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.policy cimport (
-    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride,
+    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride, SessionParams,
 )
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
@@ -45,16 +45,18 @@ from quotelife.inputs cimport (
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
-    BIND_CLIENT_DEADLINE, BIND_MAX, BIND_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL, EV_CLEAR,
-    EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP,
-    FLAG_LAST, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
+    ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_GRANULARITY, BIND_MAX,
+    BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL,
+    EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE,
+    FLAG_GAP, FLAG_LAST, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
-    REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, RULE_DATA_QUALITY, SIDE_ASK,
-    SIDE_BID, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION, STATUS_CLOSED, STATUS_FEED_DOWN,
-    STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK,
-    WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS,
-    WHY_STALE_REQUEST, Decision, DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
+    REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
+    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
+    STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
+    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE,
+    WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
+    DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
 )
 
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
@@ -638,6 +640,8 @@ cdef class Engine:
         out.counterparty = request.counterparty
         out.desk = request.desk
         out.session = request.session
+        if self._policy.session(request.session) != NULL:
+            out.actuation = self._policy.session(request.session).actuation
         out.side = request.side
         out.config_revision = self.config_revision
         out.model_revision = self.model_revision
@@ -762,6 +766,7 @@ cdef class Engine:
         cdef LifeResult life
         # Lives are judged from now; where the move since pricing is not known, from then, and the age is taken off.
         cdef int64_t off = 0 if out.observed & OBS_MOVED_KNOWN else age
+        cdef const SessionParams* session = self._policy.session(request.session)
         cdef int64_t limit = posture.max_ns - age, left
         cdef uint16_t limit_binding = BIND_MAX
         cdef double inventory = out.features[<int>F_INVENTORY]      # 0 where there is none
@@ -770,6 +775,11 @@ cdef class Engine:
             if left < limit:
                 limit = left
                 limit_binding = BIND_CLIENT_DEADLINE
+        if session != NULL:
+            left = longest_of(session)
+            if left < limit:
+                limit = left
+                limit_binding = BIND_VENUE_MAX
         if limit < US:
             out.life_ns = limit
             self._settle(request, posture, out, age)           # says why there is no time left
@@ -792,11 +802,13 @@ cdef class Engine:
                                                 <double>out.life_ns)
             if not has_value(out.expected_value_ticks, out.h_ticks):
                 out.reasons |= WHY_NO_VALUE
+                out.p_life = 0
                 refuse(out, posture.no_value_kind)
 
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil:
-        # Cut the life by the client's own deadline and give it its end.
+        # Cut the life by the client's own deadline and by what the venue takes, and give it its end.
+        cdef const SessionParams* session = self._policy.session(request.session)
         cdef int64_t left
         if out.life_ns < US:
             out.reasons |= WHY_STALE_REQUEST
@@ -813,6 +825,8 @@ cdef class Engine:
                 out.life_ns = left
                 out.binding |= BIND_CLIENT_DEADLINE
         out.life_ns -= out.life_ns % US           # never later than a bound
+        if session != NULL and not fit_to_venue(session, request, posture, out, age):
+            return
         if out.h_ticks > 0:
             out.p_life = curve_at(out.p, out.life_ns)
         out.kind = DECISION_QUOTE
@@ -1103,12 +1117,60 @@ cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:
 
 cdef inline void refuse(Decision* out, uint8_t kind) noexcept nogil:
     out.kind = kind
-    out.life_ns = 0
+    out.life_ns = out.venue_life_ns = 0
     out.expiry_ns = out.now_ns
 
 
 cdef inline void decline(Decision* out) noexcept nogil:
     refuse(out, DECISION_DECLINE)
+
+
+cdef inline int64_t longest_of(const SessionParams* session) noexcept nogil:
+    # A relative life begins at the venue, after the way there.
+    if session.life_max_ns > INT64_MAX - session.transit_ns:
+        return INT64_MAX
+    return session.life_max_ns + session.transit_ns
+
+
+cdef bint fit_to_venue(const SessionParams* session, const Request* request, const PostureParams* posture,
+                       Decision* out, int64_t age) noexcept nogil:
+    # Shorten the life to one that the venue can hold, never lengthen it; False when there is none.
+    cdef uint8_t kind = posture.no_value_kind if out.mode == MODE_EXPECTED_VALUE else DECISION_DECLINE
+    cdef int64_t longest = longest_of(session), end, venue_ns
+    if session.actuation == ACTUATION_ABSOLUTE and request.flags & REQ_UNSYNCHRONISED:
+        out.reasons |= WHY_CLOCK
+        decline(out)
+        return False
+    if out.life_ns > longest:
+        out.life_ns = longest
+        out.binding |= BIND_VENUE_MAX
+    if session.actuation == ACTUATION_WITHDRAW:
+        out.venue_life_ns = session.life_max_ns    # ours is cancelled at its end, to the microsecond
+    else:
+        venue_ns = out.life_ns - session.transit_ns
+        if session.transit_ns:
+            out.binding |= BIND_TRANSIT
+        if session.actuation == ACTUATION_ABSOLUTE:
+            end = out.now_ns + venue_ns            # on the grid of UTC
+            venue_ns = end - end % session.granularity_ns - out.now_ns
+        elif venue_ns > 0:
+            venue_ns -= venue_ns % session.granularity_ns
+        if venue_ns < session.life_min_ns or venue_ns < US:
+            out.reasons |= WHY_VENUE_MINIMUM
+            out.binding |= BIND_VENUE_MIN
+            refuse(out, kind)
+            return False
+        if venue_ns + session.transit_ns < out.life_ns:
+            out.binding |= BIND_GRANULARITY
+        out.venue_life_ns = venue_ns
+        out.life_ns = venue_ns + session.transit_ns
+    if out.life_ns + age < posture.min_ns:
+        out.reasons |= WHY_BELOW_MINIMUM
+        out.binding |= BIND_BELOW_MINIMUM
+        if posture.decline_below_minimum:
+            refuse(out, kind)
+            return False
+    return True
 
 
 cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:

@@ -34,6 +34,7 @@ from quotelife.instruments import Instrument
 from quotelife.records import (
     HORIZONS_NS,
     NO_INDEX_VALUE,
+    ActuationCode,
     DecisionCode,
     DecisionRecord,
     EventKindCode,
@@ -201,18 +202,20 @@ class ExpiryCall:
     message: expiry.GetExpiryRequest
     instrument: Instrument
     records: list[RequestRecord] = field(default_factory=list)
+    venue_step_ns: int = 1
 
 
 def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
     return parse(expiry.GetExpiryRequest, payload)
 
 
-def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int) -> ExpiryCall:
-    """Message to validated records. Raises ``RpcError``."""
+def expiry_request(
+    request: expiry.GetExpiryRequest, engine: Engine, now_ns: int, *, synchronised: bool
+) -> ExpiryCall:
+    """Message to validated records; ``synchronised``: the wall clock agrees with ``now_ns``. Raises ``RpcError``."""
     faults = Faults()
     for name, given in (
         ("legs", request.legs),
-        ("venue_session", request.venue_session),
         ("watch", request.watch),
     ):
         if given:
@@ -223,6 +226,7 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
     faults.text("instrument", request.instrument, required=not request.legs)
     faults.text("counterparty", request.counterparty)
     faults.text("desk", request.desk)
+    faults.text("venue_session", request.venue_session)
     side = request.side
     if side not in (types.SIDE_BUY, types.SIDE_SELL, types.SIDE_TWO_WAY):
         faults.add("side", "must be SIDE_BUY, SIDE_SELL or SIDE_TWO_WAY")
@@ -256,6 +260,11 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
     desk = policy.desk_index(request.desk) if request.desk else None
     if request.desk and desk is None:
         faults.add("desk", "is not configured; leave it out for the defaults")
+    session = policy.session_index(request.venue_session) if request.venue_session else None
+    if request.venue_session and session is None:
+        faults.add(
+            "venue_session", "is not in venue_sessions of the configuration; leave it out for the plain life"
+        )
     faults.raise_if_any()
 
     instrument = _find_instrument(engine, request.instrument)
@@ -300,10 +309,13 @@ def expiry_request(request: expiry.GetExpiryRequest, engine: Engine, now_ns: int
             priced_at_ns=priced_at_ns,
             client_deadline_ns=deadline_ns,
             posture=posture,
+            session=NO_INDEX_VALUE if session is None else session,
+            synchronised=synchronised,
         )
         for sign, price_ticks in quotes
     ]
-    return ExpiryCall(request, instrument, records)
+    step_ns = 1 if session is None else engine.config.venue_sessions[request.venue_session].granularity_ns
+    return ExpiryCall(request, instrument, records, step_ns)
 
 
 def content_digest(request: expiry.GetExpiryRequest) -> bytes:
@@ -373,10 +385,11 @@ def _features(decision: DecisionRecord) -> list[expiry.Feature]:
 
 
 def _judgement(
-    decision: DecisionRecord, tick: float, *, with_features: bool, synchronised: bool
+    decision: DecisionRecord, call: ExpiryCall, *, with_features: bool, synchronised: bool
 ) -> dict[str, Any]:
     """Fields that a whole reply and one side of it share. An end in UTC goes out by a synchronised clock only."""
     quote = decision.kind == DecisionCode.QUOTE
+    tick = float(call.instrument.tick_size)
     fields: dict[str, Any] = {
         "decision": decision.kind,
         "life_ns": decision.life_ns,
@@ -384,6 +397,11 @@ def _judgement(
         "reasons": _set_bits(decision.reasons),
         "binding": _set_bits(decision.binding),
     }
+    if quote and decision.actuation != ActuationCode.NONE:
+        fields["venue_life_ns"] = decision.venue_life_ns
+        if synchronised and decision.actuation in (ActuationCode.ABSOLUTE, ActuationCode.WITHDRAW):
+            end_ns = decision.now_ns + decision.venue_life_ns
+            fields["venue_expiry_utc_ns"] = end_ns - end_ns % call.venue_step_ns
     if decision.h_ticks > 0:  # without good data nothing below is computed
         curve = decision.p
         if not any(map(math.isnan, curve)):
@@ -426,7 +444,7 @@ def expiry_reply(
     quote = decision.kind == DecisionCode.QUOTE
     synchronised = frame.synchronised
     fields = _judgement(
-        decision, tick, with_features=with_features and len(decisions) == 1, synchronised=synchronised
+        decision, call, with_features=with_features and len(decisions) == 1, synchronised=synchronised
     )
     if decision.h_ticks > 0:
         fields["reference_ticks"] = _known(decision.reference_ticks)
@@ -443,6 +461,7 @@ def expiry_reply(
         "rule": decision.rule,
         "rule_index": None if decision.rule_index == NO_INDEX_VALUE else decision.rule_index,
         "mode": decision.mode,
+        "actuation": decision.actuation,
         "regime": decision.regime + 1,
         "quality": decision.quality + 1,
         "data_age_ns": decision.data_age_ns if decision.data_age_ns >= 0 else None,
@@ -457,7 +476,7 @@ def expiry_reply(
             response.sides.add(
                 side=side,
                 decision_id=decision_id(frame.boot_id, each),
-                **_judgement(each, tick, with_features=with_features, synchronised=synchronised),
+                **_judgement(each, call, with_features=with_features, synchronised=synchronised),
             )
     response.compute_ns = time.perf_counter_ns() - started_ns
     return response.SerializeToString()

@@ -219,12 +219,13 @@ def _expiry_methods(service: Service) -> MethodTable:
                 metrics.replayed += 1
                 return under_way
         ledger.check()
-        call = convert.expiry_request(message, engine, now_ns)
+        synchronised = service._synchronised()
+        call = convert.expiry_request(message, engine, now_ns, synchronised=synchronised)
         decisions = service._decisions[: len(call.records)]
         for record, decision in zip(call.records, decisions, strict=True):
             engine.decide(record, decision)
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
-        frame = convert.ReplyFrame(service.boot_id, engine.model.digest, service._synchronised())
+        frame = convert.ReplyFrame(service.boot_id, engine.model.digest, synchronised)
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
         answer: bytes | Deferred

@@ -251,7 +251,7 @@ def test_bench_for_people_is_a_table(run: Run, simulator: None) -> None:
     lines = run("bench", "decide", "--rounds", "1").out.splitlines()
     (head,) = [number for number, line in enumerate(lines) if line.startswith("decide")]
     rows = lines[head : head + 3]
-    assert rows[0].split() == ["decide", "first_passage", "logistic"]
+    assert rows[0].split() == ["decide", "first_passage", "logistic", "expected_value"]
     assert [row.split()[0] for row in rows[1:]] == ["p50", "p99"]
     assert len({len(row) for row in rows}) == 1, rows
     assert "{" not in "".join(lines)

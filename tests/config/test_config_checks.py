@@ -241,3 +241,57 @@ def test_calendars(calendars: list[dict[str, Any]], expected: list[str]) -> None
 def test_instants_name_their_offset_and_exist(text: str) -> None:
     with pytest.raises(ValueError, match="calendars"):
         places(calendars=(entry("a", start=text, end="2026-03-18T18:00:00Z"),))
+
+
+def test_expected_value_terms_are_ordered() -> None:
+    """The more careful posture weighs pick-offs no less, and a relationship no more."""
+    assert postures(risk_averse={"value": {"relationship_in_h": 0.05, "pick_off_weight": 3.0}}) == [
+        "postures.risk_averse.value.relationship_in_h"
+    ]
+    assert postures(liquidity_provider={"value": {"pick_off_weight": 0.5}}) == [
+        "postures.liquidity_provider.value.pick_off_weight"
+    ]
+
+
+def test_expected_value_is_judged_by_its_tolerance() -> None:
+    """Its cap is the life that postures are ordered by; it may stand beside tolerance, not beside the whole curve."""
+    assert postures(**{name: {"mode": "expected_value"} for name in POSTURE_NAMES}) == []
+    assert postures(risk_averse={"mode": "expected_value"}) == []
+    assert postures(risk_averse={"mode": "expected_value", "tolerance_source": "curve"}) == [
+        "postures.risk_averse.tolerance_source"
+    ]
+    long = {"mode": "expected_value", "life_min": "5001ms", "life_max": "6s"}
+    assert "postures.client_priority.life_min" in postures(client_priority=long)
+
+
+def sessions(**keys: Any) -> list[tuple[str, str]]:
+    return found(venue_sessions={"venue": keys})
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "words"),
+    [
+        ({"actuation": "withdraw"}, "life_max", "is required"),
+        ({"actuation": "relative", "life_min": "2s", "life_max": "1s"}, "life_min", "exceeds life_max (1s)"),
+        (
+            {"actuation": "relative", "granularity": "300ms", "life_max": "1s"},
+            "life_max",
+            "multiple of granularity",
+        ),
+        ({"actuation": "absolute", "transit": "1ms"}, "transit", "relative sessions"),
+        ({"actuation": "absolute", "granularity": "1500ns"}, "granularity", "whole number of microseconds"),
+        ({"actuation": "relative", "transit": "1500ns"}, "transit", "whole number of microseconds"),
+    ],
+)
+def test_a_venue_session_that_cannot_be(given: dict[str, Any], key: str, words: str) -> None:
+    ((place, reason),) = sessions(**given)
+    assert place == f"venue_sessions.venue.{key}"
+    assert words in reason
+
+
+def test_venue_sessions_that_can_be() -> None:
+    assert sessions(actuation="last_look") == []
+    assert (
+        sessions(actuation="relative", granularity="10ms", life_min="1ms", life_max="2s", transit="3ms") == []
+    )
+    assert sessions(actuation="withdraw", granularity="1s", life_min="10s", life_max="1min") == []

@@ -518,3 +518,19 @@ def test_a_quote_without_value_says_from_which_edge_it_would_have_some() -> None
     assert decision.kind == DecisionCode.INDICATIVE
     assert explanation.summary.startswith("Indicative: no life has an expected value above 0")
     assert f"worth giving from {decision.break_even_edge_ticks:.4g} ticks on" in explanation.summary
+
+
+def test_the_venue_is_among_the_constraints() -> None:
+    """A maximum of 90 ms at the venue, 5 ms away, in steps of 10: cut to 95, and told 90."""
+    session = {"actuation": "relative", "granularity": "10ms", "life_max": "90ms", "transit": "5ms"}
+    postures = {name: {"life_min": "50ms"} for name in POSTURES}
+    engine = Engine(config(**NAMES, venue_sessions={"far": session}, postures=postures), start_ns=T0)
+    now_ns = Market(engine).run(T0, 10.0)
+    request = RequestRecord(0, 1, now_ns=now_ns, session=0)
+    decision = DecisionRecord()
+    engine.decide(request, decision)
+    assert (decision.life_ns, decision.venue_life_ns) == (95 * MS, 90 * MS)
+    steps = {step.constraint: step for step in explain(request, decision, Grounds.of(engine)).constraints}
+    assert steps[BindingFlags.VENUE_MAX].life_ns == 95 * MS
+    assert steps[BindingFlags.VENUE_MAX].binding
+    assert "90 ms" in steps[BindingFlags.TRANSIT].detail

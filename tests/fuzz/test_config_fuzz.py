@@ -11,13 +11,14 @@ from quotelife.decision.policy import Policy
 from quotelife.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FILES = ("instruments.yaml", "postures.yaml", "counterparties.yaml", "market.yaml")
+FILES = ("instruments.yaml", "postures.yaml", "counterparties.yaml", "market.yaml", "venues.yaml")
 TOKENS = [
     b"~", b"null", b".nan", b".inf", b"-1", b"0", b"1e309", b"99999999999999999999", b"true", b"''",
     b'"', b"'", b"[", b"]", b"{", b"}", b": ", b"- ", b"#", b"&a ", b"*a ", b"!!int ", b"<<: ", b"? ",
     b"|\n", b">\n", b"---\n", b"...\n", b"%YAML 1.2\n", b"\t", b"\n", b"\r", b"\x00", b"\xff", b"\xc3",
     b"\xed\xa0\x80", b"\xef\xbb\xbf", b"-5ms", b"1d", b"24:00", b"Europe/London", b"../x", b"all",
-    b"risk_averse", b"step_2pct", b"curve", b"step", b"BTC-USDT", b"0.5", b"0.500001",
+    b"risk_averse", b"step_2pct", b"curve", b"step", b"expected_value", b"withdraw", b"relative",
+    b"BTC-USDT", b"0.5", b"0.500001",
     b"[[[[[[[[[[[[[[[[[[[[[[[[", b"a: {a: {a: {a: ", b"\xe2\x80\xa8", b"\xc2\x85",
 ]  # fmt: skip
 PROBLEM = re.compile(r"[a-z_.-]+\.yaml:[1-9][0-9]*: \S.*: \S.*", re.DOTALL)

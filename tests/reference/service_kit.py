@@ -49,6 +49,11 @@ tiers:
 counterparties:
   alpha: {tier: strategic}
   beta: {tier: regular}
+venue_sessions:
+  instants: {actuation: absolute, granularity: 1ms, life_max: 10s}
+  spans: {actuation: relative, granularity: 10ms, life_min: 50ms, life_max: 2s, transit: 3ms}
+  coarse: {actuation: withdraw, granularity: 1s, life_min: 10s, life_max: 60s}
+  look: {actuation: last_look}
 desks:
   main: {allow_request_override: true}
   plain: {}

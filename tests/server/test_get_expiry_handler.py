@@ -51,6 +51,7 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
     ("over-long instrument", {"instrument": "x" * 129}, "instrument"),
     ("over-long counterparty", {"counterparty": "x" * 129}, "counterparty"),
     ("unknown desk", {"desk": "nobody"}, "desk"),
+    ("unknown session", {"venue_session": "cme-1"}, "venue_session"),
     ("no dealers", {"dealers_asked": 0}, "dealers_asked"),
     ("too many dealers", {"dealers_asked": 10_001}, "dealers_asked"),
     ("unknown posture", {"overrides": expiry.RequestOverrides(posture=cast(Any, 17))}, "overrides.posture"),
@@ -131,7 +132,6 @@ def test_all_wrong_fields_are_named_at_once(kit: Kit) -> None:
     [
         ("legs", {"legs": [expiry.Leg(instrument="BTC-USDT")]}),
         ("watch", {"watch": True}),
-        ("venue_session", {"venue_session": "cme-1"}),
     ],
 )
 def test_what_is_not_served_says_so_beside_all_other_faults(

@@ -4,6 +4,7 @@ from quotelife_client.aio import AsyncClient
 from quotelife_client.calls import ServiceError
 from quotelife_client.client import Client
 from quotelife_client.types import (
+    Actuation,
     BookSide,
     Clock,
     Constraint,
@@ -30,6 +31,7 @@ from quotelife_client.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Actuation",
     "AsyncClient",
     "BookSide",
     "Client",

@@ -19,6 +19,7 @@ from quote_expiry.v1 import (
     types_pb2,
 )
 from quotelife_client.types import (
+    Actuation,
     BookSide,
     Clock,
     Constraint,
@@ -152,6 +153,7 @@ def expiry_request(
     reference_price: Number | None,
     priced_at_utc_ns: int | None,
     client_deadline_utc_ns: int | None,
+    venue_session: str,
     posture: Posture | str | None,
     dealers_asked: int | None,
     request_id: str | None,
@@ -167,6 +169,7 @@ def expiry_request(
         side=_number("side", Side, side),
         counterparty=counterparty,
         desk=desk,
+        venue_session=venue_session,
         include_features=include_features,
     )
     if size is not None:
@@ -271,6 +274,8 @@ def _side(message: quote_expiry_service_pb2.SideExpiry) -> SideExpiry:
         horizons_ns=tuple(message.curve.horizon_ns),
         p=tuple(message.curve.p),
         features=_features(message),
+        venue_life_ns=_given(message, "venue_life_ns"),
+        venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),
     )
 
 
@@ -317,6 +322,9 @@ def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
         compute_ns=message.compute_ns,
         unjournaled=message.unjournaled,
         sides=tuple(_side(each) for each in message.sides),
+        actuation=_enum(Actuation, message.actuation),
+        venue_life_ns=_given(message, "venue_life_ns"),
+        venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),
     )
 
 

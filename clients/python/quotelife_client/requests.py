@@ -144,6 +144,7 @@ class Requests:
         reference_price: Number | None = None,
         priced_at_utc_ns: int | None = None,
         client_deadline_utc_ns: int | None = None,
+        venue_session: str = "",
         posture: Posture | str | None = None,
         dealers_asked: int | None = None,
         request_id: str | None = None,
@@ -156,7 +157,8 @@ class Requests:
         """How long may this quote live? Raises ``ServiceError``; see the class for the fallback.
 
         ``side``, ``size_unit`` and ``posture``: a member or its name, such as ``"BUY"``. ``price`` goes with BUY
-        and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price. Meaning and
+        and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price.
+        ``venue_session``: a session of the service's configuration, for what to tell the venue. Meaning and
         units of all fields:
         ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
@@ -174,6 +176,7 @@ class Requests:
             reference_price=reference_price,
             priced_at_utc_ns=priced_at_utc_ns,
             client_deadline_utc_ns=client_deadline_utc_ns,
+            venue_session=venue_session,
             posture=posture,
             dealers_asked=dealers_asked,
             request_id=request_id,

@@ -54,6 +54,16 @@ class Mode(IntEnum):
     EXPECTED_VALUE = 4
 
 
+class Actuation(IntEnum):
+    """How a venue session consumes a life."""
+
+    UNSPECIFIED = 0
+    ABSOLUTE = 1
+    RELATIVE = 2
+    WITHDRAW = 3
+    LAST_LOOK = 4
+
+
 class Regime(IntEnum):
     """State of the market as far as it limits postures."""
 
@@ -211,6 +221,7 @@ class ExpiryRequest:
     reference_price: Number | None = None
     priced_at_utc_ns: int | None = None
     client_deadline_utc_ns: int | None = None
+    venue_session: str = ""
     posture: Posture | str | None = None
     dealers_asked: int | None = None
     request_id: str | None = None
@@ -276,6 +287,8 @@ class SideExpiry:
     horizons_ns: tuple[int, ...] = ()
     p: tuple[float, ...] = ()
     features: tuple[Feature, ...] = ()
+    venue_life_ns: int | None = None
+    venue_expiry_utc_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +301,11 @@ class Expiry:
     in ``sides``. ``p`` is P(τ), the probability that the market has moved against the quote by ``h`` by each
     age of ``horizons_ns``. Where the posture decides by expected value, ``expected_value`` is what the life is
     worth and ``break_even_edge`` the edge from which a firm quote would be, both a unit, in price units.
-    ``None`` means unknown. ``source`` is FALLBACK when the caller's own fallback life
-    stands in for a service that could not answer; ``error`` then names the reason and everything else is
-    empty.
+    With a ``venue_session``, ``actuation`` says how the venue consumes the life and ``venue_life_ns`` or
+    ``venue_expiry_utc_ns`` what to tell it; for WITHDRAW that is the venue's longest life, and the quote is
+    to be cancelled at ``expiry_utc_ns``. ``None`` means unknown. ``source`` is FALLBACK when the caller's own
+    fallback life stands in for a service that could not answer; ``error`` then names the reason and everything
+    else is empty.
     """
 
     source: Source
@@ -334,6 +349,9 @@ class Expiry:
     compute_ns: int = 0
     unjournaled: bool = False
     sides: tuple[SideExpiry, ...] = field(default=())
+    actuation: Actuation = Actuation.UNSPECIFIED
+    venue_life_ns: int | None = None
+    venue_expiry_utc_ns: int | None = None
     error: str = ""
 
     @property

@@ -169,6 +169,25 @@ def _life_order(config: Config) -> Iterator[Problem]:
                 break
 
 
+def _venue_sessions(config: Config) -> Iterator[Problem]:
+    for name, session in config.venue_sessions.items():
+        path: Path = ("venue_sessions", name)
+        step = session.granularity_ns
+        for key in ("granularity", "life_min", "life_max", "transit"):
+            if (getattr(session, f"{key}_ns") or 0) % NS_PER_US:
+                yield (*path, key), _WHOLE_US
+        if session.transit_ns and session.actuation != "relative":
+            yield (*path, "transit"), "is for relative sessions: other lives do not count from receipt"
+        if session.life_max_ns is None:
+            if session.actuation == "withdraw":
+                yield (*path, "life_max"), "is required: it is what a withdraw session is sent"
+            continue
+        if session.life_min_ns > session.life_max_ns:
+            yield (*path, "life_min"), f"exceeds life_max ({format_duration_ns(session.life_max_ns)})"
+        if session.life_max_ns % step:
+            yield (*path, "life_max"), f"must be a multiple of granularity ({format_duration_ns(step)})"
+
+
 def _instruments(config: Config) -> Iterator[Problem]:
     if not config.instruments:
         yield ("instruments",), "at least one instrument must be configured"
@@ -362,6 +381,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]], ..
     (("instruments", "signals"), _volatility_indices),
     (("postures",), _postures),
     (("postures",), _life_order),
+    (("venue_sessions",), _venue_sessions),
     (("instruments", "tiers"), _tiers),
     (("tiers", "counterparties", "defaults"), _tier_names),
     (("instruments", "counterparties"), _overrides),

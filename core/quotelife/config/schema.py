@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from quotelife.instruments import Instrument, InstrumentTable
-from quotelife.units import NS_PER_MS, NS_PER_S, format_duration_ns, parse_duration_ns
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration_ns, parse_duration_ns
 
 GAMMA = 1.7317483049889
 """Shape of the curve behind the tolerance formula: at a tolerance of 2 %, p500 = 15 % gives 150 ms."""
@@ -395,6 +395,16 @@ class Desk(Section):
     not_good: Literal["decline", "risk_averse"] | None = None
 
 
+class VenueSession(Section):
+    """How the venue behind a session consumes a life, and which lives it takes, SPEC.md 10."""
+
+    actuation: Literal["absolute", "relative", "withdraw", "last_look"]
+    granularity_ns: LongerThanZero = Field(default=NS_PER_US, alias="granularity")
+    life_min_ns: Duration = Field(default=0, alias="life_min")
+    life_max_ns: LongerThanZero | None = Field(default=None, alias="life_max")
+    transit_ns: Latency = Field(default=0, alias="transit")
+
+
 class Defaults(Section):
     """What holds where nothing else does; ``value`` for counterparties without a tier."""
 
@@ -454,6 +464,7 @@ class Config(Section):
     counterparties: dict[Name, Counterparty] = Field(default_factory=dict, max_length=1_000_000)
     desks: dict[Name, Desk] = Field(default_factory=dict, max_length=65_536)
     defaults: Defaults = Defaults()
+    venue_sessions: dict[Name, VenueSession] = Field(default_factory=dict, max_length=65_536)
     regimes: Regimes = Regimes()
     calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
     signals: Signals = Signals()

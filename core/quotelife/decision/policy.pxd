@@ -79,6 +79,13 @@ cdef struct DeskParams:
     bint allow_request_override
     bint not_good_risk_averse
 
+cdef struct SessionParams:             # a venue session
+    int64_t granularity_ns
+    int64_t life_min_ns
+    int64_t life_max_ns                # INT64_MAX: none
+    int64_t transit_ns
+    uint8_t actuation                  # records.Actuation
+
 cdef struct CalendarParams:
     uint8_t regime                     # records.Regime
     uint32_t window                    # NO_INDEX: dated
@@ -96,6 +103,7 @@ cdef class Policy:
     cdef CounterpartyParams* _counterparty
     cdef TierParams* _tier
     cdef DeskParams* _desk
+    cdef SessionParams* _session
     cdef OverrideParams* _override
     cdef uint64_t* _sets                       # instrument sets of overrides, a bit an instrument
     cdef TimeWindow* _window
@@ -108,17 +116,20 @@ cdef class Policy:
     cdef uint32_t _counterparties
     cdef uint32_t _desks
     cdef uint32_t _tiers
+    cdef uint32_t _sessions
     cdef uint32_t _zones
     cdef uint32_t _unknown_tier                # tier of a counterparty that is not configured
     cdef uint8_t _global_posture
     cdef DeskParams _no_desk
     cdef dict _counterparty_index
     cdef dict _desk_index
+    cdef dict _session_index
     cdef dict _tier_index
     cdef dict _window_index
     cdef readonly tuple counterparty_names     # by dense index
     cdef readonly tuple desk_names
     cdef readonly tuple tier_names
+    cdef readonly tuple session_names
     cdef readonly object config
     cdef readonly str digest
 
@@ -126,6 +137,7 @@ cdef class Policy:
                       int64_t now_ns, Resolution* out) noexcept nogil
     cdef int calendar_regime(self, uint32_t instrument, int64_t now_ns) noexcept nogil
     cdef double fill_rate(self, uint32_t counterparty) noexcept nogil
+    cdef const SessionParams* session(self, uint32_t session) noexcept nogil
     cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
@@ -142,6 +154,7 @@ cdef class Policy:
     cdef int _compile_instruments(self, config) except -1
     cdef int _compile_tiers(self, config) except -1
     cdef int _compile_desks(self, config) except -1
+    cdef int _compile_sessions(self, config) except -1
     cdef int _compile_overrides(self, config) except -1
     cdef int _compile_zone(self, ZoneTable* zone, starts, offsets) except -1
     cdef int _compile_calendars(self, config) except -1

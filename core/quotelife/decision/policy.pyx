@@ -11,14 +11,15 @@ an hour that a change of clocks leaves out never comes, one that it repeats come
 from typing import NamedTuple
 
 from libc.math cimport NAN
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from quotelife.decision.expected_value cimport ValuePrior, compile_prior
 from quotelife.decision.life cimport PostureLife
 from quotelife.decision.regime cimport regime_params
 from quotelife.decision.risk cimport Risk
-from quotelife.records cimport (NO_INDEX, POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
+from quotelife.records cimport (ACTUATION_ABSOLUTE, ACTUATION_LAST_LOOK, ACTUATION_RELATIVE, ACTUATION_WITHDRAW,
+                                NO_INDEX, POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
                                 POSTURE_RISK_AVERSE, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL,
                                 REGIME_SCHEDULED_NEWS, RULE_COUNTERPARTY_OVERRIDE, RULE_COUNTERPARTY_TIER,
                                 RULE_DESK_DEFAULT, RULE_GLOBAL_DEFAULT, RULE_REQUEST_OVERRIDE,
@@ -40,6 +41,8 @@ _POSTURES = {
     "risk_averse": POSTURE_RISK_AVERSE,
 }
 _REGIMES = {"auction": REGIME_AUCTION, "scheduled_news": REGIME_SCHEDULED_NEWS, "halt": REGIME_HALT}
+_ACTUATIONS = {"absolute": ACTUATION_ABSOLUTE, "relative": ACTUATION_RELATIVE, "withdraw": ACTUATION_WITHDRAW,
+               "last_look": ACTUATION_LAST_LOOK}
 _REFERENCES = {"auto": REF_AUTO, "mid": REF_MID, "microprice": REF_MICROPRICE}
 
 
@@ -145,6 +148,9 @@ cdef class Policy:
         self.desk_names = tuple(sorted(config.desks))
         self._tier_index = {name: i for i, name in enumerate(self.tier_names)}
         self._counterparty_index = {name: i for i, name in enumerate(self.counterparty_names)}
+        self.session_names = tuple(sorted(config.venue_sessions))
+        self._session_index = {name: i for i, name in enumerate(self.session_names)}
+        self._sessions = len(self.session_names)
         self._desk_index = {name: i for i, name in enumerate(self.desk_names)}
         self._counterparties = len(self.counterparty_names)
         self._desks = len(self.desk_names)
@@ -152,6 +158,7 @@ cdef class Policy:
         self._compile_instruments(config)
         self._compile_tiers(config)
         self._compile_desks(config)
+        self._compile_sessions(config)
         self._compile_overrides(config)
         self._compile_calendars(config)
 
@@ -166,6 +173,7 @@ cdef class Policy:
         free(self._counterparty)
         free(self._tier)
         free(self._desk)
+        free(self._session)
         free(self._override)
         free(self._sets)
         free(self._window)
@@ -182,6 +190,10 @@ cdef class Policy:
     def desk_index(self, name):
         """Dense index of a desk, ``None`` when it is not configured."""
         return self._desk_index.get(name)
+
+    def session_index(self, name):
+        """Dense index of a venue session, ``None`` when it is not configured."""
+        return self._session_index.get(name)
 
     def tier_of(self, counterparty):
         """Name of the tier that an index (``None``: not configured) falls in, ``None`` when there is none."""
@@ -349,6 +361,10 @@ cdef class Policy:
         cdef uint32_t tier = self._tier_of(counterparty)
         return self._tier[tier].fill_rate if tier != NO_INDEX else NAN
 
+    cdef const SessionParams* session(self, uint32_t session) noexcept nogil:
+        # NULL: none, so that a life goes out as it is.
+        return &self._session[session] if session < self._sessions else NULL
+
     cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil:
         cdef uint32_t tier = self._tier_of(counterparty)
         return &self._value_prior[tier if tier != NO_INDEX else self._tiers]
@@ -474,6 +490,17 @@ cdef class Policy:
             self._desk[i].posture = _POSTURES[desk.posture]
             self._desk[i].allow_request_override = desk.allow_request_override
             self._desk[i].not_good_risk_averse = (desk.not_good or defaults.not_good) == "risk_averse"
+        return 0
+
+    cdef int _compile_sessions(self, config) except -1:
+        self._session = <SessionParams*>_array(self._sessions, sizeof(SessionParams))
+        for i, name in enumerate(self.session_names):
+            session = config.venue_sessions[name]
+            self._session[i].actuation = _ACTUATIONS[session.actuation]
+            self._session[i].granularity_ns = session.granularity_ns
+            self._session[i].life_min_ns = session.life_min_ns
+            self._session[i].life_max_ns = INT64_MAX if session.life_max_ns is None else session.life_max_ns
+            self._session[i].transit_ns = session.transit_ns
         return 0
 
     cdef int _compile_overrides(self, config) except -1:

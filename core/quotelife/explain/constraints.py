@@ -63,6 +63,7 @@ def constraints_of(
     if request.client_deadline_ns is not None:
         left = request.client_deadline_ns - decision.now_ns
         found.append((BindingFlags.CLIENT_DEADLINE, left, "the client's own deadline"))
+    found += _from_venue(request, decision, grounds)
     found.sort(key=lambda each: LIFE_NS_MAX if each[1] is None else each[1])
     nearest = _next_to_bind(decision, found)
     return tuple(
@@ -126,6 +127,31 @@ def value_of(request: RequestRecord, settings: PostureSettings, grounds: Grounds
     tier = policy.tier_of(request.counterparty if known else None)
     config = policy.config
     return ExpectedValue(config.defaults.value if tier is None else config.tiers[tier].value, settings.value)
+
+
+def _from_venue(
+    request: RequestRecord, decision: DecisionRecord, grounds: Grounds
+) -> list[tuple[BindingFlags, int | None, str]]:
+    names = grounds.policy.session_names
+    if request.session >= len(names):
+        return []
+    name = names[request.session]
+    session = grounds.policy.config.venue_sessions[name]
+    found: list[tuple[BindingFlags, int | None, str]] = []
+    if session.life_max_ns is not None:
+        words = f"the longest life that {name} takes, {time_words(session.life_max_ns)}"
+        found.append((BindingFlags.VENUE_MAX, session.life_max_ns + session.transit_ns, words))
+    if session.life_min_ns and session.actuation != "withdraw":
+        words = f"the shortest life that {name} takes, {time_words(session.life_min_ns)}"
+        found.append((BindingFlags.VENUE_MIN, session.life_min_ns + session.transit_ns, words))
+    if decision.binding & BindingFlags.GRANULARITY:
+        words = f"down to what {name} can say, in steps of {time_words(session.granularity_ns)}"
+        found.append((BindingFlags.GRANULARITY, decision.life_ns, words))
+    if decision.binding & BindingFlags.TRANSIT and decision.venue_life_ns:
+        told, way = time_words(decision.venue_life_ns), time_words(session.transit_ns)
+        words = f"{name} is told {told}: the way there takes {way}"
+        found.append((BindingFlags.TRANSIT, decision.life_ns, words))
+    return found
 
 
 def _next_to_bind(

@@ -27,6 +27,7 @@ from quotelife.bench import (
 from quotelife.capture.segments import SegmentFiles
 from quotelife.capture.writer import CaptureWriter
 from quotelife.config import load_config
+from quotelife.config.checks import POSTURE_NAMES
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.feed.binance import BinanceDecoder
@@ -167,9 +168,11 @@ def _simulate(tape: EventBuffer) -> None:
             writer.write_all(updates)
 
 
-def _engine_for(n: int, model: str = "logistic") -> Engine:
+def _engine_for(n: int, model: str = "logistic", mode: str = "tolerance") -> Engine:
     """An engine of ``n`` like instruments, the first driving the rest."""
-    rows = ["version: 1", f"model: {{artifact: {model}}}", "instruments:"]
+    rows = ["version: 1", f"model: {{artifact: {model}}}", "postures:"]
+    rows += [f"  {name}: {{mode: {mode}}}" for name in POSTURE_NAMES]
+    rows.append("instruments:")
     for i in range(n):
         driver = "" if i == 0 else ", drivers: [I0]"
         rows.append(
@@ -267,19 +270,23 @@ def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     reference = statistics.median(time_reference(tape)[0] / len(tape) for _ in range(rounds))
     clock = time_clock()
-    for model in ("first_passage", "logistic"):
+    for name, model, mode, edge_ticks in (
+        ("first_passage", "first_passage", "tolerance", 0.0),
+        ("logistic", "logistic", "tolerance", 0.0),
+        ("expected_value", "logistic", "expected_value", 20.0),
+    ):
         p50s, p99s = [], []
         for _ in range(rounds):
-            engine = _engine_for(1, model)
+            engine = _engine_for(1, model, mode)
             time_engine(engine, tape)
-            request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=100.0, edge_ticks=0.0)
+            request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=100.0, edge_ticks=edge_ticks)
             # 20 µs apart, as at 50,000 requests a second, so that no window is empty at the end.
             times = time_decisions(engine, request, n, 20_000)
             times.sort()
             p50s.append(float(times[n // 2]) - clock)
             p99s.append(float(times[n * 99 // 100]) - clock)
         p50 = statistics.median(p50s)
-        out[model] = {
+        out[name] = {
             "p50_ns": round(p50),
             "p99_ns": round(statistics.median(p99s)),
             "p50_ratio_to_reference_event": round(p50 / reference, 1),

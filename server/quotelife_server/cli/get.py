@@ -17,6 +17,9 @@ def get(
     counterparty: Annotated[str | None, typer.Option(help="Counterparty name.")] = None,
     desk: Annotated[str | None, typer.Option(help="Desk name.")] = None,
     price: Annotated[str | None, typer.Option(help="Quoted price, decimal.")] = None,
+    venue_session: Annotated[
+        str | None, typer.Option(help="Venue session that the quote goes out on.")
+    ] = None,
     target: Annotated[str, typer.Option(help="host:port or unix:PATH of the service.")] = "127.0.0.1:50051",
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
@@ -25,6 +28,7 @@ def get(
     from quotelife_client import Client, ServiceError
 
     options: dict[str, Any] = {"counterparty": counterparty, "desk": desk, "size": size, "price": price}
+    options["venue_session"] = venue_session
     given = {key: value for key, value in options.items() if value is not None}
     try:
         with Client(target, timeout_s=timeout) as client:
