@@ -49,8 +49,8 @@ cdef class SegmentScan:
     cdef readonly int64_t last_ns
     cdef readonly uint64_t durable       # largest mark of a record
     cdef Column* columns
-    cdef int _run(self, const uint8_t* data, uint64_t size) except -1 nogil
-    cdef int _note(self, const uint8_t* data, uint64_t offset, const RecordHeader* header) except -1 nogil
+    cdef int _run(self, const uint8_t* data, uint64_t size, uint64_t base) except -1 nogil
+    cdef int _note(self, const uint8_t* record, uint64_t offset, const RecordHeader* header) except -1 nogil
 
 cdef struct Column:
     uint64_t* values

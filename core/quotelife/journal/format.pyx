@@ -237,28 +237,33 @@ cdef class SegmentScan:
                 free(self.columns[k].values)
             free(self.columns)
 
-    def run(self, const uint8_t[::1] buffer not None):
-        """Read on; True when everything up to the end of ``buffer`` was sound and nothing follows a seal."""
+    def run(self, const uint8_t[::1] buffer not None, uint64_t base=0):
+        """Read on; True when everything up to the end of ``buffer`` was sound and nothing follows a seal.
+
+        ``buffer`` is the segment from offset ``base``, at most ``end``, on.
+        """
         cdef uint64_t size = buffer.shape[0]
+        if base > self.end:
+            raise ValueError("a scan goes on where it ended")
         if size:
             with nogil:
-                self._run(&buffer[0], size)
-        return self.end == size
+                self._run(&buffer[0], size, base)
+        return self.end == base + size
 
-    cdef int _run(self, const uint8_t* data, uint64_t size) except -1 nogil:
+    cdef int _run(self, const uint8_t* data, uint64_t size, uint64_t base) except -1 nogil:
         cdef RecordHeader header
         cdef uint64_t length
         while not self.sealed and self.next_number != self.stop_number:
-            length = record_at(data, size, self.end)
+            length = record_at(data, size, self.end - base)
             if length == 0:
                 return 0
-            memcpy(&header, data + self.end, RECORD_HEADER_BYTES)
+            memcpy(&header, data + self.end - base, RECORD_HEADER_BYTES)
             if header.number != self.next_number:
                 return 0
             if header.kind == KIND_SEAL:
                 self.sealed = True         # bears the number of the next segment's first record
             else:
-                self._note(data, self.end, &header)
+                self._note(data + self.end - base, self.end, &header)
                 self.next_number += 1
                 self.records += 1
                 if not self.first_ns:
@@ -268,8 +273,8 @@ cdef class SegmentScan:
             self.end += length
         return 0
 
-    cdef int _note(self, const uint8_t* data, uint64_t offset, const RecordHeader* header) except -1 nogil:
-        cdef const uint8_t* payload = data + offset + RECORD_HEADER_BYTES
+    cdef int _note(self, const uint8_t* record, uint64_t offset, const RecordHeader* header) except -1 nogil:
+        cdef const uint8_t* payload = record + RECORD_HEADER_BYTES
         cdef uint32_t sizes[6]
         cdef uint64_t sequence
         cdef uint32_t i

@@ -96,7 +96,8 @@ class Journal:
                 segment.index = index
                 return
             segment.scan = SegmentScan(SEGMENT_HEADER_BYTES, segment.header.first_number, segment.stop_number)
-        segment.scan.run(self.storage.read(segment.name))
+        end = segment.scan.end
+        segment.scan.run(self.storage.read(segment.name, end), end)
         segment.seen = size
         segment.index = scanned(segment.name, segment.header, segment.scan)
 

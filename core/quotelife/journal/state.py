@@ -216,7 +216,17 @@ class OperationalState:
 
 def _kill(engine: Engine, entry: Json, now_ns: int, left_out: list[str]) -> None:
     name = entry["counterparty"]
-    left_out.append(f"kill switch of {name or 'everybody'}: this build's engine has none")
+    kill = getattr(engine, "kill", None)
+    if kill is None:
+        left_out.append(f"kill switch of {name or 'everybody'}: this build's engine has none")
+    else:
+        kill(
+            now_ns,
+            counterparty=name,
+            reason=entry["reason"],
+            source=entry["source"],
+            since_ns=entry.get("since_ns"),
+        )
 
 
 def _at(entry: Json) -> int:
