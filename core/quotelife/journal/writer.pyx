@@ -383,6 +383,10 @@ cdef class JournalWriter(InputSink):
             self._cut()
             if self._dirty:
                 self._leave()
+        if self._file is None and self.power_loss and self._unsynced:
+            with self._lock:           # a segment begins only when the one before it is safe, by name too
+                self._sync_rotated()
+                self._sync_names()
         if self._file is None:
             name = segment_name(self.segment + 1)
             self._file = self._storage.create(name)
@@ -398,17 +402,23 @@ cdef class JournalWriter(InputSink):
         return 0
 
     cdef int _leave(self) except -1:
-        # Never write to this file again. What it holds beyond the next segment's first record counts for nothing.
+        # Never write to this file again; what it holds up to _good counts, once it is synced.
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                self._unsynced.append(self._file)
             self._file = None
             self._good = 0
             self._dirty = False
         return 0
 
     cdef int _after_failed_sync(self) except -1:
-        self._leave()
+        with self._lock:               # nothing that is not safe counts, nor would a second sync tell the truth
+            for file in self._unsynced + ([self._file] if self._file is not None else []):
+                file.close()
+            self._unsynced.clear()
+            self._file = None
+            self._good = 0
+            self._dirty = False
         if self.power_loss:
             self._written = self._durable_at - self._base if self._durable_at > self._base else 0
             self.committed_number = self.durable_number
@@ -445,9 +455,6 @@ cdef class JournalWriter(InputSink):
             self._unsynced.append(self._file)
             self._file = None
             self._good = 0
-            if self.power_loss:        # a segment begins only when the one before it is safe, by name too
-                self._sync_rotated()
-                self._sync_names()
         self._unfinished.append(self._name)
         if not self._closed:
             self._append_state()
