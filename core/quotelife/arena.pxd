@@ -8,6 +8,8 @@ cdef extern from "<sys/mman.h>" nogil:
     int MAP_PRIVATE
     int MAP_ANONYMOUS
     void* MAP_FAILED
+    int madvise(void* address, size_t size, int advice)
+    int MADV_DONTNEED
 
 cdef inline size_t arena_size(size_t size) noexcept nogil:
     return (size + 4095) & ~<size_t>4095
@@ -20,3 +22,7 @@ cdef inline void* arena_new(size_t size) noexcept nogil:
 cdef inline void arena_free(void* memory, size_t size) noexcept nogil:
     if memory != NULL:
         munmap(memory, arena_size(size))
+
+cdef inline void arena_forget(void* memory, size_t size) noexcept nogil:
+    # Give whole pages of an arena back; they read as zeros when they are touched again.
+    madvise(memory, size, MADV_DONTNEED)

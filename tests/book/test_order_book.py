@@ -17,7 +17,7 @@ INVERSE = pow(GOLDEN, -1, 2**64)
 
 def colliding(home: int, n: int) -> list[int]:
     """Ids whose hash is the same in tables of every size up to 2^32 slots."""
-    ids = [((home << 54) + k) * INVERSE % 2**64 for k in range(n)]
+    ids = [((home << 52) + k) * INVERSE % 2**64 for k in range(n)]
     return [i - 2**64 if i >= 2**63 else i for i in ids]
 
 
@@ -25,7 +25,7 @@ def colliding(home: int, n: int) -> list[int]:
 IDS = (
     colliding(5, 6)
     + colliding(6, 4)
-    + colliding(1023, 6)
+    + colliding(4095, 6)
     + colliding(0, 3)
     + [0, 1, 2, -1, 2**63 - 1, -(2**63)]
 )
@@ -92,7 +92,7 @@ def test_any_records_give_what_dictionaries_give(
 def play(seed: int, steps: int, *, orders_max: int = 65_536, ids: int = 10**9, width: int = 200) -> None:
     """A long life: adds outweigh removals first, then the other way round, so that the table fills and empties."""
     rng = random.Random(seed)
-    book, twin = Orders(orders_max), OrderTwin(orders_max)
+    book, twin = Orders(orders_max, 65_536), OrderTwin(orders_max)
     alive: list[int] = []
     for step in range(steps):
         growing = (step * 4 // steps) % 2 == 0
@@ -161,10 +161,10 @@ def test_a_side_deeper_than_its_levels_shows_the_best_of_them_exactly(seed: int)
 
 def test_memory_is_reserved_once_and_bounded() -> None:
     book = Orders(65_536)
-    assert book.bytes == 2 * 131_072 * 32
+    assert book.bytes == 2 * 262_144 * 32
     for order_id in range(70_000):
         book.add(order_id, BID, order_id % 50, 1)
-    assert (len(book), book.counts["dropped"], book.bytes) == (65_536, 70_000 - 65_536, 2 * 131_072 * 32)
+    assert (len(book), book.counts["dropped"], book.bytes) == (65_536, 70_000 - 65_536, 2 * 262_144 * 32)
 
 
 @pytest.mark.parametrize("orders_max", [0, -1, 2**22 + 1])

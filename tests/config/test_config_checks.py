@@ -295,3 +295,8 @@ def test_venue_sessions_that_can_be() -> None:
         sessions(actuation="relative", granularity="10ms", life_min="1ms", life_max="2s", transit="3ms") == []
     )
     assert sessions(actuation="withdraw", granularity="1s", life_min="10s", life_max="1min") == []
+
+
+def test_a_feed_sends_quotes_alone_or_orders() -> None:
+    both = (instrument("BTC", quotes_only=True, order_level=True), instrument("ETH", order_level=True))
+    assert places(instruments=both) == ["instruments.0.order_level"]

@@ -17,6 +17,7 @@ from quotelife.records import (
     QualityCode,
     RequestRecord,
     SideCode,
+    StatusKind,
 )
 
 S = 1_000_000_000
@@ -324,6 +325,46 @@ def test_of_a_book_that_stays_crossed_the_lonely_side_is_purged(warm: Feed) -> N
     assert warm.engine.instrument_status(0, NOW + S).purged_orders == 1
 
 
+def storm(feed: Feed, seed: int, events: int) -> None:
+    """Records of every kind with values from everywhere, among them impossible ones."""
+    rng = random.Random(seed)
+    wild = (0, 1, -1, 2**40, 2**40 + 1, 2**60, -(2**60), 2**63 - 1, -(2**63))
+    t = feed.engine.now_ns
+    for _ in range(events):
+        t += rng.choice((0, 0, 1, MS, 90 * MS, 2 * S))
+        near = rng.random() < 0.8
+        feed.send(
+            rng.choice((ADD, ADD, ADD, MODIFY, CANCEL, EXECUTE, *range(13))), t,
+            order_id=rng.randrange(150) if near else rng.choice(wild),
+            side=rng.choice((BID, ASK, 0, 255)) if rng.random() < 0.1 else rng.choice((BID, ASK)),
+            price_ticks=rng.randint(990, 1010) if near else rng.choice(wild),
+            size_lots=rng.randint(0, 20) if near else rng.choice(wild),
+            aux=rng.randint(0, 9) if near else rng.choice(wild),
+            flags=rng.choice((EventFlags.LAST, EventFlags.LAST, 0, EventFlags.SNAPSHOT, 7)),
+            sequence=rng.choice((0, 1, feed.sequence, 2**62)),
+        )  # fmt: skip
+        status = feed.engine.instrument_status(0, t)
+        if status.quality == QualityCode.GOOD:
+            assert status.bid_lots > 0 < status.ask_lots, f"seed {seed}"
+            assert status.bid_ticks < status.ask_ticks, f"seed {seed}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "events"), [(1, 20_000), pytest.param(2, 2_000_000, marks=pytest.mark.slow)]
+)
+def test_after_any_storm_a_snapshot_makes_the_book_right(feed: Feed, seed: int, events: int) -> None:
+    feed.snapshot(T0 + S)
+    storm(feed, seed, events)
+    t = feed.engine.now_ns + MS
+    feed.send(EventKindCode.STATUS, t, aux=StatusKind.TRADING)
+    feed.send(EventKindCode.CLEAR, t)
+    feed.snapshot(t)
+    assert feed.top() == (1000, 100, 1002, 100)
+    feed.send(EventKindCode.STATUS, t + 1500 * MS, aux=StatusKind.HEARTBEAT)
+    assert feed.quality() is QualityCode.GOOD
+    assert feed.features(t + 1500 * MS)["depth_bid_5"] == 500
+
+
 def test_memory_of_the_orders_is_stated(feed: Feed) -> None:
     order_level, level = (feed.engine.instrument_status(i, T0).memory_bytes for i in (0, 1))
-    assert order_level - level == 2 * 1024 * 32
+    assert order_level - level == 2 * 4096 * 32

@@ -3,8 +3,9 @@
 #
 # Orders stand in an open-addressing table (linear probing, a removal shifts its followers back, so there are no
 # tombstones and a lookup never slows down with age). Room for orders_max of them is reserved at the start and costs
-# nothing until it is used: the table begins with 1,024 slots, takes the next power of two when it is half full, and
-# a table of n slots stands at slot n of the reserved memory, so that growing cannot fail. One that has grown stays so.
+# nothing until it is used: the table begins with 4,096 slots, doubles when a quarter of them is taken, and a table of n
+# slots stands at slot n of the reserved memory, so that growing cannot fail. One that has grown stays so. A table that is
+# half full would cost a third more time a record: whether the first slot looked at is the right one decides a branch.
 #
 # No record can corrupt the book. What cannot be applied changes nothing and is counted: see order_apply.
 #

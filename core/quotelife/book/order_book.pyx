@@ -3,7 +3,7 @@
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from quotelife.arena cimport arena_free, arena_new, arena_size
+from quotelife.arena cimport arena_forget, arena_free, arena_new, arena_size
 from quotelife.book.level_book cimport (
     BLOCK, Book, BookSide, LevelBook, book_clear, side_add, side_best,
 )
@@ -12,7 +12,8 @@ from quotelife.records cimport (
 )
 
 cdef enum:
-    SLOTS_MIN = 1024
+    SLOTS_MIN = 4096
+    SLOTS_PER_ORDER = 4        # at least: most orders then stand where they are looked for first
     TOUCH_SHIFT = 24
 
 # GOLDEN is 2^64 / golden ratio: it spreads ids that are counted up, or stepped. LOTS_MAX x ORDERS_MAX is below 2^63.
@@ -32,7 +33,7 @@ cdef int orders_init(OrderBook* self, int64_t orders_max) except -1:
     if not 1 <= orders_max <= ORDERS_MAX:
         raise ValueError(f"orders_max must be 1 to {ORDERS_MAX}")
     memset(self, 0, sizeof(OrderBook))
-    while slots < 2 * orders_max:
+    while slots < SLOTS_PER_ORDER * orders_max:
         slots *= 2
     self.memory = <Order*>arena_new(2 * slots * sizeof(Order))
     if self.memory == NULL:
@@ -76,7 +77,7 @@ cdef inline int64_t home(const OrderBook* self, int64_t order_id) noexcept nogil
 
 
 cdef inline Order* slot_of(const OrderBook* self, int64_t order_id) noexcept nogil:
-    # The order's slot, else the empty one that would take it; at least half of all slots are empty.
+    # The order's slot, else the empty one that would take it; most of all slots are empty.
     cdef int64_t i = home(self, order_id)
     cdef Order* slot = self.slots + i
     while slot.side != SIDE_NONE and slot.id != order_id:
@@ -99,6 +100,7 @@ cdef void grow(OrderBook* self) noexcept nogil:
     for i in range(slots):
         if old[i].side != SIDE_NONE:
             slot_of(self, old[i].id)[0] = old[i]
+    arena_forget(old, slots * sizeof(Order))
 
 
 cdef inline void forget(OrderBook* self, Order* slot) noexcept nogil:
@@ -194,7 +196,7 @@ cdef inline bint add(OrderBook* self, LevelBook* book, const Event* event, Order
         self.dropped += 1
         self.full = True
         return False
-    if 2 * self.n > self.mask:
+    if SLOTS_PER_ORDER * self.n > self.mask:
         grow(self)
         slot = slot_of(self, event.order_id)
     lots = event.size_lots
