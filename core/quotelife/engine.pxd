@@ -3,9 +3,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
 from quotelife.book.order_book cimport OrderBook
+from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.life cimport PostureParams
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
+from quotelife.decision.throttle cimport Throttle
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
 from quotelife.model.curve cimport CurveModel
 from quotelife.records cimport Decision, Event, Request, Signal
@@ -70,6 +72,9 @@ cdef class Engine:
     cdef RuntimeOverride overrides_c[OVERRIDES_MAX]
     cdef int n_overrides
     cdef public uint32_t next_override_id  # a restart moves it on, so that no id comes twice
+    cdef KillSwitch _killed
+    cdef Throttle _throttle
+    cdef bint _trip                                  # the decision just made tripped a throttle released by hand
     cdef tuple _sinks          # of InputSink
 
     cdef void advance(self, int64_t t) noexcept nogil
@@ -79,6 +84,7 @@ cdef class Engine:
     cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
     cdef int apply_signal(self, const Signal* signal) except -1
+    cdef int told(self, const Request* request, const Decision* decision) except -1
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
     cdef int _grow(self, uint32_t n) except -1

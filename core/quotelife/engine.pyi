@@ -1,6 +1,7 @@
 from typing import Any, NamedTuple
 
 from quotelife.config import Config
+from quotelife.decision.kill import KillSource, KillStatus
 from quotelife.decision.policy import Policy
 from quotelife.inputs import InputSink
 from quotelife.instruments import InstrumentTable
@@ -82,6 +83,29 @@ class Engine:
     ) -> int: ...
     def clear_override(self, override_id: int, now_ns: int) -> bool: ...
     def overrides(self, now_ns: int) -> list[OverrideStatus]: ...
+    def kill(
+        self,
+        now_ns: int,
+        *,
+        counterparty: str | int | None = None,
+        reason: str = "",
+        source: KillSource | int = ...,
+        since_ns: int | None = None,
+    ) -> KillStatus: ...
+    def enable(
+        self,
+        now_ns: int,
+        *,
+        counterparty: str | int | None = None,
+        reason: str = "",
+        source: KillSource | int = ...,
+    ) -> bool: ...
+    def kills(self) -> list[KillStatus]: ...
+    @property
+    def kill_changes(self) -> int: ...
+    @property
+    def throttle_trips(self) -> int: ...
+    def killed(self, counterparty: int | None) -> bool: ...
     def instrument_status(self, index: int, now_ns: int) -> InstrumentStatus: ...
     def level_top(self, index: int) -> tuple[int, int, int, int, int]: ...
     next_override_id: int

@@ -26,10 +26,12 @@ from quotelife.book.order_book cimport (
 )
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
+from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.policy cimport (
     REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride, SessionParams,
 )
 from quotelife.decision.regime cimport RegimeState, regime_update
+from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
 from quotelife.features.state cimport (
@@ -40,7 +42,8 @@ from quotelife.features.state cimport (
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
-    CHANGE_CONFIG, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED, CHANGE_OVERRIDE_SET, InputSink,
+    CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED, CHANGE_OVERRIDE_SET,
+    InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.windows.ring cimport RingTail, RingWindow
@@ -58,7 +61,11 @@ from quotelife.records cimport (
     WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
     DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
 )
+from quotelife.records cimport (
+    OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED, WHY_THROTTLED,
+)
 
+from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
 
@@ -66,6 +73,7 @@ cdef enum:
     REF_HORIZON = 5                 # index of 500 ms on the horizon grid
     MID_TAIL_1S = 2                 # the longest tail of the ring of mids
     GRID_NS = 100_000_000
+    STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
 
 cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
 cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
@@ -141,6 +149,8 @@ cdef class Engine:
         self._sinks = ()
         self.shared = shared_signals_new()
         self._policy = Policy(config)
+        self._killed = KillSwitch(self._policy.counterparty_names)
+        self._throttle = Throttle(config)
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         self._config = config
         self._instruments = config.instrument_table()
@@ -555,10 +565,21 @@ cdef class Engine:
         """One decision. Raises ``ValueError`` when the request's instrument index is out of range."""
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
-        cdef InputSink sink
         self.decide_c(&request.c, &decision.c)
+        self.told(&request.c, &decision.c)
+
+    cdef int told(self, const Request* request, const Decision* decision) except -1:
+        # After every decide_c: the sinks, and the kill that a throttle has come to.
+        cdef InputSink sink
         for sink in self._sinks:
-            sink.decision(&request.c, &decision.c)
+            sink.decision(request, decision)
+        if self._trip:
+            self._trip = False
+            names = self._policy.counterparty_names
+            name = names[request.counterparty] if request.counterparty < len(names) else STRANGERS
+            self.kill(decision.now_ns, counterparty=name, reason=self._throttle.reason(request.counterparty),
+                      source=KillSource.THROTTLE)
+        return 0
 
     cdef void decide_c(self, const Request* request, Decision* out) noexcept nogil:
         # What the market says → what request and policy make of it → features → curve and life. The second and the
@@ -610,6 +631,7 @@ cdef class Engine:
         # All that the decision takes from the state of the market beside the features.
         cdef int64_t t = out.now_ns, age = age_of(request, t), mid2
         cdef int64_t known_ns = max(state.last_book_ns, state.last_quote_ns)
+        cdef Throttled throttled
         out.data_age_ns = t - known_ns if known_ns else -1
         self.update_regime(state, request.instrument, t)
         out.quality = self.quality_c(state, params, t)
@@ -617,6 +639,16 @@ cdef class Engine:
         out.reasons = state.reasons
         if state.whole_since_ns:
             out.observed |= OBS_BOOK_SEEN
+        out.observed |= self._killed.observed(request.counterparty)
+        if not out.observed & STOPPED:
+            throttled = self._throttle.decided(request.counterparty, t, not request.flags & REQ_SECOND_SIDE)
+            if throttled != THROTTLE_FREE:
+                out.observed |= OBS_THROTTLED
+                if throttled == THROTTLE_TRIPPED and self._throttle.is_manual(request.counterparty):
+                    self._trip = True
+        if out.observed & STOPPED:
+            out.reasons = 0
+            return
         if not params.enabled or state.regime == REGIME_HALT or out.quality != QUALITY_GOOD:
             return
         out.reference_ticks = reference(state, params)
@@ -647,6 +679,9 @@ cdef class Engine:
         out.model_revision = self.model_revision
         out.expiry_ns = t
         out.expected_value_ticks = out.break_even_edge_ticks = NAN
+        if out.observed & STOPPED:
+            stop(out)
+            return False
         self._policy.resolve(request, out.regime, self.overrides_c, self.n_overrides, t, &resolution)
         out.posture_requested = resolution.requested
         out.posture_effective = resolution.effective
@@ -885,6 +920,8 @@ cdef class Engine:
                 raise ConfigError([f"model: artifact: {error}"]) from None
         self.advance(now_ns)
         self._follow_names(policy)
+        self._killed.follow(policy.counterparty_names)
+        self._throttle.follow(config)
         self._policy = policy
         self._config = config
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
@@ -1035,6 +1072,68 @@ cdef class Engine:
                 kept += 1
         self.n_overrides = kept
 
+    # --- kill switch ----------------------------------------------------------------------------------------------
+
+    def kill(self, int64_t now_ns, *, counterparty=None, str reason="", source=KillSource.RPC, since_ns=None):
+        """Decline every request, or every request of one ``counterparty`` (name or index); the kill in force.
+
+        It ends by ``enable`` alone. A kill that is in force already stays as it is, with its first reason, and is no
+        input; so restoring twice what was in force before a restart, each with its ``since_ns``, does no harm. A name
+        that is not configured is kept for when it is. Raises ``ValueError`` on an index out of range.
+        """
+        name = self._counterparty_name(counterparty)
+        kill = self._killed.get(name)
+        if kill is not None:
+            return kill
+        self.advance(now_ns)
+        kill = KillStatus(name, reason, KillSource(source), self.now_ns if since_ns is None else since_ns)
+        self._killed.set(kill)
+        self._tell(CHANGE_KILLED, {
+            "counterparty": name, "reason": reason, "source": int(kill.source), "since_ns": kill.since_ns,
+        }, now_ns)
+        return kill
+
+    def enable(self, int64_t now_ns, *, counterparty=None, str reason="", source=KillSource.RPC):
+        """End the kill of everybody, or that of one ``counterparty`` (name or index); the other kills stay.
+
+        False, and no input, when it is not in force. Raises ``ValueError`` on an index out of range.
+        """
+        name = self._counterparty_name(counterparty)
+        if self._killed.get(name) is None:
+            return False
+        self.advance(now_ns)
+        self._killed.end(name)
+        self._throttle.release(name)
+        self._tell(CHANGE_ENABLED, {
+            "counterparty": name, "reason": reason, "source": int(KillSource(source)),
+        }, now_ns)
+        return True
+
+    def kills(self):
+        """Kills in force, oldest first, as ``KillStatus``."""
+        return self._killed.kills()
+
+    @property
+    def kill_changes(self):
+        """How often a kill was turned on or off so far."""
+        return self._killed.changes
+
+    def killed(self, counterparty):
+        """Does a kill hold for a counterparty's index (``None``: not configured)?"""
+        return self._killed.fits(counterparty)
+
+    @property
+    def throttle_trips(self):
+        """How often a throttle tripped so far."""
+        return self._throttle.trips
+
+    def _counterparty_name(self, counterparty):
+        if counterparty is None or isinstance(counterparty, str):
+            return counterparty
+        if not 0 <= counterparty < len(self._policy.counterparty_names):
+            raise ValueError(f"unknown counterparty index {counterparty}")
+        return self._policy.counterparty_names[counterparty]
+
     # --- views ----------------------------------------------------------------------------------------------------
 
     @property
@@ -1171,6 +1270,17 @@ cdef bint fit_to_venue(const SessionParams* session, const Request* request, con
             refuse(out, kind)
             return False
     return True
+
+
+cdef inline void stop(Decision* out) noexcept nogil:
+    # By the kill switch or the throttle, whatever the market and the policy would say.
+    out.rule = RULE_KILL_SWITCH
+    out.rule_index = NO_INDEX
+    if out.observed & (OBS_KILLED | OBS_COUNTERPARTY_KILLED):
+        out.reasons |= WHY_KILLED
+    if out.observed & OBS_THROTTLED:
+        out.reasons |= WHY_THROTTLED
+    decline(out)
 
 
 cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:

@@ -11,8 +11,8 @@ cdef enum ChangeKind:
     CHANGE_MODEL = 2             # {"revision", "digest"}
     CHANGE_OVERRIDE_SET = 3      # {"id", "posture", "counterparty", "desk", "instrument", "expires_ns"}, names or None
     CHANGE_OVERRIDE_CLEARED = 4  # {"id"}
-    CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source"}
-    CHANGE_ENABLED = 6           # {"counterparty", "reason"}
+    CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source" (KillSource), "since_ns"}
+    CHANGE_ENABLED = 6           # {"counterparty", "reason", "source"}
 
 
 cdef class InputSink:

@@ -182,6 +182,7 @@ cdef enum RequestFlag:
     REQ_HAS_DEADLINE = 16
     REQ_HAS_PRICED_AT = 32
     REQ_UNSYNCHRONISED = 64  # the wall clock had left the service's clock when the request came
+    REQ_SECOND_SIDE = 128    # the other side of the TWO_WAY request before it: one act of its counterparty
 
 cdef struct Request:
     int64_t now_ns

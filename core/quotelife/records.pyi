@@ -193,6 +193,7 @@ class RequestRecord:
         posture: int = 0,
         session: int = 0xFFFFFFFF,
         synchronised: bool = True,
+        second_side: bool = False,
     ) -> None: ...
     def canonical(self) -> bytes: ...
     @staticmethod

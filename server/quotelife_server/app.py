@@ -16,6 +16,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
+from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, Alerts
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import Turns
@@ -25,6 +26,7 @@ from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
 from quotelife_server.handlers import Hooks, Service, State
+from quotelife_server.kill import KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
@@ -35,7 +37,7 @@ from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
 from quotelife_server.transport.http import HttpServer
 
 TICK_S = 0.1
-TICKS_PER_CLOCK_CHECK = 10
+AHEAD_NS_MAX = 1_000_000
 STOP_S = 3.0  # what the rest of a drain may take beyond its notice and its grace
 
 _log = log.get_logger(__name__)
@@ -108,6 +110,10 @@ class Application:
         if self.capturing is not None:
             self.engine.record_to(self.capturing.sink)
         self.metrics = Metrics()
+        self.alerts = Alerts()
+        self.kills = KillControl(
+            self.engine, self.clock.now_ns, self.alerts, _kill_file(config_path, settings.kill_file)
+        )
         self.service = Service(
             self.engine,
             self.clock,
@@ -116,9 +122,10 @@ class Application:
             replies=ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns),
             in_flight=InFlight(settings.in_flight_max),
             retry_delay_ns=settings.overload_retry_ns,
-            synchronised=lambda: self.clock.synchronised,
             later=Turns().add,
+            synchronised=lambda: self.clock.synchronised and not self._ahead,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
+            kills=self.kills,
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
@@ -131,16 +138,19 @@ class Application:
         self.metrics_address: str | None = None
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
+        self._ahead = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Bind, connect the feeds, answer. Raises ``OSError`` when an address cannot be had."""
+        self.kills.restore()
         self.addresses = await self.grpc.start()
         if self.http is not None:
             self.metrics_address = await self.http.start()
         for feed in self.feeds:
             await feed.start()
         self._keep_running(self._tick())
+        self._keep_running(self.kills.watch())
         if self.config.server.watch_configuration:
             self._keep_running(self.reloader.watch())
         gc.collect()
@@ -177,7 +187,6 @@ class Application:
         _log.info("stopped", input_sequence=self.engine.input_sequence)
 
     async def _tick(self) -> None:
-        ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
             now_ns = self.clock.now_ns()
@@ -185,19 +194,28 @@ class Application:
             self.service.replies.expire(now_ns)
             if self.capturing is not None:
                 self.capturing.tick(now_ns)
-            ticks += 1
-            if ticks % TICKS_PER_CLOCK_CHECK == 0:
-                self._check_clock()
+            self._check_clock(now_ns)
 
-    def _check_clock(self) -> None:
-        was = self.clock.synchronised
-        offset_ns = self.clock.measure_wall_offset_ns()
-        if was and not self.clock.synchronised:
-            _log.error(
-                "wall clock has left the service's clock: no absolute expiries until it is back or the service "
-                "has been restarted",
-                offset_ns=offset_ns,
+    def _check_clock(self, now_ns: int) -> None:
+        # Everything is stamped here by one clock; a stamp from elsewhere would hold engine time until it is reached.
+        self._ahead = self.engine.now_ns > now_ns + AHEAD_NS_MAX
+        if self._ahead:
+            text = (
+                f"an input was stamped {(self.engine.now_ns - now_ns) / NS_PER_S:.6f} s ahead of the service's clock: "
+                "no instants are sent until that time has come or the service has been restarted"
             )
+            self.alerts.raise_(ENGINE_AHEAD, text, now_ns)
+        else:
+            self.alerts.clear(ENGINE_AHEAD, now_ns)
+        offset_ns = self.clock.measure_wall_offset_ns()
+        if self.clock.synchronised:
+            self.alerts.clear(CLOCK_UNSYNCHRONISED, now_ns)
+            return
+        text = (
+            f"the wall clock is {offset_ns / NS_PER_S:+.6f} s away from the service's: no instants are sent until "
+            "it is back or the service has been restarted"
+        )
+        self.alerts.raise_(CLOCK_UNSYNCHRONISED, text, now_ns)
 
     def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
         """A task without which the service must not go on: its failure stops the service."""
@@ -243,6 +261,7 @@ class Application:
             config_problems=self.reloader.problems,
             restart_required=self.reloader.restart_required,
             capture=self.capturing.figures() if self.capturing is not None else None,
+            alerts=self.alerts.active(),
         )
 
     def _http_server(self, settings: Server) -> HttpServer | None:
@@ -293,6 +312,7 @@ class Application:
             self.clock.now_ns,
             gauges,
             lambda: [feed.figures() for feed in self.feeds],
+            self.alerts,
         )
 
 
@@ -351,6 +371,12 @@ async def _drain_or_leave(app: Application, forced: asyncio.Event) -> bool:
         asyncio.get_running_loop().remove_signal_handler(name)  # one more ends the process whatever it does
     drain.cancel()
     return False
+
+
+def _kill_file(config_path: Path, name: str | None) -> Path | None:
+    """As configured; a relative name starts at the folder of the configuration."""
+    folder = config_path if config_path.is_dir() else config_path.parent
+    return None if name is None else folder / name
 
 
 def _addresses(settings: Server) -> list[str]:

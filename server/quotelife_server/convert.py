@@ -24,6 +24,7 @@ from quote_expiry.v1 import market_data_service_pb2 as market
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.decision.kill import STRANGERS, KillStatus
 from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
 from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation
@@ -311,8 +312,9 @@ def expiry_request(
             posture=posture,
             session=NO_INDEX_VALUE if session is None else session,
             synchronised=synchronised,
+            second_side=place > 0,
         )
-        for sign, price_ticks in quotes
+        for place, (sign, price_ticks) in enumerate(quotes)
     ]
     step_ns = 1 if session is None else engine.config.venue_sessions[request.venue_session].granularity_ns
     return ExpiryCall(request, instrument, records, step_ns)
@@ -963,6 +965,66 @@ def overrides_reply(overrides: Sequence[OverrideStatus], engine: Engine) -> byte
             else engine.instruments[override.instrument].name,
         )
     return response.SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class KillCall:
+    """Whom to kill or to enable, ``None`` for everybody, and why."""
+
+    counterparty: str | None
+    reason: str
+
+
+def kill_request(payload: bytes, engine: Engine) -> KillCall:
+    return _kill_call(parse(admin.KillRequest, payload), set(), engine)
+
+
+def enable_request(payload: bytes, engine: Engine) -> KillCall:
+    """Names that are killed may be enabled, whether they are still configured or not."""
+    killed = {kill.counterparty for kill in engine.kills()}
+    return _kill_call(parse(admin.EnableRequest, payload), killed, engine)
+
+
+def _kill_call(
+    request: admin.KillRequest | admin.EnableRequest, known: set[str | None], engine: Engine
+) -> KillCall:
+    faults = Faults()
+    faults.text("reason", request.reason, required=True)
+    name = request.counterparty
+    faults.text("counterparty", name)
+    if name and engine.policy.counterparty_index(name) is None and name not in known | {STRANGERS}:
+        faults.add("counterparty", "is not configured; leave it out for everybody")
+    faults.raise_if_any()
+    return KillCall(name or None, request.reason)
+
+
+def kill_reply(since_ns: int) -> bytes:
+    return admin.KillResponse(since_utc_ns=since_ns).SerializeToString()
+
+
+def enable_reply(since_ns: int) -> bytes:
+    return admin.EnableResponse(since_utc_ns=since_ns).SerializeToString()
+
+
+def kill_file_stands(file: str) -> RpcError:
+    details = error_details_pb2.PreconditionFailure()
+    details.violations.add(type="KILL_FILE", subject=file, description="exists; remove it, then enable again")
+    text = f"the kill file {file} exists: remove it, then enable again"
+    return RpcError(Code.FAILED_PRECONDITION, text, (details,))
+
+
+def not_kept(what: str) -> RpcError:
+    text = f"{what}, but it could not be written down: a restart would undo it; the log says why"
+    return RpcError(Code.FAILED_PRECONDITION, text)
+
+
+def kill_status(kill: KillStatus) -> admin.KillStatus:
+    return admin.KillStatus(
+        counterparty=kill.counterparty or "",
+        reason=kill.reason,
+        since_utc_ns=kill.since_ns,
+        source=cast(Any, int(kill.source)),
+    )
 
 
 def reload_reply(config_revision: int, changed: bool, restart_required: Sequence[str]) -> bytes:

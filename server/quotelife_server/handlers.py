@@ -23,14 +23,17 @@ from quote_expiry.v1 import (
 )
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.clock import Clock
+from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
+from quotelife_server.alerts import Alerts
 from quotelife_server.answers import Answer, ExpiryStream, gathered
 from quotelife_server.explaining import Explainer, JournalExplanations, Later, at_once
 from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
+from quotelife_server.kill import KillControl
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
@@ -47,6 +50,7 @@ from quotelife_server.rpc import (
     StreamHandler,
     Unary,
     unserved,
+    waited,
 )
 
 _log = get_logger(__name__)
@@ -95,6 +99,7 @@ class Service:
         hooks: Hooks | None = None,
         later: Later = at_once,
         explanations: JournalExplanations | None = None,
+        kills: KillControl | None = None,
     ) -> None:
         """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
@@ -111,6 +116,7 @@ class Service:
         self.later = later
         self.explanations = explanations
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
+        self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
         self._retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
@@ -209,13 +215,18 @@ def _expiry_methods(service: Service) -> MethodTable:
         if request_id:  # before validation: a retry may come when its own instants have grown old
             digest = convert.content_digest(message)
             stored = ledger.find(request_id, now_ns)
-            if stored is not None:
-                if stored[0] != digest:
-                    raise reused_request_id()
+            if stored is not None and stored[0] != digest:
+                raise reused_request_id()
+            under_way = None if stored is not None else explainer.joined(request_id, digest)
+            if engine.killed(engine.policy.counterparty_index(message.counterparty)):
+                if stored is not None or under_way is not None:
+                    request_id = (
+                        ""  # the firm answer of before the kill is not given again, nor is it forgotten
+                    )
+            elif stored is not None:
                 metrics.replayed += 1
                 return ledger.replay(request_id, stored[1])
-            under_way = explainer.joined(request_id, digest)
-            if under_way is not None:
+            elif under_way is not None:
                 metrics.replayed += 1
                 return under_way
         ledger.check()
@@ -445,8 +456,46 @@ def _admin_methods(service: Service) -> MethodTable:
         convert.parse(admin_service_pb2.ReloadRequest, payload)
         return later(hooks().reload())
 
+    def kept(what: str, reply: bytes) -> bytes | Deferred:
+        """The reply, once what is in force has been recorded and written down beside the kill file."""
+        recorded = ledger.acknowledge(reply)
+
+        async def keep() -> bytes:
+            try:
+                await service.kills.keep()
+            except OSError:
+                raise convert.not_kept(what) from None
+            return await waited(recorded)
+
+        return recorded if service.kills.file is None else later(keep())
+
+    def kill(payload: bytes, context: CallContext) -> bytes | Deferred:
+        # Not held up by a journal that takes no records: the quotes must stop all the same.
+        call = convert.kill_request(payload, engine)
+        in_force = service.kills.kill(call.counterparty, call.reason, KillSource.RPC)
+        _log.warning("killed", counterparty=call.counterparty, reason=call.reason, peer=context.peer)
+        return kept("the kill is in force", convert.kill_reply(in_force.since_ns))
+
+    def enable(payload: bytes, context: CallContext) -> bytes | Deferred:
+        ledger.check()
+        call = convert.enable_request(payload, engine)
+        if service.kills.file_exists():
+            raise convert.kill_file_stands(str(service.kills.file))
+        was_killed = service.kills.enable(call.counterparty, call.reason)
+        _log.warning(
+            "enabled",
+            counterparty=call.counterparty,
+            reason=call.reason,
+            was_killed=was_killed,
+            peer=context.peer,
+        )
+        return kept("the kill has ended", convert.enable_reply(clock.now_ns()))
+
     prefix = "/quote_expiry.v1.AdminService/"
     return {
+        # Neither overload nor a start or drain under way keeps anybody from stopping the quotes.
+        prefix + "Kill": Unary(kill, bounded=False),
+        prefix + "Enable": Unary(enable, bounded=False),
         prefix + "GetStatus": Unary(get_status, needs_serving=False),
         prefix + "SetOverride": Unary(set_override),
         prefix + "ClearOverride": Unary(clear_override),

@@ -10,6 +10,7 @@ from prometheus_client.exposition import generate_latest
 from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
 from quotelife.units import NS_PER_S, NS_PER_US
+from quotelife_server.alerts import Alerts
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.limits import in_pieces
 
@@ -76,12 +77,14 @@ class Exposition:
         now_ns: Callable[[], int],
         gauges: Iterable[Gauge],
         feeds: Callable[[], Iterable[FeedFigures]],
+        alerts: Alerts,
     ) -> None:
         self._metrics = metrics
         self._engine = engine
         self._now_ns = now_ns
         self._gauges = list(gauges)
         self._feeds = feeds
+        self._alerts = alerts
 
     async def text(self) -> bytes:
         """All figures in Prometheus' text format."""
@@ -108,6 +111,7 @@ class Exposition:
         yield answers
         for name, text, value in (
             ("quotelife_signals", "Signals applied", self._metrics.signals),
+            ("quotelife_throttle_trips", "Counterparties throttled", self._engine.throttle_trips),
             ("quotelife_replayed", "Requests answered from the stored reply", self._metrics.replayed),
             (
                 "quotelife_internal_errors",
@@ -118,6 +122,12 @@ class Exposition:
             yield CounterMetricFamily(name, text, value=value)
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
+        alerts = GaugeMetricFamily("quotelife_alert", "1 while somebody should look at it", labels=("name",))
+        for name, level in self._alerts.levels():
+            alerts.add_metric((name,), level)
+        yield alerts
+        kills = GaugeMetricFamily("quotelife_kills", "Kills in force", value=len(self._engine.kills()))
+        yield kills
         yield from self._instruments(statuses)
         yield from self._feed_figures()
 

@@ -57,6 +57,7 @@ class Server(Section):
     message_bytes_max: int = Field(default=65_536, ge=1024, le=4 * 1024 * 1024)
     overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
     wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
+    kill_file: Annotated[str, Field(min_length=1, max_length=1024)] | None = "KILL"
     watch_configuration: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     keepalive: Keepalive = Keepalive()

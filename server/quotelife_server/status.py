@@ -7,12 +7,15 @@ from typing import Any, cast
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.features.schema import SCHEMA_HASH
 from quotelife_server import convert
+from quotelife_server.alerts import Alert
 from quotelife_server.capturing import CaptureFigures
 from quotelife_server.feeds.base import FeedFigures
-from quotelife_server.handlers import Service
+from quotelife_server.handlers import Service, State
 from quotelife_server.limits import in_pieces
 
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
+
+KILLS_SHOWN_MAX = 1000
 
 FEED_FIELDS = ("reconnects", "messages", "bytes", "gaps", "decode_errors")
 
@@ -33,6 +36,7 @@ async def status_reply(
     feeds: Iterable[FeedFigures],
     config_problems: Sequence[str],
     restart_required: Sequence[str],
+    alerts: Sequence[Alert],
     capture: CaptureFigures | None = None,
 ) -> bytes:
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
@@ -53,8 +57,9 @@ async def status_reply(
         ),
         schema_hash=SCHEMA_HASH,
         restart_required=restart_required,
+        kills=[convert.kill_status(kill) for kill in engine.kills()[:KILLS_SHOWN_MAX]],
+        alerts=[admin.Alert(name=each.name, text=each.text, since_utc_ns=each.since_ns) for each in alerts],
     )
-    response.state = cast(Any, service.state.value)  # same numbers
     if capture is not None:
         response.capture.CopyFrom(
             admin.CaptureStatus(
@@ -65,6 +70,9 @@ async def status_reply(
                 fault=capture.fault,
             )
         )
+    killed = service.state == State.SERVING and any(kill.counterparty is None for kill in engine.kills())
+    state = admin.SERVICE_STATE_KILLED if killed else service.state.value  # same numbers
+    response.state = cast(Any, state)
     async for piece in in_pieces(indices, PIECE):
         now_ns = clock.now_ns()
         for index in piece:

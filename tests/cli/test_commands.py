@@ -15,6 +15,7 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import cli
 from quotelife_server.cli.bench import lines as bench_lines
+from quotelife_server.kill import orders
 from reference.cli_kit import Ended, Run
 from reference.service_kit import running, write_config
 
@@ -336,3 +337,41 @@ async def test_commands_on_a_running_service(tmp_path: Path) -> None:
     assert json.loads(get.out)["decision"] == "QUOTE"
     assert demo.code == 0, demo.out + demo.err
     assert "life" in demo.out and "median life, ms" in demo.out
+
+
+# ---------------------------------------------------------------------------------------------- kill, enable
+
+
+async def test_kill_and_enable_a_running_service(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path)) as app:
+        target = ("--target", app.addresses[0], "--timeout", 10)
+
+        async def ended(*arguments: object) -> Ended:
+            return await asyncio.to_thread(quotelife, *arguments, *target)
+
+        killed = await ended("kill", "--reason", "desk closed", "--counterparty", "alpha")
+        assert killed.code == 0 and killed.out.startswith("alpha killed since 20")
+        assert (await ended("kill", "--reason", "desk closed")).code == 0
+        assert "DECLINE" in (await ended("get", "BTC-USDT", "BUY")).out
+        enabled = await ended("enable", "--reason", "desk open")
+        assert (enabled.code, enabled.out) == (0, "everybody enabled\nstill killed: alpha: desk closed\n")
+        failed(await ended("kill", "--reason", "x", "--counterparty", "nobody"), "counterparty")
+
+
+def test_kill_names_the_file_where_no_service_answers(run: Run) -> None:
+    failed(run("kill", "--reason", "x", "--target", NOBODY), "--file", "UNAVAILABLE")
+    failed(run("enable", "--reason", "x", "--target", NOBODY), "UNAVAILABLE")
+    assert run("kill").code == cli.EXIT_USAGE
+
+
+def test_kill_by_file_adds_names_and_everybody_stays_everybody(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "KILL"
+    for name in ("alpha", "beta"):
+        assert run("kill", "--reason", f"of {name}", "--counterparty", name, "--file", file).code == 0
+    assert list(orders(file.read_text())) == [("alpha", "of alpha"), ("beta", "of beta")]
+    assert run("kill", "--reason", "storm", "--file", file).code == 0
+    assert list(orders(file.read_text())) == [(None, "storm")]
+    assert "already" in run("kill", "--reason", "x", "--counterparty", "beta", "--file", file).out
+    assert list(orders(file.read_text())) == [(None, "storm")]
+    failed(run("kill", "--reason", "two\nlines", "--file", file), "--reason")
+    failed(run("kill", "--reason", "x", "--file", tmp_path / "none" / "KILL"), "No such file")

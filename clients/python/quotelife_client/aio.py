@@ -123,6 +123,8 @@ class AsyncClient:
     clear_override = _awaited(Requests.clear_override)
     overrides = _awaited(Requests.overrides)
     reload = _awaited(Requests.reload)
+    kill = _awaited(Requests.kill)
+    enable = _awaited(Requests.enable)
 
     async def stream_expiry(
         self,

@@ -121,6 +121,8 @@ class Client:
     clear_override = _waited_for(Requests.clear_override)
     overrides = _waited_for(Requests.overrides)
     reload = _waited_for(Requests.reload)
+    kill = _waited_for(Requests.kill)
+    enable = _waited_for(Requests.enable)
 
     def stream_expiry(
         self,

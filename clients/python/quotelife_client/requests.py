@@ -45,6 +45,8 @@ METHODS: dict[str, type[Message]] = {
     _ADMIN + "ClearOverride": admin.ClearOverrideResponse,
     _ADMIN + "ListOverrides": admin.ListOverridesResponse,
     _ADMIN + "Reload": admin.ReloadResponse,
+    _ADMIN + "Kill": admin.KillResponse,
+    _ADMIN + "Enable": admin.EnableResponse,
 }
 
 T = TypeVar("T")
@@ -303,6 +305,20 @@ class Requests:
     def reload(self, *, timeout_s: float = 10.0) -> Call[admin.ReloadResponse]:
         """Read the configuration again. A faulty one raises FAILED_PRECONDITION, one violation per fault."""
         return self._call(_ADMIN + "Reload", admin.ReloadRequest(), _whole, timeout_s)
+
+    def kill(
+        self, reason: str, *, counterparty: str = "", timeout_s: float | None = None
+    ) -> Call[admin.KillResponse]:
+        """Every answer, or every answer to one counterparty, becomes DECLINE until it is enabled again."""
+        request = admin.KillRequest(reason=reason, counterparty=counterparty)
+        return self._call(_ADMIN + "Kill", request, _whole, timeout_s)
+
+    def enable(
+        self, reason: str, *, counterparty: str = "", timeout_s: float | None = None
+    ) -> Call[admin.EnableResponse]:
+        """End the kill of everybody, or that of one counterparty; the other kills stay."""
+        request = admin.EnableRequest(reason=reason, counterparty=counterparty)
+        return self._call(_ADMIN + "Enable", request, _whole, timeout_s)
 
     def _call(
         self,

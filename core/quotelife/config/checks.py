@@ -16,6 +16,7 @@ from quotelife.config.schema import (
     InstrumentSettings,
     Override,
     PostureSettings,
+    Throttle,
     Window,
 )
 from quotelife.units import NS_PER_MS, NS_PER_US, format_duration_ns
@@ -255,6 +256,16 @@ def _tier_names(config: Config) -> Iterator[Problem]:
     unknown = config.defaults.unknown_counterparty_tier
     if unknown is not None and unknown not in config.tiers:
         yield ("defaults", "unknown_counterparty_tier"), f"no tier {unknown!r} is configured"
+
+
+def throttle_of(config: Config, counterparty: str | None) -> Throttle:
+    """What holds for a counterparty (``None``: not configured): its own word, else its tier's, else everybody's."""
+    settings = None if counterparty is None else config.counterparties[counterparty]
+    if settings is not None and settings.throttle is not None:
+        return settings.throttle
+    name = config.defaults.unknown_counterparty_tier if settings is None else settings.tier
+    tier = None if name is None else config.tiers[name]
+    return config.throttle if tier is None or tier.throttle is None else tier.throttle
 
 
 def _overrides(config: Config) -> Iterator[Problem]:

@@ -355,10 +355,20 @@ class TierValue(Section):
     adverse_share: float = Field(default=0.25, ge=0, le=10)
 
 
+class Throttle(Section):
+    """At most ``decisions_max`` decisions in any ``window``; off where that is null."""
+
+    decisions_max: int | None = Field(default=None, ge=1, le=10_000)
+    window_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="window")
+    release: Literal["manual", "automatic"] = "manual"
+    pause_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="pause")
+
+
 class Tier(Section):
     """A class of counterparties: its posture and what is assumed of a member without a history."""
 
     posture: PostureName | None = None
+    throttle: Throttle | None = None
     fill_rate: Fraction | None = None
     value: TierValue = TierValue()
     average_size: dict[Name, Size] = Field(default_factory=dict)
@@ -386,6 +396,7 @@ class Override(Section):
 
 class Counterparty(Section):
     tier: Name | None = None
+    throttle: Throttle | None = None
     overrides: tuple[Override, ...] = Field(default=(), max_length=256)
 
 
@@ -465,6 +476,7 @@ class Config(Section):
     desks: dict[Name, Desk] = Field(default_factory=dict, max_length=65_536)
     defaults: Defaults = Defaults()
     venue_sessions: dict[Name, VenueSession] = Field(default_factory=dict, max_length=65_536)
+    throttle: Throttle = Throttle()
     regimes: Regimes = Regimes()
     calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
     signals: Signals = Signals()

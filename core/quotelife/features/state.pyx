@@ -591,9 +591,8 @@ cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil:
 # --- signals ---
 
 cdef inline int64_t source_time(const Signal* signal, int64_t t) noexcept nogil:
-    # A stamp from the future, or none, counts from receipt.
-    cdef int64_t received = signal.receive_ns if 0 < signal.receive_ns < t else t
-    return signal.source_ns if 0 < signal.source_ns < received else received
+    # A stamp from the future, or none, counts from receipt, and that is engine time: a receive stamp may lie too.
+    return signal.source_ns if 0 < signal.source_ns < t else t
 
 
 cdef void news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nogil:

@@ -149,7 +149,7 @@ class OperationalState:
         """
         left_out: list[str] = []
         for entry in self.kills.values():
-            _kill(engine, entry, now_ns, left_out)
+            engine.kill(now_ns, **entry)
         for entry in self.overrides.values():
             if entry["expires_ns"] > now_ns:
                 self._override(engine, entry, now_ns, left_out)
@@ -211,21 +211,6 @@ class OperationalState:
             posture=entry["posture"],
             override_id=entry["id"],
             **places,
-        )
-
-
-def _kill(engine: Engine, entry: Json, now_ns: int, left_out: list[str]) -> None:
-    name = entry["counterparty"]
-    kill = getattr(engine, "kill", None)
-    if kill is None:
-        left_out.append(f"kill switch of {name or 'everybody'}: this build's engine has none")
-    else:
-        kill(
-            now_ns,
-            counterparty=name,
-            reason=entry["reason"],
-            source=entry["source"],
-            since_ns=entry.get("since_ns"),
         )
 
 

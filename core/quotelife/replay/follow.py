@@ -71,6 +71,10 @@ class Follower:
             set_override(engine, payload, now_ns)
         elif kind is Change.OVERRIDE_CLEARED:
             engine.clear_override(payload["id"], now_ns)
+        elif kind is Change.KILLED:
+            engine.kill(now_ns, **payload)
+        elif kind is Change.ENABLED:
+            engine.enable(now_ns, **payload)
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

@@ -18,9 +18,11 @@ import numpy as np
 
 from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture, Inputs
+from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import SCHEMA_HASH
+from quotelife.inputs import Change
 from quotelife.journal.format import LAYOUT_HASH, Kind
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import (
@@ -281,6 +283,13 @@ class _FromMarket(_Boot):
 
     def _apply(self, record: Record, engine: Engine) -> None:
         """Everything captured before the record, then the record itself."""
+        if record.kind is Kind.CHANGE and record.input_sequence == engine.input_sequence:
+            change = decode_change(record)
+            if change.kind is Change.KILLED and change.payload["source"] == KillSource.THROTTLE:
+                # The decision before it has tripped the throttle here as it did there: in force, so no input.
+                self.follower.apply(engine, change.kind, change.payload, change.now_ns)
+                self.report.changes += 1
+                return
         if not self._catch_up(engine, record.input_sequence):
             assert self.stretch is not None
             self.stretch.decisions += record.kind is Kind.DECISION

@@ -32,6 +32,7 @@ def _register() -> None:
         explain,
         get,
         journal,
+        kill,
         replay,
         serve,
     )
@@ -39,6 +40,8 @@ def _register() -> None:
     app.command("serve")(serve.serve)
     app.command("demo")(demo.demo)
     app.command("get")(get.get)
+    app.command("kill")(kill.kill)
+    app.command("enable")(kill.enable)
     app.command("replay")(replay.replay)
     app.command("explain")(explain.explain)
     app.command("doctor")(doctor.doctor)

@@ -39,10 +39,11 @@ from quotelife.units import NS_PER_S
 from quotelife_server.cli.bench_book import bench_book
 from quotelife_server.cli.bench_ingest import ingest
 from quotelife_server.cli.bench_journal import bench_journal, bench_restart
+from quotelife_server.cli.bench_kill import bench_kill
 
 ROUNDS = 5
 SUITES = ("engine", "decide", "capture", "journal", "book", "ingest")
-LONG = ("restart",)  # only when named: it writes a gigabyte
+LONG = ("restart", "kill")  # only when named: they write a gigabyte, and start a service
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
@@ -50,7 +51,9 @@ SIMULATED_S = 300
 def bench(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="engine, decide, capture, journal, book, ingest; default: all. Or restart."),
+        typer.Argument(
+            help="engine, decide, capture, journal, book, ingest; default: all. Or restart, kill."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -89,6 +92,8 @@ def bench(
         result["book"] = bench_book(data, rounds, nautilus)
     if "ingest" in chosen:
         result["ingest"] = ingest(tape, rounds, lambda: _engine_for(1))
+    if "kill" in chosen:
+        result["kill"] = bench_kill(rounds)
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
