@@ -196,12 +196,11 @@ class _Tables:
     def _names(self) -> tuple[list[str], list[str], list[str], list[str]]:
         # Instruments are numbered by their place, the others in the order of their names, as the policy does.
         config = self.config
-        sessions = config.get("sessions", {})
         return (
             [entry["name"] for entry in config.get("instruments", [])],
             sorted(config.get("counterparties", {})),
             sorted(config.get("desks", {})),
-            sorted(sessions) if isinstance(sessions, dict) else [],
+            sorted(config.get("venue_sessions", {})),
         )
 
     def _decisions(self, records: list[Record]) -> dict[str, Any]:
