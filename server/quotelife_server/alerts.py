@@ -11,6 +11,7 @@ _log = get_logger(__name__)
 CLOCK_UNSYNCHRONISED = "clock_unsynchronised"
 ENGINE_AHEAD = "engine_ahead"
 KILLED = "killed"
+JOURNAL_FAILING = "journal_failing"
 KILL_NOT_KEPT = "kill_not_kept"
 
 

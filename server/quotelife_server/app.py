@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
-from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, Alerts
+from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, Alerts
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import Turns
@@ -27,10 +29,11 @@ from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.kill import KillControl
+from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
-from quotelife_server.rpc import Deferred
+from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply
 from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
@@ -105,23 +108,39 @@ class Application:
         self.clock = SystemClock(settings.wall_offset_max_ns)
         self.started_ns = self.clock.now_ns()
         self.engine = Engine(self.config, start_ns=self.started_ns)
-        boot_id = f"{self.started_ns:x}"
+        # Unique even where the clock was set back between two starts.
+        boot_id = f"{self.started_ns:x}{secrets.token_hex(4)}"
         self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, logger=_log)
-        if self.capturing is not None:
-            self.engine.record_to(self.capturing.sink)
+        sinks = [] if self.capturing is None else [self.capturing.sink]
+        self.engine.record_to(*sinks)
         self.metrics = Metrics()
         self.alerts = Alerts()
         self.kills = KillControl(
             self.engine, self.clock.now_ns, self.alerts, _kill_file(config_path, settings.kill_file)
         )
+        replies = ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="journal")
+        self.journal: OpenJournal | None = None
+        self.ledger: JournalLedger | None = None
+        if settings.journal.directory is not None:
+            self.journal = OpenJournal(settings, self.engine, boot_id, self.started_ns, sinks)
+            self.ledger = JournalLedger(
+                self.journal,
+                replies,
+                now_ns=self.clock.now_ns,
+                call_soon=lambda work: asyncio.get_running_loop().call_soon(work),
+                in_thread=self._in_thread,
+                on_change=self._journal_changed,
+            )
         self.service = Service(
             self.engine,
             self.clock,
             boot_id=boot_id,
             metrics=self.metrics,
-            replies=ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns),
+            replies=replies,
             in_flight=InFlight(settings.in_flight_max),
             retry_delay_ns=settings.overload_retry_ns,
+            ledger=self.ledger,
             later=Turns().add,
             synchronised=lambda: self.clock.synchronised and not self._ahead,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
@@ -144,6 +163,8 @@ class Application:
     async def start(self) -> None:
         """Bind, connect the feeds, answer. Raises ``OSError`` when an address cannot be had."""
         self.kills.restore()
+        if self.ledger is not None:
+            self.ledger.begin()
         self.addresses = await self.grpc.start()
         if self.http is not None:
             self.metrics_address = await self.http.start()
@@ -184,6 +205,9 @@ class Application:
             await self.http.stop()
         if self.capturing is not None:
             await self.capturing.stop()
+        await asyncio.to_thread(self._threads.shutdown)
+        if self.ledger is not None:
+            self.ledger.close()
         _log.info("stopped", input_sequence=self.engine.input_sequence)
 
     async def _tick(self) -> None:
@@ -194,6 +218,8 @@ class Application:
             self.service.replies.expire(now_ns)
             if self.capturing is not None:
                 self.capturing.tick(now_ns)
+            if self.ledger is not None:
+                self.ledger.tick(now_ns)
             self._check_clock(now_ns)
 
     def _check_clock(self, now_ns: int) -> None:
@@ -249,7 +275,21 @@ class Application:
         self._answer_later(self.reloader.answer(), Deferred())
 
     async def _reload(self) -> bytes:
-        return await self.reloader.answer()
+        return await waited(self.service.ledger.acknowledge(await self.reloader.answer()))
+
+    def _in_thread(self, work: Callable[[], int], done: Callable[[int | BaseException], None]) -> None:
+        def ended(future: asyncio.Future[int]) -> None:
+            done(future.exception() or future.result())
+
+        asyncio.get_running_loop().run_in_executor(self._threads, work).add_done_callback(ended)
+
+    def _journal_changed(self) -> None:
+        assert self.ledger is not None
+        if self.ledger.fault:
+            self.alerts.raise_(JOURNAL_FAILING, self.ledger.failing_text, self.clock.now_ns())
+        else:
+            self.alerts.clear(JOURNAL_FAILING, self.clock.now_ns())
+        self.service.judge_health()
 
     async def _status(self, indices: list[int]) -> bytes:
         return await status_reply(
@@ -262,6 +302,7 @@ class Application:
             restart_required=self.reloader.restart_required,
             capture=self.capturing.figures() if self.capturing is not None else None,
             alerts=self.alerts.active(),
+            journal=self.ledger,
         )
 
     def _http_server(self, settings: Server) -> HttpServer | None:
@@ -313,6 +354,7 @@ class Application:
             gauges,
             lambda: [feed.figures() for feed in self.feeds],
             self.alerts,
+            self.ledger,
         )
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from quotelife_server.rpc import Code, RpcError
 
+NEVER_NS = 2**63 - 1
 ENTRY_BYTES = 512  # what a stored reply takes beside its own bytes: id, digest, place in the table
 
 T = TypeVar("T")
@@ -44,12 +45,13 @@ class ReplyStore:
 
     Of the request only a digest is kept. Holds about ``bytes_max`` bytes and no reply longer than
     ``age_ns_max``; the oldest leave first, and those that leave for want of room are counted in ``evicted``.
-    Lives in memory; what must survive a restart is found again in the journal.
+    Replies since ``held_from_ns`` stay whatever room they take: nobody else could find them yet.
     """
 
     def __init__(self, bytes_max: int, age_ns_max: int) -> None:
         self._bytes_max = bytes_max
-        self._age_ns_max = age_ns_max
+        self.age_ns_max = age_ns_max
+        self.held_from_ns = NEVER_NS
         self._entries: OrderedDict[str, tuple[int, bytes, bytes]] = OrderedDict()
         self.bytes = 0
         self.evicted = 0
@@ -60,7 +62,7 @@ class ReplyStore:
     def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
         """``(digest, reply)`` stored under the id, or ``None``."""
         entry = self._entries.get(request_id)
-        if entry is None or now_ns - entry[0] > self._age_ns_max:
+        if entry is None or now_ns - entry[0] > self.age_ns_max:
             return None
         return entry[1], entry[2]
 
@@ -69,21 +71,17 @@ class ReplyStore:
         self._entries[request_id] = (now_ns, digest, reply)
         self.bytes += ENTRY_BYTES + len(reply)
         while self.bytes > self._bytes_max:
-            self.forget(next(iter(self._entries)))
+            oldest = next(iter(self._entries))
+            if self._entries[oldest][0] >= self.held_from_ns:
+                return
+            self.forget(oldest)
             self.evicted += 1
-
-    def replace(self, request_id: str, reply: bytes) -> None:
-        """Keep other bytes under an id, if it is kept."""
-        entry = self._entries.get(request_id)
-        if entry is not None:
-            self.bytes += len(reply) - len(entry[2])
-            self._entries[request_id] = (entry[0], entry[1], reply)
 
     def expire(self, now_ns: int) -> None:
         """Drop what is too old, a few at a time so that a timer tick stays short."""
         for _ in range(256):
             oldest = next(iter(self._entries), None)
-            if oldest is None or now_ns - self._entries[oldest][0] <= self._age_ns_max:
+            if oldest is None or now_ns - self._entries[oldest][0] <= self.age_ns_max:
                 return
             self.forget(oldest)
 

@@ -12,6 +12,7 @@ from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
 from quotelife_server.feeds.base import FeedFigures
+from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
 from quotelife_server.limits import in_pieces
 
 LATENCY_BOUNDS_NS = tuple(
@@ -78,6 +79,7 @@ class Exposition:
         gauges: Iterable[Gauge],
         feeds: Callable[[], Iterable[FeedFigures]],
         alerts: Alerts,
+        journal: JournalLedger | None = None,
     ) -> None:
         self._metrics = metrics
         self._engine = engine
@@ -85,6 +87,7 @@ class Exposition:
         self._gauges = list(gauges)
         self._feeds = feeds
         self._alerts = alerts
+        self._journal = journal
 
     async def text(self) -> bytes:
         """All figures in Prometheus' text format."""
@@ -128,6 +131,8 @@ class Exposition:
         yield alerts
         kills = GaugeMetricFamily("quotelife_kills", "Kills in force", value=len(self._engine.kills()))
         yield kills
+        if self._journal is not None:
+            yield from _journal_families(self._journal)
         yield from self._instruments(statuses)
         yield from self._feed_figures()
 
@@ -148,17 +153,12 @@ class Exposition:
         return family
 
     def _latency(self) -> Metric:
-        buckets: list[tuple[str, float]] = []
-        total = 0
-        for bound_ns, count in zip(LATENCY_BOUNDS_NS, self._metrics.latency_counts, strict=False):
-            total += count
-            buckets.append((repr(bound_ns / NS_PER_S), total))
-        buckets.append(("+Inf", total + self._metrics.latency_counts[-1]))
-        return HistogramMetricFamily(
+        return _histogram(
             "quotelife_get_expiry_seconds",
             "Time from payload to reply inside the service, without transport",
-            buckets=buckets,
-            sum_value=self._metrics.latency_sum_ns / NS_PER_S,
+            LATENCY_BOUNDS_NS,
+            self._metrics.latency_counts,
+            self._metrics.latency_sum_ns,
         )
 
     def _instruments(self, statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:
@@ -202,6 +202,42 @@ class Exposition:
                 families[name].add_metric((feed.name,), value)
         yield connected
         yield from families.values()
+
+
+def _journal_families(journal: JournalLedger) -> Iterator[Metric]:
+    figures = journal.figures
+    yield GaugeMetricFamily(
+        "quotelife_journal_writable", "1 while the journal takes records", value=float(not journal.fault)
+    )
+    yield GaugeMetricFamily("quotelife_journal_segments", "Segments on disk", value=float(journal.segments))
+    for name, text, value in (
+        ("records", "Records written", journal.records),
+        ("bytes", "Bytes written", figures.bytes),
+        ("failures", "Writes and syncs that failed", journal.failures),
+        ("unjournaled", "Decisions answered before their record", figures.unjournaled),
+        ("refused", "Calls refused because the journal could not be written", figures.refused),
+    ):
+        yield CounterMetricFamily(f"quotelife_journal_{name}", text, value=value)
+    yield _histogram(
+        "quotelife_journal_commit_seconds",
+        "Time of one write, which holds what one turn of the event loop brought",
+        COMMIT_BOUNDS_NS,
+        figures.commit_counts,
+        figures.commit_sum_ns,
+    )
+
+
+def _histogram(
+    name: str, text: str, bounds_ns: Sequence[int], counts: Sequence[int], sum_ns: int
+) -> HistogramMetricFamily:
+    """``counts``: one for each bound, and one for all above."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound_ns, count in zip(bounds_ns, counts, strict=False):
+        total += count
+        buckets.append((repr(bound_ns / NS_PER_S), total))
+    buckets.append(("+Inf", total + counts[-1]))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum_ns / NS_PER_S)
 
 
 class _One:

@@ -65,45 +65,70 @@ class CallContext:
     peer: str = ""
 
 
-class Deferred:
-    """An answer that comes later, once: bytes or a failure. Whoever waits registers one callback."""
+class Turn:
+    """What answers that come together have in common: one future for all who wait, instead of one each."""
 
-    __slots__ = ("_callback", "_outcome")
+    __slots__ = ("_future",)
 
     def __init__(self) -> None:
-        self._outcome: bytes | BaseException | None = None
+        self._future: asyncio.Future[None] | None = None
+
+    def future(self) -> asyncio.Future[None]:
+        """Done when the turn is over, or when one of those who wait for it is cancelled: look again then."""
+        if self._future is None or self._future.done():
+            self._future = asyncio.get_running_loop().create_future()
+        return self._future
+
+    def over(self) -> None:
+        """All of its answers have been resolved."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class Deferred:
+    """An answer that comes later, once: bytes or a failure. Whoever waits registers one callback, or uses
+    ``waited``. Whoever resolves the answers of a ``turn`` says when it is over."""
+
+    __slots__ = ("_callback", "outcome", "turn")
+
+    def __init__(self, turn: Turn | None = None) -> None:
+        self.outcome: bytes | BaseException | None = None
+        self.turn = turn
         self._callback: Callable[[bytes | BaseException], None] | None = None
 
     def resolve(self, outcome: bytes | BaseException) -> None:
         """Later outcomes than the first are ignored."""
-        if self._outcome is not None:
+        if self.outcome is not None:
             return
-        self._outcome = outcome
+        self.outcome = outcome
         if self._callback is not None:
             self._callback(outcome)
 
     def then(self, callback: Callable[[bytes | BaseException], None]) -> None:
         self._callback = callback
-        if self._outcome is not None:
-            callback(self._outcome)
+        if self.outcome is not None:
+            callback(self.outcome)
 
 
 async def waited(answer: bytes | Deferred) -> bytes:
     """The bytes of an answer, now or later. Raises its failure."""
     if not isinstance(answer, Deferred):
         return answer
-    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: bytes | BaseException) -> None:
-        if future.cancelled():
-            return
-        if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    answer.then(done)
-    return await future
+    turn = answer.turn
+    if turn is None:
+        turn = Turn()
+        answer.then(lambda _: turn.over())
+    while answer.outcome is None:
+        try:
+            await turn.future()
+        except asyncio.CancelledError:
+            # A task that is cancelled cancels what it waits for, and with it everybody else's wait.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+    if isinstance(answer.outcome, BaseException):
+        raise answer.outcome
+    return answer.outcome
 
 
 class StreamCall(Protocol):

@@ -22,10 +22,35 @@ class Keepalive(Section):
 
 
 class Replies(Section):
-    """Replies kept in memory by request id, so that a retry gets the same answer."""
+    """Replies kept by request id, so that a retry gets the same answer: the newest in memory, the others, where
+    there is a journal, in it."""
 
     bytes_max: int = Field(default=512 * 1024 * 1024, ge=0, le=64 * 1024**3)
     age_max_ns: LongerThanZero = Field(default=24 * 3600 * NS_PER_S, alias="age_max")
+
+
+class JournalSettings(Section):
+    """The journal: what must be on disk before an answer leaves, and what happens when it cannot be.
+
+    ``durability`` says what an answer outlives. ``process-crash``: the records were handed to the operating
+    system, so nothing answered is lost when the service dies in any way; a power cut or a crash of the machine
+    may take the last seconds. ``power-loss``: they were synced to the device (fdatasync) as well, so nothing
+    answered is lost as long as the device keeps what it has confirmed.
+
+    ``on_failure``, when the journal cannot be written. ``refuse``: no decision is made until it can be; calls
+    get UNAVAILABLE. ``serve-unjournaled``: decisions go on and say ``unjournaled``.
+
+    Closed segments older than ``keep`` are removed, and the oldest beyond ``keep_bytes``; age never removes one
+    that may still hold the answer to a retry (``replies.age_max``), size does.
+    """
+
+    directory: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    durability: Literal["process-crash", "power-loss"] = "process-crash"
+    on_failure: Literal["refuse", "serve-unjournaled"] = "refuse"
+    segment_bytes: int = Field(default=256 * 1024**2, ge=1024**2, le=16 * 1024**3)
+    keep_ns: LongerThanZero = Field(default=90 * 86_400 * NS_PER_S, alias="keep")
+    keep_bytes: int | None = Field(default=None, ge=1024**2)
+    buffer_bytes: int = Field(default=64 * 1024**2, ge=1024**2, le=4 * 1024**3)
 
 
 class Drain(Section):
@@ -62,6 +87,7 @@ class Server(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     keepalive: Keepalive = Keepalive()
     replies: Replies = Replies()
+    journal: JournalSettings = JournalSettings()
     drain: Drain = Drain()
     capture: CaptureSettings = CaptureSettings()
 

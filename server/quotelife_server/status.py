@@ -11,6 +11,7 @@ from quotelife_server.alerts import Alert
 from quotelife_server.capturing import CaptureFigures
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import Service, State
+from quotelife_server.journaling import JournalLedger
 from quotelife_server.limits import in_pieces
 
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
@@ -38,6 +39,7 @@ async def status_reply(
     restart_required: Sequence[str],
     alerts: Sequence[Alert],
     capture: CaptureFigures | None = None,
+    journal: JournalLedger | None = None,
 ) -> bytes:
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
     engine, clock = service.engine, service.clock
@@ -73,6 +75,8 @@ async def status_reply(
     killed = service.state == State.SERVING and any(kill.counterparty is None for kill in engine.kills())
     state = admin.SERVICE_STATE_KILLED if killed else service.state.value  # same numbers
     response.state = cast(Any, state)
+    if journal is not None:
+        response.journal.CopyFrom(_journal_status(journal))
     async for piece in in_pieces(indices, PIECE):
         now_ns = clock.now_ns()
         for index in piece:
@@ -87,3 +91,16 @@ async def status_reply(
         if feed.last_message_ns:
             message.data_age_ns = max(0, now_ns - feed.last_message_ns)
     return response.SerializeToString()
+
+
+def _journal_status(journal: JournalLedger) -> admin.JournalStatus:
+    return admin.JournalStatus(
+        writable=not journal.fault,
+        durability=journal.durability,
+        records=journal.records,
+        bytes=journal.figures.bytes,
+        segments=journal.segments,
+        unjournaled=journal.figures.unjournaled,
+        refused=journal.figures.refused,
+        fault=journal.fault,
+    )

@@ -60,7 +60,7 @@ async def test_an_answer_comes_over_either_socket(app: Application, target: str)
     async with grpc.aio.insecure_channel(target) as channel:
         reply = expiry.GetExpiryResponse.FromString(await call(channel, GET_EXPIRY, REQUEST))
     assert reply.decision == types.DECISION_QUOTE
-    assert reply.decision_id.startswith(f"{app.started_ns:x}-")
+    assert reply.decision_id.startswith(f"{app.service.boot_id}-")
 
 
 async def test_errors_carry_their_code_and_details(app: Application) -> None:
@@ -486,7 +486,7 @@ async def test_status_tells_state_instruments_and_model(app: Application) -> Non
         unknown = admin.GetStatusRequest(instruments=["NONE"]).SerializeToString()
         error = await failure(channel, "/quote_expiry.v1.AdminService/GetStatus", unknown)
     assert reply.state == admin.SERVICE_STATE_SERVING
-    assert reply.boot_id == f"{app.started_ns:x}"
+    assert reply.boot_id == app.service.boot_id
     assert reply.model.kind == "first_passage" and reply.model.champion
     assert [each.instrument for each in reply.instruments] == ["BTC-USDT", "ETH-USDT", "BTC-USD"]
     btc = reply.instruments[0]

@@ -40,9 +40,10 @@ from quotelife_server.cli.bench_book import bench_book
 from quotelife_server.cli.bench_ingest import ingest
 from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 from quotelife_server.cli.bench_kill import bench_kill
+from quotelife_server.cli.bench_ledger import ledger_figures
 
 ROUNDS = 5
-SUITES = ("engine", "decide", "capture", "journal", "book", "ingest")
+SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "ledger")
 LONG = ("restart", "kill")  # only when named: they write a gigabyte, and start a service
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
@@ -52,7 +53,7 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest; default: all. Or restart, kill."
+            help="engine, decide, capture, journal, book, ingest, ledger; default: all. Or restart, kill."
         ),
     ] = None,
     data: Annotated[
@@ -74,7 +75,7 @@ def bench(
         if name not in SUITES + LONG:
             raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    if {"engine", "decide", "capture", "ingest"} & set(chosen):
+    if {"engine", "decide", "capture", "ingest", "ledger"} & set(chosen):
         tape, result["tape"] = _tape(data)
         result["events"] = len(tape)
     if "engine" in chosen:
@@ -94,6 +95,8 @@ def bench(
         result["ingest"] = ingest(tape, rounds, lambda: _engine_for(1))
     if "kill" in chosen:
         result["kill"] = bench_kill(rounds)
+    if "ledger" in chosen:
+        result["ledger"] = ledger_figures(tape, rounds)
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 

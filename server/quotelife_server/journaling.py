@@ -1,0 +1,566 @@
+"""No answer leaves before its records: group commit, durability, and what happens while the journal fails.
+
+Life of an answer. A handler decides and hands the reply to ``JournalLedger.answer``. Everything that one turn of
+the event loop brought is one batch: ``_commit`` runs first in the next turn, before new input is looked at, and
+writes the batch with one write. With ``process-crash`` that releases its answers; with ``power-loss`` a worker
+thread syncs what has been written, and each sync releases every batch that it covers: while one runs, the next
+collects. Signals, overrides, reloads and kills are acknowledged in the same way.
+
+When the disk does not take a batch, its answers are taken back (``refuse``) or leave marked
+(``serve-unjournaled``), and ``tick`` tries again until it does.
+"""
+
+import contextlib
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from quotelife.engine import Engine
+from quotelife.errors import JournalError
+from quotelife.inputs import InputSink
+from quotelife.journal.answers import AnswerIndex
+from quotelife.journal.format import SEGMENT_HEADER_BYTES, unpack_header
+from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, segment_name, segment_names
+from quotelife.journal.records import Answer
+from quotelife.journal.recovery import recover, retain
+from quotelife.journal.storage import DirectoryStorage
+from quotelife.journal.writer import JournalWriter
+from quotelife.units import NS_PER_S, NS_PER_US
+from quotelife_server import convert
+from quotelife_server.limits import NEVER_NS, ReplyStore
+from quotelife_server.log import get_logger
+from quotelife_server.rpc import Code, Deferred, RpcError, Turn
+from quotelife_server.settings import Server
+
+RETRY_NS = NS_PER_S
+PROBE_NS = (
+    2 * NS_PER_S
+)  # a journal at rest is tried this often, so that a full disk is known before it is needed
+TIDY_NS = 60 * NS_PER_S
+BEGAN_MARGIN_NS = (
+    NS_PER_S  # the first answers in a segment may be so much older than the tick before it was seen
+)
+PROBE = "probe.tmp"
+PROBE_BYTES = 4096
+COMMIT_BOUNDS_NS = tuple(
+    us * NS_PER_US for us in (5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000)
+)
+
+_log = get_logger(__name__)
+
+
+class _Waiting(Deferred):
+    """An answer that waits for its records. A replay has an id and no sequences, an acknowledgement neither."""
+
+    __slots__ = ("digest", "reply", "request", "request_id", "sequences")
+
+    def __init__(
+        self,
+        turn: Turn,
+        reply: bytes,
+        sequences: Sequence[int] = (),
+        request_id: str = "",
+        digest: bytes = b"",
+        request: bytes = b"",
+    ) -> None:
+        self.outcome = None
+        self.turn = turn
+        self._callback = None
+        self.reply = reply
+        self.sequences = sequences
+        self.request_id = request_id
+        self.digest = digest
+        self.request = request
+
+
+class _Batch:
+    """Answers of one turn of the event loop."""
+
+    __slots__ = ("turn", "waiting")
+
+    def __init__(self) -> None:
+        self.turn = Turn()
+        self.waiting: list[_Waiting] = []
+
+    def release(self) -> None:
+        for each in self.waiting:
+            each.resolve(each.reply)
+        self.turn.over()
+
+
+class OpenJournal:
+    """A journal's folder taken for this process: what the runs before left is recovered, and writing goes on."""
+
+    def __init__(
+        self, server: Server, engine: Engine, boot_id: str, now_ns: int, sinks: Sequence[InputSink] = ()
+    ) -> None:
+        """Restores overrides, kills and signals into the fresh ``engine`` and notes its inputs from here on,
+        beside ``sinks``.
+
+        Raises ``JournalError`` when another process writes there or the journal is damaged, ``OSError``.
+        """
+        self.settings = settings = server.journal
+        assert settings.directory is not None
+        self.answers_ns = server.replies.age_max_ns
+        self.storage = DirectoryStorage(settings.directory)
+        try:
+            self.recovered = recover(self.storage, now_ns, self.answers_ns)
+            self.writer = JournalWriter(
+                self.storage,
+                boot_id=boot_id,
+                segment_bytes=settings.segment_bytes,
+                buffer_bytes=settings.buffer_bytes,
+                power_loss=settings.durability == "power-loss",
+                next_number=self.recovered.next_number,
+                segment=self.recovered.segment,
+            )
+            self.writer.begin(engine, now_ns, self.recovered.state)
+            engine.record_to(*sinks, self.writer)
+            left_out = self.recovered.state.restore(engine, now_ns)
+        except BaseException:
+            self.storage.close()
+            raise
+        for line in (*self.recovered.mended, *left_out):
+            _log.warning("journal at start", what=line)
+
+    def close(self) -> None:
+        self.storage.close()
+
+
+class EarlierAnswers:
+    """Answers that have left memory or never were in it: in segments to which nothing is appended any more.
+
+    24 bytes an answer are in memory, in indexes of one segment each, merged ``MERGED`` at a time.
+    """
+
+    MERGED = 16
+
+    def __init__(self, journal: OpenJournal) -> None:
+        self._journal = journal
+        self._taken_back: dict[str, set[int]] = {}
+        earlier = journal.recovered.answers
+        self._merged: list[tuple[int, AnswerIndex]] = [(NEVER_NS, earlier)] if len(earlier) else []
+        self._single: list[tuple[int, SegmentIndex, AnswerIndex]] = []
+        self.indexed_segment = journal.recovered.segment
+
+    def __len__(self) -> int:
+        return sum(len(index) for _, index in self._merged) + sum(len(index) for _, _, index in self._single)
+
+    def take_back(self, sequences: Sequence[int]) -> None:
+        """These answers of this boot were never sent."""
+        self._taken_back.setdefault(self._journal.writer.boot_id, set()).update(sequences)
+
+    def find(self, request_id: bytes, since_ns: int) -> Answer | None:
+        """The newest answer that was not taken back. Raises ``JournalError`` when its record is damaged."""
+        try:
+            for _, _, index in reversed(self._single):
+                if (found := index.find(request_id, since_ns)) is not None:
+                    return found
+            for _, index in reversed(self._merged):
+                if (found := index.find(request_id, since_ns)) is not None:
+                    return found
+        except FileNotFoundError:  # removed by ``keep_bytes``
+            pass
+        return None
+
+    def index_closed(self, now_ns: int) -> None:
+        """Take in the segments that have been closed since, and forget what is too old. Any one thread."""
+        storage, writer = self._journal.storage, self._journal.writer
+        since_ns = now_ns - self._journal.answers_ns
+        for number in range(self.indexed_segment + 1, writer.segment):
+            name = segment_name(number)
+            index = load_sidecar(storage, name)
+            if index is None:  # left unsealed after a failed write: it ends where the next one begins
+                following = unpack_header(storage.read(segment_name(number + 1), 0, SEGMENT_HEADER_BYTES))
+                index = scan_segment(name, storage.read(name), following.first_number)
+            single = [*self._single, (index.last_ns, index, self._of([index]))]
+            if len(single) == self.MERGED:
+                self._merged = [*self._merged, (index.last_ns, self._of([each for _, each, _ in single]))]
+                single = []
+            self._single = single
+            self.indexed_segment = number
+        self._merged = [each for each in self._merged if each[0] >= since_ns]
+
+    def _of(self, indexes: Sequence[SegmentIndex]) -> AnswerIndex:
+        return AnswerIndex(self._journal.storage, indexes, self._taken_back)
+
+
+class JournalFigures:
+    """Counters for status and metrics."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.unjournaled = 0
+        self.refused = 0
+        self.commit_counts = [0] * (len(COMMIT_BOUNDS_NS) + 1)
+        self.commit_sum_ns = 0
+
+    def committed(self, duration_ns: int, size: int) -> None:
+        self.bytes += size
+        self.commit_counts[bisect_left(COMMIT_BOUNDS_NS, duration_ns)] += 1
+        self.commit_sum_ns += duration_ns
+
+
+class JournalLedger:
+    """A ``Ledger`` whose answers leave once their records are as safe as the configuration says."""
+
+    def __init__(
+        self,
+        journal: "OpenJournal",
+        replies: ReplyStore,
+        *,
+        now_ns: Callable[[], int],
+        call_soon: Callable[[Callable[[], None]], object],
+        in_thread: Callable[[Callable[[], int], Callable[[int | BaseException], None]], None],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``call_soon`` runs something first in the next turn; ``in_thread`` runs its first argument in a worker
+        thread (two may be needed at a time) and then, back in the loop, its second with what came of it;
+        ``on_change`` is told when ``fault`` comes and when it goes.
+        """
+        writer, settings = journal.writer, journal.settings
+        self._journal = journal
+        self._writer = writer
+        self._storage = journal.storage
+        self._replies = replies
+        self._now_ns = now_ns
+        self._call_soon = call_soon
+        self._in_thread = in_thread
+        self._on_change = on_change
+        self._refuses = settings.on_failure == "refuse"
+        self.durability = settings.durability
+        self._syncs = settings.durability == "power-loss"
+        self._batch = _Batch()
+        self._unsynced: deque[tuple[int, _Batch]] = deque()
+        self._scheduled = False
+        self._syncing = False
+        self._tidying = False
+        self._served_first = 0
+        self._served_last = 0
+        self._tried_ns = now_ns()
+        self._earlier = EarlierAnswers(journal)
+        self._segment_began_ns: dict[int, int] = {}
+        self._ticked_ns = self._tidied_ns = now_ns()
+        self._removed = 0
+        self._segments = len(segment_names(journal.storage))
+        replies.held_from_ns = self._ticked_ns
+        self.fault = ""
+        self.failing_since_ns = 0
+        self.figures = JournalFigures()
+
+    @property
+    def records(self) -> int:
+        """Written since start."""
+        return self._writer.committed_number - self._journal.recovered.next_number + 1
+
+    @property
+    def failures(self) -> int:
+        return self._writer.failures
+
+    @property
+    def segments(self) -> int:
+        """On disk, as of the last time finished ones were put away."""
+        return self._segments
+
+    @property
+    def failing_text(self) -> str:
+        """For people: what is wrong, and what it means meanwhile."""
+        meanwhile = (
+            "nothing is decided until it can be written" if self._refuses else "answers leave unjournaled"
+        )
+        return f"the journal cannot be written: {self.fault}; {meanwhile}"
+
+    @property
+    def refusing(self) -> bool:
+        return self._refuses and bool(self.fault)
+
+    def begin(self) -> None:
+        """Write what the start brought, before anything is answered. A disk that refuses is a ``fault`` like any."""
+        self._commit()
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        if self._refuses and (self.fault or self._writer.full):
+            self.figures.refused += 1
+            raise cannot_be_written()
+
+    def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
+        found = self._replies.find(request_id, now_ns)
+        if found is not None:
+            return found
+        answer = self._earlier.find(request_id.encode(), now_ns - self._journal.answers_ns)
+        if answer is None:
+            return None
+        self._replies.keep(request_id, answer.digest, answer.reply, answer.now_ns)
+        return answer.digest, answer.reply
+
+    def answer(
+        self,
+        sequences: Sequence[int],
+        request_id: str,
+        digest: bytes,
+        request: bytes,
+        reply: bytes,
+        now_ns: int,
+    ) -> bytes | Deferred:
+        waiting = _Waiting(self._batch.turn, reply, sequences, request_id, digest, request)
+        if not self._refuses and (self.fault or self._writer.full):
+            return self._without_record(waiting, now_ns)
+        self._note(waiting)
+        if request_id:
+            self._replies.keep(request_id, digest, reply, now_ns)
+        return self._after_commit(waiting)
+
+    def replay(self, request_id: str, reply: bytes) -> bytes | Deferred:
+        if self._batch.waiting or self._unsynced:
+            return self._after_commit(_Waiting(self._batch.turn, reply, (), request_id))
+        return reply
+
+    def acknowledge(self, reply: bytes) -> bytes | Deferred:
+        if not self.fault:
+            return self._after_commit(_Waiting(self._batch.turn, reply))
+        if self._refuses:
+            raise in_force_unrecorded()
+        return reply
+
+    def _note(self, waiting: _Waiting) -> None:
+        self._writer.answer(
+            waiting.sequences, waiting.request_id.encode(), waiting.digest, waiting.request, waiting.reply
+        )
+
+    def _after_commit(self, waiting: _Waiting) -> Deferred:
+        self._batch.waiting.append(waiting)
+        self._commit_soon()
+        return waiting
+
+    # --- commit -----------------------------------------------------------------------------------------------
+
+    def _commit_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self.fault:  # ``tick`` tries again, not every turn
+            return
+        batch, self._batch = self._batch, _Batch()
+        size = self._writer.pending_bytes
+        started_ns = time.perf_counter_ns()
+        try:
+            last = self._writer.commit()
+        except JournalError as error:
+            self._fail(error, batch)
+            return
+        self.figures.committed(time.perf_counter_ns() - started_ns, size)
+        if self._syncs:
+            self._unsynced.append((last, batch))
+            self._sync()
+        else:
+            batch.release()
+
+    def _sync(self) -> None:
+        if self._unsynced and not self._syncing:
+            self._syncing = True
+            self._in_thread(self._writer.sync, self._synced)
+
+    def _synced(self, outcome: int | BaseException) -> None:
+        self._syncing = False
+        if isinstance(outcome, BaseException):
+            self._fail(outcome)
+            return
+        while self._unsynced and self._unsynced[0][0] <= outcome:
+            self._unsynced.popleft()[1].release()
+        self._sync()
+
+    # --- failure and recovery ---------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> None:
+        """Several times a second: commit what nobody waits for, try the disk, put finished segments away."""
+        if self.fault:
+            if now_ns - self._tried_ns >= RETRY_NS and not self._syncing:
+                self._tried_ns = now_ns
+                self._try_again()
+            return
+        if self._writer.pending_bytes:
+            self._tried_ns = now_ns
+            self._commit_soon()
+        elif now_ns - self._tried_ns >= PROBE_NS:
+            self._tried_ns = now_ns
+            try:
+                self._probe()
+            except OSError as error:
+                self._fail(error)
+        if self._writer.segment not in self._segment_began_ns:
+            self._segment_began_ns[self._writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
+            self._tidy(now_ns)
+        elif now_ns - self._tidied_ns >= TIDY_NS:
+            self._tidy(now_ns)
+        self._ticked_ns = now_ns
+
+    def _tidy(self, now_ns: int) -> None:
+        """Index segments that were closed, remove those past keeping."""
+        if self._tidying:
+            return
+        self._tidying = True
+        self._tidied_ns = now_ns
+        settings, storage, writer = self._journal.settings, self._journal.storage, self._writer
+
+        def tidy() -> int:
+            writer.finish_segments()
+            self._earlier.index_closed(now_ns)
+            retain(
+                storage,
+                now_ns,
+                age_ns=settings.keep_ns,
+                total_bytes=settings.keep_bytes or 0,
+                answers_ns=self._journal.answers_ns,
+            )
+            return len(segment_names(storage))
+
+        self._in_thread(tidy, self._tidied)
+
+    def _tidied(self, outcome: int | BaseException) -> None:
+        self._tidying = False
+        if isinstance(outcome, BaseException):
+            _log.error("segments of the journal could not be put away", exc_info=outcome)
+            return
+        self._segments = outcome
+        for number in [n for n in self._segment_began_ns if n <= self._earlier.indexed_segment]:
+            del self._segment_began_ns[number]
+        self._replies.held_from_ns = min(self._segment_began_ns.values(), default=self._ticked_ns)
+
+    def _probe(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._storage.remove(PROBE)
+        file = self._storage.create(PROBE)
+        try:
+            if file.write(memoryview(bytes(PROBE_BYTES))) < PROBE_BYTES:
+                raise OSError("no room is left")
+        finally:
+            file.close()
+            self._storage.remove(PROBE)
+
+    def _try_again(self) -> None:
+        try:
+            self._writer.commit()
+            self._probe()
+        except (JournalError, OSError) as error:
+            self.fault = str(error)
+            return
+        if self._syncs:
+            self._syncing = True
+            self._in_thread(self._writer.sync, self._synced_again)
+        else:
+            self._recover()
+
+    def _synced_again(self, outcome: int | BaseException) -> None:
+        self._syncing = False
+        if isinstance(outcome, BaseException):
+            self.fault = str(outcome)
+        else:
+            self._recover()
+
+    def _recover(self) -> None:
+        self.fault = ""
+        if self._served_last:
+            self._writer.gap(
+                self._served_first, self._served_last, "served while the journal could not be written"
+            )
+            self._served_first = self._served_last = 0
+            self._commit_soon()
+        _log.warning(
+            "the journal takes records again",
+            failed_for_s=(self._now_ns() - self.failing_since_ns) / NS_PER_S,
+            refused=self.figures.refused,
+            unjournaled=self.figures.unjournaled,
+        )
+        self._on_change()
+
+    def _fail(self, error: BaseException, failed: _Batch | None = None) -> None:
+        batches = [batch for _, batch in self._unsynced]
+        batches += [self._batch] if failed is None else [failed, self._batch]
+        waiting = [each for batch in batches for each in batch.waiting]
+        self._unsynced.clear()
+        self._batch = _Batch()
+        news = not self.fault
+        self.fault = str(error) or type(error).__name__
+        if news:
+            self.failing_since_ns = self._tried_ns = self._now_ns()
+            self._on_change()
+        if self._refuses:
+            self._take_back(waiting)
+        else:
+            self._release_marked(waiting)
+        for batch in batches:
+            batch.turn.over()
+
+    def _take_back(self, waiting: Sequence[_Waiting]) -> None:
+        """Nobody has seen these answers and nobody will: a retry is decided anew."""
+        for each in waiting:
+            if each.sequences:
+                self._writer.refuse(each.sequences)
+                self._earlier.take_back(each.sequences)
+                self.figures.refused += 1
+                if each.request_id:
+                    self._replies.forget(each.request_id)
+        for each in waiting:
+            if each.sequences:
+                each.resolve(cannot_be_written())
+            elif each.request_id:
+                kept = self._replies.find(each.request_id, self._now_ns())
+                each.resolve(cannot_be_written() if kept is None else kept[1])
+            else:
+                each.resolve(in_force_unrecorded())
+
+    def _release_marked(self, waiting: Sequence[_Waiting]) -> None:
+        for each in waiting:
+            if each.sequences:
+                each.resolve(self._without_record(each, self._now_ns()))
+            elif each.request_id:
+                kept = self._replies.find(each.request_id, self._now_ns())
+                each.resolve(each.reply if kept is None else kept[1])
+            else:
+                each.resolve(each.reply)
+
+    def _without_record(self, waiting: _Waiting, now_ns: int) -> bytes:
+        """The reply as it leaves before its record; the record follows if the disk comes back in time."""
+        waiting.reply = convert.unjournaled(waiting.reply)
+        self.figures.unjournaled += 1
+        self._served_first = self._served_first or waiting.sequences[0]
+        self._served_last = waiting.sequences[-1]
+        if not self._writer.full:
+            self._note(waiting)
+        if waiting.request_id:
+            self._replies.keep(waiting.request_id, waiting.digest, waiting.reply, now_ns)
+        return waiting.reply
+
+    # --- end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Commit, seal, sync: nothing may be in a worker thread any more. Answers still waiting are settled."""
+        batches = [*(batch for _, batch in self._unsynced), self._batch]
+        try:
+            self._writer.close()
+        except (JournalError, OSError) as error:
+            self._fail(error)
+        else:
+            for batch in batches:
+                batch.release()
+        finally:
+            self._journal.close()
+
+
+def cannot_be_written() -> RpcError:
+    return RpcError(Code.UNAVAILABLE, "the journal cannot be written", (convert.retry_info(RETRY_NS),))
+
+
+def in_force_unrecorded() -> RpcError:
+    """Of a change that the engine has taken and the journal has not."""
+    return RpcError(
+        Code.UNAVAILABLE,
+        "the journal cannot be written: the change is in force and will be recorded once it can be",
+        (convert.retry_info(RETRY_NS),),
+    )

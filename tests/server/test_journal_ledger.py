@@ -1,0 +1,327 @@
+"""Answers and their records: none leaves before its record, and what happens while there can be none."""
+
+import asyncio
+import errno
+from pathlib import Path
+
+import pytest
+from google.rpc import error_details_pb2
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import signal_service_pb2 as signals
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.journal.format import Kind
+from quotelife.journal.records import decode_answer, decode_gap
+from quotelife.journal.recovery import verify
+from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
+from reference.faulty_storage import FAULTS, FaultyStorage
+from reference.ledger_kit import JournalKit
+
+NEWS = "/quote_expiry.v1.SignalService/PublishNews"
+SET_OVERRIDE = "/quote_expiry.v1.AdminService/SetOverride"
+LIST_OVERRIDES = "/quote_expiry.v1.AdminService/ListOverrides"
+POLICIES = ("refuse", "serve-unjournaled")
+DURABILITIES = ("process-crash", "power-loss")
+
+
+@pytest.fixture(params=DURABILITIES)
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> JournalKit:
+    return JournalKit(tmp_path, durability=request.param)
+
+
+def journaled(kit: JournalKit) -> list[bytes]:
+    return [decode_answer(record).reply for record in kit.read().records([Kind.ANSWER])]
+
+
+def test_an_answer_leaves_after_its_record(kit: JournalKit) -> None:
+    call = kit.ask()
+    assert call.outcome is None and journaled(kit) == []
+    kit.work_off()
+    assert journaled(kit) == [call.reply]
+    assert not call.expiry.unjournaled
+
+
+def test_all_answers_of_a_turn_leave_after_one_write(kit: JournalKit) -> None:
+    commits = kit.journal.writer.commits
+    calls = [kit.ask(request_id=f"r{i}") for i in range(64)]
+    kit.work_off()
+    assert kit.journal.writer.commits == commits + 1
+    assert journaled(kit) == [call.reply for call in calls]
+
+
+def test_with_power_loss_an_answer_waits_for_the_sync(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, durability="power-loss")
+    first = kit.ask()
+    kit.turn()
+    assert journaled(kit) and first.outcome is None, "written, not yet safe"
+    later = [kit.ask(), kit.ask()]
+    kit.turn()
+    kit.work()
+    assert first.outcome is not None
+    kit.work_off()
+    assert all(call.outcome is not None for call in later)
+
+
+def test_batches_written_during_a_sync_share_the_next_one(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, durability="power-loss")
+    syncs = kit.journal.writer.syncs
+    for _ in range(5):
+        kit.ask()
+        kit.turn()
+    kit.work_off()
+    assert kit.journal.writer.syncs <= syncs + 2
+
+
+def test_a_retry_in_the_same_turn_waits_and_gets_the_same_bytes(kit: JournalKit) -> None:
+    first, retry = kit.ask(request_id="r"), kit.ask(request_id="r")
+    assert retry.outcome is None
+    kit.work_off()
+    assert first.reply == retry.reply
+    assert len(journaled(kit)) == 1
+
+
+def test_the_same_id_with_other_content_is_refused(kit: JournalKit) -> None:
+    kit.ask(request_id="r")
+    assert kit.ask(request_id="r", side=types.SIDE_SELL).error.code == Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("replies_bytes", [2**23, 0])
+def test_a_retry_after_a_restart_gets_the_same_bytes(kit: JournalKit, replies_bytes: int) -> None:
+    first = kit.ask(request_id="r")
+    kit.work_off()
+    kit.restart(replies_bytes=replies_bytes)
+    kit.pass_time(3600)
+    assert kit.ask(request_id="r").reply == first.reply
+    assert kit.ask(request_id="r", side=types.SIDE_SELL).error.code == Code.INVALID_ARGUMENT
+
+
+def test_after_a_day_an_id_is_new(kit: JournalKit) -> None:
+    first = kit.ask(request_id="r")
+    kit.work_off()
+    kit.restart()
+    kit.clock.set_ns(kit.clock.now_ns() + 24 * 3600 * 10**9)
+    again = kit.ask(request_id="r")
+    kit.work_off()
+    assert again.reply != first.reply
+
+
+def test_replies_that_left_memory_are_found_in_closed_segments(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    kit.restart(replies_bytes=2**16)
+    calls = {}
+    for i in range(1500):
+        calls[i] = kit.ask(request_id=f"r{i}")
+        if i % 50 == 0:
+            kit.pass_time(0.1)
+    kit.pass_time(1)
+    assert kit.ledger.segments > 3
+    assert len(kit.service.replies) < 1000
+    for i, call in calls.items():
+        assert kit.ask(request_id=f"r{i}").reply == call.reply
+
+
+def test_overrides_and_signals_survive_a_restart(kit: JournalKit) -> None:
+    override = admin.SetOverrideRequest(posture=types.POSTURE_RISK_AVERSE, ttl_ns=3600 * 10**9, desk="main")
+    set_, news = (
+        kit.send(SET_OVERRIDE, override.SerializeToString()),
+        kit.send(NEWS, signals.PublishNewsRequest(score=-0.9, instrument="BTC-USDT").SerializeToString()),
+    )
+    assert set_.outcome is None and news.outcome is None, "acknowledged after their record"
+    kit.work_off()
+    assert set_.reply and news.reply
+    before = kit.send(LIST_OVERRIDES, b"").reply
+    assert admin.ListOverridesResponse.FromString(before).overrides
+    kit.restart()
+    assert kit.send(LIST_OVERRIDES, b"").reply == before
+    answer = kit.ask(desk="main", include_features=True)
+    kit.work_off()
+    assert answer.expiry.posture_effective == types.POSTURE_RISK_AVERSE
+    scores = [each.value for each in answer.expiry.features if each.name == "news_score"]
+    assert scores and abs(scores[0]) > 0.1
+
+
+def test_decision_ids_of_two_starts_differ(kit: JournalKit) -> None:
+    ids = set()
+    for _ in range(2):
+        call = kit.ask()
+        kit.work_off()
+        ids.add(call.expiry.decision_id)
+        kit.restart()
+    assert len(ids) == 2
+
+
+# --- failure ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=list(FAULTS))
+def fault(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def strike(kit: JournalKit, fault: str) -> FaultyStorage:
+    FAULTS[fault](kit.storage)
+    return kit.storage
+
+
+def test_refuse_takes_the_batch_back(kit: JournalKit, fault: str) -> None:
+    strike(kit, fault)
+    calls = [kit.ask(request_id=f"r{i}") for i in range(3)]
+    kit.work_off()
+    for call in calls:
+        assert call.error.code == Code.UNAVAILABLE
+        assert call.error.message == "the journal cannot be written"
+        assert isinstance(call.error.details[0], error_details_pb2.RetryInfo)
+    assert not kit.service.health.serving
+
+
+def test_refuse_decides_nothing_while_failing(kit: JournalKit, fault: str) -> None:
+    strike(kit, fault)
+    kit.ask()
+    kit.work_off()
+    before = kit.engine.input_sequence
+    for method, payload in ((NEWS, b""), (SET_OVERRIDE, b"")):
+        assert kit.send(method, payload).error.code == Code.UNAVAILABLE
+    assert kit.ask().error.code == Code.UNAVAILABLE
+    assert kit.engine.input_sequence == before
+
+
+def test_refuse_still_gives_stored_replies_while_failing(kit: JournalKit, fault: str) -> None:
+    stored = kit.ask(request_id="stored")
+    kit.work_off()
+    strike(kit, fault)
+    kit.ask()
+    kit.work_off()
+    assert kit.ask(request_id="stored").reply == stored.reply
+
+
+def test_it_recovers_by_itself_and_what_was_refused_is_decided_anew(kit: JournalKit, fault: str) -> None:
+    storage = strike(kit, fault)
+    refused = kit.ask(request_id="r")
+    kit.work_off()
+    kit.pass_time(3)
+    assert kit.ask(request_id="r").error.code == Code.UNAVAILABLE
+    storage.heal()
+    kit.pass_time(1.5)
+    assert kit.service.health.serving and not kit.ledger.fault
+    again = kit.ask(request_id="r")
+    kit.work_off()
+    kinds = [record.kind for record in kit.read().records()]
+    assert Kind.REFUSED in kinds
+    assert refused.error.code == Code.UNAVAILABLE
+    assert verify(str(kit.folder)).severity <= 1
+    kit.restart()
+    assert verify(str(kit.folder)).findings == []
+    assert kit.ask(request_id="r").reply == again.reply
+
+
+def test_a_refused_answer_is_not_found_after_a_restart(kit: JournalKit, fault: str) -> None:
+    storage = strike(kit, fault)
+    kit.ask(request_id="r")
+    kit.work_off()
+    storage.heal()
+    kit.pass_time(1.5)
+    answers = [decode_answer(record) for record in kit.read().records([Kind.ANSWER])]
+    kit.restart()
+    again = kit.ask(request_id="r")
+    kit.work_off()
+    assert again.reply not in [answer.reply for answer in answers]
+
+
+def test_serve_unjournaled_marks_every_reply(tmp_path: Path, fault: str) -> None:
+    kit = JournalKit(tmp_path, on_failure="serve-unjournaled")
+    storage = strike(kit, fault)
+    calls = [kit.ask(request_id="r"), kit.ask()]
+    kit.work_off()
+    calls.append(kit.ask())
+    assert all(call.expiry.unjournaled for call in calls)
+    assert kit.service.health.serving
+    assert kit.ask(request_id="r").reply == calls[0].reply
+    storage.heal()
+    kit.pass_time(1.5)
+    after = kit.ask()
+    kit.work_off()
+    assert not after.expiry.unjournaled
+    gaps = [decode_gap(record) for record in kit.read().records([Kind.GAP])]
+    sequences = [int(call.expiry.decision_id.rpartition("-")[2]) for call in calls]
+    assert len(gaps) == 1 and (gaps[0].first, gaps[0].last) == (min(sequences), max(sequences))
+    kit.restart()
+    assert verify(str(kit.folder)).findings == []
+    assert kit.ask(request_id="r").reply == calls[0].reply
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_journal_at_rest_notices_within_five_seconds(tmp_path: Path, policy: str, fault: str) -> None:
+    kit = JournalKit(tmp_path, on_failure=policy)
+    kit.pass_time(3)
+    strike(kit, fault)
+    kit.pass_time(5)
+    assert kit.ledger.fault
+    assert kit.service.health.serving == (policy == "serve-unjournaled")
+
+
+def test_a_failed_sync_refuses_what_it_should_have_covered(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, durability="power-loss")
+    kit.storage.fail(errno.EIO, "sync")
+    calls = [kit.ask(request_id="r")]
+    kit.turn()
+    calls.append(kit.ask())
+    kit.work_off()
+    assert [call.error.code for call in calls] == [Code.UNAVAILABLE] * 2
+    kit.storage.heal()
+    kit.pass_time(1.5)
+    after = kit.ask(request_id="r")
+    kit.work_off()
+    kit.restart()
+    assert verify(str(kit.folder)).findings == []
+    assert kit.ask(request_id="r").reply == after.reply
+
+
+def test_a_change_of_a_failed_batch_is_in_force_and_says_so(kit: JournalKit, fault: str) -> None:
+    storage = strike(kit, fault)
+    call = kit.send(
+        SET_OVERRIDE,
+        admin.SetOverrideRequest(posture=types.POSTURE_RISK_AVERSE, ttl_ns=10**12).SerializeToString(),
+    )
+    kit.work_off()
+    assert call.error.code == Code.UNAVAILABLE and "in force" in call.error.message
+    storage.heal()
+    kit.pass_time(1.5)
+    kit.restart()
+    assert admin.ListOverridesResponse.FromString(kit.send(LIST_OVERRIDES, b"").reply).overrides
+
+
+def test_a_reply_can_be_marked_after_it_was_made() -> None:
+    from quotelife_server.convert import unjournaled
+
+    plain = expiry.GetExpiryResponse(decision_id="x", life_ns=5)
+    marked = expiry.GetExpiryResponse.FromString(unjournaled(plain.SerializeToString()))
+    assert marked == expiry.GetExpiryResponse(decision_id="x", life_ns=5, unjournaled=True)
+
+
+# --- waiting ------------------------------------------------------------------------------------------------
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_of_its_turn_along() -> None:
+    turn = Turn()
+    answers = [Deferred(turn) for _ in range(3)]
+    tasks = [asyncio.create_task(waited(answer)) for answer in answers]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.sleep(0.01)
+    assert [task.done() for task in tasks] == [False, True, False]
+    for answer in answers:
+        answer.resolve(b"reply")
+    turn.over()
+    await asyncio.wait(tasks)
+    assert tasks[1].cancelled()
+    assert [tasks[0].result(), tasks[2].result()] == [b"reply"] * 2
+
+
+async def test_a_failure_reaches_whoever_waits() -> None:
+    answer = Deferred()
+    task = asyncio.create_task(waited(answer))
+    await asyncio.sleep(0)
+    answer.resolve(RpcError(Code.UNAVAILABLE, "no"))
+    with pytest.raises(RpcError):
+        await task
