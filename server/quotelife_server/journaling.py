@@ -144,8 +144,9 @@ class EarlierAnswers:
         self._single: list[tuple[int, SegmentIndex, AnswerIndex]] = []
         self.indexed_segment = journal.recovered.segment
 
-    def __len__(self) -> int:
-        return sum(len(index) for _, index in self._merged) + sum(len(index) for _, _, index in self._single)
+    @property
+    def indexes(self) -> int:
+        return len(self._single) + len(self._merged)
 
     def take_back(self, sequences: Sequence[int]) -> None:
         """These answers of this boot were never sent."""
@@ -290,6 +291,8 @@ class JournalLedger:
         found = self._replies.find(request_id, now_ns)
         if found is not None:
             return found
+        if not self._earlier.indexes:
+            return None
         answer = self._earlier.find(request_id.encode(), now_ns - self._journal.answers_ns)
         if answer is None:
             return None
@@ -305,13 +308,17 @@ class JournalLedger:
         reply: bytes,
         now_ns: int,
     ) -> bytes | Deferred:
-        waiting = _Waiting(self._batch.turn, reply, sequences, request_id, digest, request)
+        batch = self._batch
+        waiting = _Waiting(batch.turn, reply, sequences, request_id, digest, request)
         if not self._refuses and (self.fault or self._writer.full):
             return self._without_record(waiting, now_ns)
-        self._note(waiting)
+        self._writer.answer(sequences, request_id.encode(), digest, request, reply)
         if request_id:
             self._replies.keep(request_id, digest, reply, now_ns)
-        return self._after_commit(waiting)
+        batch.waiting.append(waiting)
+        if not self._scheduled:
+            self._commit_soon()
+        return waiting
 
     def replay(self, request_id: str, reply: bytes) -> bytes | Deferred:
         if self._batch.waiting or self._unsynced:
