@@ -31,7 +31,9 @@ from quotelife_server.rpc import CallContext, Unary, waited
 from quotelife_server.settings import JournalSettings, Server, ServiceConfig
 
 IN_FLIGHT = 64
-DECISIONS = 1_280  # of one kind before the next kind has its turn: what else the machine does then hits all alike
+DECISIONS = (
+    1_280  # of one kind before the next kind has its turn: what else the machine does then hits all alike
+)
 REPEATS = 20  # in one round
 GET_EXPIRY = "/quote_expiry.v1.QuoteExpiryService/GetExpiry"
 CONFIG = """
