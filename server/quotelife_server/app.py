@@ -21,15 +21,15 @@ from quotelife_server import log
 from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, Alerts
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
-from quotelife_server.explaining import Turns
+from quotelife_server.explaining import JournalExplanations, Turns
 from quotelife_server.feeds.base import Feed, Sink
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
 from quotelife_server.handlers import Hooks, Service, State
-from quotelife_server.kill import KillControl
 from quotelife_server.journaling import JournalLedger, OpenJournal
+from quotelife_server.kill import KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
@@ -145,6 +145,9 @@ class Application:
             synchronised=lambda: self.clock.synchronised and not self._ahead,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
             kills=self.kills,
+            explanations=None
+            if settings.journal.directory is None
+            else JournalExplanations(Path(settings.journal.directory)),
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)

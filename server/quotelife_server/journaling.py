@@ -310,8 +310,11 @@ class JournalLedger:
     ) -> bytes | Deferred:
         batch = self._batch
         waiting = _Waiting(batch.turn, reply, sequences, request_id, digest, request)
-        if not self._refuses and (self.fault or self._writer.full):
-            return self._without_record(waiting, now_ns)
+        if self.fault or (not self._refuses and self._writer.full):
+            if not self._refuses:
+                return self._without_record(waiting, now_ns)
+            self._take_back([waiting])  # decided before the fault, complete only now
+            return waiting
         self._writer.answer(sequences, request_id.encode(), digest, request, reply)
         if request_id:
             self._replies.keep(request_id, digest, reply, now_ns)

@@ -16,7 +16,7 @@ from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
 from reference.faulty_storage import FAULTS, FaultyStorage
-from reference.ledger_kit import JournalKit
+from reference.ledger_kit import Call, JournalKit
 
 NEWS = "/quote_expiry.v1.SignalService/PublishNews"
 SET_OVERRIDE = "/quote_expiry.v1.AdminService/SetOverride"
@@ -297,6 +297,18 @@ def test_a_reply_can_be_marked_after_it_was_made() -> None:
     plain = expiry.GetExpiryResponse(decision_id="x", life_ns=5)
     marked = expiry.GetExpiryResponse.FromString(unjournaled(plain.SerializeToString()))
     assert marked == expiry.GetExpiryResponse(decision_id="x", life_ns=5, unjournaled=True)
+
+
+def test_an_answer_completed_after_the_fault_came_is_taken_back(kit: JournalKit, fault: str) -> None:
+    """As one with explanations: decided in one turn, complete in a later one."""
+    storage = strike(kit, fault)
+    kit.ask()
+    kit.work_off()
+    late = Call(kit.ledger.answer([kit.engine.input_sequence], "late", b"d", b"request", b"reply", 0))
+    assert late.error.code == Code.UNAVAILABLE
+    storage.heal()
+    kit.pass_time(1.5)
+    assert kit.ledger.find("late", kit.clock.now_ns()) is None
 
 
 # --- waiting ------------------------------------------------------------------------------------------------
