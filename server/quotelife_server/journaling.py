@@ -24,7 +24,7 @@ from quotelife.journal.format import SEGMENT_HEADER_BYTES, unpack_header
 from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, segment_name, segment_names
 from quotelife.journal.records import Answer
 from quotelife.journal.recovery import recover, retain
-from quotelife.journal.storage import DirectoryStorage
+from quotelife.journal.storage import DirectoryStorage, Storage
 from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
@@ -400,7 +400,7 @@ class JournalLedger:
         elif now_ns - self._tried_ns >= PROBE_NS:
             self._tried_ns = now_ns
             try:
-                self._probe()
+                probe(self._storage)
             except OSError as error:
                 self._fail(error)
         if self._writer.segment not in self._segment_began_ns:
@@ -442,21 +442,10 @@ class JournalLedger:
             del self._segment_began_ns[number]
         self._replies.held_from_ns = min(self._segment_began_ns.values(), default=self._ticked_ns)
 
-    def _probe(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._storage.remove(PROBE)
-        file = self._storage.create(PROBE)
-        try:
-            if file.write(memoryview(bytes(PROBE_BYTES))) < PROBE_BYTES:
-                raise OSError("no room is left")
-        finally:
-            file.close()
-            self._storage.remove(PROBE)
-
     def _try_again(self) -> None:
         try:
             self._writer.commit()
-            self._probe()
+            probe(self._storage)
         except (JournalError, OSError) as error:
             self.fault = str(error)
             return
@@ -561,6 +550,19 @@ class JournalLedger:
                 batch.release()
         finally:
             self._journal.close()
+
+
+def probe(storage: Storage) -> None:
+    """Write a small file and remove it. Raises ``OSError`` when the disk does not take it."""
+    with contextlib.suppress(FileNotFoundError):
+        storage.remove(PROBE)
+    file = storage.create(PROBE)
+    try:
+        if file.write(memoryview(bytes(PROBE_BYTES))) < PROBE_BYTES:
+            raise OSError("no room is left")
+    finally:
+        file.close()
+        storage.remove(PROBE)
 
 
 def cannot_be_written() -> RpcError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quotelife.journal.storage import DirectoryStorage
 from quotelife.sim.binance_wire import BinanceWire
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_MS, NS_PER_S
@@ -17,7 +18,7 @@ from quotelife_server import cli
 from quotelife_server.cli.bench import lines as bench_lines
 from quotelife_server.kill import orders
 from reference.cli_kit import Ended, Run
-from reference.service_kit import running, write_config
+from reference.service_kit import CONFIG, running, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "configs" / "default"
@@ -194,6 +195,22 @@ def test_doctor_finds_this_installation_good(run: Run, monkeypatch: pytest.Monke
     ended = run("doctor", "--config", DEFAULT)
     assert ended.code == 0, ended.out
     assert "FAIL" not in ended.out and "configuration" in ended.out
+
+
+def test_doctor_looks_at_the_journal_folder(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    journal = f"  journal: {{directory: {folder}}}\n"
+    config = write_config(tmp_path, CONFIG.rstrip() + "\n" + journal)
+    ended = run("doctor", "--config", config)
+    assert "ok    journal" in ended.out and "to be made" in ended.out and not folder.exists()
+    storage = DirectoryStorage(folder)
+    assert "held by a running service" in run("doctor", "--config", config).out
+    storage.close()
+    assert "0 files" in run("doctor", "--config", config).out
+    folder.rename(tmp_path / "away")
+    folder.write_text("a file")
+    ended = run("doctor", "--config", config)
+    assert ended.code == 1 and "FAIL  journal" in ended.out and "cannot be written to" in ended.out
 
 
 def test_doctor_says_what_is_wrong(run: Run, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def doctor(
         ]
         if config is not None:
             checks.append(("configuration", lambda: _config(config)))
+            checks.append(("journal", lambda: _journal(config)))
     failed = 0
     for name, check in checks:
         try:
@@ -103,6 +104,45 @@ def _config(path: Path) -> str:
     config = load_config(path, ServiceConfig)
     Engine(config)
     return f"{path} good, digest {config.digest[:16]}"
+
+
+def _journal(path: Path) -> str:
+    """Could a service started from here write its journal? Makes no folder; writes a small file where there is
+    one and nobody holds it."""
+    import shutil
+
+    from quotelife.config import load_config
+    from quotelife.errors import JournalError
+    from quotelife.journal.index import segment_names
+    from quotelife.journal.storage import DirectoryStorage
+    from quotelife_server.journaling import probe
+    from quotelife_server.settings import ServiceConfig
+
+    settings = load_config(path, ServiceConfig).server.journal
+    if settings.directory is None:
+        return "none: replies say unjournaled"
+    folder = Path(settings.directory).absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RuntimeError(f"{there} cannot be written to; change its owner or server.journal.directory")
+    free = shutil.disk_usage(there).free
+    if free < 2 * settings.segment_bytes:
+        raise RuntimeError(
+            f"{there}: {free / 1e6:.0f} MB are free, two files of the journal take "
+            f"{2 * settings.segment_bytes / 1e6:.0f} MB; make room, or set server.journal.keep_bytes"
+        )
+    text = f"{folder}, {free / 1e9:.1f} GB free, {settings.durability}"
+    if there != folder:
+        return f"{text}, to be made"
+    try:
+        storage = DirectoryStorage(folder)
+    except JournalError:
+        return f"{text}, held by a running service"
+    try:
+        probe(storage)
+        return f"{text}, {len(segment_names(storage))} files"
+    finally:
+        storage.close()
 
 
 def _health(target: str) -> str:

@@ -132,7 +132,12 @@ async def _demo(
             listening = await venue.said(lambda line: "port" in line, READY_S)
             venue_address = f"{listening['host']}:{listening['port']}"
             own = {
-                "server": {"address": address, "metrics_address": "127.0.0.1:0", "unix_socket": None},
+                "server": {
+                    "address": address,
+                    "metrics_address": "127.0.0.1:0",
+                    "unix_socket": None,
+                    "journal": {"directory": str(Path(folder) / "journal")},
+                },
                 "feeds": feeds_of(config, market, venue_address),
             }
             write_config(configs, Path(folder), own)
