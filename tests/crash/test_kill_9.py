@@ -30,6 +30,7 @@ KILLS = int(os.environ.get("QUOTELIFE_KILLS", "4"))
 CALLERS = 32
 UP_S = 60.0
 LOAD_S = 0.6
+LONG_LOAD_S = 5.0  # of one in four: by then the service quotes
 EARLY = 0.15  # share of the kills that come at any moment of a start, answered anything or not
 GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -187,7 +188,7 @@ async def test_nothing_answered_is_lost_by_kills_under_load(tmp_path: Path) -> N
             await asyncio.wait_for(up.wait(), UP_S)
             starts.append(time.monotonic() - began)
             await client.check(20)
-            await asyncio.sleep(rng.uniform(0, LOAD_S))
+            await asyncio.sleep(rng.uniform(0, rng.choice((LOAD_S, LOAD_S, LOAD_S, LONG_LOAD_S))))
             await kill(service)
             await load
         service = await start(children, config)
