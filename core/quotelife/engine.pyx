@@ -832,9 +832,9 @@ cdef class Engine:
         self._settle(request, posture, out, age)
         if out.kind != DECISION_QUOTE:
             return
-        if out.life_ns != life.life_ns:
+        if out.life_ns + off != life.life_ns:                  # cut since: worth what it is worth at its new end
             out.expected_value_ticks = value_at(prior, &posture.value, out.p, out.edge_ticks, out.h_ticks, inventory,
-                                                <double>out.life_ns)
+                                                <double>(out.life_ns + off))
             if not has_value(out.expected_value_ticks, out.h_ticks):
                 out.reasons |= WHY_NO_VALUE
                 out.p_life = 0

@@ -1018,6 +1018,14 @@ def not_kept(what: str) -> RpcError:
     return RpcError(Code.FAILED_PRECONDITION, text)
 
 
+def killed_meanwhile() -> RpcError:
+    return RpcError(
+        Code.UNAVAILABLE,
+        "a kill came while a firm answer was on its way, and took it back; ask again",
+        (retry_info(0),),
+    )
+
+
 def kill_status(kill: KillStatus) -> admin.KillStatus:
     return admin.KillStatus(
         counterparty=kill.counterparty or "",

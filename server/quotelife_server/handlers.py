@@ -26,7 +26,7 @@ from quotelife.clock import Clock
 from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
-from quotelife.records import DecisionRecord, PostureCode, SignalCode
+from quotelife.records import DecisionCode, DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
 from quotelife_server.answers import Answer, ExpiryStream, gathered
@@ -239,6 +239,13 @@ def _expiry_methods(service: Service) -> MethodTable:
         frame = convert.ReplyFrame(service.boot_id, engine.model.digest, synchronised)
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
+        firm = any(decision.kind == DecisionCode.QUOTE for decision in decisions)
+
+        def deliver(whole: bytes) -> bytes | Deferred:
+            if firm and engine.killed(engine.policy.counterparty_index(message.counterparty)):
+                raise convert.killed_meanwhile()
+            return ledger.answer(sequences, request_id, digest, payload, whole, now_ns)
+
         answer: bytes | Deferred
         if message.explain:
             answer = explainer.completed(
@@ -247,7 +254,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                 call.records,
                 decisions,
                 reply,
-                lambda whole: ledger.answer(sequences, request_id, digest, payload, whole, now_ns),
+                deliver,
             )
         else:
             answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns)

@@ -22,6 +22,7 @@ from quotelife_server.log import get_logger
 _log = get_logger(__name__)
 
 LOOK_S = 0.002
+LOOKS_MAX = 3
 RETRY_NS = 1 * NS_PER_S
 FILE_BYTES_MAX = 65_536
 REASON_CHARACTERS_MAX = 128
@@ -45,6 +46,7 @@ class KillControl:
         self._retry_ns = 0
         self._before: Stamp | None = None
         self._read: Stamp | None = None
+        self._unsettled = 0
 
     # --- turning on and off -----------------------------------------------------------------------------------
 
@@ -67,22 +69,36 @@ class KillControl:
 
     async def watch(self) -> None:
         """Look at the file, keep what others have changed, until cancelled."""
-        while True:
-            self.look()
-            if self._engine.kill_changes != self._kept_changes and self._now_ns() >= self._retry_ns:
-                with suppress(OSError):  # alerted
-                    await self.keep()
-            await asyncio.sleep(LOOK_S)
+        keeping: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self.look()
+                due = self._engine.kill_changes != self._kept_changes and self._now_ns() >= self._retry_ns
+                if due and (keeping is None or keeping.done()):
+                    keeping = asyncio.ensure_future(
+                        self._keep_or_alert()
+                    )  # a slow disk must not close our eyes
+                await asyncio.sleep(LOOK_S)
+        finally:
+            if keeping is not None:
+                keeping.cancel()
+
+    async def _keep_or_alert(self) -> None:
+        with suppress(OSError):  # alerted
+            await self.keep()
 
     def look(self, *, at_once: bool = False) -> None:
-        """Obey the file once it has stayed the same for one look (or ``at_once``): it may be being written."""
+        """Obey the file once it has stayed the same for one look (or ``at_once``): it may be being written. One
+        that goes on changing is obeyed as it stands after ``LOOKS_MAX``."""
         if self._engine.kill_changes != self._shown_changes:
             self._show()
         if self.file is None:
             return
         now = self._stamp(self.file)
-        if now != self._read and (now == self._before or at_once):
+        self._unsettled = self._unsettled + 1 if now != self._read else 0
+        if now != self._read and (now == self._before or at_once or self._unsettled >= LOOKS_MAX):
             self._read = now
+            self._unsettled = 0
             if now is not None:
                 self._obey(self.file)
         self._before = now

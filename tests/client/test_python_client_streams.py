@@ -63,6 +63,7 @@ async def streams_that(*behaviours: Any) -> AsyncIterator[tuple[str, list[int]]]
         async for payload in requests:
             asked = expiry.StreamExpiryRequest.FromString(payload)
             if seen[at] == answers:
+                await asyncio.sleep(0.05)  # gRPC's aio client loses the words if it is writing when they come
                 await context.abort(code, "broken by the test")
             seen[at] += 1
             reply = expiry.StreamExpiryResponse(tag=asked.tag)

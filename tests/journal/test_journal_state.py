@@ -94,6 +94,19 @@ def test_an_engine_brought_back_sees_the_signals_it_saw(engine: Engine, tmp_path
             assert [before.feature(place) for place in places] == [after.feature(place) for place in places]
 
 
+def test_a_signal_from_before_the_clock_was_set_back_does_not_lead_the_new_clock(
+    engine: Engine, tmp_path: Path
+) -> None:
+    disk = SimulatedDisk()
+    writer = begin(disk, engine)
+    ahead = LATER + 3600 * S
+    engine.on_signal(SignalCode.NEWS, receive_ns=ahead, source_ns=ahead, value=-0.5, instrument=1)
+    writer.commit()
+    again = Engine(make_config(tmp_path), start_ns=LATER)
+    restart(disk, again, "b2")
+    assert again.now_ns == LATER
+
+
 def test_names_move_with_the_configuration_and_those_gone_are_told(engine: Engine, tmp_path: Path) -> None:
     disk = SimulatedDisk()
     writer = begin(disk, engine)

@@ -283,7 +283,7 @@ async def test_a_drain_ends_an_open_stream_in_words(app: Application) -> None:
         await stream.write(message(1))
         assert expiry.StreamExpiryResponse.FromString(await stream.read()).tag == 1
         app.service.set_state(State.DRAINING)
-        await app.grpc.stop(0)
+        await app.grpc.stop(1_000_000_000)  # without a grace gRPC cuts calls off before they can say why
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.read()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
@@ -18,9 +18,11 @@ from quotelife_client.aio import AsyncClient
 from quotelife_client.calls import ServiceError
 from quotelife_server.alerts import KILL_NOT_KEPT, KILLED, Alerts
 from quotelife_server.app import Application
-from quotelife_server.kill import FILE_BYTES_MAX, KillControl, from_json, orders, to_json
-from quotelife_server.limits import InFlight
-from quotelife_server.rpc import Code
+from quotelife_server.handlers import Service
+from quotelife_server.kill import FILE_BYTES_MAX, LOOKS_MAX, KillControl, from_json, orders, to_json
+from quotelife_server.limits import InFlight, ReplyStore
+from quotelife_server.metrics import Metrics
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from reference.service_kit import GET_EXPIRY, Kit, refused, running, write_config
 
 ADMIN = "/quote_expiry.v1.AdminService/"
@@ -124,6 +126,36 @@ def test_a_retry_gets_no_firm_answer_of_before_the_kill(kit: Kit) -> None:
     assert kit.get(request_id="r1", counterparty="alpha") == first
 
 
+def test_a_firm_answer_that_is_being_explained_does_not_outlive_a_kill(kit: Kit) -> None:
+    postponed: list[Callable[[], None]] = []
+    service = Service(
+        kit.engine,
+        kit.clock,
+        boot_id="b00t",
+        metrics=Metrics(),
+        replies=ReplyStore(2**20, 2**60),
+        in_flight=InFlight(64),
+        retry_delay_ns=1,
+        later=postponed.append,
+    )
+    entry = service.methods[GET_EXPIRY]
+    assert isinstance(entry, Unary)
+    outcomes: list[bytes | BaseException] = []
+    for _ in range(2):
+        answer = service.unary(entry, kit.payload(explain=True), CallContext(GET_EXPIRY))
+        assert isinstance(answer, Deferred)
+        answer.then(outcomes.append)
+    postponed[0]()
+    kill(kit)
+    postponed[1]()
+    first, second = outcomes
+    assert isinstance(first, bytes)
+    assert expiry.GetExpiryResponse.FromString(first).decision == types.DECISION_QUOTE
+    assert (
+        isinstance(second, RpcError) and second.code is Code.UNAVAILABLE and "a kill came" in second.message
+    )
+
+
 # --- the file -----------------------------------------------------------------------------------------------
 
 
@@ -151,6 +183,36 @@ def test_the_file_is_obeyed_once_it_has_stayed_the_same_for_a_look(kit: Kit, tmp
     assert not kit.engine.kills()
     kills.look()
     assert [each[:3] for each in kit.engine.kills()] == [("alpha", "kill file", KillSource.FILE)]
+
+
+def test_a_file_that_goes_on_changing_is_obeyed_all_the_same(kit: Kit, tmp_path: Path) -> None:
+    file = tmp_path / "KILL"
+    kills = control(kit, file)
+    for looks in range(1, 10):
+        file.write_text("#" * looks)
+        kills.look()
+        if kit.engine.kills():
+            break
+    assert looks == LOOKS_MAX
+
+
+async def test_the_file_is_looked_at_while_another_kill_is_written_down(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "KILL"
+    kills = control(kit, file)
+    slow = asyncio.Event()
+    monkeypatch.setattr(kills, "keep", slow.wait)
+    watching = asyncio.ensure_future(kills.watch())
+    try:
+        kit.engine.kill(kit.clock.now_ns(), counterparty="beta", reason="test", source=KillSource.RPC)
+        await asyncio.sleep(0.02)
+        file.touch()
+        async with asyncio.timeout(5):
+            while not kit.engine.killed(None):  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.002)
+    finally:
+        watching.cancel()
 
 
 def test_a_changed_file_is_read_again(kit: Kit, tmp_path: Path) -> None:

@@ -236,6 +236,8 @@ cdef class CaptureWriter(InputSink):
                 if head is not None:
                     self.head = head
                     self.files.append_head(head)
+                    if self.heads.get(self.done) is not head:
+                        continue               # another configuration came meanwhile
                     del self.heads[self.done]
                 if self.done == self.sealed:
                     break

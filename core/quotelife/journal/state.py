@@ -177,8 +177,10 @@ class OperationalState:
                 source = indices.index(entry["index"])
             engine.on_signal(
                 entry["kind"],
-                receive_ns=entry["receive_ns"],
-                source_ns=entry["source_ns"],
+                receive_ns=min(
+                    entry["receive_ns"], now_ns
+                ),  # a clock set back since must not lead the new one
+                source_ns=min(entry["source_ns"], now_ns),
                 value=entry["value"],
                 value2=entry["value2"],
                 instrument=instrument,

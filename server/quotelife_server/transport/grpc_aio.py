@@ -246,7 +246,16 @@ async def _feed(
             await stream.outgoing.join()
         handler.on_half_close()
     except Exception as error:
-        stream.finish(service.as_rpc_error(error, context))
+        fault = service.as_rpc_error(error, context)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(_discard(requests), HOLD_S)
+        stream.finish(fault)
+
+
+async def _discard(requests: AsyncIterator[bytes]) -> None:
+    """Read what still comes. A gRPC client that is writing when its call ends may lose the reason for the end."""
+    async for _ in requests:
+        pass
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
