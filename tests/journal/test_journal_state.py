@@ -149,6 +149,26 @@ def test_kills_and_their_end_are_kept_by_name() -> None:
     assert list(again.kills) == ["alpha"]
 
 
+def test_kills_survive_restarts_until_they_are_ended(engine: Engine, tmp_path: Path) -> None:
+    disk = SimulatedDisk()
+    writer = begin(disk, engine)
+    engine.kill(T0 + S, reason="drill")
+    engine.kill(T0 + S, counterparty="beta", reason="repeats")
+    engine.enable(T0 + S)
+    writer.commit()
+    kills = engine.kills()
+    assert len(kills) == 1
+    for boot in ("b2", "b3"):
+        again = Engine(make_config(tmp_path), start_ns=LATER)
+        writer, _ = restart(disk, again, boot)
+        assert again.kills() == kills
+    again.enable(LATER, counterparty="beta")
+    writer.commit()
+    last = Engine(make_config(tmp_path), start_ns=LATER)
+    restart(disk, last, "b4")
+    assert last.kills() == []
+
+
 def test_signals_fill_no_memory() -> None:
     state = OperationalState()
     import numpy as np
