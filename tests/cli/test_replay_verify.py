@@ -53,6 +53,7 @@ def test_verify_says_what_it_takes(run: Run, day: Path) -> None:
     assert "belong to --verify" in run("replay", "--journal", day / "journal", day / "capture").err
     assert "nothing to replay" in run("replay").err
     assert "no such folder" in run("replay", "--verify", "--journal", day / "none").err
+    assert "no segment of a journal" in run("replay", "--verify", "--journal", day / "capture").err
 
 
 def test_replay_of_a_capture_asks_for_lives(run: Run, day: Path) -> None:
@@ -60,6 +61,7 @@ def test_replay_of_a_capture_asks_for_lives(run: Run, day: Path) -> None:
     assert report["lost"] == 0 and report["sources"]["BTC"]["events"] > 500
     assert report["decisions"]["QUOTE"] > 20
     assert "--speed" in run("replay", "--speed", "fast", day / "capture").err
+    assert "--speed" in run("replay", "--speed", "0", day / "capture").err
 
 
 def test_export_of_a_capture(run: Run, day: Path, tmp_path: Path) -> None:

@@ -176,6 +176,12 @@ def test_verify_exits_by_what_it_finds(
     assert [finding["severity"] for finding in report["findings"]] == ([severity] if severity else [])
 
 
+def test_a_folder_without_a_journal_is_not_a_clean_journal(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["journal", "verify", str(tmp_path)])
+    assert isinstance(result.exception, JournalError)
+    assert "no segment of a journal in it" in str(result.exception)
+
+
 def test_verify_of_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["journal", "verify", str(tmp_path / "none")])
     assert isinstance(result.exception, JournalError)

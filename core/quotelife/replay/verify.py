@@ -20,10 +20,11 @@ from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture, Inputs
 from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
-from quotelife.errors import QuotelifeError
+from quotelife.errors import JournalError, QuotelifeError
 from quotelife.features.schema import SCHEMA_HASH
 from quotelife.inputs import Change
 from quotelife.journal.format import LAYOUT_HASH, Kind
+from quotelife.journal.index import segment_names
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import (
     Record,
@@ -96,6 +97,8 @@ def verify(
     """
     report = report if report is not None else Verification()
     opened = Journal(str(journal))
+    if not segment_names(opened.storage):
+        raise JournalError(f"{journal}: no segment of a journal in it; name the folder of server.journal")
     follower = Follower(journal / "artifacts")
     runs = _Runs(Capture(capture)) if capture is not None else None
     for boot_id, records in _boots(opened.records(_KINDS), report, progress):

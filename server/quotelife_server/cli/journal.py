@@ -40,6 +40,8 @@ def verify(
     line = _Line()
     report = read_through(str(folder), lambda done, total: line.show(done, total, "bytes"))
     line.close()
+    if not report.segments:  # a wrong path must not pass for a clean journal
+        raise JournalError(f"{folder}: no segment of a journal in it; name the folder of server.journal")
     if as_json:
         found = [
             {"severity": Severity(f.severity).name, "file": f.file, "offset": f.offset, "text": f.text}
@@ -51,6 +53,9 @@ def verify(
         for finding in report.findings:
             typer.echo(f"{Severity(finding.severity).name}: {finding}")
         state = "clean" if not report.findings else f"{len(report.findings)} findings"
+        first = report.segments[0].first_number
+        if first > 1:
+            typer.echo(f"begins at record {first:,}: what was before it has been removed")
         typer.echo(f"{folder}: {len(report.segments)} segments, {report.records:,} records, {state}")
     if report.severity:
         raise typer.Exit(EXIT_TORN if report.severity == Severity.TORN else EXIT_DAMAGE)

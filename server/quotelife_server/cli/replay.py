@@ -170,7 +170,7 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
 
 def _speed(text: str) -> float:
     try:
-        speed = 0.0 if text == "max" else float(text)
+        speed = 0.0 if text == "max" else float(text) or -1.0
     except ValueError:
         speed = -1.0
     if not 0 <= speed < float("inf"):
