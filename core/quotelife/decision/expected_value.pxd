@@ -48,7 +48,7 @@ cdef struct ValueResult:
     double break_even_ticks            # smallest edge with V > 0 somewhere; infinity: none
 
 # Largest V over [low_ns, high_ns], whole microseconds inside (0, last horizon]; the shortest life of several. The
-# break-even edge holds h and p and takes lives of the same bounds. Needs some 10 kB of stack.
+# break-even edge holds h and p and takes lives of the same bounds. Needs some 20 kB of stack.
 cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const double* p, double edge, double h,
                      double inventory, int64_t low_ns, int64_t high_ns, ValueResult* out) noexcept nogil
 cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const double* p, double edge, double h,

@@ -37,6 +37,7 @@ cdef enum:
 
 cdef double VALUE_MIN = 1e-9           # in h
 cdef double SKIP = 1e-11               # a panel whose integral is known this well without its nodes
+cdef double FLAT = 1e-12               # a rise of P that nobody can tell from none
 cdef double SLACK = 1e-11              # in h: how much more a panel must promise to be looked into
 cdef double STEEP = 4.0                # change of ln H that the fine nodes can follow
 cdef double Z_MAX = 8.0                # G is 6e-16 there
@@ -89,6 +90,9 @@ cdef struct Problem:
     double moment[PANELS_MAX + 3]
     double taker[PANELS_MAX + 3]
     int panel[PANELS_MAX + 3]
+    bint located[PANELS_MAX + 3]   # whether the slope at both ends of the panel has been read
+    Slope begin[PANELS_MAX + 3]
+    Slope end[PANELS_MAX + 3]
 
 
 cdef struct Best_:
@@ -98,6 +102,7 @@ cdef struct Best_:
     double moment
     double taker
     int looks
+    double narrow
 
 
 cdef inline double _value(const Factors* f, double g, double moment, double taker) noexcept nogil:
@@ -202,6 +207,7 @@ cdef void _add_place(Problem* problem, int j, double tau, double log_taker, doub
         s = max(0, prior.panel[min(j, prior.panels - 1)].taker_segment)
         problem.taker[k] = segment_p(&problem.segment[s], log_taker)
     problem.panel[k] = j
+    problem.located[k] = False
     problem.n += 1
 
 
@@ -216,6 +222,10 @@ cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bi
     problem.moments = moments
     problem.n = 0
     curve_segments(p, problem.segment)
+    for j in range(HORIZONS):
+        if problem.segment[j].high - problem.segment[j].low < FLAT:
+            problem.segment[j].flat = True
+            problem.segment[j].exponent = 0.0
     for j in range(prior.panels):
         segment = &problem.segment[prior.panel[j].segment]
         if j == 0:
@@ -271,7 +281,7 @@ cdef void _root(const Problem* problem, const Factors* f, int i, const Slope* le
     cdef const CurveSegment* segment
     cdef Slope at
     cdef double a = left.tau, b = right.tau, fa = _slope(f, left), fb = _slope(f, right), fc, c = a
-    cdef double narrow = 1e-6 * (b - a), g, moment, taker = 0.0
+    cdef double narrow = best.narrow * (b - a), g, moment, taker = 0.0
     cdef int j = problem.panel[i], side = 0, step
     for step in range(60):
         c = (a * fb - b * fa) / (fb - fa)
@@ -351,15 +361,19 @@ cdef double _taker_max(const Problem* problem, int j, const Slope* a, const Slop
     return fmax(a.taker_density, b.taker_density)
 
 
-cdef void _look(const Problem* problem, const Factors* f, int i, Best_* best) noexcept nogil:
+cdef void _look(Problem* problem, const Factors* f, int i, Best_* best) noexcept nogil:
     # All maxima inside panel i: halve until the slope's sign is sure, or turns but once.
     cdef Slope stack[STACK]
     cdef Slope left
     cdef Slope* right
     cdef double width, rate_left, rate_right, taker_max
     cdef int j = problem.panel[i], depth = 0
-    _locate(problem, j, problem.tau[i], &left)
-    _locate(problem, j, problem.tau[i + 1], &stack[0])
+    if not problem.located[i]:
+        problem.located[i] = True
+        _locate(problem, j, problem.tau[i], &problem.begin[i])
+        _locate(problem, j, problem.tau[i + 1], &problem.end[i])
+    left = problem.begin[i]
+    stack[0] = problem.end[i]
     while depth >= 0:
         right = &stack[depth]
         rate_left = f.gain - f.adverse * left.p
@@ -383,12 +397,14 @@ cdef void _look(const Problem* problem, const Factors* f, int i, Best_* best) no
         depth -= 1
 
 
-cdef void _maximise(const Problem* problem, const Factors* f, double h, Best_* best) noexcept nogil:
+cdef void _maximise(Problem* problem, const Factors* f, double h, double narrow, Best_* best) noexcept nogil:
+    # narrow: how exactly a top's place is found, as a share of its panel; what is read there is exact.
     cdef double value[PANELS_MAX + 3]
     cdef double mass, rate, bound
     cdef int i
     best.value = -INFINITY
     best.looks = 0
+    best.narrow = narrow
     for i in range(problem.n):
         value[i] = _value(f, problem.g[i], problem.moment[i], problem.taker[i])
         if value[i] > best.value:
@@ -454,7 +470,7 @@ cdef double _edge_for(const ValuePrior* prior, const ValueTerms* terms, double h
     return edge
 
 
-cdef double _break_even(const Problem* problem, const ValueTerms* terms, double h, double inventory) noexcept nogil:
+cdef double _break_even(Problem* problem, const ValueTerms* terms, double h, double inventory) noexcept nogil:
     # Smallest edge over all lives. The best life at the smallest edge so far needs a smaller one still, until it does
     # not: Dinkelbach's method, quadratic.
     cdef const ValuePrior* prior = problem.prior
@@ -471,7 +487,7 @@ cdef double _break_even(const Problem* problem, const ValueTerms* terms, double 
         if edge <= floor:
             return floor
         f = _factors(prior, terms, edge, h, inventory)
-        _maximise(problem, &f, h, &best)
+        _maximise(problem, &f, h, 1e-4, &best)     # an edge is flat in the life that it is best for
         if best.value <= (VALUE_MIN + SLACK) * h:
             break
         lower = _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker)
@@ -490,7 +506,7 @@ cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const dou
     cdef Best_ best
     cdef Factors f = _factors(prior, terms, edge, h, inventory)
     _set_up(&problem, prior, p, f.adverse > 0.0, <double>low_ns, <double>high_ns)
-    _maximise(&problem, &f, h, &best)
+    _maximise(&problem, &f, h, 1e-6, &best)
     out.tau_ns = best.tau
     out.value_ticks = best.value
     out.life_ns = <int64_t>(best.tau / 1e3 + 0.5) * 1000
