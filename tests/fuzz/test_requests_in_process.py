@@ -12,10 +12,17 @@ import psutil
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.config import load_config
 from quotelife_server.rpc import Code, RpcError
-from reference.service_kit import GET_EXPIRY, MS, Kit, S
+from quotelife_server.settings import ServiceConfig
+from reference.service_kit import CONFIG, GET_EXPIRY, MS, Kit, S, write_config
 
 REQUESTS = 100_000
+BY_VALUE = [
+    f"{name}: {{mode: expected_value}}" for name in ("client_priority", "liquidity_provider", "risk_averse")
+]
+ACTUATIONS = ["absolute", "relative", "withdraw", "last_look"]
 ALLOWED = {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND}
 NUMBERS = [
     "0",
@@ -179,6 +186,46 @@ def test_a_hundred_thousand_requests_and_flat_memory(tmp_path: Path) -> None:
     assert codes[Code.OK] > REQUESTS // 20 and codes[Code.INVALID_ARGUMENT] > REQUESTS // 20
     assert codes[Code.NOT_FOUND] > 100
     assert kit.get().decision_id, "the service still answers"
+
+
+def test_requests_by_value_and_for_venues_keep_every_promise(tmp_path: Path) -> None:
+    """Random requests under expected value, most for a venue session: lives only where firm, on grid and in bounds."""
+    seed = random.SystemRandom().randrange(2**32)
+    kit = Kit(tmp_path)
+    text = CONFIG.replace("version: 1", f"version: 1\npostures: {{{', '.join(BY_VALUE)}}}", 1)
+    kit.engine.apply_config(load_config(write_config(tmp_path, text), ServiceConfig), kit.engine.now_ns)
+    requests = Requests(seed, kit.clock.now_ns())
+    rng = random.Random(seed)
+    seen: Counter[int] = Counter()
+    for _ in range(8_000):
+        message = requests.fill(expiry.GetExpiryRequest())
+        message.request_id = ""
+        message.venue_session = rng.choice(["", "instants", "spans", "coarse", "look"])
+        if rng.random() < 0.5 and message.side in (1, 2):
+            message.ClearField("price")
+            message.edge = f"{rng.uniform(-2, 8):.2f}"
+        try:
+            raw = kit.call(GET_EXPIRY, message.SerializeToString())
+        except RpcError as error:
+            assert error.code in ALLOWED, f"seed {seed}"
+            continue
+        reply = expiry.GetExpiryResponse.FromString(raw)
+        seen[reply.decision] += 1
+        session = kit.engine.config.venue_sessions.get(message.venue_session)
+        assert reply.actuation == (0 if session is None else ACTUATIONS.index(session.actuation) + 1)
+        if reply.decision != types.DECISION_QUOTE:
+            assert reply.life_ns == 0 and not reply.HasField("venue_life_ns"), f"seed {seed}"
+            continue
+        assert reply.life_ns > 0
+        if session is not None:
+            assert reply.venue_life_ns <= (session.life_max_ns or 2**62)
+            if session.actuation == "absolute":
+                assert reply.venue_expiry_utc_ns % session.granularity_ns == 0
+            elif session.actuation != "withdraw":
+                assert reply.venue_life_ns % session.granularity_ns == 0
+                assert reply.venue_life_ns >= session.life_min_ns
+    assert kit.service.metrics.internal_errors == 0
+    assert min(seen[kind] for kind in (1, 2, 3)) > 50, f"seed {seed}: {seen}"
 
 
 def test_signals_and_administration_hold_as_well(tmp_path: Path) -> None:
