@@ -21,6 +21,7 @@ from reference.ledger_kit import Call, JournalKit
 NEWS = "/quote_expiry.v1.SignalService/PublishNews"
 SET_OVERRIDE = "/quote_expiry.v1.AdminService/SetOverride"
 LIST_OVERRIDES = "/quote_expiry.v1.AdminService/ListOverrides"
+KILL = "/quote_expiry.v1.AdminService/Kill"
 POLICIES = ("refuse", "serve-unjournaled")
 DURABILITIES = ("process-crash", "power-loss")
 
@@ -28,6 +29,16 @@ DURABILITIES = ("process-crash", "power-loss")
 @pytest.fixture(params=DURABILITIES)
 def kit(request: pytest.FixtureRequest, tmp_path: Path) -> JournalKit:
     return JournalKit(tmp_path, durability=request.param)
+
+
+@pytest.fixture(params=list(FAULTS))
+def fault(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def strike(kit: JournalKit, fault: str) -> FaultyStorage:
+    FAULTS[fault](kit.storage)
+    return kit.storage
 
 
 def journaled(kit: JournalKit) -> list[bytes]:
@@ -141,6 +152,37 @@ def test_overrides_and_signals_survive_a_restart(kit: JournalKit) -> None:
     assert scores and abs(scores[0]) > 0.1
 
 
+def test_a_kill_survives_a_restart_and_no_stored_quote_is_given_again(kit: JournalKit) -> None:
+    first = kit.ask(request_id="r", counterparty="alpha")
+    kit.work_off()
+    assert first.expiry.decision == types.DECISION_QUOTE
+    killed = kit.send(KILL, admin.KillRequest(counterparty="alpha", reason="test").SerializeToString())
+    assert killed.outcome is None, "acknowledged after its record"
+    kit.work_off()
+    assert killed.reply
+    kit.restart()
+    again, other = kit.ask(request_id="r", counterparty="alpha"), kit.ask(counterparty="beta")
+    kit.work_off()
+    assert again.expiry.decision == types.DECISION_DECLINE
+    assert types.REASON_KILLED in again.expiry.reasons
+    assert other.expiry.decision == types.DECISION_QUOTE
+
+
+def test_a_kill_is_in_force_while_the_journal_fails(kit: JournalKit, fault: str) -> None:
+    storage = strike(kit, fault)
+    kit.ask()
+    kit.work_off()
+    call = kit.send(KILL, admin.KillRequest(counterparty="alpha", reason="test").SerializeToString())
+    kit.work_off()
+    assert call.error.code == Code.UNAVAILABLE and "in force" in call.error.message
+    storage.heal()
+    kit.pass_time(1.5)
+    kit.restart()
+    answer = kit.ask(counterparty="alpha")
+    kit.work_off()
+    assert types.REASON_KILLED in answer.expiry.reasons
+
+
 def test_decision_ids_of_two_starts_differ(kit: JournalKit) -> None:
     ids = set()
     for _ in range(2):
@@ -152,16 +194,6 @@ def test_decision_ids_of_two_starts_differ(kit: JournalKit) -> None:
 
 
 # --- failure ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=list(FAULTS))
-def fault(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def strike(kit: JournalKit, fault: str) -> FaultyStorage:
-    FAULTS[fault](kit.storage)
-    return kit.storage
 
 
 def test_refuse_takes_the_batch_back(kit: JournalKit, fault: str) -> None:
