@@ -103,12 +103,14 @@ class JournalKit(Kit):
         for _ in range(len(self.soon)):
             self.soon.popleft()()
 
-    def work(self) -> None:
+    def work(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """``meanwhile`` happens in the loop after the thread is through and before the loop hears of it."""
         work, done = self.thread.popleft()
         try:
             outcome: int | BaseException = work()
         except Exception as error:
             outcome = error
+        meanwhile()
         done(outcome)
 
     def work_off(self) -> None:

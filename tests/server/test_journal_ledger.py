@@ -74,6 +74,23 @@ def test_with_power_loss_an_answer_waits_for_the_sync(tmp_path: Path) -> None:
     assert all(call.outcome is not None for call in later)
 
 
+def test_a_sync_releases_only_what_was_written_before_it(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, durability="power-loss")
+    first = kit.ask()
+    kit.turn()
+    late: list[Call] = []
+
+    def meanwhile() -> None:
+        late.append(kit.ask())
+        kit.turn()
+
+    kit.work(meanwhile)
+    assert first.outcome is not None
+    assert late[0].outcome is None
+    kit.work_off()
+    assert late[0].outcome is not None
+
+
 def test_batches_written_during_a_sync_share_the_next_one(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path, durability="power-loss")
     syncs = kit.journal.writer.syncs
@@ -258,6 +275,22 @@ def test_a_refused_answer_is_not_found_after_a_restart(kit: JournalKit, fault: s
     again = kit.ask(request_id="r")
     kit.work_off()
     assert again.reply not in [answer.reply for answer in answers]
+
+
+def test_a_refused_answer_is_not_found_in_a_closed_segment(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    kit.storage.fail(errno.ENOSPC, "create", "write")
+    refused = kit.ask(request_id="r")
+    kit.work_off()
+    assert refused.error.code == Code.UNAVAILABLE
+    kit.storage.heal()
+    kit.pass_time(1.5)
+    for _ in range(1000):
+        kit.ask()
+        kit.work_off()
+    kit.pass_time(2)
+    assert kit.ledger.segments > 1
+    assert kit.ledger.find("r", kit.clock.now_ns()) is None
 
 
 def test_serve_unjournaled_marks_every_reply(tmp_path: Path, fault: str) -> None:
