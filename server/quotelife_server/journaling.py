@@ -4,10 +4,11 @@ Life of an answer. A handler decides and hands the reply to ``JournalLedger.answ
 the event loop brought is one batch: ``_commit`` runs first in the next turn, before new input is looked at, and
 writes the batch with one write. With ``process-crash`` that releases its answers; with ``power-loss`` a worker
 thread syncs what has been written, and each sync releases every batch that it covers: while one runs, the next
-collects. Signals, overrides, reloads and kills are acknowledged in the same way.
+collects. Signals, overrides, reloads and kills are acknowledged in the same way. The loop never waits for a device:
+syncs, sidecars, copies of models and the mending of a journal are the worker threads'.
 
-When the disk does not take a batch, its answers are taken back (``refuse``) or leave marked
-(``serve-unjournaled``), and ``tick`` tries again until it does.
+When the disk does not take a batch, or what it took is found removed or changed, the answers under way are taken back
+(``refuse``) or leave marked (``serve-unjournaled``), and ``tick`` tries again until the journal is whole.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ from quotelife_server.rpc import Code, Deferred, RpcError, Turn
 from quotelife_server.settings import Server
 
 RETRY_NS = NS_PER_S
+CHECK_NS = NS_PER_S  # how often the files being written are compared with what their names lead to
 PROBE_NS = (
     2 * NS_PER_S
 )  # a journal at rest is tried this often, so that a full disk is known before it is needed
@@ -75,11 +77,12 @@ class _Waiting(Deferred):
 
 
 class _Batch:
-    """Answers of one turn of the event loop."""
+    """Answers of one turn of the event loop; ``number`` is that of their last record."""
 
-    __slots__ = ("turn", "waiting")
+    __slots__ = ("number", "turn", "waiting")
 
     def __init__(self) -> None:
+        self.number = 0
         self.turn = Turn()
         self.waiting: list[_Waiting] = []
 
@@ -233,17 +236,17 @@ class JournalLedger:
         self.durability = settings.durability
         self._syncs = settings.durability == "power-loss"
         self._batch = _Batch()
-        self._unsynced: deque[tuple[int, _Batch]] = deque()
+        self._held: deque[_Batch] = deque()  # answers that a worker thread has to be through for
         self._scheduled = False
-        self._syncing = False
+        self._working = False
+        self._probing = False
         self._tidying = False
         self._served_first = 0
         self._served_last = 0
-        self._tried_ns = now_ns()
+        self._tried_ns = self._checked_ns = now_ns()
         self._earlier = EarlierAnswers(journal)
         self._segment_began_ns: dict[int, int] = {}
         self._ticked_ns = self._tidied_ns = now_ns()
-        self._removed = 0
         self._segments = len(segment_names(journal.storage))
         replies.held_from_ns = self._ticked_ns
         self.fault = ""
@@ -278,6 +281,10 @@ class JournalLedger:
 
     def begin(self) -> None:
         """Write what the start brought, before anything is answered. A disk that refuses is a ``fault`` like any."""
+        try:
+            self._writer.prepare()
+        except JournalError as error:
+            self._fail(error)
         self._commit()
 
     # --- answers ----------------------------------------------------------------------------------------------
@@ -324,7 +331,7 @@ class JournalLedger:
         return waiting
 
     def replay(self, request_id: str, reply: bytes) -> bytes | Deferred:
-        if self._batch.waiting or self._unsynced:
+        if self._batch.waiting or self._held:
             return self._after_commit(_Waiting(self._batch.turn, reply, (), request_id))
         return reply
 
@@ -356,59 +363,81 @@ class JournalLedger:
         self._scheduled = False
         if self.fault:  # ``tick`` tries again, not every turn
             return
-        batch, self._batch = self._batch, _Batch()
-        size = self._writer.pending_bytes
+        writer, batch, held = self._writer, self._batch, self._held
+        if batch.waiting:
+            batch.number = writer.next_number - 1
+            held.append(batch)
+            self._batch = _Batch()
+        size = writer.pending_bytes
         started_ns = time.perf_counter_ns()
         try:
-            last = self._writer.commit()
+            number = writer.commit(wait=False)
         except JournalError as error:
-            self._fail(error, batch)
+            self._fail(error)
             return
-        self.figures.committed(time.perf_counter_ns() - started_ns, size)
-        if self._syncs:
-            self._unsynced.append((last, batch))
-            self._sync()
-        else:
-            batch.release()
+        left = writer.pending_bytes
+        self.figures.committed(time.perf_counter_ns() - started_ns, max(0, size - left))
+        if not self._syncs:
+            self._release(number)
+        if held or (left and writer.held_back) or (self._syncs and number > writer.durable_number):
+            self._work()
+        if writer.segment not in self._segment_began_ns:
+            self._segment_began_ns[writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
+            self._tidy(self._now_ns())
 
-    def _sync(self) -> None:
-        if self._unsynced and not self._syncing:
-            self._syncing = True
-            self._in_thread(self._writer.sync, self._synced)
+    def _release(self, number: int) -> None:
+        held = self._held
+        while held and held[0].number <= number:
+            held.popleft().release()
 
-    def _synced(self, outcome: int | BaseException) -> None:
-        self._syncing = False
+    def _work(self) -> None:
+        """What answers wait for and only a device can do."""
+        if not self._working:
+            self._working = True
+            self._in_thread(self._writer.sync if self._syncs else self._writer.prepare, self._worked)
+
+    def _worked(self, outcome: int | BaseException) -> None:
+        self._working = False
         if isinstance(outcome, BaseException):
             self._fail(outcome)
             return
-        while self._unsynced and self._unsynced[0][0] <= outcome:
-            self._unsynced.popleft()[1].release()
-        self._sync()
+        self._release(outcome)
+        if self._writer.pending_bytes:
+            self._commit()
+        elif self._held:
+            self._work()
 
     # --- failure and recovery ---------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Several times a second: commit what nobody waits for, try the disk, put finished segments away."""
+        """Several times a second: commit what nobody waits for, look after the disk, put finished segments away."""
         if self.fault:
-            if now_ns - self._tried_ns >= RETRY_NS and not self._syncing:
+            if now_ns - self._tried_ns >= RETRY_NS and not self._working:
                 self._tried_ns = now_ns
                 self._try_again()
             return
+        if now_ns - self._checked_ns >= CHECK_NS:
+            self._checked_ns = now_ns
+            try:
+                self._writer.check()
+            except (JournalError, OSError) as error:
+                self._fail(error)
+                return
         if self._writer.pending_bytes:
             self._tried_ns = now_ns
             self._commit_soon()
-        elif now_ns - self._tried_ns >= PROBE_NS:
+        elif now_ns - self._tried_ns >= PROBE_NS and not self._probing:
             self._tried_ns = now_ns
-            try:
-                probe(self._storage)
-            except OSError as error:
-                self._fail(error)
-        if self._writer.segment not in self._segment_began_ns:
-            self._segment_began_ns[self._writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
-            self._tidy(now_ns)
-        elif now_ns - self._tidied_ns >= TIDY_NS:
+            self._probing = True
+            self._in_thread(lambda: probe(self._storage), self._probed)
+        if now_ns - self._tidied_ns >= (RETRY_NS if self._writer.unfinished else TIDY_NS):
             self._tidy(now_ns)
         self._ticked_ns = now_ns
+
+    def _probed(self, outcome: int | BaseException) -> None:
+        self._probing = False
+        if isinstance(outcome, BaseException) and not self.fault:
+            self._fail(outcome)
 
     def _tidy(self, now_ns: int) -> None:
         """Index segments that were closed, remove those past keeping."""
@@ -443,20 +472,35 @@ class JournalLedger:
         self._replies.held_from_ns = min(self._segment_began_ns.values(), default=self._ticked_ns)
 
     def _try_again(self) -> None:
+        self._working = True
+
+        def mend() -> int:
+            self._writer.mend()
+            return probe(self._storage)
+
+        self._in_thread(mend, self._mended)
+
+    def _mended(self, outcome: int | BaseException) -> None:
+        self._working = False
+        if isinstance(outcome, BaseException):
+            self.fault = str(outcome)
+            return
+        # What was written again lies in a segment of a later number: memory keeps its answers for as long.
+        if self._segment_began_ns:
+            self._segment_began_ns.setdefault(self._writer.segment, min(self._segment_began_ns.values()))
         try:
-            self._writer.commit()
-            probe(self._storage)
-        except (JournalError, OSError) as error:
+            self._writer.commit(wait=False)
+        except JournalError as error:
             self.fault = str(error)
             return
         if self._syncs:
-            self._syncing = True
+            self._working = True
             self._in_thread(self._writer.sync, self._synced_again)
         else:
             self._recover()
 
     def _synced_again(self, outcome: int | BaseException) -> None:
-        self._syncing = False
+        self._working = False
         if isinstance(outcome, BaseException):
             self.fault = str(outcome)
         else:
@@ -478,11 +522,10 @@ class JournalLedger:
         )
         self._on_change()
 
-    def _fail(self, error: BaseException, failed: _Batch | None = None) -> None:
-        batches = [batch for _, batch in self._unsynced]
-        batches += [self._batch] if failed is None else [failed, self._batch]
+    def _fail(self, error: BaseException) -> None:
+        batches = [*self._held, self._batch]
         waiting = [each for batch in batches for each in batch.waiting]
-        self._unsynced.clear()
+        self._held.clear()
         self._batch = _Batch()
         news = not self.fault
         self.fault = str(error) or type(error).__name__
@@ -540,7 +583,7 @@ class JournalLedger:
 
     def close(self) -> None:
         """Commit, seal, sync: nothing may be in a worker thread any more. Answers still waiting are settled."""
-        batches = [*(batch for _, batch in self._unsynced), self._batch]
+        batches = [*self._held, self._batch]
         try:
             self._writer.close()
         except (JournalError, OSError) as error:
@@ -552,8 +595,8 @@ class JournalLedger:
             self._journal.close()
 
 
-def probe(storage: Storage) -> None:
-    """Write a small file and remove it. Raises ``OSError`` when the disk does not take it."""
+def probe(storage: Storage) -> int:
+    """Write a small file and remove it; 0. Raises ``OSError`` when the disk does not take it."""
     with contextlib.suppress(FileNotFoundError):
         storage.remove(PROBE)
     file = storage.create(PROBE)
@@ -563,6 +606,7 @@ def probe(storage: Storage) -> None:
     finally:
         file.close()
         storage.remove(PROBE)
+    return 0
 
 
 def cannot_be_written() -> RpcError:

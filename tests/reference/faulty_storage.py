@@ -30,6 +30,12 @@ class FaultyFile:
         self._storage.check("truncate")
         self._inner.truncate(size)
 
+    def measure(self) -> int:
+        return self._inner.measure()
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._inner.read(offset, size)
+
     def close(self) -> None:
         self._inner.close()
 

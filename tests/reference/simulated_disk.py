@@ -84,11 +84,11 @@ class SimulatedDisk:
         if name in self.names:
             raise FileExistsError(errno.EEXIST, "exists", name)
         self.names[name] = Inode()
-        return SimulatedFile(self, self.names[name])
+        return SimulatedFile(self, self.names[name], name)
 
     def append(self, name: str) -> StorageFile:
         self._pass("open")
-        return SimulatedFile(self, self._find(name))
+        return SimulatedFile(self, self._find(name), name)
 
     def _find(self, name: str) -> Inode:
         if name not in self.names:
@@ -129,6 +129,9 @@ class SimulatedDisk:
                 else:
                     del self.safe_names[each]
 
+    def hold(self) -> None:
+        pass
+
     def where(self, name: str = "") -> str:
         return f"disk:{name}"
 
@@ -152,9 +155,10 @@ class SimulatedDisk:
 
 
 class SimulatedFile:
-    def __init__(self, disk: SimulatedDisk, inode: Inode) -> None:
+    def __init__(self, disk: SimulatedDisk, inode: Inode, name: str) -> None:
         self.disk = disk
         self.inode = inode
+        self.name = name
         self.open = True
 
     def write(self, data: memoryview) -> int:
@@ -185,6 +189,16 @@ class SimulatedFile:
         self.disk._pass("truncate")
         del self.inode.content[size:]
         self.inode.dirty = {page for page in self.inode.dirty if page * PAGE < size}
+
+    def measure(self) -> int:
+        assert self.open
+        if self.disk.names.get(self.name) is not self.inode:
+            raise OSError(errno.ESTALE, "was removed", self.name)
+        return len(self.inode.content)
+
+    def read(self, offset: int, size: int) -> bytes:
+        assert self.open
+        return bytes(self.inode.content[offset : offset + size])
 
     def close(self) -> None:
         self.open = False

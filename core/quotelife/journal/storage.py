@@ -29,6 +29,12 @@ class StorageFile(Protocol):
     def truncate(self, size: int) -> None:
         """Cut to ``size`` bytes and append from there. Raises ``OSError``."""
 
+    def measure(self) -> int:
+        """Bytes it holds. Raises ``OSError`` when its name leads nowhere, or to another file."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most so many bytes of it, whatever has become of its name. Raises ``OSError``."""
+
     def close(self) -> None: ...
 
 
@@ -58,6 +64,12 @@ class Storage(Protocol):
     def sync_names(self, name: str = "") -> None:
         """Make names made, renamed and removed in the folder of ``name``, and in those above, safe."""
 
+    def hold(self) -> None:
+        """Keep other writers out, still: the journal's folder may have been removed and made again.
+
+        Raises ``OSError``, ``JournalError`` when another writer came first.
+        """
+
     def where(self, name: str = "") -> str:
         """``name`` as a person would look for it."""
 
@@ -83,8 +95,9 @@ def write_whole(storage: Storage, name: str, content: bytes) -> None:
 
 
 class _DirectoryFile:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path, flags: int) -> None:
+        self._path = path
+        self._descriptor = os.open(path, flags | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
     def write(self, data: memoryview) -> int:
         return os.write(self._descriptor, data)
@@ -94,6 +107,19 @@ class _DirectoryFile:
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
+
+    def measure(self) -> int:
+        here = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            raise OSError(errno.ESTALE, "was removed or renamed", str(self._path)) from None
+        if (here.st_ino, here.st_dev) != (there.st_ino, there.st_dev):
+            raise OSError(errno.ESTALE, "was replaced by another file", str(self._path))
+        return here.st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -110,17 +136,26 @@ class DirectoryStorage:
     def __init__(self, path: str | os.PathLike[str], *, lock: bool = True) -> None:
         self.path = Path(path)
         self._lock = -1
-        if not lock:
-            return
+        if lock:
+            self.hold()
+
+    def hold(self) -> None:
+        target = self.path / LOCK
+        if self._lock >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._lock), os.stat(target)):
+                    return
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.close()
+            os.close(lock)
             raise JournalError(
                 f"{self.path}: another process writes this journal; stop it, or name another folder"
             ) from None
+        self.close()
+        self._lock = lock
 
     def close(self) -> None:
         """Let another process write here."""
@@ -136,12 +171,10 @@ class DirectoryStorage:
     def create(self, name: str) -> StorageFile:
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        return _DirectoryFile(
-            os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        )
+        return _DirectoryFile(target, os.O_CREAT | os.O_EXCL)
 
     def append(self, name: str) -> StorageFile:
-        return _DirectoryFile(os.open(self.path / name, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+        return _DirectoryFile(self.path / name, 0)
 
     # Read, never mapped: a bad sector, or a file cut under one's feet, is then an OSError and not the end.
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:

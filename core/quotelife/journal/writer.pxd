@@ -7,6 +7,18 @@ from quotelife.records cimport Signal
 cdef enum:
     SIGNALS_KEPT = 256         # signals not yet taken over by the state
 
+cdef class Segment:
+    cdef object file
+    cdef str name
+    cdef uint64_t number
+    cdef uint64_t first_number
+    cdef uint64_t end          # size of the file up to its last whole record
+    cdef bint dirty            # bytes after the end may lie in the file
+    cdef bint closed
+
+    cdef int compare(self, uint64_t end, bint exact) except -1
+
+
 cdef class JournalWriter(InputSink):
     cdef readonly str boot_id
     cdef readonly uint64_t next_number       # of the next record appended
@@ -18,6 +30,7 @@ cdef class JournalWriter(InputSink):
     cdef readonly uint64_t failures          # commits and syncs that the disk refused
     cdef readonly uint64_t segment           # number of the segment under way
     cdef readonly bint power_loss
+    cdef readonly str lost_segment           # one whose file is not what was written; empty: none is known
     cdef object _storage
     cdef object _state
     cdef object _engine
@@ -29,12 +42,10 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _durable_at    # position up to which everything is durable
     cdef uint64_t _segment_bytes
     cdef uint64_t _buffer_bytes
-    cdef uint64_t _good          # size of the file up to its last whole record
-    cdef bint _dirty             # bytes after _good may lie in the file
     cdef bint _sync_failed       # nothing after durable_number can be trusted to be on the disk
     cdef bint _closed
-    cdef object _file
-    cdef str _name
+    cdef bint _state_due         # the next segment does not follow the one before: it needs the state
+    cdef Segment _open           # the segment being written
     cdef bint _gap_due           # inputs were lost, and the journal does not yet say so
     cdef uint64_t _gap_first     # the last run of them
     cdef uint64_t _gap_last
@@ -42,14 +53,15 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _last_sequence
     cdef Signal _signals[SIGNALS_KEPT]
     cdef int _n_signals
-    cdef list _unsynced          # rotated segments not yet known to be on the disk
-    cdef list _unfinished        # names of rotated segments without a sidecar
+    cdef list _waiting           # segments left and not yet known to be on the disk, their files open
+    cdef list _unfinished        # names of sealed segments without a sidecar
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
     cdef uint64_t _names_synced
     cdef list _artifacts_due     # models in use whose artifact may not lie in the journal yet
     cdef set _artifacts_kept
-    cdef object _lock            # one sync at a time, and no file closed under it
-    cdef object _finishing
+    cdef object _lock            # over _open and _waiting; held for no longer than it takes to change them
+    cdef object _working         # one of the other threads at a time: syncs, closes, copies
+    cdef object _finishing       # one of them makes sidecars
 
     cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil
     cdef void _close_record(self, uint8_t* record) noexcept nogil
@@ -66,6 +78,15 @@ cdef class JournalWriter(InputSink):
     cdef int _leave(self) except -1
     cdef int _after_failed_sync(self) except -1
     cdef int _rotate(self) except -1
-    cdef int _sync_rotated(self) except -1
+    cdef bint _held_back(self)
+    cdef Segment _create(self, uint64_t first_number)
+    cdef bytes _header(self, Segment segment)
+    cdef int _compare(self, Segment segment, uint64_t end, bint exact) except -1
+    cdef int _prepare(self) except -1
+    cdef int _sync_waiting(self) except -1
+    cdef int _sync_file(self, Segment segment) except -1
+    cdef int _write_again(self) except -1
+    cdef int _put_in_place(self, Segment segment, Segment copy) except -1
+    cdef Segment _copy(self, Segment segment)
     cdef int _sync_names(self) except -1
     cdef int _copy_artifacts(self) except -1

@@ -1,8 +1,13 @@
 """Appends every decision, answer, signal and change of an engine to a journal.
 
-One thread owns a writer: the engine's. Inputs are appended in C to a bounded buffer, ``commit`` hands the whole of it
-to the operating system with one write, and ``sync``, which one other thread may call, makes what was committed safe
-from a power cut. What a failing disk does not take stays in the buffer.
+One thread owns a writer: the engine's. Inputs are appended in C to a bounded buffer, and ``commit`` hands the whole of
+it to the operating system with one write. What a failing disk does not take stays in the buffer. Everything that waits
+for a device is for other threads: ``prepare``, ``sync``, ``finish_segments`` and ``mend``. They take turns, and the
+owner waits for none of them: ``commit(wait=False)`` holds back what has to come after their work.
+
+A segment may be taken away under a running process: removed, renamed, cut. ``check``, every sync and the last look
+before a segment is closed compare the open file with what its name leads to. While the file is open its content is at
+hand: ``mend`` writes it again.
 
 Two durabilities. ``process-crash``: a reply may leave after ``commit``; the bytes are the operating system's and
 survive the end of the process. ``power-loss`` (``power_loss=True``): a reply may leave after a ``sync`` that covers it;
@@ -11,6 +16,8 @@ new segment begins and everything not known to be safe is written again (Rebello
 fsync Failures?", USENIX ATC 2020).
 """
 
+import contextlib
+import errno
 import json
 import struct
 import threading
@@ -23,8 +30,8 @@ from libc.string cimport memcpy, memmove, memset
 from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_MODEL
 from quotelife.journal.format cimport (
-    KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SIGNAL, KIND_STATE,
-    POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, padded,
+    HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SIGNAL,
+    KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan, padded,
 )
 from quotelife.records cimport Decision, Request
 
@@ -39,7 +46,26 @@ SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 16 << 20
 cdef enum:
     GROWTH_MAX = 4             # rare inputs may stretch the buffer so many times over before they are lost too
-    UNFINISHED_MAX = 8         # rotated segments that may wait for finish_segments()
+    UNFINISHED_MAX = 8         # closed segments that may wait for finish_segments(): no further one is closed then,
+    STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
+    COPY_BYTES = 4 << 20
+
+
+cdef class Segment:
+    """A file that is being written, or waits to be synced and closed."""
+
+    def __init__(self, file, str name, uint64_t number, uint64_t first_number):
+        self.file = file
+        self.name = name
+        self.number = number
+        self.first_number = first_number
+
+    cdef int compare(self, uint64_t end, bint exact) except -1:
+        # Does its name still lead to it, and is everything there? OSError when not.
+        cdef uint64_t held = self.file.measure()
+        if held < end or (exact and not self.dirty and held != end):
+            raise OSError(errno.ESTALE, f"holds {held} bytes, not the {end} that were written; something changed it")
+        return 0
 
 
 cdef class JournalWriter(InputSink):
@@ -70,12 +96,14 @@ cdef class JournalWriter(InputSink):
         self.next_number = next_number
         self.committed_number = self.durable_number = next_number - 1
         self.segment = segment
+        self.lost_segment = ""
         self._state = OperationalState()
-        self._unsynced = []
+        self._waiting = []
         self._unfinished = []
         self._artifacts_due = []
         self._artifacts_kept = set()
         self._lock = threading.Lock()
+        self._working = threading.Lock()
         self._finishing = threading.Lock()
 
     def __dealloc__(self):
@@ -317,26 +345,41 @@ cdef class JournalWriter(InputSink):
         self._fold_signals()
         return self._state
 
-    # --- to the disk ----------------------------------------------------------------------------------------------
+    # --- to the disk, by the owner --------------------------------------------------------------------------------
 
-    def commit(self):
+    def commit(self, bint wait=True):
         """Write everything pending and return the number of the last record written.
+
+        Some things come first and take as long as the disk does: the copy of a new model, with ``power_loss`` the sync
+        of the segment before, what ``mend`` does. They are done here, or, not to ``wait``, left to other threads: until
+        ``sync`` (or ``prepare``) has been through, everything is held back and ``pending_bytes`` stays.
 
         Raises ``JournalError`` when the disk does not take it: everything stays pending, in order, for the next try.
         """
         cdef uint64_t number
         if self._closed:
             raise JournalError("the journal is closed")
+        if self.lost_segment:
+            if not wait:
+                raise JournalError(f"{self._storage.where(self.lost_segment)}: is not what was written")
+            self.mend()
         try:
             if self._sync_failed:
                 self._after_failed_sync()
             self._say_gap()
+            if self._state_due:
+                self._state_due = False
+                self._append_state()
             number = self.next_number - 1
             if self._used > self._written:
-                self._copy_artifacts()
+                if wait:
+                    with self._working:
+                        self._prepare()
+                if self._held_back():
+                    return self.committed_number
                 self._ready()
                 self._write(self._data + self._written, self._used - self._written)
-                self._good += self._used - self._written
+                self._open.end += self._used - self._written
                 self._written = self._used
                 self.committed_number = number
                 self.commits += 1
@@ -344,81 +387,91 @@ cdef class JournalWriter(InputSink):
         except OSError as error:
             self.failures += 1
             self._cut()
-            raise JournalError(f"{self._storage.where(self._name or '')}: {error.strerror or error}; the journal keeps "
+            where = self._storage.where(self._open.name if self._open is not None else "")
+            raise JournalError(f"{where}: {error.strerror or error}; the journal keeps "
                                f"{self._used - self._written} bytes and tries again") from error
-        if self._file is not None and self._good >= self._segment_bytes:
+        if self._open is not None and self._open.end >= self._segment_bytes and len(self._unfinished) <= UNFINISHED_MAX:
             try:
                 self._rotate()
             except OSError:
                 self.failures += 1         # what was committed is committed; the next commit tries again
-        if len(self._unfinished) > UNFINISHED_MAX:
+        if wait and len(self._unfinished) > UNFINISHED_MAX:
             self.finish_segments()
         return self.committed_number
+
+    @property
+    def held_back(self):
+        """``commit(wait=False)`` would not write what is pending now."""
+        return self._held_back()
+
+    cdef bint _held_back(self):
+        return bool(self._artifacts_due) or (self._open is None and self.power_loss and bool(self._waiting))
 
     cdef int _write(self, const uint8_t* data, uint64_t size) except -1:
         # One write; more only where the file took less than it was given.
         cdef uint64_t done = 0, taken
-        self._dirty = True
+        self._open.dirty = True
         while done < size:
-            taken = self._file.write(PyMemoryView_FromMemory(<char*>data + done, size - done, PyBUF_READ))
+            taken = self._open.file.write(PyMemoryView_FromMemory(<char*>data + done, size - done, PyBUF_READ))
             if taken == 0:
-                raise OSError(5, "nothing was written")
+                raise OSError(errno.EIO, "nothing was written")
             done += taken
-        self._dirty = False
+        self._open.dirty = False
         return 0
 
     cdef int _cut(self) except -1:
         # Take back what a failed write may have left after the last whole record.
-        if self._dirty and self._file is not None:
+        if self._open is not None and self._open.dirty:
             try:
-                self._file.truncate(self._good)
-                self._dirty = False
+                self._open.file.truncate(self._open.end)
+                self._open.dirty = False
             except OSError:
                 pass
         return 0
 
     cdef int _ready(self) except -1:
         # A file whose end is where the next record belongs.
-        if self._dirty:
+        if self._open is not None and self._open.dirty:
             self._cut()
-            if self._dirty:
+            if self._open.dirty:
                 self._leave()
-        if self._file is None and self.power_loss and self._unsynced:
-            with self._lock:           # a segment begins only when the one before it is safe, by name too
-                self._sync_rotated()
-                self._sync_names()
-        if self._file is None:
-            name = segment_name(self.segment + 1)
-            self._file = self._storage.create(name)
-            self._name = name
-            self.segment += 1
-            self._good = 0
-            self._names_made += 1
-        if self._good == 0:
-            header = pack_header(self.segment, self.committed_number + 1, self._now_ns, self.boot_id, LAYOUT_HASH,
-                                 bytes.fromhex(SCHEMA_HASH))
+                if self._held_back():
+                    raise OSError(errno.EAGAIN, "a segment was given up and is to be synced first")
+        if self._open is None:
+            self._open = self._create(self.committed_number + 1)
+        elif self._open.end >= STRETCH_MAX * self._segment_bytes and len(self._unfinished) > UNFINISHED_MAX:
+            raise OSError(errno.EAGAIN, f"{len(self._unfinished)} segments wait to be synced: the disk is too slow")
+        if self._open.end == 0:
+            header = self._header(self._open)
             self._write(header, len(header))
-            self._good = len(header)
+            self._open.end = len(header)
         return 0
 
+    cdef Segment _create(self, uint64_t first_number):
+        name = segment_name(self.segment + 1)
+        file = self._storage.create(name)
+        self.segment += 1
+        self._names_made += 1
+        return Segment(file, name, self.segment, first_number)
+
+    cdef bytes _header(self, Segment segment):
+        return pack_header(segment.number, segment.first_number, self._now_ns, self.boot_id, LAYOUT_HASH,
+                           bytes.fromhex(SCHEMA_HASH))
+
     cdef int _leave(self) except -1:
-        # Never write to this file again; what it holds up to _good counts, once it is synced.
+        # Never write to this file again; what it holds up to its end counts, once it is synced.
         with self._lock:
-            if self._file is not None:
-                self._unsynced.append(self._file)
-            self._file = None
-            self._good = 0
-            self._dirty = False
+            self._waiting.append(self._open)
+            self._open = None
         return 0
 
     cdef int _after_failed_sync(self) except -1:
+        cdef Segment segment
         with self._lock:               # nothing that is not safe counts, nor would a second sync tell the truth
-            for file in self._unsynced + ([self._file] if self._file is not None else []):
-                file.close()
-            self._unsynced.clear()
-            self._file = None
-            self._good = 0
-            self._dirty = False
+            for segment in self._waiting + ([self._open] if self._open is not None else []):
+                segment.file.close()
+            self._waiting.clear()
+            self._open = None
         if self.power_loss:
             self._written = self._durable_at - self._base if self._durable_at > self._base else 0
             self.committed_number = self.durable_number
@@ -428,7 +481,7 @@ cdef class JournalWriter(InputSink):
     cdef int _rotate(self) except -1:
         # Seal the segment; the next one begins with the state, so that nothing before it is needed to know it.
         cdef RecordHeader seal
-        cdef bytes payload = struct.pack("<QQ", self.committed_number, self._good)
+        cdef bytes payload = struct.pack("<QQ", self.committed_number, self._open.end)
         cdef uint8_t raw[RECORD_HEADER_BYTES + 16]
         memset(&seal, 0, sizeof(seal))
         seal.length = 16
@@ -441,9 +494,9 @@ cdef class JournalWriter(InputSink):
         memcpy(raw, &seal, RECORD_HEADER_BYTES)
         memcpy(raw + RECORD_HEADER_BYTES, <const char*>payload, 16)
         self._close_record(raw)
-        if self._dirty:
+        if self._open.dirty:
             self._cut()
-            if self._dirty:
+            if self._open.dirty:
                 self._leave()
                 return 0
         try:
@@ -451,37 +504,72 @@ cdef class JournalWriter(InputSink):
         except OSError:
             self._cut()
             raise
-        with self._lock:
-            self._unsynced.append(self._file)
-            self._file = None
-            self._good = 0
-        self._unfinished.append(self._name)
+        self._open.end += sizeof(raw)
+        self._unfinished.append(self._open.name)
+        self._leave()
         if not self._closed:
             self._append_state()
         return 0
 
+    @property
+    def unfinished(self):
+        """Closed segments that ``finish_segments`` has not been through yet."""
+        return len(self._unfinished)
+
+    def check(self):
+        """Compare the files being written with what their names lead to: something may have taken them away.
+
+        ``JournalError`` when it has; every ``commit`` raises it too until ``mend`` has been through.
+        """
+        cdef Segment segment
+        try:
+            if self.lost_segment:
+                raise OSError(errno.ESTALE, "is not what was written")
+            self._storage.hold()
+            with self._lock:
+                open_ones = list(self._waiting) if self._open is None else [*self._waiting, self._open]
+            for segment in open_ones:
+                self._compare(segment, segment.end, True)
+        except OSError as error:
+            raise JournalError(f"{self._storage.where(self.lost_segment)}: {error.strerror or error}") from error
+
+    cdef int _compare(self, Segment segment, uint64_t end, bint exact) except -1:
+        try:
+            segment.compare(end, exact)
+        except OSError:
+            if not segment.closed:         # a worker was through with it meanwhile
+                self.failures += 1
+                self.lost_segment = segment.name
+                raise
+        return 0
+
+    # --- to the disk, by other threads ----------------------------------------------------------------------------
+
     def sync(self):
         """Make everything committed safe from a power cut; returns the number of the last record covered.
 
-        May be called from one other thread; the GIL is released meanwhile. Raises ``JournalError`` when the disk
+        May be called from another thread; the GIL is released meanwhile. Raises ``JournalError`` when the disk
         refuses: nothing since the last good sync is known to be safe, and the next ``commit`` writes all of it again
         to a new segment.
         """
-        cdef uint64_t number = 0, position
-        with self._lock:
-            if self._sync_failed:
-                raise JournalError(f"{self._storage.where()}: the last sync failed; commit first")
-            number = self.committed_number
-            position = self._base + self._written
-            file = self._file
+        cdef uint64_t number = 0, position, end
+        cdef Segment segment
+        with self._working:
+            with self._lock:
+                if self._sync_failed:
+                    raise JournalError(f"{self._storage.where()}: the last sync failed; commit first")
+                number = self.committed_number
+                position = self._base + self._written
+                segment = self._open
+                end = segment.end if segment is not None else 0
             try:
-                self._sync_rotated()
+                self._prepare()
                 self._sync_names()
-                if file is not None and number > self.durable_number:
-                    file.sync()
+                if segment is not None and number > self.durable_number:
+                    self._sync_file(segment)
+                    self._compare(segment, end, False)
             except OSError as error:
                 self.failures += 1
-                self._sync_failed = True
                 raise JournalError(f"{self._storage.where()}: {error.strerror or error}; nothing since record "
                                    f"{self.durable_number} is known to be safe") from error
             self.syncs += 1
@@ -489,16 +577,46 @@ cdef class JournalWriter(InputSink):
             self._durable_at = position
         return number
 
-    cdef int _sync_rotated(self) except -1:
-        while self._unsynced:
-            file = self._unsynced.pop(0)
-            try:
-                file.sync()            # once: a second try would not tell of what the first one lost
-            except OSError:
-                self._sync_failed = True
-                raise
-            finally:
-                file.close()
+    def prepare(self):
+        """Do what ``commit(wait=False)`` holds everything back for; returns the number of the last record written.
+
+        ``JournalError`` when the disk refuses.
+        """
+        try:
+            with self._working:
+                self._prepare()
+        except OSError as error:
+            self.failures += 1
+            raise JournalError(f"{self._storage.where()}: {error.strerror or error}") from error
+        return self.committed_number
+
+    cdef int _prepare(self) except -1:
+        # A record that names a model comes after the model, with power_loss a segment after the one before it.
+        self._copy_artifacts()
+        if self.power_loss:
+            self._sync_waiting()
+            self._sync_names()
+        return 0
+
+    cdef int _sync_waiting(self) except -1:
+        cdef Segment segment
+        with self._lock:
+            waiting = list(self._waiting)
+        for segment in waiting:
+            self._sync_file(segment)
+            self._compare(segment, segment.end, True)
+            with self._lock:
+                segment.closed = True
+                self._waiting.remove(segment)
+            segment.file.close()
+        return 0
+
+    cdef int _sync_file(self, Segment segment) except -1:
+        try:
+            segment.file.sync()        # once: a second try would not tell of what the first one lost
+        except OSError:
+            self._sync_failed = True
+            raise
         return 0
 
     cdef int _sync_names(self) except -1:
@@ -521,11 +639,17 @@ cdef class JournalWriter(InputSink):
         if not self._finishing.acquire(blocking=False):
             return 0
         try:
-            with self._lock:
-                self._sync_rotated()
-            while self._unfinished:
-                index_segment(self._storage, self._unfinished[0])
-                del self._unfinished[0]
+            with self._working:
+                if self._sync_failed or self.lost_segment:
+                    return 0
+                due = list(self._unfinished)
+                self._sync_waiting()
+            for name in due:
+                try:
+                    index_segment(self._storage, name)
+                except (FileNotFoundError, JournalError):
+                    self.failures += 1     # gone or damaged since: verify tells
+                self._unfinished.remove(name)
                 done += 1
         except OSError:
             self.failures += 1
@@ -533,9 +657,99 @@ cdef class JournalWriter(InputSink):
             self._finishing.release()
         return done
 
+    def mend(self):
+        """Write again what was taken away, as far as it is at hand, and copy what is due; no ``commit`` meanwhile.
+
+        The open file still holds its content when its name is gone. From one that was cut, what is left of it is
+        kept; with ``power_loss`` the next ``commit`` adds what the buffer holds. ``JournalError`` if the disk refuses.
+        """
+        with self._finishing, self._working:
+            try:
+                self._storage.hold()
+                self._write_again()
+                self._copy_artifacts()
+            except OSError as error:
+                self.failures += 1
+                raise JournalError(f"{self._storage.where(self.lost_segment)}: {error.strerror or error}") from error
+        return self.committed_number
+
+    cdef int _write_again(self) except -1:
+        # From the first segment that is gone on, all of them: those written later count.
+        cdef Segment segment, copy
+        cdef int first
+        segments = [*self._waiting, self._open] if self._open is not None else list(self._waiting)
+        for first, segment in enumerate(segments):
+            try:
+                segment.compare(segment.end, True)
+            except OSError:
+                break
+        else:
+            self.lost_segment = ""
+            return 0
+        copies = []
+        for segment in segments[first:]:
+            copies.append(self._copy(segment))
+        self._storage.sync_names()
+        self._names_synced = self._names_made
+        with self._lock:
+            for segment, copy in zip(segments[first:], copies):
+                self._put_in_place(segment, copy)
+        self._artifacts_kept.clear()
+        if self._engine is not None:
+            self._artifacts_due.append(self._engine.model)
+        self.lost_segment = ""
+        return 0
+
+    cdef int _put_in_place(self, Segment segment, Segment copy) except -1:
+        cdef bint whole = copy is not None and copy.end == segment.end
+        if segment.name in self._unfinished:
+            self._unfinished.remove(segment.name)
+            if whole:
+                self._unfinished.append(copy.name)
+        if segment is not self._open:
+            self._waiting.remove(segment)
+        elif whole:
+            self._open = copy
+        else:
+            self._open = None
+            self._state_due = True
+            self._sync_failed = True       # with power_loss the buffer still has what is missing
+        if copy is not None and copy is not self._open:
+            copy.file.close()
+        segment.file.close()
+        return 0
+
+    cdef Segment _copy(self, Segment segment):
+        # What can be read of it in a new file, synced; None where that is nothing.
+        cdef Segment copy = None
+        cdef SegmentScan scan = SegmentScan(HEADER_BYTES, segment.first_number)
+        try:
+            while scan.end < segment.end:
+                at = scan.end
+                block = segment.file.read(at, min(COPY_BYTES, segment.end - at))
+                scan.run(block, at)
+                if scan.end == at:         # a record longer than that, or the end of what is sound
+                    block = segment.file.read(at, segment.end - at)
+                    scan.run(block, at)
+                if scan.end == at:
+                    break
+                if copy is None:
+                    copy = self._create(segment.first_number)
+                    _put(copy, self._header(copy))
+                _put(copy, memoryview(block)[:scan.end - at])
+            if copy is not None:
+                copy.file.sync()
+        except BaseException:
+            if copy is not None:
+                copy.file.close()
+                with contextlib.suppress(OSError):
+                    self._storage.remove(copy.name)
+            raise
+        return copy
+
     cdef int _copy_artifacts(self) except -1:
         # Models are few; a journal that names one by its digest alone could not be replayed elsewhere.
-        while self._artifacts_due:
+        while self._artifacts_due:         # taken from the list last: until then commit() holds back
             model = self._artifacts_due[0]
             if model.digest and model.files and model.digest not in self._artifacts_kept:
                 for name in sorted(model.files, key=lambda name: name == "manifest.json"):
@@ -551,20 +765,34 @@ cdef class JournalWriter(InputSink):
         if self._closed:
             return
         self.commit()
+        if self._used > self._written:     # the state, for a segment that is not to be
+            self.commit()
         self.sync()
         try:
-            if self._file is not None:
+            if self._open is not None:
                 self._closed = True
                 self._rotate()
-            with self._lock:
-                self._sync_rotated()
+            with self._working:
+                self._sync_waiting()
         except OSError as error:
             self._closed = False
             self.failures += 1
             self._cut()
-            raise JournalError(f"{self._storage.where(self._name or '')}: {error.strerror or error}") from error
+            where = self._storage.where(self._open.name if self._open is not None else "")
+            raise JournalError(f"{where}: {error.strerror or error}") from error
         self._closed = True
         self.finish_segments()
+
+
+cdef int _put(Segment segment, data) except -1:
+    rest = memoryview(data)
+    while rest:
+        taken = segment.file.write(rest)
+        if taken <= 0:
+            raise OSError(errno.EIO, "nothing was written")
+        segment.end += taken
+        rest = rest[taken:]
+    return 0
 
 
 def encode(value):
