@@ -9,7 +9,8 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 PORT_MAX = 65_535
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
+    """The address as it is. Raises ``ValueError`` with what it must be."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
@@ -18,7 +19,7 @@ def _checked(text: str) -> str:
     return text
 
 
-Address = Annotated[str, Field(max_length=256), AfterValidator(_checked)]
+Address = Annotated[str, Field(max_length=256), AfterValidator(checked)]
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -49,7 +49,7 @@ def test_verify_fails_on_what_cannot_be_verified_unless_that_is_allowed(
 
 
 def test_verify_says_what_it_takes(run: Run, day: Path) -> None:
-    assert "--verify takes --journal DIR" in run("replay", "--verify").err
+    assert "--verify: takes --journal DIR" in run("replay", "--verify").err
     assert "belong to --verify" in run("replay", "--journal", day / "journal", day / "capture").err
     assert "nothing to replay" in run("replay").err
     assert "no such folder" in run("replay", "--verify", "--journal", day / "none").err

@@ -12,7 +12,15 @@ from quotelife.config import load_config
 from quotelife.errors import QuotelifeError
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.demo.record import DecisionRow, Shock, percentile, problems, summarise
-from quotelife_server.demo.runner import WALK_IN, feeds_of, market_of, rfq_clients, tradables, write_config
+from quotelife_server.demo.runner import (
+    WALK_IN,
+    feeds_of,
+    market_of,
+    own_sections,
+    rfq_clients,
+    tradables,
+    write_config,
+)
 from quotelife_server.demo.table import LiveTable, PlainLines, summary_lines
 from quotelife_server.settings import ServiceConfig
 
@@ -234,6 +242,28 @@ def test_run_configuration_replaces_addresses_and_nothing_else(tmp_path: Path):
     rest = {"server", "feeds"}
     assert after.model_dump(exclude=rest) == before.model_dump(exclude=rest)
     assert yaml.safe_load((target / "run.yaml").read_text()).keys() == rest
+
+
+@pytest.mark.parametrize("journal", ["var/journal", None])
+def test_journal_and_capture_of_the_configuration_are_kept(tmp_path: Path, journal: str | None):
+    """Both as configured; without a journal the run has one of its own, with the other settings as they are."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for path in DEMO.glob("*.yaml"):
+        (source / path.name).write_bytes(path.read_bytes())
+    server = {
+        "journal": {"directory": journal, "durability": "power-loss", "keep": "7d"},
+        "capture": {"directory": "var/capture", "compress": False},
+    }
+    (source / "service.yaml").write_text(yaml.safe_dump({"server": server}))
+    before = load_config(source, ServiceConfig)
+    own = own_sections(before, "127.0.0.1:0", tmp_path / "own")
+    write_config(source, target, {**own, "feeds": feeds_of(before, "usdm", "127.0.0.1:9")})
+    after = load_config(target, ServiceConfig).server
+    assert after.capture == before.server.capture
+    assert after.journal.directory == (journal or str(tmp_path / "own"))
+    assert after.journal == before.server.journal.model_copy(update={"directory": after.journal.directory})
 
 
 def test_instruments_of_two_venues_are_refused(tmp_path: Path):

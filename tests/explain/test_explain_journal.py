@@ -23,7 +23,7 @@ from quotelife.journal.storage import DirectoryStorage
 from quotelife.journal.writer import JournalWriter
 from quotelife.records import REQUEST_DTYPE
 from quotelife_server import convert
-from quotelife_server.cli import app
+from quotelife_server.cli.commands import app
 from quotelife_server.explaining import JournalExplanations
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.ledger import NoJournal

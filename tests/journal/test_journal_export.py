@@ -17,7 +17,7 @@ from quotelife.journal.recovery import recover
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.journal.writer import JournalWriter
 from quotelife.records import DecisionRecord, RequestRecord, SignalCode
-from quotelife_server.cli import app
+from quotelife_server.cli.commands import app
 from reference.journal_kit import T0, TEXT, Flow, S, begin, make_config
 
 duckdb = pytest.importorskip("duckdb")

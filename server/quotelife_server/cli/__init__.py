@@ -1,73 +1,53 @@
-"""The ``quotelife`` command. Each command lives in its own module and imports what it needs when it runs."""
+"""The ``quotelife`` command. This module imports next to nothing, so that Ctrl-C is obeyed quietly from the start:
+everything else, the commands among it, is imported under a handler that ends the process at once."""
 
-from __future__ import annotations
-
+import contextlib
+import os
+import signal
 import sys
-
-import typer
-
-from quotelife.errors import ConfigError, QuotelifeError
-
-app = typer.Typer(
-    name="quotelife",
-    help="Decides how long a firm quote may live.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from typing import NoReturn
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 3
+EXIT_INTERRUPTED = 130
+COMMAND_LINE = "command line: "  # how a fault of the configuration begins that an option brought in
 
 
-def _register() -> None:
-    from quotelife_server.cli import (
-        bench,
-        capture,
-        config,
-        demo,
-        doctor,
-        explain,
-        get,
-        journal,
-        kill,
-        replay,
-        serve,
-    )
-
-    app.command("serve")(serve.serve)
-    app.command("demo")(demo.demo)
-    app.command("get")(get.get)
-    app.command("kill")(kill.kill)
-    app.command("enable")(kill.enable)
-    app.command("replay")(replay.replay)
-    app.command("explain")(explain.explain)
-    app.command("doctor")(doctor.doctor)
-    app.command("bench")(bench.bench)
-    app.add_typer(config.app, name="config")
-    app.add_typer(capture.app, name="capture")
-    app.add_typer(journal.app, name="journal")
-
-
-_register()
-
-
-def main() -> None:
+def main() -> NoReturn:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 130 interrupted."""
+    obeyed = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # not so behind nohup or in a pipeline's &
+    if obeyed:
+        signal.signal(signal.SIGINT, _leave)
+    from quotelife.errors import ConfigError, QuotelifeError
+    from quotelife_server.cli.commands import app
+
     try:
-        app()
+        if obeyed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        app(prog_name="quotelife")
+        code: object = 0
+    except SystemExit as end:
+        code = end.code
     except ConfigError as error:
-        sys.stderr.write("configuration refused, nothing changed:\n")
-        for problem in error.problems:
-            sys.stderr.write(f"  {problem}\n")
-        sys.exit(EXIT_CONFIG)
-    except QuotelifeError as error:
+        own = all(problem.startswith(COMMAND_LINE) for problem in error.problems)
+        lines = [] if own else ["configuration refused, nothing changed:"]
+        lines += [f"  {problem}" for problem in error.problems]
+        sys.stderr.write("\n".join(lines) + "\n")
+        code = EXIT_USAGE if own else EXIT_CONFIG
+    except (QuotelifeError, OSError) as error:
         sys.stderr.write(f"quotelife: {error}\n")
-        sys.exit(EXIT_FAILED)
-    except OSError as error:
-        sys.stderr.write(f"quotelife: {error}\n")
-        sys.exit(EXIT_FAILED)
+        code = EXIT_FAILED
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = EXIT_INTERRUPTED
+    if obeyed:
+        signal.signal(signal.SIGINT, _leave)  # the interpreter takes its time to end
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def _leave(*_: object) -> NoReturn:
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED)

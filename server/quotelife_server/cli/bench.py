@@ -41,6 +41,7 @@ from quotelife_server.cli.bench_ingest import ingest
 from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 from quotelife_server.cli.bench_kill import bench_kill
 from quotelife_server.cli.bench_ledger import ledger_figures
+from quotelife_server.cli.options import wrong
 
 ROUNDS = 5
 SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "ledger")
@@ -53,27 +54,34 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, ledger; default: all. Or restart, kill."
+            help="engine, decide, capture, journal, book, ingest, ledger; restart and kill only when named. "
+            "[default: all but these two]"
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of recorded data; default: QUOTELIFE_DATA, else the simulator."),
+        typer.Option(help="Folder of recorded data. [default: QUOTELIFE_DATA, else the simulator]"),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, max=100, help="Interleaved rounds; medians are shown.")
+        int, typer.Option(min=1, max=100, help="How many interleaved rounds; medians are shown.")
     ] = ROUNDS,
     nautilus: Annotated[
         Path | None,
-        typer.Option(help="book: a Python interpreter that has nautilus_trader, to be measured beside ours."),
+        typer.Option(
+            help="For book: a Python interpreter that has nautilus_trader, to be measured beside ours. "
+            "[default: ours alone]"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
-    """Measure on recorded events, Binance's and NASDAQ's, or on simulated ones where no recording is at hand."""
+    """Measure what the hot path costs here.
+
+    On recorded events, Binance's and NASDAQ's, or on simulated ones where no recording is at hand.
+    """
     chosen = suites or list(SUITES)
     for name in chosen:
         if name not in SUITES + LONG:
-            raise QuotelifeError(f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
+            wrong("SUITES", f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
     if {"engine", "decide", "capture", "ingest", "ledger"} & set(chosen):
         tape, result["tape"] = _tape(data)

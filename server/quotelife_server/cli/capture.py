@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quotelife_server.cli.options import Config, wrong
+
 if TYPE_CHECKING:
     from quotelife.engine import Engine
     from quotelife_server.app import FeedOpener
     from quotelife_server.capturing import CaptureFigures
     from quotelife_server.settings import ServiceConfig
 
-app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 TICK_S = 0.1
 PLAIN_EVERY_S = 10.0
 
@@ -24,14 +26,17 @@ PLAIN_EVERY_S = 10.0
 def capture(
     context: typer.Context,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the segments; default: server.capture.directory.")
+        Path | None, typer.Option(help="Folder for the segments. [default: server.capture.directory]")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/default.")] = None,
+    config: Config = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="End by itself after so long; default: at Ctrl-C.")
+        float | None, typer.Option(min=0.1, help="End by itself after so many seconds. [default: at Ctrl-C]")
     ] = None,
 ) -> None:
-    """Run the configured feeds and capture every event with both time stamps, without serving."""
+    """Run the configured feeds and capture every event with both time stamps, without serving.
+
+    Exit 0: ended by Ctrl-C, SIGTERM or --seconds. 1: something was lost.
+    """
     if context.invoked_subcommand is not None:
         return
     from quotelife_server import log
@@ -65,7 +70,7 @@ async def run(
     if out is not None:
         settings = settings.model_copy(update={"directory": str(out)})
     if settings.directory is None:
-        raise QuotelifeError("nowhere to capture to: give --out, or set server.capture.directory")
+        wrong("--out", "nowhere to capture to: name a folder, or set server.capture.directory")
     logger = log.get_logger(__name__)
     clock = SystemClock(config.server.wall_offset_max_ns)
     started_ns = clock.now_ns()
@@ -134,8 +139,8 @@ class _Progress:
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="A captured folder.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
-    boot: Annotated[str | None, typer.Option(help="Only this boot; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    boot: Annotated[str | None, typer.Option(help="Only this boot, by id. [default: all]")] = None,
 ) -> None:
     """Write a capture as one Parquet file: a row for each event, signal and marked loss."""
     from quotelife.capture.export import export_parquet

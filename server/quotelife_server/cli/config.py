@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check configuration files.", no_args_is_help=True)
+app = typer.Typer(help="Check configuration files.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -17,7 +17,10 @@ def _group() -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="Folder of YAML files, or one file.")],
 ) -> None:
-    """Load PATH as the service would; print every fault with file and line (exit 3), or a summary (exit 0)."""
+    """Load a configuration as the service would.
+
+    Exit 0: good, and a summary. 3: every fault with file and line.
+    """
     from quotelife.config import load_config
     from quotelife.decision.policy import Policy
     from quotelife_server.settings import ServiceConfig

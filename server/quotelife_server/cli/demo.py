@@ -5,24 +5,44 @@ from typing import Annotated
 
 import typer
 
+from quotelife_server.cli.options import checked_address, checked_target
+
 
 def demo(
     seconds: Annotated[
-        float | None, typer.Option(min=5, help="Stop after so many seconds; default: Ctrl-C.")
+        float | None, typer.Option(min=5, help="Stop after so many seconds. [default: at Ctrl-C]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: configs/demo.")] = None,
-    plain: Annotated[bool, typer.Option(help="Lines instead of a live table.")] = False,
-    summary_json: Annotated[Path | None, typer.Option(help="Also write the summary to this file.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Folder of YAML files, or one file. [default: configs/demo; with --target configs/default]",
+        ),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live table.")] = False,
+    summary_json: Annotated[
+        Path | None, typer.Option(help="File to write the summary to as well. [default: none]")
+    ] = None,
     address: Annotated[
-        str, typer.Option(help="Where the service listens, host:port; default: a free port.")
+        str,
+        typer.Option(
+            callback=checked_address, help="Where the service listens, host:port; port 0: a free one."
+        ),
     ] = "127.0.0.1:0",
     target: Annotated[
-        str | None, typer.Option(help="Only the OMS and the table, on a service that runs at host:port.")
+        str | None,
+        typer.Option(
+            callback=checked_target,
+            help="Only the OMS and the table, on a service that runs, as host:port or unix:PATH. "
+            "[default: a service of its own]",
+        ),
     ] = None,
 ) -> None:
-    """Start everything over real sockets on free loopback ports, go through a news shock, print a summary.
+    """Simulated venue, service and OMS over real sockets, through a news shock, to a summary.
 
+    Journal and capture are kept where --config names folders; without a journal's it is kept while the demo runs.
     With --target nothing else is started and no news is made: live decisions of a service on its own market.
     """
     from quotelife_server.cli.paths import config_path

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from quotelife_server.cli.options import Timeout, checked_target, wrong
+
 EXTENSIONS = [
     "quotelife.records",
     "quotelife.book.level_book",
@@ -22,28 +24,43 @@ EXTENSIONS = [
 
 def doctor(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Also check this configuration.")
+        Path | None,
+        typer.Option("--config", "-c", help="Also check this configuration and its folders. [default: none]"),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Only ask the service at host:port whether it is serving.")
+        str | None,
+        typer.Option(
+            callback=checked_target,
+            help="Ask a running service how it is instead, as host:port or unix:PATH. [default: none]",
+        ),
     ] = None,
+    timeout: Timeout = 2.0,
 ) -> None:
-    """Check installation, clock and configuration, or with --target a running service. Exit 0: all good."""
-    checks: list[tuple[str, Callable[[], str]]]
+    """Check installation, clock and configuration, or with --target a running service.
+
+    Of a service: does it serve, and which alerts stand; are its feeds connected and its books good, do journal and
+    capture take records, was its configuration taken. Exit 0: all good. 1: something is marked FAIL.
+    """
     if target is not None:
-        checks = [("service", lambda: _health(target))]
-    else:
-        checks = [
-            ("python", _python),
-            ("packages", _packages),
-            ("extensions", _extensions),
-            ("model", _model),
-            ("clock", _clock),
-            ("open files", _open_files),
-        ]
         if config is not None:
-            checks.append(("configuration", lambda: _config(config)))
-            checks.append(("journal", lambda: _journal(config)))
+            wrong("--config", "check a configuration or ask a --target, not both")
+        from quotelife_server.cli.doctor_service import findings
+
+        found = findings(target, timeout)
+        for finding in found:
+            typer.echo(f"  {'ok  ' if finding.good else 'FAIL'}  {finding.name}: {finding.text}")
+        raise typer.Exit(0 if all(finding.good for finding in found) else 1)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", _python),
+        ("packages", _packages),
+        ("extensions", _extensions),
+        ("model", _model),
+        ("clock", _clock),
+        ("open files", _open_files),
+    ]
+    if config is not None:
+        checks.append(("configuration", lambda: _config(config)))
+        checks.append(("journal", lambda: _journal(config)))
     failed = 0
     for name, check in checks:
         try:
@@ -143,18 +160,3 @@ def _journal(path: Path) -> str:
         return f"{text}, {len(segment_names(storage))} files"
     finally:
         storage.close()
-
-
-def _health(target: str) -> str:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    with grpc.insecure_channel(target) as channel:
-        try:
-            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2.0)
-        except grpc.RpcError as error:
-            raise RuntimeError(f"{target}: {error.code().name}") from None
-    status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
-    if status != "SERVING":
-        raise RuntimeError(f"{target} is {status}")
-    return f"{target} is SERVING"

@@ -7,6 +7,7 @@ import typer
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
+from quotelife_server.cli.options import TARGET, Timeout, checked_target, wrong
 
 EXIT_UNVERIFIED = 4
 
@@ -14,28 +15,34 @@ EXIT_UNVERIFIED = 4
 def explain(
     decision_id: Annotated[str, typer.Argument(help="Id that came with the answer.")],
     journal: Annotated[
-        Path | None, typer.Option(help="Folder of a journal, of a running or a stopped service.")
+        Path | None,
+        typer.Option(help="Folder of a journal, of a running or a stopped service. [default: ask --target]"),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="host:port or unix:PATH of a service that keeps a journal.")
+        str | None,
+        typer.Option(
+            callback=checked_target,
+            help=f"A service that keeps a journal, as host:port or unix:PATH. [default: {TARGET}]",
+        ),
     ] = None,
     side: Annotated[
-        Literal["buy", "sell"] | None, typer.Option(help="Only this side of a TWO_WAY decision.")
+        Literal["buy", "sell"] | None,
+        typer.Option(help="Only this side of a TWO_WAY decision. [default: both]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON (docs/explain.md).")] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for the service.")] = 10.0,
+    timeout: Timeout = 10.0,
 ) -> None:
-    """Explain one decision, from a journal or by a service (default 127.0.0.1:50051).
+    """Explain one decision, from a journal or by a running service.
 
     Exit 0: explained. 1: no decision of that id, a damaged journal, no service. 4: explained, but the decision could
     not be verified: computed again from its record it does not come out the same, or the journal lacks what it takes.
     """
     if journal is not None and target is not None:
-        raise typer.BadParameter("name a journal or a target, not both", param_hint="--journal")
+        wrong("--journal", "name a journal or a target, not both")
     if journal is not None:
         response = _from_journal(journal, decision_id)
     else:
-        response = _from_service(target or "127.0.0.1:50051", decision_id, timeout)
+        response = _from_service(target or TARGET, decision_id, timeout)
     if side is not None:
         wanted = expiry.ExplainDecisionResponse()
         wanted.CopyFrom(response)

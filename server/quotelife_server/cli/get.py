@@ -8,23 +8,45 @@ from typing import Annotated, Any
 import typer
 
 from quotelife.errors import QuotelifeError
+from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number
+
+
+def _side(text: str) -> str:
+    if text.upper() not in ("BUY", "SELL", "TWO_WAY"):
+        raise typer.BadParameter(f"{text!r} is none of BUY, SELL, TWO_WAY")
+    return text.upper()
 
 
 def get(
     instrument: Annotated[str, typer.Argument(help="Instrument name, such as BTC-USDT.")],
-    side: Annotated[str, typer.Argument(help="BUY (the desk buys), SELL or TWO_WAY.")],
-    size: Annotated[str | None, typer.Argument(help="Size as a decimal in base quantity.")] = None,
-    counterparty: Annotated[str | None, typer.Option(help="Counterparty name.")] = None,
-    desk: Annotated[str | None, typer.Option(help="Desk name.")] = None,
-    price: Annotated[str | None, typer.Option(help="Quoted price, decimal.")] = None,
-    venue_session: Annotated[
-        str | None, typer.Option(help="Venue session that the quote goes out on.")
+    side: Annotated[str, typer.Argument(callback=_side, help="BUY (the desk buys), SELL or TWO_WAY.")],
+    size: Annotated[
+        str | None,
+        typer.Argument(callback=checked_number, help="Size in base quantity, decimal. [default: none given]"),
     ] = None,
-    target: Annotated[str, typer.Option(help="host:port or unix:PATH of the service.")] = "127.0.0.1:50051",
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 1.0,
+    counterparty: Annotated[
+        str | None, typer.Option(help="Who asked, by configured name. [default: nobody known]")
+    ] = None,
+    desk: Annotated[
+        str | None, typer.Option(help="Desk that quotes, by configured name. [default: none]")
+    ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            callback=checked_number, help="Quoted price, decimal, for BUY and SELL. [default: none given]"
+        ),
+    ] = None,
+    venue_session: Annotated[
+        str | None, typer.Option(help="Venue session that the quote goes out on. [default: none]")
+    ] = None,
+    target: Target = TARGET,
+    timeout: Timeout = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
 ) -> None:
-    """Ask for the life of one quote (exit 0), or say why there is no answer (exit 1)."""
+    """Ask a running service for the life of one quote.
+
+    Exit 0: answered, a DECLINE among it. 1: no answer, and why.
+    """
     from quotelife_client import Client, ServiceError
 
     options: dict[str, Any] = {"counterparty": counterparty, "desk": desk, "size": size, "price": price}
@@ -32,12 +54,10 @@ def get(
     given = {key: value for key, value in options.items() if value is not None}
     try:
         with Client(target, timeout_s=timeout) as client:
-            reply = client.get_expiry(instrument=instrument, side=side.upper(), **given)
+            reply = client.get_expiry(instrument=instrument, side=side, **given)
     except ServiceError as error:
         faults = "".join(f"\n  {field}: {reason}" for field, reason in error.violations)
         raise QuotelifeError(f"{error}{faults}") from None
-    except ValueError as error:
-        raise QuotelifeError(str(error)) from None
     if as_json:
         typer.echo(json.dumps(_plain(asdict(reply)), indent=2))
         return

@@ -11,6 +11,7 @@ import typer
 app = typer.Typer(
     help="Check and export the journal.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 EXIT_TORN = 4
@@ -64,7 +65,7 @@ def verify(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="The journal's folder.")],
-    out: Annotated[Path, typer.Option(help="The folder of Parquet files to write; must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder of Parquet files to write; must not exist.")],
 ) -> None:
     """Write decisions, answers, signals and changes as Parquet files. The folder appears when it is whole."""
     from quotelife.journal.export import export_parquet

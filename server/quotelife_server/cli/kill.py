@@ -2,23 +2,29 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quotelife.errors import QuotelifeError
 from quotelife.units import NS_PER_S
+from quotelife_server.cli.options import REASON_CHARACTERS_MAX, TARGET, Target, Timeout, checked_reason, wrong
 
-TARGET = "127.0.0.1:50051"
-Reason = Annotated[str, typer.Option(help="Why, for the record; at most 128 characters.")]
+if TYPE_CHECKING:
+    from quotelife_client import ServiceError
+
+Reason = Annotated[
+    str,
+    typer.Option(
+        callback=checked_reason, help=f"Why, for the record; at most {REASON_CHARACTERS_MAX} characters."
+    ),
+]
 Counterparty = Annotated[
     str | None,
     typer.Option(
-        help="One counterparty by its configured name; (unknown): all not configured. Default: everybody."
+        help="One counterparty by its configured name; (unknown): all not configured. [default: everybody]"
     ),
 ]
-Target = Annotated[str, typer.Option(help="host:port or unix:PATH of the service.")]
-Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
 
 
 def kill(
@@ -27,7 +33,10 @@ def kill(
     target: Target = TARGET,
     file: Annotated[
         Path | None,
-        typer.Option(help="Write the service's kill file (server.kill_file) instead of asking the service."),
+        typer.Option(
+            help="Write the service's kill file (server.kill_file) instead of asking the service. "
+            "[default: ask]"
+        ),
     ] = None,
     timeout: Timeout = 2.0,
 ) -> None:
@@ -45,7 +54,7 @@ def kill(
         with Client(target, timeout_s=timeout) as client:
             reply = client.kill(reason, counterparty=counterparty or "")
     except ServiceError as error:
-        mend = f"; where the service does not answer, use --file with its kill file: {error}"
+        mend = "; where the service does not answer, use --file with its kill file"
         raise _failed(error, mend if error.could_not_answer else "") from None
     since = datetime.fromtimestamp(reply.since_utc_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
     typer.echo(f"{counterparty or 'everybody'} killed since {since}; it ends by quotelife enable alone")
@@ -74,10 +83,13 @@ def enable(
         typer.echo(f"still killed: {each.counterparty or 'everybody'}: {each.reason}")
 
 
-def _failed(error: Exception, mend: str = "") -> QuotelifeError:
-    violations = getattr(error, "violations", ())
-    faults = "".join(f"; {field}: {reason}" for field, reason in violations if reason not in str(error))
-    return QuotelifeError(f"{mend.removeprefix('; ') or error}{faults}")
+def _failed(error: "ServiceError", mend: str = "") -> QuotelifeError:
+    import grpc
+
+    # Of an argument at fault the fields say which; a precondition that fails says it all in its message.
+    violations = error.violations if error.code is grpc.StatusCode.INVALID_ARGUMENT else ()
+    faults = "".join(f"; {field}: {reason}" for field, reason in violations)
+    return QuotelifeError(f"{error}{mend}{faults}")
 
 
 def _write(file: Path, counterparty: str | None, reason: str) -> str:
@@ -87,7 +99,7 @@ def _write(file: Path, counterparty: str | None, reason: str) -> str:
     name = counterparty or ""
     for option, text in (("--reason", reason), ("--counterparty", name)):
         if not text.isprintable() or "#" in text:
-            raise QuotelifeError(f"{option}: must be one line of printable characters without #")
+            wrong(option, "must be one line of printable characters without #")
     line = f"{name} # {reason}\n".lstrip()
     before = ""
     try:

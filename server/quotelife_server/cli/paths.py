@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from quotelife.errors import QuotelifeError
+from quotelife.errors import ConfigError, QuotelifeError
 
 
 def config_path(given: Path | None, name: str) -> Path:
     """The folder given, else ``configs/NAME`` below the working directory or an ancestor of this package.
 
-    Raises ``QuotelifeError`` when there is none.
+    Raises ``ConfigError`` when it does not exist, ``QuotelifeError`` when none is found.
     """
     if given is not None:
         if not given.exists():
-            raise QuotelifeError(f"{given}: no such file or folder")
+            raise ConfigError([f"{given}: no such file or folder"])
         return given
     starts = [Path.cwd(), *Path(__file__).resolve().parents]
     for start in starts:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quotelife.errors import QuotelifeError
 from quotelife.units import parse_duration_ns
+from quotelife_server.cli.options import wrong
 
 if TYPE_CHECKING:
     from quotelife.config import Config
@@ -27,31 +27,41 @@ def replay(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="Default: configs/default; of a capture the captured one."),
+        typer.Option(
+            "--config",
+            "-c",
+            help="Folder of YAML files, or one file. [default: configs/default; of a capture the captured one]",
+        ),
     ] = None,
-    boot: Annotated[str | None, typer.Option(help="Which boot of a capture; default: the newest.")] = None,
+    boot: Annotated[
+        str | None, typer.Option(help="Which boot of a capture, by id. [default: the newest]")
+    ] = None,
     ask_every: Annotated[
-        str, typer.Option(help="Ask GetExpiry so often in recorded time; 0ms: never.")
+        str,
+        typer.Option(
+            help="Ask for lives so often in recorded time, a duration such as 100ms or 1s; 0ms: never."
+        ),
     ] = "100ms",
     speed: Annotated[
-        str, typer.Option(help="1 = as recorded, 10 = ten times, max = as fast as possible.")
+        str, typer.Option(help="1: as recorded, 10: ten times, max: as fast as possible.")
     ] = "max",
     show: Annotated[
-        bool, typer.Option(help="Show each decision as the demo does; with --speed 1 live.")
+        bool, typer.Option("--show", help="Show each decision as the demo does; with --speed 1 live.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     strict: Annotated[
-        bool, typer.Option(help="Exit 1 on a gap, a crossed book, or an unequal best price.")
+        bool, typer.Option("--strict", help="Exit 1 on a gap, a crossed book, or an unequal best price.")
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Decide all that --journal holds again; exit 1 unless all is equal."),
+        typer.Option("--verify", help="Decide again all that --journal holds; exit 1 unless all is equal."),
     ] = False,
-    journal: Annotated[Path | None, typer.Option(help="Journal to verify.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="With --verify: folder of the journal.")] = None,
     capture: Annotated[
         Path | None,
         typer.Option(
-            help="With --verify: from the market bytes of this capture up, not from the records alone."
+            help="With --verify: folder of a capture, to decide from its market bytes up. "
+            "[default: from the journal's records alone]"
         ),
     ] = None,
     allow_gaps: Annotated[
@@ -59,8 +69,10 @@ def replay(
         typer.Option("--allow-gaps", help="With --verify: what cannot be verified is named, and no failure."),
     ] = False,
 ) -> None:
-    """Replay a capture or recordings, ask for lives on the way, and hold every recorded book against the venue's own
-    best prices."""
+    """Replay a capture or recordings through the live engine, or verify a journal.
+
+    Lives are asked for on the way, and every recorded book is held against the venue's own best prices.
+    """
     from quotelife.engine import Engine
     from quotelife.records import NO_INDEX_VALUE, DecisionRecord, RequestRecord
     from quotelife.replay.run import Replay
@@ -69,16 +81,14 @@ def replay(
 
     if verify:
         if sources or journal is None:
-            raise QuotelifeError(
-                "--verify takes --journal DIR, and --capture DIR where there is one, nothing else"
-            )
+            wrong("--verify", "takes --journal DIR, and --capture DIR where there is one, nothing else")
         _verify(journal, capture, as_json=as_json, allow_gaps=allow_gaps)
         return
     if journal is not None or capture is not None or allow_gaps:
-        raise QuotelifeError("--journal, --capture and --allow-gaps belong to --verify")
+        wrong("--journal, --capture, --allow-gaps", "belong to --verify")
     if not sources:
-        raise QuotelifeError("nothing to replay: name a captured folder or recorded files")
-    pace = _speed(speed)
+        wrong("SOURCES", "nothing to replay: name a captured folder or recorded files")
+    pace, every_ns = _speed(speed), _ask_every_ns(ask_every)
     loaded, source = _open(sources, config, boot)
     engine = Engine(loaded)
     # One counterparty of each tier, one without overrides where there is one, so that every posture is asked.
@@ -113,7 +123,7 @@ def replay(
     run = Replay(
         engine,
         source,
-        ask_every_ns=_ask_every_ns(ask_every),
+        ask_every_ns=every_ns,
         ask=ask,
         on_decision=on_decision if show and not as_json else None,
     )
@@ -151,10 +161,10 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
         if all(lobster):
             return loaded, LobsterSource([find_lobster(argument, table) for argument in arguments])
         if any(lobster):
-            raise QuotelifeError("LOBSTER recordings and others do not go into one replay")
+            wrong("SOURCES", "LOBSTER recordings and others do not go into one replay")
         return loaded, RecordedSource([find_recording(argument, table) for argument in arguments])
     if len(arguments) > 1:
-        raise QuotelifeError("one captured folder at a time, and no recorded files beside it")
+        wrong("SOURCES", "one captured folder at a time, and no recorded files beside it")
     capture = Capture(Path(arguments[0]))
     if config is not None:
         loaded = load_config(config_path(config, "default"), ServiceConfig)
@@ -174,7 +184,7 @@ def _speed(text: str) -> float:
     except ValueError:
         speed = -1.0
     if not 0 <= speed < float("inf"):
-        raise QuotelifeError(f"--speed: {text!r} is neither max nor a number, such as 1 or 10")
+        wrong("--speed", f"{text!r} is neither max nor a number, such as 1 or 10")
     return speed
 
 
@@ -182,7 +192,7 @@ def _ask_every_ns(text: str) -> int:
     try:
         return parse_duration_ns(text)
     except ValueError as error:
-        raise QuotelifeError(f"--ask-every: {error}") from None
+        wrong("--ask-every", str(error))
 
 
 def _row(label: str, decision: "DecisionRecord") -> "DecisionRow":

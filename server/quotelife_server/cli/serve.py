@@ -5,22 +5,27 @@ from typing import Annotated
 
 import typer
 
+from quotelife_server.cli.options import Config
+
 
 def serve(
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Folder of YAML files; default: configs/default.")
-    ] = None,
+    config: Config = None,
     address: Annotated[
-        str | None, typer.Option(help="TCP address, host:port; overrides the configuration.")
+        str | None, typer.Option(help="Where to listen, host:port. [default: server.address]")
     ] = None,
     unix_socket: Annotated[
-        Path | None, typer.Option(help="Unix socket; overrides the configuration.")
+        Path | None, typer.Option(help="Unix socket to listen on. [default: server.unix_socket]")
     ] = None,
     metrics_address: Annotated[
-        str | None, typer.Option(help="Prometheus address, host:port; overrides.")
+        str | None,
+        typer.Option(help="Where /metrics is, host:port. [default: server.metrics_address]"),
     ] = None,
 ) -> None:
-    """Run the service until SIGTERM or Ctrl-C, then drain and stop (exit 0)."""
+    """Run the service until SIGTERM or Ctrl-C.
+
+    Then it drains and stops, exit 0; a second Ctrl-C ends the drain at once, exit 1. SIGHUP reads the configuration
+    again.
+    """
     import uvloop
 
     from quotelife_server.app import run

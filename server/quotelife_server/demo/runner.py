@@ -131,15 +131,10 @@ async def _demo(
             )
             listening = await venue.said(lambda line: "port" in line, READY_S)
             venue_address = f"{listening['host']}:{listening['port']}"
-            own = {
-                "server": {
-                    "address": address,
-                    "metrics_address": "127.0.0.1:0",
-                    "unix_socket": None,
-                    "journal": {"directory": str(Path(folder) / "journal")},
-                },
-                "feeds": feeds_of(config, market, venue_address),
-            }
+            own = own_sections(config, address, Path(folder) / "journal")
+            own["feeds"] = feeds_of(config, market, venue_address)
+            kept = config.server.journal.directory or "while the demo runs"
+            _say(f"journal: {kept}; capture: {config.server.capture.directory or 'none'}")
             write_config(configs, Path(folder), own)
             _say(f"starting the service on venue {venue_address} …")
             service = await children.start(
@@ -287,6 +282,17 @@ def rfq_clients(config: Config) -> list[RfqClient]:
         tier = config.tiers.get(tier_name) if tier_name else None
         clients.append(RfqClient(name, RFQS_PER_SECOND, dict(tier.average_size) if tier else {}))
     return clients
+
+
+def own_sections(config: ServiceConfig, address: str, journal: Path) -> dict[str, Any]:
+    """The ``server`` section of this run. Journal and capture stay as they are configured; where there is no journal
+    the run gets one of its own, so that its decisions can be explained."""
+    server: dict[str, Any] = {"address": address, "metrics_address": "127.0.0.1:0", "unix_socket": None}
+    settings = config.server.journal
+    if settings.directory is None:
+        written = settings.model_dump(mode="json", by_alias=True)
+        server["journal"] = {**written, "directory": str(journal)}
+    return {"server": server}
 
 
 def write_config(source: Path, target: Path, addresses: dict[str, Any]) -> None:

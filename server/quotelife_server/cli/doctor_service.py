@@ -1,0 +1,92 @@
+"""What ``quotelife doctor --target`` makes of a running service's health and status."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.units import NS_PER_S
+from quotelife_client import Client, ServiceError
+
+BOOKS_SHOWN_MAX = 20
+_QUIET = (types.QUALITY_GOOD, types.QUALITY_HALTED)  # a halt is the venue's, and nobody's fault
+
+
+class Finding(NamedTuple):
+    """One fact of a service; ``good`` False where somebody should act."""
+
+    name: str
+    good: bool
+    text: str
+
+
+def findings(target: str, timeout_s: float) -> list[Finding]:
+    """Everything worth a line; the service's own word on its health first."""
+    health = _health(target, timeout_s)
+    try:
+        with Client(target, timeout_s=timeout_s) as client:
+            status = client.status()
+    except ServiceError as error:
+        return [health, Finding("status", False, str(error))] if health.good else [health]
+    return [health, *of_status(status)]
+
+
+def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """What a status says, alerts first."""
+    state = admin.ServiceState.Name(status.state).removeprefix("SERVICE_STATE_")
+    text = f"{state}, version {status.version}, up {status.uptime_ns / NS_PER_S:,.0f} s"
+    yield Finding("state", status.state == admin.SERVICE_STATE_SERVING, text)
+    for alert in status.alerts:
+        yield Finding(f"alert {alert.name}", False, f"{alert.text} (since {_instant(alert.since_utc_ns)})")
+    for kill in status.kills:
+        who = kill.counterparty or "everybody"
+        yield Finding("kill", False, f"{who}: {kill.reason} (since {_instant(kill.since_utc_ns)})")
+    for feed in status.feeds:
+        heard = (
+            f", last heard {feed.data_age_ns / NS_PER_S:.1f} s ago" if feed.HasField("data_age_ns") else ""
+        )
+        yield Finding(
+            f"feed {feed.feed}", feed.connected, ("connected" if feed.connected else "down") + heard
+        )
+    yield from _books(status)
+    for name, part in (("journal", status.journal), ("capture", status.capture)):
+        if status.HasField(name):
+            taken = f"{part.records:,} records in {part.segments} segments"
+            yield Finding(name, part.writable, taken if part.writable else part.fault)
+    good = f"revision {status.config_revision}"
+    if status.restart_required:
+        good += f"; waits for a restart: {', '.join(status.restart_required)}"
+    yield Finding("configuration", not status.config_problems, "; ".join(status.config_problems) or good)
+
+
+def _books(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    bad = [each for each in status.instruments if each.quality not in _QUIET]
+    halted = sum(each.quality == types.QUALITY_HALTED for each in status.instruments)
+    good = len(status.instruments) - len(bad) - halted
+    text = f"{good} of {len(status.instruments)} good" + (f", {halted} halted" if halted else "")
+    if bad:
+        names = [
+            f"{each.instrument} {types.Quality.Name(each.quality)[8:]}" for each in bad[:BOOKS_SHOWN_MAX]
+        ]
+        more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
+        text += f": declined are {', '.join(names)}{more}"
+    yield Finding("books", not bad, text)
+
+
+def _health(target: str, timeout_s: float) -> Finding:
+    with grpc.insecure_channel(target) as channel:
+        try:
+            stub = health_pb2_grpc.HealthStub(channel)
+            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            return Finding("service", False, f"{target}: {error.code().name}")
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+    return Finding("service", status == "SERVING", f"{target} is {status}")
+
+
+def _instant(utc_ns: int) -> str:
+    return datetime.fromtimestamp(utc_ns / NS_PER_S, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,56 @@
+"""Options that several commands share. What is wrong with the command line itself is wrong usage, exit 2."""
+
+import re
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+TARGET = "127.0.0.1:50051"
+REASON_CHARACTERS_MAX = 128
+
+
+def wrong(option: str, what: str) -> NoReturn:
+    """End as wrong usage of an option or argument."""
+    raise typer.BadParameter(what, param_hint=option)
+
+
+def checked_target(text: str | None) -> str | None:
+    """``host:port`` or ``unix:PATH``, as it is."""
+    from quotelife_server.addresses import checked
+
+    if text is None or text.startswith("unix:"):
+        return text
+    try:
+        return checked(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, or unix:PATH") from None
+
+
+def checked_address(text: str | None) -> str | None:
+    from quotelife_server.addresses import checked
+
+    try:
+        return None if text is None else checked(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def checked_number(text: str | None) -> str | None:
+    if text is not None and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) is None:
+        raise typer.BadParameter("must be a decimal, such as 2.5")
+    return text
+
+
+def checked_reason(text: str) -> str:
+    if not text or not text.isprintable() or len(text) > REASON_CHARACTERS_MAX:
+        raise typer.BadParameter(f"must be 1 to {REASON_CHARACTERS_MAX} printable characters")
+    return text
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Folder of YAML files, or one file. [default: configs/default]"),
+]
+Target = Annotated[str, typer.Option(callback=checked_target, help="The service, as host:port or unix:PATH.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="How long to wait for the service, in seconds.")]
