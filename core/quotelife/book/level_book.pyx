@@ -1,6 +1,6 @@
 """Level book: best prices, n levels a side, microprice. One LevelBook an instrument; see level_book.pxd."""
 
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
 from quotelife.arena cimport arena_free, arena_new, arena_size
 from quotelife.records cimport SIDE_ASK, SIDE_BID
@@ -12,7 +12,7 @@ cdef inline int32_t blocks_for(int32_t capacity) noexcept nogil:
 
 
 cdef inline size_t side_bytes(int32_t blocks) noexcept nogil:
-    return <size_t>blocks * (2 * BLOCK + 3) * sizeof(int64_t)
+    return (WINDOW + <size_t>blocks * (2 * BLOCK + 3)) * sizeof(int64_t)
 
 
 cdef int side_init(BookSide* side, int32_t capacity) except -1:
@@ -25,22 +25,28 @@ cdef int side_init(BookSide* side, int32_t capacity) except -1:
     side.order = <int32_t*>(side.top + blocks)
     side.fill = side.order + blocks
     side.spare = side.fill + blocks
-    side.lots = <int64_t*>(side.top + 3 * blocks)       # three int32 a block, room for four: stays aligned
+    side.near = side.top + 3 * blocks                   # three int32 a block, room for four: stays aligned
+    side.lots = side.near + WINDOW
     side.key = side.lots + <size_t>blocks * BLOCK
     side.blocks = blocks
     side.capacity = capacity
     side.dropped = 0
+    side.base = 0
     return 0
 
 
 cdef void side_free(BookSide* side) noexcept nogil:
     arena_free(side.top, side_bytes(side.blocks))
-    side.key = side.lots = side.top = NULL
+    side.key = side.lots = side.near = side.top = NULL
     side.order = side.fill = side.spare = NULL
 
 
 cdef void side_clear(BookSide* side) noexcept nogil:
     cdef int32_t b
+    if side.words:
+        memset(side.near, 0, WINDOW * sizeof(int64_t))
+    memset(side.bits, 0, sizeof(side.bits))
+    side.words = 0
     side.n = 0
     side.used = 0
     side.spares = side.blocks
@@ -83,8 +89,6 @@ cdef void book_clear(LevelBook* book) noexcept nogil:
     book.crossed = False
     book.quote_bid_ticks = book.quote_bid_lots = book.quote_ask_ticks = book.quote_ask_lots = 0
     book.bid_ticks = book.bid_lots = book.ask_ticks = book.ask_lots = 0
-    book.bid_deep.place = book.ask_deep.place = -1
-    book.bid_deep.i = book.ask_deep.i = 0
 
 
 cdef inline int32_t find_place(const BookSide* side, int64_t key) noexcept nogil:
@@ -242,7 +246,7 @@ cdef void insert(BookSide* side, int32_t place, int32_t i, int64_t key, int64_t 
     side.n += 1
 
 
-cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
+cdef int64_t blocks_put(BookSide* side, int64_t key, int64_t lots, bint is_change) noexcept nogil:
     cdef int32_t place, i
     cdef int64_t* at
     cdef int64_t old
@@ -252,6 +256,7 @@ cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
         return 0
     at = side.lots + side.order[place] * BLOCK + i
     old = at[0]
+    lots += old if is_change else 0
     if lots > 0:
         at[0] = lots
     else:
@@ -259,24 +264,7 @@ cdef int64_t side_set(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
     return old
 
 
-cdef int64_t side_add(BookSide* side, int64_t key, int64_t lots) noexcept nogil:
-    cdef int32_t place, i
-    cdef int64_t* at
-    cdef int64_t old
-    if not locate(side, key, &place, &i):
-        if lots > 0:
-            insert(side, place, i, key, lots)
-        return 0
-    at = side.lots + side.order[place] * BLOCK + i
-    old = at[0]
-    if old + lots > 0:
-        at[0] = old + lots
-    else:
-        remove(side, place, i)
-    return old
-
-
-cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
+cdef inline int blocks_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
     cdef int32_t block, i
     if side.used == 0:
         return 0
@@ -287,27 +275,103 @@ cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept n
     return 1
 
 
-cdef BookCursor below(const BookSide* side, int64_t key) noexcept nogil:
-    # Cursor past all levels whose key is lower.
-    cdef BookCursor deep
-    cdef int32_t block
-    deep.place = side.used - 1
-    deep.i = 0
-    while deep.place >= 0:
-        block = side.order[deep.place]
-        deep.i = side.fill[block]
-        while deep.i > 0 and side.key[block * BLOCK + deep.i - 1] >= key:
-            deep.i -= 1
-        if deep.i > 0:
+cdef int far_below(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
+    cdef int32_t place, i
+    if side.used == 0:
+        return 0
+    locate(side, key[0], &place, &i)
+    if i == 0:
+        if place == 0:
+            return 0
+        place -= 1
+        i = side.fill[side.order[place]]
+    i += side.order[place] * BLOCK - 1
+    key[0] = side.key[i]
+    lots[0] = side.lots[i]
+    return 1
+
+
+# --- the window ---
+
+cdef inline int64_t base_for(int64_t best) noexcept nogil:
+    return (best & ~<int64_t>63) - WINDOW // 4 * 3
+
+
+cdef inline int64_t near_lowest(const BookSide* side) noexcept nogil:
+    # Key of the window's lowest level; it has one.
+    cdef uint32_t words = words_from_base(side)
+    cdef int64_t word
+    words &= 0 - words
+    word = (side.base >> 6) + 63 - leading_zeros(words)
+    cdef uint64_t bits = side.bits[word & (WORDS - 1)]
+    return (word << 6) + 63 - leading_zeros(bits & (0 - bits))
+
+
+cdef void move_up(BookSide* side, int64_t base) noexcept nogil:
+    # What falls out goes to the blocks, where it is the best.
+    cdef int64_t key, lots
+    while side.words:
+        key = near_lowest(side)
+        if key >= base:
             break
-        deep.place -= 1
-    return deep
+        lots = near_put(side, key, 0, False)
+        insert(side, max(side.used - 1, 0), side.fill[side.order[side.used - 1]] if side.used else 0, key, lots)
+    side.base = base
+
+
+cdef void move_down(BookSide* side, int64_t base) noexcept nogil:
+    cdef int64_t key = 0, lots = 0
+    side.base = base
+    while blocks_best(side, &key, &lots) and key >= base:
+        remove(side, side.used - 1, side.fill[side.order[side.used - 1]] - 1)
+        near_put(side, key, lots, False)
+
+
+cdef inline void move_window(BookSide* side, int64_t key) noexcept nogil:
+    # A level at this key, outside the window, is going to change: should the window hold it?
+    cdef int64_t best = key, lots = 0
+    if key > side.base:
+        move_up(side, base_for(key))
+    elif side.words == 0:
+        if blocks_best(side, &best, &lots) and best < key:
+            best = key
+        move_down(side, base_for(best))
+    elif (words_from_base(side) >> WORDS // 4) == 0:
+        near_highest(side, words_from_base(side), &best, &lots)
+        move_down(side, base_for(best))
+
+
+cdef int64_t side_put_far(BookSide* side, int64_t key, int64_t lots, bint is_change) noexcept nogil:
+    cdef int64_t worst
+    if <uint64_t>key - <uint64_t>side.base >= WINDOW:
+        if lots > 0:
+            move_window(side, key)
+        if <uint64_t>key - <uint64_t>side.base >= WINDOW:
+            return blocks_put(side, key, lots, is_change)
+    if side.n >= side.capacity and lots > 0 and side.near[key & (WINDOW - 1)] == 0:
+        side.dropped += 1
+        worst = side_worst(side)
+        if key < worst:
+            return 0           # itself the farthest
+        if side.used:
+            remove(side, 0, 0)
+        else:
+            near_put(side, worst, 0, False)
+    return near_put(side, key, lots, is_change)
+
+
+cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
+    return near_highest(side, words_from_base(side), key, lots) or blocks_best(side, key, lots)
+
+
+cdef int64_t side_worst(const BookSide* side) noexcept nogil:
+    return side.key[side.order[0] * BLOCK] if side.used else near_lowest(side)
 
 
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil:
     if side == SIDE_BID:
-        return side_set(&book.bid, price_ticks, lots)
-    return side_set(&book.ask, -price_ticks, lots)
+        return side_put(&book.bid, price_ticks, lots, False)
+    return side_put(&book.ask, -price_ticks, lots, False)
 
 
 cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64_t bid_lots,
@@ -322,21 +386,6 @@ cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64
     book.has_quote = True
 
 
-cdef inline BookCursor best_of(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
-    # The best level, and the cursor past all others.
-    cdef BookCursor deep
-    cdef int32_t block
-    deep.place = side.used - 1
-    deep.i = 0
-    key[0] = lots[0] = 0
-    if deep.place >= 0:
-        block = side.order[deep.place]
-        deep.i = side.fill[block] - 1
-        key[0] = side.key[block * BLOCK + deep.i]
-        lots[0] = side.lots[block * BLOCK + deep.i]
-    return deep
-
-
 cdef bint book_refresh(LevelBook* book) noexcept nogil:
     cdef int64_t bid_ticks, bid_lots, ask_ticks, ask_lots
     cdef bint changed
@@ -347,11 +396,11 @@ cdef bint book_refresh(LevelBook* book) noexcept nogil:
         bid_lots = book.quote_bid_lots
         ask_ticks = book.quote_ask_ticks
         ask_lots = book.quote_ask_lots
-        book.bid_deep = below(&book.bid, bid_ticks)
-        book.ask_deep = below(&book.ask, -ask_ticks)
     else:
-        book.bid_deep = best_of(&book.bid, &bid_ticks, &bid_lots)
-        book.ask_deep = best_of(&book.ask, &ask_ticks, &ask_lots)
+        if not side_best(&book.bid, &bid_ticks, &bid_lots):
+            bid_ticks = bid_lots = 0
+        if not side_best(&book.ask, &ask_ticks, &ask_lots):
+            ask_ticks = ask_lots = 0
         ask_ticks = -ask_ticks
     changed = (bid_ticks != book.bid_ticks or bid_lots != book.bid_lots
                or ask_ticks != book.ask_ticks or ask_lots != book.ask_lots)
@@ -415,7 +464,7 @@ cdef class Book:
         cdef int k
         out = []
         for k in range(n):
-            if not book_bid_level(&self.c, k, &price, &lots):
+            if not book_next_bid(&self.c, k, &price, &lots):
                 break
             out.append((price, lots))
         return out
@@ -426,7 +475,7 @@ cdef class Book:
         cdef int k
         out = []
         for k in range(n):
-            if not book_ask_level(&self.c, k, &price, &lots):
+            if not book_next_ask(&self.c, k, &price, &lots):
                 break
             out.append((price, lots))
         return out

@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 from quotelife.arena cimport arena_forget, arena_free, arena_new, arena_size
 from quotelife.book.level_book cimport (
-    BLOCK, Book, BookSide, LevelBook, book_clear, side_add, side_best,
+    Book, BookSide, LevelBook, book_clear, side_best, side_put, side_worst,
 )
 from quotelife.records cimport (
     EV_ADD, EV_CANCEL, EV_EXECUTE, EV_MODIFY, SIDE_ASK, SIDE_BID, SIDE_NONE, Event,
@@ -134,11 +134,11 @@ cdef inline void level_add(OrderBook* self, LevelBook* book, int side, int64_t k
     if key <= self.floor[side - 1]:
         return
     if levels.n < levels.capacity:
-        side_add(levels, key, lots)
+        side_put(levels, key, lots, True)
         return
-    farthest = levels.key[levels.order[0] * BLOCK]
+    farthest = side_worst(levels)
     dropped = levels.dropped
-    side_add(levels, key, lots)
+    side_put(levels, key, lots, True)
     if levels.dropped != dropped:
         self.floor[side - 1] = min(farthest, key)
 
@@ -158,7 +158,7 @@ cdef inline void level_remove(OrderBook* self, LevelBook* book, int side, int64_
     cdef BookSide* levels = side_of(book, side)
     if key <= self.floor[side - 1]:
         return
-    side_add(levels, key, -lots)
+    side_put(levels, key, -lots, True)
     if self.floor[side - 1] != INT64_MIN and levels.n <= levels.capacity // 2:
         refill(self, book, side)
 

@@ -52,7 +52,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from quotelife.arena cimport arena_free, arena_new, arena_size
-from quotelife.book.level_book cimport LevelBook, book_ask_level, book_bid_level, book_two_sided
+from quotelife.book.level_book cimport LevelBook, book_next_ask, book_next_bid, book_two_sided
 from quotelife.features.schema cimport *
 from quotelife.features.stress cimport (
     STRESS_HAS_DECORRELATION, STRESS_HAS_NEWS, STRESS_HAS_SPREAD, STRESS_HAS_UPDATES, STRESS_HAS_VOLATILITY,
@@ -395,11 +395,11 @@ cdef inline int64_t flow_e(int64_t key, int64_t lots, int64_t old_key, int64_t o
 
 cdef int64_t look_deeper(FeatureState* self, const LevelBook* book) noexcept nogil:
     # e_n of the levels 2 to 5, rank by rank, and remember them.
-    cdef int64_t price = 0, lots = 0, key, e = 0
+    cdef int64_t bid = book.bid_ticks, ask = book.ask_ticks, lots = 0, key, e = 0
     cdef int k
     for k in range(1, OFI_LEVELS):
-        if book_bid_level(book, k, &price, &lots):
-            key = price
+        if book_next_bid(book, k, &bid, &lots):
+            key = bid
             lots = held(lots, LOTS_MAX)
         else:
             key = ABSENT
@@ -407,8 +407,8 @@ cdef int64_t look_deeper(FeatureState* self, const LevelBook* book) noexcept nog
         e += flow_e(key, lots, self.ofi_ticks[0][k], self.ofi_lots[0][k])
         self.ofi_ticks[0][k] = key
         self.ofi_lots[0][k] = lots
-        if book_ask_level(book, k, &price, &lots):
-            key = -price
+        if book_next_ask(book, k, &ask, &lots):
+            key = -ask
             lots = held(lots, LOTS_MAX)
         else:
             key = ABSENT
@@ -424,11 +424,11 @@ cdef int64_t sample_depth(const LevelBook* book) noexcept nogil:
     cdef int64_t price = 0, lots = 0, total = 0
     cdef int k
     for k in range(5):
-        if not book_bid_level(book, k, &price, &lots):
+        if not book_next_bid(book, k, &price, &lots):
             break
         total += held(lots, LOTS_MAX)
     for k in range(5):
-        if not book_ask_level(book, k, &price, &lots):
+        if not book_next_ask(book, k, &price, &lots):
             break
         total += held(lots, LOTS_MAX)
     return total
@@ -897,7 +897,7 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
     for k in range(PRESSURE_LEVELS):
         if k > 0:
             bid_total[k] = bid_total[k - 1]
-        if book_bid_level(book, k, &price, &lots):
+        if book_next_bid(book, k, &price, &lots):
             lots = held(lots, LOTS_MAX)
             bid_total[k] += lots
             if book.bid_ticks - price < PRESSURE_TICKS:
@@ -905,7 +905,7 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
     for k in range(PRESSURE_LEVELS):
         if k > 0:
             ask_total[k] = ask_total[k - 1]
-        if book_ask_level(book, k, &price, &lots):
+        if book_next_ask(book, k, &price, &lots):
             lots = held(lots, LOTS_MAX)
             ask_total[k] += lots
             if price - book.ask_ticks < PRESSURE_TICKS:
@@ -955,9 +955,9 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
     best = book.bid_ticks if query.side > 0 else book.ask_ticks
     for k in range(SWEEP_LEVELS):
         if query.side > 0:
-            found = book_bid_level(book, k, &price, &lots)
+            found = book_next_bid(book, k, &price, &lots)
         else:
-            found = book_ask_level(book, k, &price, &lots)
+            found = book_next_ask(book, k, &price, &lots)
         if not found:
             break
         if left <= lots:
