@@ -402,13 +402,14 @@ cdef bint book_refresh(LevelBook* book) noexcept nogil:
         if not side_best(&book.ask, &ask_ticks, &ask_lots):
             ask_ticks = ask_lots = 0
         ask_ticks = -ask_ticks
-    changed = (bid_ticks != book.bid_ticks or bid_lots != book.bid_lots
-               or ask_ticks != book.ask_ticks or ask_lots != book.ask_lots)
+    # Whether one differs is known to nobody before; which one need not cost a branch.
+    changed = ((bid_ticks ^ book.bid_ticks) | (bid_lots ^ book.bid_lots)
+               | (ask_ticks ^ book.ask_ticks) | (ask_lots ^ book.ask_lots)) != 0
     book.bid_ticks = bid_ticks
     book.bid_lots = bid_lots
     book.ask_ticks = ask_ticks
     book.ask_lots = ask_lots
-    book.crossed = bid_lots > 0 and ask_lots > 0 and bid_ticks >= ask_ticks
+    book.crossed = (bid_lots > 0) & (ask_lots > 0) & (bid_ticks >= ask_ticks)
     return changed
 
 
