@@ -3,9 +3,12 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quotelife.book.level_book import Book
 from quotelife.records import SideCode
+from reference.level_twin import SideTwin
 
 BID, ASK = SideCode.BID, SideCode.ASK
 
@@ -29,6 +32,98 @@ def test_random_levels_equal_a_dictionary(spread_of_prices: int) -> None:
             assert book.bids(10**6) == sorted(twin[BID].items(), reverse=True), f"seed {seed} step {step}"
             assert book.asks(10**6) == sorted(twin[ASK].items()), f"seed {seed} step {step}"
     assert book.dropped == 0
+
+
+# Prices at the edges of words (64 ticks) and windows (1,024 ticks) of whatever stands at 0, and as far out as can be.
+EDGES = [
+    base + sign * offset + off
+    for base in (0, 100_000)
+    for sign in (-1, 1)
+    for offset in (0, 64, 192, 256, 320, 768, 832, 1024, 2048, 5000)
+    for off in (-1, 0, 1)
+]
+FAR = [sign * (2**exponent - 1 - k) for sign in (-1, 1) for exponent in (60, 63) for k in (0, 700, 1500)]
+PUTS = st.lists(
+    st.tuples(
+        st.sampled_from([BID, ASK]), st.sampled_from(EDGES + FAR), st.sampled_from([0, 0, 1, 2, -1, 9])
+    ),
+    max_size=150,
+)
+
+
+def assert_sides(book: Book, twins: dict[int, SideTwin], where: str) -> None:
+    book.refresh()
+    assert book.bids(10**6) == twins[BID].levels(), where
+    assert book.asks(10**6) == twins[ASK].levels(), where
+    assert book.dropped == sum(twin.dropped for twin in twins.values()), where
+
+
+@settings(deadline=None, max_examples=300)
+@given(PUTS, st.sampled_from([8, 9, 20, 4096]))
+def test_any_prices_give_what_a_dictionary_gives(puts: list[tuple[int, int, int]], capacity: int) -> None:
+    book, twins = Book(capacity), {side: SideTwin(side, capacity) for side in (BID, ASK)}
+    for side, price, lots in puts:
+        assert book.level(side, price, lots) == twins[side].put(price, lots)
+        assert_sides(book, twins, f"after {side} {price} {lots}")
+
+
+def wander(seed: int, steps: int, capacity: int, step_ticks: int, width: int) -> None:
+    """A mid that walks and sometimes leaps, levels at normal distances around it, stray ones, a clear now and then."""
+    rng = random.Random(seed)
+    book, twins = Book(capacity), {side: SideTwin(side, capacity) for side in (BID, ASK)}
+    mid = 0
+    for step in range(steps):
+        mid += rng.randint(-step_ticks, step_ticks)
+        if rng.random() < 0.001:
+            mid += rng.choice((-1, 1)) * rng.choice((500, 1500, 10**6))
+        side = rng.choice((BID, ASK))
+        away = int(abs(rng.gauss(0, width))) if rng.random() < 0.97 else rng.randint(-3000, 20_000)
+        price = mid - away if side == BID else mid + away
+        if rng.random() < 0.4 and twins[side].lots:
+            price = rng.choice(list(twins[side].lots)) if rng.random() < 0.7 else twins[side].levels()[0][0]
+        lots = rng.choice((0, 0, rng.randint(1, 50)))
+        where = f"seed {seed} step {step}"
+        assert book.level(side, price, lots) == twins[side].put(price, lots), where
+        if step % 37 == 0:
+            assert_sides(book, twins, where)
+        if rng.random() < 0.0003:
+            book.clear()
+            for twin in twins.values():
+                twin.lots.clear()
+    assert_sides(book, twins, f"seed {seed} at the end")
+
+
+@pytest.mark.parametrize(
+    ("capacity", "step_ticks", "width"), [(4096, 3, 40), (4096, 60, 900), (12, 20, 300), (70, 200, 1500)]
+)
+def test_a_market_that_wanders_equals_a_dictionary(capacity: int, step_ticks: int, width: int) -> None:
+    wander(capacity + width, 12_000, capacity, step_ticks, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_many_markets_that_wander_equal_dictionaries(seed: int) -> None:
+    rng = random.Random(seed)
+    wander(
+        seed, 100_000, rng.choice((8, 40, 500, 8192)), rng.choice((1, 20, 300)), rng.choice((5, 200, 3000))
+    )
+
+
+def test_a_quote_anywhere_shows_the_levels_behind_it() -> None:
+    """Whether it stands above the window, in it, or below, where the levels are blocks."""
+    rng = random.Random(5)
+    book, twins = Book(), {side: SideTwin(side, 4096) for side in (BID, ASK)}
+    for _ in range(400):
+        away = rng.randint(1, 4000)
+        for side, price in ((BID, 10_000 - away), (ASK, 10_000 + away)):
+            book.level(side, price, away)
+            twins[side].put(price, away)
+    for sequence in range(1, 400):
+        bid, ask = 10_000 - rng.randint(-2000, 6000), 10_000 + rng.randint(-2000, 6000)
+        book.quote(sequence, bid, 1, ask, 2)
+        book.refresh()
+        assert book.bids(1000) == [(bid, 1), *twins[BID].behind(bid)], f"bid {bid}"
+        assert book.asks(1000) == [(ask, 2), *twins[ASK].behind(ask)], f"ask {ask}"
 
 
 def test_refresh_says_whether_the_top_changed() -> None:

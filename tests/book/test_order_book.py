@@ -1,6 +1,7 @@
 """The order-level book against plain dictionaries: whatever the records say, and however wrong they are."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -123,6 +124,39 @@ def test_a_long_life_equals_dictionaries(seed: int) -> None:
 
 def test_a_book_that_is_full_all_the_time_equals_dictionaries() -> None:
     play(3, 20_000, orders_max=700, ids=3000)
+
+
+PATTERNS: dict[str, Callable[[int], int]] = {
+    "counted up": lambda k: k,
+    "counted down from the top": lambda k: 2**63 - 1 - k,
+    "every 64th": lambda k: 64 * k,
+    "every millionth": lambda k: 1_000_000 * k,
+    "high bits only": lambda k: (k << 48) - 2**63,
+    "negative": lambda k: -1 - k,
+    "steps that the hash maps to its own next slot": lambda k: (k * INVERSE + 2**63) % 2**64 - 2**63,
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_ids_of_any_pattern_equal_dictionaries(pattern: str) -> None:
+    """Orders come and go, ids come back, the table grows from 4,096 slots on and empties; every id is asked for."""
+    rng = random.Random(pattern)
+    book, twin = Orders(65_536), OrderTwin(65_536)
+    ids = [PATTERNS[pattern](k) for k in range(6000)]
+    for target in (3000, 200, 1500, 0):
+        while len(twin.orders) != target:
+            order_id = rng.choice(ids)
+            grow = len(twin.orders) < target
+            if rng.random() < (0.8 if grow else 0.2):
+                apply(book, twin, ("add", order_id, BID, 1000 - order_id % 97, 1 + order_id % 5))
+            else:
+                apply(book, twin, (rng.choice(["cancel", "execute"]), order_id, BID, 0, rng.choice((0, 1)))
+                      if grow else ("cancel", rng.choice(list(twin.orders) or ids), BID, 0, 0))  # fmt: skip
+        assert_equal(book, twin)
+        for order_id in ids:
+            if order_id not in twin.orders:
+                with pytest.raises(KeyError):
+                    book[order_id]
 
 
 @pytest.mark.slow

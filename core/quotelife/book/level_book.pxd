@@ -118,11 +118,11 @@ cdef inline int near_highest(const BookSide* side, uint32_t words, int64_t* key,
 
 cdef inline int side_below(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil:
     # Highest level whose key is lower than key; 0, and all stays as it was, when there is none.
-    cdef int64_t last = key[0] - 1
+    cdef int64_t last
     cdef uint64_t bits
-    if last < side.base:
+    if key[0] <= side.base:
         return far_below(side, key, lots)
-    last = min(last, side.base + WINDOW - 1)
+    last = min(key[0] - 1, side.base + WINDOW - 1)
     bits = side.bits[(last >> 6) & (WORDS - 1)] & (~<uint64_t>0 >> (63 - (last & 63)))
     if bits:
         key[0] = (last | 63) - leading_zeros(bits)

@@ -1,5 +1,6 @@
 """Level book: best prices, n levels a side, microprice. One LevelBook an instrument; see level_book.pxd."""
 
+from libc.stdint cimport INT64_MAX, INT64_MIN
 from libc.string cimport memcpy, memmove, memset
 
 from quotelife.arena cimport arena_free, arena_new, arena_size
@@ -294,7 +295,10 @@ cdef int far_below(const BookSide* side, int64_t* key, int64_t* lots) noexcept n
 # --- the window ---
 
 cdef inline int64_t base_for(int64_t best) noexcept nogil:
-    return (best & ~<int64_t>63) - WINDOW // 4 * 3
+    # No price is too far out for the window to stand there.
+    if best < INT64_MIN + WINDOW:
+        return INT64_MIN
+    return min((best & ~<int64_t>63) - WINDOW // 4 * 3, INT64_MAX - WINDOW + 1)
 
 
 cdef inline int64_t near_lowest(const BookSide* side) noexcept nogil:
