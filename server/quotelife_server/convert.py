@@ -1022,7 +1022,7 @@ def killed_meanwhile() -> RpcError:
     return RpcError(
         Code.UNAVAILABLE,
         "a kill came while a firm answer was on its way, and took it back; ask again",
-        (retry_info(0),),
+        (retry_info(0), error_details_pb2.ErrorInfo(reason="KILLED", domain="quotelife")),
     )
 
 

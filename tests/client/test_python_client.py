@@ -1,6 +1,7 @@
 """The Python client against a real service and against broken ones: values, retries, deadline, fallback."""
 
 import asyncio
+import dataclasses
 import socket
 import threading
 import time
@@ -18,10 +19,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.decision.kill import KillSource
 from quotelife_client import (
     AsyncClient,
     Client,
     Decision,
+    ExpiryRequest,
     Posture,
     Quality,
     Reason,
@@ -30,9 +33,11 @@ from quotelife_client import (
     Side,
     SizeUnit,
     Source,
+    calls,
 )
 from quotelife_client import types as client_types
 from quotelife_server.app import Application
+from quotelife_server.convert import killed_meanwhile
 from quotelife_server.handlers import State
 from reference.service_kit import GET_EXPIRY, MS, S, running, write_config
 
@@ -117,15 +122,7 @@ async def test_both_clients_get_the_same_kind_of_answer(app: Application) -> Non
 async def test_every_field_of_the_answer_is_carried_over(app: Application) -> None:
     wire = {field.name for field in expiry.GetExpiryResponse.DESCRIPTOR.fields}
     here = set(client_types.Expiry.__dataclass_fields__)
-    not_served_yet = {
-        "expected_value",
-        "break_even_edge",
-        "life_without_watch_ns",
-        "actuation",
-        "venue_life_ns",
-        "venue_expiry_utc_ns",
-        "explanations",
-    }
+    not_served_yet = {"life_without_watch_ns"}
     assert wire - not_served_yet - {"curve"} <= here
     for name in (
         "Side",
@@ -432,3 +429,111 @@ async def test_a_closed_client_says_so_and_gives_no_fallback() -> None:
         await client.get_expiry(**quote())
     with pytest.raises(RuntimeError, match="the client is closed"):
         await client.wait_ready(1)
+
+
+async def test_explanations_come_as_typed_values_with_both_clients(app: Application) -> None:
+    """Held against the message itself, field by field, by a reading of its own."""
+    asked = quote(counterparty="alpha", side=Side.TWO_WAY, bid_price="62990", ask_price="63010", explain=True)
+    async with AsyncClient(app.addresses[0], timeout_s=5) as client:
+        one = await client.get_expiry(**asked, request_id="why")
+        (batched,) = await client.batch_get_expiry([ExpiryRequest(**asked, request_id="why")])
+        plain = await client.get_expiry(**{**asked, "explain": False})
+
+    def blocking() -> client_types.Expiry:
+        with Client(app.addresses[0], timeout_s=5) as client:
+            return client.get_expiry(**asked, request_id="why")
+
+    two = await asyncio.to_thread(blocking)
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        request = calls.request_message(ExpiryRequest(**asked, request_id="why"))
+        wire = expiry.GetExpiryResponse.FromString(
+            await channel.unary_unary(GET_EXPIRY)(request.SerializeToString(), timeout=5)
+        )
+    assert plain.explanations == ()
+    assert one.explanations == two.explanations
+    assert isinstance(batched, client_types.Expiry) and batched.explanations == one.explanations
+    assert [each.side for each in one.explanations] == [Side.BUY, Side.SELL]
+    assert [each.decision_id for each in one.explanations] == [each.decision_id for each in one.sides]
+    for here, there in zip(one.explanations, wire.explanations, strict=True):
+        held_equal(here, there, {"horizons_ns": there.curve.horizon_ns, "p": there.curve.p})
+        assert here.verified and here.contributions and here.rule_path and here.constraints
+
+
+def held_equal(here: Any, there: Any, elsewhere: dict[str, Any]) -> None:
+    for field in dataclasses.fields(here):
+        value = getattr(here, field.name)
+        if field.name in elsewhere:
+            assert list(value) == list(elsewhere[field.name])
+        elif isinstance(value, tuple):
+            for part, message in zip(value, getattr(there, field.name), strict=True):
+                held_equal(part, message, {})
+        elif value is None:
+            assert not there.HasField(field.name)
+        else:
+            assert value == getattr(there, field.name), field.name
+    assert {field.name for field in there.DESCRIPTOR.fields} - {"curve"} <= {
+        field.name for field in dataclasses.fields(here)
+    }
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.TWO_WAY])
+async def test_the_fallback_does_not_undo_a_kill(app: Application, side: Side) -> None:
+    """Killed when last heard: a service that is away gives DECLINE to that counterparty, and a life to others."""
+    alpha, beta = quote(counterparty="alpha", side=side), quote(counterparty="beta", side=side)
+    async with AsyncClient(app.addresses[0], timeout_s=2, attempts_max=1, fallback_life_ns=30 * S) as client:
+        await client.get_expiry(**beta)
+        app.kills.kill("alpha", "stop", KillSource.RPC)
+        killed = await client.get_expiry(**alpha)
+        assert killed.source is Source.SERVICE and Reason.KILLED in killed.reasons
+        app.service.set_state(State.DRAINING)
+        away = await client.get_expiry(**alpha)
+        assert (away.source, away.decision, away.life_ns) == (Source.FALLBACK, Decision.DECLINE, 0)
+        assert away.reasons == (Reason.KILLED,)
+        assert all(each.decision is Decision.DECLINE for each in away.sides)
+        assert (await client.get_expiry(**beta)).decision is Decision.QUOTE
+        app.service.set_state(State.SERVING)
+        app.kills.enable("alpha", "go on")
+        assert (await client.get_expiry(**alpha)).source is Source.SERVICE
+        app.service.set_state(State.DRAINING)
+        assert (await client.get_expiry(**alpha)).decision is Decision.QUOTE
+
+
+async def test_an_answer_that_a_kill_took_back_is_no_quote_of_the_fallbacks() -> None:
+    error = killed_meanwhile()
+    async with (
+        server_that(lambda n, context: abort_with(context, CODE.UNAVAILABLE, *error.details)) as (address, _),
+        AsyncClient(address, timeout_s=2, fallback_life_ns=30 * S) as client,
+    ):
+        reply = await client.get_expiry(**quote())
+    assert reply.source is Source.FALLBACK and reply.decision is Decision.DECLINE
+    assert reply.reasons == (Reason.KILLED,)
+
+
+async def test_a_service_that_comes_back_is_found_within_two_seconds() -> None:
+    """gRPC's own wait between attempts to connect grows to two minutes."""
+    port = free_port()
+    async with AsyncClient(f"127.0.0.1:{port}", timeout_s=0.2, attempts_max=1, fallback_life_ns=0) as client:
+        end = time.monotonic() + 4.0
+        while time.monotonic() < end:
+            assert (await client.get_expiry(**quote())).source is Source.FALLBACK
+            await asyncio.sleep(0.05)
+        server = grpc.aio.server(handlers=[Answers()])
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        try:
+            began = time.monotonic()
+            while (await client.get_expiry(**quote())).source is Source.FALLBACK:
+                assert time.monotonic() - began < 2.0
+                await asyncio.sleep(0.02)
+        finally:
+            await server.stop(0)
+
+
+class Answers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """A service that answers everything by an empty message."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        async def answer(payload: bytes, context: Any) -> bytes:
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)  # type: ignore[arg-type]

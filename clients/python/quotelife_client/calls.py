@@ -23,10 +23,13 @@ from quotelife_client.types import (
     BookSide,
     Clock,
     Constraint,
+    ConstraintStep,
+    Contribution,
     Decision,
     EventKind,
     Expiry,
     ExpiryRequest,
+    Explanation,
     Feature,
     MarketEvent,
     Mode,
@@ -36,7 +39,9 @@ from quotelife_client.types import (
     Quality,
     Reason,
     Regime,
+    RiskStep,
     Rule,
+    RuleStep,
     Side,
     SideExpiry,
     SizeUnit,
@@ -69,7 +74,8 @@ def serialize(message: Message) -> bytes:
 
 
 class ServiceError(Exception):
-    """A call failed. ``violations`` names the fields at fault; ``retry_after_ns`` is the service's advice."""
+    """A call failed. ``violations`` names the fields at fault; ``retry_after_ns`` is the service's advice; ``killed``:
+    a kill took the answer back."""
 
     def __init__(
         self,
@@ -77,12 +83,15 @@ class ServiceError(Exception):
         message: str,
         violations: tuple[tuple[str, str], ...] = (),
         retry_after_ns: int | None = None,
+        *,
+        killed: bool = False,
     ) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
         self.violations = violations
         self.retry_after_ns = retry_after_ns
+        self.killed = killed
 
     @property
     def could_not_answer(self) -> bool:
@@ -96,6 +105,7 @@ def service_error(error: Any) -> ServiceError:
     """From what grpc raised."""
     violations: list[tuple[str, str]] = []
     retry_after_ns = None
+    killed = False
     for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
@@ -107,13 +117,16 @@ def service_error(error: Any) -> ServiceError:
             bad_request = error_details_pb2.BadRequest()
             precondition = error_details_pb2.PreconditionFailure()
             retry = error_details_pb2.RetryInfo()
+            info = error_details_pb2.ErrorInfo()
             if detail.Unpack(bad_request):
                 violations += [(each.field, each.description) for each in bad_request.field_violations]
             elif detail.Unpack(precondition):
                 violations += [(each.subject, each.description) for each in precondition.violations]
             elif detail.Unpack(retry):
                 retry_after_ns = retry.retry_delay.ToNanoseconds()
-    return ServiceError(error.code(), error.details() or "", tuple(violations), retry_after_ns)
+            elif detail.Unpack(info):
+                killed |= info.reason == "KILLED"
+    return ServiceError(error.code(), error.details() or "", tuple(violations), retry_after_ns, killed=killed)
 
 
 def decimal_text(name: str, value: Number) -> str:
@@ -160,6 +173,7 @@ def expiry_request(
     rfq_id: str,
     quote_id: str,
     include_features: bool,
+    explain: bool,
 ) -> quote_expiry_service_pb2.GetExpiryRequest:
     request = quote_expiry_service_pb2.GetExpiryRequest(
         request_id=secrets.token_hex(12) if request_id is None else request_id,
@@ -171,6 +185,7 @@ def expiry_request(
         desk=desk,
         venue_session=venue_session,
         include_features=include_features,
+        explain=explain,
     )
     if size is not None:
         request.size.quantity = decimal_text("size", size)
@@ -325,6 +340,52 @@ def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
         actuation=_enum(Actuation, message.actuation),
         venue_life_ns=_given(message, "venue_life_ns"),
         venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),
+        explanations=tuple(read_explanation(each) for each in message.explanations),
+    )
+
+
+def read_explanation(message: quote_expiry_service_pb2.Explanation) -> Explanation:
+    return Explanation(
+        decision_id=message.decision_id,
+        side=_enum(Side, message.side),
+        summary=message.summary,
+        contributions=tuple(
+            Contribution(
+                each.feature, each.unit, each.logit, _given(each, "value"), _given(each, "reference")
+            )
+            for each in message.contributions
+        ),
+        baseline_logit=_given(message, "baseline_logit"),
+        logit=_given(message, "logit"),
+        left_over=_given(message, "left_over"),
+        rule_path=tuple(
+            RuleStep(_enum(Rule, each.rule), each.applied, _enum(Posture, each.posture), each.detail)
+            for each in message.rule_path
+        ),
+        constraints=tuple(
+            ConstraintStep(
+                _enum(Constraint, each.constraint),
+                _given(each, "life_ns"),
+                each.binding,
+                each.next,
+                each.detail,
+            )
+            for each in message.constraints
+        ),
+        risks=tuple(RiskStep(each.input, each.score, each.weight) for each in message.risks),
+        risk_sum=_given(message, "risk_sum"),
+        features=_features(message),
+        horizons_ns=tuple(message.curve.horizon_ns),
+        p=tuple(message.curve.p),
+        verified=_given(message, "verified"),
+        verification=message.verification,
+        config_digest=message.config_digest,
+        config_revision=message.config_revision,
+        model_kind=message.model_kind,
+        model_name=message.model_name,
+        model_digest=message.model_digest,
+        model_revision=message.model_revision,
+        schema_hash=message.schema_hash,
     )
 
 
@@ -334,9 +395,14 @@ def fallback_expiry(
     life_ns: int,
     asked_at_utc_ns: int,
     now_utc_ns: int,
+    *,
+    killed: bool,
 ) -> Expiry:
     """What is left now of the caller's own life: it runs from ``priced_at``, or from the moment of asking, and
-    not beyond the client's deadline. Nothing left declines."""
+    not beyond the client's deadline. Nothing left declines, and so does a kill that was in force when the service
+    was last heard: it ends by an enable, not by a service that is away."""
+    if killed:
+        life_ns = 0
     start_ns = request.priced_at_utc_ns if request.HasField("priced_at_utc_ns") else asked_at_utc_ns
     end_ns = start_ns + life_ns
     if request.HasField("client_deadline_utc_ns"):
@@ -358,6 +424,7 @@ def fallback_expiry(
         counted_from_utc_ns=now_utc_ns if quote else None,
         decided_at_utc_ns=now_utc_ns,
         request_id=request.request_id,
+        reasons=(Reason.KILLED,) if killed else (),
         unjournaled=True,
         sides=sides,
         error=str(error),

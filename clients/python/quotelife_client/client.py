@@ -11,6 +11,7 @@ import grpc
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
 from quotelife_client.requests import (
+    CHANNEL_OPTIONS,
     METHODS,
     PUBLISH_EVENTS,
     STREAM_EXPIRY,
@@ -57,11 +58,13 @@ class Client:
 
         ``fallback_life_ns``: life to give when the service cannot answer; 0 declines, ``None`` raises. It runs
         from ``priced_at_utc_ns``, or from the call, and what is left of it on return is given: keep
-        ``timeout_s`` well below it.
+        ``timeout_s`` well below it. A counterparty whose last answer was that of a kill gets DECLINE instead.
+
+        ``attempts_max``: how often a call is made, on UNAVAILABLE alone. ``options``: of the gRPC channel, such as
+        ``("grpc.keepalive_time_ms", 30_000)``; they come after this client's own and replace them.
         """
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
-        # Retries are made here, where the deadline and the request id are known.
-        settings = [("grpc.enable_retries", 0), *options]
+        settings = [*CHANNEL_OPTIONS, *options]
         self._channel: Any = (
             grpc.insecure_channel(address, options=settings)
             if credentials is None

@@ -17,7 +17,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
-from quotelife_client.types import Expiry, ExpiryRequest, Number, Posture, Side, SizeUnit
+from quotelife_client.types import Expiry, ExpiryRequest, Number, Posture, Reason, Side, SizeUnit
 
 BACKOFF_FIRST_S = 0.005
 BACKOFF_MAX_S = 0.25
@@ -27,6 +27,18 @@ _EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
 _SIGNALS = "/quote_expiry.v1.SignalService/"
 _ADMIN = "/quote_expiry.v1.AdminService/"
 UNSET: Any = object()
+
+# gRPC alone waits for up to two minutes before it tries a lost connection again, and does not notice a peer that has
+# vanished without a word. Retries are made here, where the deadline and the request id are known. The service sends
+# away who pings more often than every 5 s.
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+)
 
 STREAM_EXPIRY = _EXPIRY + "StreamExpiry"
 PUBLISH_EVENTS = "/quote_expiry.v1.MarketDataService/PublishEvents"
@@ -98,16 +110,20 @@ class Call(Generic[T]):
 class Asked:
     """One request for a life that is out, and what stands in for its answer."""
 
-    __slots__ = ("_asked_at_ns", "life_ns", "message")
+    __slots__ = ("_asked_at_ns", "_killed", "life_ns", "message")
 
-    def __init__(self, message: expiry.GetExpiryRequest, life_ns: int | None) -> None:
-        """``life_ns``: the fallback life, ``None`` without one."""
+    def __init__(self, message: expiry.GetExpiryRequest, life_ns: int | None, killed: set[str]) -> None:
+        """``life_ns``: the fallback life, ``None`` without one. ``killed``: the client's memory of the counterparties
+        whose last answer was a kill's."""
         self.message = message
         self.life_ns = life_ns
+        self._killed = killed
         self._asked_at_ns = time.time_ns()
 
     def read(self, result: expiry.ExpiryResult) -> Expiry | ServiceError:
         """The answer; where the service could not give one, the fallback."""
+        if result.WhichOneof("result") == "response":
+            return self.read_reply(result.response)
         answer = calls.read_result(result)
         if isinstance(answer, ServiceError) and answer.could_not_answer and self.life_ns is not None:
             return self.instead(answer)
@@ -117,7 +133,18 @@ class Asked:
         """The fallback. Raises the error when there is none, or when it is the caller's own."""
         if self.life_ns is None or not error.could_not_answer:
             raise error
-        return calls.fallback_expiry(self.message, error, self.life_ns, self._asked_at_ns, time.time_ns())
+        killed = error.killed or self.message.counterparty in self._killed
+        return calls.fallback_expiry(
+            self.message, error, self.life_ns, self._asked_at_ns, time.time_ns(), killed=killed
+        )
+
+    def read_reply(self, reply: expiry.GetExpiryResponse) -> Expiry:
+        answer = calls.read_expiry(reply)
+        if Reason.KILLED in answer.reasons:
+            self._killed.add(self.message.counterparty)
+        else:
+            self._killed.discard(self.message.counterparty)
+        return answer
 
 
 class Requests:
@@ -129,6 +156,7 @@ class Requests:
         if timeout_s <= 0 or attempts_max < 1:
             raise ValueError("timeout_s must be above 0 and attempts_max at least 1")
         self._fallback_life_ns = _checked_fallback_ns(fallback_life_ns)
+        self._killed: set[str] = set()
 
     def get_expiry(
         self,
@@ -153,6 +181,7 @@ class Requests:
         rfq_id: str = "",
         quote_id: str = "",
         include_features: bool = False,
+        explain: bool = False,
         timeout_s: float | None = None,
         fallback_life_ns: int | None = UNSET,
     ) -> Call[Expiry]:
@@ -160,8 +189,8 @@ class Requests:
 
         ``side``, ``size_unit`` and ``posture``: a member or its name, such as ``"BUY"``. ``price`` goes with BUY
         and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price.
-        ``venue_session``: a session of the service's configuration, for what to tell the venue. Meaning and
-        units of all fields:
+        ``venue_session``: a session of the service's configuration, for what to tell the venue. ``explain``: the
+        answer comes with its ``explanations``, about a millisecond later. Meaning and units of all fields:
         ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
         request = calls.expiry_request(
@@ -185,10 +214,11 @@ class Requests:
             rfq_id=rfq_id,
             quote_id=quote_id,
             include_features=include_features,
+            explain=explain,
         )
         asked = self._asked(request, fallback_life_ns)
         instead = asked.instead if asked.life_ns is not None else None
-        return self._call(_EXPIRY + "GetExpiry", request, calls.read_expiry, timeout_s, instead=instead)
+        return self._call(_EXPIRY + "GetExpiry", request, asked.read_reply, timeout_s, instead=instead)
 
     def batch_get_expiry(
         self,
@@ -221,7 +251,7 @@ class Requests:
         given_ns = (
             self._fallback_life_ns if fallback_life_ns is UNSET else _checked_fallback_ns(fallback_life_ns)
         )
-        return Asked(message, given_ns)
+        return Asked(message, given_ns, self._killed)
 
     def asked_on(self, fallback_life_ns: int | None) -> Callable[[ExpiryRequest], "Asked"]:
         """For a stream: what makes a request of what the caller wants to know."""

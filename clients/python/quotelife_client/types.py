@@ -228,6 +228,7 @@ class ExpiryRequest:
     rfq_id: str = ""
     quote_id: str = ""
     include_features: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +293,81 @@ class SideExpiry:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one input did to logit P(500 ms), against its ``reference``: its Shapley value."""
+
+    feature: str
+    unit: str
+    logit: float
+    value: float | None
+    reference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStep:
+    """One rule that was tried; ``rule`` is UNSPECIFIED for the regime, which comes last."""
+
+    rule: Rule
+    applied: bool
+    posture: Posture
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintStep:
+    """One bound on the life: ``life_ns`` is what it alone would allow, ``None`` any; ``next`` would bind next."""
+
+    constraint: Constraint
+    life_ns: int | None
+    binding: bool
+    next: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RiskStep:
+    """One input of a posture's tolerance: its standardised score and its weight."""
+
+    input: str
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one decision is what it is: message Explanation of quote_expiry_service.proto, in its order.
+
+    ``summary`` says it in one sentence. ``baseline_logit``, all ``contributions`` (strongest first) and ``left_over``
+    add up to ``logit``, that of P(500 ms); they are ``None`` where no curve was drawn. ``verified``: computed again
+    from its record, every byte came out the same; ``None`` where that could not be tried. Figures as in ``Expiry``.
+    """
+
+    decision_id: str
+    side: Side
+    summary: str
+    contributions: tuple[Contribution, ...]
+    baseline_logit: float | None
+    logit: float | None
+    left_over: float | None
+    rule_path: tuple[RuleStep, ...]
+    constraints: tuple[ConstraintStep, ...]
+    risks: tuple[RiskStep, ...]
+    risk_sum: float | None
+    features: tuple[Feature, ...]
+    horizons_ns: tuple[int, ...]
+    p: tuple[float, ...]
+    verified: bool | None
+    verification: str
+    config_digest: str
+    config_revision: int
+    model_kind: str
+    model_name: str
+    model_digest: str
+    model_revision: int
+    schema_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expiry:
     """How long a quote may live, and why.
 
@@ -303,9 +379,10 @@ class Expiry:
     worth and ``break_even_edge`` the edge from which a firm quote would be, both a unit, in price units.
     With a ``venue_session``, ``actuation`` says how the venue consumes the life and ``venue_life_ns`` or
     ``venue_expiry_utc_ns`` what to tell it; for WITHDRAW that is the venue's longest life, and the quote is
-    to be cancelled at ``expiry_utc_ns``. ``None`` means unknown. ``source`` is FALLBACK when the caller's own
+    to be cancelled at ``expiry_utc_ns``. With ``explain`` asked for, ``explanations`` holds one, or two for
+    TWO_WAY, BUY first; otherwise it is empty. ``None`` means unknown. ``source`` is FALLBACK when the caller's own
     fallback life stands in for a service that could not answer; ``error`` then names the reason and everything
-    else is empty.
+    else is empty, but for ``reasons``: KILLED where the service was last known to decline for a kill.
     """
 
     source: Source
@@ -352,6 +429,7 @@ class Expiry:
     actuation: Actuation = Actuation.UNSPECIFIED
     venue_life_ns: int | None = None
     venue_expiry_utc_ns: int | None = None
+    explanations: tuple[Explanation, ...] = ()
     error: str = ""
 
     @property
