@@ -2,42 +2,66 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife_server import convert
-from quotelife_server.rpc import Deferred, RpcError, StreamCall
+from quotelife_server.rpc import Answer, Deferred, RpcError, StreamCall
 
 PENDING_MAX = 64  # requests of one stream whose answers have not come yet
 
-Answer = bytes | Deferred
+
+class _Gathered(Deferred):
+    """Built when it leaves, out of what may leave then."""
+
+    __slots__ = ("_answers", "_build")
+
+    def __init__(
+        self,
+        answers: Sequence[Answer | RpcError],
+        build: Callable[[Sequence[bytes | BaseException]], bytes],
+    ) -> None:
+        super().__init__()
+        self._answers = answers
+        self._build = build
+
+    def leaving(self) -> bytes:
+        return self._build([_leaving(answer) for answer in self._answers])
 
 
 def gathered(
-    answers: Sequence[Answer | RpcError], build: Callable[[Sequence[bytes | BaseException]], bytes]
+    answers: Sequence[Answer | RpcError],
+    build: Callable[[Sequence[bytes | BaseException]], bytes],
+    done: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """``build`` of what came of all of them, in their order; at once when none is still to come."""
-    outcomes: list[bytes | BaseException] = [
-        b"" if isinstance(answer, Deferred) else answer for answer in answers
-    ]
-    later = [(at, answer) for at, answer in enumerate(answers) if isinstance(answer, Deferred)]
-    if not later:
-        return build(outcomes)
-    reply = Deferred()
+    """``build`` of what came of all of them, in their order; at once when none is still to come. ``done`` is called
+    when all of them have come."""
+    later = [answer for answer in answers if isinstance(answer, Deferred)]
+    reply = _Gathered(answers, build)
     missing = len(later)
 
-    def keep(at: int, outcome: bytes | BaseException) -> None:
+    def came(_: bytes | BaseException) -> None:
         nonlocal missing
-        outcomes[at] = outcome
         missing -= 1
         if not missing:
-            try:
-                reply.resolve(build(outcomes))
-            except Exception as error:
-                reply.resolve(error)
+            done()
+            reply.resolve(b"")
 
-    for at, answer in later:
-        answer.then(lambda outcome, at=at: keep(at, outcome))  # type: ignore[misc]
+    if not later:
+        done()
+        return reply.leaving()
+    for answer in later:
+        answer.then(came)
     return reply
+
+
+def _leaving(answer: Answer | BaseException) -> bytes | BaseException:
+    if not isinstance(answer, Deferred):
+        return answer
+    try:
+        return answer.leaving()
+    except Exception as error:
+        return error
 
 
 class ExpiryStream:
@@ -77,9 +101,9 @@ class ExpiryStream:
             return self._until_room()
         answer = self._answer(message.request)
         if isinstance(answer, Deferred):
-            slot = _Slot(tag, None, admitted=True)
+            slot = _Slot(tag, answer, admitted=True, ready=False)
             self._pending.append(slot)
-            answer.then(lambda outcome: self._came(slot, outcome))
+            answer.then(lambda _: self._came(slot))
         else:
             self._queue(_Slot(tag, answer, admitted=True))
         return self._until_room()
@@ -98,21 +122,26 @@ class ExpiryStream:
         self._pending.append(slot)
         self._send_ready()
 
-    def _came(self, slot: "_Slot", outcome: bytes | BaseException) -> None:
-        slot.outcome = self._as_rpc_error(outcome) if isinstance(outcome, BaseException) else outcome
+    def _came(self, slot: "_Slot") -> None:
+        slot.ready = True
         self._send_ready()
 
     def _send_ready(self) -> None:
-        while self._pending and self._pending[0].outcome is not None:
+        while self._pending and self._pending[0].ready:
             slot = self._pending.popleft()
             self._release_once(slot)
-            assert slot.outcome is not None
-            self._call.send(convert.stream_reply(slot.tag, slot.outcome))
+            self._call.send(partial(self._leaving, slot))
         if self._room is not None and len(self._pending) < PENDING_MAX:
             room, self._room = self._room, None
             room.resolve(b"")
         if self._half_closed and not self._pending:
             self._call.finish()
+
+    def _leaving(self, slot: "_Slot") -> bytes:
+        outcome = _leaving(slot.answer)
+        if isinstance(outcome, BaseException):
+            outcome = self._as_rpc_error(outcome)
+        return convert.stream_reply(slot.tag, outcome)
 
     def _until_room(self) -> Deferred | None:
         if len(self._pending) >= PENDING_MAX:
@@ -128,9 +157,10 @@ class ExpiryStream:
 class _Slot:
     """A request's place in the order of answers."""
 
-    __slots__ = ("admitted", "outcome", "tag")
+    __slots__ = ("admitted", "answer", "ready", "tag")
 
-    def __init__(self, tag: int, outcome: bytes | RpcError | None, *, admitted: bool) -> None:
+    def __init__(self, tag: int, answer: Answer | RpcError, *, admitted: bool, ready: bool = True) -> None:
         self.tag = tag
-        self.outcome = outcome
+        self.answer = answer
         self.admitted = admitted
+        self.ready = ready

@@ -81,7 +81,7 @@ class Faults:
         details = error_details_pb2.BadRequest()
         for name, reason in self._found:
             details.field_violations.add(field=name, description=reason)
-        text = "; ".join(f"{name}: {reason}" for name, reason in self._found[:3])
+        text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in self._found[:3])
         more = f"; and {len(self._found) - 3} more" if len(self._found) > 3 else ""
         raise RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
 
@@ -490,6 +490,12 @@ _UNJOURNALED = expiry.GetExpiryResponse(unjournaled=True).SerializeToString()
 def unjournaled(reply: bytes) -> bytes:
     """A serialised ``GetExpiryResponse`` with the field ``unjournaled`` set: serialised messages add up."""
     return reply + _UNJOURNALED
+
+
+def firm(reply: bytes) -> bool:
+    """Does a serialised ``GetExpiryResponse`` hold a QUOTE?"""
+    message = expiry.GetExpiryResponse.FromString(reply)
+    return types.DECISION_QUOTE in (message.decision, *(side.decision for side in message.sides))
 
 
 def batch_request(payload: bytes) -> expiry.BatchGetExpiryRequest:
@@ -998,8 +1004,8 @@ def _kill_call(
     return KillCall(name or None, request.reason)
 
 
-def kill_reply(since_ns: int) -> bytes:
-    return admin.KillResponse(since_utc_ns=since_ns).SerializeToString()
+def kill_reply(since_ns: int, unrecorded: str = "") -> bytes:
+    return admin.KillResponse(since_utc_ns=since_ns, unrecorded=unrecorded).SerializeToString()
 
 
 def enable_reply(since_ns: int) -> bytes:
@@ -1013,9 +1019,14 @@ def kill_file_stands(file: str) -> RpcError:
     return RpcError(Code.FAILED_PRECONDITION, text, (details,))
 
 
-def not_kept(what: str) -> RpcError:
-    text = f"{what}, but it could not be written down: a restart would undo it; the log says why"
+def enabling_not_kept() -> RpcError:
+    text = "the kill has ended, but it could not be written down: a restart would bring it back; the log says why"
     return RpcError(Code.FAILED_PRECONDITION, text)
+
+
+def not_enabled(retry_ns: int) -> RpcError:
+    text = "the journal cannot be written: nothing was enabled, the kill stays in force"
+    return RpcError(Code.UNAVAILABLE, text, (retry_info(retry_ns),))
 
 
 def killed_meanwhile() -> RpcError:

@@ -19,7 +19,7 @@ from quotelife.records import DecisionRecord, RequestRecord
 from quotelife_server import convert
 from quotelife_server.limits import reused_request_id
 from quotelife_server.log import get_logger
-from quotelife_server.rpc import Code, Deferred, RpcError
+from quotelife_server.rpc import Answer, Code, Deferred, RpcError
 
 _log = get_logger(__name__)
 
@@ -84,6 +84,19 @@ class JournalExplanations:
         return None if found is None else convert.explained_answer(found).SerializeToString()
 
 
+class _Completed(Deferred):
+    """May leave while its ``source``, the answer with its explanation, may."""
+
+    __slots__ = ("source",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source: Deferred | None = None
+
+    def leaving(self) -> bytes:
+        return super().leaving() if self.source is None else self.source.leaving()
+
+
 class Explainer:
     """Completes replies by explanations. A retry that comes before its reply is complete waits for the same one."""
 
@@ -91,7 +104,7 @@ class Explainer:
         self._engine = engine
         self._boot_id = boot_id
         self._later = later
-        self._under_way: dict[str, tuple[bytes, list[Deferred]]] = {}
+        self._under_way: dict[str, tuple[bytes, list[_Completed]]] = {}
 
     def joined(self, request_id: str, digest: bytes) -> Deferred | None:
         """The answer that is being completed for this id. Raises ``RpcError`` when it is to something else."""
@@ -100,7 +113,7 @@ class Explainer:
             return None
         if entry[0] != digest:
             raise reused_request_id()
-        entry[1].append(Deferred())
+        entry[1].append(_Completed())
         return entry[1][-1]
 
     def completed(
@@ -110,7 +123,7 @@ class Explainer:
         records: Sequence[RequestRecord],
         decisions: Sequence[DecisionRecord],
         reply: bytes,
-        deliver: Callable[[bytes], bytes | Deferred],
+        deliver: Callable[[bytes], Answer],
     ) -> Deferred:
         """Explain what has just been decided; ``deliver`` gets the reply with its explanations, later."""
         grounds = Grounds.of(self._engine)
@@ -118,7 +131,7 @@ class Explainer:
             (record, DecisionRecord.from_bytes(decision.canonical()), verify(self._engine, record, decision))
             for record, decision in zip(records, decisions, strict=True)
         ]
-        waiters = [Deferred()]
+        waiters = [_Completed()]
         if request_id:
             self._under_way[request_id] = (digest, waiters)
 
@@ -138,11 +151,13 @@ class Explainer:
                     )
                     for record, decision, same in taken
                 ]
-                outcome: bytes | BaseException | Deferred = deliver(convert.explained(reply, explanations))
+                outcome: Answer | BaseException = deliver(convert.explained(reply, explanations))
             except Exception as error:
                 outcome = error
             self._under_way.pop(request_id, None)
             if isinstance(outcome, Deferred):
+                for waiter in waiters:
+                    waiter.source = outcome
                 outcome.then(resolve)
             else:
                 resolve(outcome)

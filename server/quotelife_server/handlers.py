@@ -5,12 +5,14 @@ everything served, ``unary`` and ``open_stream`` run an entry of it under the ru
 (state, bound on calls in flight, deadline, no exception text to the outside).
 """
 
+import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from typing import Any
 
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
@@ -29,17 +31,18 @@ from quotelife.errors import QuotelifeError
 from quotelife.records import DecisionCode, DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
-from quotelife_server.answers import Answer, ExpiryStream, gathered
+from quotelife_server.answers import ExpiryStream, gathered
 from quotelife_server.explaining import Explainer, JournalExplanations, Later, at_once
 from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
-from quotelife_server.kill import KillControl
+from quotelife_server.kill import KillControl, Standing
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
+    Answer,
     CallContext,
     Code,
     Deferred,
@@ -49,11 +52,18 @@ from quotelife_server.rpc import (
     StreamCall,
     StreamHandler,
     Unary,
+    mapped,
     unserved,
     waited,
 )
 
 _log = get_logger(__name__)
+
+KEEP_S = 1.0  # a kill is acknowledged after this, written down or not
+NOT_JOURNALED = "not yet journaled: the journal cannot be written and will have it as soon as it can be"
+NOT_KEPT = (
+    "not yet written beside the kill file: that is tried again and again, and the log says why it failed"
+)
 
 FILES = (
     quote_expiry_service_pb2.DESCRIPTOR,
@@ -62,6 +72,12 @@ FILES = (
     admin_service_pb2.DESCRIPTOR,
 )
 SERVICES = tuple(service.full_name for file in FILES for service in file.services_by_name.values())
+
+
+def _looked_at(task: asyncio.Future[Any]) -> None:
+    """What came of it has been told, or comes too late to be."""
+    if not task.cancelled():
+        task.exception()
 
 
 class State(IntEnum):
@@ -117,7 +133,7 @@ class Service:
         self.explanations = explanations
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
-        self._retry_delay_ns = retry_delay_ns
+        self.retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
         self.methods: MethodTable = {
@@ -165,7 +181,7 @@ class Service:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "too many calls in flight; retry later",
-                (convert.retry_info(self._retry_delay_ns),),
+                (convert.retry_info(self.retry_delay_ns),),
             )
 
     def not_serving(self) -> RpcError:
@@ -175,7 +191,7 @@ class Service:
         if entry.bounded:
             self.in_flight.leave()
 
-    def unary(self, entry: Unary, payload: bytes, context: CallContext) -> bytes | Deferred:
+    def unary(self, entry: Unary, payload: bytes, context: CallContext) -> Answer:
         """Run one admitted call. Raises ``RpcError`` and nothing else."""
         try:
             if context.deadline_ns is not None and self.clock.now_ns() >= context.deadline_ns:
@@ -225,7 +241,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                     )
             elif stored is not None:
                 metrics.replayed += 1
-                return ledger.replay(request_id, stored[1])
+                return ledger.replay(request_id, stored[1], Standing(engine, message.counterparty))
             elif under_way is not None:
                 metrics.replayed += 1
                 return under_way
@@ -240,13 +256,14 @@ def _expiry_methods(service: Service) -> MethodTable:
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
         firm = any(decision.kind == DecisionCode.QUOTE for decision in decisions)
+        stands = Standing(engine, message.counterparty) if firm else None
 
-        def deliver(whole: bytes) -> bytes | Deferred:
-            if firm and engine.killed(engine.policy.counterparty_index(message.counterparty)):
+        def deliver(whole: bytes) -> Answer:
+            if stands is not None and not stands(whole):
                 raise convert.killed_meanwhile()
-            return ledger.answer(sequences, request_id, digest, payload, whole, now_ns)
+            return ledger.answer(sequences, request_id, digest, payload, whole, now_ns, stands)
 
-        answer: bytes | Deferred
+        answer: Answer
         if message.explain:
             answer = explainer.completed(
                 request_id,
@@ -257,28 +274,33 @@ def _expiry_methods(service: Service) -> MethodTable:
                 deliver,
             )
         else:
-            answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns)
+            answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns, stands)
         metrics.observe(time.perf_counter_ns() - started_ns)
         return answer
 
     def get_expiry(payload: bytes, context: CallContext) -> Answer:
         return answered(convert.parse_expiry(payload), payload, clock.now_ns())
 
-    def answer_each(
-        messages: Iterable[expiry.GetExpiryRequest], context: CallContext
-    ) -> list[Answer | RpcError]:
-        """Each request on its own, in order and at one instant."""
-        now_ns = clock.now_ns()
-        answers: list[Answer | RpcError] = []
-        for message in messages:
-            try:
-                answers.append(answered(message, message.SerializeToString(), now_ns))
-            except Exception as error:
-                answers.append(service.as_rpc_error(error, context))
-        return answers
+    def answer_one(message: expiry.GetExpiryRequest, context: CallContext, now_ns: int) -> Answer | RpcError:
+        try:
+            return answered(message, message.SerializeToString(), now_ns)
+        except Exception as error:
+            return service.as_rpc_error(error, context)
 
     def batch_get_expiry(payload: bytes, context: CallContext) -> Answer:
-        answers = answer_each(convert.batch_request(payload).requests, context)
+        messages = convert.batch_request(payload).requests
+        places = 0
+        answers: list[Answer | RpcError] = []
+        now_ns = clock.now_ns()
+        for message in messages:
+            try:
+                if message.explain:  # as much work as some dozens of decisions: it takes a place of its own
+                    service.admit(unary)
+                    places += 1
+            except RpcError as refusal:
+                answers.append(refusal)
+                continue
+            answers.append(answer_one(message, context, now_ns))
 
         def build(outcomes: Sequence[bytes | BaseException]) -> bytes:
             return convert.batch_reply(
@@ -288,14 +310,18 @@ def _expiry_methods(service: Service) -> MethodTable:
                 ]
             )
 
-        return gathered(answers, build)
+        def done() -> None:
+            for _ in range(places):
+                service.release(unary)
+
+        return gathered(answers, build, done)
 
     def stream_expiry(context: CallContext, call: StreamCall) -> StreamHandler:
         if service.state != State.SERVING:
             raise service.not_serving()
         return ExpiryStream(
             call,
-            answer=lambda message: answer_each((message,), context)[0],
+            answer=lambda message: answer_one(message, context, clock.now_ns()),
             admit=partial(service.admit, unary),
             release=partial(service.release, unary),
             as_rpc_error=partial(service.as_rpc_error, context=context),
@@ -329,11 +355,11 @@ def _expiry_methods(service: Service) -> MethodTable:
 def _signal_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
 
-    def applied(reply: type[convert.SignalReply]) -> bytes | Deferred:
+    def applied(reply: type[convert.SignalReply]) -> Answer:
         metrics.signals += 1
         return ledger.acknowledge(convert.signal_reply(reply, engine.input_sequence, engine.now_ns))
 
-    def publish_news(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def publish_news(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         news = convert.news_signal(payload, engine, now_ns)
@@ -347,7 +373,7 @@ def _signal_methods(service: Service) -> MethodTable:
         )
         return applied(signal_service_pb2.PublishNewsResponse)
 
-    def publish_volatility_index(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def publish_volatility_index(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         index = convert.volatility_signal(payload, engine, now_ns)
@@ -360,7 +386,7 @@ def _signal_methods(service: Service) -> MethodTable:
         )
         return applied(signal_service_pb2.PublishVolatilityIndexResponse)
 
-    def publish_inventory(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def publish_inventory(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         inventory = convert.inventory_signal(payload, engine, now_ns)
@@ -415,7 +441,7 @@ def _admin_methods(service: Service) -> MethodTable:
     def get_status(payload: bytes, context: CallContext) -> Deferred:
         return later(hooks().status(convert.status_request(payload, engine)))
 
-    def set_override(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def set_override(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         call = convert.override_request(payload, engine)
         now_ns = clock.now_ns()
@@ -447,7 +473,7 @@ def _admin_methods(service: Service) -> MethodTable:
         )
         return ledger.acknowledge(convert.override_reply(call, override_id, expires_ns))
 
-    def clear_override(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def clear_override(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         override_id = convert.clear_override_request(payload)
         cleared = engine.clear_override(override_id, clock.now_ns())
@@ -463,40 +489,62 @@ def _admin_methods(service: Service) -> MethodTable:
         convert.parse(admin_service_pb2.ReloadRequest, payload)
         return later(hooks().reload())
 
-    def kept(what: str, reply: bytes) -> bytes | Deferred:
-        """The reply, once what is in force has been recorded and written down beside the kill file."""
-        recorded = ledger.acknowledge(reply)
-
-        async def keep() -> bytes:
-            try:
-                await service.kills.keep()
-            except OSError:
-                raise convert.not_kept(what) from None
-            return await waited(recorded)
-
-        return recorded if service.kills.file is None else later(keep())
-
-    def kill(payload: bytes, context: CallContext) -> bytes | Deferred:
+    def kill(payload: bytes, context: CallContext) -> Answer:
         # Not held up by a journal that takes no records: the quotes must stop all the same.
         call = convert.kill_request(payload, engine)
         in_force = service.kills.kill(call.counterparty, call.reason, KillSource.RPC)
         _log.warning("killed", counterparty=call.counterparty, reason=call.reason, peer=context.peer)
-        return kept("the kill is in force", convert.kill_reply(in_force.since_ns))
+        recorded = ledger.recorded()
+        if service.kills.file is None:
+            return mapped(
+                recorded,
+                lambda outcome: convert.kill_reply(
+                    in_force.since_ns, NOT_JOURNALED if isinstance(outcome, BaseException) else ""
+                ),
+            )
 
-    def enable(payload: bytes, context: CallContext) -> bytes | Deferred:
-        ledger.check()
+        async def keep() -> bytes:
+            journaling = asyncio.ensure_future(waited(recorded))
+            keeping = asyncio.ensure_future(service.kills.keep())
+            await asyncio.wait((journaling, keeping), timeout=KEEP_S)
+            missing = [
+                words
+                for task, words in ((journaling, NOT_JOURNALED), (keeping, NOT_KEPT))
+                if not task.done() or task.exception() is not None
+            ]
+            for task in (journaling, keeping):
+                task.add_done_callback(_looked_at)
+            return convert.kill_reply(in_force.since_ns, "; ".join(missing))
+
+        return later(keep())
+
+    def enable(payload: bytes, context: CallContext) -> Answer:
         call = convert.enable_request(payload, engine)
         if service.kills.file_exists():
             raise convert.kill_file_stands(str(service.kills.file))
-        was_killed = service.kills.enable(call.counterparty, call.reason)
-        _log.warning(
-            "enabled",
-            counterparty=call.counterparty,
-            reason=call.reason,
-            was_killed=was_killed,
-            peer=context.peer,
-        )
-        return kept("the kill has ended", convert.enable_reply(clock.now_ns()))
+        ledger.check_recording()
+        take_back = service.kills.end_for_now(call.counterparty, call.reason)
+        since_ns = clock.now_ns()
+
+        def settle(outcome: bytes | BaseException) -> bytes | BaseException:
+            # No firm answer decided since has left: it waits for the same records, and would be taken back now.
+            if isinstance(outcome, BaseException):
+                take_back()
+                return convert.not_enabled(service.retry_delay_ns)
+            _log.warning("enabled", counterparty=call.counterparty, reason=call.reason, peer=context.peer)
+            return convert.enable_reply(since_ns)
+
+        recorded = mapped(ledger.recorded(), settle)
+
+        async def keep() -> bytes:
+            reply = await waited(recorded)
+            try:
+                await service.kills.keep()
+            except OSError:
+                raise convert.enabling_not_kept() from None
+            return reply
+
+        return recorded if service.kills.file is None else later(keep())
 
     prefix = "/quote_expiry.v1.AdminService/"
     return {

@@ -29,6 +29,7 @@ from quotelife.journal.storage import DirectoryStorage, Storage
 from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
+from quotelife_server.ledger import Stands
 from quotelife_server.limits import NEVER_NS, ReplyStore
 from quotelife_server.log import get_logger
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn
@@ -55,7 +56,7 @@ _log = get_logger(__name__)
 class _Waiting(Deferred):
     """An answer that waits for its records. A replay has an id and no sequences, an acknowledgement neither."""
 
-    __slots__ = ("digest", "reply", "request", "request_id", "sequences")
+    __slots__ = ("digest", "recall", "reply", "request", "request_id", "sequences", "stands", "strict")
 
     def __init__(
         self,
@@ -65,7 +66,13 @@ class _Waiting(Deferred):
         request_id: str = "",
         digest: bytes = b"",
         request: bytes = b"",
+        stands: Stands | None = None,
+        recall: Callable[["_Waiting"], None] = lambda _: None,
+        *,
+        strict: bool = False,
     ) -> None:
+        """``stands`` is asked when it leaves, and ``recall`` told where it does not; ``strict``: fails where it
+        cannot be recorded."""
         self.outcome = None
         self.turn = turn
         self._callback = None
@@ -74,6 +81,17 @@ class _Waiting(Deferred):
         self.request_id = request_id
         self.digest = digest
         self.request = request
+        self.stands = stands
+        self.recall = recall
+        self.strict = strict
+
+    def leaving(self) -> bytes:
+        reply = super().leaving()
+        if self.stands is not None and not self.stands(reply):
+            self.recall(self)
+            self.outcome = convert.killed_meanwhile()
+            raise self.outcome
+        return reply
 
 
 class _Batch:
@@ -314,15 +332,16 @@ class JournalLedger:
         request: bytes,
         reply: bytes,
         now_ns: int,
-    ) -> bytes | Deferred:
+        stands: Stands | None = None,
+    ) -> Deferred:
         batch = self._batch
-        waiting = _Waiting(batch.turn, reply, sequences, request_id, digest, request)
-        if self.fault or (not self._refuses and self._writer.full):
-            if not self._refuses:
-                return self._without_record(waiting, now_ns)
-            self._take_back([waiting])  # decided before the fault, complete only now
+        waiting = _Waiting(batch.turn, reply, sequences, request_id, digest, request, stands, self._recall)
+        if self.fault or (not self._refuses and self._writer.full) or not self._note(waiting):
+            if self._refuses:
+                self._take_back([waiting])  # decided before the fault, complete only now
+            else:
+                waiting.resolve(self._without_record(waiting, now_ns))
             return waiting
-        self._writer.answer(sequences, request_id.encode(), digest, request, reply)
         if request_id:
             self._replies.keep(request_id, digest, reply, now_ns)
         batch.waiting.append(waiting)
@@ -330,10 +349,12 @@ class JournalLedger:
             self._commit_soon()
         return waiting
 
-    def replay(self, request_id: str, reply: bytes) -> bytes | Deferred:
+    def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
+        waiting = _Waiting(self._batch.turn, reply, (), request_id, stands=stands)
         if self._batch.waiting or self._held:
-            return self._after_commit(_Waiting(self._batch.turn, reply, (), request_id))
-        return reply
+            return self._after_commit(waiting)
+        waiting.resolve(reply)
+        return waiting
 
     def acknowledge(self, reply: bytes) -> bytes | Deferred:
         if not self.fault:
@@ -342,10 +363,34 @@ class JournalLedger:
             raise in_force_unrecorded()
         return reply
 
-    def _note(self, waiting: _Waiting) -> None:
-        self._writer.answer(
-            waiting.sequences, waiting.request_id.encode(), waiting.digest, waiting.request, waiting.reply
-        )
+    def check_recording(self) -> None:
+        if self.fault or self._writer.full:
+            raise cannot_be_written()
+
+    def recorded(self) -> Deferred:
+        waiting = _Waiting(self._batch.turn, b"", strict=True)
+        if self.fault:
+            waiting.resolve(cannot_be_written())
+            return waiting
+        return self._after_commit(waiting)
+
+    def _note(self, waiting: _Waiting) -> bool:
+        """False where its record, or that of one of its decisions, has found no room."""
+        try:
+            self._writer.answer(
+                waiting.sequences, waiting.request_id.encode(), waiting.digest, waiting.request, waiting.reply
+            )
+        except JournalError:
+            return False
+        return True
+
+    def _recall(self, waiting: _Waiting) -> None:
+        """A kill came before the answer could leave: it was recorded, and nobody has seen it."""
+        if waiting.sequences:
+            self._writer.refuse(waiting.sequences)
+            self._earlier.take_back(waiting.sequences)
+            if waiting.request_id:
+                self._replies.forget(waiting.request_id)
 
     def _after_commit(self, waiting: _Waiting) -> Deferred:
         self._batch.waiting.append(waiting)
@@ -364,6 +409,7 @@ class JournalLedger:
         if self.fault:  # ``tick`` tries again, not every turn
             return
         writer, batch, held = self._writer, self._batch, self._held
+        self._say_gap()
         if batch.waiting:
             batch.number = writer.next_number - 1
             held.append(batch)
@@ -384,6 +430,14 @@ class JournalLedger:
         if writer.segment not in self._segment_began_ns:
             self._segment_began_ns[writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
             self._tidy(self._now_ns())
+
+    def _say_gap(self) -> None:
+        """Tell the journal of answers that left and found no room in it, once there is some."""
+        if self._served_last and not self._writer.full:
+            self._writer.gap(
+                self._served_first, self._served_last, "answers left that found no room in the journal"
+            )
+            self._served_first = self._served_last = 0
 
     def _release(self, number: int) -> None:
         held = self._held
@@ -423,7 +477,7 @@ class JournalLedger:
             except (JournalError, OSError) as error:
                 self._fail(error)
                 return
-        if self._writer.pending_bytes:
+        if self._writer.pending_bytes or self._served_last:
             self._tried_ns = now_ns
             self._commit_soon()
         elif now_ns - self._tried_ns >= PROBE_NS and not self._probing:
@@ -508,12 +562,7 @@ class JournalLedger:
 
     def _recover(self) -> None:
         self.fault = ""
-        if self._served_last:
-            self._writer.gap(
-                self._served_first, self._served_last, "served while the journal could not be written"
-            )
-            self._served_first = self._served_last = 0
-            self._commit_soon()
+        self._commit_soon()
         _log.warning(
             "the journal takes records again",
             failed_for_s=(self._now_ns() - self.failing_since_ns) / NS_PER_S,
@@ -554,6 +603,8 @@ class JournalLedger:
             elif each.request_id:
                 kept = self._replies.find(each.request_id, self._now_ns())
                 each.resolve(cannot_be_written() if kept is None else kept[1])
+            elif each.strict:
+                each.resolve(cannot_be_written())
             else:
                 each.resolve(in_force_unrecorded())
 
@@ -564,17 +615,19 @@ class JournalLedger:
             elif each.request_id:
                 kept = self._replies.find(each.request_id, self._now_ns())
                 each.resolve(each.reply if kept is None else kept[1])
+            elif each.strict:
+                each.resolve(cannot_be_written())
             else:
                 each.resolve(each.reply)
 
     def _without_record(self, waiting: _Waiting, now_ns: int) -> bytes:
-        """The reply as it leaves before its record; the record follows if the disk comes back in time."""
+        """The reply as it leaves before its record. The record waits for the disk to come back and counts instead of
+        one noted earlier; where there is no room for it, a gap will be told of."""
         waiting.reply = convert.unjournaled(waiting.reply)
         self.figures.unjournaled += 1
-        self._served_first = self._served_first or waiting.sequences[0]
-        self._served_last = waiting.sequences[-1]
-        if not self._writer.full:
-            self._note(waiting)
+        if self._writer.full or not self._note(waiting):
+            self._served_first = self._served_first or waiting.sequences[0]
+            self._served_last = waiting.sequences[-1]
         if waiting.request_id:
             self._replies.keep(waiting.request_id, waiting.digest, waiting.reply, now_ns)
         return waiting.reply
@@ -585,6 +638,9 @@ class JournalLedger:
         """Commit, seal, sync: nothing may be in a worker thread any more. Answers still waiting are settled."""
         batches = [*self._held, self._batch]
         try:
+            if self._served_last:
+                self._writer.commit()
+                self._say_gap()
             self._writer.close()
         except (JournalError, OSError) as error:
             self._fail(error)

@@ -16,6 +16,7 @@ from pathlib import Path
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.engine import Engine
 from quotelife.units import NS_PER_S
+from quotelife_server import convert
 from quotelife_server.alerts import KILL_NOT_KEPT, KILLED, Alerts
 from quotelife_server.log import get_logger
 
@@ -29,6 +30,25 @@ REASON_CHARACTERS_MAX = 128
 NAMES_SHOWN_MAX = 5
 
 Stamp = tuple[int, int, int]
+
+
+class Standing:
+    """Does a firm answer still stand that was decided now for ``counterparty``, or has a kill come meanwhile?"""
+
+    __slots__ = ("_changes", "_counterparty", "_engine")
+
+    def __init__(self, engine: Engine, counterparty: str) -> None:
+        self._engine = engine
+        self._counterparty = counterparty
+        self._changes = engine.kill_changes
+
+    def __call__(self, reply: bytes) -> bool:
+        """Asked of a serialised ``GetExpiryResponse`` just before it leaves."""
+        engine = self._engine
+        if engine.kill_changes == self._changes:
+            return True
+        index = engine.policy.counterparty_index(self._counterparty)
+        return not (engine.killed(index) and convert.firm(reply))
 
 
 class KillControl:
@@ -61,6 +81,27 @@ class KillControl:
         was = self._engine.enable(self._now_ns(), counterparty=counterparty, reason=reason)
         self._show()
         return was
+
+    def end_for_now(self, counterparty: str | None, reason: str) -> Callable[[], None]:
+        """``enable``, and what takes it back as if it had never been: the kill has the time it had."""
+        before = [kill for kill in self._engine.kills() if kill.counterparty == counterparty]
+        self.enable(counterparty, reason)
+
+        def take_back() -> None:
+            for kill in before:
+                self._again(kill)
+            self._show()
+
+        return take_back
+
+    def _again(self, kill: KillStatus) -> None:
+        self._engine.kill(
+            self._now_ns(),
+            counterparty=kill.counterparty,
+            reason=kill.reason,
+            source=kill.source,
+            since_ns=kill.since_ns,
+        )
 
     def file_exists(self) -> bool:
         return self.file is not None and self._stamp(self.file) is not None
@@ -148,13 +189,7 @@ class KillControl:
                 reason = f"{self._state.name} cannot be read"
                 kills = [KillStatus(None, reason, KillSource.FILE, self._now_ns())]
             for kill in kills:
-                self._engine.kill(
-                    self._now_ns(),
-                    counterparty=kill.counterparty,
-                    reason=kill.reason,
-                    source=kill.source,
-                    since_ns=kill.since_ns,
-                )
+                self._again(kill)
             if not os.access(self._state.parent, os.W_OK):
                 self._not_kept(f"{self._state.parent} cannot be written")
         self.look(at_once=True)

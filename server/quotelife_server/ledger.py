@@ -1,11 +1,15 @@
 """Where answers go on their way out: kept for retries and, where there is a journal, recorded first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from quotelife_server import convert
 from quotelife_server.limits import ReplyStore
-from quotelife_server.rpc import Deferred
+from quotelife_server.rpc import Answer, Deferred
+
+Stands = Callable[[bytes], bool]
+"""Asked of a reply just before it leaves: False when a kill has come that it must not outlive."""
 
 
 class Ledger(Protocol):
@@ -29,15 +33,23 @@ class Ledger(Protocol):
         request: bytes,
         reply: bytes,
         now_ns: int,
-    ) -> bytes | Deferred:
-        """The reply to a request whose decisions have these input sequences; found by a retry where it has an
-        id."""
+        stands: Stands | None = None,
+    ) -> Answer:
+        """The reply to a request whose decisions have these input sequences; found by a retry where it has an id.
+        Taken back where it does not stand any more when it is to leave."""
 
-    def replay(self, request_id: str, reply: bytes) -> bytes | Deferred:
+    def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
         """A reply that was found, once more; not before the first one could leave."""
 
-    def acknowledge(self, reply: bytes) -> bytes | Deferred:
+    def acknowledge(self, reply: bytes) -> Answer:
         """The reply to any other input: a signal, an override, a reload."""
+
+    def check_recording(self) -> None:
+        """Raises ``RpcError`` while no record can be written, whatever may be decided meanwhile."""
+
+    def recorded(self) -> Answer:
+        """Empty bytes once every input so far has been recorded; a failure as soon as that cannot be done. Answers
+        to later inputs leave after it."""
 
 
 class NoJournal:
@@ -62,14 +74,43 @@ class NoJournal:
         request: bytes,
         reply: bytes,
         now_ns: int,
-    ) -> bytes:
+        stands: Stands | None = None,
+    ) -> Answer:
         reply = convert.unjournaled(reply)
         if request_id:
             self._replies.keep(request_id, digest, reply, now_ns)
-        return reply
+        return (
+            reply if stands is None else _Standing(reply, stands, partial(self._replies.forget, request_id))
+        )
 
-    def replay(self, request_id: str, reply: bytes) -> bytes:
-        return reply
+    def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
+        return _Standing(reply, stands)
 
     def acknowledge(self, reply: bytes) -> bytes:
+        return reply
+
+    def check_recording(self) -> None:
+        return
+
+    def recorded(self) -> bytes:
+        return b""
+
+
+class _Standing(Deferred):
+    """There already, and taken back where it does not stand any more when it leaves."""
+
+    __slots__ = ("_forget", "_stands")
+
+    def __init__(self, reply: bytes, stands: Stands, forget: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.outcome = reply
+        self._stands = stands
+        self._forget = forget
+
+    def leaving(self) -> bytes:
+        reply = super().leaving()
+        if not self._stands(reply):
+            self._forget()
+            self.outcome = convert.killed_meanwhile()
+            raise self.outcome
         return reply

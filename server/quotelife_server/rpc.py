@@ -109,8 +109,29 @@ class Deferred:
         if self.outcome is not None:
             callback(self.outcome)
 
+    def leaving(self) -> bytes:
+        """The bytes to send, asked for last before they are sent: what was fine when the answer was resolved may
+        have been taken back since. Raises the answer's failure."""
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        assert self.outcome is not None
+        return self.outcome
 
-async def waited(answer: bytes | Deferred) -> bytes:
+
+Answer = bytes | Deferred
+
+
+def mapped(answer: Answer, change: Callable[[bytes | BaseException], bytes | BaseException]) -> Deferred:
+    """What ``change`` makes of the answer's outcome, as soon as there is one."""
+    changed = Deferred()
+    if isinstance(answer, Deferred):
+        answer.then(lambda outcome: changed.resolve(change(outcome)))
+    else:
+        changed.resolve(change(answer))
+    return changed
+
+
+async def waited(answer: Answer) -> bytes:
     """The bytes of an answer, now or later. Raises its failure."""
     if not isinstance(answer, Deferred):
         return answer
@@ -126,15 +147,14 @@ async def waited(answer: bytes | Deferred) -> bytes:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-    if isinstance(answer.outcome, BaseException):
-        raise answer.outcome
-    return answer.outcome
+    return answer.leaving()
 
 
 class StreamCall(Protocol):
     """A transport's end of a stream. ``send`` after ``finish`` is ignored."""
 
-    def send(self, payload: bytes) -> None: ...
+    def send(self, payload: bytes | Callable[[], bytes]) -> None:
+        """One that is called is called when nothing else is left to do than to send it. It must not raise."""
 
     def finish(self, error: RpcError | None = None) -> None: ...
 
@@ -150,7 +170,7 @@ class StreamHandler(Protocol):
     def on_cancel(self) -> None: ...
 
 
-UnaryHandler = Callable[[bytes, CallContext], bytes | Deferred]
+UnaryHandler = Callable[[bytes, CallContext], Answer]
 StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 
 

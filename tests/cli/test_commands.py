@@ -552,6 +552,20 @@ async def test_kill_and_enable_a_running_service(tmp_path: Path) -> None:
         failed(await ended("kill", "--reason", "x", "--counterparty", "nobody"), "counterparty")
 
 
+async def test_a_kill_that_cannot_be_written_down_is_in_force_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "KILL.state.new").mkdir()  # in the way of the file that it is written to
+    async with running(write_config(tmp_path)) as app:
+        killed = await asyncio.to_thread(
+            quotelife, "kill", "--reason", "x", "--target", app.addresses[0], "--timeout", 10
+        )
+        assert killed.code == 0 and "not yet written beside the kill file" in killed.out
+        assert app.engine.killed(None)
+        (tmp_path / "KILL.state.new").rmdir()
+        async with asyncio.timeout(5):
+            while not (tmp_path / "KILL.state").exists():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
+
+
 def test_kill_names_the_file_where_no_service_answers(run: Run) -> None:
     failed(run("kill", "--reason", "x", "--target", NOBODY), "--file", "UNAVAILABLE")
     failed(run("enable", "--reason", "x", "--target", NOBODY), "UNAVAILABLE")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.reference.service_kit import GET_EXPIRY, MS, Kit, S, refused
+from tests.reference.service_kit import CONFIG, GET_EXPIRY, MS, Kit, S, refused
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
@@ -135,6 +135,29 @@ def test_what_has_changed_since_does_not_touch_the_explanation(kit: Kit) -> None
     (rule,) = [step for step in reply.explanations[0].rule_path if step.applied]
     assert rule.rule == reply.rule == types.RULE_COUNTERPARTY_TIER
     assert reply.explanations[0].verified
+
+
+def test_a_killed_decision_is_explained(kit: Kit) -> None:
+    kit.engine.kill(kit.clock.now_ns(), counterparty="alpha", reason="test")
+    reply = kit.get(counterparty="alpha", explain=True)
+    assert list(reply.reasons) == [types.REASON_KILLED] and reply.rule == types.RULE_KILL_SWITCH
+    (explanation,) = reply.explanations
+    assert explanation.verified
+    assert [step.rule for step in explanation.rule_path if step.applied] == [types.RULE_KILL_SWITCH]
+    assert "kill" in explanation.summary
+    assert not explanation.contributions
+
+
+def test_a_throttled_decision_is_explained(tmp_path: Path) -> None:
+    throttle = "throttle: {decisions_max: 2, window: 1s, release: automatic, pause: 5s}\n"
+    kit = Kit(tmp_path, text=CONFIG.replace("server:\n", throttle + "server:\n", 1))
+    for _ in range(3):
+        reply = kit.get(counterparty="alpha", explain=True)
+    assert types.REASON_THROTTLED in reply.reasons
+    (explanation,) = reply.explanations
+    assert explanation.verified
+    assert [step.rule for step in explanation.rule_path if step.applied] == [reply.rule]
+    assert "too many decisions" in explanation.summary
 
 
 async def test_turns_lets_the_loop_run_between_two_pieces() -> None:

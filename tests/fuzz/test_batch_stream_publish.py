@@ -3,6 +3,7 @@
 import gc
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ class Answers:
         self.codes: Counter[int] = Counter()
         self.finished: list[RpcError | None] = []
 
-    def send(self, payload: bytes) -> None:
-        self.codes[expiry.StreamExpiryResponse.FromString(payload).result.fault.code] += 1
+    def send(self, payload: bytes | Callable[[], bytes]) -> None:
+        whole = payload if isinstance(payload, bytes) else payload()
+        self.codes[expiry.StreamExpiryResponse.FromString(whole).result.fault.code] += 1
 
     def finish(self, error: RpcError | None = None) -> None:
         self.finished.append(error)

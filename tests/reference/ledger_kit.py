@@ -24,14 +24,20 @@ class Call:
 
     def __init__(self, answer: bytes | Deferred | RpcError) -> None:
         self.outcome: bytes | BaseException | None = None
+        self._answer = answer
         if isinstance(answer, Deferred):
             answer.then(self._resolved)
         else:
             self.outcome = answer
 
-    def _resolved(self, outcome: bytes | BaseException) -> None:
+    def _resolved(self, _: bytes | BaseException) -> None:
+        """As a transport does, it lets the answer leave at once."""
         assert self.outcome is None
-        self.outcome = outcome
+        assert isinstance(self._answer, Deferred)
+        try:
+            self.outcome = self._answer.leaving()
+        except Exception as error:
+            self.outcome = error
 
     @property
     def reply(self) -> bytes:

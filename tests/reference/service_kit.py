@@ -145,9 +145,15 @@ class Kit:
     """Handlers over a real engine, called without a transport."""
 
     def __init__(
-        self, folder: Path, *, warm: bool = True, in_flight_max: int = 64, replies_bytes: int = 2**23
+        self,
+        folder: Path,
+        *,
+        warm: bool = True,
+        in_flight_max: int = 64,
+        replies_bytes: int = 2**23,
+        text: str = CONFIG,
     ) -> None:
-        self.path = write_config(folder)
+        self.path = write_config(folder, text)
         self.config = load_config(self.path, ServiceConfig)
         self.clock = ManualClock(T0)
         self.engine = Engine(self.config, start_ns=T0)
@@ -177,9 +183,7 @@ class Kit:
             outcomes: list[bytes | BaseException] = []
             answer.then(outcomes.append)
             assert outcomes, "the answer has not come at once"
-            if isinstance(outcomes[0], BaseException):
-                raise outcomes[0]
-            return outcomes[0]
+            return answer.leaving()
         finally:
             self.service.release(entry)
 

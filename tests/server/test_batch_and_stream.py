@@ -1,6 +1,7 @@
 """BatchGetExpiry and StreamExpiry: each request on its own, in order, whether its answer comes now or later."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class Caller:
         self.sent: list[expiry.StreamExpiryResponse] = []
         self.finished: list[RpcError | None] = []
 
-    def send(self, payload: bytes) -> None:
-        self.sent.append(expiry.StreamExpiryResponse.FromString(payload))
+    def send(self, payload: bytes | Callable[[], bytes]) -> None:
+        whole = payload if isinstance(payload, bytes) else payload()
+        self.sent.append(expiry.StreamExpiryResponse.FromString(whole))
 
     def finish(self, error: RpcError | None = None) -> None:
         self.finished.append(error)
@@ -128,7 +130,7 @@ def test_answers_that_come_in_any_order_are_gathered_in_theirs() -> None:
     )
     got: list[bytes | BaseException] = []
     assert isinstance(reply, Deferred)
-    reply.then(got.append)
+    reply.then(lambda _: got.append(reply.leaving()))
     third, first = answers[2], answers[0]
     assert isinstance(third, Deferred) and isinstance(first, Deferred)
     third.resolve(RpcError(Code.UNAVAILABLE, "no journal"))

@@ -408,3 +408,9 @@ def test_bits_of_the_core_mean_the_same_on_the_wire() -> None:
         assert types.Constraint.Name(binding.value.bit_length()) == "CONSTRAINT_" + constraints.get(
             name, name
         )
+
+
+def test_bytes_that_are_no_message_are_said_to_be_none(kit: Kit) -> None:
+    with refused() as errors:
+        kit.call(GET_EXPIRY, b"\xff")
+    assert errors[0].message == "the bytes are not a quote_expiry.v1.GetExpiryRequest"

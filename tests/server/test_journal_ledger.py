@@ -14,6 +14,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
+from quotelife.replay.verify import verify as replayed
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
 from reference.faulty_storage import FAULTS, FaultyStorage
 from reference.ledger_kit import Call, JournalKit
@@ -191,7 +192,8 @@ def test_a_kill_is_in_force_while_the_journal_fails(kit: JournalKit, fault: str)
     kit.work_off()
     call = kit.send(KILL, admin.KillRequest(counterparty="alpha", reason="test").SerializeToString())
     kit.work_off()
-    assert call.error.code == Code.UNAVAILABLE and "in force" in call.error.message
+    reply = admin.KillResponse.FromString(call.reply)
+    assert reply.since_utc_ns and "not yet journaled" in reply.unrecorded
     storage.heal()
     kit.pass_time(1.5)
     kit.restart()
@@ -307,9 +309,13 @@ def test_serve_unjournaled_marks_every_reply(tmp_path: Path, fault: str) -> None
     after = kit.ask()
     kit.work_off()
     assert not after.expiry.unjournaled
-    gaps = [decode_gap(record) for record in kit.read().records([Kind.GAP])]
-    sequences = [int(call.expiry.decision_id.rpartition("-")[2]) for call in calls]
-    assert len(gaps) == 1 and (gaps[0].first, gaps[0].last) == (min(sequences), max(sequences))
+    assert not list(kit.read().records([Kind.GAP])), "nothing was lost"
+    assert replayed(kit.folder).complete
+    for call in calls:  # the record that counts is of what left
+        decision = kit.read().find_decision(call.expiry.decision_id)
+        assert decision is not None
+        answer = kit.read().answer_of(decision)
+        assert answer is not None and answer.reply == call.reply
     kit.restart()
     assert verify(str(kit.folder)).findings == []
     assert kit.ask(request_id="r").reply == calls[0].reply
@@ -374,6 +380,35 @@ def test_an_answer_completed_after_the_fault_came_is_taken_back(kit: JournalKit,
     storage.heal()
     kit.pass_time(1.5)
     assert kit.ledger.find("late", kit.clock.now_ns()) is None
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("explained", [False, True])
+def test_answers_that_find_no_room_are_refused_or_marked_and_the_gap_is_theirs(
+    tmp_path: Path, policy: str, explained: bool
+) -> None:
+    """Explained replies are long enough to find no room where there was some when they were asked for."""
+    kit = JournalKit(tmp_path, on_failure=policy, buffer_bytes=2**20)
+    calls = [kit.ask(explain=explained) for _ in range(600)]
+    kit.work_off()
+    kit.pass_time(1.5)
+    if policy == "refuse":
+        assert {call.error.code for call in calls if isinstance(call.outcome, RpcError)} == {Code.UNAVAILABLE}
+        assert replayed(kit.folder).complete
+        return
+    replies = [call.expiry for call in calls]
+    assert replies[0].unjournaled is False and replies[-1].unjournaled is True
+    lost = [int(each.decision_id.rpartition("-")[2]) for each in replies if not _recorded(kit, each)]
+    told = [decode_gap(record) for record in kit.read().records([Kind.GAP])]
+    assert lost and {each for gap in told for each in range(gap.first, gap.last + 1)} == set(lost)
+    assert all(each.unjournaled for each in replies if not _recorded(kit, each))
+    assert not replayed(kit.folder).complete
+
+
+def _recorded(kit: JournalKit, reply: expiry.GetExpiryResponse) -> bool:
+    journal = kit.read()
+    decision = journal.find_decision(reply.decision_id)
+    return decision is not None and journal.answer_of(decision) is not None
 
 
 # --- waiting ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """PublishEvents: exact units, whole messages or nothing, breaks and ends that distrust, one publisher each."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class Caller:
         self.receipts: list[tuple[int, int]] = []
         self.finished: list[RpcError | None] = []
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes | Callable[[], bytes]) -> None:
+        assert isinstance(payload, bytes)
         receipt = market.PublishEventsResponse.FromString(payload)
         self.receipts.append((receipt.applied, receipt.refused))
 

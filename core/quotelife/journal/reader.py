@@ -181,13 +181,13 @@ class Journal:
         return None
 
     def answer_of(self, decision: Record) -> Answer | None:
-        """The answer that told of a decision; ``None`` where none was journaled."""
+        """The answer that told of a decision, the last of several; ``None`` where none was journaled."""
         sequence = np.uint64(decision.input_sequence)
-        for index in self.segments:
+        for index in reversed(self.segments):
             if index.header.boot_id != decision.boot_id or index.next_number <= decision.number:
                 continue
-            place = int(np.searchsorted(index.answer_sequence, sequence))
-            if place < len(index.answer_sequence) and index.answer_sequence[place] == sequence:
+            place = int(np.searchsorted(index.answer_sequence, sequence, "right")) - 1
+            if place >= 0 and index.answer_sequence[place] == sequence:
                 return decode_answer(self.record_at(index, int(index.answer_offset[place])))
         return None
 

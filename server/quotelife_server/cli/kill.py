@@ -42,8 +42,8 @@ def kill(
 ) -> None:
     """Turn every answer, or every answer to one counterparty, into DECLINE until it is enabled again.
 
-    Exit 0: in force and kept over a restart. With --file it is in force once the service looks at the file, within
-    10 ms where one runs, and as long as the file exists nobody can enable.
+    Exit 0: in force, and kept over a restart unless it says what is not written down yet. With --file it is in force
+    once the service looks at the file, within 10 ms where one runs, and as long as the file exists nobody can enable.
     """
     if file is not None:
         typer.echo(_write(file, counterparty, reason))
@@ -58,6 +58,8 @@ def kill(
         raise _failed(error, mend if error.could_not_answer else "") from None
     since = datetime.fromtimestamp(reply.since_utc_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
     typer.echo(f"{counterparty or 'everybody'} killed since {since}; it ends by quotelife enable alone")
+    if reply.unrecorded:
+        typer.echo(f"in force, but a restart may forget it: {reply.unrecorded}")
 
 
 def enable(

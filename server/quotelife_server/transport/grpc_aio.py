@@ -177,7 +177,7 @@ class GrpcServer:
             reader = asyncio.ensure_future(_feed(requests, handler, stream, service, call_context))
             try:
                 while (payload := await stream.outgoing.get()) is not None:
-                    await context.write(payload)
+                    await context.write(payload if isinstance(payload, bytes) else payload())
                     stream.outgoing.task_done()
             finally:
                 self._streams.discard(stream)
@@ -210,11 +210,11 @@ class _Stream:
     """``StreamCall`` over a bounded queue; ``None`` in it ends the call."""
 
     def __init__(self) -> None:
-        self.outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.outgoing: asyncio.Queue[bytes | Callable[[], bytes] | None] = asyncio.Queue()
         self.error: RpcError | None = None
         self._finished = False
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes | Callable[[], bytes]) -> None:
         if self._finished:
             return
         if self.outgoing.qsize() >= STREAM_BACKLOG_MAX:

@@ -294,10 +294,12 @@ class KillRequest(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., counterparty: _Optional[str] = ...) -> None: ...
 
 class KillResponse(_message.Message):
-    __slots__ = ("since_utc_ns",)
+    __slots__ = ("since_utc_ns", "unrecorded")
     SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    UNRECORDED_FIELD_NUMBER: _ClassVar[int]
     since_utc_ns: int
-    def __init__(self, since_utc_ns: _Optional[int] = ...) -> None: ...
+    unrecorded: str
+    def __init__(self, since_utc_ns: _Optional[int] = ..., unrecorded: _Optional[str] = ...) -> None: ...
 
 class EnableRequest(_message.Message):
     __slots__ = ("reason", "counterparty")
