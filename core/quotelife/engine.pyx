@@ -99,6 +99,7 @@ class InstrumentStatus(NamedTuple):
     crossed: int
     dropped_levels: int
     unsupported: int
+    orders: int
     unknown_orders: int
     invalid_orders: int
     dropped_orders: int
@@ -1127,6 +1128,10 @@ cdef class Engine:
         """How often a throttle tripped so far."""
         return self._throttle.trips
 
+    def paused(self):
+        """Counterparties that the throttle holds until a pause ends by itself: (name, what tripped) each, by name."""
+        return self._throttle.paused(self.now_ns)
+
     def _counterparty_name(self, counterparty):
         if counterparty is None or isinstance(counterparty, str):
             return counterparty
@@ -1177,6 +1182,7 @@ cdef class Engine:
             crossed=state.crossed,
             dropped_levels=state.book.bid.dropped + state.book.ask.dropped,
             unsupported=state.unsupported,
+            orders=state.orders.n,
             unknown_orders=state.orders.unknown,
             invalid_orders=state.orders.invalid + state.orders.excessive + state.orders.repeated,
             dropped_orders=state.orders.dropped,

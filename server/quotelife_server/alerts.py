@@ -13,6 +13,8 @@ ENGINE_AHEAD = "engine_ahead"
 KILLED = "killed"
 JOURNAL_FAILING = "journal_failing"
 KILL_NOT_KEPT = "kill_not_kept"
+THROTTLED = "throttled"
+CAPTURE_FAILING = "capture_failing"
 
 
 @dataclass(frozen=True, slots=True)

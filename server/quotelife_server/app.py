@@ -18,7 +18,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
-from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, Alerts
+from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, THROTTLED, Alerts
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import JournalExplanations, Turns
@@ -29,7 +29,7 @@ from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.journaling import JournalLedger, OpenJournal
-from quotelife_server.kill import KillControl
+from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
@@ -110,11 +110,11 @@ class Application:
         self.engine = Engine(self.config, start_ns=self.started_ns)
         # Unique even where the clock was set back between two starts.
         boot_id = f"{self.started_ns:x}{secrets.token_hex(4)}"
-        self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, logger=_log)
+        self.alerts = Alerts()
+        self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, alerts=self.alerts)
         sinks = [] if self.capturing is None else [self.capturing.sink]
         self.engine.record_to(*sinks)
         self.metrics = Metrics()
-        self.alerts = Alerts()
         self.kills = KillControl(
             self.engine, self.clock.now_ns, self.alerts, _kill_file(config_path, settings.kill_file)
         )
@@ -223,7 +223,18 @@ class Application:
                 self.capturing.tick(now_ns)
             if self.ledger is not None:
                 self.ledger.tick(now_ns)
+            self._check_throttle(now_ns)
             self._check_clock(now_ns)
+
+    def _check_throttle(self, now_ns: int) -> None:
+        # One that is released by hand is a kill, and alerted as such.
+        paused = self.engine.paused()
+        if not paused:
+            self.alerts.clear(THROTTLED, now_ns)
+            return
+        names = [f"{name}: {why}" for name, why in paused[:NAMES_SHOWN_MAX]]
+        more = f" and {len(paused) - len(names)} more" if len(paused) > len(names) else ""
+        self.alerts.raise_(THROTTLED, f"{'; '.join(names)}{more}; declined until the pause ends", now_ns)
 
     def _check_clock(self, now_ns: int) -> None:
         # Everything is stamped here by one clock; a stamp from elsewhere would hold engine time until it is reached.

@@ -167,6 +167,12 @@ class Exposition:
             for name, status in statuses:
                 counter.add_metric((name,), getattr(status, field))
             yield counter
+        orders = GaugeMetricFamily(
+            "quotelife_orders", "Orders that rest in an order-level book", labels=("instrument",)
+        )
+        for name, status in statuses:
+            orders.add_metric((name,), status.orders)
+        yield orders
         quality = GaugeMetricFamily(
             "quotelife_quality", "1 for the state of the book", labels=("instrument", "quality")
         )

@@ -206,6 +206,10 @@ def test_what_cannot_be_applied_is_counted_and_changes_nothing(warm: Feed) -> No
     warm.add(NOW, 6001, 0, 1001, 5)
     status = warm.engine.instrument_status(0, NOW)
     assert (status.unknown_orders, status.invalid_orders) == (2, 2)
+    warm.add(NOW, 7000, BID, 999, 5)
+    assert warm.engine.instrument_status(0, NOW).orders == status.orders + 1
+    warm.send(CANCEL, NOW, order_id=7000, size_lots=5)
+    assert warm.engine.instrument_status(0, NOW).orders == status.orders > 0
     assert warm.top() == (1000, 100, 1002, 100)
 
 

@@ -12,7 +12,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture
 from quotelife.engine import Engine
-from quotelife_server import log
+from quotelife_server.alerts import Alerts
 from quotelife_server.capturing import Capturing
 from quotelife_server.cli import capture as command
 from quotelife_server.feeds.base import Feed, FeedFigures, Sink
@@ -72,7 +72,8 @@ async def test_a_disk_that_fails_is_said_and_recovers_by_itself(
 ) -> None:
     settings = CaptureSettings(directory=str(tmp_path))
     engine = Engine(ServiceConfig.model_validate_json(CONFIG), start_ns=1)
-    capturing = Capturing(settings, engine, boot_id="x", logger=log.get_logger("test"))
+    alerts = Alerts()
+    capturing = Capturing(settings, engine, boot_id="x", alerts=alerts)
     engine.record_to(capturing.sink)
 
     async def tick(now_ns: int) -> None:
@@ -91,12 +92,17 @@ async def test_a_disk_that_fails_is_said_and_recovers_by_itself(
         for i in range(1, 4):
             await tick(i * 1_000_000_000)
         assert "No space left" in capturing.figures().fault
+        (alert,) = alerts.active()
+        assert alert.name == "capture_failing"
+        assert alert.text == f"{tmp_path}: No space left on device; inputs wait in memory, 0 lost so far"
     await tick(4_000_000_000)
     await tick(5_000_000_000)
+    await tick(6_000_000_000)
+    assert alerts.active() == [] and alerts.levels() == [("capture_failing", 0)]
     assert capturing.figures().fault == "" and capturing.figures().lost == 0
     await capturing.stop()
     runs = list(Capture(tmp_path).inputs())
-    assert [run.first_sequence + i for run in runs for i in range(run.length)] == [1, 2, 3, 4, 5]
+    assert [run.first_sequence + i for run in runs for i in range(run.length)] == [1, 2, 3, 4, 5, 6]
 
 
 class MarketFeed:

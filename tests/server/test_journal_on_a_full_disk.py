@@ -4,10 +4,7 @@ A read-only file system, which no mount makes of one that is being written to, i
 """
 
 import asyncio
-import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -21,42 +18,13 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.journal.recovery import verify
 from quotelife_server.app import Application
+from reference.disk_kit import Disk, disk
 from reference.service_kit import GET_EXPIRY, running, write_config
+
+__all__ = ["disk"]
 
 GET_STATUS = "/quote_expiry.v1.AdminService/GetStatus"
 SAID_S = 5.0
-FILLER = "filler"
-
-
-class Disk:
-    """A small file system of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fill(self) -> None:
-        with open(self.path / FILLER, "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-
-    def free(self) -> None:
-        (self.path / FILLER).unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system takes root")
-    try:
-        yield Disk(path)
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 class Caller:

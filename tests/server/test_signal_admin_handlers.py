@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife_server import convert
 from quotelife_server.handlers import FILES, State
 from quotelife_server.limits import ENTRY_BYTES, ReplyStore
 from quotelife_server.rpc import CallContext, Code, Stream, Unary
@@ -254,3 +255,26 @@ def test_the_default_room_is_filled_by_what_it_counts(kit: Kit) -> None:
     counted = kit.service.replies.bytes
     assert len(kit.service.replies) == 1000
     assert 0.5 * counted < held < 1.3 * counted
+
+
+def test_every_counter_of_an_instrument_is_in_its_status(kit: Kit) -> None:
+    """Each under its own name: the engine's figures are made all different here."""
+    taken = kit.engine.instrument_status(0, kit.clock.now_ns())
+    names = [
+        "events",
+        "gaps",
+        "resyncs",
+        "crossed",
+        "dropped_levels",
+        "decisions",
+        "declines",
+        "stress_entries",
+    ]
+    names += ["orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders"]
+    figures = {name: 1000 + number for number, name in enumerate(names)}
+    message = convert.instrument_status(
+        kit.engine.instruments[0], taken._replace(**figures), kit.clock.now_ns()
+    )
+    assert {name: getattr(message, name) for name in names} == figures
+    counted = {f.name for f in message.DESCRIPTOR.fields if f.type == f.TYPE_UINT64}
+    assert counted == set(names), "a counter that the status has and this test does not know"

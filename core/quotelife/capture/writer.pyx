@@ -251,7 +251,7 @@ cdef class CaptureWriter(InputSink):
                 self.free_blocks[self.n_free] = block
                 self.n_free += 1
         except OSError as error:
-            self.fault = str(error)
+            self.fault = error.strerror or str(error)
             return False
         self.fault = ""
         return True

@@ -68,6 +68,15 @@ cdef class Throttle:
             bucket = &self._bucket[<uint32_t>self._names.index(name)]
             bucket.held_until_ns = bucket.next = bucket.count = 0
 
+    def paused(self, int64_t now_ns):
+        """Names held until a pause ends by itself, sorted, with what tripped in words."""
+        cdef uint32_t i
+        found = []
+        for i in range(self._counterparties + 1):
+            if now_ns < self._bucket[i].held_until_ns < INT64_MAX:
+                found.append((self._names[i], self.reason(i)))
+        return found
+
     def reason(self, uint32_t counterparty):
         """What tripped, in words."""
         cdef const Bucket* bucket = &self._bucket[min(counterparty, self._counterparties)]

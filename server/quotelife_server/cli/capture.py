@@ -60,7 +60,7 @@ async def run(
     """Capture until SIGINT, SIGTERM or the end of ``seconds``. Raises ``QuotelifeError`` and ``OSError``."""
     from quotelife.engine import Engine
     from quotelife.errors import QuotelifeError
-    from quotelife_server import log
+    from quotelife_server.alerts import Alerts
     from quotelife_server.capturing import Capturing
     from quotelife_server.clock import SystemClock
 
@@ -71,11 +71,10 @@ async def run(
         settings = settings.model_copy(update={"directory": str(out)})
     if settings.directory is None:
         wrong("--out", "nowhere to capture to: name a folder, or set server.capture.directory")
-    logger = log.get_logger(__name__)
     clock = SystemClock(config.server.wall_offset_max_ns)
     started_ns = clock.now_ns()
     engine = Engine(config, start_ns=started_ns)
-    capturing = Capturing(settings, engine, boot_id=f"{started_ns:x}", logger=logger)
+    capturing = Capturing(settings, engine, boot_id=f"{started_ns:x}", alerts=Alerts())
     engine.record_to(capturing.sink)
     feeds = open_feeds(config, engine.instruments, clock, engine.on_events)
     stopping = asyncio.Event()

@@ -156,7 +156,7 @@ class RegimeTime(_message.Message):
     def __init__(self, regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., time_ns: _Optional[int] = ...) -> None: ...
 
 class InstrumentStatus(_message.Message):
-    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes")
+    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders")
     INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     REGIME_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,11 @@ class InstrumentStatus(_message.Message):
     DECLINES_FIELD_NUMBER: _ClassVar[int]
     STRESS_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REGIMES_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    INVALID_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    PURGED_ORDERS_FIELD_NUMBER: _ClassVar[int]
     instrument: str
     quality: _types_pb2.Quality
     regime: _types_pb2.Regime
@@ -191,7 +196,12 @@ class InstrumentStatus(_message.Message):
     declines: int
     stress_entries: int
     regimes: _containers.RepeatedCompositeFieldContainer[RegimeTime]
-    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ...) -> None: ...
+    orders: int
+    unknown_orders: int
+    invalid_orders: int
+    dropped_orders: int
+    purged_orders: int
+    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ...) -> None: ...
 
 class FeedStatus(_message.Message):
     __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns")
