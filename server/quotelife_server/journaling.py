@@ -12,6 +12,7 @@ When the disk does not take a batch, or what it took is found removed or changed
 """
 
 import contextlib
+import errno
 import time
 from bisect import bisect_left
 from collections import deque
@@ -20,17 +21,15 @@ from collections.abc import Callable, Sequence
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
 from quotelife.inputs import InputSink
-from quotelife.journal.answers import AnswerIndex
-from quotelife.journal.format import SEGMENT_HEADER_BYTES, unpack_header
-from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, segment_name, segment_names
+from quotelife.journal.index import first_numbers, load_sidecar, scan_segment, segment_names, stop_numbers
 from quotelife.journal.records import Answer
-from quotelife.journal.recovery import recover, retain
+from quotelife.journal.recovery import recover, remove_models, retain
 from quotelife.journal.storage import DirectoryStorage, Storage
 from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
 from quotelife_server.ledger import Stands
-from quotelife_server.limits import NEVER_NS, ReplyStore
+from quotelife_server.limits import ReplyStore
 from quotelife_server.log import get_logger
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn
 from quotelife_server.settings import Server
@@ -119,12 +118,15 @@ class OpenJournal:
         """Restores overrides, kills and signals into the fresh ``engine`` and notes its inputs from here on,
         beside ``sinks``.
 
-        Raises ``JournalError`` when another process writes there or the journal is damaged, ``OSError``.
+        Raises ``JournalError`` when another process writes there, the journal is damaged or its disk refuses.
         """
         self.settings = settings = server.journal
         assert settings.directory is not None
         self.answers_ns = server.replies.age_max_ns
-        self.storage = DirectoryStorage(settings.directory)
+        try:
+            self.storage = DirectoryStorage(settings.directory)
+        except OSError as error:
+            raise cannot_begin(settings.directory, error) from error
         try:
             self.recovered = recover(self.storage, now_ns, self.answers_ns)
             self.writer = JournalWriter(
@@ -139,6 +141,9 @@ class OpenJournal:
             self.writer.begin(engine, now_ns, self.recovered.state)
             engine.record_to(*sinks, self.writer)
             left_out = self.recovered.state.restore(engine, now_ns)
+        except OSError as error:
+            self.storage.close()
+            raise cannot_begin(settings.directory, error) from error
         except BaseException:
             self.storage.close()
             raise
@@ -150,62 +155,60 @@ class OpenJournal:
 
 
 class EarlierAnswers:
-    """Answers that have left memory or never were in it: in segments to which nothing is appended any more.
-
-    24 bytes an answer are in memory, in indexes of one segment each, merged ``MERGED`` at a time.
-    """
-
-    MERGED = 16
+    """Answers that have left memory or never were in it: in segments to which nothing is appended any more."""
 
     def __init__(self, journal: OpenJournal) -> None:
         self._journal = journal
-        self._taken_back: dict[str, set[int]] = {}
-        earlier = journal.recovered.answers
-        self._merged: list[tuple[int, AnswerIndex]] = [(NEVER_NS, earlier)] if len(earlier) else []
-        self._single: list[tuple[int, SegmentIndex, AnswerIndex]] = []
+        self._index = journal.recovered.answers
         self.indexed_segment = journal.recovered.segment
-
-    @property
-    def indexes(self) -> int:
-        return len(self._single) + len(self._merged)
+        self._models_named: dict[str, frozenset[str]] = {}
 
     def take_back(self, sequences: Sequence[int]) -> None:
         """These answers of this boot were never sent."""
-        self._taken_back.setdefault(self._journal.writer.boot_id, set()).update(sequences)
+        self._index.take_back(self._journal.writer.boot_id, sequences)
 
-    def find(self, request_id: bytes, since_ns: int) -> Answer | None:
-        """The newest answer that was not taken back. Raises ``JournalError`` when its record is damaged."""
+    def find(self, request_id: str, now_ns: int) -> Answer | None:
+        """The newest answer that was not taken back. Raises ``RpcError`` when it was given and cannot be read."""
         try:
-            for _, _, index in reversed(self._single):
-                if (found := index.find(request_id, since_ns)) is not None:
-                    return found
-            for _, index in reversed(self._merged):
-                if (found := index.find(request_id, since_ns)) is not None:
-                    return found
-        except FileNotFoundError:  # removed by ``keep_bytes``
-            pass
-        return None
+            return self._index.find(request_id.encode(), now_ns - self._journal.answers_ns)
+        except (JournalError, OSError) as error:
+            _log.error(
+                "an answer that was given cannot be read back", request_id=request_id, error=str(error)
+            )
+            raise RpcError(
+                Code.DATA_LOSS, "request_id: was answered, and the answer cannot be read back; use a new id"
+            ) from None
 
     def index_closed(self, now_ns: int) -> None:
-        """Take in the segments that have been closed since, and forget what is too old. Any one thread."""
-        storage, writer = self._journal.storage, self._journal.writer
-        since_ns = now_ns - self._journal.answers_ns
-        for number in range(self.indexed_segment + 1, writer.segment):
-            name = segment_name(number)
+        """Take in the segments that have been closed since. Any one thread."""
+        storage, current = self._journal.storage, self._journal.writer.segment
+        names = segment_names(storage)
+        stops = stop_numbers(first_numbers(storage, names))
+        for (number, name), stop in zip(names, stops, strict=True):
+            if not self.indexed_segment < number < current:
+                continue
             index = load_sidecar(storage, name)
-            if index is None:  # left unsealed after a failed write: it ends where the next one begins
-                following = unpack_header(storage.read(segment_name(number + 1), 0, SEGMENT_HEADER_BYTES))
-                index = scan_segment(name, storage.read(name), following.first_number)
-            single = [*self._single, (index.last_ns, index, self._of([index]))]
-            if len(single) == self.MERGED:
-                self._merged = [*self._merged, (index.last_ns, self._of([each for _, each, _ in single]))]
-                single = []
-            self._single = single
-            self.indexed_segment = number
-        self._merged = [each for each in self._merged if each[0] >= since_ns]
+            if index is None:  # left unsealed after a failed write: it ends where a later one begins
+                try:
+                    index = scan_segment(name, storage.read(name), stop)
+                except JournalError as error:
+                    _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
+                    continue
+            self._index.add(index, now_ns - self._journal.answers_ns)
+        self.indexed_segment = max(self.indexed_segment, current - 1)
 
-    def _of(self, indexes: Sequence[SegmentIndex]) -> AnswerIndex:
-        return AnswerIndex(self._journal.storage, indexes, self._taken_back)
+    def remove_old(self, now_ns: int) -> None:
+        """Remove what is past keeping."""
+        settings = self._journal.settings
+        retain(
+            self._journal.storage,
+            now_ns,
+            age_ns=settings.keep_ns,
+            total_bytes=settings.keep_bytes or 0,
+            answers_ns=self._journal.answers_ns,
+            removing=self._index.forget,
+        )
+        remove_models(self._journal.storage, self._journal.writer.models, self._models_named)
 
 
 class JournalFigures:
@@ -316,9 +319,7 @@ class JournalLedger:
         found = self._replies.find(request_id, now_ns)
         if found is not None:
             return found
-        if not self._earlier.indexes:
-            return None
-        answer = self._earlier.find(request_id.encode(), now_ns - self._journal.answers_ns)
+        answer = self._earlier.find(request_id, now_ns)
         if answer is None:
             return None
         self._replies.keep(request_id, answer.digest, answer.reply, answer.now_ns)
@@ -499,19 +500,12 @@ class JournalLedger:
             return
         self._tidying = True
         self._tidied_ns = now_ns
-        settings, storage, writer = self._journal.settings, self._journal.storage, self._writer
 
         def tidy() -> int:
-            writer.finish_segments()
+            self._writer.finish_segments()
             self._earlier.index_closed(now_ns)
-            retain(
-                storage,
-                now_ns,
-                age_ns=settings.keep_ns,
-                total_bytes=settings.keep_bytes or 0,
-                answers_ns=self._journal.answers_ns,
-            )
-            return len(segment_names(storage))
+            self._earlier.remove_old(now_ns)
+            return len(segment_names(self._storage))
 
         self._in_thread(tidy, self._tidied)
 
@@ -663,6 +657,23 @@ def probe(storage: Storage) -> int:
         file.close()
         storage.remove(PROBE)
     return 0
+
+
+def cannot_begin(directory: str, error: OSError) -> JournalError:
+    where = (
+        error.filename if isinstance(error.filename, str) and error.filename.startswith("/") else directory
+    )
+    mend = {
+        errno.ENOSPC: "make room there, or set server.journal.keep_bytes",
+        errno.EDQUOT: "make room there, or set server.journal.keep_bytes",
+        errno.EROFS: "mount it for writing",
+        errno.EACCES: "make the folder and its files the service's own",
+        errno.EPERM: "make the folder and its files the service's own",
+    }.get(error.errno or 0, "see to the disk")
+    return JournalError(
+        f"{where}: {error.strerror or error}: the journal cannot be made ready to go on; {mend}, "
+        f"or name another folder in server.journal.directory"
+    )
 
 
 def cannot_be_written() -> RpcError:

@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from quotelife.checksum import HARDWARE, crc32c, crc32c_portable
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
 from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_header, unpack_header
+from quotelife.journal.index import SegmentIndex, load_sidecar
 from quotelife.journal.reader import Journal
-from quotelife.journal.recovery import Severity, recover, retain, verify
+from quotelife.journal.recovery import Severity, recover, remove_models, retain, verify
+from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.records import SignalCode
 from reference.journal_kit import T0, Flow, S, begin, make_config
 from reference.simulated_disk import SimulatedDisk
@@ -159,3 +162,70 @@ def test_retention_keeps_the_newest_and_the_answers_of_a_day(
     removed = retain(disk, T0 + later_s * S, age_ns=age_s * S, total_bytes=total)
     assert removed == ([] if kept == "all" else before[:-1])
     assert verify(disk).findings == []
+
+
+@pytest.mark.parametrize("deed", ["removed", "changed", "another's"])
+def test_a_model_that_a_record_names_and_that_is_not_there_is_damage(tmp_path: Path, deed: str) -> None:
+    disk = SimulatedDisk()
+    engine = Engine(make_config(tmp_path), start_ns=T0)
+    writer = begin(disk, engine)
+    writer.close()
+    assert verify(disk).findings == []
+    folder = f"artifacts/{engine.model.digest}"
+    if deed == "removed":
+        for name in disk.below("artifacts"):
+            del disk.names[name]
+    elif deed == "changed":
+        disk.names[f"{folder}/parameters.json"].content[-3] ^= 1
+    else:
+        disk.names[f"{folder}/manifest.json"].content[:] = b'{"digest": "0", "files": {}}'
+    report = verify(disk)
+    assert report.severity == Severity.DAMAGE
+    assert engine.model.digest in report.findings[0].text
+
+
+def test_a_start_puts_a_changed_copy_of_the_model_in_use_right(tmp_path: Path) -> None:
+    disk = SimulatedDisk()
+    engine = Engine(make_config(tmp_path), start_ns=T0)
+    begin(disk, engine).close()
+    disk.names[f"artifacts/{engine.model.digest}/parameters.json"].content[-3] ^= 1
+    recovered = recover(disk, T0)
+    again = Engine(make_config(tmp_path), start_ns=T0)
+    begin(disk, again, boot_id="b2", next_number=recovered.next_number, segment=recovered.segment).close()
+    assert verify(disk).findings == []
+
+
+def test_models_that_no_segment_names_any_more_are_removed(tmp_path: Path) -> None:
+    disk = SimulatedDisk()
+    engine = Engine(make_config(tmp_path), start_ns=T0)
+    writer = begin(disk, engine, segment_bytes=8192)
+    flow = Flow(engine, writer)
+    first = engine.model
+    flow.ask(4)
+    writer.commit()
+    engine.apply_model(load_artifact(builtin_artifact("logistic")), T0)
+    for _ in range(3):
+        flow.ask(4)
+        writer.commit()
+    writer.finish_segments()
+    named: dict[str, frozenset[str]] = {}
+    assert remove_models(disk, writer.models, named) == []
+    in_use = {engine.model.digest}
+    assert remove_models(disk, in_use, named) == [], "the oldest segment still names it"
+    retain(disk, T0, age_ns=0, total_bytes=1)
+    assert remove_models(disk, in_use, named) == [first.digest]
+    assert {name.split("/")[1] for name in disk.below("artifacts")} == in_use
+    assert verify(disk).findings == []
+
+
+def test_a_sidecar_that_counts_otherwise_than_its_segment_is_made_again(disk: SimulatedDisk) -> None:
+    """Sound in itself and tied to its segment, but for one record fewer."""
+    name = "0000000002"
+    whole = disk.read(f"{name}.idx")
+    index, tie = SegmentIndex.from_bytes(f"{name}.qlj", whole)
+    wrong = replace(index, next_number=index.next_number - 1, records=index.records - 1)
+    disk.names[f"{name}.idx"].content[:] = wrong.to_bytes(tie)
+    assert load_sidecar(disk, f"{name}.qlj") is None
+    recovered = recover(disk, T0)
+    assert any("made again" in line for line in recovered.mended)
+    assert disk.read(f"{name}.idx") == whole

@@ -9,7 +9,7 @@ sync drops the pages that it did not write, and later syncs say nothing of them 
 
 import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from quotelife.journal.storage import StorageFile
 
@@ -78,6 +78,9 @@ class SimulatedDisk:
 
     def list(self) -> list[str]:
         return sorted(name for name in self.names if "/" not in name)
+
+    def below(self, folder: str) -> Sequence[str]:
+        return sorted(name for name in self.names if name.startswith(folder + "/"))
 
     def create(self, name: str) -> StorageFile:
         self._pass("create")

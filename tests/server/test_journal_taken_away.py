@@ -1,5 +1,6 @@
 """Something removes, renames, replaces or cuts the journal under a running service: noticed, said, written again."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -181,3 +182,34 @@ def test_a_segment_that_waits_to_be_closed_is_written_again_too(tmp_path: Path) 
     for request_id, call in calls.items():
         if isinstance(call.outcome, bytes):
             assert kit.ask(request_id=request_id).reply == call.reply
+
+
+def test_an_id_whose_answer_went_with_a_closed_segment_is_not_decided_anew(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    first = kit.ask(request_id="r")
+    kit.work_off()
+    assert first.reply
+    kit.restart(replies_bytes=0)
+    (kit.folder / "0000000001.qlj").unlink()
+    assert kit.ask(request_id="r").error.code == Code.DATA_LOSS
+    assert kit.ask(request_id="another").outcome is None
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"), [(errno.ENOSPC, "make room"), (errno.EROFS, "mount it for writing")]
+)
+def test_a_start_on_a_disk_that_refuses_names_the_path_and_the_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, mend: str
+) -> None:
+    kit = JournalKit(tmp_path)
+    kit.ask()
+    kit.work_off()
+
+    def refused(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("reference.faulty_storage.FaultyStorage.append", refused)
+    with pytest.raises(JournalError, match=f"{kit.folder}.*{mend}"):
+        kit.restart()
+    monkeypatch.undo()
+    kit.restart()

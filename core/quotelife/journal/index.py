@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from quotelife.checksum import crc32c
 from quotelife.errors import JournalError
-from quotelife.journal.format import SEGMENT_HEADER_BYTES, SegmentHeader, SegmentScan, unpack_header
+from quotelife.journal.format import (
+    RECORD_HEADER_SIZE,
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    SegmentHeader,
+    SegmentScan,
+    read_record,
+    unpack_header,
+)
 from quotelife.journal.storage import Storage, write_whole
 
 Column = npt.NDArray[np.uint64]
@@ -25,6 +33,7 @@ Column = npt.NDArray[np.uint64]
 _NAME = re.compile(r"([0-9]{10})\.qlj")
 _MAGIC = b"QLJIDX\r\n"
 _VERSION = 1
+SEAL_BYTES = RECORD_HEADER_SIZE + 16
 _HEAD = struct.Struct("<8sIIQQQQQqqqQ32s32s32sII9QI4x")
 _COLUMNS = (
     "decision_sequence",
@@ -196,6 +205,17 @@ def stop_numbers(first_numbers: Sequence[int]) -> list[int]:
     return stops[::-1]
 
 
+def first_numbers(storage: Storage, names: Sequence[tuple[int, str]]) -> list[int]:
+    """First record number of each segment by its header; 0 where that does not read. Raises ``OSError``."""
+    firsts = []
+    for _, name in names:
+        try:
+            firsts.append(unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES)).first_number)
+        except JournalError:
+            firsts.append(0)
+    return firsts
+
+
 def segment_crc(head: bytes, seal: bytes) -> int:
     """What ties a sidecar to its segment: the checksum of its header and of its last 64 bytes, the seal."""
     return crc32c(seal, crc32c(head))
@@ -204,9 +224,14 @@ def segment_crc(head: bytes, seal: bytes) -> int:
 def build_sidecar(name: str, raw: bytes) -> tuple[SegmentIndex, bytes]:
     """Index and sidecar of a sealed segment. ``JournalError`` when it is not whole."""
     index = scan_segment(name, raw)
+    return index, sidecar_of(index, raw)
+
+
+def sidecar_of(index: SegmentIndex, raw: bytes) -> bytes:
+    """The sidecar of a sealed segment that has been scanned. ``JournalError`` when it is not whole."""
     if not index.sealed or index.end != len(raw):
-        raise JournalError(f"{name}: not sealed, or damaged at offset {index.end}")
-    return index, index.to_bytes(segment_crc(raw[:SEGMENT_HEADER_BYTES], raw[-64:]))
+        raise JournalError(f"{index.name}: not sealed, or damaged at offset {index.end}")
+    return index.to_bytes(segment_crc(raw[:SEGMENT_HEADER_BYTES], raw[-SEAL_BYTES:]))
 
 
 def index_segment(storage: Storage, name: str) -> SegmentIndex:
@@ -222,9 +247,19 @@ def load_sidecar(storage: Storage, name: str) -> SegmentIndex | None:
         index, crc = SegmentIndex.from_bytes(name, storage.read(sidecar_name(name)))
     except (FileNotFoundError, JournalError):
         return None
-    if index.end != storage.size(name) or index.end < SEGMENT_HEADER_BYTES + 64:
+    if index.end != storage.size(name) or index.end < SEGMENT_HEADER_BYTES + SEAL_BYTES:
         return None
-    head = storage.read(name, 0, SEGMENT_HEADER_BYTES)
-    if crc != segment_crc(head, storage.read(name, index.end - 64, 64)):
+    head, last = (
+        storage.read(name, 0, SEGMENT_HEADER_BYTES),
+        storage.read(name, index.end - SEAL_BYTES, SEAL_BYTES),
+    )
+    seal = read_record(last, 0)
+    if (
+        crc != segment_crc(head, last)
+        or seal is None
+        or seal.kind != Kind.SEAL
+        or seal.number != index.next_number
+        or index.next_number != index.header.first_number + index.records
+    ):
         return None
     return index

@@ -125,6 +125,19 @@ def decode_gap(record: Record) -> Gap:
     return Gap(value["first"], value["last"], value["reason"])
 
 
+def model_named(kind: int, payload: bytes) -> str:
+    """The digest of the model that a record says is in use; empty where it says nothing of it."""
+    if kind == Kind.STATE:
+        return str(json.loads(payload)["config"].get("model_digest", ""))
+    if kind == Kind.CHANGE:
+        change = json.loads(payload)
+        if change["kind"] == Change.CONFIG:
+            return str(change["payload"]["model_digest"])
+        if change["kind"] == Change.MODEL:
+            return str(change["payload"]["digest"])
+    return ""
+
+
 def apply_record(state: OperationalState, record: Record) -> OperationalState:
     """``state`` after ``record``: changed in place, or the snapshot that the record holds."""
     if record.kind == Kind.STATE:

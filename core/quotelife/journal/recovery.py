@@ -6,27 +6,40 @@ that were promised and do not read back; nothing is written over them, and the s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from quotelife.errors import JournalError
 from quotelife.journal.answers import AnswerIndex
-from quotelife.journal.format import SEGMENT_HEADER_BYTES, Kind, find_after, pack_record, unpack_header
+from quotelife.journal.format import (
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    find_after,
+    pack_record,
+    read_record,
+    unpack_header,
+)
 from quotelife.journal.index import (
     SegmentIndex,
     build_sidecar,
+    first_numbers,
     index_segment,
     load_sidecar,
     scan_segment,
     segment_names,
     sidecar_name,
+    sidecar_of,
     stop_numbers,
 )
-from quotelife.journal.reader import refused_sequences, state_before
+from quotelife.journal.reader import read_one, refused_sequences, state_before
+from quotelife.journal.records import model_named
 from quotelife.journal.state import OperationalState
-from quotelife.journal.storage import TEMPORARY, DirectoryStorage, Storage
+from quotelife.journal.storage import ARTIFACTS, TEMPORARY, DirectoryStorage, Storage, write_whole
+from quotelife.model.artifact import MANIFEST, manifest_digest
 from quotelife.units import NS_PER_S
 
 ANSWERS_KEPT_NS = 86_400 * NS_PER_S
@@ -174,8 +187,9 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
     names = segment_names(storage)
     total = sum(storage.size(name) for _, name in names)
     done = 0
-    stops = stop_numbers(_first_numbers(storage, names))
+    stops = stop_numbers(first_numbers(storage, names))
     expected = 0
+    named: dict[str, Finding] = {}
     for at, (number, name) in enumerate(names):
         raw = storage.read(name)
         where = storage.where(name)
@@ -185,6 +199,8 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
         if finding is not None:
             report.findings.append(finding)
         if index is not None and index.records:
+            for offset, number, digest in _models_in(raw, index):
+                named.setdefault(digest, Finding(Severity.DAMAGE, where, offset, f"record {number}"))
             entry.records, entry.sealed = index.records, index.sealed
             entry.first_number, entry.next_number = index.header.first_number, index.next_number
             entry.boot_id = index.header.boot_id
@@ -197,7 +213,38 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
         done += len(raw)
         if progress is not None:
             progress(done, total)
+    for digest, by in named.items():
+        problem = _model_problem(storage, digest)
+        if problem:
+            text = f"{by.text} names the model {digest}: {problem}; put its artifact there again"
+            report.findings.append(Finding(Severity.DAMAGE, by.file, by.offset, text))
     return report
+
+
+def _models_in(raw: bytes, index: SegmentIndex) -> Iterator[tuple[int, int, str]]:
+    """(offset, record number, digest) of every model that a segment names."""
+    for offset in index.other_offset.tolist():
+        record = read_record(raw, offset)
+        digest = model_named(record.kind, record.payload) if record is not None else ""
+        if record is not None and digest:
+            yield offset, record.number, digest
+
+
+def _model_problem(storage: Storage, digest: str) -> str:
+    """What is wrong with the copy of a model; empty: nothing."""
+    folder = f"{ARTIFACTS}/{digest}"
+    try:
+        manifest = json.loads(storage.read(f"{folder}/{MANIFEST}"))
+        if manifest["digest"] != digest or manifest_digest(manifest) != digest:
+            return f"{storage.where(folder)}/{MANIFEST} is another's"
+        for name, entry in manifest["files"].items():
+            if hashlib.sha256(storage.read(f"{folder}/{name}")).hexdigest() != entry["sha256"]:
+                return f"{storage.where(folder)}/{name} was changed"
+    except FileNotFoundError:
+        return f"{storage.where(folder)} is not there, or not whole"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{storage.where(folder)}/{MANIFEST} does not read"
+    return ""
 
 
 def _check_sidecar(storage: Storage, name: str, raw: bytes) -> str:
@@ -208,17 +255,6 @@ def _check_sidecar(storage: Storage, name: str, raw: bytes) -> str:
     return "ok" if there == build_sidecar(name, raw)[1] else "damaged"
 
 
-def _first_numbers(storage: Storage, names: list[tuple[int, str]]) -> list[int]:
-    """First record number of each segment by its header; 0 where that does not read."""
-    firsts = []
-    for _, name in names:
-        try:
-            firsts.append(unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES)).first_number)
-        except JournalError:
-            firsts.append(0)
-    return firsts
-
-
 def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) -> Recovered:
     """Make a journal ready to go on with: cut a torn tail, seal what is open, and say what the new boot must know.
 
@@ -226,9 +262,10 @@ def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) ->
     read. Raises ``JournalError`` on damage, naming file, offset and mend, with nothing changed; ``OSError``.
     """
     names = segment_names(storage)
-    stops = stop_numbers(_first_numbers(storage, names))
+    stops = stop_numbers(first_numbers(storage, names))
     indexes: list[SegmentIndex] = []
     torn: list[tuple[str, int, SegmentIndex | None]] = []
+    sidecars: list[tuple[str, bytes]] = []
     torn_bytes = 0
     expected = 0
     for at, (number, name) in enumerate(names):
@@ -248,11 +285,14 @@ def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) ->
                 torn.append((name, end, index))
                 torn_bytes += len(raw) - end
             else:
-                torn.append((name, -1, index))  # whole: only its sidecar is to be made again
+                sidecars.append((name, sidecar_of(index, raw)))  # whole: only that is to be made again
         if index is not None and index.records:
             indexes.append(index)
             expected = index.next_number
     mended = _mend(storage, torn)
+    for name, sidecar in sidecars:
+        write_whole(storage, sidecar_name(name), sidecar)
+        mended.append(f"{sidecar_name(name)}: made again, it was missing or not its segment's")
     next_number = expected or 1
     state = state_before(storage, indexes, next_number)
     young = [index for index in indexes if index.last_ns >= now_ns - answers_ns]
@@ -275,32 +315,31 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
         if name.endswith(TEMPORARY):
             storage.remove(name)
     for name, end, index in torn:
-        if end >= 0:
-            if index is None or index.records == 0:
-                _remove(storage, name)
-                done.append(f"{name}: removed, it held nothing that was acknowledged")
-                continue
-            cut = storage.size(name) - end
-            stream = storage.append(name)
-            try:
-                if cut:
-                    stream.truncate(end)
-                seal = memoryview(
-                    pack_record(
-                        Kind.SEAL,
-                        index.next_number,
-                        0,
-                        index.last_ns,
-                        index.durable,
-                        struct.pack("<QQ", index.next_number - 1, end),
-                    )
+        if index is None or index.records == 0:
+            _remove(storage, name)
+            done.append(f"{name}: removed, it held nothing that was acknowledged")
+            continue
+        cut = storage.size(name) - end
+        stream = storage.append(name)
+        try:
+            if cut:
+                stream.truncate(end)
+            seal = memoryview(
+                pack_record(
+                    Kind.SEAL,
+                    index.next_number,
+                    0,
+                    index.last_ns,
+                    index.durable,
+                    struct.pack("<QQ", index.next_number - 1, end),
                 )
-                while seal and not index.sealed:
-                    seal = seal[stream.write(seal) :]
-                stream.sync()
-            finally:
-                stream.close()
-            done.append(f"{name}: sealed" + (f", {cut} bytes never acknowledged cut off" if cut else ""))
+            )
+            while seal and not index.sealed:
+                seal = seal[stream.write(seal) :]
+            stream.sync()
+        finally:
+            stream.close()
+        done.append(f"{name}: sealed" + (f", {cut} bytes never acknowledged cut off" if cut else ""))
         index_segment(storage, name)
     if torn:
         storage.sync_names()
@@ -320,8 +359,10 @@ def retain(
     age_ns: int,
     total_bytes: int,
     answers_ns: int = ANSWERS_KEPT_NS,
+    removing: Callable[[str], None] = lambda name: None,
 ) -> list[str]:
     """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
+    ``removing`` is told of each one first.
 
     The newest segment stays whatever it takes. Age never removes what the answers of the last ``answers_ns`` lie in;
     size does, since a full disk would stop the service: the oldest request ids are then answered anew.
@@ -337,9 +378,46 @@ def retain(
             index = load_sidecar(storage, name) if age_ns else None
             if index is None or now_ns - index.last_ns <= max(age_ns, answers_ns):
                 break
+        removing(name)
         _remove(storage, name)
         held -= sizes[name]
         removed.append(name)
     if removed:
         storage.sync_names()
     return removed
+
+
+def remove_models(
+    storage: Storage, in_use: Collection[str], named_in: dict[str, frozenset[str]]
+) -> list[str]:
+    """Remove copies of models that no segment names any more; returns their digests.
+
+    ``in_use``: digests that the segments being written name. ``named_in``, by segment, is filled here and spares the
+    next call what does not change. Nothing is removed while a closed segment has no sidecar. Raises ``OSError``.
+    """
+    files = storage.below(ARTIFACTS)
+    there = {name.split("/")[1] for name in files}
+    if there <= set(in_use):
+        return []
+    names = [name for _, name in segment_names(storage)]
+    for name in set(named_in) - set(names):
+        del named_in[name]
+    for name in names:
+        if name not in named_in:
+            index = load_sidecar(storage, name)
+            if index is not None:
+                named_in[name] = frozenset(_models_of(storage, index))
+            elif name != names[-1]:
+                return []
+    removed = sorted(there.difference(in_use, *named_in.values()))
+    for name in reversed(files):
+        if name.split("/")[1] in removed:
+            storage.remove(name)
+    return removed
+
+
+def _models_of(storage: Storage, index: SegmentIndex) -> Iterator[str]:
+    for offset in index.other_offset.tolist():
+        record = read_one(storage, index.name, index.header.boot_id, offset)
+        if digest := model_named(record.kind, record.payload):
+            yield digest

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from quotelife.errors import JournalError
 
 LOCK = ".lock"
 TEMPORARY = ".tmp"
+ARTIFACTS = "artifacts"
+"""Folder of the models that were used, each in a folder by its digest."""
 
 
 class StorageFile(Protocol):
@@ -44,6 +47,9 @@ class Storage(Protocol):
     def list(self) -> list[str]:
         """Names at the top of the journal, files only, sorted."""
 
+    def below(self, folder: str) -> Sequence[str]:
+        """Names of all files in a folder and in those in it, sorted."""
+
     def create(self, name: str) -> StorageFile:
         """A new, empty file; ``FileExistsError`` when there is one. Folders on the way are made."""
 
@@ -59,7 +65,8 @@ class Storage(Protocol):
 
     def rename(self, old: str, new: str) -> None: ...
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """The file, and a folder of the journal that it was the last in."""
 
     def sync_names(self, name: str = "") -> None:
         """Make names made, renamed and removed in the folder of ``name``, and in those above, safe."""
@@ -168,6 +175,10 @@ class DirectoryStorage:
             return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         return []
 
+    def below(self, folder: str) -> Sequence[str]:
+        found = (path for path in (self.path / folder).rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
+
     def create(self, name: str) -> StorageFile:
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +208,11 @@ class DirectoryStorage:
         os.replace(self.path / old, target)
 
     def remove(self, name: str) -> None:
-        (self.path / name).unlink()
+        target = self.path / name
+        target.unlink()
+        if target.parent != self.path:
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
 
     def sync_names(self, name: str = "") -> None:
         folder = (self.path / name).parent if name else self.path

@@ -40,7 +40,7 @@ from quotelife.features.schema import SCHEMA_HASH, SCHEMA_VERSION
 from quotelife.journal.format import FORMAT_VERSION, LAYOUT_HASH, pack_header
 from quotelife.journal.index import index_segment, segment_name
 from quotelife.journal.state import OperationalState
-from quotelife.journal.storage import write_whole
+from quotelife.journal.storage import ARTIFACTS, write_whole
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 16 << 20
@@ -512,6 +512,11 @@ cdef class JournalWriter(InputSink):
         return 0
 
     @property
+    def models(self):
+        """Digests of the models in use since this writer began."""
+        return self._artifacts_kept.union([model.digest for model in list(self._artifacts_due)])
+
+    @property
     def unfinished(self):
         """Closed segments that ``finish_segments`` has not been through yet."""
         return len(self._unfinished)
@@ -753,8 +758,8 @@ cdef class JournalWriter(InputSink):
             model = self._artifacts_due[0]
             if model.digest and model.files and model.digest not in self._artifacts_kept:
                 for name in sorted(model.files, key=lambda name: name == "manifest.json"):
-                    target = f"artifacts/{model.digest}/{name}"
-                    if not self._storage.exists(target):
+                    target = f"{ARTIFACTS}/{model.digest}/{name}"
+                    if not self._storage.exists(target) or self._storage.read(target) != model.files[name]:
                         write_whole(self._storage, target, model.files[name])
                 self._artifacts_kept.add(model.digest)
             del self._artifacts_due[0]

@@ -15,12 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import uvloop
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.config import load_config
 from quotelife.engine import Engine
+from quotelife.journal.answers import AnswerIndex
+from quotelife.journal.format import SegmentHeader, id_hash
+from quotelife.journal.index import SegmentIndex, segment_name
+from quotelife.journal.storage import DirectoryStorage
 from quotelife.records import EventBuffer
 from quotelife_server.clock import SystemClock
 from quotelife_server.handlers import Service, State
@@ -35,6 +40,8 @@ DECISIONS = (
     1_280  # of one kind before the next kind has its turn: what else the machine does then hits all alike
 )
 REPEATS = 20  # in one round
+ANSWERS = 30_000  # in a segment of 64 MiB
+SEGMENTS = (8, 30, 240)  # closed ones; the last are those of a day at 83 requests a second
 GET_EXPIRY = "/quote_expiry.v1.QuoteExpiryService/GetExpiry"
 CONFIG = """
 version: 1
@@ -148,6 +155,40 @@ def _benches(tape: EventBuffer) -> Iterator[dict[str, _Bench]]:
                 bench.close()
 
 
+def _index_of(segment: int) -> SegmentIndex:
+    """Of a closed segment with ``ANSWERS`` answers; offsets lead nowhere."""
+    column = np.array([id_hash(f"bench-{segment}-{n}".encode()) for n in range(ANSWERS)], dtype=np.uint64)
+    column.sort()
+    numbers = np.arange(ANSWERS, dtype=np.uint64)
+    columns = {name: np.empty(0, dtype=np.uint64) for name in SegmentIndex.columns}
+    columns |= {"id_hash": column, "id_offset": numbers, "id_ns": numbers}
+    header = SegmentHeader(segment, segment * ANSWERS, 0, "bench", b"", b"")
+    end = (segment + 1) * ANSWERS
+    return SegmentIndex(segment_name(segment), header, 0, end, ANSWERS, True, 0, ANSWERS, 0, **columns)
+
+
+def index_figures(rounds: int) -> dict[str, Any]:
+    """What it costs to learn that a request id is new, by the number of closed segments; a day has the last."""
+    unseen = [f"unseen-{n}".encode() for n in range(20_000)]
+    out: dict[str, Any] = {"answers_a_segment": ANSWERS}
+    index = AnswerIndex(DirectoryStorage(".", lock=False), [], {})
+    for segment in range(1, SEGMENTS[-1] + 1):
+        index.add(_index_of(segment))
+        if segment not in SEGMENTS:
+            continue
+        times = []
+        for _ in range(rounds):
+            started = time.process_time_ns()
+            for request_id in unseen:
+                index.find(request_id)
+            times.append((time.process_time_ns() - started) / len(unseen))
+        out[f"new_id_ns_{segment}_segments"] = round(statistics.median(times))
+    out["ratio"] = round(
+        out[f"new_id_ns_{SEGMENTS[-1]}_segments"] / out[f"new_id_ns_{SEGMENTS[0]}_segments"], 2
+    )
+    return out
+
+
 def ledger_figures(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     """Medians over interleaved repeats; differences and ratios are of neighbours."""
 
@@ -171,4 +212,4 @@ def ledger_figures(tape: EventBuffer, rounds: int) -> dict[str, Any]:
                 out[f"{name}_bytes_a_decision"] = round(ledger.figures.bytes / benches[name].asked)
             return out
 
-    return uvloop.run(measure())
+    return {**uvloop.run(measure()), "index": index_figures(rounds)}
