@@ -363,7 +363,7 @@ def test_bench_book_needs_nothing_but_ours(
     run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quotelife_server.cli.bench_book.SIMULATED", 3000)
-    figures = json.loads(run("bench", "book", "--rounds", "1", "--json").out)["book"]
+    figures = json.loads(run("bench", "book", "--rounds", "1", "--json").out)["book"]["simulated"]
     assert figures["events"] == 3000
     assert figures["book_and_windows_ns_per_event"] > figures["book_ns_per_event"] > 0
 

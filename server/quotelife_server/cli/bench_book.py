@@ -34,8 +34,11 @@ Best = tuple[int, int, int, int]
 
 
 def bench_book(data: Path | None, rounds: int, nautilus: Path | None) -> dict[str, Any]:
-    """Medians over interleaved rounds, ns an event, and ratios. Raises ``QuotelifeError`` when books differ."""
-    tape, name = _tape(data)
+    """By tape: medians over interleaved rounds, ns an event, and ratios. ``QuotelifeError`` when books differ."""
+    return {name: _measure(tape, rounds, nautilus) for name, tape in _tapes(data).items()}
+
+
+def _measure(tape: EventBuffer, rounds: int, nautilus: Path | None) -> dict[str, Any]:
     orders = tape.array()
     orders = orders[orders["kind"] <= EventKindCode.EXECUTE]
     deltas, known = _deltas(orders)
@@ -57,7 +60,7 @@ def bench_book(data: Path | None, rounds: int, nautilus: Path | None) -> dict[st
                 times["nautilus_and_view"].append(view_ns / len(alone))
                 if best != ours:
                     raise QuotelifeError(f"the books differ: ours {ours}, nautilus_trader's {best}")
-    out: dict[str, Any] = {"tape": name, "events": len(alone)}
+    out: dict[str, Any] = {"events": len(alone)}
     medians = {key: statistics.median(values) for key, values in times.items() if values}
     out |= {f"{key}_ns_per_event": round(value, 1) for key, value in medians.items()}
     for name in ("", "_and_view") if times["nautilus"] else ():
@@ -66,13 +69,19 @@ def bench_book(data: Path | None, rounds: int, nautilus: Path | None) -> dict[st
     return out
 
 
-def _tape(data: Path | None) -> tuple[EventBuffer, str]:
-    """Order records of one instrument, index 0: an hour of AAPL fifty levels deep, else the simulator."""
+def _tapes(data: Path | None) -> dict[str, EventBuffer]:
+    """Order records of one instrument, index 0: the simulator's; before it, where recordings are at hand, AAPL's."""
+    tapes = {}
     folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
-    if folder is None:
-        tape = EventBuffer(SIMULATED + 10)
-        OrderFlow().write(tape, SIMULATED)
-        return tape, f"simulated, {SIMULATED:,} messages"
+    if folder is not None:
+        tapes["recorded_aapl"] = _recorded(folder)
+    tapes["simulated"] = EventBuffer(SIMULATED + 10)
+    OrderFlow().write(tapes["simulated"], SIMULATED)
+    return tapes
+
+
+def _recorded(folder: Path) -> EventBuffer:
+    """An hour of AAPL, fifty levels deep."""
     messages, first = folder / MESSAGES, folder / FIRST_BOOK
     for path in (messages, first):
         if not path.is_file():
@@ -85,7 +94,7 @@ def _tape(data: Path | None) -> tuple[EventBuffer, str]:
     with messages.open("rb") as lines, first.open("rb") as books:
         for line in lines:
             decoder.message(line, books.readline() if len(tape) == 0 else None)
-    return tape, MESSAGES
+    return tape
 
 
 def _engine() -> Engine:
