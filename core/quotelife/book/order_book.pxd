@@ -3,9 +3,10 @@
 #
 # Orders stand in an open-addressing table (linear probing, a removal shifts its followers back, so there are no
 # tombstones and a lookup never slows down with age). Room for orders_max of them is reserved at the start and costs
-# nothing until it is used: the table begins with 4,096 slots, doubles when a quarter of them is taken, and a table of n
-# slots stands at slot n of the reserved memory, so that growing cannot fail. One that has grown stays so. A table that is
-# half full would cost a third more time a record: whether the first slot looked at is the right one decides a branch.
+# nothing until it is used: the table begins with 4,096 slots, doubles when a third of them is taken, and a table of n
+# slots stands at slot n of the reserved memory, so that growing cannot fail. One that has grown stays so. A fuller table
+# costs time because whether the first slot looked at is the right one decides a branch, an emptier one because it leaves
+# the cache: doubling at a quarter, or at half, took a tenth longer a record.
 #
 # No record can corrupt the book. What cannot be applied changes nothing and is counted: see order_apply.
 #

@@ -13,7 +13,7 @@ from quotelife.records cimport (
 
 cdef enum:
     SLOTS_MIN = 4096
-    SLOTS_PER_ORDER = 4        # at least: most orders then stand where they are looked for first
+    SLOTS_PER_ORDER = 3        # at least: most orders then stand where they are looked for first
     TOUCH_SHIFT = 24
 
 # GOLDEN is 2^64 / golden ratio: it spreads ids that are counted up, or stepped. LOTS_MAX x ORDERS_MAX is below 2^63.
