@@ -1,11 +1,12 @@
 """The ``quotelife`` command. This module imports next to nothing, so that Ctrl-C is obeyed quietly from the start:
 everything else, the commands among it, is imported under a handler that ends the process at once."""
 
-import contextlib
 import os
-import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # importing typing takes longer than everything here
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -14,11 +15,12 @@ EXIT_INTERRUPTED = 130
 COMMAND_LINE = "command line: "  # how a fault of the configuration begins that an option brought in
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 130 interrupted."""
-    obeyed = (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # not so behind nohup or in a pipeline's &
+    import signal
+
+    # It is not obeyed behind nohup, or in the background of a script.
+    obeyed = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if obeyed:
         signal.signal(signal.SIGINT, _leave)
     from quotelife.errors import ConfigError, QuotelifeError
@@ -47,7 +49,8 @@ def main() -> NoReturn:
     sys.exit(code)  # type: ignore[arg-type]
 
 
-def _leave(*_: object) -> NoReturn:
-    with contextlib.suppress(Exception):
+def _leave(*_: object) -> "NoReturn":
+    try:
         sys.stdout.flush()
-    os._exit(EXIT_INTERRUPTED)
+    finally:
+        os._exit(EXIT_INTERRUPTED)
