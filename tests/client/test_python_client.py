@@ -526,3 +526,8 @@ async def test_a_lost_service_is_looked_for_every_second_at_least() -> None:
             assert (await client.get_expiry(**quote())).source is Source.FALLBACK
             await asyncio.sleep(0.02)
     assert attempts >= 5
+
+
+def test_a_reason_that_grpc_lost_is_an_end_of_the_call() -> None:
+    assert calls.end_of_call(CODE.INTERNAL, "Internal error from Core: 8")[0] is CODE.UNAVAILABLE
+    assert calls.end_of_call(CODE.INTERNAL, "internal error 12ab") == (CODE.INTERNAL, "internal error 12ab")

@@ -460,6 +460,33 @@ async def test_reflection_refuses_garbage(app: Application) -> None:
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_client_that_is_writing_when_its_stream_ends_hears_why(app: Application) -> None:
+    """As clients write: some requests ahead of the answers, and no more without answers."""
+    request = expiry.StreamExpiryRequest(request={"instrument": "BTC-USDT"}).SerializeToString()
+    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        for _ in range(6):
+            stream = channel.stream_stream("/quote_expiry.v1.QuoteExpiryService/StreamExpiry")()
+            ahead = asyncio.Semaphore(16)
+
+            async def write(stream: Any = stream, ahead: asyncio.Semaphore = ahead) -> None:
+                while True:
+                    await ahead.acquire()
+                    await stream.write(request)
+
+            writing = asyncio.ensure_future(write())
+            for _ in range(3):
+                assert await stream.read()
+                ahead.release()
+            (open_,) = app.grpc._streams
+            open_.finish(RpcError(Code.UNAVAILABLE, "draining"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                while await stream.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                    ahead.release()
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "draining")
+
+
 async def test_a_client_that_reads_nothing_is_cut_off_not_buffered(app: Application) -> None:
     from quotelife_server.transport.grpc_aio import STREAM_BACKLOG_MAX, _Stream
 

@@ -150,7 +150,7 @@ class AsyncClient:
                     while (reply := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                         yield asking.answer(reply)
                     if await call.code() is not grpc.StatusCode.OK:
-                        failed = ServiceError(await call.code(), await call.details() or "")
+                        failed = ServiceError(*calls.end_of_call(await call.code(), await call.details()))
                 except grpc.RpcError as error:
                     failed = calls.service_error(error)
                 except asyncio.CancelledError:

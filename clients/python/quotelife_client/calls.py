@@ -64,6 +64,8 @@ _COULD_NOT_ANSWER = frozenset(
     }
 )
 
+_LOST_REASON = "Internal error from Core"  # grpc.aio's own words, whatever the service has said
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 E = TypeVar("E", bound=IntEnum)
@@ -126,7 +128,15 @@ def service_error(error: Any) -> ServiceError:
                 retry_after_ns = retry.retry_delay.ToNanoseconds()
             elif detail.Unpack(info):
                 killed |= info.reason == "KILLED"
-    return ServiceError(error.code(), error.details() or "", tuple(violations), retry_after_ns, killed=killed)
+    code, details = end_of_call(error.code(), error.details())
+    return ServiceError(code, details, tuple(violations), retry_after_ns, killed=killed)
+
+
+def end_of_call(code: grpc.StatusCode, details: str | None) -> tuple[grpc.StatusCode, str]:
+    """As the service said it, or, where grpc.aio lost that because it was writing, that the call has ended."""
+    if code is grpc.StatusCode.INTERNAL and (details or "").startswith(_LOST_REASON):
+        return grpc.StatusCode.UNAVAILABLE, "the service ended the call while it was written to; why is lost"
+    return code, details or ""
 
 
 def decimal_text(name: str, value: Number) -> str:

@@ -179,6 +179,11 @@ class GrpcServer:
                 while (payload := await stream.outgoing.get()) is not None:
                     await context.write(payload if isinstance(payload, bytes) else payload())
                     stream.outgoing.task_done()
+                stream.outgoing.task_done()
+                if stream.error is not None:
+                    # A gRPC client that is writing when its call ends may lose the reason for the end. Left without
+                    # answers it stops, and until then what it writes is read.
+                    await asyncio.wait((reader,), timeout=HOLD_S)
             finally:
                 self._streams.discard(stream)
                 reader.cancel()
@@ -212,10 +217,10 @@ class _Stream:
     def __init__(self) -> None:
         self.outgoing: asyncio.Queue[bytes | Callable[[], bytes] | None] = asyncio.Queue()
         self.error: RpcError | None = None
-        self._finished = False
+        self.finished = False
 
     def send(self, payload: bytes | Callable[[], bytes]) -> None:
-        if self._finished:
+        if self.finished:
             return
         if self.outgoing.qsize() >= STREAM_BACKLOG_MAX:
             self.finish(RpcError(Code.RESOURCE_EXHAUSTED, "the client does not read its messages"))
@@ -223,9 +228,9 @@ class _Stream:
         self.outgoing.put_nowait(payload)
 
     def finish(self, error: RpcError | None = None) -> None:
-        if self._finished:
+        if self.finished:
             return
-        self._finished = True
+        self.finished = True
         self.error = error
         self.outgoing.put_nowait(None)
 
@@ -240,22 +245,18 @@ async def _feed(
     """Hand the client's messages to the handler, none while answers wait to be written."""
     try:
         async for payload in requests:
+            if stream.finished:
+                continue
             room = handler.on_message(payload)
             if room is not None:
                 await waited(room)
             await stream.outgoing.join()
         handler.on_half_close()
     except Exception as error:
-        fault = service.as_rpc_error(error, context)
+        stream.finish(service.as_rpc_error(error, context))
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(_discard(requests), HOLD_S)
-        stream.finish(fault)
-
-
-async def _discard(requests: AsyncIterator[bytes]) -> None:
-    """Read what still comes. A gRPC client that is writing when its call ends may lose the reason for the end."""
-    async for _ in requests:
-        pass
+            async for _ in requests:
+                pass
 
 
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
