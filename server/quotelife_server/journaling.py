@@ -85,7 +85,9 @@ class _Waiting(Deferred):
         self.strict = strict
 
     def leaving(self) -> bytes:
-        reply = super().leaving()
+        reply = self.outcome
+        if not isinstance(reply, bytes):
+            return super().leaving()
         if self.stands is not None and not self.stands(reply):
             self.recall(self)
             self.outcome = convert.killed_meanwhile()
@@ -105,7 +107,10 @@ class _Batch:
 
     def release(self) -> None:
         for each in self.waiting:
-            each.resolve(each.reply)
+            if each.outcome is None:  # as ``resolve``, without its call
+                each.outcome = each.reply
+                if each._callback is not None:
+                    each._callback(each.reply)
         self.turn.over()
 
 

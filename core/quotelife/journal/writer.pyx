@@ -277,7 +277,8 @@ cdef class JournalWriter(InputSink):
         cdef uint64_t length
         cdef uint8_t* record
         cdef uint8_t* at
-        sequences = tuple(sequences)
+        if not isinstance(sequences, (list, tuple)):
+            sequences = tuple(sequences)
         sizes[0] = len(sequences)
         sizes[1] = len(request_id)
         sizes[2] = len(digest)
