@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport INFINITY, ceil, erfc, exp, fmax, fmin, log
+from libc.math cimport INFINITY, ceil, erfc, exp, fabs, fmax, fmin, log
 from libc.stdint cimport int64_t
 
 from quotelife.model.curve cimport CurveSegment, curve_segments, segment_p
@@ -33,12 +33,14 @@ cdef enum:
     ORDERS = 5
     STACK = 48                 # halvings of one panel
     LOOKS_MAX = 400            # panels looked into in one maximisation, all in all
-    NEWTON_MAX = 30
+    STEPS_MAX = 30             # towards the break-even edge; it takes three or four
 
 cdef double VALUE_MIN = 1e-9           # in h
-cdef double SKIP = 1e-11               # a panel whose integral is known this well without its nodes
+cdef double SKIP = 1e-15               # a panel whose integral is known this well without its nodes
 cdef double FLAT = 1e-12               # a rise of P that nobody can tell from none
 cdef double SLACK = 1e-11              # in h: how much more a panel must promise to be looked into
+cdef double FINE_SLACK = 1e-15         # the same where a value is held against VALUE_MIN
+cdef double EDGE_MIN = 1e-6            # how exactly the break-even edge is known, in the larger of h and itself
 cdef double STEEP = 4.0                # change of ln H that the fine nodes can follow
 cdef double Z_MAX = 8.0                # G is 6e-16 there
 cdef double SQRT_HALF = 0.70710678118654752440
@@ -397,8 +399,9 @@ cdef void _look(Problem* problem, const Factors* f, int i, Best_* best) noexcept
         depth -= 1
 
 
-cdef void _maximise(Problem* problem, const Factors* f, double h, double narrow, Best_* best) noexcept nogil:
-    # narrow: how exactly a top's place is found, as a share of its panel; what is read there is exact.
+cdef void _maximise(Problem* problem, const Factors* f, double slack, double narrow, Best_* best) noexcept nogil:
+    # slack: how much more than the best so far a panel must promise. narrow: how exactly a top's place is found, as
+    # a share of its panel; what is read there is exact.
     cdef double value[PANELS_MAX + 3]
     cdef double mass, rate, bound
     cdef int i
@@ -418,11 +421,11 @@ cdef void _maximise(Problem* problem, const Factors* f, double h, double narrow,
         mass = problem.g[i + 1] - problem.g[i]
         rate = f.gain - f.adverse * problem.p[i]
         bound = value[i] + fmax(rate, 0.0) * mass
-        if bound <= best.value + SLACK * h:
+        if bound <= best.value + slack:
             continue
         rate = f.gain - f.adverse * problem.p[i + 1]
         bound = value[i + 1] + f.loss * (problem.taker[i + 1] - problem.taker[i]) + fmax(-rate, 0.0) * mass
-        if bound > best.value + SLACK * h:
+        if bound > best.value + slack:
             _look(problem, f, i, best)
 
 
@@ -471,32 +474,27 @@ cdef double _edge_for(const ValuePrior* prior, const ValueTerms* terms, double h
 
 
 cdef double _break_even(Problem* problem, const ValueTerms* terms, double h, double inventory) noexcept nogil:
-    # Smallest edge over all lives. The best life at the smallest edge so far needs a smaller one still, until it does
-    # not: Dinkelbach's method, quadratic.
+    # The largest value of all lives rises with the edge; sought is where it passes VALUE_MIN h. Above: an edge at
+    # which some life has that value. Below: each try asks at a trifle less; the life that is best there still needs
+    # less (Dinkelbach's step, quadratic), or there is none, and the root lies in that trifle.
     cdef const ValuePrior* prior = problem.prior
-    cdef double edge = INFINITY, lower, floor = -terms.relationship_in_h * h
+    cdef double edge = INFINITY, least, floor = -terms.relationship_in_h * h
     cdef Best_ best
     cdef Factors f
-    cdef bint done
     cdef int i
     for i in range(problem.n):
         edge = fmin(edge, _edge_for(prior, terms, h, inventory, problem.g[i], problem.moment[i], problem.taker[i]))
     if edge == INFINITY:
         return edge
-    for i in range(NEWTON_MAX):
+    for i in range(STEPS_MAX):
         if edge <= floor:
             return floor
-        f = _factors(prior, terms, edge, h, inventory)
-        _maximise(problem, &f, h, 1e-4, &best)     # an edge is flat in the life that it is best for
-        if best.value <= (VALUE_MIN + SLACK) * h:
+        least = edge - EDGE_MIN * fmax(h, fabs(edge))
+        f = _factors(prior, terms, least, h, inventory)
+        _maximise(problem, &f, FINE_SLACK * h, 1e-4, &best)    # an edge is flat in the life that it is best for
+        if best.value <= VALUE_MIN * h:
             break
-        lower = _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker)
-        if not lower < edge:
-            break
-        done = edge - lower < 1e-5 * h     # the next step would be its square
-        edge = lower
-        if done:
-            break
+        edge = fmin(least, _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker))
     return fmax(edge, floor)
 
 
@@ -506,7 +504,7 @@ cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const dou
     cdef Best_ best
     cdef Factors f = _factors(prior, terms, edge, h, inventory)
     _set_up(&problem, prior, p, f.adverse > 0.0, <double>low_ns, <double>high_ns)
-    _maximise(&problem, &f, h, 1e-6, &best)
+    _maximise(&problem, &f, SLACK * h, 1e-6, &best)
     out.tau_ns = best.tau
     out.value_ticks = best.value
     out.life_ns = <int64_t>(best.tau / 1e3 + 0.5) * 1000
