@@ -478,7 +478,7 @@ cdef double _break_even(Problem* problem, const ValueTerms* terms, double h, dou
     # which some life has that value. Below: each try asks at a trifle less; the life that is best there still needs
     # less (Dinkelbach's step, quadratic), or there is none, and the root lies in that trifle.
     cdef const ValuePrior* prior = problem.prior
-    cdef double edge = INFINITY, least, floor = -terms.relationship_in_h * h
+    cdef double edge = INFINITY, least, needed, floor = -terms.relationship_in_h * h
     cdef Best_ best
     cdef Factors f
     cdef int i
@@ -492,9 +492,11 @@ cdef double _break_even(Problem* problem, const ValueTerms* terms, double h, dou
         least = edge - EDGE_MIN * fmax(h, fabs(edge))
         f = _factors(prior, terms, least, h, inventory)
         _maximise(problem, &f, FINE_SLACK * h, 1e-4, &best)    # an edge is flat in the life that it is best for
+        needed = _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker)
         if best.value <= VALUE_MIN * h:
+            edge = fmax(least, fmin(edge, needed))     # what that life needs is nearer to the root by far
             break
-        edge = fmin(least, _edge_for(prior, terms, h, inventory, best.g, best.moment, best.taker))
+        edge = fmin(least, needed)
     return fmax(edge, floor)
 
 
