@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport NAN, fmax, fmin, isnan
+from libc.math cimport NAN, fabs, fmax, fmin, isnan
 from libc.stdint cimport INT64_MAX, uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -28,7 +28,7 @@ from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.policy cimport (
-    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, Resolution, RuntimeOverride, SessionParams,
+    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride, SessionParams,
 )
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
@@ -48,8 +48,8 @@ from quotelife.inputs cimport (
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
-    ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_GRANULARITY, BIND_MAX,
-    BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL,
+    ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
+    BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, EV_ADD, EV_CANCEL,
     EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE,
     FLAG_GAP, FLAG_LAST, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
@@ -57,8 +57,9 @@ from quotelife.records cimport (
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
     RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
     STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
-    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_HALT, WHY_MODEL_FALLBACK, WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE,
-    WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
+    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
+    WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR, WHY_SCHEDULED_NEWS,
+    WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
     DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
 )
 from quotelife.records cimport (
@@ -619,6 +620,8 @@ cdef class Engine:
         out.regime = recorded.regime
         out.reasons = recorded.reasons & <uint64_t>REGIME_REASONS
         out.reference_ticks = recorded.reference_ticks
+        out.mid_ticks = recorded.mid_ticks
+        out.spread_ticks = recorded.spread_ticks
         out.sigma_ticks = recorded.sigma_ticks
         out.moved_ticks = recorded.moved_ticks
         out.observed = recorded.observed
@@ -653,6 +656,8 @@ cdef class Engine:
         if not params.enabled or state.regime == REGIME_HALT or out.quality != QUALITY_GOOD:
             return
         out.reference_ticks = reference(state, params)
+        out.mid_ticks = 0.5 * (state.book.bid_ticks + state.book.ask_ticks)
+        out.spread_ticks = state.book.ask_ticks - state.book.bid_ticks
         out.sigma_ticks = feature_sigma(state.features, t)
         # D since the moment of pricing, by the market's own mids.
         if age == 0:
@@ -666,8 +671,10 @@ cdef class Engine:
     cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil:
         # Posture, edge and threshold; False when that decides already.
         cdef const PostureParams* posture
+        cdef const PriceBoundsParams* bounds
         cdef Resolution resolution
         cdef int64_t t = out.now_ns, age = age_of(request, t)
+        cdef double widest
         cdef int k
         out.instrument = request.instrument
         out.counterparty = request.counterparty
@@ -720,10 +727,18 @@ cdef class Engine:
             out.edge_ticks = request.side * (out.reference_ticks - request.price_ticks)
         elif request.flags & REQ_HAS_EDGE:
             out.edge_ticks = request.edge_ticks
+        bounds = self._policy.price_bounds(request.desk)
+        if far_from_market(bounds, request, out):
+            out.binding = BIND_MARKET
+            refuse(out, bounds.beyond_kind)
+            return False
         out.h_ticks = 1.0
         if not posture.one_tick_threshold:
-            out.h_ticks = fmax(fmax(out.h_ticks, out.edge_ticks), params.adverse_ticks)
-            out.h_ticks = fmax(out.h_ticks, params.adverse_bps * 1e-4 * out.reference_ticks)
+            out.h_ticks = fmax(fmax(1.0, params.adverse_ticks), params.adverse_bps * 1e-4 * out.reference_ticks)
+            widest = bounds.edge_widens_max * fmax(out.h_ticks, out.spread_ticks)
+            if out.edge_ticks > widest:
+                out.reasons |= WHY_EDGE_CAPPED
+            out.h_ticks = fmax(out.h_ticks, fmin(out.edge_ticks, widest))
         if out.moved_ticks >= out.h_ticks:
             out.reasons |= WHY_MOVED_THROUGH
             for k in range(HORIZONS):
@@ -750,6 +765,7 @@ cdef class Engine:
     cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil:
         # Features and threshold to curve, tolerance, life.
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
+        cdef const PriceBoundsParams* bounds
         cdef ModelInput model_input
         cdef LifeResult life
         cdef double left = out.h_ticks - out.moved_ticks       # what can still be passed
@@ -787,6 +803,18 @@ cdef class Engine:
         if life.decline:
             decline(out)
             return
+        if out.edge_ticks + posture.value.relationship_in_h * out.h_ticks < 0.0:
+            # It loses money when it is taken at once: never firm once the loss has reached h, else for the shortest
+            # life or by configuration not at all.
+            bounds = self._policy.price_bounds(request.desk)
+            out.reasons |= WHY_EDGE_TOO_SMALL
+            if bounds.refuse_negative_edge or out.edge_ticks <= -out.h_ticks:
+                out.binding = BIND_EDGE
+                refuse(out, bounds.beyond_kind)
+                return
+            if life.life_ns > posture.min_ns:
+                life.life_ns = posture.min_ns
+                out.binding = BIND_EDGE | BIND_MIN
         # The curve starts now, from where the market stands now. Where that is not known for the moment of pricing,
         # the age is taken off instead. The longest life counts from the moment of pricing either way.
         out.life_ns = life.life_ns if out.observed & OBS_MOVED_KNOWN else life.life_ns - age
@@ -1228,6 +1256,24 @@ cdef inline void refuse(Decision* out, uint8_t kind) noexcept nogil:
 
 cdef inline void decline(Decision* out) noexcept nogil:
     refuse(out, DECISION_DECLINE)
+
+
+cdef bint far_from_market(const PriceBoundsParams* bounds, const Request* request, Decision* out) noexcept nogil:
+    # Held against the mid of the moment of pricing, where it is known: what has moved since is judged by the curve.
+    cdef double mid = out.mid_ticks, room, price
+    if not request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE):
+        return False
+    if out.observed & OBS_MOVED_KNOWN:
+        mid += request.side * out.moved_ticks
+    room = fmax(bounds.share * fabs(mid), bounds.spreads * out.spread_ticks)
+    if request.flags & REQ_HAS_REFERENCE and not fabs(request.reference_ticks - mid) <= room:
+        out.reasons |= WHY_REFERENCE_FAR
+    if request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
+        price = (request.price_ticks if request.flags & REQ_HAS_PRICE
+                 else out.reference_ticks - request.side * request.edge_ticks)
+        if not fabs(price - mid) <= room:
+            out.reasons |= WHY_PRICE_FAR
+    return out.reasons & <uint64_t>(WHY_PRICE_FAR | WHY_REFERENCE_FAR) != 0
 
 
 cdef inline int64_t longest_of(const SessionParams* session) noexcept nogil:

@@ -127,6 +127,8 @@ cdef enum Binding:           # the constraint that set the life, bit mask
     BIND_VENUE_MIN = 512     # the venue session takes no shorter life
     BIND_GRANULARITY = 1024  # rounded down to what the venue session can say
     BIND_TRANSIT = 2048      # the way to the venue was taken off a relative life
+    BIND_MARKET = 4096       # price or reference is too far from the market
+    BIND_EDGE = 8192         # the edge is negative
 
 cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_NOT_GOOD = 1         # data quality
@@ -149,12 +151,15 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_DISABLED = 131072        # the instrument is switched off by configuration
     WHY_MOVED_THROUGH = 262144   # the market has passed the threshold since the quote was priced
     WHY_NO_VALUE = 524288        # no life has an expected value above 0
-    WHY_EDGE_TOO_SMALL = 1048576 # edge and relationship value together are not above 0
+    WHY_EDGE_TOO_SMALL = 1048576 # edge and relationship value together are not above 0; outside of value: below 0
     WHY_NO_EDGE = 2097152        # neither price nor edge was given: tolerance decided, not expected value
     WHY_VENUE_MINIMUM = 4194304  # the venue session takes no life as short as this
     WHY_CLOCK = 8388608          # the session takes instants, and the wall clock cannot be trusted
     WHY_KILLED = 16777216        # the kill switch is on
     WHY_THROTTLED = 33554432     # this counterparty had too many decisions in too short a time
+    WHY_PRICE_FAR = 67108864     # the quoted price lies too far from the market
+    WHY_REFERENCE_FAR = 134217728    # the caller's reference lies too far from the market
+    WHY_EDGE_CAPPED = 268435456  # the edge widened the threshold only up to the configured multiple
 
 cdef enum:                   # reasons that come from the market and the calendar, not from request and policy
     REGIME_REASONS = (WHY_VOLATILITY | WHY_SPREAD_VOLATILITY | WHY_NEWS | WHY_DECORRELATION | WHY_UPDATE_FREQUENCY
@@ -220,6 +225,8 @@ cdef struct Decision:
     double expected_value_ticks  # of the life, per lot; NaN outside expected-value mode
     double break_even_edge_ticks # edge at which a quote would be worth giving; NaN outside expected-value mode
     int64_t venue_life_ns        # what the venue session is told: life_ns less transit, or its longest; 0: as life_ns
+    double mid_ticks             # the service's own mid, now; 0 where data is not GOOD
+    double spread_ticks          # ask - bid, now; 0 where data is not GOOD
     double p[HORIZONS]
     double risk[RISK_INPUTS]
     double features[FEATURES_MAX]

@@ -98,6 +98,8 @@ class BindingFlags(IntFlag):
     VENUE_MIN = 512
     GRANULARITY = 1024
     TRANSIT = 2048
+    MARKET = 4096
+    EDGE = 8192
 
 class ReasonFlags(IntFlag):
     NOT_GOOD = 1
@@ -126,6 +128,9 @@ class ReasonFlags(IntFlag):
     CLOCK = 8388608
     KILLED = 16777216
     THROTTLED = 33554432
+    PRICE_FAR = 67108864
+    REFERENCE_FAR = 134217728
+    EDGE_CAPPED = 268435456
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1
@@ -294,6 +299,10 @@ class DecisionRecord:
     def break_even_edge_ticks(self) -> float: ...
     @property
     def venue_life_ns(self) -> int: ...
+    @property
+    def mid_ticks(self) -> float: ...
+    @property
+    def spread_ticks(self) -> float: ...
     @property
     def observed(self) -> int: ...
     @property

@@ -109,6 +109,8 @@ class BindingFlags(IntFlag):
     VENUE_MIN = BIND_VENUE_MIN
     GRANULARITY = BIND_GRANULARITY
     TRANSIT = BIND_TRANSIT
+    MARKET = BIND_MARKET
+    EDGE = BIND_EDGE
 
 
 class ReasonFlags(IntFlag):
@@ -138,6 +140,9 @@ class ReasonFlags(IntFlag):
     CLOCK = WHY_CLOCK
     KILLED = WHY_KILLED
     THROTTLED = WHY_THROTTLED
+    PRICE_FAR = WHY_PRICE_FAR
+    REFERENCE_FAR = WHY_REFERENCE_FAR
+    EDGE_CAPPED = WHY_EDGE_CAPPED
 
 
 class ModeCode(IntEnum):
@@ -238,6 +243,8 @@ _DECISION_FIELDS = [
     ("expected_value_ticks", "<f8", _offset(&_decision, &_decision.expected_value_ticks)),
     ("break_even_edge_ticks", "<f8", _offset(&_decision, &_decision.break_even_edge_ticks)),
     ("venue_life_ns", "<i8", _offset(&_decision, &_decision.venue_life_ns)),
+    ("mid_ticks", "<f8", _offset(&_decision, &_decision.mid_ticks)),
+    ("spread_ticks", "<f8", _offset(&_decision, &_decision.spread_ticks)),
     ("p", ("<f8", (HORIZONS,)), _offset(&_decision, _decision.p)),
     ("risk", ("<f8", (RISK_INPUTS,)), _offset(&_decision, _decision.risk)),
     ("features", ("<f8", (FEATURES_MAX,)), _offset(&_decision, _decision.features)),
@@ -609,6 +616,14 @@ cdef class DecisionRecord:
     @property
     def venue_life_ns(self):
         return self.c.venue_life_ns
+
+    @property
+    def mid_ticks(self):
+        return self.c.mid_ticks
+
+    @property
+    def spread_ticks(self):
+        return self.c.spread_ticks
 
     @property
     def observed(self):

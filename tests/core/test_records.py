@@ -35,11 +35,11 @@ def test_signal_is_one_cache_line_with_pinned_offsets() -> None:
 
 
 def test_decision_layout_is_pinned() -> None:
-    assert DECISION_DTYPE.itemsize == 1424
-    assert DECISION_DTYPE.fields["p"][1] == 144
-    assert DECISION_DTYPE.fields["features"][1] == 336
-    assert DECISION_DTYPE.fields["rule_index"][1] == 1408
-    assert len(DecisionRecord().canonical()) == 1424
+    assert DECISION_DTYPE.itemsize == 1440
+    assert DECISION_DTYPE.fields["p"][1] == 160
+    assert DECISION_DTYPE.fields["features"][1] == 352
+    assert DECISION_DTYPE.fields["rule_index"][1] == 1424
+    assert len(DecisionRecord().canonical()) == 1440
 
 
 def test_request_layout_is_pinned() -> None:
@@ -54,10 +54,10 @@ def test_request_layout_is_pinned() -> None:
 def test_records_survive_the_way_through_bytes() -> None:
     request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
     assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
-    assert DecisionRecord.from_bytes(bytes(1424)).canonical() == bytes(1424)
+    assert DecisionRecord.from_bytes(bytes(1440)).canonical() == bytes(1440)
     with pytest.raises(ValueError, match="80 bytes"):
         RequestRecord.from_bytes(b"short")
-    with pytest.raises(ValueError, match="1424 bytes"):
+    with pytest.raises(ValueError, match="1440 bytes"):
         DecisionRecord.from_bytes(b"short")
 
 

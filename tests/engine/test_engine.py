@@ -420,8 +420,8 @@ def test_client_deadline_cuts_the_life_inside_the_bounds(engine: Engine) -> None
 
 def test_longest_life_counts_from_the_moment_of_pricing(engine: Engine) -> None:
     _, t = warm(engine)
-    fresh = ask(engine, t, edge_ticks=60.0)
-    aged = ask(engine, t, edge_ticks=60.0, priced_at_ns=t - 30 * MS)
+    fresh = ask(engine, t, edge_ticks=18.0)
+    aged = ask(engine, t, edge_ticks=18.0, priced_at_ns=t - 30 * MS)
     assert fresh.binding & BindingFlags.MAX
     assert aged.life_ns == fresh.life_ns - 30 * MS
     dead = ask(engine, t, priced_at_ns=t - 3600 * S)

@@ -117,6 +117,8 @@ class Constraint(IntEnum):
     VENUE_MINIMUM = 10
     GRANULARITY = 11
     TRANSIT = 12
+    MARKET = 13
+    EDGE = 14
 
 
 class Reason(IntEnum):
@@ -149,6 +151,9 @@ class Reason(IntEnum):
     CLOCK = 24
     KILLED = 25
     THROTTLED = 26
+    PRICE_FAR = 27
+    REFERENCE_FAR = 28
+    EDGE_CAPPED = 29
 
 
 class EventKind(IntEnum):

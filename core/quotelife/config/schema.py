@@ -400,10 +400,24 @@ class Counterparty(Section):
     overrides: tuple[Override, ...] = Field(default=(), max_length=256)
 
 
+class PriceBounds(Section):
+    """How far from the service's own mid a quoted price and a caller's reference may lie, and what an edge may do.
+
+    The bound is the wider of ``bps`` of the mid and ``spreads`` of the spread.
+    """
+
+    bps: float = Field(default=100.0, ge=0, le=1e4)
+    spreads: float = Field(default=10.0, ge=1, le=1e6)
+    beyond: Literal["decline", "indicative"] = "decline"
+    negative_edge: Literal["shortest", "refuse"] = "shortest"
+    edge_widens_max: float = Field(default=10.0, ge=1, le=1e6)
+
+
 class Desk(Section):
     posture: PostureName | None = None
     allow_request_override: bool = False
     not_good: Literal["decline", "risk_averse"] | None = None
+    price_bounds: PriceBounds | None = None
 
 
 class VenueSession(Section):
@@ -423,6 +437,7 @@ class Defaults(Section):
     unknown_counterparty_tier: Name | None = None
     allow_request_override: bool = False
     not_good: Literal["decline", "risk_averse"] = "decline"
+    price_bounds: PriceBounds = PriceBounds()
     value: TierValue = TierValue()
 
 

@@ -74,7 +74,15 @@ cdef struct TierParams:
     uint8_t posture                    # POSTURE_NONE: the tier leaves it to the desk
     double fill_rate                   # NaN unknown
 
+cdef struct PriceBoundsParams:
+    double share                       # of the mid
+    double spreads                     # of the spread; the wider counts
+    double edge_widens_max             # how often the threshold without edge, or the spread
+    uint8_t beyond_kind                # records.DecisionKind of what lies beyond
+    bint refuse_negative_edge
+
 cdef struct DeskParams:
+    PriceBoundsParams price_bounds
     uint8_t posture                    # POSTURE_NONE: the desk leaves it to the global default
     bint allow_request_override
     bint not_good_risk_averse
@@ -141,6 +149,7 @@ cdef class Policy:
     cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
+    cdef const PriceBoundsParams* price_bounds(self, uint32_t desk) noexcept nogil
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil
     cdef const DeskParams* _desk_of(self, uint32_t desk) noexcept nogil
     cdef bint _in_set(self, uint32_t first_word, uint32_t instrument) noexcept nogil

@@ -19,7 +19,7 @@ from quotelife.decision.life cimport PostureLife
 from quotelife.decision.regime cimport regime_params
 from quotelife.decision.risk cimport Risk
 from quotelife.records cimport (ACTUATION_ABSOLUTE, ACTUATION_LAST_LOOK, ACTUATION_RELATIVE, ACTUATION_WITHDRAW,
-                                NO_INDEX, POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
+                                DECISION_DECLINE, DECISION_INDICATIVE, NO_INDEX, POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
                                 POSTURE_RISK_AVERSE, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL,
                                 REGIME_SCHEDULED_NEWS, RULE_COUNTERPARTY_OVERRIDE, RULE_COUNTERPARTY_TIER,
                                 RULE_DESK_DEFAULT, RULE_GLOBAL_DEFAULT, RULE_REQUEST_OVERRIDE,
@@ -378,6 +378,9 @@ cdef class Policy:
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil:
         return self._desk_of(desk).not_good_risk_averse
 
+    cdef const PriceBoundsParams* price_bounds(self, uint32_t desk) noexcept nogil:
+        return &self._desk_of(desk).price_bounds
+
     cdef int calendar_regime(self, uint32_t instrument, int64_t now_ns) noexcept nogil:
         cdef const CalendarParams* entry
         cdef int found = REGIME_NORMAL
@@ -484,12 +487,14 @@ cdef class Policy:
         self._no_desk.posture = POSTURE_NONE
         self._no_desk.allow_request_override = defaults.allow_request_override
         self._no_desk.not_good_risk_averse = defaults.not_good == "risk_averse"
+        self._no_desk.price_bounds = _price_bounds(defaults.price_bounds)
         self._desk = <DeskParams*>_array(self._desks, sizeof(DeskParams))
         for i, name in enumerate(self.desk_names):
             desk = config.desks[name]
             self._desk[i].posture = _POSTURES[desk.posture]
             self._desk[i].allow_request_override = desk.allow_request_override
             self._desk[i].not_good_risk_averse = (desk.not_good or defaults.not_good) == "risk_averse"
+            self._desk[i].price_bounds = _price_bounds(desk.price_bounds or defaults.price_bounds)
         return 0
 
     cdef int _compile_sessions(self, config) except -1:
@@ -591,6 +596,16 @@ cdef int _operator_misfit(const RuntimeOverride* entry, const Request* request, 
     if not _fits(entry.instrument, request.instrument):
         return OTHER_INSTRUMENT
     return FITS
+
+
+cdef PriceBoundsParams _price_bounds(settings):
+    cdef PriceBoundsParams bounds
+    bounds.share = settings.bps * 1e-4
+    bounds.spreads = settings.spreads
+    bounds.edge_widens_max = settings.edge_widens_max
+    bounds.beyond_kind = DECISION_INDICATIVE if settings.beyond == "indicative" else DECISION_DECLINE
+    bounds.refuse_negative_edge = settings.negative_edge == "refuse"
+    return bounds
 
 
 cdef uint8_t _from_operator(const Request* request, const RuntimeOverride* overrides, int n_overrides,

@@ -20,6 +20,7 @@ from quotelife.records import (
     DecisionRecord,
     ModeCode,
     ObservedFlags,
+    ReasonFlags,
     RequestRecord,
 )
 from quotelife.units import NS_PER_US
@@ -60,6 +61,14 @@ def constraints_of(
         taken = age
     words = f"the posture's shortest life, {time_words(minimum)}" + (since if taken else "")
     found.append((BindingFlags.MIN, minimum - taken, words))
+    if decision.binding & BindingFlags.MARKET:
+        found.append((BindingFlags.MARKET, 0, _market_words(request, decision, grounds)))
+    if decision.binding & BindingFlags.EDGE:
+        firm = decision.kind == DecisionCode.QUOTE
+        words = f"an edge of {decision.edge_ticks:.4g} ticks gets " + (
+            "the shortest life" if firm else "no firm quote"
+        )
+        found.append((BindingFlags.EDGE, minimum - taken if firm else 0, words))
     if request.client_deadline_ns is not None:
         left = request.client_deadline_ns - decision.now_ns
         found.append((BindingFlags.CLIENT_DEADLINE, left, "the client's own deadline"))
@@ -103,6 +112,27 @@ def _from_curve(
         words = f"below the posture's shortest life, {time_words(settings.life_min_ns)}: {then}"
         found.append((BindingFlags.BELOW_MINIMUM, life, words))
     return found
+
+
+def _market_words(request: RequestRecord, decision: DecisionRecord, grounds: Grounds) -> str:
+    config = grounds.policy.config
+    names = grounds.policy.desk_names
+    desk = config.desks[names[request.desk]] if request.desk < len(names) else None
+    bounds = (None if desk is None else desk.price_bounds) or config.defaults.price_bounds
+    mid = decision.mid_ticks
+    if decision.observed & ObservedFlags.MOVED_KNOWN:
+        mid += decision.side * decision.moved_ticks
+    room = max(bounds.bps * 1e-4 * abs(mid), bounds.spreads * decision.spread_ticks)
+    price = decision.reference_ticks - decision.side * decision.edge_ticks
+    far = [
+        f"{what} {value:.10g}"
+        for flag, what, value in (
+            (ReasonFlags.PRICE_FAR, "the price", price),
+            (ReasonFlags.REFERENCE_FAR, "the reference", decision.reference_ticks),
+        )
+        if decision.reasons & flag
+    ]
+    return f"{' and '.join(far)} must lie within {room:.6g} ticks of the mid {mid:.10g}"
 
 
 def _from_value(

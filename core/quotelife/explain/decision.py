@@ -91,11 +91,13 @@ _DECLINES = (
     (ReasonFlags.THROTTLED, "too many decisions for this counterparty in too short a time"),
     (ReasonFlags.DISABLED, "the instrument is switched off by configuration"),
     (ReasonFlags.HALT, "trading is halted"),
+    (ReasonFlags.PRICE_FAR, "the quoted price lies too far from the market"),
+    (ReasonFlags.REFERENCE_FAR, "the reference of the request lies too far from the market"),
     (ReasonFlags.MOVED_THROUGH, "the market has passed the threshold since the quote was priced"),
     (ReasonFlags.NO_VOLATILITY, "there is no volatility estimate yet"),
     (ReasonFlags.STALE_REQUEST, "the quote was priced so long ago that no life is left"),
     (ReasonFlags.DEADLINE_TOO_CLOSE, "the client's deadline leaves no life worth giving"),
-    (ReasonFlags.EDGE_TOO_SMALL, "edge and relationship value together are not above 0"),
+    (ReasonFlags.EDGE_TOO_SMALL, "edge and relationship value together are too small"),
     (ReasonFlags.NO_VALUE, "no life has an expected value above 0"),
     (ReasonFlags.VENUE_MINIMUM, "the venue session takes no life as short as this"),
     (ReasonFlags.CLOCK, "the session takes instants, and the wall clock cannot be trusted"),
@@ -129,6 +131,8 @@ def _summary(
     binding = [each for each in constraints if each.binding]
     if binding and decision.binding != BindingFlags.TOLERANCE:
         text += "; set by " + " and ".join(f"{constraint_words(each.constraint)}" for each in binding)
+    if decision.reasons & ReasonFlags.EDGE_CAPPED:
+        text += f"; an edge of {decision.edge_ticks:.4g} ticks widens h to {decision.h_ticks:.4g} only"
     following = next((each for each in constraints if each.next), None)
     if following is not None and following.life_ns is not None:
         text += f"; next bound: {constraint_words(following.constraint)}, {time_words(following.life_ns)}"

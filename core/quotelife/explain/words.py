@@ -16,6 +16,8 @@ _CONSTRAINT_WORDS = {
     BindingFlags.VENUE_MIN: "the venue's minimum",
     BindingFlags.GRANULARITY: "the venue's granularity",
     BindingFlags.TRANSIT: "the way to the venue",
+    BindingFlags.MARKET: "the distance from the market",
+    BindingFlags.EDGE: "a negative edge",
 }
 
 

@@ -88,6 +88,8 @@ class Constraint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSTRAINT_VENUE_MINIMUM: _ClassVar[Constraint]
     CONSTRAINT_GRANULARITY: _ClassVar[Constraint]
     CONSTRAINT_TRANSIT: _ClassVar[Constraint]
+    CONSTRAINT_MARKET: _ClassVar[Constraint]
+    CONSTRAINT_EDGE: _ClassVar[Constraint]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -118,6 +120,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CLOCK: _ClassVar[Reason]
     REASON_KILLED: _ClassVar[Reason]
     REASON_THROTTLED: _ClassVar[Reason]
+    REASON_PRICE_FAR: _ClassVar[Reason]
+    REASON_REFERENCE_FAR: _ClassVar[Reason]
+    REASON_EDGE_CAPPED: _ClassVar[Reason]
 
 class Actuation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -183,6 +188,8 @@ CONSTRAINT_VENUE_MAXIMUM: Constraint
 CONSTRAINT_VENUE_MINIMUM: Constraint
 CONSTRAINT_GRANULARITY: Constraint
 CONSTRAINT_TRANSIT: Constraint
+CONSTRAINT_MARKET: Constraint
+CONSTRAINT_EDGE: Constraint
 REASON_UNSPECIFIED: Reason
 REASON_DATA_NOT_GOOD: Reason
 REASON_DOWNGRADED: Reason
@@ -210,6 +217,9 @@ REASON_VENUE_MINIMUM: Reason
 REASON_CLOCK: Reason
 REASON_KILLED: Reason
 REASON_THROTTLED: Reason
+REASON_PRICE_FAR: Reason
+REASON_REFERENCE_FAR: Reason
+REASON_EDGE_CAPPED: Reason
 ACTUATION_UNSPECIFIED: Actuation
 ACTUATION_ABSOLUTE: Actuation
 ACTUATION_RELATIVE: Actuation
