@@ -66,7 +66,7 @@ def decide(
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    yield engine_of()
+    yield engine_of(edge_widens_max=10.0)
 
 
 def room_of(decision: DecisionRecord, bps: float = 100.0, spreads: float = 10.0) -> float:

@@ -223,7 +223,7 @@ def test_two_way_gives_both_lives_and_their_minimum(kit: Kit) -> None:
 def test_two_way_follows_the_side_that_declines(kit: Kit) -> None:
     past = NOW - 4 * S  # a life of the far side reaches beyond it, that of the near side does not
     reply = kit.get(
-        **two_way(bid_price="62000", ask_price="63000.1", priced_at_utc_ns=past, counterparty="alpha")
+        **two_way(bid_price="62500", ask_price="63000.1", priced_at_utc_ns=past, counterparty="alpha")
     )
     buy, sell = reply.sides
     assert buy.decision == types.DECISION_QUOTE
@@ -264,7 +264,7 @@ def test_a_posture_may_be_asked_for_only_where_the_desk_allows(kit: Kit) -> None
         ("BTC-USDT", "1.5", types.SIZE_UNIT_BASE_QUANTITY, {}, 1500.0),
         ("BTC-USDT", "1.5", types.SIZE_UNIT_CONTRACTS, {}, 1500.0),
         ("BTC-USDT", "63000", types.SIZE_UNIT_NOTIONAL, {"price": "63000"}, 1000.0),
-        ("BTC-USDT", "63000", types.SIZE_UNIT_NOTIONAL, {"reference_price": "31500"}, 2000.0),
+        ("BTC-USDT", "126000", types.SIZE_UNIT_NOTIONAL, {"reference_price": "63000"}, 2000.0),
         ("BTC-USD", "7", types.SIZE_UNIT_CONTRACTS, {}, 7.0),
         ("ETH-USDT", "0.0005", types.SIZE_UNIT_BASE_QUANTITY, {}, 0.5),
     ],

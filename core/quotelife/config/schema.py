@@ -410,7 +410,7 @@ class PriceBounds(Section):
     spreads: float = Field(default=10.0, ge=1, le=1e6)
     beyond: Literal["decline", "indicative"] = "decline"
     negative_edge: Literal["shortest", "refuse"] = "shortest"
-    edge_widens_max: float = Field(default=10.0, ge=1, le=1e6)
+    edge_widens_max: float = Field(default=50.0, ge=1, le=1e6)
 
 
 class Desk(Section):
