@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quotelife.config.schema import LiquidityProvider, TierValue
@@ -34,8 +35,9 @@ def test_the_life_and_its_terms() -> None:
         P, edge_ticks=EDGE, h_ticks=H, inventory=INVENTORY, low_ns=100 * MS, high_ns=CAP_NS
     )
     assert f"**{best.life_ns / MS:.3f} ms** | **{best.life_value_ticks:.5f}**" in EXAMPLE
-    accepted, moment = TWIN.accepted(best.life_ns), TWIN.moment(0.0, best.life_ns)
-    picked = TWIN.probability(best.life_ns - TIER.taker_latency_ns)
+    life = np.array(best.life_ns, dtype=np.float64)
+    accepted, moment = float(TWIN.accepted(life)), float(TWIN.moment(life))
+    picked = float(TWIN.probability(life - TIER.taker_latency_ns))
     assert f"F_A = {accepted:.5f}, ∫P dF_A = {moment:.5f} and P(τ − 5 ms) = {picked:.5f}" in EXAMPLE
     terms = [0.7 * (EDGE * accepted - 0.25 * H * moment), -0.3 * (1.5 * H - EDGE) * picked, -0.2 * accepted]
     written = re.findall(r"  = +([−\d.]+) {5}\w", EXAMPLE)

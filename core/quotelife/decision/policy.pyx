@@ -19,7 +19,8 @@ from quotelife.decision.life cimport PostureLife
 from quotelife.decision.regime cimport regime_params
 from quotelife.decision.risk cimport Risk
 from quotelife.records cimport (ACTUATION_ABSOLUTE, ACTUATION_LAST_LOOK, ACTUATION_RELATIVE, ACTUATION_WITHDRAW,
-                                DECISION_DECLINE, DECISION_INDICATIVE, NO_INDEX, POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
+                                DECISION_DECLINE, DECISION_INDICATIVE, NO_INDEX,
+                                POSTURE_CLIENT_PRIORITY, POSTURE_LIQUIDITY_PROVIDER, POSTURE_NONE,
                                 POSTURE_RISK_AVERSE, REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL,
                                 REGIME_SCHEDULED_NEWS, RULE_COUNTERPARTY_OVERRIDE, RULE_COUNTERPARTY_TIER,
                                 RULE_DESK_DEFAULT, RULE_GLOBAL_DEFAULT, RULE_REQUEST_OVERRIDE,
