@@ -1,18 +1,24 @@
 """Something removes, renames, replaces or cuts the journal under a running service: noticed, said, written again."""
 
+import asyncio
 import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
 from quotelife.errors import JournalError
 from quotelife.journal.recovery import Severity, verify
 from quotelife.journal.storage import DirectoryStorage
 from quotelife_server.rpc import Code
 from reference.ledger_kit import JournalKit
+from reference.service_kit import GET_EXPIRY, running, write_config
 
 DURABILITIES = ("process-crash", "power-loss")
 
@@ -213,3 +219,32 @@ def test_a_start_on_a_disk_that_refuses_names_the_path_and_the_mend(
         kit.restart()
     monkeypatch.undo()
     kit.restart()
+
+
+async def test_a_service_raises_the_alert_recovers_and_still_knows_its_answers(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+
+    async def until(condition: Callable[[], bool]) -> None:
+        for _ in range(500):
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("not within ten seconds")
+
+    async with (
+        running(write_config(tmp_path), journal={"directory": str(folder)}) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        ask = channel.unary_unary(GET_EXPIRY)
+        request = expiry.GetExpiryRequest(request_id="r", instrument="BTC-USDT", side=types.SIDE_BUY)
+        first = await ask(request.SerializeToString(), timeout=10)
+        shutil.rmtree(folder)
+        await until(lambda: [alert.name for alert in app.alerts.active()] == ["journal_failing"])
+        await until(lambda: not app.alerts.active())
+        assert await ask(request.SerializeToString(), timeout=10) == first
+    assert verify(str(folder)).findings == []
+    async with (
+        running(write_config(tmp_path), journal={"directory": str(folder)}) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        assert await channel.unary_unary(GET_EXPIRY)(request.SerializeToString(), timeout=10) == first

@@ -762,6 +762,8 @@ cdef class JournalWriter(InputSink):
                     target = f"{ARTIFACTS}/{model.digest}/{name}"
                     if not self._storage.exists(target) or self._storage.read(target) != model.files[name]:
                         write_whole(self._storage, target, model.files[name])
+                # A name may be there and not be safe: the one who made it may not have come further.
+                self._storage.sync_names(f"{ARTIFACTS}/{model.digest}/manifest.json")
                 self._artifacts_kept.add(model.digest)
             del self._artifacts_due[0]
         return 0
