@@ -18,6 +18,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
+from quotelife_server.administration import administration, shared
 from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, THROTTLED, Alerts
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
@@ -41,6 +42,7 @@ from quotelife_server.transport.http import HttpServer
 
 TICK_S = 0.1
 AHEAD_NS_MAX = 1_000_000
+ADMIN_GRACE_NS = NS_PER_S  # a kill is acknowledged within it (handlers.KEEP_S)
 STOP_S = 3.0  # what the rest of a drain may take beyond its notice and its grace
 
 _log = log.get_logger(__name__)
@@ -153,7 +155,15 @@ class Application:
         self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
         self.service.published = published(self.feeds)
         self.grpc_options = _grpc_options(settings)
-        self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options)
+        self.admin: GrpcServer | None = None
+        self.admin_address = settings.admin_address
+        methods = self.service.methods
+        if settings.admin_address is not None:
+            self.admin = GrpcServer(
+                self.service, [settings.admin_address], self.grpc_options, administration(self.service)
+            )
+            methods = shared(self.service, lambda: str(self.admin_address))
+        self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options, methods)
         self.exposition = self._exposition()
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
@@ -168,6 +178,8 @@ class Application:
         self.kills.restore()
         if self.ledger is not None:
             self.ledger.begin()
+        if self.admin is not None:
+            (self.admin_address,) = await self.admin.start()
         self.addresses = await self.grpc.start()
         if self.http is not None:
             self.metrics_address = await self.http.start()
@@ -183,6 +195,7 @@ class Application:
         _log.info(
             "serving",
             addresses=self.addresses,
+            admin_address=self.admin_address,
             metrics_address=self.metrics_address,
             boot_id=self.service.boot_id,
             instruments=len(self.engine.instruments),
@@ -191,7 +204,8 @@ class Application:
 
     async def drain(self) -> None:
         """Say NOT_SERVING and still answer for ``notice``; then refuse new calls, give those in flight ``grace``
-        and cut off the rest; then stop everything else."""
+        and cut off the rest; then stop everything else. The administration is heard until nothing can be decided
+        any more."""
         drain = self.config.server.drain
         self.service.give_notice()
         _log.info("leaving", notice_s=drain.notice_ns / NS_PER_S)
@@ -201,6 +215,8 @@ class Application:
         await self.grpc.stop(drain.grace_ns)
         for feed in self.feeds:
             await feed.stop()
+        if self.admin is not None:
+            await self.admin.stop(ADMIN_GRACE_NS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

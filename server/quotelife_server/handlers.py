@@ -173,11 +173,9 @@ class Service:
 
         ``waiting``: calls that the transport has received and not admitted yet.
         """
-        if not entry.bounded:
-            return
         if entry.needs_serving and self.state != State.SERVING:
             raise self.not_serving()
-        if not self.in_flight.try_enter(waiting):
+        if entry.bounded and not self.in_flight.try_enter(waiting):
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 "too many calls in flight; retry later",
@@ -549,8 +547,8 @@ def _admin_methods(service: Service) -> MethodTable:
     prefix = "/quote_expiry.v1.AdminService/"
     return {
         # Neither overload nor a start or drain under way keeps anybody from stopping the quotes.
-        prefix + "Kill": Unary(kill, bounded=False),
-        prefix + "Enable": Unary(enable, bounded=False),
+        prefix + "Kill": Unary(kill, bounded=False, needs_serving=False),
+        prefix + "Enable": Unary(enable, bounded=False, needs_serving=False),
         prefix + "GetStatus": Unary(get_status, needs_serving=False),
         prefix + "SetOverride": Unary(set_override),
         prefix + "ClearOverride": Unary(clear_override),
@@ -566,7 +564,7 @@ def _unserved_unary(path: str) -> Unary:
     def refuse(payload: bytes, context: CallContext) -> bytes:
         raise unserved(path.rpartition("/")[2])
 
-    return Unary(refuse, bounded=False)
+    return Unary(refuse, bounded=False, needs_serving=False)
 
 
 def _unserved_stream(path: str) -> Stream:

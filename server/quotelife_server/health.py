@@ -62,11 +62,11 @@ class Health:
 
     def methods(self) -> MethodTable:
         table: MethodTable = {
-            f"/{SERVICE}/Check": Unary(self._check, bounded=False),
+            f"/{SERVICE}/Check": Unary(self._check, bounded=False, needs_serving=False),
             f"/{SERVICE}/Watch": Stream(lambda context, call: _Watch(self, call)),
         }
         if hasattr(health_pb2, "HealthListRequest"):
-            table[f"/{SERVICE}/List"] = Unary(self._list, bounded=False)
+            table[f"/{SERVICE}/List"] = Unary(self._list, bounded=False, needs_serving=False)
         return table
 
     def subscribe(self, tell: Callable[[], None]) -> None:

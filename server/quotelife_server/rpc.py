@@ -177,7 +177,7 @@ StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 @dataclass(frozen=True, slots=True)
 class Unary:
     """A unary method. ``bounded`` calls count against the limit of calls in flight; those that are
-    ``needs_serving`` too are refused unless the service is serving."""
+    ``needs_serving`` are refused unless the service is serving."""
 
     handle: UnaryHandler
     bounded: bool = True

@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from quotelife.config import Config
 from quotelife.config.schema import Duration, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_server.addresses import Address
+from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
 from quotelife_server.feeds.settings import FeedConfig
 
-SocketPath = Annotated[str, Field(min_length=1, max_length=100)]
+SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX)]
 
 
 class Keepalive(Section):
@@ -76,6 +76,7 @@ class Server(Section):
 
     address: Address | None = "127.0.0.1:50051"
     unix_socket: SocketPath | None = None
+    admin_address: AddressOrUnix | None = None
     metrics_address: Address | None = "127.0.0.1:9151"
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     streams_max: int = Field(default=1024, ge=1, le=1_000_000)
@@ -90,6 +91,18 @@ class Server(Section):
     journal: JournalSettings = JournalSettings()
     drain: Drain = Drain()
     capture: CaptureSettings = CaptureSettings()
+
+    @model_validator(mode="after")
+    def _admin_is_apart(self) -> "Server":
+        others = {
+            "address": self.address,
+            "unix_socket": None if self.unix_socket is None else UNIX + self.unix_socket,
+            "metrics_address": self.metrics_address,
+        }
+        for key, other in others.items():
+            if self.admin_address is not None and self.admin_address == other and not other.endswith(":0"):
+                raise ValueError(f"admin_address: must not be {key} too; choose another, or null for none")
+        return self
 
 
 class ServiceConfig(Config):

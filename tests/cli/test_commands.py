@@ -552,6 +552,21 @@ async def test_kill_and_enable_a_running_service(tmp_path: Path) -> None:
         failed(await ended("kill", "--reason", "x", "--counterparty", "nobody"), "counterparty")
 
 
+async def test_enable_and_doctor_go_to_the_address_of_the_administration(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path), admin_address=f"unix:{tmp_path / 'admin.sock'}") as app:
+        admin_address = f"unix:{tmp_path / 'admin.sock'}"
+
+        async def ended(*arguments: object) -> Ended:
+            return await asyncio.to_thread(quotelife, *arguments, "--timeout", 10)
+
+        assert (await ended("kill", "--reason", "x", "--address", admin_address)).code == 0
+        refused = await ended("enable", "--reason", "x", "--target", app.addresses[0])
+        failed(refused, "PERMISSION_DENIED", f"server.admin_address alone: {admin_address}")
+        assert (await ended("enable", "--reason", "x", "--address", admin_address)).code == 0
+        doctor = await ended("doctor", "--address", admin_address)
+        assert doctor.code == 0 and f"{admin_address} is SERVING" in doctor.out
+
+
 async def test_a_kill_that_cannot_be_written_down_is_in_force_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "KILL.state.new").mkdir()  # in the way of the file that it is written to
     async with running(write_config(tmp_path)) as app:

@@ -108,6 +108,20 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1].replace("one", "two"), "depth"),
         (CONFIG.replace("127.0.0.1:0\n  metrics", "nowhere\n  metrics"), "address"),
         (CONFIG.replace("127.0.0.1:0\n  metrics", "127.0.0.1:99999\n  metrics"), "address: .*0 to 65535"),
+        (CONFIG + "  admin_address: nowhere\n", "admin_address: must be host:port.*or unix:PATH"),
+        (CONFIG + f"  admin_address: 'unix:{'x' * 101}'\n", "admin_address: .*1 to 100 characters"),
+        (
+            CONFIG + "  unix_socket: /s\n  admin_address: unix:/s\n",
+            "admin_address: must not be unix_socket too",
+        ),
+        (
+            CONFIG.replace("127.0.0.1:0\n  metrics", "h:7\n  admin_address: h:7\n  metrics"),
+            "admin_address: must not be address too",
+        ),
+        (
+            CONFIG.replace("metrics_address: 127.0.0.1:0", "metrics_address: h:7\n  admin_address: h:7"),
+            "admin_address: must not be metrics_address too",
+        ),
         (CONFIG + "  in_flight_max: 0\n", "in_flight_max"),
         (CONFIG + "  in_flight: 1\n", "in_flight"),
         (CONFIG + "  overload_retry: 5\n", "overload_retry"),

@@ -1,4 +1,5 @@
-"""From the kill to the last answer that was none, with 64 calls in flight: by RPC and by file."""
+"""From the kill to the last firm answer, with 64 calls in flight: by RPC behind them, by RPC on an address of its own,
+and by file."""
 
 import asyncio
 import multiprocessing
@@ -31,7 +32,12 @@ version: 1
 model: {artifact: first_passage}
 instruments:
   - {name: BTC, venue: bench, symbol: BTC, tick_size: 0.1, lot_size: 0.001, warmup: 0s}
-server: {address: "127.0.0.1:0", metrics_address: null, drain: {notice: 0ns}, log_level: error}
+server:
+  address: 127.0.0.1:0
+  admin_address: 127.0.0.1:0
+  metrics_address: null
+  drain: {notice: 0ns}
+  log_level: error
 """
 _ADMIN = "/quote_expiry.v1.AdminService/"
 _GET = "/quote_expiry.v1.QuoteExpiryService/GetExpiry"
@@ -39,7 +45,8 @@ _REQUEST = expiry.GetExpiryRequest(instrument="BTC", side=types.SIDE_BUY).Serial
 
 
 def bench_kill(rounds: int) -> dict[str, Any]:
-    """Figures in milliseconds; ``last_quote_*``: when the last QUOTE was decided or received after the kill began."""
+    """Figures in milliseconds by way; ``last_quote_*``: when the last QUOTE was decided or received after the kill
+    began."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +83,7 @@ async def _serve_until_closed(path: Path, pipe: Connection) -> None:
     closed = asyncio.Event()
     asyncio.get_running_loop().add_reader(pipe.fileno(), closed.set)
     await asyncio.sleep(WARM_S)
-    pipe.send(app.addresses[0])
+    pipe.send((app.addresses[0], app.admin_address))
     await closed.wait()
     market.cancel()
     await app.drain()
@@ -131,19 +138,23 @@ class _Load:
                 raise outcome
 
 
-async def _measure(address: str, file: Path, rounds: int) -> dict[str, Any]:
+async def _measure(addresses: tuple[str, str], file: Path, rounds: int) -> dict[str, Any]:
     apart = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=apart) for _ in range(5)]
-    operator, load = channels.pop(), _Load()
+    asking, admin_address = addresses
+    channels = [grpc.aio.insecure_channel(asking, options=apart) for _ in range(5)]
+    behind, load = channels.pop(), _Load()
+    operator = grpc.aio.insecure_channel(admin_address, options=apart)
     try:
         load.start(channels)
         began_s = time.monotonic()
-        figures: dict[str, dict[str, list[float]]] = {"rpc": {}, "file": {}}
+        figures: dict[str, dict[str, list[float]]] = {"shared": {}, "admin": {}, "file": {}}
         for _ in range(rounds):
             for way, kept in figures.items():
                 await _until_quoted(load)
-                act = _by_rpc(operator) if way == "rpc" else _by_file(file)
-                start_ns, done_ns = await act
+                if way == "file":
+                    start_ns, done_ns = await _by_file(file)
+                else:
+                    start_ns, done_ns = await _by_rpc(behind if way == "shared" else operator)
                 await asyncio.sleep(SETTLE_S)
                 status = await _admin(
                     operator, "GetStatus", admin.GetStatusRequest(), admin.GetStatusResponse
@@ -160,17 +171,21 @@ async def _measure(address: str, file: Path, rounds: int) -> dict[str, Any]:
                 await _admin(operator, "Enable", admin.EnableRequest(reason="bench"), admin.EnableResponse)
         result: dict[str, Any] = {
             "in_flight": IN_FLIGHT,
-            "kills": 2 * rounds,
+            "kills": len(figures) * rounds,
             "answers_a_second": round(load.answers / (time.monotonic() - began_s)),
         }
-        for way, spans in figures.items():
-            for name, values in spans.items():
-                result[f"{way}_{name}_ms_median"] = round(statistics.median(values), 2)
-                result[f"{way}_{name}_ms_max"] = round(max(values), 2)
+        result["ways"] = {
+            way: {
+                f"{name}_ms_{kind}": round(of(values), 2)
+                for name, values in spans.items()
+                for kind, of in (("median", statistics.median), ("max", max))
+            }
+            for way, spans in figures.items()
+        }
         return result
     finally:
         await load.stop()
-        for channel in (*channels, operator):
+        for channel in (*channels, behind, operator):
             await channel.close(None)
 
 

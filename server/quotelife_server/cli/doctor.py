@@ -30,6 +30,8 @@ def doctor(
     target: Annotated[
         str | None,
         typer.Option(
+            "--target",
+            "--address",
             callback=checked_target,
             help="Ask a running service how it is instead, as host:port or unix:PATH. [default: none]",
         ),

@@ -8,7 +8,7 @@ import typer
 
 from quotelife.errors import QuotelifeError
 from quotelife.units import NS_PER_S
-from quotelife_server.cli.options import REASON_CHARACTERS_MAX, TARGET, Target, Timeout, checked_reason, wrong
+from quotelife_server.cli.options import REASON_CHARACTERS_MAX, TARGET, Admin, Timeout, checked_reason, wrong
 
 if TYPE_CHECKING:
     from quotelife_client import ServiceError
@@ -30,7 +30,7 @@ Counterparty = Annotated[
 def kill(
     reason: Reason,
     counterparty: Counterparty = None,
-    target: Target = TARGET,
+    target: Admin = TARGET,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +65,7 @@ def kill(
 def enable(
     reason: Reason,
     counterparty: Counterparty = None,
-    target: Target = TARGET,
+    target: Admin = TARGET,
     timeout: Timeout = 2.0,
 ) -> None:
     """End the kill of everybody, or that of one counterparty. The other kills stay, and are listed.

@@ -17,14 +17,12 @@ def wrong(option: str, what: str) -> NoReturn:
 
 def checked_target(text: str | None) -> str | None:
     """``host:port`` or ``unix:PATH``, as it is."""
-    from quotelife_server.addresses import checked
+    from quotelife_server.addresses import checked_or_unix
 
-    if text is None or text.startswith("unix:"):
-        return text
     try:
-        return checked(text)
+        return None if text is None else checked_or_unix(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{error}, or unix:PATH") from None
+        raise typer.BadParameter(str(error)) from None
 
 
 def checked_address(text: str | None) -> str | None:
@@ -53,4 +51,13 @@ Config = Annotated[
     typer.Option("--config", "-c", help="Folder of YAML files, or one file. [default: configs/default]"),
 ]
 Target = Annotated[str, typer.Option(callback=checked_target, help="The service, as host:port or unix:PATH.")]
+Admin = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        "--address",
+        callback=checked_target,
+        help="The service, as host:port or unix:PATH: its server.admin_address where it has one.",
+    ),
+]
 Timeout = Annotated[float, typer.Option(min=0.001, help="How long to wait for the service, in seconds.")]

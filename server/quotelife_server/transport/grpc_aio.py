@@ -18,7 +18,16 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import log
 from quotelife_server.handlers import Service
-from quotelife_server.rpc import CallContext, Code, RpcError, Stream, StreamHandler, Unary, waited
+from quotelife_server.rpc import (
+    CallContext,
+    Code,
+    MethodTable,
+    RpcError,
+    Stream,
+    StreamHandler,
+    Unary,
+    waited,
+)
 
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
@@ -70,8 +79,15 @@ class GrpcOptions:
 class GrpcServer:
     """Serves one ``Service``. ``start`` binds, ``stop`` drains."""
 
-    def __init__(self, service: Service, addresses: Sequence[str], options: GrpcOptions) -> None:
-        """``addresses``: ``host:port`` (port 0: any) or ``unix:/path``."""
+    def __init__(
+        self,
+        service: Service,
+        addresses: Sequence[str],
+        options: GrpcOptions,
+        methods: MethodTable | None = None,
+    ) -> None:
+        """``addresses``: ``host:port`` (port 0: any) or ``unix:/path``; ``methods``: all of the service's where
+        nothing is said."""
         self._service = service
         self._addresses = addresses
         self._streams: set[_Stream] = set()
@@ -80,11 +96,13 @@ class GrpcServer:
         self._goodbye = asyncio.Event()  # clients have been told to go elsewhere
         self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
         self._waiting = _Waiting()
-        self._server.add_generic_rpc_handlers((_Generic(self._table()),))
+        self._server.add_generic_rpc_handlers(
+            (_Generic(self._table(service.methods if methods is None else methods)),)
+        )
 
-    def _table(self) -> dict[str, RpcMethodHandler]:
+    def _table(self, methods: MethodTable) -> dict[str, RpcMethodHandler]:
         table: dict[str, RpcMethodHandler] = {}
-        for path, entry in self._service.methods.items():
+        for path, entry in methods.items():
             if isinstance(entry, Unary):
                 # Called when the call comes, not when its message has been read: it counts from there on.
                 table[path] = grpc.stream_unary_rpc_method_handler(self._unary(path, entry))
