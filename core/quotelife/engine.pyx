@@ -1152,6 +1152,11 @@ cdef class Engine:
         """Does a kill hold for a counterparty's index (``None``: not configured)?"""
         return self._killed.fits(counterparty)
 
+    def killed_since(self, uint64_t changes, str counterparty):
+        """Was a counterparty (by the name in its requests) killed since ``kill_changes`` was as given, enabled since or
+        not?"""
+        return self._killed.came_since(changes, counterparty)
+
     @property
     def throttle_trips(self):
         """How often a throttle tripped so far."""

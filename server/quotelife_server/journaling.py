@@ -358,6 +358,10 @@ class JournalLedger:
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
         waiting = _Waiting(self._batch.turn, reply, (), request_id, stands=stands)
         if self._batch.waiting or self._held:
+            waits = (each for batch in (*self._held, self._batch) for each in batch.waiting)
+            first = next((each for each in waits if each.sequences and each.request_id == request_id), None)
+            if first is not None:
+                waiting.stands = first.stands  # a kill since the decision, not since the retry
             return self._after_commit(waiting)
         waiting.resolve(reply)
         return waiting

@@ -33,7 +33,8 @@ Stamp = tuple[int, int, int]
 
 
 class Standing:
-    """Does a firm answer still stand that was decided now for ``counterparty``, or has a kill come meanwhile?"""
+    """Does a firm answer still stand that was decided now for ``counterparty``, or has a kill come meanwhile, in force
+    still or ended already?"""
 
     __slots__ = ("_changes", "_counterparty", "_engine")
 
@@ -44,11 +45,10 @@ class Standing:
 
     def __call__(self, reply: bytes) -> bool:
         """Asked of a serialised ``GetExpiryResponse`` just before it leaves."""
-        engine = self._engine
-        if engine.kill_changes == self._changes:
+        engine, changes = self._engine, self._changes
+        if engine.kill_changes == changes:
             return True
-        index = engine.policy.counterparty_index(self._counterparty)
-        return not (engine.killed(index) and convert.firm(reply))
+        return not (engine.killed_since(changes, self._counterparty) and convert.firm(reply))
 
 
 class KillControl:

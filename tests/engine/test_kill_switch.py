@@ -1,5 +1,6 @@
 """The kill switch of the engine: first of all rules, an input like any other, kept by name."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,24 @@ def test_an_index_out_of_range_is_refused_and_is_no_input(engine: Engine) -> Non
         with pytest.raises(ValueError, match="counterparty index 2"):
             act(engine.now_ns, counterparty=2)
     assert engine.input_sequence == sequence and not engine.kills()
+
+
+def test_what_was_killed_since_is_what_the_history_says(engine: Engine) -> None:
+    """Against the whole list of kills turned on, ended ones among them."""
+    rng = random.Random(5)
+    names = (None, "alpha", "beta", STRANGERS)
+    history: list[tuple[int, str | None]] = []
+    for _ in range(300):
+        name = rng.choice(names)
+        if rng.random() < 0.5:
+            before = engine.kill_changes
+            engine.kill(engine.now_ns, counterparty=name)
+            if engine.kill_changes > before:
+                history.append((engine.kill_changes, name))
+        else:
+            engine.enable(engine.now_ns, counterparty=name)
+        changes = rng.randint(0, engine.kill_changes)
+        for asker, group in (("alpha", "alpha"), ("beta", "beta"), ("somebody", STRANGERS), ("", STRANGERS)):
+            expected = any(at > changes and killed in (None, group) for at, killed in history)
+            assert engine.killed_since(changes, asker) == expected
+    assert len(history) > 50

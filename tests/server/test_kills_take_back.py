@@ -8,6 +8,7 @@ import pytest
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.decision.kill import STRANGERS
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_answer, decode_refused
 from quotelife.replay.verify import verify as replayed
@@ -90,6 +91,44 @@ def test_a_retry_that_waits_with_its_first_call_does_not_outlive_a_kill(kit: Jou
     assert ["a kill came" in call.error.message for call in calls] == [True, True]
 
 
+@pytest.mark.parametrize("whom", ["alpha", ""])
+def test_an_answer_that_waits_for_its_record_does_not_outlive_a_kill_that_has_ended(
+    kit: JournalKit, whom: str
+) -> None:
+    call, other = kit.ask(**ALPHA), kit.ask(**BETA)
+    kit.send(KILL, admin.KillRequest(counterparty=whom, reason="test").SerializeToString())
+    kit.send(ENABLE, admin.EnableRequest(counterparty=whom, reason="test").SerializeToString())
+    after = kit.ask(**ALPHA)
+    assert not kit.engine.kills() and call.outcome is None
+    kit.work_off()
+    assert "a kill came" in call.error.message
+    assert isinstance(other.outcome, bytes) == (whom == "alpha")
+    assert after.expiry.decision == types.DECISION_QUOTE
+
+
+def test_a_retry_after_a_kill_has_ended_gets_no_answer_of_before_it_that_was_never_given(
+    kit: JournalKit,
+) -> None:
+    first = kit.ask(**ALPHA, request_id="r")
+    kit.send(KILL, KILL_ALPHA)
+    kit.send(ENABLE, ENABLE_ALPHA)
+    again = kit.ask(**ALPHA, request_id="r")
+    kit.work_off()
+    assert ["a kill came" in call.error.message for call in (first, again)] == [True, True]
+    anew = kit.ask(**ALPHA, request_id="r")
+    kit.work_off()
+    assert anew.expiry.decision == types.DECISION_QUOTE
+
+
+def test_an_answer_of_a_stranger_does_not_outlive_a_kill_of_strangers_that_has_ended(kit: JournalKit) -> None:
+    call = kit.ask(counterparty="somebody")
+    kill = admin.KillRequest(counterparty=STRANGERS, reason="test").SerializeToString()
+    kit.send(KILL, kill)
+    kit.send(ENABLE, admin.EnableRequest(counterparty=STRANGERS, reason="test").SerializeToString())
+    kit.work_off()
+    assert "a kill came" in call.error.message
+
+
 def test_a_two_way_answer_that_is_firm_on_one_side_is_taken_back(kit: JournalKit) -> None:
     call = kit.ask(**ALPHA, side=types.SIDE_TWO_WAY)
     kit.send(KILL, KILL_ALPHA)
@@ -120,7 +159,10 @@ def test_firm_answers_of_a_batch_are_taken_back_one_by_one(kit: JournalKit) -> N
     assert refused_answers(kit) == {kept - 1, kept + 1}
 
 
-def test_an_answer_of_a_batch_that_waits_for_its_neighbour_does_not_outlive_a_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("enabled", [False, True])
+def test_an_answer_of_a_batch_that_waits_for_its_neighbour_does_not_outlive_a_kill(
+    tmp_path: Path, enabled: bool
+) -> None:
     """Without a journal an answer is there at once, and the one beside it is still being explained."""
     kit = Kit(tmp_path)
     postponed: list[Callable[[], None]] = []
@@ -129,6 +171,8 @@ def test_an_answer_of_a_batch_that_waits_for_its_neighbour_does_not_outlive_a_ki
     reply = later.unary(later.methods[BATCH], batch.SerializeToString(), CallContext(BATCH))  # type: ignore[arg-type]
     assert isinstance(reply, Deferred) and reply.outcome is None
     later.unary(later.methods[KILL], KILL_ALPHA, CallContext(KILL))  # type: ignore[arg-type]
+    if enabled:
+        later.unary(later.methods[ENABLE], ENABLE_ALPHA, CallContext(ENABLE))  # type: ignore[arg-type]
     postponed[0]()
     results = expiry.BatchGetExpiryResponse.FromString(reply.leaving()).results
     assert [each.WhichOneof("result") for each in results] == ["fault", "fault", "response"]

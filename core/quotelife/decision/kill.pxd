@@ -8,6 +8,7 @@ cdef class KillSwitch:
     cdef readonly uint64_t changes         # kills turned on and off so far
     cdef tuple _names
     cdef dict _kills                       # name, None for everybody → KillStatus; oldest first
+    cdef dict _turned_on                   # name → what ``changes`` was when it was last killed, ended since or not
 
     cdef uint16_t observed(self, uint32_t counterparty) noexcept nogil
     cdef int _mark(self) except -1

@@ -40,6 +40,7 @@ cdef class KillSwitch:
     def __cinit__(self, names):
         self._flags = NULL
         self._kills = {}
+        self._turned_on = {}
         self.follow(names)
 
     def __dealloc__(self):
@@ -63,6 +64,7 @@ cdef class KillSwitch:
     def set(self, kill):
         self._kills[kill.counterparty] = kill
         self.changes += 1
+        self._turned_on[kill.counterparty] = self.changes
         self._mark()
 
     def end(self, counterparty):
@@ -79,6 +81,12 @@ cdef class KillSwitch:
         """Does a kill hold for this index (``None``: not configured)?"""
         cdef uint32_t index = self._counterparties if counterparty is None else counterparty
         return self.observed(index) != 0
+
+    def came_since(self, uint64_t changes, counterparty):
+        """Was a kill that fits this name turned on since ``changes`` was as given, whether it has ended or not? A name
+        that is not configured is a stranger's."""
+        names = (None, counterparty) if counterparty in self._names else (None, counterparty, STRANGERS)
+        return any(self._turned_on.get(name, 0) > changes for name in names)
 
     cdef uint16_t observed(self, uint32_t counterparty) noexcept nogil:
         if counterparty > self._counterparties:

@@ -77,7 +77,7 @@ async def _serve_until_closed(path: Path, pipe: Connection) -> None:
     from quotelife_server.app import Application
 
     log.configure("critical")
-    app = Application(path)
+    app = Application(path, overrides={"journal": {"directory": str(path.parent / "journal")}})
     await app.start()
     market = asyncio.create_task(_market(app))
     closed = asyncio.Event()
@@ -114,6 +114,7 @@ class _Load:
 
     def __init__(self) -> None:
         self.answers = 0
+        self.taken_back = 0
         self.last_decided_ns = 0
         self.last_received_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,7 +125,13 @@ class _Load:
     async def _call(self, channel: Any) -> None:
         call = channel.unary_unary(_GET)
         while True:
-            reply = expiry.GetExpiryResponse.FromString(await call(_REQUEST, timeout=10))
+            try:
+                reply = expiry.GetExpiryResponse.FromString(await call(_REQUEST, timeout=10))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                self.taken_back += 1  # decided before a kill, and had not left yet
+                continue
             self.answers += 1
             if reply.decision == types.DECISION_QUOTE:
                 self.last_decided_ns = max(self.last_decided_ns, reply.decided_at_utc_ns)
@@ -173,6 +180,7 @@ async def _measure(addresses: tuple[str, str], file: Path, rounds: int) -> dict[
             "in_flight": IN_FLIGHT,
             "kills": len(figures) * rounds,
             "answers_a_second": round(load.answers / (time.monotonic() - began_s)),
+            "taken_back": load.taken_back,
         }
         result["ways"] = {
             way: {
