@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
 from quotelife.errors import ConfigError
-from quotelife.feed.binance import SyncState
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventKindCode, StatusKind
 from quotelife_server.feeds.base import Backoff

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotelife.feed.binance import BinanceDecoder, SyncState
+from quotelife.feed.binance import BinanceDecoder
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.records import EventBuffer
 from reference.binance_twin import BinanceTwin
 from reference.event_books import AppliedBooks

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from quotelife.errors import DecodeError
-from quotelife.feed.binance import BinanceDecoder, SyncState
+from quotelife.feed.binance import BinanceDecoder
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.records import EventBuffer, EventKindCode
 from reference.event_books import AppliedBooks
 

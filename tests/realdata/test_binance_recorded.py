@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from quotelife.feed.binance import BinanceDecoder, SyncState
+from quotelife.feed.binance import BinanceDecoder
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.feed.recorded import RecordedMessage, merge_recorded
 from quotelife.records import EventBuffer, EventFlags, EventKindCode
 from reference.event_books import AppliedBook, AppliedBooks, EventRow

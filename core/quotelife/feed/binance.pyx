@@ -15,30 +15,21 @@ message; the symbol then wants a snapshot and holds diffs again. An older copy o
 superseded in an unbroken chain. The second condition tells it from a venue whose numbering started again.
 """
 
-from decimal import Decimal
-from enum import IntEnum
-from typing import NamedTuple
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memset
 
-from quotelife.errors import DecodeError, UnknownInstrumentError
+from quotelife.errors import DecodeError
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_OFF_GRID, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX,
-    FAULT_VALUE, Fault, Grid, fail, read_decimal, read_int, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE, Fault, fail,
+    read_decimal, read_int, skip_space, skip_string, skip_value,
 )
+from quotelife.feed.symbol_feed cimport SPLICING, SYNCED, WAITING, SymbolFeed
+from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, VenueDecoder, describe, push_level, push_trade, stamp
 from quotelife.records cimport (
-    EV_CLEAR, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST,
-    FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, STATUS_FEED_DOWN, STATUS_FEED_UP, STATUS_HEARTBEAT, Event, EventBuffer,
+    EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, Event, EventBuffer,
 )
-
-cdef enum:
-    NS_PER_MS = 1_000_000
-    MS_MAX = 9_000_000_000_000     # year 2255; ns still fit int64
-    EXCERPT = 40                   # bytes of a bad message shown in the error
 
 cdef enum MessageKind:
     KIND_NONE = 0                  # no "e" seen yet
@@ -74,62 +65,8 @@ cdef enum:
     QUOTE_FIELDS = HAS_s | HAS_u | HAS_b | HAS_a | HAS_B | HAS_A
 
 
-class SyncState(IntEnum):
-    """Where a symbol's book stands."""
-
-    WAITING = 0      # no usable snapshot; diffs are held
-    SPLICING = 1     # a snapshot is held, the diff that proves the chain has not come yet
-    SYNCED = 2
-
-
-cdef enum:
-    WAITING = 0
-    SPLICING = 1
-    SYNCED = 2
-
-
-class SymbolStats(NamedTuple):
-    """Counters of one symbol since the decoder was made."""
-
-    state: SyncState
-    update_id: int       # u of the last diff applied or held, -1: none
-    depths: int          # depth diffs read, held ones included
-    quotes: int
-    trades: int
-    duplicates: int      # older copies of applied diffs, ignored
-    gaps: int            # diffs that did not continue the chain
-    resyncs: int         # completed splices after the first
-    refused: int         # snapshots older than the held diffs
-    restarts: int        # held diffs given up because they outgrew their bound
-    malformed: int
-    off_grid: int        # messages with a price or size off the grid or out of range
-    overflows: int       # messages or splices that did not fit into the event buffer
-
-
-cdef Grid grid_of(object size, str name) except *:
-    cdef Grid grid
-    if not isinstance(size, Decimal) or not size.is_finite() or size <= 0:
-        raise ValueError(f"{name} must be a positive Decimal, not {size!r}")
-    sign, digits, exponent = size.normalize().as_tuple()
-    step = int("".join(map(str, digits))) * 10 ** max(exponent, 0)
-    if exponent < -12 or step >= 10**12:
-        raise ValueError(f"{name} {size} is out of range: at most 12 decimals, below 10^12")
-    grid.decimals = max(-exponent, 0)
-    grid.step = step
-    return grid
-
-
-cdef inline size_t hash_of(const char* text, Py_ssize_t n) noexcept nogil:
-    cdef uint64_t h = 14695981039346656037ULL      # FNV-1a
-    cdef Py_ssize_t i
-    for i in range(n):
-        h = (h ^ <unsigned char>text[i]) * 1099511628211ULL
-    return <size_t>(h ^ (h >> 32))
-
-
 cdef inline const char* read_levels(const char* p, SymbolFeed feed, int side, EventBuffer buffer, Fault* fault):
     # [["price","size"], ...] straight into the event buffer; stamp() adds what the whole message says.
-    cdef Event* event
     cdef int64_t price = 0, size = 0
     if p[0] != b'[':
         return fail(fault, FAULT_SYNTAX, "a list of levels", p)
@@ -153,30 +90,14 @@ cdef inline const char* read_levels(const char* p, SymbolFeed feed, int side, Ev
         p = skip_space(p)
         if p[0] != b']':
             return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
-        event = buffer.push()
-        if event == NULL:
+        if not push_level(buffer, feed, side, price, size):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
-        event.price_ticks = price
-        event.size_lots = size
-        event.instrument = feed.instrument
-        event.kind = EV_LEVEL
-        event.side = side
         p = skip_space(p + 1)
         if p[0] == b']':
             return p + 1
         if p[0] != b',':
             return fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
         p = skip_space(p + 1)
-
-
-cdef inline void stamp(EventBuffer buffer, Py_ssize_t start, int64_t exchange_ns, int64_t receive_ns,
-                       int64_t sequence, int flags) noexcept:
-    cdef Py_ssize_t i
-    for i in range(start, buffer.count):
-        buffer.events[i].exchange_ns = exchange_ns
-        buffer.events[i].receive_ns = receive_ns
-        buffer.events[i].sequence = sequence
-        buffer.events[i].flags |= flags
 
 
 cdef inline int64_t exchange_ns_of(const Fields* f) noexcept:
@@ -186,32 +107,21 @@ cdef inline int64_t exchange_ns_of(const Fields* f) noexcept:
     return f.event_ms * <int64_t>NS_PER_MS if f.seen & HAS_E else 0
 
 
-cdef class SymbolFeed:
-    """What a decoder knows of one symbol; made and read by ``BinanceDecoder``."""
+cdef class BinanceSymbol(SymbolFeed):
+    """A symbol whose diffs are held until its snapshot has come."""
 
     def __init__(self, symbol, instrument, tick_size, lot_size):
-        self.symbol = symbol
-        self.instrument = instrument
-        self.key = symbol.encode("ascii")
-        self.price_grid = grid_of(tick_size, "tick_size")
-        self.size_grid = grid_of(lot_size, "lot_size")
-        self.tick_size = tick_size
-        self.lot_size = lot_size
-        self.state = WAITING
-        self.chain_id = -1
+        super().__init__(symbol, instrument, tick_size, lot_size)
         self.pending = []
 
     cdef void forget(self):
-        # Nothing of the past proves anything any more.
-        self.state = WAITING
+        SymbolFeed.forget(self)
         self.snapshot = None
         self.pending = []
         self.pending_bytes = 0
-        self.chain_id = -1
-        self.chain_ns = 0
 
 
-cdef class BinanceDecoder:
+cdef class BinanceDecoder(VenueDecoder):
     """Messages of one Binance market to events in ``buffer``, which the caller drains between messages.
 
     ``market`` is ``"spot"``, ``"usdm"`` or ``"coinm"``. ``pending_bytes_max`` bounds the diffs held per symbol
@@ -224,70 +134,18 @@ cdef class BinanceDecoder:
     counted as ignored. Not thread-safe.
     """
 
-    def __cinit__(self, str market, EventBuffer buffer not None, *, Py_ssize_t pending_bytes_max=1 << 20):
+    def __init__(self, str market, EventBuffer buffer not None, *, Py_ssize_t pending_bytes_max=1 << 20):
         if market not in ("spot", "usdm", "coinm"):
             raise ValueError(f"market must be spot, usdm or coinm, not {market!r}")
         if pending_bytes_max <= 0:
             raise ValueError("pending_bytes_max must be positive")
+        super().__init__(buffer)
         self.market = market
-        self.buffer = buffer
         self.pending_bytes_max = pending_bytes_max
         self.futures = market != "spot"
-        self.feeds = []
-        self.by_symbol = {}
-        self.due = {}
-        self.table_mask = 15
-        self.table = <void**>calloc(16, sizeof(void*))
-        if self.table == NULL:
-            raise MemoryError()
 
-    def __dealloc__(self):
-        free(self.table)
-
-    def add_instrument(self, str symbol not None, uint32_t instrument_index, tick_size, lot_size):
-        """Decode ``symbol`` (upper case, as in "s") as the instrument of that index; sizes are exact Decimals.
-
-        Raises ``ValueError`` for a symbol given twice, a size that is no positive Decimal, or an event buffer
-        too small to flag every instrument at once.
-        """
-        cdef SymbolFeed feed
-        if not symbol or not symbol.isascii() or symbol in self.by_symbol:
-            raise ValueError(f"symbol {symbol!r} must be ASCII, not empty and given once")
-        if self.buffer.capacity < 4 * (len(self.feeds) + 1) + 16:
-            raise ValueError(f"an event buffer of {self.buffer.capacity} is too small for "
-                             f"{len(self.feeds) + 1} instruments; give it more capacity")
-        feed = SymbolFeed(symbol, instrument_index, tick_size, lot_size)
-        cdef void** larger
-        cdef size_t mask
-        if 2 * (len(self.feeds) + 1) > <Py_ssize_t>self.table_mask:
-            mask = 2 * self.table_mask + 1
-            larger = <void**>calloc(mask + 1, sizeof(void*))
-            if larger == NULL:
-                raise MemoryError()
-            free(self.table)
-            self.table = larger
-            self.table_mask = mask
-            for known in self.feeds:
-                self.place(known)
-        self.feeds.append(feed)
-        self.by_symbol[symbol] = feed
-        self.place(feed)
-
-    cdef void place(self, SymbolFeed feed):
-        cdef size_t i = hash_of(PyBytes_AS_STRING(feed.key), PyBytes_GET_SIZE(feed.key)) & self.table_mask
-        while self.table[i] != NULL:
-            i = (i + 1) & self.table_mask
-        self.table[i] = <void*>feed
-
-    cdef SymbolFeed find(self, const char* symbol, Py_ssize_t n):
-        cdef size_t i = hash_of(symbol, n) & self.table_mask
-        cdef SymbolFeed feed
-        while self.table[i] != NULL:
-            feed = <SymbolFeed>self.table[i]
-            if PyBytes_GET_SIZE(feed.key) == n and memcmp(PyBytes_AS_STRING(feed.key), symbol, n) == 0:
-                return feed
-            i = (i + 1) & self.table_mask
-        return None
+    cdef SymbolFeed new_feed(self, str symbol, object instrument_index, object tick_size, object lot_size):
+        return BinanceSymbol(symbol, instrument_index, tick_size, lot_size)
 
     # What comes in.
 
@@ -338,7 +196,7 @@ cdef class BinanceDecoder:
         """
         cdef EventBuffer buffer = self.buffer
         cdef Py_ssize_t start = buffer.count
-        cdef SymbolFeed feed = self.feed_of(symbol)
+        cdef BinanceSymbol feed = <BinanceSymbol>self.feed_of(symbol)
         cdef Fields f
         cdef Fault fault
         self.need_room()
@@ -361,76 +219,14 @@ cdef class BinanceDecoder:
         self.splice(feed, receive_ns)
         return buffer.count - start
 
-    def disconnected(self, int64_t receive_ns):
-        """The connection is lost: every instrument is distrusted at once (CLEAR, then STATUS FEED_DOWN)."""
-        cdef SymbolFeed feed
-        self.need_room()
-        self.due = {}
-        for feed in self.feeds:
-            feed.forget()
-            feed.requested = False
-            self.distrust(feed, 0, receive_ns)
-        self.status_of_all(STATUS_FEED_DOWN, receive_ns)
-
-    def connected(self, int64_t receive_ns):
-        """A connection stands: STATUS FEED_UP for every instrument. Books stay unreliable until spliced."""
-        self.need_room()
-        self.status_of_all(STATUS_FEED_UP, receive_ns)
-
-    def heartbeat(self, int64_t receive_ns):
-        """The venue answered a ping: STATUS HEARTBEAT for every instrument. Nothing before it was left out."""
-        self.need_room()
-        self.status_of_all(STATUS_HEARTBEAT, receive_ns)
-
     # Snapshots.
-
-    def wants_snapshot(self):
-        """Symbols whose snapshot should be fetched now; each is named once until answered or failed."""
-        cdef SymbolFeed feed
-        cdef list out
-        if not self.due:
-            return []
-        out = []
-        for symbol in self.due:
-            feed = self.by_symbol[symbol]
-            if feed.state == WAITING:
-                out.append(symbol)
-            else:                  # an unasked snapshot came in between
-                feed.requested = False
-        self.due = {}
-        return out
 
     def snapshot_failed(self, str symbol):
         """The request for a snapshot of ``symbol`` came to nothing: it is wanted again if still needed."""
-        cdef SymbolFeed feed = self.feed_of(symbol)
+        cdef BinanceSymbol feed = <BinanceSymbol>self.feed_of(symbol)
         feed.requested = False
         if feed.state == WAITING and feed.pending:
             self.want(feed)
-
-    # What it looks like inside.
-
-    @property
-    def symbols(self):
-        """The symbols added, in order."""
-        return [feed.symbol for feed in self.feeds]
-
-    def state(self, str symbol):
-        """``SyncState`` of a symbol."""
-        return SyncState(self.feed_of(symbol).state)
-
-    def stats(self, str symbol):
-        """``SymbolStats`` of a symbol."""
-        cdef SymbolFeed feed = self.feed_of(symbol)
-        return SymbolStats(
-            SyncState(feed.state), feed.chain_id, feed.depths, feed.quotes, feed.trades, feed.duplicates, feed.gaps,
-            max(feed.syncs - 1, 0), feed.refused, feed.restarts, feed.malformed, feed.off_grid,
-            feed.overflows)
-
-    cdef SymbolFeed feed_of(self, str symbol):
-        try:
-            return <SymbolFeed>self.by_symbol[symbol]
-        except KeyError:
-            raise UnknownInstrumentError(symbol) from None
 
     # Reading.
 
@@ -445,7 +241,7 @@ cdef class BinanceDecoder:
             return False
         return True
 
-    cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault):
+    cdef bint read_snapshot(self, BinanceSymbol feed, bytes data, Fields* f, Fault* fault):
         # Pushes the levels.
         self.current = feed
         memset(f, 0, sizeof(Fields))
@@ -634,7 +430,7 @@ cdef class BinanceDecoder:
     # Depth diffs.
 
     cdef int on_depth(self, bytes data, Fields* f, Py_ssize_t start, int64_t receive_ns) except -1:
-        cdef SymbolFeed feed = self.current
+        cdef BinanceSymbol feed = <BinanceSymbol>self.current
         cdef EventBuffer buffer = self.buffer
         cdef int64_t exchange_ns = exchange_ns_of(f)
         feed.depths += 1
@@ -651,19 +447,13 @@ cdef class BinanceDecoder:
             feed.pending = []
             feed.pending_bytes = 0
         elif feed.state == SYNCED:
-            if buffer.count == start:
-                self.push_status(feed, STATUS_HEARTBEAT)
-            stamp(buffer, start, exchange_ns, receive_ns, f.last_id, 0)
-            buffer.events[buffer.count - 1].flags |= FLAG_LAST
-            feed.chain_id = f.last_id
-            feed.chain_ns = exchange_ns
-            return 0
+            return self.show(feed, start, f.last_id, exchange_ns, receive_ns)
         else:
             buffer.count = start
         self.hold(feed, data, f)
         return self.splice(feed, receive_ns)
 
-    cdef int hold(self, SymbolFeed feed, bytes data, const Fields* f) except -1:
+    cdef int hold(self, BinanceSymbol feed, bytes data, const Fields* f) except -1:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
         if feed.pending_bytes + n > self.pending_bytes_max and feed.pending:
             feed.restarts += 1
@@ -677,7 +467,7 @@ cdef class BinanceDecoder:
             self.want(feed)
         return 0
 
-    cdef int splice(self, SymbolFeed feed, int64_t receive_ns) except -1:
+    cdef int splice(self, BinanceSymbol feed, int64_t receive_ns) except -1:
         # Join the held snapshot and the held diffs if the rule of SPEC 3.2 allows; all or nothing.
         cdef EventBuffer buffer = self.buffer
         cdef Py_ssize_t start = buffer.count
@@ -728,12 +518,6 @@ cdef class BinanceDecoder:
         feed.pending_bytes = 0
         return 0
 
-    cdef int want(self, SymbolFeed feed) except -1:
-        if not feed.requested:
-            feed.requested = True
-            self.due[feed.symbol] = None
-        return 0
-
     # Quotes, trades, replies.
 
     cdef int on_quote(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:
@@ -765,7 +549,6 @@ cdef class BinanceDecoder:
     cdef int on_trade(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:
         cdef SymbolFeed feed = self.current
         cdef int64_t price = 0, size = 0
-        cdef Event* event
         if not f.market:               # insurance fund, auto-deleveraging: no order in the book was hit
             self.ignored += 1
             return 0
@@ -775,17 +558,8 @@ cdef class BinanceDecoder:
         if price == 0 or size == 0:
             fail(fault, FAULT_VALUE, "a price and a size above 0", f.price)
             return 0
-        event = self.buffer.push()
-        event.exchange_ns = exchange_ns_of(f)
-        event.receive_ns = receive_ns
-        event.sequence = f.trade_id
-        event.price_ticks = price
-        event.size_lots = size
-        event.aux = f.trade_id
-        event.instrument = feed.instrument
-        event.kind = EV_TRADE
-        event.side = SIDE_ASK if f.maker else SIDE_BID
-        event.flags = FLAG_LAST
+        push_trade(self.buffer, feed, SIDE_ASK if f.maker else SIDE_BID, price, size, f.trade_id,
+                   exchange_ns_of(f), receive_ns)      # need_room() keeps place for one
         feed.trades += 1
         return 0
 
@@ -794,72 +568,6 @@ cdef class BinanceDecoder:
         if f.error != NULL and f.error[0] != b'n':     # "error": null is a success
             self.errors += 1
             self.last_error = data.decode("utf-8", "replace")
-
-    # Faults.
-
-    cdef int need_room(self) except -1:
-        # Place for the flags of every instrument, so that a fault can always be told.
-        cdef Py_ssize_t needed = 2 * len(self.feeds) + 1
-        if self.buffer.capacity - self.buffer.count < needed:
-            raise OverflowError(f"the event buffer holds {self.buffer.count} of {self.buffer.capacity} events; "
-                                "drain and clear it between messages")
-        return 0
-
-    cdef int distrust(self, SymbolFeed feed, int64_t sequence, int64_t receive_ns) except -1:
-        cdef Py_ssize_t start = self.buffer.count
-        if feed.state == SYNCED:
-            feed.forget()
-        self.push_marker(feed, EV_CLEAR)
-        stamp(self.buffer, start, 0, receive_ns, sequence, FLAG_GAP | FLAG_LAST)
-        return 0
-
-    cdef int refuse(self, const Fault* fault, bytes data, SymbolFeed feed, Py_ssize_t start,
-                    int64_t receive_ns) except -1:
-        # Take back what the message gave, flag the book (or all, if it does not say which), and raise.
-        cdef SymbolFeed each
-        self.buffer.count = start
-        self.count_fault(feed, fault)
-        if feed is not None:
-            self.distrust(feed, 0, receive_ns)
-        else:
-            for each in self.feeds:
-                self.distrust(each, 0, receive_ns)
-        raise DecodeError(describe(fault, data, feed))
-
-    cdef void count_fault(self, SymbolFeed feed, const Fault* fault):
-        if fault.code == FAULT_FULL:
-            feed.overflows += 1    # only levels of a known symbol can fill the buffer
-        elif fault.code == FAULT_OFF_GRID or fault.code == FAULT_RANGE:
-            self.off_grid += 1
-            if feed is not None:
-                feed.off_grid += 1
-        else:
-            self.malformed += 1
-            if feed is not None:
-                feed.malformed += 1
-
-    cdef bint push_marker(self, SymbolFeed feed, int kind):
-        cdef Event* event = self.buffer.push()
-        if event == NULL:
-            return False
-        event.instrument = feed.instrument
-        event.kind = kind
-        return True
-
-    cdef bint push_status(self, SymbolFeed feed, int code):
-        if not self.push_marker(feed, EV_STATUS):
-            return False
-        self.buffer.events[self.buffer.count - 1].aux = code
-        return True
-
-    cdef int status_of_all(self, int code, int64_t receive_ns) except -1:
-        cdef SymbolFeed feed
-        cdef Py_ssize_t start = self.buffer.count
-        for feed in self.feeds:
-            self.push_status(feed, code)
-        stamp(self.buffer, start, 0, receive_ns, 0, FLAG_LAST)
-        return 0
-
 
 cdef inline unsigned int c48(const char* p) noexcept nogil:
     return <unsigned int>(<unsigned char>p[0]) - 48
@@ -875,22 +583,3 @@ cdef inline int kind_of(const char* name, Py_ssize_t n) noexcept nogil:
     if n == 8 and memcmp(name, b"aggTrade", 8) == 0:
         return KIND_AGG_TRADE
     return KIND_OTHER
-
-
-cdef str describe(const Fault* fault, bytes data, SymbolFeed feed):
-    cdef const char* text = PyBytes_AS_STRING(data)
-    cdef Py_ssize_t at
-    what = (<bytes>fault.what).decode()
-    where = f"{feed.symbol}: " if feed is not None else ""
-    if fault.code == FAULT_FULL:
-        return f"{where}the message does not fit into the event buffer; drain it first or give it more capacity"
-    if fault.code == FAULT_MISSING:
-        return f"{where}{what} must be there: {data[:EXCERPT]!r}"
-    if fault.at == NULL:
-        return f"{where}expected {what}: {data[:EXCERPT]!r}"
-    at = fault.at - text
-    found = data[at:at + EXCERPT] or b"the end"
-    grid = ""
-    if fault.code == FAULT_OFF_GRID and feed is not None:
-        grid = f" (tick_size {feed.tick_size}, lot_size {feed.lot_size})"
-    return f"{where}expected {what}{grid} at byte {at}, found {found!r}"

@@ -1,17 +1,27 @@
-"""Recorded websocket captures: lines of ``<local stamp> <json>``, gzipped or plain, merged by local stamp.
+"""Recorded websocket captures, merged by local stamp.
 
-A line without ``"stream"`` that holds ``lastUpdateId`` is the REST depth snapshot of the file's symbol.
+Either lines of ``<local stamp> <json>``, gzipped or plain, where a line without ``"stream"`` that holds
+``lastUpdateId`` is the REST depth snapshot of the file's symbol; or a recorded session (``.jsonl``, ``.jsonl.zst``):
+one JSON object a line, of which those with ``"t": "recv"`` hold a message (``data``, a string) and the second of its
+arrival (``ts``).
 """
 
 import gzip
 import heapq
+import io
+import json
 import zlib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+import zstandard
+
 from quotelife.errors import DecodeError
-from quotelife.units import NS_PER_MS, NS_PER_US
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
+
+SESSION_SUFFIXES = (".jsonl", ".jsonl.zst")
 
 
 class RecordedMessage(NamedTuple):
@@ -40,6 +50,9 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
 
     Raises ``DecodeError`` naming file and line when a line has no stamp or no text, or the file is cut short.
     """
+    if path.name.endswith(SESSION_SUFFIXES):
+        yield from read_session(path, file)
+        return
     number = 0
     with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as lines:
         try:
@@ -52,6 +65,28 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
                 is_snapshot = b'"lastUpdateId"' in data and b'"stream"' not in data
                 yield RecordedMessage(stamp_to_ns(int(stamp)), file, data, is_snapshot)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
+
+
+def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
+    """The messages that a recorded session received, in order.
+
+    Raises ``DecodeError`` naming file and line when a line is no such object, or the file is cut short.
+    """
+    number = 0
+    with path.open("rb") as raw:
+        try:
+            lines: IO[bytes] = raw
+            if path.suffix == ".zst":
+                reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+                lines = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, reader), 1 << 20))
+            for number, line in enumerate(lines, start=1):
+                row = json.loads(line, parse_float=Decimal)
+                if row["t"] == "recv":
+                    yield RecordedMessage(int(row["ts"] * NS_PER_S), file, row["data"].encode(), False)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DecodeError(f"{path}:{number}: no line of a recorded session: {error}") from None
+        except (EOFError, zstandard.ZstdError) as error:
             raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
 
 
