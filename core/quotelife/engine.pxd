@@ -8,6 +8,7 @@ from quotelife.decision.life cimport PostureParams
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
 from quotelife.decision.throttle cimport Throttle
+from quotelife.features.greeks cimport Greeks
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
 from quotelife.model.curve cimport CurveModel
 from quotelife.records cimport Decision, Event, Request, Signal
@@ -25,6 +26,7 @@ cdef struct InstrumentState:
     LevelBook book
     OrderBook orders           # what the levels are summed from, on order-level instruments
     FeatureState* features
+    Greeks greeks              # of an option, from its venue or from signals
     RegimeState stress
     int64_t last_book_ns       # last message of the stream that the book is built from, empty ones among them
     int64_t last_quote_ns      # last QUOTE

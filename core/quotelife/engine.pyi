@@ -8,6 +8,17 @@ from quotelife.instruments import InstrumentTable
 from quotelife.model.curve import CurveModel
 from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
 
+class GreeksStatus(NamedTuple):
+    delta: float | None
+    gamma: float | None
+    vega: float | None
+    theta: float | None
+    mark_iv: float | None
+    underlying_price: float | None
+    mark_price: float | None
+    funding: float | None
+    oldest_ns: int
+
 class InstrumentStatus(NamedTuple):
     quality: int
     regime: int
@@ -34,6 +45,7 @@ class InstrumentStatus(NamedTuple):
     regime_ns: tuple[int, ...]
     not_good_ns: int
     stress_entries: int
+    greeks: GreeksStatus | None
     memory_bytes: int
 
 class OverrideStatus(NamedTuple):
@@ -61,6 +73,17 @@ class Engine:
         desk: int = 0xFFFFFFFF,
         ttl_ns: int = 0,
         source: int = 0,
+    ) -> None: ...
+    def on_greeks(
+        self,
+        instrument: int,
+        *,
+        receive_ns: int,
+        source_ns: int,
+        delta_gamma: tuple[float, float] | None = None,
+        vega_theta: tuple[float, float] | None = None,
+        volatility_underlying: tuple[float, float] | None = None,
+        mark_funding: tuple[float, float] | None = None,
     ) -> None: ...
     def on_signal_record(self, record: bytes | memoryview) -> None: ...
     def on_timer(self, now_ns: int) -> None: ...

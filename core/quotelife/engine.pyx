@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport NAN, fabs, fmax, fmin, isnan
+from libc.math cimport NAN, fabs, fmax, fmin, isfinite, isnan
 from libc.stdint cimport INT64_MAX, uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -34,6 +34,7 @@ from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
+from quotelife.features.greeks cimport GREEK_PAIRS, Greeks, greeks_on_signal, is_greek
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
     feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
@@ -56,7 +57,9 @@ from quotelife.records cimport (
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
-    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_INVENTORY, SIG_NEWS, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
+    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY, SIG_INVENTORY, SIG_MARK,
+    SIG_NEWS, SIG_VEGA_THETA,
+    SIG_VOLATILITY_INDEX, STATUS_AUCTION,
     STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
@@ -81,6 +84,20 @@ cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this of
 cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
 cdef double ALIVE_FACTOR = 10.0               # heartbeats stretch the silence that is taken for quiet by so much
 cdef int64_t US = 1_000
+
+
+class GreeksStatus(NamedTuple):
+    """What was last said of an option. ``None``: never said. Units as in ``SignalCode``; times in nanoseconds."""
+
+    delta: float | None
+    gamma: float | None
+    vega: float | None
+    theta: float | None
+    mark_iv: float | None
+    underlying_price: float | None
+    mark_price: float | None
+    funding: float | None
+    oldest_ns: int       # local time of the oldest of them
 
 
 class InstrumentStatus(NamedTuple):
@@ -111,6 +128,7 @@ class InstrumentStatus(NamedTuple):
     regime_ns: tuple
     not_good_ns: int
     stress_entries: int
+    greeks: GreeksStatus | None
     memory_bytes: int
 
 
@@ -132,6 +150,21 @@ def configured_model(config):
     """
     name = config.model.artifact
     return load_artifact(Path(name) if "/" in name else builtin_artifact(name))
+
+
+cdef object greeks_of(const Greeks* greeks):
+    # GreeksStatus, or None when nothing was ever said.
+    cdef int i
+    cdef int64_t oldest = 0
+    values = []
+    for i in range(GREEK_PAIRS):
+        if greeks.pair[i].at_ns == 0:
+            values += [None, None]
+            continue
+        values += [greeks.pair[i].first, greeks.pair[i].second]
+        if oldest == 0 or greeks.pair[i].at_ns < oldest:
+            oldest = greeks.pair[i].at_ns
+    return GreeksStatus(*values, oldest) if oldest else None
 
 
 cdef class Engine:
@@ -427,17 +460,20 @@ cdef class Engine:
 
     def on_signal(self, int kind, *, int64_t receive_ns, int64_t source_ns, double value, double value2=0.0,
                   uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, int64_t ttl_ns=0, uint64_t source=0):
-        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit.
+        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, a pair of
+        an option's greeks (``SignalCode`` says which).
 
         Raises ``ValueError`` on an unknown kind, a value that is not finite, or an unknown instrument.
         """
         cdef Signal signal
-        if kind not in (SIG_NEWS, SIG_VOLATILITY_INDEX, SIG_INVENTORY):
+        if kind not in (SIG_NEWS, SIG_VOLATILITY_INDEX, SIG_INVENTORY) and not is_greek(kind):
             raise ValueError(f"unknown signal kind {kind}")
         if kind == SIG_VOLATILITY_INDEX and source >= <uint64_t>len(self._config.signals.volatility_indices):
             raise ValueError(f"unknown volatility index {source}")
         if kind == SIG_INVENTORY and not value2 > 0:
             raise ValueError("an inventory's limit must be above 0")
+        if is_greek(kind) and instrument == NO_INDEX:
+            raise ValueError("greeks are those of one instrument")
         if value - value != 0 or value2 - value2 != 0:
             raise ValueError("a signal's value must be finite")
         if instrument != NO_INDEX and instrument >= self.n_instruments:
@@ -455,6 +491,26 @@ cdef class Engine:
         signal.ttl_ns = ttl_ns
         signal.source = source
         self.apply_signal(&signal)
+
+    def on_greeks(self, uint32_t instrument, *, int64_t receive_ns, int64_t source_ns, delta_gamma=None,
+                  vega_theta=None, volatility_underlying=None, mark_funding=None):
+        """Apply what a venue or a desk says of an option as the signals it takes, one for each pair that is given.
+
+        Raises ``ValueError`` as ``on_signal`` does; then none of it has been applied.
+        """
+        pairs = [
+            (kind, *pair)
+            for kind, pair in (
+                (SIG_DELTA_GAMMA, delta_gamma), (SIG_VEGA_THETA, vega_theta),
+                (SIG_IMPLIED_VOLATILITY, volatility_underlying), (SIG_MARK, mark_funding),
+            )
+            if pair is not None
+        ]
+        if not all(isfinite(first) and isfinite(second) for _, first, second in pairs):
+            raise ValueError("a signal's value must be finite")
+        for kind, first, second in pairs:
+            self.on_signal(kind, receive_ns=receive_ns, source_ns=source_ns, value=first, value2=second,
+                           instrument=instrument)
 
     def on_signal_record(self, const unsigned char[::1] record not None):
         """Apply a signal as a capture or journal holds it: the bytes of ``SIGNAL_DTYPE``.
@@ -481,6 +537,9 @@ cdef class Engine:
     cdef void on_signal_c(self, const Signal* signal) noexcept nogil:
         cdef uint32_t i
         self.advance(signal.receive_ns)
+        if is_greek(signal.kind):
+            greeks_on_signal(&self.states[signal.instrument].greeks, signal, self.now_ns)
+            return
         if signal.kind == SIG_VOLATILITY_INDEX or (signal.kind == SIG_NEWS and signal.instrument == NO_INDEX):
             shared_on_signal(self.shared, signal, self.now_ns)
         elif signal.instrument == NO_INDEX:
@@ -1226,6 +1285,7 @@ cdef class Engine:
             regime_ns=tuple([state.regime_ns[k] for k in range(REGIMES)]),
             not_good_ns=state.not_good_ns,
             stress_entries=state.stress_entries,
+            greeks=greeks_of(&state.greeks),
             memory_bytes=(
                 sizeof(InstrumentState)
                 + feature_state_bytes(state.features)

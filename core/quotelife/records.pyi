@@ -47,6 +47,10 @@ class SignalCode(IntEnum):
     NEWS = 1
     VOLATILITY_INDEX = 2
     INVENTORY = 3
+    DELTA_GAMMA = 4
+    VEGA_THETA = 5
+    IMPLIED_VOLATILITY = 6
+    MARK = 7
 
 class PostureCode(IntEnum):
     NONE = 0

@@ -23,11 +23,21 @@ from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import JournalExplanations, Turns
-from quotelife_server.feeds.base import Feed, Sink
+from quotelife_server.feeds.base import Feed, GreeksSink, Sink
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.feeds.binary import BinaryFeed
+from quotelife_server.feeds.coinbase import CoinbaseFeed
+from quotelife_server.feeds.deribit import DeribitFeed
+from quotelife_server.feeds.okx import OkxFeed
 from quotelife_server.feeds.published import PublishedFeed
-from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, GrpcFeedConfig
+from quotelife_server.feeds.settings import (
+    BinanceFeedConfig,
+    BinaryFeedConfig,
+    CoinbaseFeedConfig,
+    DeribitFeedConfig,
+    GrpcFeedConfig,
+    OkxFeedConfig,
+)
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
@@ -48,15 +58,18 @@ STOP_S = 3.0  # what the rest of a drain may take beyond its notice and its grac
 _log = log.get_logger(__name__)
 
 
-FeedOpener = Callable[[ServiceConfig, InstrumentTable, SystemClock, Sink], Sequence[Feed]]
+FeedOpener = Callable[[ServiceConfig, InstrumentTable, SystemClock, Sink, GreeksSink], Sequence[Feed]]
 
 
 def open_feeds(
-    config: ServiceConfig, instruments: InstrumentTable, clock: SystemClock, sink: Sink
+    config: ServiceConfig, instruments: InstrumentTable, clock: SystemClock, sink: Sink, greeks: GreeksSink
 ) -> Sequence[Feed]:
     """The configured feeds, not yet connected."""
     kinds: dict[type, Callable[..., Feed]] = {
         BinanceFeedConfig: BinanceFeed.from_table,
+        DeribitFeedConfig: partial(DeribitFeed.from_table, greeks=greeks),
+        CoinbaseFeedConfig: CoinbaseFeed.from_table,
+        OkxFeedConfig: OkxFeed.from_table,
         BinaryFeedConfig: BinaryFeed.from_table,
         GrpcFeedConfig: PublishedFeed,
     }
@@ -152,7 +165,10 @@ class Application:
             else JournalExplanations(Path(settings.journal.directory)),
         )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
-        self.feeds = open_feeds(self.config, self.engine.instruments, self.clock, self.engine.on_events)
+        engine = self.engine
+        self.feeds = open_feeds(
+            self.config, engine.instruments, self.clock, engine.on_events, engine.on_greeks
+        )
         self.service.published = published(self.feeds)
         self.grpc_options = _grpc_options(settings)
         self.admin: GrpcServer | None = None

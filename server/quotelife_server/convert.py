@@ -25,7 +25,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.decision.kill import STRANGERS, KillStatus
-from quotelife.engine import Engine, InstrumentStatus, OverrideStatus
+from quotelife.engine import Engine, GreeksStatus, InstrumentStatus, OverrideStatus
 from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation
 from quotelife.explain.grounds import Grounds, has_curve
@@ -1123,4 +1123,26 @@ def instrument_status(
         message.ask_size = _plain(instrument.lot_size * status.ask_lots)
     for regime, time_ns in enumerate(status.regime_ns):
         message.regimes.add(regime=cast(Any, regime + 1), time_ns=time_ns)
+    if status.greeks is not None:
+        message.option.CopyFrom(_option_status(status.greeks, now_ns))
+    return message
+
+
+def _option_status(told: GreeksStatus, now_ns: int) -> admin.OptionStatus:
+    message = admin.OptionStatus(
+        mark_iv=told.mark_iv,
+        underlying_price=told.underlying_price,
+        mark_price=told.mark_price,
+        funding=told.funding,
+        age_ns=max(0, now_ns - told.oldest_ns),
+    )
+    if told.delta is not None or told.vega is not None:
+        message.greeks.CopyFrom(
+            expiry.Greeks(
+                delta=told.delta,
+                gamma=told.gamma,
+                vega=None if told.vega is None else 100.0 * told.vega,  # per 1.00, not per point
+                theta_per_day=told.theta,
+            )
+        )
     return message

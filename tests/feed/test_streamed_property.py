@@ -118,9 +118,7 @@ def test_never_a_wrong_book_while_whole_in_many_cases(wire):
     names = ["next"] * 6 + ["skip", "again", "swap", "snapshot", "snapshot", "late", "disconnect"]
     for seed in range(25_000):
         rng = random.Random(seed)
-        steps = [
-            (rng.choice(names), rng.randrange(2), rng.randint(1, 6)) for _ in range(rng.randrange(30))
-        ]
+        steps = [(rng.choice(names), rng.randrange(2), rng.randint(1, 6)) for _ in range(rng.randrange(30))]
         try:
             Rig(wire, seed).play(steps)
         except AssertionError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quotelife.feed.binance import BinanceDecoder
-from quotelife.feed.symbol_feed import SyncState
 from quotelife.feed.recorded import RecordedMessage, merge_recorded
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.records import EventBuffer, EventFlags, EventKindCode
 from reference.event_books import AppliedBook, AppliedBooks, EventRow
 

@@ -115,14 +115,22 @@ class Sender:
         self.past[symbol].append((self.ids[symbol], self.ms, (dict(bids), dict(asks))))
 
     def _sent(
-        self, symbol: int, snapshot: bool, state: int, levels: Book, id: int, before: int, ms: int, book: Book | None = None
+        self,
+        symbol: int,
+        snapshot: bool,
+        state: int,
+        levels: Book,
+        id: int,
+        before: int,
+        ms: int,
+        book: Book | None = None,
     ) -> Sent:
         self.number += 1
         bids, asks = book or self.books[symbol]
-        body = getattr(self, f"_{self.wire.partition('-')[0]}")(symbol, snapshot, levels, id, before, ms, (bids, asks))
-        return Sent(
-            json.dumps(body).encode(), symbol, snapshot, state, self.number, dict(bids), dict(asks)
+        body = getattr(self, f"_{self.wire.partition('-')[0]}")(
+            symbol, snapshot, levels, id, before, ms, (bids, asks)
         )
+        return Sent(json.dumps(body).encode(), symbol, snapshot, state, self.number, dict(bids), dict(asks))
 
     def _deribit(
         self, symbol: int, snapshot: bool, levels: Book, id: int, before: int, ms: int, book: Book
@@ -154,7 +162,9 @@ class Sender:
         head = {"channel": "l2_data", "client_id": "", "timestamp": when, "sequence_num": self.number}
         return head | {"events": [entry]}
 
-    def _okx(self, symbol: int, snapshot: bool, levels: Book, id: int, before: int, ms: int, book: Book) -> Any:
+    def _okx(
+        self, symbol: int, snapshot: bool, levels: Book, id: int, before: int, ms: int, book: Book
+    ) -> Any:
         def listed(side: Levels) -> list[list[str]]:
             return [[price(ticks), size(lots), "0", "1"] for ticks, lots in side.items()]
 

@@ -15,7 +15,7 @@ from quotelife.engine import Engine
 from quotelife_server.alerts import Alerts
 from quotelife_server.capturing import Capturing
 from quotelife_server.cli import capture as command
-from quotelife_server.feeds.base import Feed, FeedFigures, Sink
+from quotelife_server.feeds.base import Feed, FeedFigures, GreeksSink, Sink
 from quotelife_server.settings import CaptureSettings, ServiceConfig
 from reference.market_kit import market
 from reference.service_kit import running, write_config
@@ -131,7 +131,7 @@ class MarketFeed:
 
 @pytest.mark.parametrize("end", ["seconds", "interrupt"])
 async def test_the_command_captures_the_feeds_until_told_to_end(tmp_path: Path, end: str) -> None:
-    def open_feeds(config: Any, table: Any, clock: Any, sink: Sink) -> Sequence[Feed]:
+    def open_feeds(config: Any, table: Any, clock: Any, sink: Sink, greeks: GreeksSink) -> Sequence[Feed]:
         return [MarketFeed(sink)]
 
     if end == "interrupt":

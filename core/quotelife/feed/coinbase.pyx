@@ -107,6 +107,7 @@ cdef class CoinbaseDecoder(StreamedDecoder):
         elif f.copied:
             self.duplicates += 1
         elif f.channel == CHANNEL_HEARTBEATS:
+            self.heartbeats += 1
             self.status_of_all(STATUS_HEARTBEAT, receive_ns)
         elif f.channel == CHANNEL_OTHER:
             self.ignored += 1

@@ -178,6 +178,7 @@ cdef class DeribitDecoder(StreamedDecoder):
 
     cdef bint on_message(self, bytes data, Fields* f, Fault* fault) except *:
         if f.method == METHOD_HEARTBEAT:
+            self.heartbeats += 1
             self.test_requests += f.test
             return True
         if f.method == METHOD_NONE and f.seen & HAS_reply:

@@ -34,7 +34,6 @@ cdef class OkxSymbol(StreamedSymbol):
 
 cdef class OkxDecoder(StreamedDecoder):
     cdef readonly bint quotes
-    cdef readonly int64_t pongs
     cdef LevelText* texts        # by place of the level among the events of the message
     cdef Py_ssize_t texts_max
 

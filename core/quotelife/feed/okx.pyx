@@ -56,7 +56,7 @@ cdef class OkxDecoder(StreamedDecoder):
 
     ``quotes``: the channel bbo-tbt becomes QUOTE events; only for feeds without a book channel, since nothing says
     which of the two is newer; else it is passed over. An update without levels becomes a STATUS heartbeat. The text
-    ``pong`` is counted. Not thread-safe.
+    ``pong`` is counted as a heartbeat. Not thread-safe.
     """
 
     def __init__(self, EventBuffer buffer not None, *, bint quotes=False):
@@ -82,7 +82,7 @@ cdef class OkxDecoder(StreamedDecoder):
         self.need_room()
         self.messages += 1
         if same(text, PyBytes_GET_SIZE(data), b"pong", 4):
-            self.pongs += 1
+            self.heartbeats += 1
             return 0
         self.current = None
         memset(&f, 0, sizeof(Fields))

@@ -80,7 +80,8 @@ def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
             if path.suffix == ".zst":
                 reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
                 lines = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, reader), 1 << 20))
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
+                number += 1
                 row = json.loads(line, parse_float=Decimal)
                 if row["t"] == "recv":
                     yield RecordedMessage(int(row["ts"] * NS_PER_S), file, row["data"].encode(), False)

@@ -12,7 +12,7 @@ cdef class StreamedSymbol(SymbolFeed):
 
 
 cdef class StreamedDecoder(VenueDecoder):
-    cdef readonly bytes last_reply   # to a request of ours, as it came
+    cdef bytes last_reply        # to a request of ours, as it came; None: taken, or none yet
 
     cdef void on_reply(self, bytes data, bint failed)
     cdef bint outdated(self, StreamedSymbol feed, Py_ssize_t start, int64_t id, int64_t exchange_ns) except *

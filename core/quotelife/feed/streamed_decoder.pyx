@@ -47,6 +47,12 @@ cdef class StreamedDecoder(VenueDecoder):
         for feed in self.feeds:
             feed.requested = False
 
+    def take_reply(self):
+        """The message just decoded, if it was a reply to a request; ``None`` if not, or if it was taken."""
+        reply = self.last_reply
+        self.last_reply = None
+        return reply
+
     cdef void on_reply(self, bytes data, bint failed):
         self.replies += 1
         self.last_reply = data

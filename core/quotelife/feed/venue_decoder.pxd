@@ -12,7 +12,7 @@ cdef enum:
 
 cdef class VenueDecoder:
     cdef readonly EventBuffer buffer
-    cdef readonly int64_t messages, ignored, malformed, off_grid, replies, errors
+    cdef readonly int64_t messages, ignored, malformed, off_grid, replies, heartbeats, errors
     cdef readonly object last_error
     cdef list feeds
     cdef dict by_symbol

@@ -76,7 +76,7 @@ async def run(
     engine = Engine(config, start_ns=started_ns)
     capturing = Capturing(settings, engine, boot_id=f"{started_ns:x}", alerts=Alerts())
     engine.record_to(capturing.sink)
-    feeds = open_feeds(config, engine.instruments, clock, engine.on_events)
+    feeds = open_feeds(config, engine.instruments, clock, engine.on_events, engine.on_greeks)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -12,6 +12,22 @@ Sink = Callable[[EventBuffer], None]
 """Takes the events of a buffer; the buffer is cleared as soon as it returns."""
 
 
+class GreeksSink(Protocol):
+    """Takes what a venue says of an option; ``Engine.on_greeks``."""
+
+    def __call__(
+        self,
+        instrument: int,
+        *,
+        receive_ns: int,
+        source_ns: int,
+        delta_gamma: tuple[float, float] | None = None,
+        vega_theta: tuple[float, float] | None = None,
+        volatility_underlying: tuple[float, float] | None = None,
+        mark_funding: tuple[float, float] | None = None,
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class FeedFigures:
     """What one feed tells of itself. Counters only grow."""

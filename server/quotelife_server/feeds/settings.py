@@ -1,6 +1,6 @@
 """The ``feeds`` section of the configuration: one entry per source of market data, told apart by ``kind``."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -127,6 +127,135 @@ class BinanceFeedConfig(Section):
         return self
 
 
+class ResubscribeSettings(Section):
+    """How a book is asked for anew after a break, without dropping the connection."""
+
+    # A snapshot that takes longer after its subscription counts as lost: subscribe anew.
+    timeout_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="timeout")
+    # Between two subscriptions of one book that follow each other closely: first and longest wait; it doubles.
+    retry_min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="retry_min")
+    retry_max_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="retry_max")
+
+
+class StreamedFeedConfig(Section):
+    """One websocket connection to a venue that sends snapshots on it: what Deribit, Coinbase and OKX share."""
+
+    # Shown in status and logs; given once.
+    name: Name
+    ws_url: WsUrl
+    # Names from the instruments section; their symbols are subscribed.
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=2000)
+    resubscribe: ResubscribeSettings = ResubscribeSettings()
+    # Least time between two requests on this connection.
+    request_interval_ns: LongerThanZero = Field(default=150 * NS_PER_MS, alias="request_interval")
+    # Symbols (Deribit: channels) named in one request.
+    batch: int = Field(default=100, ge=1, le=500)
+    reconnect: ReconnectSettings = ReconnectSettings()
+    liveness: LivenessSettings = LivenessSettings()
+    # Events one read of the socket may bring.
+    buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
+    # A longer websocket message closes the connection.
+    message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
+
+    @model_validator(mode="after")
+    def _streamed_fits_together(self) -> Self:
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        if self.reconnect.min_ns > self.reconnect.max_ns:
+            raise ValueError("reconnect.min: must not exceed reconnect.max")
+        if self.resubscribe.retry_min_ns > self.resubscribe.retry_max_ns:
+            raise ValueError("resubscribe.retry_min: must not exceed resubscribe.retry_max")
+        if self.liveness.ping_ns >= self.liveness.idle_ns:
+            raise ValueError("liveness.ping: must be shorter than liveness.idle")
+        least = 4 * len(self.instruments) + 16
+        if self.buffer_events < least:
+            raise ValueError(f"buffer_events: {len(self.instruments)} instruments take {least}; raise it")
+        return self
+
+
+class DeribitFeedConfig(StreamedFeedConfig):
+    """One connection to Deribit, or to a venue that speaks the same wire. Public channels need no login, ``raw``
+    ones do at the venue itself."""
+
+    kind: Literal["deribit"]
+    # wss://www.deribit.com/ws/api/v2; the test venue: wss://test.deribit.com/ws/api/v2.
+    ws_url: WsUrl
+    # Beat of the book channel; null: no books, then quotes may be had.
+    book: Literal["raw", "agg2", "100ms"] | None = "100ms"
+    # Best prices alone (the quote channel), where there is no book. Mark the instruments quotes_only.
+    quotes: bool = False
+    # Beat of the trades channel; null: no trades.
+    trades: Literal["raw", "agg2", "100ms"] | None = "100ms"
+    # Beat of the ticker channel (greeks, mark, underlying, funding); null: no tickers.
+    ticker: Literal["raw", "agg2", "100ms"] | None = "100ms"
+    # Greeks of one instrument reach the engine, and its journal, at most once in so long.
+    greeks_interval_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="greeks_interval")
+    # The venue sends a heartbeat this often and closes the connection if its test is not answered; whole seconds.
+    heartbeat_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="heartbeat")
+
+    @property
+    def has_depth(self) -> bool:
+        """It makes books, not quotes and trades alone."""
+        return self.book is not None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "DeribitFeedConfig":
+        if self.book is not None and self.quotes:
+            raise ValueError("quotes: a book gives the best prices already; set book: null or quotes: false")
+        if self.book is None and not self.quotes and self.trades is None and self.ticker is None:
+            raise ValueError("book: nothing is subscribed; set book, quotes, trades or ticker")
+        if self.heartbeat_ns < 10 * NS_PER_S or self.heartbeat_ns % NS_PER_S:
+            raise ValueError("heartbeat: the venue takes whole seconds, 10s or more")
+        return self
+
+
+class CoinbaseFeedConfig(StreamedFeedConfig):
+    """One connection to Coinbase Advanced Trade market data, or to a venue that speaks the same wire."""
+
+    kind: Literal["coinbase"]
+    # wss://advanced-trade-ws.coinbase.com
+    ws_url: WsUrl
+    # Subscribe market_trades as well as level2.
+    trades: bool = True
+    # A snapshot of a busy product has some 50,000 levels and 5 MB.
+    buffer_events: int = Field(default=262_144, ge=4096, le=4_194_304)
+    message_bytes_max: int = Field(default=32 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
+
+    has_depth: ClassVar[bool] = True
+
+
+class OkxFeedConfig(StreamedFeedConfig):
+    """One connection to OKX public channels, or to a venue that speaks the same wire."""
+
+    kind: Literal["okx"]
+    # wss://ws.okx.com:8443/ws/v5/public
+    ws_url: WsUrl
+    # Channel of the book; null: no books, then quotes may be had. The tbt channels need a login at the venue itself.
+    book: Literal["books", "books-l2-tbt", "books50-l2-tbt"] | None = "books"
+    # Best prices alone (bbo-tbt), where there is no book. Mark the instruments quotes_only.
+    quotes: bool = False
+    trades: bool = True
+    # The venue closes a connection that is silent for 30 s: the text ping is sent this often.
+    keep_alive_ns: LongerThanZero = Field(default=15 * NS_PER_S, alias="keep_alive")
+    # The venue takes 3 requests a second, and 480 an hour.
+    request_interval_ns: LongerThanZero = Field(default=400 * NS_PER_MS, alias="request_interval")
+
+    @property
+    def has_depth(self) -> bool:
+        """It makes books, not quotes and trades alone."""
+        return self.book is not None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "OkxFeedConfig":
+        if self.book is not None and self.quotes:
+            raise ValueError("quotes: a book gives the best prices already; set book: null or quotes: false")
+        if self.book is None and not self.quotes and not self.trades:
+            raise ValueError("book: nothing is subscribed; set book, quotes or trades")
+        if self.keep_alive_ns >= 30 * NS_PER_S:
+            raise ValueError("keep_alive: the venue closes after 30 s of silence; set less")
+        return self
+
+
 class BinaryFeedConfig(Section):
     """Frames of the binary record (docs/binary-feed.md) from one in-house feed handler."""
 
@@ -189,4 +318,12 @@ class GrpcFeedConfig(Section):
         return self
 
 
-FeedConfig = Annotated[BinanceFeedConfig | BinaryFeedConfig | GrpcFeedConfig, Field(discriminator="kind")]
+FeedConfig = Annotated[
+    BinanceFeedConfig
+    | DeribitFeedConfig
+    | CoinbaseFeedConfig
+    | OkxFeedConfig
+    | BinaryFeedConfig
+    | GrpcFeedConfig,
+    Field(discriminator="kind"),
+]

@@ -1,3 +1,4 @@
+from quote_expiry.v1 import quote_expiry_service_pb2 as _quote_expiry_service_pb2
 from quote_expiry.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -156,7 +157,7 @@ class RegimeTime(_message.Message):
     def __init__(self, regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., time_ns: _Optional[int] = ...) -> None: ...
 
 class InstrumentStatus(_message.Message):
-    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders")
+    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders", "option")
     INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     REGIME_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +180,7 @@ class InstrumentStatus(_message.Message):
     INVALID_ORDERS_FIELD_NUMBER: _ClassVar[int]
     DROPPED_ORDERS_FIELD_NUMBER: _ClassVar[int]
     PURGED_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    OPTION_FIELD_NUMBER: _ClassVar[int]
     instrument: str
     quality: _types_pb2.Quality
     regime: _types_pb2.Regime
@@ -201,7 +203,24 @@ class InstrumentStatus(_message.Message):
     invalid_orders: int
     dropped_orders: int
     purged_orders: int
-    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ...) -> None: ...
+    option: OptionStatus
+    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ...) -> None: ...
+
+class OptionStatus(_message.Message):
+    __slots__ = ("greeks", "mark_iv", "underlying_price", "mark_price", "funding", "age_ns")
+    GREEKS_FIELD_NUMBER: _ClassVar[int]
+    MARK_IV_FIELD_NUMBER: _ClassVar[int]
+    UNDERLYING_PRICE_FIELD_NUMBER: _ClassVar[int]
+    MARK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    FUNDING_FIELD_NUMBER: _ClassVar[int]
+    AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    greeks: _quote_expiry_service_pb2.Greeks
+    mark_iv: float
+    underlying_price: float
+    mark_price: float
+    funding: float
+    age_ns: int
+    def __init__(self, greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., mark_iv: _Optional[float] = ..., underlying_price: _Optional[float] = ..., mark_price: _Optional[float] = ..., funding: _Optional[float] = ..., age_ns: _Optional[int] = ...) -> None: ...
 
 class FeedStatus(_message.Message):
     __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns")

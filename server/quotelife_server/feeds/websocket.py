@@ -1,0 +1,306 @@
+"""What every websocket feed has in common: connect, stay connected, hand events on.
+
+All on the event loop that called ``start``. A message is decoded in the websocket callback, out of a copy of the
+frame (picows reuses its buffer), and its events go to the sink once per read of the socket. What a venue adds hangs
+at the methods between the comments: what to send, what to ask for, what keeps the line alive.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
+
+from quotelife.clock import Clock
+from quotelife.errors import ConfigError, DecodeError
+from quotelife.feed.venue_decoder import VenueDecoder
+from quotelife.instruments import Instrument, InstrumentTable
+from quotelife.records import EventBuffer
+from quotelife.units import NS_PER_S
+from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.settings import LivenessSettings, ReconnectSettings
+
+FAULT_LOG_INTERVAL_NS = NS_PER_S
+
+
+class WebsocketConfig(Protocol):
+    """What of a feed's settings concerns its connection."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ws_url(self) -> str: ...
+    @property
+    def reconnect(self) -> ReconnectSettings: ...
+    @property
+    def liveness(self) -> LivenessSettings: ...
+    @property
+    def message_bytes_max(self) -> int: ...
+
+
+def instruments_of(name: str, wanted: Sequence[str], table: InstrumentTable) -> list[Instrument]:
+    """The instruments a feed names. Raises ``ConfigError`` for names not there."""
+    unknown = [each for each in wanted if table.get(each) is None]
+    if unknown:
+        raise ConfigError(
+            [f"feeds: {name}: instruments: {each} is not among the instruments" for each in unknown]
+        )
+    return [table.by_name(each) for each in wanted]
+
+
+class WebsocketFeed:
+    """``Feed`` around a decoder. ``url`` is where to connect; ``buffer`` is the decoder's own."""
+
+    def __init__(
+        self,
+        config: WebsocketConfig,
+        decoder: VenueDecoder,
+        instruments: Sequence[Instrument],
+        url: str,
+        *,
+        sink: Sink,
+        clock: Clock,
+        logger: Any,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config
+        self.decoder = decoder
+        self.buffer: EventBuffer = decoder.buffer
+        for instrument in instruments:
+            decoder.add_instrument(
+                instrument.symbol, instrument.index, instrument.tick_size, instrument.lot_size
+            )
+        self.url = url
+        self.connected = False
+        self.reconnects = 0
+        self.bytes = 0
+        self.last_message_ns = 0
+        self.last_frame_ns = 0
+        self._sink = sink
+        self._clock = clock
+        self._log = logger.bind(feed=config.name)
+        self._rng = rng or random.Random()
+        self._transport: WSTransport | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._faults_unlogged = 0
+        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
+
+    # Feed.
+
+    async def start(self) -> None:
+        if self._running is not None:
+            raise RuntimeError("the feed runs already")
+        self._stopping = False
+        self._running = asyncio.create_task(self._run(), name=f"feed-{self.config.name}")
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+
+    def figures(self) -> FeedFigures:
+        return FeedFigures(self.config.name, self.connected, self.last_message_ns, self.counters())
+
+    def counters(self) -> dict[str, int]:
+        """What ``figures`` tells; a subclass adds its own."""
+        decoder = self.decoder
+        stats = [decoder.stats(symbol) for symbol in decoder.symbols]
+        return {
+            "reconnects": self.reconnects,
+            "messages": decoder.messages,
+            "bytes": self.bytes,
+            "ignored": decoder.ignored,
+            "decode_errors": decoder.malformed + decoder.off_grid + sum(s.overflows for s in stats),
+            "venue_errors": decoder.errors,
+            "gaps": sum(s.gaps + s.mismatches for s in stats),
+            "resyncs": sum(s.resyncs for s in stats),
+            "duplicates": sum(s.duplicates for s in stats),
+            "snapshots_refused": sum(s.refused for s in stats),
+        }
+
+    # What a venue adds.
+
+    def ready(self) -> None:
+        """The connection stands and its instruments know it: subscribe, where the address does not do it."""
+
+    def after_message(self, now_ns: int) -> None:
+        """A message has been decoded: do what it asks for."""
+
+    def dropped(self) -> None:
+        """The connection is gone: give up what was under way."""
+
+    def keep_alive(self, transport: WSTransport, now_ns: int) -> None:
+        """Every ``liveness.ping``."""
+        transport.send_ping(None)
+
+    # Connection.
+
+    async def _run(self) -> None:
+        reconnect = self.config.reconnect
+        backoff = Backoff(reconnect.min_ns, reconnect.max_ns, self._rng)
+        while not self._stopping:
+            began_ns = self._clock.now_ns()
+            try:
+                reason = await self._connection()
+            except WSHandshakeError as error:
+                reason = f"{error}: {(error.raw_body or b'')[:200]!r}"  # the venue says there what it refuses
+            except (OSError, WSError, TimeoutError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            except Exception as error:  # the sink failed: say so loudly, and begin anew from a snapshot
+                self._log.exception("feed_failed")
+                reason = f"{type(error).__name__}: {error}"
+            if self._clock.now_ns() - began_ns > reconnect.max_ns:
+                backoff.reset()  # it stood for a while: this is a new trouble, not the old one going on
+            if self._stopping:
+                return
+            wait_s = backoff.next_s()
+            self._log.warning("feed_down", reason=reason, retry_s=round(wait_s, 3), url=self.config.ws_url)
+            await asyncio.sleep(wait_s)
+            self.reconnects += 1
+
+    async def _connection(self) -> str:
+        """One connection from handshake to end; returns why it ended."""
+        timeout_s = self.config.reconnect.timeout_ns / NS_PER_S
+        listener = _Listener(self)
+        try:
+            async with asyncio.timeout(timeout_s):
+                transport, _ = await ws_connect(
+                    lambda: listener,
+                    self.url,
+                    websocket_handshake_timeout=timeout_s,
+                    max_frame_size=self.config.message_bytes_max,
+                )
+            return await self._watch(transport)
+        finally:
+            if self._transport is not None:
+                self._transport.disconnect(graceful=False)
+            self.on_disconnected()
+
+    async def _watch(self, transport: WSTransport) -> str:
+        """Ping until the connection ends or has gone quiet; returns what happened."""
+        liveness = self.config.liveness
+        while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of what it waits for.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(liveness.ping_ns / NS_PER_S):
+                    await transport.wait_disconnected()
+            if transport.is_disconnected:
+                close = transport.close_handshake
+                told = close.recv if close is not None else None
+                return f"closed by the venue: {told.code} {told.reason}" if told else "connection lost"
+            now_ns = self._clock.now_ns()
+            if now_ns - self.last_frame_ns > liveness.idle_ns:
+                return f"no frame for {(now_ns - self.last_frame_ns) / NS_PER_S:.1f} s"
+            if now_ns - self.last_message_ns > liveness.mute_ns:
+                return f"no market data for {(now_ns - self.last_message_ns) / NS_PER_S:.1f} s"
+            self.keep_alive(transport, now_ns)
+
+    def on_connected(self, transport: WSTransport) -> None:
+        now_ns = self._clock.now_ns()
+        self._transport = transport
+        self.connected = True
+        self.last_frame_ns = self.last_message_ns = now_ns
+        self.decoder.connected(now_ns)
+        self._drain()
+        self._log.info("feed_up", url=self.config.ws_url, symbols=len(self.decoder.symbols))
+        self.ready()
+
+    def on_disconnected(self) -> None:
+        """Distrust every instrument at once. Called for each way a connection can end; the first counts."""
+        if not self.connected:
+            return
+        self.connected = False
+        self._transport = None
+        self.dropped()
+        self.buffer.clear()
+        self.decoder.disconnected(self._clock.now_ns())
+        self._drain()
+
+    # Messages.
+
+    def on_message(self, data: bytes, last_in_read: bool) -> None:
+        now_ns = self._clock.now_ns()
+        self.last_frame_ns = now_ns
+        self.bytes += len(data)
+        decoder = self.decoder
+        errors = decoder.errors
+        asides = decoder.heartbeats + decoder.replies
+        try:
+            decoder.message(data, now_ns)
+        except DecodeError as error:
+            self._log_fault("message_refused", str(error), now_ns)
+        if decoder.errors != errors:
+            self._log_fault("venue_error", decoder.last_error or "", now_ns)
+        if decoder.heartbeats + decoder.replies == asides:
+            self.last_message_ns = now_ns
+        if last_in_read or 2 * self.buffer.count > self.buffer.capacity:
+            self._drain()
+        self.after_message(now_ns)
+
+    def on_liveness(self) -> None:
+        """The venue pinged, or answered a ping."""
+        now_ns = self._clock.now_ns()
+        self.last_frame_ns = now_ns
+        self._drain()
+        self.decoder.heartbeat(now_ns)
+        self._drain()
+
+    def _drain(self) -> None:
+        if self.buffer.count:
+            try:
+                self._sink(self.buffer)
+            finally:
+                self.buffer.clear()
+
+    def _log_fault(self, event: str, error: str, now_ns: int) -> None:
+        # A wrong tick size would otherwise write one line per message.
+        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
+            self._faults_unlogged += 1
+            return
+        self._log.warning(event, error=error, not_logged=self._faults_unlogged)
+        self._faults_unlogged = 0
+        self._fault_logged_ns = now_ns
+
+
+class _Listener(WSListener):
+    """picows callbacks of one connection. Frames are copied: picows reuses their buffer."""
+
+    def __init__(self, feed: WebsocketFeed) -> None:
+        super().__init__()
+        self._feed = feed
+        self._parts = bytearray()
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._feed.on_connected(transport)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT and frame.fin:
+            self._feed.on_message(frame.get_payload_as_bytes(), frame.last_in_buffer)
+        elif kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            self._parts += frame.get_payload_as_memoryview()
+            if len(self._parts) > self._feed.config.message_bytes_max:
+                transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
+                transport.disconnect(graceful=False)
+            elif frame.fin:
+                self._feed.on_message(bytes(self._parts), frame.last_in_buffer)
+                self._parts.clear()
+        elif kind in (WSMsgType.PING, WSMsgType.PONG):
+            self._feed.on_liveness()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._feed.on_disconnected()
