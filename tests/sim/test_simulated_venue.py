@@ -17,8 +17,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from quotelife.sim.market import MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server.simvenue.base import VenueSettings
 from quotelife_server.simvenue.faults import Fault, FaultLine
-from quotelife_server.simvenue.venue import SimulatedVenue, VenueSettings
+from quotelife_server.simvenue.venue import SimulatedVenue
 
 ROOT = Path(__file__).resolve().parents[2]
 Client = TestClient[Any, Any]

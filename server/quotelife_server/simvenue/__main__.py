@@ -13,7 +13,8 @@ import time
 
 from quotelife.sim.market import MARKETS, MarketConfig, MarketSimulator, NewsShock
 from quotelife.units import parse_duration_ns
-from quotelife_server.simvenue.venue import SimulatedVenue, VenueSettings, serve
+from quotelife_server.simvenue.base import VenueSettings, serve
+from quotelife_server.simvenue.venue import SimulatedVenue
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Faults between the market and its clients: lost, doubled, swapped, late messages, silence. No I/O."""
+"""Faults between the market and its clients: lost, doubled, swapped, garbled, late messages, silence. No I/O."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 
 Message = tuple[str, bytes]
 
-KINDS = ("drop", "duplicate", "reorder", "delay", "mute")
-COUNTED = ("drop", "duplicate", "reorder")
+KINDS = ("drop", "duplicate", "reorder", "garbage", "delay", "mute")
+COUNTED = ("drop", "duplicate", "reorder", "garbage")
 
 
 @dataclass(slots=True)
@@ -78,6 +78,9 @@ class FaultLine:
                 self.hits[fault.kind] += 1
                 if fault.kind == "drop":
                     return []
+                if fault.kind == "garbage":
+                    stream, payload = message
+                    return [(stream, payload[: len(payload) // 2] + b"?" * (1 + len(payload) % 7))]
                 if fault.kind == "duplicate":
                     return [message, message]
                 fault.held = message
