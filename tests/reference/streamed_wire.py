@@ -48,7 +48,7 @@ class Sent:
 
 
 def price(ticks: int) -> str:
-    return str((ticks * TICK).normalize())
+    return format((ticks * TICK).normalize(), "f")
 
 
 def size(lots: int) -> str:

@@ -10,7 +10,15 @@ from pydantic import BaseModel, TypeAdapter
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
 from quotelife_server.app import load
-from quotelife_server.feeds.settings import BinanceFeedConfig, BinaryFeedConfig, FeedConfig, GrpcFeedConfig
+from quotelife_server.feeds.settings import (
+    BinanceFeedConfig,
+    BinaryFeedConfig,
+    CoinbaseFeedConfig,
+    DeribitFeedConfig,
+    FeedConfig,
+    GrpcFeedConfig,
+    OkxFeedConfig,
+)
 from quotelife_server.settings import Server, ServiceConfig
 from reference.service_kit import CONFIG, write_config
 
@@ -23,6 +31,12 @@ BINARY = """
 feeds:
   - {kind: binary, name: two, transport: udp, address: "h:1", instruments: [BTC-USDT]}
 """
+STREAMED = """
+feeds:
+  - {kind: deribit, name: four, ws_url: "ws://h", instruments: [BTC-USDT]}
+"""
+OKX = STREAMED.replace("deribit", "okx")
+COINBASE = STREAMED.replace("deribit", "coinbase")
 GRPC = "  - {kind: grpc, name: three, instruments: [BTC-USDT]}\n"
 
 
@@ -66,7 +80,9 @@ def commented_feeds() -> list[dict[str, Any]]:
     return list(yaml.safe_load("feeds:\n" + text)["feeds"])
 
 
-@pytest.mark.parametrize("model", [BinaryFeedConfig, GrpcFeedConfig])
+@pytest.mark.parametrize(
+    "model", [DeribitFeedConfig, CoinbaseFeedConfig, OkxFeedConfig, BinaryFeedConfig, GrpcFeedConfig]
+)
 def test_the_default_folder_shows_other_kinds_of_feeds_as_comments(model: type[BaseModel]) -> None:
     by_kind = {entry["kind"]: entry for entry in commented_feeds()}
     kind = get_args(model.model_fields["kind"].annotation)[0]
@@ -93,7 +109,7 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + FEED.replace("kind: binance, ", ""), r"feeds\[0\].kind: is missing"),
         (
             CONFIG + FEED.replace("kind: binance", "kind: bats"),
-            r"feeds\[0\].kind: must be one of binance, binary, grpc, got bats",
+            r"feeds\[0\].kind: must be one of binance, deribit, coinbase, okx, binary, grpc, got bats",
         ),
         (CONFIG + FEED.replace("market: usdm", "market: x"), r"feeds\[0\].market: "),
         (CONFIG + FEED.replace("market:", "markt:"), r"feeds\[0\].market: is missing"),
@@ -104,6 +120,20 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + BINARY.replace("}", ", silence: 0s}"), r"feeds\[0\].silence"),
         (CONFIG + BINARY + GRPC, "'BTC-USDT' would get depth from 'two' and 'three'"),
         (CONFIG + FEED + GRPC, "'BTC-USDT' would get depth from 'one' and 'three'"),
+        (CONFIG + STREAMED.replace("ws://h", "http://h"), r"feeds\[0\].ws_url"),
+        (CONFIG + STREAMED.replace("}", ", quotes: true}"), "quotes: a book gives the best prices already"),
+        (
+            CONFIG + STREAMED.replace("}", ", book: null, trades: null, ticker: null}"),
+            "book: nothing is subscribed; set book, quotes, trades or ticker",
+        ),
+        (CONFIG + STREAMED.replace("}", ", heartbeat: 5s}"), "heartbeat: the venue takes whole seconds"),
+        (CONFIG + STREAMED.replace("}", ", heartbeat: 10500ms}"), "heartbeat: the venue takes whole seconds"),
+        (CONFIG + STREAMED.replace("}", ", book: 50ms}"), r"feeds\[0\].book"),
+        (CONFIG + OKX.replace("}", ", keep_alive: 30s}"), "keep_alive: the venue closes after 30 s"),
+        (CONFIG + OKX.replace("}", ", book: null, trades: false}"), "set book, quotes or trades"),
+        (CONFIG + OKX.replace("}", ", resubscribe: {retry_min: 11s}}"), "resubscribe.retry_min"),
+        (CONFIG + COINBASE.replace("}", ", liveness: {ping: 6s}}"), "liveness.ping: must be shorter"),
+        (CONFIG + COINBASE + GRPC, "'BTC-USDT' would get depth from 'four' and 'three'"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1], "two feeds"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1].replace("one", "two"), "depth"),
         (CONFIG.replace("127.0.0.1:0\n  metrics", "nowhere\n  metrics"), "address"),

@@ -104,6 +104,9 @@ cdef class OkxDecoder(StreamedDecoder):
 
     cdef bint on_message(self, bytes data, Fields* f, Fault* fault) except *:
         if f.seen & HAS_event:
+            if f.seen & HAS_data:
+                fail(fault, FAULT_VALUE, "an event or data, not both", NULL)
+                return False
             self.on_reply(data, f.failed)
             return True
         if not f.seen & HAS_arg or not f.seen & HAS_data:
