@@ -1,8 +1,10 @@
 """Captures on disk: stamps, order, snapshots, damage."""
 
 import gzip
+import json
 
 import pytest
+import zstandard
 
 from quotelife.errors import DecodeError
 from quotelife.feed.recorded import RecordedMessage, merge_recorded, read_lines, stamp_to_ns
@@ -71,4 +73,36 @@ def test_a_file_that_is_no_gzip_is_named(tmp_path):
     path = tmp_path / "plain.gz"
     path.write_bytes(b"1 {}\n")
     with pytest.raises(DecodeError, match=r"plain\.gz: damaged after line 0"):
+        list(read_lines(path))
+
+
+ROWS = [
+    {"t": "header", "format": 2},
+    {"t": "send", "ts": 1.5, "data": "x"},
+    {"t": "recv", "ts": 1626993724.318123, "data": '{"a":"ä"}'},
+]
+
+
+@pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.zst"])
+def test_a_session_gives_what_was_received_with_its_exact_stamp(tmp_path, name):
+    text = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+    path = tmp_path / name
+    path.write_bytes(zstandard.ZstdCompressor().compress(text) if name.endswith("zst") else text)
+    (message,) = read_lines(path, 2)
+    assert message == RecordedMessage(1_626_993_724_318_123_000, 2, '{"a":"ä"}'.encode(), False)
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "x", '{"t":"recv","ts":"1","data":"x"}', '{"t":"recv","ts":1}'])
+def test_a_line_that_is_none_of_a_session_is_named(tmp_path, line):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
+    with pytest.raises(DecodeError, match=r"bad.jsonl:2: "):
+        list(read_lines(path))
+
+
+def test_a_session_cut_short_is_named(tmp_path):
+    path = tmp_path / "cut.jsonl.zst"
+    packed = zstandard.ZstdCompressor().compress(json.dumps(ROWS[2]).encode() + b"\n")
+    path.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(DecodeError, match="cut"):
         list(read_lines(path))

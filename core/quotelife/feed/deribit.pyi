@@ -15,6 +15,7 @@ class Ticker(NamedTuple):
     gamma: float | None
     vega: float | None
     theta: float | None
+    def pairs(self) -> dict[str, tuple[float, float]]: ...
 
 class DeribitSymbol(StreamedSymbol):
     def __init__(self, symbol: str, instrument: int, tick_size: Decimal, lot_size: Decimal) -> None: ...

@@ -84,6 +84,16 @@ class Ticker(NamedTuple):
     vega: float | None
     theta: float | None
 
+    def pairs(self):
+        """What of it is known, as ``Engine.on_greeks`` takes it."""
+        pairs = {
+            "delta_gamma": (self.delta, self.gamma),
+            "vega_theta": (self.vega, self.theta),
+            "volatility_underlying": (self.mark_iv, self.underlying_price),
+            "mark_funding": (self.mark_price, self.funding or 0.0),
+        }
+        return {name: pair for name, pair in pairs.items() if None not in pair}
+
 
 cdef inline const char* read_double(const char* p, double* out, bint* given, Fault* fault):
     # A JSON number, or null, which leaves given as it is.

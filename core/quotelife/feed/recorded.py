@@ -8,7 +8,6 @@ arrival (``ts``).
 
 import gzip
 import heapq
-import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -76,11 +75,7 @@ def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
     number = 0
     with path.open("rb") as raw:
         try:
-            lines: IO[bytes] = raw
-            if path.suffix == ".zst":
-                reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-                lines = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, reader), 1 << 20))
-            for line in lines:
+            for line in _unpacked_lines(raw) if path.suffix == ".zst" else raw:
                 number += 1
                 row = json.loads(line, parse_float=Decimal)
                 if row["t"] == "recv":
@@ -89,6 +84,24 @@ def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
             raise DecodeError(f"{path}:{number}: no line of a recorded session: {error}") from None
         except (EOFError, zstandard.ZstdError) as error:
             raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
+
+
+def _unpacked_lines(raw: IO[bytes]) -> Iterator[bytes]:
+    """Lines of zstd frames. Raises ``EOFError`` when the last frame is not whole, which a stream reader passes over."""
+    unpacker = zstandard.ZstdDecompressor()
+    frame = unpacker.decompressobj()
+    rest = b""
+    while chunk := raw.read(1 << 20):
+        while chunk:
+            if frame.eof:
+                frame = unpacker.decompressobj()
+            *lines, rest = (rest + frame.decompress(chunk)).split(b"\n")
+            yield from lines
+            chunk = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise EOFError("the file is cut short")
+    if rest:
+        yield rest
 
 
 def merge_recorded(paths: Sequence[Path]) -> Iterator[RecordedMessage]:

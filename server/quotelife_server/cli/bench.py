@@ -37,6 +37,7 @@ from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_S
 from quotelife_server.cli.bench_book import bench_book
+from quotelife_server.cli.bench_feeds import bench_feeds
 from quotelife_server.cli.bench_ingest import ingest
 from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 from quotelife_server.cli.bench_kill import bench_kill
@@ -44,7 +45,7 @@ from quotelife_server.cli.bench_ledger import ledger_figures
 from quotelife_server.cli.options import wrong
 
 ROUNDS = 5
-SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "ledger")
+SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "feeds", "ledger")
 LONG = ("restart", "kill")  # only when named: they write a gigabyte, and start a service
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
@@ -54,7 +55,7 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, ledger; restart and kill only when named. "
+            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart and kill only when named. "
             "[default: all but these two]"
         ),
     ] = None,
@@ -101,6 +102,8 @@ def bench(
         result["book"] = bench_book(data, rounds, nautilus)
     if "ingest" in chosen:
         result["ingest"] = ingest(tape, rounds, lambda: _engine_for(1))
+    if "feeds" in chosen:
+        result["feeds"] = bench_feeds(data, rounds)
     if "kill" in chosen:
         result["kill"] = bench_kill(rounds)
     if "ledger" in chosen:

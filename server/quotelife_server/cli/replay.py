@@ -22,7 +22,8 @@ def replay(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A captured folder, or recorded files (Binance, LOBSTER), PATH or INSTRUMENT=PATH."
+            help="A captured folder, or recorded files (Binance, LOBSTER), PATH or INSTRUMENT=PATH; or one recorded "
+            "session (Deribit, Coinbase, OKX), PATH or VENUE=PATH."
         ),
     ] = None,
     config: Annotated[
@@ -151,6 +152,7 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
     from quotelife.replay.follow import read_config
     from quotelife.replay.lobster import LobsterSource, find_lobster, is_lobster
     from quotelife.replay.recorded import RecordedSource, find_recording
+    from quotelife.replay.session import SessionSource, find_session, is_session
     from quotelife_server.cli.paths import config_path
     from quotelife_server.settings import ServiceConfig
 
@@ -160,6 +162,11 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
         lobster = [is_lobster(Path(argument.rpartition("=")[2])) for argument in arguments]
         if all(lobster):
             return loaded, LobsterSource([find_lobster(argument, table) for argument in arguments])
+        sessions = [is_session(Path(argument.rpartition("=")[2])) for argument in arguments]
+        if any(sessions):
+            if len(arguments) > 1:
+                raise QuotelifeError("one recorded session at a time, and no other recordings beside it")
+            return loaded, SessionSource(find_session(arguments[0], table))
         if any(lobster):
             wrong("SOURCES", "LOBSTER recordings and others do not go into one replay")
         return loaded, RecordedSource([find_recording(argument, table) for argument in arguments])

@@ -8,7 +8,7 @@ import orjson
 
 from quotelife.clock import Clock
 from quotelife.errors import DecodeError
-from quotelife.feed.deribit import DeribitDecoder, Ticker
+from quotelife.feed.deribit import DeribitDecoder
 from quotelife.feed.deribit_instruments import read_instrument
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
@@ -135,18 +135,9 @@ class DeribitFeed(SubscribingFeed):
         if now_ns - self._tickers_taken_ns >= self.config.greeks_interval_ns:
             self._tickers_taken_ns = now_ns
             for ticker in self.decoder.take_tickers():
-                self._hand_on(ticker, now_ns)
-
-    def _hand_on(self, ticker: Ticker, now_ns: int) -> None:
-        self._greeks(
-            ticker.instrument,
-            receive_ns=now_ns,
-            source_ns=ticker.exchange_ns,
-            delta_gamma=_pair(ticker.delta, ticker.gamma),
-            vega_theta=_pair(ticker.vega, ticker.theta),
-            volatility_underlying=_pair(ticker.mark_iv, ticker.underlying_price),
-            mark_funding=_pair(ticker.mark_price, ticker.funding or 0.0),
-        )
+                self._greeks(
+                    ticker.instrument, receive_ns=now_ns, source_ns=ticker.exchange_ns, **ticker.pairs()
+                )
 
     def _on_reply(self, data: bytes) -> None:
         body = orjson.loads(data)
@@ -172,7 +163,3 @@ class DeribitFeed(SubscribingFeed):
             for fault in faults:
                 self.grids_too_coarse += 1
                 self._log.error("grid_too_coarse", instrument=instrument.name, mend=fault)
-
-
-def _pair(first: float | None, second: float | None) -> tuple[float, float] | None:
-    return None if first is None or second is None else (first, second)

@@ -1,0 +1,100 @@
+"""Recorded sessions of venues whose snapshots are streamed (Deribit, Coinbase, OKX) as a source of a replay."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from quotelife.engine import Engine
+from quotelife.errors import DecodeError, QuotelifeError
+from quotelife.feed.coinbase import CoinbaseDecoder
+from quotelife.feed.deribit import DeribitDecoder
+from quotelife.feed.okx import OkxDecoder
+from quotelife.feed.recorded import SESSION_SUFFIXES, read_session
+from quotelife.feed.streamed_decoder import StreamedDecoder
+from quotelife.instruments import Instrument, InstrumentTable
+from quotelife.records import EventBuffer, EventKindCode
+from quotelife.replay.run import ReplayReport
+
+DECODERS: dict[str, type[StreamedDecoder]] = {
+    "deribit": DeribitDecoder,
+    "coinbase": CoinbaseDecoder,
+    "okx": OkxDecoder,
+}
+MESSAGE_EVENTS_MAX = 262_144  # a Coinbase snapshot has some 50,000 levels
+
+
+class Session(NamedTuple):
+    """One recorded session and the instruments of its venue."""
+
+    path: Path
+    venue: str
+    instruments: tuple[Instrument, ...]
+
+
+def is_session(path: Path) -> bool:
+    """Whether the name is that of a recorded session."""
+    return path.name.endswith(SESSION_SUFFIXES)
+
+
+def find_session(argument: str, table: InstrumentTable) -> Session:
+    """``VENUE=PATH``, or a path whose file name starts with the venue; its instruments are those of that venue in the
+    configuration.
+
+    Raises ``QuotelifeError`` naming what could not be found.
+    """
+    name, given, rest = argument.partition("=")
+    path = Path(rest if given else argument)
+    if not path.is_file():
+        raise QuotelifeError(f"{path}: no such file")
+    said = name if given else path.name.lower()
+    venue = next((each for each in DECODERS if said == each or (not given and said.startswith(each))), None)
+    if venue is None:
+        raise QuotelifeError(f"{path}: whose session is it? Write VENUE={path}, one of {', '.join(DECODERS)}")
+    instruments = tuple(instrument for instrument in table if instrument.venue == venue)
+    if not instruments:
+        raise QuotelifeError(f"{path}: no instrument with venue {venue} in the configuration")
+    return Session(path, venue, instruments)
+
+
+class SessionSource:
+    """One recorded session through the live decoder; greeks in it reach the engine as they do live."""
+
+    def __init__(self, session: Session) -> None:
+        self.instruments = list(session.instruments)
+        self._path = session.path
+        self._buffer = EventBuffer(MESSAGE_EVENTS_MAX)
+        self._decoder = DECODERS[session.venue](self._buffer)
+        for each in session.instruments:
+            self._decoder.add_instrument(each.symbol, each.index, each.tick_size, each.lot_size)
+
+    def steps(self, engine: Engine, report: ReplayReport) -> Iterator[int]:
+        """One message a step."""
+        names = {instrument.index: instrument.name for instrument in self.instruments}
+        connected = False
+        for message in read_session(self._path):
+            yield message.receive_ns
+            self._buffer.clear()
+            if not connected:
+                connected = True
+                self._decoder.connected(message.receive_ns)
+                engine.on_events(self._buffer)
+                self._buffer.clear()
+            refused = False
+            try:
+                self._decoder.message(message.data, message.receive_ns)
+            except DecodeError:
+                refused = True
+            events = self._buffer.array()
+            engine.on_events(self._buffer)
+            for index in {int(index) for index in events["instrument"]}:
+                entry = report.sources[names[index]]
+                entry.lines += 1
+                entry.refused += refused and bool((events["kind"] == EventKindCode.CLEAR).any())
+            if isinstance(self._decoder, DeribitDecoder):
+                for ticker in self._decoder.take_tickers():
+                    engine.on_greeks(
+                        ticker.instrument,
+                        receive_ns=message.receive_ns,
+                        source_ns=ticker.exchange_ns,
+                        **ticker.pairs(),
+                    )
