@@ -165,7 +165,7 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
         sessions = [is_session(Path(argument.rpartition("=")[2])) for argument in arguments]
         if any(sessions):
             if len(arguments) > 1:
-                raise QuotelifeError("one recorded session at a time, and no other recordings beside it")
+                wrong("SOURCES", "one recorded session at a time, and no other recordings beside it")
             return loaded, SessionSource(find_session(arguments[0], table))
         if any(lobster):
             wrong("SOURCES", "LOBSTER recordings and others do not go into one replay")
