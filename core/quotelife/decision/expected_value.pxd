@@ -3,24 +3,29 @@ from libc.stdint cimport int64_t
 
 cdef enum:
     PANELS_MAX = 96
-    NODES_MAX = 8
-    FINE = 16
+    ORDERS = 7                         # of Gauss-Legendre: 2, 3, 4, 5, 6, 8 and 12 nodes
+    NODES = 40                         # of them all
 
 cdef struct ValuePoint:                # one end of a panel
     double tau_ns
     double log_tau                     # -inf at 0
     double log_taker                   # ln(tau - taker latency); not finite where there is none
+    double z                           # of G, -inf up to the latency
     double g                           # G(tau - latency)
+    double density                     # its slope
+    bint horizon                       # tau is one
+    int taker_horizon                  # which one tau - taker latency is, else -1
 
 cdef struct ValuePanel:                # between two points; smooth inside
     int segment                        # of the curve at tau
     int taker_segment                  # of the curve at tau - taker latency, -1 before it
-    int nodes
-    double width                       # change of ln H that they can follow
-    double log_u[NODES_MAX]            # Gauss-Legendre nodes ...
-    double weight[NODES_MAX]           # ... of dG
-    double fine_log_u[FINE]            # the same for steeper curves
-    double fine_weight[FINE]
+    double mass                        # of G
+    double scale                       # no less than the integral of G's largest density in here
+    double change                      # of the logarithm of G's density over z, and what P adds for ...
+    double stretch                     # ... each unit of d ln H / d ln tau
+    double allowed                     # how far int P dG may be off
+    double log_u[NODES]                # nodes, one order after the other
+    double weight[NODES]               # of dG
 
 cdef struct ValuePrior:                # what is assumed of a counterparty, compiled
     double hit                         # a: it accepts at all, were there time
@@ -31,6 +36,8 @@ cdef struct ValuePrior:                # what is assumed of a counterparty, comp
     double sigma
     double latency_ns                  # l
     double taker_ns                    # l_i
+    double exact                       # how far int P dG of a panel may be off, at most, and ...
+    double exact_share                 # ... for each unit of G
     int panels
     ValuePoint point[PANELS_MAX + 1]   # from 0 to the last horizon
     ValuePanel panel[PANELS_MAX]

@@ -17,6 +17,8 @@ panels only whose bound could hold more. V and the maximum are within 1e-9 h of 
 that counts as none.
 """
 
+from itertools import pairwise
+from math import factorial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,19 +32,20 @@ from quotelife.records cimport HORIZONS
 from quotelife.records import HORIZONS_NS
 
 cdef enum:
-    ORDERS = 5
     STACK = 48                 # halvings of one panel
     LOOKS_MAX = 400            # panels looked into in one maximisation, all in all
     STEPS_MAX = 30             # towards the break-even edge; it takes three or four
 
 cdef double VALUE_MIN = 1e-9           # in h
-cdef double SKIP = 1e-15               # a panel whose integral is known this well without its nodes
+cdef double EXACT = 1e-11              # in h: how exactly the adverse moves of one panel are weighed, and ...
+cdef double EXACT_SHARE = 1e-9         # ... in h and for each client who has accepted by then, where few have
 cdef double FLAT = 1e-12               # a rise of P that nobody can tell from none
 cdef double SLACK = 1e-11              # in h: how much more a panel must promise to be looked into
 cdef double FINE_SLACK = 1e-15         # the same where a value is held against VALUE_MIN
 cdef double EDGE_MIN = 1e-6            # how exactly the break-even edge is known, in the larger of h and itself
-cdef double STEEP = 4.0                # change of ln H that the fine nodes can follow
 cdef double Z_MAX = 8.0                # G is 6e-16 there
+cdef double PART = 6.0                 # change that the highest order follows to 1e-16
+cdef double Z_STEP = 1.5               # a panel is no wider in z, nor in ln(u - l)
 cdef double SQRT_HALF = 0.70710678118654752440
 cdef double INV_SQRT_2PI = 0.39894228040143267794
 cdef double LAST_NS = HORIZONS_NS[HORIZONS - 1]
@@ -50,25 +53,27 @@ cdef double LAST_NS = HORIZONS_NS[HORIZONS - 1]
 VALUE_MIN_IN_H = VALUE_MIN
 
 cdef int ORDER[ORDERS]
-cdef double GL_X[ORDERS][NODES_MAX]    # Gauss-Legendre on [-1, 1]
-cdef double GL_W[ORDERS][NODES_MAX]
-cdef double FINE_X[FINE]
-cdef double FINE_W[FINE]
-cdef double ORDER_WIDTH[ORDERS]        # change of z and of ln H over a panel that the order can follow
+cdef int FIRST[ORDERS]                 # place of an order's nodes among all
+cdef double GL_X[NODES]                # Gauss-Legendre on [-1, 1], one order after the other
+cdef double GL_W[NODES]
+cdef double GL_ERROR[ORDERS]           # of n nodes for exp(x) over a unit of x: (n!)^4 / ((2n + 1) (2n)!^3)
 
-for _i, (_order, _widest) in enumerate(((2, 0.03), (3, 0.1), (4, 0.3), (6, 0.7), (8, 1.5))):
+_place = 0
+for _i, _order in enumerate((2, 3, 4, 5, 6, 8, 12)):
     ORDER[_i] = _order
-    ORDER_WIDTH[_i] = _widest
-    for _k, (_x, _w) in enumerate(zip(*np.polynomial.legendre.leggauss(_order), strict=True)):
-        GL_X[_i][_k] = _x
-        GL_W[_i][_k] = _w
-for _k, (_x, _w) in enumerate(zip(*np.polynomial.legendre.leggauss(FINE), strict=True)):
-    FINE_X[_k] = _x
-    FINE_W[_k] = _w
+    FIRST[_i] = _place
+    GL_ERROR[_i] = factorial(_order) ** 4 / ((2 * _order + 1) * factorial(2 * _order) ** 3)
+    for _x, _w in zip(*np.polynomial.legendre.leggauss(_order), strict=True):
+        GL_X[_place] = _x
+        GL_W[_place] = _w
+        _place += 1
 
 
 cdef struct Slope:             # what the slope of V at one tau is made of, as seen from inside a panel
     double tau
+    double log_tau
+    double log_taker           # ln(tau - l_i)
+    double z                   # -inf up to l
     double density             # dG/dtau
     double p                   # P(tau)
     double taker_density       # slope of P(tau - l_i)
@@ -91,6 +96,7 @@ cdef struct Problem:
     double p[PANELS_MAX + 3]
     double moment[PANELS_MAX + 3]
     double taker[PANELS_MAX + 3]
+    const ValuePoint* point[PANELS_MAX + 3]    # where the place is one that the prior knows, else NULL
     int panel[PANELS_MAX + 3]
     bint located[PANELS_MAX + 3]   # whether the slope at both ends of the panel has been read
     Slope begin[PANELS_MAX + 3]
@@ -101,8 +107,10 @@ cdef struct Best_:
     double tau
     double value
     double g
+    double p
     double moment
     double taker
+    int i                      # the panel that it lies in or begins
     int looks
     double narrow
 
@@ -128,86 +136,149 @@ cdef inline double _cdf(double z) noexcept nogil:
     return 0.5 * erfc(-z * SQRT_HALF)
 
 
+cdef inline double _allowed(const ValuePrior* prior, double g) noexcept nogil:
+    # How far a panel's int P dG may be off, G being g at its right end.
+    return fmin(prior.exact, prior.exact_share * g)
+
+
+cdef inline double _rate(const CurveSegment* segment, double p_high) noexcept nogil:
+    # How fast P changes with ln tau, as what Gauss-Legendre has to follow: far down its tail 1 - exp(-H) is H.
+    return segment.exponent if p_high < 1e-2 else 2.5 * segment.exponent
+
+
+cdef inline int _order_for(double change, double scale, double allowed) noexcept nogil:
+    # The least order whose error is allowed for an integrand up to ``scale`` whose logarithm changes by ``change``;
+    # -1: the trapezium in G will do; ORDERS: none will.
+    cdef double square = change * change, power = square
+    cdef int n = 1, i
+    if scale * fmin(1.0, square) <= allowed:
+        return -1
+    for i in range(ORDERS):
+        while n < ORDER[i]:
+            power *= square
+            n += 1
+        if scale * GL_ERROR[i] * power <= allowed:
+            return i
+    return ORDERS
+
+
 cdef double _moment(const ValuePrior* prior, const CurveSegment* segment, double low, double high, double p_low,
-                    double p_high, double mass) noexcept nogil:
-    # int P dG over [low, high] inside one segment, by nodes of its own; mass = G(high - l) - G(low - l).
-    cdef double z_low, z_high, step, half, centre, z, log_u, total = 0.0
-    cdef int parts, i, k
-    if (p_high - p_low) * mass < SKIP:
+                    double p_high, double g_low, double g_high) noexcept nogil:
+    # int P dG over [low, high] inside one segment, by nodes of its own.
+    cdef double mass = g_high - g_low, allowed = _allowed(prior, g_high)
+    cdef double z_low, z_high, step, half, centre, z, z_far, density, change, total = 0.0
+    cdef int parts = 1, order, i, k
+    if (p_high - p_low) * mass <= allowed:
         return 0.5 * (p_low + p_high) * mass
     z_low = fmax(-Z_MAX, _z(prior, low))
     z_high = fmin(Z_MAX, _z(prior, high))
     if z_high <= z_low:
         return p_high * mass
-    log_u = log(prior.latency_ns + exp(prior.mu + prior.sigma * z_low))
-    parts = <int>ceil(fmax(fmax((z_high - z_low), prior.sigma * (z_high - z_low)),
-                           segment.exponent * (log(high) - log_u)))
-    parts = max(1, min(parts, 64))
+    z_far = fmax(fabs(z_low), fabs(z_high))
+    density = _density_z(z_low, z_high)
+    change = (z_far + 2.0 + _rate(segment, p_high) * prior.sigma * (1.0 - prior.latency_ns / high)) * (z_high - z_low)
+    order = _order_for(change, (p_high - p_low) * density * (z_high - z_low), allowed)
+    if order < 0:
+        return 0.5 * (p_low + p_high) * mass
+    if order == ORDERS:
+        parts = max(2, min(<int>ceil(change / PART), 256))
+        order = ORDERS - 1
     step = (z_high - z_low) / parts
     half = 0.5 * step
     for i in range(parts):
         centre = z_low + (i + 0.5) * step
-        for k in range(NODES_MAX):
-            z = centre + half * GL_X[ORDERS - 1][k]
-            log_u = log(prior.latency_ns + exp(prior.mu + prior.sigma * z))
-            total += GL_W[ORDERS - 1][k] * exp(-0.5 * z * z) * segment_p(segment, log_u)
-    return total * half * INV_SQRT_2PI
+        for k in range(FIRST[order], FIRST[order] + ORDER[order]):
+            z = centre + half * GL_X[k]
+            total += GL_W[k] * exp(-0.5 * z * z) * (
+                segment_p(segment, log(prior.latency_ns + exp(prior.mu + prior.sigma * z))) - p_low)
+    return p_low * mass + total * half * INV_SQRT_2PI
 
 
 cdef double _panel_moment(const ValuePrior* prior, int j, const CurveSegment* segment, double p_low,
                           double p_high) noexcept nogil:
     # The same over a whole panel, by the tier's nodes where they can follow.
     cdef const ValuePanel* panel = &prior.panel[j]
-    cdef const ValuePoint* low = &prior.point[j]
-    cdef const ValuePoint* high = &prior.point[j + 1]
-    cdef double total = 0.0, limit, rise
-    cdef int k
-    if (p_high - p_low) * (high.g - low.g) < SKIP:
-        return 0.5 * (p_low + p_high) * (high.g - low.g)
-    limit = 2.5 if p_high < 1e-2 else 1.0  # far down its tail 1 - exp(-H) is H, and needs less
-    rise = segment.exponent * (high.log_tau - low.log_tau)
-    if rise <= limit * panel.width:
-        for k in range(panel.nodes):
-            total += panel.weight[k] * segment_p(segment, panel.log_u[k])
-    elif rise <= limit * STEEP:
-        for k in range(FINE):
-            total += panel.fine_weight[k] * segment_p(segment, panel.fine_log_u[k])
-    else:
-        total = _moment(prior, segment, low.tau_ns, high.tau_ns, p_low, p_high, high.g - low.g)
-    return total
+    cdef double total = 0.0
+    cdef int k, order = _order_for(panel.change + panel.stretch * _rate(segment, p_high),
+                                   (p_high - p_low) * panel.scale, panel.allowed)
+    if order < 0:
+        return 0.5 * (p_low + p_high) * panel.mass
+    if order == ORDERS:
+        return _moment(prior, segment, prior.point[j].tau_ns, prior.point[j + 1].tau_ns, p_low, p_high,
+                       prior.point[j].g, prior.point[j + 1].g)
+    for k in range(FIRST[order], FIRST[order] + ORDER[order]):
+        total += panel.weight[k] * (segment_p(segment, panel.log_u[k]) - p_low)
+    return p_low * panel.mass + total
+
+
+cdef inline double _density_z(double low, double high) noexcept nogil:
+    # The largest normal density between two z.
+    cdef double nearest = 0.0 if low < 0.0 < high else fmin(fabs(low), fabs(high))
+    return INV_SQRT_2PI * exp(-0.5 * nearest * nearest)
 
 
 cdef void _locate(const Problem* problem, int j, double tau, Slope* out) noexcept nogil:
     cdef const ValuePrior* prior = problem.prior
     cdef const CurveSegment* segment
-    cdef double x = tau - prior.latency_ns, y = tau - prior.taker_ns, z
+    cdef double x = tau - prior.latency_ns, y = tau - prior.taker_ns
     cdef int s = prior.panel[j].taker_segment
     out.tau = tau
+    out.log_tau = log(tau)
+    out.z = out.log_taker = -INFINITY
     out.density = out.taker_density = out.hazard = 0.0
     if x > 0.0:
-        z = (log(x) - prior.mu) / prior.sigma
-        out.density = INV_SQRT_2PI * exp(-0.5 * z * z) / (prior.sigma * x)
-    out.p = segment_p(&problem.segment[prior.panel[j].segment], log(tau)) if problem.moments else 0.0
+        out.z = (log(x) - prior.mu) / prior.sigma
+        out.density = INV_SQRT_2PI * exp(-0.5 * out.z * out.z) / (prior.sigma * x)
+    out.p = segment_p(&problem.segment[prior.panel[j].segment], out.log_tau) if problem.moments else 0.0
     if s >= 0 and y > 0.0:
         segment = &problem.segment[s]
         if not segment.flat:
-            out.hazard = exp(segment.log_hazard + segment.exponent * (log(y) - segment.log_tau))
+            out.log_taker = log(y)
+            out.hazard = exp(segment.log_hazard + segment.exponent * (out.log_taker - segment.log_tau))
             out.taker_density = segment.exponent * out.hazard * exp(-out.hazard) / y
 
 
-cdef void _add_place(Problem* problem, int j, double tau, double log_taker, double g, double p,
-                     double moment) noexcept nogil:
-    # j: the panel that begins here. P(tau - l_i) is what the curve says at that very point.
+cdef void _locate_place(const Problem* problem, int j, int i, Slope* out) noexcept nogil:
+    # The same at a place, as seen from inside panel j: the prior knows what does not depend on the curve.
     cdef const ValuePrior* prior = problem.prior
+    cdef const ValuePoint* point = problem.point[i]
+    cdef const CurveSegment* segment
+    cdef int s = prior.panel[j].taker_segment
+    if point == NULL:
+        _locate(problem, j, problem.tau[i], out)
+        return
+    out.tau = point.tau_ns
+    out.log_tau = point.log_tau
+    out.z = point.z
+    out.density = point.density
+    out.p = problem.p[i] if problem.moments else 0.0
+    out.log_taker = -INFINITY
+    out.taker_density = out.hazard = 0.0
+    if s >= 0 and point.log_taker > -INFINITY:
+        segment = &problem.segment[s]
+        if not segment.flat:
+            out.log_taker = point.log_taker
+            out.hazard = exp(segment.log_hazard + segment.exponent * (out.log_taker - segment.log_tau))
+            out.taker_density = segment.exponent * out.hazard * exp(-out.hazard) / (point.tau_ns - prior.taker_ns)
+
+
+cdef void _add_place(Problem* problem, int j, double tau, double g, double p, double moment,
+                     const ValuePoint* point) noexcept nogil:
+    # j: the panel that begins or goes on here. P(tau - l_i) is what the curve says at that very point.
+    cdef const ValuePrior* prior = problem.prior
+    cdef double log_taker = point.log_taker if point != NULL else _log_taker(prior, tau)
     cdef int k = problem.n, s
     problem.tau[k] = tau
     problem.g[k] = g
     problem.p[k] = p
     problem.moment[k] = moment
     problem.taker[k] = 0.0
-    if log_taker > -INFINITY:
+    if point != NULL and point.taker_horizon >= 0:
+        problem.taker[k] = problem.segment[point.taker_horizon].high
+    elif log_taker > -INFINITY:
         s = max(0, prior.panel[min(j, prior.panels - 1)].taker_segment)
         problem.taker[k] = segment_p(&problem.segment[s], log_taker)
+    problem.point[k] = point
     problem.panel[k] = j
     problem.located[k] = False
     problem.n += 1
@@ -217,8 +288,9 @@ cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bi
                   double high) noexcept nogil:
     # Places at low, at every bend between, and at high.
     cdef const CurveSegment* segment
-    cdef double moment = 0.0, p_left = 0.0, p_right, p_at, g_at
-    cdef double low_p = 0.0, low_g = 0.0, low_moment = 0.0
+    cdef const ValuePoint* left
+    cdef const ValuePoint* right
+    cdef double moment = 0.0, p_left = 0.0, p_right, p_at, g_at, low_moment
     cdef int j
     problem.prior = prior
     problem.moments = moments
@@ -229,47 +301,48 @@ cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bi
             problem.segment[j].flat = True
             problem.segment[j].exponent = 0.0
     for j in range(prior.panels):
+        left = &prior.point[j]
+        right = &prior.point[j + 1]
         segment = &problem.segment[prior.panel[j].segment]
         if j == 0:
             p_left = segment.low
-        p_right = segment_p(segment, prior.point[j + 1].log_tau)
-        if problem.n == 0 and low < prior.point[j + 1].tau_ns:
+        p_right = segment.high if right.horizon and not segment.flat else segment_p(segment, right.log_tau)
+        if problem.n == 0 and low < right.tau_ns:
             p_at = segment_p(segment, log(low))
             g_at = _cdf(_z(prior, low))
             low_moment = moment
             if moments:
-                low_moment += _moment(prior, segment, prior.point[j].tau_ns, low, p_left, p_at,
-                                      g_at - prior.point[j].g)
-            _add_place(problem, j, low, _log_taker(prior, low), g_at, p_at, low_moment)
+                low_moment += _moment(prior, segment, left.tau_ns, low, p_left, p_at, left.g, g_at)
+            _add_place(problem, j, low, g_at, p_at, low_moment, NULL)
         elif problem.n:
-            _add_place(problem, j, prior.point[j].tau_ns, prior.point[j].log_taker, prior.point[j].g, p_left,
-                       moment)
-        if problem.n and high < prior.point[j + 1].tau_ns:
+            _add_place(problem, j, left.tau_ns, left.g, p_left, moment, left)
+        if problem.n and high < right.tau_ns:
             if high > problem.tau[problem.n - 1]:
                 p_at = segment_p(segment, log(high))
                 g_at = _cdf(_z(prior, high))
                 if moments:
-                    moment += _moment(prior, segment, prior.point[j].tau_ns, high, p_left, p_at,
-                                      g_at - prior.point[j].g)
-                _add_place(problem, j, high, _log_taker(prior, high), g_at, p_at, moment)
+                    moment += _moment(prior, segment, left.tau_ns, high, p_left, p_at, left.g, g_at)
+                _add_place(problem, j, high, g_at, p_at, moment, NULL)
             return
         if moments:
             moment += _panel_moment(prior, j, segment, p_left, p_right)
         p_left = p_right
     # high is the last horizon (and low may be)
     j = prior.panels
-    _add_place(problem, j, prior.point[j].tau_ns, prior.point[j].log_taker, prior.point[j].g, p_left, moment)
+    _add_place(problem, j, prior.point[j].tau_ns, prior.point[j].g, p_left, moment, &prior.point[j])
 
 
-cdef inline void _consider(const Factors* f, double tau, double g, double moment, double taker,
-                           Best_* best) noexcept nogil:
+cdef inline void _consider(const Problem* problem, const Factors* f, int i, double tau, double g, double p,
+                           double moment, double taker, Best_* best) noexcept nogil:
     cdef double value = _value(f, g, moment, taker)
     if value > best.value:
         best.value = value
         best.tau = tau
         best.g = g
+        best.p = p
         best.moment = moment
         best.taker = taker
+        best.i = i
 
 
 cdef inline double _slope(const Factors* f, const Slope* at) noexcept nogil:
@@ -313,25 +386,24 @@ cdef void _root(const Problem* problem, const Factors* f, int i, const Slope* le
     moment = problem.moment[i]
     if problem.moments:
         segment = &problem.segment[prior.panel[j].segment]
-        moment += _moment(prior, segment, problem.tau[i], c, problem.p[i], at.p, g - problem.g[i])
+        moment += _moment(prior, segment, problem.tau[i], c, problem.p[i], at.p, problem.g[i], g)
     if prior.panel[j].taker_segment >= 0 and c > prior.taker_ns:
         taker = segment_p(&problem.segment[prior.panel[j].taker_segment], log(c - prior.taker_ns))
-    _consider(f, c, g, moment, taker, best)
+    _consider(problem, f, i, c, g, at.p, moment, taker, best)
 
 
-cdef double _width(const Problem* problem, int j, double a, double b) noexcept nogil:
-    # How far the logarithms of what the slope is made of can change between a and b.
+cdef double _width(const Problem* problem, int j, const Slope* a, const Slope* b) noexcept nogil:
+    # How far the logarithms of what the slope is made of can change between a and b; infinity where one starts.
     cdef const ValuePrior* prior = problem.prior
-    cdef double width, x = a - prior.latency_ns, y = a - prior.taker_ns
+    cdef double width
     cdef int s = prior.panel[j].taker_segment
-    if x <= 0.0:
+    if a.z == -INFINITY:
         return INFINITY
-    width = log((b - prior.latency_ns) / x) / prior.sigma
-    width = fmax(width, problem.segment[prior.panel[j].segment].exponent * log(b / a))
+    width = fmax(b.z - a.z, problem.segment[prior.panel[j].segment].exponent * (b.log_tau - a.log_tau))
     if s >= 0 and not problem.segment[s].flat:
-        if y <= 0.0:
+        if a.log_taker == -INFINITY:
             return INFINITY
-        width = fmax(width, problem.segment[s].exponent * log((b - prior.taker_ns) / y))
+        width = fmax(width, problem.segment[s].exponent * (b.log_taker - a.log_taker))
     return width
 
 
@@ -363,6 +435,36 @@ cdef double _taker_max(const Problem* problem, int j, const Slope* a, const Slop
     return fmax(a.taker_density, b.taker_density)
 
 
+cdef bint _keeps_sign(const Problem* problem, const Factors* f, int j, const Slope* a, const Slope* b) noexcept nogil:
+    # Whether V goes on rising, or falling, from a to b: the logarithm of gain over loss, both a nanosecond, has one
+    # sign at both ends and is farther from 0 there than it can bend away from its chord: an eighth of its second
+    # derivative, taken twice over.
+    cdef const ValuePrior* prior = problem.prior
+    cdef const CurveSegment* taker
+    cdef int s = prior.panel[j].taker_segment
+    cdef double rate_a = f.gain - f.adverse * a.p, rate_b = f.gain - f.adverse * b.p
+    cdef double left, right, dz, dx, dy, dt, fall, bend
+    if s < 0 or rate_b <= 0.0 or a.density <= 0.0 or f.loss * a.taker_density <= 0.0 or b.taker_density <= 0.0 or (
+            b.p > 0.99):
+        return False
+    left = log(rate_a * a.density / (f.loss * a.taker_density))
+    right = log(rate_b * b.density / (f.loss * b.taker_density))
+    if not left * right > 0.0:
+        return False
+    taker = &problem.segment[s]
+    dz = b.z - a.z
+    dx = prior.sigma * dz
+    dy = b.log_taker - a.log_taker
+    dt = b.log_tau - a.log_tau
+    fall = f.adverse * (b.p - a.p) / rate_b
+    if fmax(fmax(dz, dx), fmax(fmax(1.0, taker.exponent) * dy, fall)) > 0.7:
+        return False
+    bend = dz * dz + fmax(fabs(a.z), fabs(b.z)) * dx * dz + dx * dx
+    bend += (fabs(taker.exponent - 1.0) + taker.exponent * (1.0 + taker.exponent) * b.hazard) * dy * dy
+    bend += fall * (fall + (1.0 + problem.segment[prior.panel[j].segment].exponent) * dt + (b.p - a.p) / (1.0 - b.p))
+    return fmin(fabs(left), fabs(right)) > 0.25 * bend
+
+
 cdef void _look(Problem* problem, const Factors* f, int i, Best_* best) noexcept nogil:
     # All maxima inside panel i: halve until the slope's sign is sure, or turns but once.
     cdef Slope stack[STACK]
@@ -372,8 +474,8 @@ cdef void _look(Problem* problem, const Factors* f, int i, Best_* best) noexcept
     cdef int j = problem.panel[i], depth = 0
     if not problem.located[i]:
         problem.located[i] = True
-        _locate(problem, j, problem.tau[i], &problem.begin[i])
-        _locate(problem, j, problem.tau[i + 1], &problem.end[i])
+        _locate_place(problem, j, i, &problem.begin[i])
+        _locate_place(problem, j, i + 1, &problem.end[i])
     left = problem.begin[i]
     stack[0] = problem.end[i]
     while depth >= 0:
@@ -388,9 +490,11 @@ cdef void _look(Problem* problem, const Factors* f, int i, Best_* best) noexcept
             pass                           # falls throughout
         else:
             best.looks += 1
-            width = _width(problem, j, left.tau, right.tau)
+            width = _width(problem, j, &left, right)
             if width <= 0.5 and _slope(f, &left) > 0.0 > _slope(f, right):
                 _root(problem, f, i, &left, right, best)
+            elif _keeps_sign(problem, f, j, &left, right):
+                pass
             elif width > 1.0 / 512.0 and depth < STACK - 1 and best.looks < LOOKS_MAX:
                 _locate(problem, j, 0.5 * (left.tau + right.tau), &stack[depth + 1])
                 depth += 1
@@ -412,8 +516,10 @@ cdef void _maximise(Problem* problem, const Factors* f, double slack, double nar
         value[i] = _value(f, problem.g[i], problem.moment[i], problem.taker[i])
         if value[i] > best.value:
             best.value = value[i]
+            best.i = i
             best.tau = problem.tau[i]
             best.g = problem.g[i]
+            best.p = problem.p[i]
             best.moment = problem.moment[i]
             best.taker = problem.taker[i]
     for i in range(problem.n - 1):
@@ -429,19 +535,29 @@ cdef void _maximise(Problem* problem, const Factors* f, double slack, double nar
             _look(problem, f, i, best)
 
 
-cdef double _value_inside(const Problem* problem, const Factors* f, double tau) noexcept nogil:
+cdef double _value_beside(const Problem* problem, const Factors* f, const Best_* best, double tau) noexcept nogil:
+    # V at tau, from what is known at the best where no place lies between them, else from the place before tau.
     cdef const ValuePrior* prior = problem.prior
     cdef const CurveSegment* segment
-    cdef double g = _cdf(_z(prior, tau)), moment, p, taker = 0.0
-    cdef int i = problem.n - 2, j
-    while i > 0 and tau < problem.tau[i]:
-        i -= 1
+    cdef double g = _cdf(_z(prior, tau)), p, taker = 0.0
+    cdef double from_tau = best.tau, from_g = best.g, from_p = best.p, moment = best.moment
+    cdef int i = best.i, j
+    if not (problem.tau[i] <= tau and (i + 1 == problem.n or tau <= problem.tau[i + 1])):
+        i = problem.n - 2
+        while i > 0 and tau < problem.tau[i]:
+            i -= 1
+        from_tau = problem.tau[i]
+        from_g = problem.g[i]
+        from_p = problem.p[i]
+        moment = problem.moment[i]
     j = problem.panel[i]
-    moment = problem.moment[i]
     if problem.moments:
         segment = &problem.segment[prior.panel[j].segment]
         p = segment_p(segment, log(tau))
-        moment += _moment(prior, segment, problem.tau[i], tau, problem.p[i], p, g - problem.g[i])
+        if tau < from_tau:
+            moment -= _moment(prior, segment, tau, from_tau, p, from_p, g, from_g)
+        else:
+            moment += _moment(prior, segment, from_tau, tau, from_p, p, from_g, g)
     if prior.panel[j].taker_segment >= 0 and tau > prior.taker_ns:
         taker = segment_p(&problem.segment[prior.panel[j].taker_segment], log(tau - prior.taker_ns))
     return _value(f, g, moment, taker)
@@ -510,7 +626,8 @@ cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const dou
     out.tau_ns = best.tau
     out.value_ticks = best.value
     out.life_ns = <int64_t>(best.tau / 1e3 + 0.5) * 1000
-    out.life_value_ticks = best.value if <double>out.life_ns == best.tau else _value_inside(&problem, &f, out.life_ns)
+    out.life_value_ticks = best.value if <double>out.life_ns == best.tau else _value_beside(
+        &problem, &f, &best, <double>out.life_ns)
     out.break_even_ticks = _break_even(&problem, terms, h, inventory)
 
 
@@ -523,15 +640,10 @@ cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const dou
     return _value(&f, problem.g[0], problem.moment[0], problem.taker[0])
 
 
-cdef void _node(const ValuePrior* prior, double z, double width, double* log_u, double* weight) noexcept nogil:
-    log_u[0] = log(prior.latency_ns + exp(prior.mu + prior.sigma * z))
-    weight[0] = width * INV_SQRT_2PI * exp(-0.5 * z * z)
-
-
 cdef int compile_prior(object settings, ValuePrior* out) except -1:
     # settings: a TierValue that has passed the checks of the configuration.
     cdef ValuePanel* panel
-    cdef double z_low, z_high, z, half, centre
+    cdef double z_low, z_high, z, half, centre, x, adverse
     cdef int k, i, order
     out.hit = settings.hit_probability
     out.informed = settings.informed_share
@@ -544,10 +656,17 @@ cdef int compile_prior(object settings, ValuePrior* out) except -1:
     bends = {0.0, LAST_NS, out.latency_ns, out.taker_ns}
     for horizon in HORIZONS_NS:
         bends |= {float(horizon), float(horizon) + out.taker_ns}
-    parts = <int>ceil(2 * Z_MAX * max(1.0, out.sigma))        # ln(u - l) rises by no more than 1 a panel either
-    for k in range(parts + 1):
-        z = -Z_MAX + 2 * Z_MAX * k / parts
-        bends.add(out.latency_ns + exp(out.mu + out.sigma * z))
+    adverse = max(1e-3, out.hit * (1.0 - out.informed) * out.adverse)
+    out.exact = EXACT / adverse
+    out.exact_share = EXACT_SHARE / max(1e-2, out.adverse)
+    points = sorted(bend for bend in bends if bend <= LAST_NS)
+    for left, right in list(pairwise(points)):
+        z_low = fmax(-Z_MAX, _z(out, left))
+        z_high = fmin(Z_MAX, _z(out, right))
+        parts = <int>ceil((z_high - z_low) * max(1.0, out.sigma) / Z_STEP)
+        for k in range(parts):
+            if k > 0 or _z(out, left) < -Z_MAX:            # where G begins is a bend too
+                bends.add(out.latency_ns + exp(out.mu + out.sigma * (z_low + (z_high - z_low) * k / parts)))
     points = sorted(bend for bend in bends if bend <= LAST_NS)
     if len(points) > PANELS_MAX + 1:
         raise ValueError("too many panels: response_sigma is out of range")
@@ -556,30 +675,38 @@ cdef int compile_prior(object settings, ValuePrior* out) except -1:
         out.point[k].tau_ns = tau
         out.point[k].log_tau = log(<double>tau) if tau > 0 else -INFINITY
         out.point[k].log_taker = log(<double>(tau - out.taker_ns)) if tau > out.taker_ns else -INFINITY
-        out.point[k].g = _cdf(_z(out, tau))
+        z = _z(out, tau)
+        x = tau - out.latency_ns
+        out.point[k].z = z
+        out.point[k].g = _cdf(z)
+        out.point[k].density = INV_SQRT_2PI * exp(-0.5 * z * z) / (out.sigma * x) if x > 0.0 else 0.0
+        out.point[k].horizon = tau in HORIZONS_NS
+        out.point[k].taker_horizon = -1
+        if tau - out.taker_ns in HORIZONS_NS:
+            out.point[k].taker_horizon = HORIZONS_NS.index(<int64_t>(tau - out.taker_ns))
     for k in range(out.panels):
         panel = &out.panel[k]
         middle = 0.5 * (points[k] + points[k + 1])
         panel.segment = sum(horizon < middle for horizon in HORIZONS_NS)
         panel.taker_segment = -1 if middle <= out.taker_ns else sum(
             horizon < middle - out.taker_ns for horizon in HORIZONS_NS)
-        panel.nodes = 0
-        z_low = fmax(-Z_MAX, _z(out, points[k]))
-        z_high = fmin(Z_MAX, _z(out, points[k + 1]))
+        z_low = fmax(-Z_MAX, out.point[k].z)
+        z_high = fmin(Z_MAX, out.point[k + 1].z)
+        panel.mass = out.point[k + 1].g - out.point[k].g
+        panel.allowed = _allowed(out, out.point[k + 1].g)
+        panel.change = panel.stretch = 0.0
+        panel.scale = panel.mass
         if z_high <= z_low:
             continue
-        width = 1.5 if points[k] == 0 else max(z_high - z_low, 2 * log(<double>(points[k + 1] / points[k])))
-        order = 0
-        while order < ORDERS - 1 and width > ORDER_WIDTH[order]:
-            order += 1
-        panel.nodes = ORDER[order]
-        panel.width = ORDER_WIDTH[order]
         half = 0.5 * (z_high - z_low)
         centre = 0.5 * (z_low + z_high)
-        for i in range(panel.nodes):
-            _node(out, centre + half * GL_X[order][i], GL_W[order][i] * half, &panel.log_u[i], &panel.weight[i])
-        for i in range(FINE):
-            _node(out, centre + half * FINE_X[i], FINE_W[i] * half, &panel.fine_log_u[i], &panel.fine_weight[i])
+        panel.change = (fmax(fabs(z_low), fabs(z_high)) + 2.0) * 2.0 * half
+        panel.stretch = out.sigma * (1.0 - out.latency_ns / out.point[k + 1].tau_ns) * 2.0 * half
+        panel.scale = fmax(panel.mass, _density_z(z_low, z_high) * 2.0 * half)
+        for i in range(NODES):
+            z = centre + half * GL_X[i]
+            panel.log_u[i] = log(out.latency_ns + exp(out.mu + out.sigma * z))
+            panel.weight[i] = half * GL_W[i] * INV_SQRT_2PI * exp(-0.5 * z * z)
     return 0
 
 
