@@ -259,6 +259,23 @@ async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> No
     assert set(codes) == {"OK", "UNAVAILABLE"}
 
 
+async def test_a_drain_waits_for_calls_that_are_still_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None waits in gRPC, but every look finds another that has come and ended: more are on their way."""
+    looks = 0
+
+    def calls(_: int) -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        return min(looks, 5), 0
+
+    async with running(write_config(tmp_path)) as app:
+        monkeypatch.setattr("quotelife_server.transport.grpc_aio._calls", calls)
+        await app.drain()
+        assert looks > 5
+
+
 async def test_clients_that_try_again_at_once_do_not_hold_a_drain_up(tmp_path: Path) -> None:
     codes: Counter[str] = Counter()
 

@@ -33,6 +33,8 @@ STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
 HOLD_S = 0.2
+QUIET_LOOKS = 3  # in a row without a call waiting or come anew, before gRPC is stopped ...
+QUIET_S = HOLD_S / 2  # ... or so long after the first, for clients that never rest
 UNBOUNDED = 2**31 - 1
 
 RpcMethodHandler = Any  # generic in its type stubs, not when it runs
@@ -129,9 +131,9 @@ class GrpcServer:
     async def stop(self, grace_ns: int) -> None:
         """End streams, take no new call, wait up to ``grace_ns`` for those in flight.
 
-        Calls that gRPC holds when it stops are cancelled without a word, so it is stopped when it holds none:
-        the service must refuse calls by now. Refusals are held back until clients have been told to go
-        elsewhere, or those that try again at once would keep it busy.
+        Calls that gRPC holds when it stops are cancelled without a word, so it is stopped when it holds none
+        and none comes any more: the service must refuse calls by now. Refusals are held back until clients
+        have been told to go elsewhere, or those that try again at once would keep it busy.
         """
         loop = asyncio.get_running_loop()
         end_s = loop.time() + grace_ns / NS_PER_S
@@ -139,10 +141,22 @@ class GrpcServer:
             self._stopping = True
             for stream in list(self._streams):
                 stream.finish(_draining())
-            while self._waiting.look() > 0 and loop.time() < end_s:  # noqa: ASYNC110 (gRPC tells nobody)
-                await asyncio.sleep(LOOK_S)
+            await self._quiet(end_s)
         loop.call_later(LOOK_S, self._goodbye.set)
         await self._server.stop(max(0.0, end_s - loop.time()))  # gRPC removes the Unix sockets it listens on
+
+    async def _quiet(self, end_s: float) -> None:
+        """Until gRPC holds no call and none has come for a few looks: what is still in a socket shows late."""
+        loop = asyncio.get_running_loop()
+        come, looks, settled_s = -1, 0, end_s
+        while loop.time() < min(end_s, settled_s) and looks < QUIET_LOOKS:
+            if self._waiting.look() > 0:
+                looks, settled_s = 0, end_s
+            else:
+                settled_s = min(settled_s, loop.time() + QUIET_S)
+                looks = looks + 1 if self._waiting.come == come else 0
+                come = self._waiting.come
+            await asyncio.sleep(LOOK_S)
 
     def _context(self, path: str, context: Any) -> CallContext:
         remaining_s = context.time_remaining()
@@ -304,6 +318,7 @@ class _Waiting:
     def __init__(self) -> None:
         """For the gRPC server made last."""
         self.count = 0
+        self.come = 0  # calls that gRPC has received since it started, as of the last look
         self._open = 0
         self._server_id: int | None = None
         try:
@@ -325,7 +340,8 @@ class _Waiting:
         self._until_look = CALLS_PER_LOOK
         if self._server_id is not None:
             try:
-                self.count = max(0, _unended_calls(self._server_id) - self._open)
+                self.come, unended = _calls(self._server_id)
+                self.count = max(0, unended - self._open)
             except Exception as error:
                 self._go_without(error)
         return self.count
@@ -341,12 +357,13 @@ class _Waiting:
         self._open -= 1
 
 
-def _unended_calls(server_id: int) -> int:
+def _calls(server_id: int) -> tuple[int, int]:
+    """How many have come since the start, and how many of them have not ended."""
     figures = json.loads(cygrpc.channelz_get_server(server_id))["server"]["data"]
     started, succeeded, failed = (
         int(figures.get(name, 0)) for name in ("callsStarted", "callsSucceeded", "callsFailed")
     )
-    return started - succeeded - failed
+    return started, started - succeeded - failed
 
 
 def _newest_server() -> int:
