@@ -310,6 +310,8 @@ def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
             "p99_ns": round(statistics.median(p99s)),
             "p50_ratio_to_reference_event": round(p50 / reference, 1),
         }
+    for figures in out.values():
+        figures["p50_ratio_to_logistic"] = round(figures["p50_ns"] / out["logistic"]["p50_ns"], 2)
     return out
 
 
