@@ -28,6 +28,7 @@ from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.coinbase import CoinbaseFeed
 from quotelife_server.feeds.deribit import DeribitFeed
+from quotelife_server.feeds.fix import FixFeed
 from quotelife_server.feeds.okx import OkxFeed
 from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import (
@@ -35,6 +36,7 @@ from quotelife_server.feeds.settings import (
     BinaryFeedConfig,
     CoinbaseFeedConfig,
     DeribitFeedConfig,
+    FixFeedConfig,
     GrpcFeedConfig,
     OkxFeedConfig,
 )
@@ -71,6 +73,7 @@ def open_feeds(
         CoinbaseFeedConfig: CoinbaseFeed.from_table,
         OkxFeedConfig: OkxFeed.from_table,
         BinaryFeedConfig: BinaryFeed.from_table,
+        FixFeedConfig: FixFeed.from_table,
         GrpcFeedConfig: PublishedFeed,
     }
     return [

@@ -318,12 +318,82 @@ class GrpcFeedConfig(Section):
         return self
 
 
+CompId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/@-]+$", max_length=64)]
+
+
+class ResubscribeSettings(Section):
+    """Waits before a book that broke is asked for again: none for the first, then doubling from ``min`` to ``max``."""
+
+    min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="min")
+    max_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="max")
+
+
+class FixFeedConfig(Section):
+    """One FIX 4.4 market data session that we initiate."""
+
+    kind: Literal["fix"]
+    # Shown in status and logs; given once.
+    name: Name
+    # host:port of the counterparty's acceptor.
+    address: Address
+    # TLS with the system's certificates.
+    tls: bool = False
+    # SenderCompID (49), ours.
+    sender: CompId
+    # TargetCompID (56), theirs.
+    target: CompId
+    # Names from the instruments section; their symbols are sent as Symbol (55).
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=1024)
+    # Levels a side (264); 0: the whole book.
+    depth: int = Field(default=0, ge=0, le=10_000)
+    # Increments (265=1); false: a full refresh each time.
+    incremental: bool = True
+    # HeartBtInt (108), whole seconds.
+    heartbeat_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="heartbeat")
+    # Both sequences begin at 1 with each logon (141=Y). Without it they go on for as long as the service runs.
+    reset_on_logon: bool = True
+    # password: Username (553) and Password (554); deribit: RawData (96) and a digest as the password.
+    authentication: Literal["none", "password", "deribit"] = "none"
+    username: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=128)] | None = None
+    # File that holds the password or secret and nothing else.
+    password_file: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    # Lost messages that are not resent within this time end the connection.
+    resend_timeout_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="resend_timeout")
+    # No market data for so long, though heartbeats come: connect anew. Allow for the quietest hour.
+    mute_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="mute")
+    reconnect: ReconnectSettings = ReconnectSettings()
+    resubscribe: ResubscribeSettings = ResubscribeSettings()
+    # Events that one read of the socket may bring; a full refresh must fit.
+    buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
+    # A longer message counts as garbled.
+    message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
+
+    has_depth: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FixFeedConfig":
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        if self.heartbeat_ns % NS_PER_S:
+            raise ValueError("heartbeat: FIX counts whole seconds")
+        given = self.username is not None and self.password_file is not None
+        if self.authentication != "none" and not given:
+            raise ValueError(f"authentication: {self.authentication} needs username and password_file")
+        if self.authentication == "none" and (self.username is not None or self.password_file is not None):
+            raise ValueError("authentication: username and password_file need password or deribit")
+        for name, waits in (("reconnect", self.reconnect), ("resubscribe", self.resubscribe)):
+            if waits.min_ns > waits.max_ns:
+                raise ValueError(f"{name}.min: must not exceed {name}.max")
+        return self
+
+
 FeedConfig = Annotated[
     BinanceFeedConfig
     | DeribitFeedConfig
     | CoinbaseFeedConfig
     | OkxFeedConfig
     | BinaryFeedConfig
+    | FixFeedConfig
     | GrpcFeedConfig,
     Field(discriminator="kind"),
 ]
