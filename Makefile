@@ -5,6 +5,7 @@
 VENV ?= .venv
 DEBUG_VENV ?= .venv-debug
 LOWEST_VENV ?= .venv-lowest
+QUICKFIX_VENV ?= .venv-quickfix
 PY := $(VENV)/bin/python
 DEMO_SECONDS ?=
 DEMO_ADDRESS ?=
@@ -14,7 +15,7 @@ PYTEST_ARGS ?=
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow bench lint types proto proto-check clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix bench lint types proto proto-check clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -22,7 +23,8 @@ help:
 	  'make test-debug  default tests on the checked (debug) build of the Cython code' \
 	  'make test-lowest default tests with every dependency at its lower bound, on Python 3.11' \
 	  'make test-slow   long fuzz runs' \
-	  'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
+	  'make test-fix    the FIX feed against QuickFIX, in an environment of its own (builds it: ten minutes or more)' \
+  'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
 	  'make lint        ruff' \
 	  'make types       mypy (strict)' \
 	  'make proto       regenerate the protobuf stubs; make proto-check compares them and runs buf lint' \
@@ -62,6 +64,11 @@ test-lowest: $(LOWEST_VENV)/.dev-stamp
 
 test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+test-fix: $(VENV)/.dev-stamp
+	@test -x $(QUICKFIX_VENV)/bin/python || python3 -m venv $(QUICKFIX_VENV)
+	@$(QUICKFIX_VENV)/bin/pip install -q 'quickfix>=1.16.0'
+	QUOTELIFE_QUICKFIX=$(QUICKFIX_VENV)/bin/python $(PY) -m pytest -m slow tests/interop $(PYTEST_ARGS)
 
 bench: $(VENV)/.run-stamp
 	$(VENV)/bin/quotelife bench engine decide --json $(if $(wildcard ../shared/data/binance),--data ../shared/data)
