@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from feed.test_fix_live import Sink, config, opened, until
 
 from quotelife.feed.symbol_feed import SyncState
+from reference.fix_kit import Sink, config, opened, until
 
 PYTHON = os.environ.get("QUOTELIFE_QUICKFIX")
 pytestmark = [
