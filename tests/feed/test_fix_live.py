@@ -91,6 +91,24 @@ def test_a_venue_that_falls_silent_is_left_and_found_again() -> None:
     uvloop.run(run())
 
 
+def test_a_refresh_that_never_comes_is_asked_for_again() -> None:
+    async def run() -> None:
+        venue = FixVenue(["A", "B"], seed=3)
+        venue.unanswered = 2
+        feed, sink = opened(
+            config(await venue.start(), resubscribe={"timeout": "200ms", "retry_min": "10ms"})
+        )
+        await feed.start()
+        try:
+            await until(lambda: equal(venue, feed, sink))
+            assert venue.unanswered == 0 and feed.subscriptions >= 4 and venue.connections == 1
+        finally:
+            await feed.stop()
+            await venue.stop()
+
+    uvloop.run(run())
+
+
 def test_market_data_that_stops_though_heartbeats_come_is_noticed() -> None:
     async def run() -> None:
         venue = FixVenue(["A", "B"], seed=3)
@@ -113,7 +131,10 @@ def test_market_data_that_stops_though_heartbeats_come_is_noticed() -> None:
         ({"heartbeat": "1500ms"}, "heartbeat: FIX counts whole seconds"),
         ({"authentication": "password"}, "authentication: password needs username and password_file"),
         ({"username": "me"}, "username and password_file need password or deribit"),
-        ({"resubscribe": {"min": "2s", "max": "1s"}}, "resubscribe.min: must not exceed resubscribe.max"),
+        (
+            {"resubscribe": {"retry_min": "20s"}},
+            "resubscribe.retry_min: must not exceed resubscribe.retry_max",
+        ),
         ({"sender": "a b"}, "sender"),
     ],
 )

@@ -45,7 +45,7 @@ def config(port: int, **fields: Any) -> FixFeedConfig:
         "instruments": ("A", "B"),
         "heartbeat": "1s",
         "reconnect": {"min": "10ms", "max": "20ms"},
-        "resubscribe": {"min": "10ms", "max": "20ms"},
+        "resubscribe": {"retry_min": "10ms", "retry_max": "20ms"},
     }
     return FixFeedConfig.model_validate(base | fields)
 

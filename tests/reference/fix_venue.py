@@ -47,6 +47,7 @@ class FixVenue:
         self.requests = 0
         self.connections = 0
         self.mute = False
+        self.unanswered = 0  # so many requests are taken and never answered
         self.logouts = 0
         self._server: asyncio.Server | None = None
         self._lines: set[_Acceptor] = set()
@@ -167,6 +168,9 @@ class _Acceptor(asyncio.Protocol):
             self.venue.requests += 1
             if first[263] == "2":
                 self.wanted.pop(first[55], None)
+                return
+            if self.venue.unanswered:
+                self.venue.unanswered -= 1
                 return
             self.wanted[first[55]] = (first[262], int(first[264]))
             entries = self.venue.refresh(first[55], int(first[264]))

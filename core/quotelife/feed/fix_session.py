@@ -151,7 +151,13 @@ def fields_of(message: bytes) -> list[tuple[int, bytes]]:
         if not tag.isdigit() or len(tag) > TAG_DIGITS_MAX:
             raise DecodeError(f"byte {at}: expected TAG=VALUE, found {message[at : at + 20]!r}")
         end = message.find(SOH, equals)
-        if int(tag) == 96 and out and out[-1][0] == 95 and out[-1][1].isdigit() and len(out[-1][1]) <= LENGTH_DIGITS_MAX:
+        if (
+            int(tag) == 96
+            and out
+            and out[-1][0] == 95
+            and out[-1][1].isdigit()
+            and len(out[-1][1]) <= LENGTH_DIGITS_MAX
+        ):
             end = equals + 1 + int(out[-1][1])
         if end < 0 or message[end : end + 1] != SOH:
             raise DecodeError(f"byte {at}: field {tag.decode()} does not end")

@@ -16,6 +16,7 @@ from quotelife.clock import Clock
 from quotelife.errors import DecodeError
 from quotelife.feed.fix import FixDecoder
 from quotelife.feed.fix_session import Field, FixNews, FixSession, FixSessionError
+from quotelife.feed.symbol_feed import SyncState
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
@@ -70,7 +71,8 @@ class FixFeed:
         self._line: _Line | None = None
         retry = config.resubscribe
         self._retries = {
-            symbol: Backoff(retry.min_ns, retry.max_ns, self._rng) for symbol in self.decoder.symbols
+            symbol: Backoff(retry.retry_min_ns, retry.retry_max_ns, self._rng)
+            for symbol in self.decoder.symbols
         }
         self._subscribed_ns: dict[str, int] = {}
         self._waiting: dict[str, asyncio.TimerHandle] = {}
@@ -181,6 +183,7 @@ class FixFeed:
                 return str(error)
             finally:
                 self._send()
+            self._ask_again(now_ns)
             silent_ns = now_ns - self.last_message_ns
             if silent_ns > self.config.mute_ns:
                 return f"no market data for {silent_ns / NS_PER_S:.1f} s"
@@ -292,12 +295,22 @@ class FixFeed:
         """Books that broke are asked for again: at once, but ever later when they go on breaking."""
         for symbol in self.decoder.wants_snapshot():
             retry = self._retries[symbol]
-            if now_ns - self._subscribed_ns.get(symbol, 0) > self.config.resubscribe.max_ns:
+            if now_ns - self._subscribed_ns.get(symbol, 0) > self.config.resubscribe.retry_max_ns:
                 retry.reset()
                 self._subscribe(symbol)
             elif symbol not in self._waiting:
                 loop = asyncio.get_running_loop()
                 self._waiting[symbol] = loop.call_later(retry.next_s(), self._subscribe, symbol)
+
+    def _ask_again(self, now_ns: int) -> None:
+        """A refresh that does not come in time counts as lost."""
+        if not self.connected:
+            return
+        for symbol, since_ns in self._subscribed_ns.items():
+            late = now_ns - since_ns > self.config.resubscribe.timeout_ns
+            if late and symbol not in self._waiting and self.decoder.state(symbol) != SyncState.SYNCED:
+                self.decoder.snapshot_failed(symbol)
+        self._resubscribe(now_ns)
 
     def _subscribe(self, symbol: str) -> None:
         self._waiting.pop(symbol, None)

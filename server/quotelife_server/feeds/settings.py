@@ -321,13 +321,6 @@ class GrpcFeedConfig(Section):
 CompId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/@-]+$", max_length=64)]
 
 
-class ResubscribeSettings(Section):
-    """Waits before a book that broke is asked for again: none for the first, then doubling from ``min`` to ``max``."""
-
-    min_ns: LongerThanZero = Field(default=250 * NS_PER_MS, alias="min")
-    max_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="max")
-
-
 class FixFeedConfig(Section):
     """One FIX 4.4 market data session that we initiate."""
 
@@ -381,9 +374,10 @@ class FixFeedConfig(Section):
             raise ValueError(f"authentication: {self.authentication} needs username and password_file")
         if self.authentication == "none" and (self.username is not None or self.password_file is not None):
             raise ValueError("authentication: username and password_file need password or deribit")
-        for name, waits in (("reconnect", self.reconnect), ("resubscribe", self.resubscribe)):
-            if waits.min_ns > waits.max_ns:
-                raise ValueError(f"{name}.min: must not exceed {name}.max")
+        if self.reconnect.min_ns > self.reconnect.max_ns:
+            raise ValueError("reconnect.min: must not exceed reconnect.max")
+        if self.resubscribe.retry_min_ns > self.resubscribe.retry_max_ns:
+            raise ValueError("resubscribe.retry_min: must not exceed resubscribe.retry_max")
         return self
 
 
