@@ -52,8 +52,8 @@ from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
     BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE,
     EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
-    EV_STATUS, EV_TRADE,
-    FLAG_GAP, FLAG_LAST, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
+    EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX,
+    OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
@@ -307,13 +307,15 @@ cdef class Engine:
                 state.dirty = True
             elif state.book_state == BOOK_WHOLE:
                 old = book_level(&state.book, event.side, event.price_ticks, event.size_lots)
-                feature_on_level(state.features, t, event.side, event.price_ticks, old, event.size_lots)
+                if not event.flags & FLAG_SNAPSHOT:              # else a correction, no flow
+                    feature_on_level(state.features, t, event.side, event.price_ticks, old, event.size_lots)
                 state.book.level_sequence = event.sequence
                 state.dirty = True
         elif event.kind == EV_QUOTE and params.order_level:
             self._on_published(state, params, event, t)
         elif event.kind == EV_QUOTE:
             book_quote(&state.book, event.sequence, event.price_ticks, event.size_lots, event.order_id, event.aux)
+            state.book.unsized = event.flags & FLAG_NO_SIZE
             state.dirty = True
             state.last_quote_ns = t
             if state.book_state != BOOK_WHOLE and params.quotes_only:

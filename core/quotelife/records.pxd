@@ -33,8 +33,9 @@ cdef enum Side:
 
 cdef enum EventFlag:
     FLAG_LAST = 1            # last record of a venue message: evaluate here only
-    FLAG_SNAPSHOT = 2        # belongs to a snapshot; an order record outside of one: a correction, not order flow
+    FLAG_SNAPSHOT = 2        # belongs to a snapshot; a record outside of one: a correction of the book, not order flow
     FLAG_GAP = 4             # sequence broken
+    FLAG_NO_SIZE = 8         # QUOTE: the venue gives no sizes; a side that is there has 1 lot, which means nothing
 
 cdef enum StatusCode:
     STATUS_TRADING = 1

@@ -33,6 +33,7 @@ class EventFlags(IntFlag):
     LAST = 1
     SNAPSHOT = 2
     GAP = 4
+    NO_SIZE = 8
 
 class StatusKind(IntEnum):
     TRADING = 1

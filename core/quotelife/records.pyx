@@ -36,6 +36,7 @@ class EventFlags(IntFlag):
     LAST = FLAG_LAST
     SNAPSHOT = FLAG_SNAPSHOT
     GAP = FLAG_GAP
+    NO_SIZE = FLAG_NO_SIZE
 
 
 class StatusKind(IntEnum):

@@ -58,6 +58,7 @@ cdef struct LevelBook:
     int64_t ask_lots
     bint has_quote             # a quote newer than the levels is laid over them
     bint crossed               # view: bid >= ask
+    bint unsized               # the quotes come without sizes: those of the view say nothing
 
 cdef int book_init(LevelBook* book, int32_t capacity) except -1
 cdef void book_free(LevelBook* book) noexcept nogil

@@ -87,7 +87,7 @@ cdef void book_clear(LevelBook* book) noexcept nogil:
     book_clear_levels(book)
     book.quote_sequence = 0
     book.has_quote = False
-    book.crossed = False
+    book.crossed = book.unsized = False
     book.quote_bid_ticks = book.quote_bid_lots = book.quote_ask_ticks = book.quote_ask_lots = 0
     book.bid_ticks = book.bid_lots = book.ask_ticks = book.ask_lots = 0
 

@@ -1137,6 +1137,21 @@ cdef void put_index(const VolatilityIndex* self, int64_t t, double* out, uint64_
             variance > 1e-9 * (self.level * self.level + 1e-9))
 
 
+cdef inline void take_back(double* out, uint64_t* valid, int first, int last) noexcept nogil:
+    cdef int i
+    for i in range(first, last + 1):
+        out[i] = 0.0
+        valid[i >> 6] &= ~(<uint64_t>1 << (i & 63))
+
+
+cdef void take_back_sizes(double* out, uint64_t* valid) noexcept nogil:
+    # What sizes in the book would say.
+    take_back(out, valid, F_BOOK_IMBALANCE_RATIO, F_SIZE_TO_DEPTH)
+    take_back(out, valid, F_ORDER_FLOW_IMBALANCE_100MS, F_ORDER_FLOW_IMBALANCE_1S)
+    take_back(out, valid, F_ORDER_FLOW_IMBALANCE_5_100MS, F_ORDER_FLOW_IMBALANCE_5_1S)
+    take_back(out, valid, F_SWEEP_COST, F_SWEEP_COST)
+
+
 cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSignals* shared, const FeatureQuery* query,
                           double* out, uint64_t* valid) noexcept nogil:
     cdef int64_t t = arrive(self, query.now_ns)
@@ -1152,6 +1167,8 @@ cdef void feature_compute(FeatureState* self, const LevelBook* book, SharedSigna
         put_book(book, mirror, query, out, valid)
         if book_two_sided(book) and not book.crossed:
             put_market(self, book, t, mirror, out, valid)
+        if book.unsized:
+            take_back_sizes(out, valid)
 
     news_strongest(&self.news, t, self.news_half_life_ns, INT64_MAX, &score, &age_ns, &count)
     if shared != NULL:
