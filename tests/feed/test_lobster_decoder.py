@@ -20,7 +20,8 @@ from quotelife.records import (
     SideCode,
     StatusKind,
 )
-from quotelife.replay.lobster import LobsterSource, find_lobster
+from quotelife.replay.files import FileSource
+from quotelife.replay.lobster import LobsterRecording
 from quotelife.replay.run import Replay
 
 S = 1_000_000_000
@@ -210,7 +211,7 @@ def test_a_recording_is_replayed_and_asked_for_lives(tmp_path: Path, zipped: boo
     path = recording(tmp_path / "day", MESSAGES, [FIRST_BOOK] * len(MESSAGES), zipped=zipped)
     engine = engine_for(tmp_path)
     seen: list[DecisionRecord] = []
-    source = LobsterSource([find_lobster(str(path), engine.instruments)])
+    source = FileSource([LobsterRecording.find(str(path), engine.instruments)])
     report = Replay(
         engine,
         source,
@@ -233,7 +234,7 @@ def test_a_replay_names_file_and_row_of_a_bad_message(tmp_path: Path) -> None:
     path = recording(tmp_path / "day", [FIRST, b"34201,1,2"], [FIRST_BOOK] * 2, zipped=True)
     engine = engine_for(tmp_path)
     with pytest.raises(DecodeError, match=r"sample\.zip: row 2: expected time"):
-        Replay(engine, LobsterSource([find_lobster(f"ABC={path}", engine.instruments)])).run()
+        Replay(engine, FileSource([LobsterRecording.find(f"ABC={path}", engine.instruments)])).run()
 
 
 def test_a_book_file_that_ends_early_is_said(tmp_path: Path) -> None:
@@ -264,4 +265,4 @@ def test_a_level_instrument_is_refused_with_the_mend(tmp_path: Path) -> None:
     path = recording(tmp_path / "day", [FIRST], [FIRST_BOOK], zipped=True)
     engine = engine_for(tmp_path, "false")
     with pytest.raises(QuotelifeError, match="order_level: true"):
-        Replay(engine, LobsterSource([find_lobster(str(path), engine.instruments)])).run()
+        Replay(engine, FileSource([LobsterRecording.find(str(path), engine.instruments)])).run()

@@ -12,7 +12,8 @@ from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.feed.lobster import LobsterDecoder, LobsterFiles, anonymous_id, parse_book, parse_message
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, RequestRecord, SideCode
-from quotelife.replay.lobster import LobsterSource, find_lobster
+from quotelife.replay.files import FileSource
+from quotelife.replay.lobster import LobsterRecording
 from quotelife.replay.run import Replay
 
 pytestmark = pytest.mark.realdata
@@ -152,7 +153,7 @@ def test_a_day_is_replayed_and_lives_follow_it(data_dir: Path, tmp_path: Path) -
     lives: set[int] = set()
     run = Replay(
         engine,
-        LobsterSource([find_lobster(str(recording), engine.instruments)]),
+        FileSource([LobsterRecording.find(str(recording), engine.instruments)]),
         ask_every_ns=S,
         ask=lambda t: [("AMZN", RequestRecord(0, 1, now_ns=t))],
         on_decision=lambda _, decision: lives.add(decision.life_ns),

@@ -6,9 +6,9 @@ level (``anonymous_id``). A level is taken in once, when a published book first 
 each book only tells how much of it is left. Orders of the log itself are never corrected by a published book, except
 that what it says is crossed is purged (the engine does that, see ``docs/ORDER_BOOKS.md``).
 
-A trade names no orders. Both orders of it shrink or end with nothing left, just before it, by the size of the trade; the
-younger one (the larger id) was the aggressor. So those changes are corrections and no order flow, and the trade
-is one TRADE. Where only one of them is known, the other one rested from before the log, at the trade's price.
+A trade names no orders. Both orders of it shrink or end with nothing left, just before it, by its size; the younger
+one (the larger id) was the aggressor. So those changes are corrections and no order flow, and the trade is one TRADE.
+ Where only one of them is known, the other one rested from before the log, at the trade's price.
 """
 
 import json

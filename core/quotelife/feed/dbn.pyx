@@ -318,8 +318,8 @@ cdef class DbnDecoder:
             track = self.track
             if track.bound and track.number != number:
                 raise self._fault(
-                    f"instrument {number} after {track.number} in a file without symbols; say which one {self.names[0]} "
-                    f"is: symbol: \"{number}\""
+                    f"instrument {number} after {track.number} in a file without symbols; say which one "
+                    f"{self.names[0]} is: symbol: \"{number}\""
                 )
         if track == NULL:
             self.foreign += 1

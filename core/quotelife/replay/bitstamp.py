@@ -40,8 +40,8 @@ class BitstampRecording:
             fitting = [i for i in table if i.venue == "bitstamp"]
             if len(fitting) != 1:
                 raise QuotelifeError(
-                    f"{path}: {len(fitting)} instruments with venue bitstamp in the configuration, and the log names no "
-                    f"symbol; write INSTRUMENT={path}"
+                    f"{path}: {len(fitting)} instruments with venue bitstamp in the configuration, and the log names "
+                    f"no symbol; write INSTRUMENT={path}"
                 )
             instrument = fitting[0]
         return cls(path, instrument)
@@ -66,4 +66,4 @@ class BitstampRecording:
                 published = decoder.message(parsed)
             except (ValueError, DecodeError) as error:
                 raise DecodeError(f"{self.path}: row {row}: {error}") from None
-            yield FileMessage(parsed.receive_ns, instrument, None if published is None else tuple(published))
+            yield FileMessage(parsed.receive_ns, instrument, published)

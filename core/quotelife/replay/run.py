@@ -51,6 +51,7 @@ class ReplayReport:
     qualities: Counter[str] = field(default_factory=Counter)
     lives_ns: dict[str, list[int]] = field(default_factory=dict)
     lines: int = 0
+    signals: int = 0
     lost: int = 0
     damaged: int = 0
     span_ns: int = 0

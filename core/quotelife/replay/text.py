@@ -45,8 +45,11 @@ def opened(path: Path) -> IO[bytes]:
             path.open("rb"), closefd=True, read_across_frames=True
         )
         return cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, stream)))
-    opener = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(path.suffix, open)
-    return cast(IO[bytes], opener(path, "rb"))
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".xz":
+        return cast(IO[bytes], lzma.open(path, "rb"))
+    return cast(IO[bytes], bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb"))
 
 
 def first_line(path: Path) -> bytes:

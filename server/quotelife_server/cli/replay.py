@@ -22,7 +22,8 @@ def replay(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A captured folder, or recorded files (Binance, LOBSTER), PATH or INSTRUMENT=PATH; or one recorded "
+            help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH: Binance messages, Databento DBN, "
+            "LOBSTER, Bitstamp order log, Tardis CSV, FX ticks, Parquet; see docs/recordings.md. Or one recorded "
             "session (Deribit, Coinbase, OKX), PATH or VENUE=PATH."
         ),
     ] = None,
@@ -36,6 +37,20 @@ def replay(
     ] = None,
     boot: Annotated[
         str | None, typer.Option(help="Which boot of a capture, by id. [default: the newest]")
+    ] = None,
+    signals: Annotated[
+        list[str] | None,
+        typer.Option(help="Slow signals beside them: [INDEX=]PATH of an index by day, or PATH of headlines."),
+    ] = None,
+    scorer: Annotated[
+        str,
+        typer.Option(
+            help="Scores headlines without a score: lexicon, package.module:callable, an entry point."
+        ),
+    ] = "lexicon",
+    day: Annotated[
+        str | None,
+        typer.Option("--date", help="YYYY-MM-DD, for FX ticks whose file name has none."),
     ] = None,
     ask_every: Annotated[
         str,
@@ -90,7 +105,9 @@ def replay(
     if not sources:
         wrong("SOURCES", "nothing to replay: name a captured folder or recorded files")
     pace, every_ns = _speed(speed), _ask_every_ns(ask_every)
-    loaded, source = _open(sources, config, boot)
+    loaded, source = _open(sources, config, boot, day)
+    if signals:
+        source = _with_signals(source, signals, loaded, scorer)
     engine = Engine(loaded)
     # One counterparty of each tier, one without overrides where there is one, so that every posture is asked.
     names: dict[str, int] = {}
@@ -144,14 +161,25 @@ def replay(
         raise typer.Exit(1)
 
 
-def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple[Config, Source]":
+def _with_signals(source: "Source", arguments: list[str], config: "Config", scorer: str) -> "Source":
+    from quotelife.feed.headlines import load_scorer
+    from quotelife.replay.signals import WithSignals, read_signals
+
+    read = read_signals(arguments, config, load_scorer(scorer))
+    if read.unscored:
+        typer.echo(f"{read.unscored} headlines left out: the scorer has no opinion of them", err=True)
+    return WithSignals(source, read)
+
+
+def _open(
+    arguments: list[str], config: Path | None, boot: str | None, day: str | None
+) -> "tuple[Config, Source]":
     """The configuration to replay with, and what to replay."""
     from quotelife.capture.reader import Capture
     from quotelife.config import load_config
     from quotelife.replay.captured import CapturedSource
     from quotelife.replay.follow import read_config
-    from quotelife.replay.lobster import LobsterSource, find_lobster, is_lobster
-    from quotelife.replay.recorded import RecordedSource, find_recording
+    from quotelife.replay.recordings import open_recordings
     from quotelife.replay.session import SessionSource, find_session, is_session
     from quotelife_server.cli.paths import config_path
     from quotelife_server.settings import ServiceConfig
@@ -159,17 +187,11 @@ def _open(arguments: list[str], config: Path | None, boot: str | None) -> "tuple
     if not any(Path(argument).is_dir() for argument in arguments):
         loaded = load_config(config_path(config, "default"), ServiceConfig)
         table = loaded.instrument_table()
-        lobster = [is_lobster(Path(argument.rpartition("=")[2])) for argument in arguments]
-        if all(lobster):
-            return loaded, LobsterSource([find_lobster(argument, table) for argument in arguments])
-        sessions = [is_session(Path(argument.rpartition("=")[2])) for argument in arguments]
-        if any(sessions):
+        if any(is_session(Path(argument.rpartition("=")[2])) for argument in arguments):
             if len(arguments) > 1:
                 wrong("SOURCES", "one recorded session at a time, and no other recordings beside it")
             return loaded, SessionSource(find_session(arguments[0], table))
-        if any(lobster):
-            wrong("SOURCES", "LOBSTER recordings and others do not go into one replay")
-        return loaded, RecordedSource([find_recording(argument, table) for argument in arguments])
+        return loaded, open_recordings(arguments, table, day=day)
     if len(arguments) > 1:
         wrong("SOURCES", "one captured folder at a time, and no recorded files beside it")
     capture = Capture(Path(arguments[0]))
@@ -258,6 +280,7 @@ def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
     return {
         "interrupted": interrupted,
         "lines": report.lines,
+        "signals": report.signals,
         "lost": report.lost,
         "damaged": report.damaged,
         "span_s": report.span_ns / 1e9,
@@ -293,6 +316,8 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
     if interrupted:
         typer.echo("interrupted; so far:")
     typer.echo(f"{report.lines:,} lines over {report.span_ns / 1e9:,.1f} s")
+    if report.signals:
+        typer.echo(f"{report.signals:,} signals")
     if report.lost or report.damaged:
         typer.echo(
             f"{report.lost} stretches lost when captured, {report.damaged} damaged since: no book is trusted "
