@@ -15,6 +15,7 @@ import zstandard
 
 from quotelife.errors import DecodeError
 
+FIRST_LINE_MAX = 1 << 16
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".zip")
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstandard.ZstdError)
 
@@ -55,8 +56,9 @@ def opened(path: Path) -> IO[bytes]:
 def first_line(path: Path) -> bytes:
     """Empty where the file cannot be read."""
     try:
-        return next(lines(path), b"")
-    except (DecodeError, OSError):
+        with opened(path) as file:
+            return file.readline(FIRST_LINE_MAX)
+    except (DecodeError, *_DAMAGE):
         return b""
 
 

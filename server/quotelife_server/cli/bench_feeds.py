@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from quotelife_server.cli.bench_dbn import bench_dbn
 from quotelife_server.cli.bench_json import VENUES, bench_json
 
 DECODERS: dict[str, Callable[[Path | None, int], dict[str, Any]]] = {
     **{venue: partial(bench_json, venue) for venue in VENUES},
+    "dbn": bench_dbn,
 }
 """By name: takes the folder of recorded data, None where there is none, and the rounds to take medians of."""
 

@@ -1,0 +1,285 @@
+"""``quotelife replay`` on every format of recorded file, made here; which one it is, is told by content."""
+
+import gzip
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from reference.cli_kit import Ended, Run
+
+T = 1_700_000_000 * 10**9
+TICK = 10**9 // 4
+CONFIG = """
+version: 1
+model: {artifact: logistic}
+signals: {volatility_indices: [VIX]}
+instruments:
+  - {name: ES, venue: xtst-book, symbol: ESZ3, tick_size: 0.25, lot_size: 1, order_level: true, adverse_ticks: 2}
+  - {name: ES-L, venue: levels, symbol: ESZ3, tick_size: 0.25, lot_size: 1, adverse_ticks: 2, volatility_index: VIX}
+  - {name: EURUSD, venue: fx, symbol: EURUSD, tick_size: 0.00001, lot_size: 1, quotes_only: true}
+  - {name: BTC, venue: binance-usdm, symbol: BTCUSDT, tick_size: 0.1, lot_size: 0.001}
+  - {name: GBP, venue: cme, symbol: GBPUSD, tick_size: 0.0001, lot_size: 1}
+  - {name: STAMP, venue: bitstamp, symbol: btcusd, tick_size: 0.01, lot_size: 0.1, order_level: true}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def report(run: Run, config: Path) -> Callable[..., dict[str, object]]:
+    """The JSON report of a replay that went well."""
+
+    def replay(*arguments: object) -> dict[str, object]:
+        ended = run("replay", "--config", config, "--json", "--strict", *arguments)
+        assert ended.code == 0, ended.err + ended.out
+        out: dict[str, object] = json.loads(ended.out)
+        return out
+
+    return replay
+
+
+def refused(ended: Ended, *words: str) -> None:
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in ended.err
+
+
+def dbn_orders(seconds: int = 30) -> bytes:
+    """Two best orders that come and go every 100 ms; a whole snapshot first."""
+    kit = pytest.importorskip("tests.reference.dbn_kit", reason="databento-dbn is not installed")
+    data = kit.metadata(mappings={"ESZ3": [(20010101, 20990101, "7")]})
+    data += kit.mbo("R", "N", kit.UNDEF, 0, 0, flags=0x20, t=T)
+    data += kit.mbo("A", "B", 99 * TICK, 5, 1, flags=0x20, t=T)
+    data += kit.mbo("A", "A", 101 * TICK, 5, 2, flags=0xA0, t=T)
+    for i in range(10 * seconds):
+        t = T + (i + 1) * 10**8
+        data += kit.mbo("A", "B", 100 * TICK, 1 + i % 3, 10 + i, flags=0x80, t=t)
+        data += kit.mbo("C", "B", 100 * TICK, 1 + i % 3, 10 + i, flags=0x80, t=t + 5 * 10**7)
+    return bytes(data)
+
+
+def test_dbn_plain_compressed_and_as_a_fragment(
+    report: Callable[..., dict[str, dict]], tmp_path: Path
+) -> None:  # type: ignore[type-arg]
+    plain = dbn_orders()
+    start = 8 + int.from_bytes(plain[4:8], "little")
+    half = len(plain) // 2
+    frames = zstandard.compress(plain[:half]) + zstandard.compress(plain[half:])
+    reports = []
+    for name, data, of in (
+        ("a.dbn", plain, ""), ("b.dbn.zst", frames, ""), ("c.dbn.frag", plain[start:], "ES="), ("d", plain, ""),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        out = report(f"{of}{tmp_path / name}")
+        assert out["sources"]["ES"]["lines"] == 601
+        assert out["decisions"]["QUOTE"] > 400
+        reports.append(out)
+    assert all(other == reports[0] for other in reports)
+
+
+def test_dbn_that_fits_no_instrument(run: Run, config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.dbn"
+    path.write_bytes(dbn_orders(1))
+    refused(run("replay", "-c", config, f"ES-L={path}"), "x.dbn", "set order_level: true")
+    refused(run("replay", "-c", config, f"BTC={path}"), "has ESZ3, not BTCUSDT")
+    path.write_bytes(dbn_orders(1)[:-3])
+    refused(run("replay", "-c", config, path), "x.dbn", "it was cut short")
+    path.write_bytes(zstandard.compress(dbn_orders(1))[:-20])
+    refused(run("replay", "-c", config, path), "x.dbn")
+
+
+def test_fx_ticks(report: Callable[..., dict[str, dict]], run: Run, config: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    rows = "".join(f"{i * 200}.5,1.3924{i % 3},1.39250\n" for i in range(300))
+    path = tmp_path / "eurusd_20140507.csv"
+    path.write_text(rows, encoding="utf-8")
+    out = report(path)
+    assert (out["sources"]["EURUSD"]["lines"], out["sources"]["EURUSD"]["refused"]) == (300, 0)
+    assert out["decisions"]["QUOTE"] > 100
+    with zipfile.ZipFile(tmp_path / "eurusd_20140507.zip", "w") as archive:
+        archive.write(path, "ticks.csv")
+    assert report(tmp_path / "eurusd_20140507.zip") == out
+    (tmp_path / "ticks.csv").write_text(rows, encoding="utf-8")
+    refused(run("replay", "-c", config, f"EURUSD={tmp_path / 'ticks.csv'}"), "--date YYYY-MM-DD")
+    assert report("--date", "2014-05-07", f"EURUSD={tmp_path / 'ticks.csv'}") == out
+    refused(run("replay", "-c", config, f"BTC={path}"), "set quotes_only: true")
+    path.write_text(rows + "1,2\n", encoding="utf-8")
+    refused(
+        run("replay", "-c", config, path), "eurusd_20140507.csv", "row 301", "expected 'ms since midnight"
+    )
+
+
+def test_tardis(report: Callable[..., dict[str, dict]], run: Run, config: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    """Increments and trades of one instrument, merged; venue and symbol out of the file."""
+    us = T // 1000
+    head = "exchange,symbol,timestamp,local_timestamp,"
+    book = head + "is_snapshot,side,price,amount\n"
+    book += "".join(
+        f"binance-futures,BTCUSDT,{us},{us},true,{side},{price},0.5\n"
+        for side, price in (("bid", 99.9), ("ask", 100.1))
+    )
+    trades = head + "id,side,price,amount\n"
+    for i in range(1, 300):
+        t = us + i * 100_000
+        book += f"binance-futures,BTCUSDT,{t},{t},false,bid,99.9,{0.001 * (1 + i % 5):.3f}\n"
+        trades += f"binance-futures,BTCUSDT,{t},{t + 10},{i},sell,99.9,0.001\n"
+    paths = [tmp_path / "binance_book.csv.gz", tmp_path / "binance_trades.csv"]
+    paths[0].write_bytes(gzip.compress(book.encode()))
+    paths[1].write_text(trades, encoding="utf-8")
+    out = report(*paths)
+    assert (out["sources"]["BTC"]["lines"], out["sources"]["BTC"]["gaps"]) == (300 + 299, 0)
+    assert out["qualities"]["GOOD"] > 200
+    paths[1].write_text(head + "funding_rate\n", encoding="utf-8")
+    refused(run("replay", "-c", config, f"BTC={paths[1]}"), "binance_trades.csv", "row 1: columns")
+    paths[1].write_text(trades, encoding="utf-8")
+    refused(run("replay", "-c", config, f"GBP={paths[1]}"), "has BTCUSDT, not GBPUSD")
+
+
+def test_parquet(report: Callable[..., dict[str, dict]], run: Run, config: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    n = 300
+    times = pa.array([T // 1000 + i * 100_000 for i in range(n)], type=pa.timestamp("us"))
+    columns = {"transact_time": times}
+    for k in range(2):
+        columns[f"bid_price_{k}"] = [1.2489 - 0.0001 * k + (0.0003 if i == 200 else 0) for i in range(n)]
+        columns[f"offer_price_{k}"] = [1.2491 + 0.0001 * k] * n
+        columns[f"bid_quantity_{k}"] = [float(1 + i % 5) for i in range(n)]
+        columns[f"offer_quantity_{k}"] = [3.0] * n
+    pq.write_table(pa.table(columns), tmp_path / "gbpusd_quotes.parquet")
+    trades = {"transact_time": times, "side": ["B"] * n, "price": [1.2489] * n, "quantity": [1.0] * n}
+    pq.write_table(pa.table(trades), tmp_path / "gbpusd_trades.parquet")
+    ended = run(
+        "replay",
+        "-c",
+        config,
+        "--json",
+        tmp_path / "gbpusd_quotes.parquet",
+        tmp_path / "gbpusd_trades.parquet",
+    )
+    source = json.loads(ended.out)["sources"]["GBP"]
+    assert (source["compared"], source["equal"], source["lines"], source["crossed"]) == (n, n, 2 * n, 1)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "gbpusd_other.parquet")
+    refused(
+        run("replay", "-c", config, tmp_path / "gbpusd_other.parquet"),
+        "gbpusd_other.parquet",
+        "columns a are",
+    )
+    (tmp_path / "gbpusd_bad.parquet").write_bytes(b"PAR1 and nothing else")
+    refused(run("replay", "-c", config, tmp_path / "gbpusd_bad.parquet"), "gbpusd_bad.parquet")
+
+
+def test_the_bitstamp_log(
+    report: Callable[..., dict[str, dict]], run: Run, config: Path, tmp_path: Path
+) -> None:  # type: ignore[type-arg]
+    ms = T // 10**6
+    log = f'{ms} order_book {{"bids": [["99", "5"]], "asks": [["101", "5"]]}}\n'
+    for i in range(300):
+        order = f'{{"id": {i}, "order_type": 0, "price": "100", "amount": "2"}}'
+        log += f"{ms + 100 * i} order_created {order}\n"
+        log += f'{ms + 100 * i + 20} order_book {{"bids": [["100", "2"], ["99", "5"]], "asks": [["101", "5"]]}}\n'
+        log += f"{ms + 100 * i + 50} order_deleted {order}\n"
+    path = tmp_path / "2015-05-01.log"
+    path.write_text(log, encoding="utf-8")
+    source = report(path)["sources"]["STAMP"]
+    assert (source["lines"], source["compared"], source["equal"]) == (901, 301, 301)
+    path.write_text(log + "1 order_shed {}\n", encoding="utf-8")
+    refused(run("replay", "-c", config, path), "2015-05-01.log", "row 902", "order_created")
+
+
+def test_signals_beside_a_recording(run: Run, config: Path, tmp_path: Path) -> None:
+    """The index of the day before and two headlines, one of which the lexicon knows nothing of."""
+    path = tmp_path / "x.dbn"
+    path.write_bytes(dbn_orders())
+    vix = tmp_path / "vix.csv"
+    vix.write_text(
+        "DATE,OPEN,HIGH,LOW,CLOSE\n2023-11-13,14,15,13,14.5\n2023-11-20,1,1,1,1\n", encoding="utf-8"
+    )
+    news = tmp_path / "news.jsonl"
+    rows = [
+        {"time": "2023-11-14T22:13:25+00:00", "title": "Profit surges to a record", "instrument": "ES"},
+        {"time": "2023-11-14T22:13:26+00:00", "title": "Chairman speaks"},
+    ]
+    news.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    ended = run("replay", "-c", config, "--json", "--signals", vix, "--signals", news, path)
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["signals"] == 2 + 1
+    assert "1 headlines left out: the scorer has no opinion of them" in ended.err
+    ended = run(
+        "replay",
+        "-c",
+        config,
+        "--json",
+        "--signals",
+        news,
+        "--scorer",
+        "tests.cli.test_replay_files:dire",
+        path,
+    )
+    report = json.loads(ended.out)
+    assert (report["signals"], report["regimes"].get("STRESS", 0) > 0) == (2, True)
+
+
+def dire(headline: str, subject: str | None) -> float:
+    """A scorer of one's own."""
+    return -1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.jsonl", '{"title": "x"}', "entry 1: no time; a headline without one can be scored, not replayed"),
+        ("a.jsonl", '{"time": "soon", "title": "x"}', "entry 1: time must be ISO 8601"),
+        ("a.jsonl", '{"time": 1}', "entry 1: title (or headline)"),
+        ("a.jsonl", "{", "neither a JSON list nor"),
+        ("a.jsonl", '{"time": 1, "title": "x", "instrument": "NO"}', "no instrument NO"),
+        ("a.csv", "DATE,OPEN,CLOSE\n2023-11-13,14,0\n", "row 2: CLOSE must be a level above 0"),
+        (
+            "a.csv",
+            "DATE,OPEN,CLOSE\n2023-11-13,14,1\n2023-11-13,14,1\n",
+            "row 3: DATE 2023-11-13 is not after",
+        ),
+    ],
+)
+def test_wrong_signals(run: Run, config: Path, tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / "x.dbn").write_bytes(dbn_orders(1))
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    refused(run("replay", "-c", config, "--signals", tmp_path / name, tmp_path / "x.dbn"), name, words)
+
+
+def test_an_unknown_scorer(run: Run, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.dbn").write_bytes(dbn_orders(1))
+    (tmp_path / "n.jsonl").write_text('{"time": 1, "title": "x"}', encoding="utf-8")
+    for scorer in ("no.such:thing", "json:nothing", "unregistered"):
+        refused(
+            run(
+                "replay",
+                "-c",
+                config,
+                "--scorer",
+                scorer,
+                "--signals",
+                tmp_path / "n.jsonl",
+                tmp_path / "x.dbn",
+            ),
+            f"no scorer {scorer!r}",
+        )
+
+
+def test_formats_that_do_not_go_together(run: Run, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.dbn").write_bytes(dbn_orders(1))
+    (tmp_path / "y.gz").write_bytes(gzip.compress(b'1 {"stream": "x"}\n'))
+    refused(
+        run("replay", "-c", config, f"BTC={tmp_path / 'y.gz'}", tmp_path / "x.dbn"),
+        "do not go into one replay",
+    )
