@@ -319,6 +319,16 @@ def test_a_fragment_knows_one_instrument_only() -> None:
     assert len(decoder.buffer) == 1
 
 
+def tails(data: bytes) -> list[bytes]:
+    """What is left of the file from each record on, as far as it can be followed."""
+    out = []
+    at = 8 + int.from_bytes(data[4:8], "little")
+    while at < len(data) and data[at] >= 4:
+        out.append(data[at:])
+        at += 4 * data[at]
+    return out
+
+
 def fuzz(seconds: float, seed: int) -> int:
     """Mutated and truncated files of every kind; only DecodeError may come of them. Returns how many were tried."""
     import time
@@ -339,6 +349,13 @@ def fuzz(seconds: float, seed: int) -> int:
             data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         if chance.random() < 0.4:
             del data[chance.randrange(len(data)) :]
+        elif chance.random() < 0.5:
+            # The last record claims just the bytes that are left: what it lacks lies behind the end.
+            starts = [len(data) - len(tail) for tail in tails(bytes(data))] or [0]
+            at = chance.choice(starts)
+            words = chance.randrange(4, 15)
+            data[at : at + 1] = bytes([words])
+            del data[at + 4 * words :]
         decoder = decoder_of(orders=chance.random() < 0.5, quotes=chance.random() < 0.5, capacity=1024)
         at = 0
         while at < len(data):

@@ -657,8 +657,8 @@ cdef class DbnDecoder:
         like.sequence = m.sequence
         if m.price == UNDEF or m.size == UNDEF_LOTS or m.size % track.lot:
             raise self._fault(
-                f"a trade of {self.names[track - self.track]} of size {m.size}; a price, and a multiple of its lot_size "
-                f"{track.lot}, are needed"
+                f"a trade of {self.names[track - self.track]} of size {m.size}; a price, and a multiple of its "
+                f"lot_size {track.lot}, are needed"
             )
         if side_of(m.side) == SIDE_NONE or m.size == 0:
             self.unsided += 1
