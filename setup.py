@@ -67,7 +67,7 @@ SERVER = [
 ]
 EXPORT = ["pyarrow>=15.0"]
 DEV = [
-    "databento-dbn>=0.35",
+    "databento-dbn>=0.45",
     "duckdb>=1.0",
     "pytest>=8.2",
     "pytest-asyncio>=0.24",

@@ -311,6 +311,38 @@ def test_a_continuous_symbol_rolls_to_another_book() -> None:
     assert decoder.foreign == 1
 
 
+def test_send_stamps_behind_each_record_are_passed_over() -> None:
+    """``ts_out``: eight bytes more a record, which the package appends too."""
+    data = kit.metadata(mappings=MAPPED, ts_out=True)
+    for i in range(3):
+        record = kit.mbo("A", "B", TICK, 1, i)
+        data += bytes([16]) + record[1:] + (10**18 + i).to_bytes(8, "little")
+    assert run(decoder_of(), data) == [[("ADD", 1, 1, 1, i, 0)] for i in range(3)]
+    assert [int(r.ts_out) for r in kit.decoded(data)[1]] == [10**18 + i for i in range(3)]
+    short = bytes([14]) + kit.mbo("A", "B", TICK, 1, 1)[1:]
+    decoder = decoder_of()
+    decoder.feed(kit.metadata(mappings=MAPPED, ts_out=True) + short)
+    with pytest.raises(DecodeError, match="length 56 of a record of type 0xA0"):
+        decoder.decode()
+
+
+def test_a_live_stream_names_its_instruments_as_it_goes() -> None:
+    """Symbol mappings and definitions among the records; what came before them is not ours."""
+    mapping = (
+        kit.header(0x16, 176, 9, 10**18) + bytes([0]) + kit.cstr("ESH1", 71) + bytes([0]) + kit.cstr("9", 71)
+    )
+    decoder = decoder_of()
+    decoder.add_instrument("OTHER", 1, Decimal("0.25"), Decimal(1), order_level=True)
+    decoder.feed(
+        kit.metadata(schema=0xFFFF)
+        + kit.mbo("A", "B", TICK, 1, 1, number=9)
+        + mapping.ljust(176, b"\0")
+        + kit.mbo("A", "B", TICK, 1, 2, number=9)
+    )
+    assert decoder.decode() == 1
+    assert (decoder.foreign, int(decoder.buffer.array()[0]["order_id"])) == (1, 2)
+
+
 def test_a_fragment_knows_one_instrument_only() -> None:
     decoder = decoder_of(symbol="ANY")
     decoder.feed(kit.mbo("A", "B", TICK, 1, 1) + kit.mbo("A", "B", TICK, 1, 2, number=8))
