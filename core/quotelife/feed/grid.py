@@ -33,7 +33,7 @@ class Grid:
             value = Decimal(text)
         except InvalidOperation:
             value = Decimal("NaN")
-        if not value.is_finite() or abs(value) > NUMBER_MAX * self._unit:
+        if not value.is_finite() or value.copy_abs() > NUMBER_MAX * self._unit:
             raise ValueError(f"expected a number, found {text[:40]!r}")
         return value
 
