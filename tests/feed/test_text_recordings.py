@@ -55,7 +55,16 @@ def rows_of(buffer: EventBuffer, *fields: str) -> list[tuple[int, ...]]:
 def test_a_price_is_on_the_grid_exactly_or_refused() -> None:
     grid = Grid(Decimal("0.05"), "tick_size")
     assert [grid(text) for text in ("1.05", "1.0500", "-0.1", "1e-1", "0")] == [21, 21, -2, 2, 0]
-    for text in ("1.051", "nan", "1e400", "199.99e999999999", "1e-999999999", "", "0x1", "99999999999999999999"):
+    for text in (
+        "1.051",
+        "nan",
+        "1e400",
+        "199.99e999999999",
+        "1e-999999999",
+        "",
+        "0x1",
+        "99999999999999999999",
+    ):
         with pytest.raises(ValueError, match=r"mend tick_size|expected a number"):
             grid(text)
 
