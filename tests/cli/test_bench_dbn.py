@@ -1,6 +1,5 @@
-"""``quotelife bench dbn``: what it measures is what Databento would have written."""
+"""``quotelife bench feeds``, DBN: what it measures is what Databento would have written."""
 
-import json
 from collections import Counter
 
 import pytest
@@ -8,13 +7,13 @@ import pytest
 from quotelife.records import EventBuffer, EventKindCode
 from quotelife.sim.orders import OrderFlow
 from quotelife_server.cli import bench_dbn
-from reference.cli_kit import Run
+from quotelife_server.cli.bench_feeds import DECODERS
 
 
-def test_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command itself holds the decoded book against the one that was encoded."""
+def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the decoded book against the one that was encoded."""
     monkeypatch.setattr(bench_dbn, "MESSAGES", 3000)
-    figures = json.loads(run("bench", "dbn", "--rounds", "1", "--json").out)["dbn"]
+    figures = DECODERS["dbn"](None, 1)
     assert figures["records"] > 3000
     assert figures["decode_and_book_ns_per_record"] > figures["decode_ns_per_record"] > 0
 
