@@ -40,7 +40,9 @@ def replay(
     ] = None,
     signals: Annotated[
         list[str] | None,
-        typer.Option(help="Slow signals beside them: [INDEX=]PATH of an index by day, or PATH of headlines."),
+        typer.Option(
+            help="Slow signals beside them: INDEX=PATH of an index by day, or PATH of headlines. [default: none]"
+        ),
     ] = None,
     scorer: Annotated[
         str,
@@ -50,7 +52,7 @@ def replay(
     ] = "lexicon",
     day: Annotated[
         str | None,
-        typer.Option("--date", help="YYYY-MM-DD, for FX ticks whose file name has none."),
+        typer.Option("--date", help="YYYY-MM-DD, of FX ticks. [default: as in the file's name]"),
     ] = None,
     ask_every: Annotated[
         str,
