@@ -221,6 +221,9 @@ def test_deribit_a_number_that_is_null_is_not_known():
     (ticker,) = decoder.take_tickers()
     assert (ticker.instrument, ticker.mark_price, ticker.mark_iv, ticker.funding) == (3, 1e-06, None, -2.5e-5)
     assert ticker.delta is None
+    assert [(e.kind, e.aux, e.flags) for e in drained(decoder)] == [
+        (EventKindCode.STATUS, StatusKind.HEARTBEAT, LAST)
+    ]
     assert decoder.take_tickers() == []
 
 
@@ -238,7 +241,8 @@ def test_deribit_heartbeats_that_want_an_answer_are_counted():
     for kind in ("heartbeat", "test_request"):
         body = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": kind}}
         decoder.message(json.dumps(body).encode(), 5)
-    assert (decoder.heartbeats, decoder.test_requests, drained(decoder)) == (2, 1, [])
+    assert (decoder.heartbeats, decoder.test_requests) == (2, 1)
+    assert [(e.kind, e.aux) for e in drained(decoder)] == [(EventKindCode.STATUS, StatusKind.HEARTBEAT)] * 2
 
 
 def test_deribit_replies_are_handed_out_once_and_errors_kept():
@@ -499,3 +503,4 @@ def test_okx_pong_and_notices():
     decoder.message(b"pong", 0)
     decoder.message(b'{"event":"notice","code":"64008","msg":"The connection will soon be closed"}', 0)
     assert (decoder.heartbeats, decoder.errors) == (1, 1)
+    assert [(e.kind, e.aux) for e in drained(decoder)] == [(EventKindCode.STATUS, StatusKind.HEARTBEAT)]

@@ -22,6 +22,7 @@ from reference.event_books import AppliedBooks, EventRow
 pytestmark = pytest.mark.realdata
 
 Grid = tuple[Decimal, Decimal]
+BOOK_KINDS = (EventKindCode.LEVEL, EventKindCode.SNAPSHOT_END)
 BTC_OPTION, ETH_OPTION = (Decimal("0.0005"), Decimal("0.1")), (Decimal("0.0005"), Decimal(1))
 DERIBIT = {
     "BTC-24SEP21-8000-P": BTC_OPTION,
@@ -93,7 +94,7 @@ def test_deribit_change_ids_hold_and_each_ticker_has_the_books_best(data_dir):
     tops: dict[tuple[int, int], tuple[int, ...]] = {}  # by instrument and millisecond: the last of it
     for message in messages(data_dir, "DERIBIT"):
         for event in run.feed(message.data, message.receive_ns):
-            if event.flags & EventFlags.LAST:
+            if event.kind in BOOK_KINDS and event.flags & EventFlags.LAST:
                 tops[event.instrument, event.exchange_ns // 1_000_000] = run.top(event.instrument)
         params = json.loads(message.data, parse_float=Decimal).get("params", {})
         if params.get("channel", "").startswith("ticker."):
@@ -142,10 +143,7 @@ def test_coinbase_sequences_hold_over_every_channel_and_tickers_show_the_book(da
     tickers: list[tuple[int, int, tuple[Decimal, ...]]] = []
     for message in messages(data_dir, "COINBASE"):
         for event in run.feed(message.data, message.receive_ns):
-            if (
-                event.kind in (EventKindCode.LEVEL, EventKindCode.SNAPSHOT_END)
-                and event.flags & EventFlags.LAST
-            ):
+            if event.kind in BOOK_KINDS and event.flags & EventFlags.LAST:
                 tops[event.instrument].append((message.receive_ns, run.top(event.instrument)))
         body = json.loads(message.data) if b'"ticker"' in message.data[:30] else {"events": []}
         for entry in body["events"]:

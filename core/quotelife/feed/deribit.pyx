@@ -21,9 +21,9 @@ from quotelife.feed.json_bytes cimport (
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
-from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, push_level, push_trade
+from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, push_level, push_trade, stamp
 from quotelife.records cimport (
-    EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, Event, EventBuffer,
+    EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
 )
 
 cdef extern from "Python.h":
@@ -124,7 +124,8 @@ cdef class DeribitDecoder(StreamedDecoder):
     ``quotes``: the quote channel becomes QUOTE events. It names no change id, so beside a book nobody could tell
     which of the two is newer: only for feeds without a book channel; else quotes are passed over.
 
-    A change without levels becomes a STATUS heartbeat that carries its change id. Not thread-safe.
+    A change without levels becomes a STATUS heartbeat that carries its change id, a ticker one without; a heartbeat of
+    the venue becomes one for every instrument. Not thread-safe.
     """
 
     def __init__(self, EventBuffer buffer not None, *, bint quotes=False):
@@ -190,6 +191,7 @@ cdef class DeribitDecoder(StreamedDecoder):
         if f.method == METHOD_HEARTBEAT:
             self.heartbeats += 1
             self.test_requests += f.test
+            self.status_of_all(STATUS_HEARTBEAT, f.receive_ns)
             return True
         if f.method == METHOD_NONE and f.seen & HAS_reply:
             self.on_reply(data, f.failed)
@@ -272,6 +274,9 @@ cdef class DeribitDecoder(StreamedDecoder):
         if f.ticker.exchange_ns < feed.ticker.exchange_ns:
             feed.duplicates += 1
             return True
+        # It comes on the line of the book: an unchanged book is a quiet one.
+        self.push_status(feed, STATUS_HEARTBEAT)       # need_room() keeps place for one
+        stamp(self.buffer, f.start, f.ticker.exchange_ns, f.receive_ns, 0, FLAG_LAST)
         feed.ticker = f.ticker
         if not feed.ticker_fresh:
             feed.ticker_fresh = True

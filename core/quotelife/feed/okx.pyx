@@ -24,7 +24,7 @@ from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.feed.text_book cimport TextBook
 from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, push_level, push_trade
 from quotelife.records cimport (
-    EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, Event, EventBuffer,
+    EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
 )
 
 cdef enum Channel:
@@ -56,7 +56,7 @@ cdef class OkxDecoder(StreamedDecoder):
 
     ``quotes``: the channel bbo-tbt becomes QUOTE events; only for feeds without a book channel, since nothing says
     which of the two is newer; else it is passed over. An update without levels becomes a STATUS heartbeat. The text
-    ``pong`` is counted as a heartbeat. Not thread-safe.
+    ``pong`` is a heartbeat of every instrument. Not thread-safe.
     """
 
     def __init__(self, EventBuffer buffer not None, *, bint quotes=False):
@@ -77,13 +77,16 @@ cdef class OkxDecoder(StreamedDecoder):
         """
         cdef const char* text = PyBytes_AS_STRING(data)
         cdef const char* p
+        cdef Py_ssize_t start
         cdef Fields f
         cdef Fault fault
         self.need_room()
         self.messages += 1
         if same(text, PyBytes_GET_SIZE(data), b"pong", 4):
             self.heartbeats += 1
-            return 0
+            start = self.buffer.count
+            self.status_of_all(STATUS_HEARTBEAT, receive_ns)
+            return self.buffer.count - start
         self.current = None
         memset(&f, 0, sizeof(Fields))
         fault.code = FAULT_NONE
