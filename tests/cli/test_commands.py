@@ -359,6 +359,16 @@ def test_bench_as_json(run: Run, simulator: None) -> None:
         assert figures["p50_ratio_to_reference_event"] > 0
 
 
+def test_bench_feeds_measures_every_json_venue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUOTELIFE_DATA", raising=False)
+    monkeypatch.setattr("quotelife_server.cli.bench_json.SIMULATED_S", 5)
+    figures = json.loads(run("bench", "feeds", "--rounds", "1", "--json").out)["feeds"]
+    for venue in ("binance", "deribit", "coinbase", "okx"):
+        assert figures[venue]["messages"] >= 50
+        assert figures[venue]["ns_per_message"] > 0
+        assert figures[venue]["ratio_to_orjson_and_float"] > 0
+
+
 def test_bench_book_needs_nothing_but_ours(
     run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

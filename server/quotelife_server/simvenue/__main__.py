@@ -10,11 +10,20 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 from quotelife.sim.market import MARKETS, MarketConfig, MarketSimulator, NewsShock
 from quotelife.units import parse_duration_ns
-from quotelife_server.simvenue.base import VenueSettings, serve
+from quotelife_server.simvenue.base import VenueSettings, WebsocketVenue, serve
+from quotelife_server.simvenue.streamed import SimulatedCoinbase, SimulatedDeribit, SimulatedOkx
 from quotelife_server.simvenue.venue import SimulatedVenue
+
+VENUES: dict[str, Callable[[MarketSimulator, VenueSettings], WebsocketVenue]] = {
+    "binance": SimulatedVenue,
+    "deribit": SimulatedDeribit,
+    "coinbase": SimulatedCoinbase,
+    "okx": SimulatedOkx,
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--host", default="127.0.0.1")
     cli.add_argument("--port", type=int, default=0, help="0 takes a free port")
     cli.add_argument("--seed", type=int, default=1)
+    cli.add_argument(
+        "--venue", choices=sorted(VENUES), default="binance", help="whose wire; --market is Binance's alone"
+    )
     cli.add_argument("--market", choices=MARKETS, default="usdm")
     cli.add_argument(
         "--depth-interval", type=parse_duration_ns, default="100ms", help="beat of the depth stream"
@@ -42,7 +54,7 @@ async def run(arguments: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     config = MarketConfig(market=arguments.market, depth_interval_ns=arguments.depth_interval)
     market = MarketSimulator(config, arguments.seed, time.time_ns())
-    venue = SimulatedVenue(market, VenueSettings(shock_every_ns=arguments.shock_every))
+    venue = VENUES[arguments.venue](market, VenueSettings(shock_every_ns=arguments.shock_every))
     shock_at_ns = None
     if arguments.shock_at is not None:
         shock_at_ns = market.start_ns + arguments.shock_at
@@ -52,6 +64,8 @@ async def run(arguments: argparse.Namespace) -> None:
         line = {
             "host": arguments.host,
             "port": port,
+            "venue": arguments.venue,
+            "path": getattr(venue, "PATH", "/stream"),
             "market": arguments.market,
             "seed": arguments.seed,
             "start_ns": market.start_ns,
