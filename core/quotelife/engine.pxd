@@ -92,6 +92,7 @@ cdef class Engine:
     cdef int _grow(self, uint32_t n) except -1
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
+    cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
     cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
     cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,

@@ -57,10 +57,10 @@ from quotelife.records cimport (
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
-    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY, SIG_INVENTORY, SIG_MARK,
-    SIG_NEWS, SIG_VEGA_THETA,
-    SIG_VOLATILITY_INDEX, STATUS_AUCTION,
-    STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
+    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIDE_NONE, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY, SIG_INVENTORY,
+    SIG_MARK, SIG_NEWS, SIG_VEGA_THETA, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
+    STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_MISSING, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM,
+    WHY_CLOCK,
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
     WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
@@ -323,7 +323,7 @@ cdef class Engine:
                 state.whole_since_ns = t
                 state.resyncs += 1
         elif event.kind == EV_TRADE:
-            feature_on_trade(state.features, t, event.price_ticks, event.size_lots, event.side)
+            self._on_trade(state, event, t)
         elif event.kind == EV_SNAPSHOT_BEGIN:
             book_clear_levels(&state.book)
             if params.order_level:
@@ -383,6 +383,15 @@ cdef class Engine:
                 feature_on_book(state.features, &state.book, t, changed)
         if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
             self.update_regime(state, event.instrument, t)
+
+    cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil:
+        # Without an aggressor the middle of the book decides; at the middle, or without one, nobody is.
+        cdef int64_t away = 2 * event.price_ticks - state.book.bid_ticks - state.book.ask_ticks
+        cdef int side = event.side
+        if side == SIDE_NONE and book_two_sided(&state.book) and away:
+            side = SIDE_BID if away > 0 else SIDE_ASK
+        if side != SIDE_NONE:
+            feature_on_trade(state.features, t, event.price_ticks, event.size_lots, side)
 
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil:
         if gap:
@@ -454,6 +463,13 @@ cdef class Engine:
             state.auction = False
         elif code == STATUS_FEED_DOWN:
             self._distrust(state, t, state.book_state != BOOK_WAITING)
+        elif code == STATUS_MISSING:
+            if state.book_state != BOOK_WHOLE:
+                return         # not trusted anyhow; what rests, if anything does, goes on from there
+            state.gaps += 1
+            state.book_state = BOOK_GAPPED
+            state.in_snapshot = True
+            feature_on_gap(state.features, t)
         else:
             return             # FEED_UP and HEARTBEAT prove that the venue is there, not that the book is whole
         self.update_regime(state, instrument, t)

@@ -13,11 +13,13 @@ cdef enum:
 
 cdef enum EventKind:
     EV_ADD = 1               # a new resting order; one of that id that rests already is replaced
-    EV_MODIFY = 2            # the order now rests at price with size (absolute, 0: no more); side as before
+    EV_MODIFY = 2            # the order now rests at price with size (absolute, 0: no more); side as before; aux is
+                             # its id from now on, 0: as before
     EV_CANCEL = 3            # size lots less of it; 0: all that is left
     EV_EXECUTE = 4           # size lots of the resting order traded, 0: all that is left; its side is the passive one,
                              # price is the trade's, 0: the order's own. It is the trade too: no EV_TRADE follows
-    EV_TRADE = 5             # side = aggressor; on order-level instruments only what no EXECUTE tells: hidden orders
+    EV_TRADE = 5             # side = aggressor, none: not told, the middle of the book decides; on order-level
+                             # instruments only what no EXECUTE tells: hidden orders
     EV_LEVEL = 6             # absolute size at a price, 0 removes the level
     EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0). On order-level instruments the
                              # venue's published best, which tells stale orders
@@ -45,6 +47,8 @@ cdef enum StatusCode:
     STATUS_FEED_DOWN = 5     # the connection is lost; instrument NO_INDEX = all of the engine
     STATUS_FEED_UP = 6
     STATUS_HEARTBEAT = 7     # the venue is alive, nothing changed
+    STATUS_MISSING = 8       # messages are missing and will be told late: the book is not to be trusted until
+                             # SNAPSHOT_END, but what rests stays, and what follows goes on from there
 
 cdef struct Event:           # 64 bytes, one cache line
     int64_t exchange_ns      # venue time, 0 if the venue gives none

@@ -43,6 +43,7 @@ class StatusKind(IntEnum):
     FEED_DOWN = 5
     FEED_UP = 6
     HEARTBEAT = 7
+    MISSING = 8
 
 class SignalCode(IntEnum):
     NEWS = 1

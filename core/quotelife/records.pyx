@@ -47,6 +47,7 @@ class StatusKind(IntEnum):
     FEED_DOWN = STATUS_FEED_DOWN
     FEED_UP = STATUS_FEED_UP
     HEARTBEAT = STATUS_HEARTBEAT
+    MISSING = STATUS_MISSING
 
 
 class SignalCode(IntEnum):

@@ -50,7 +50,8 @@ def apply(book: Orders, twin: OrderTwin, step: tuple[str, int, int, int, int]) -
     if what == "add":
         assert book.add(order_id, side, price, lots) == twin.add(order_id, side, price, lots)
     elif what == "modify":
-        assert book.modify(order_id, price, lots) == twin.modify(order_id, price, lots)
+        new_id = 0 if side % 2 else order_id ^ 1  # renamed half the time, at times to an id that rests
+        assert book.modify(order_id, price, lots, new_id=new_id) == twin.modify(order_id, price, lots, new_id)
     elif what == "cancel":
         assert book.cancel(order_id, lots) == twin.cancel(order_id, lots)
     elif what == "execute":

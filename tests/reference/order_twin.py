@@ -43,7 +43,7 @@ class OrderTwin:
         self._touch(order_id, (side, price, lots))
         return side, lots, 0, 0, 0
 
-    def modify(self, order_id: int, price: int, lots: int) -> Outcome:
+    def modify(self, order_id: int, price: int, lots: int, new_id: int = 0) -> Outcome:
         if self._invalid(price, lots):
             return NOTHING
         if order_id not in self.orders:
@@ -53,6 +53,10 @@ class OrderTwin:
         if lots == 0:
             del self.orders[order_id]
             return side, 0, before, 0, 0
+        if new_id:
+            del self.orders[order_id]
+            self.counts["repeated"] += new_id in self.orders
+            order_id = new_id
         self._touch(order_id, (side, price, lots))
         if price != before_price:
             return side, lots, before, 0, 0

@@ -58,7 +58,8 @@ cdef void orders_clear(OrderBook* self) noexcept nogil
 cdef size_t orders_bytes(const OrderBook* self) noexcept nogil
 cdef const Order* orders_find(const OrderBook* self, int64_t order_id) noexcept nogil
 # Apply one ADD, MODIFY, CANCEL or EXECUTE, as records.pxd says what they mean; False when the book stays as it was:
-#   ADD of an id that rests      the newer record is the truth: the old order is replaced, counted as repeated
+#   ADD of an id that rests      the newer record is the truth: the old order is replaced, counted as repeated; so it
+#                                is where a MODIFY gives an order the id of another
 #   an id that does not rest     nothing happens, counted as unknown; an EXECUTE that carries price and size and side is
 #                                reported as traded all the same
 #   more than is left            all that is left, counted as excessive
@@ -82,4 +83,5 @@ cdef class Orders:
     cdef OrderBook c
     cdef readonly Book levels
     cdef public int64_t now_ns
-    cdef tuple _apply(self, int kind, int64_t order_id, int side, int64_t price_ticks, int64_t lots)
+    cdef tuple _apply(self, int kind, int64_t order_id, int side, int64_t price_ticks, int64_t lots,
+                      int64_t new_id=*)

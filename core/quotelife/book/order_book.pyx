@@ -222,6 +222,24 @@ cdef inline bint add(OrderBook* self, LevelBook* book, const Event* event, Order
     return True
 
 
+cdef Order* rename(OrderBook* self, LevelBook* book, Order* order, int64_t new_id) noexcept nogil:
+    # The order under its new id; one of that id that rests already is replaced, as by an ADD.
+    cdef int64_t old_id = order.id
+    cdef Order* slot = slot_of(self, new_id)
+    cdef Order moved
+    if slot.side != SIDE_NONE:
+        self.repeated += 1
+        take_away(self, book, slot, slot.lots, 0)
+        order = slot_of(self, old_id)
+    moved = order[0]
+    moved.id = new_id
+    forget(self, order)
+    slot = slot_of(self, new_id)
+    slot[0] = moved
+    self.n += 1
+    return slot
+
+
 cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* event,
                  OrderChange* change) noexcept nogil:
     cdef int64_t key = key_of(order.side, event.price_ticks)
@@ -231,6 +249,8 @@ cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* ev
         change.cancelled_lots = before
         take_away(self, book, order, before, 0)
         return True
+    if event.aux != 0 and event.aux != order.id:
+        order = rename(self, book, order, event.aux)
     if key == order.key:
         order.touched = stamp(event)
         order.lots = lots
@@ -371,7 +391,7 @@ cdef class Orders:
     def __dealloc__(self):
         orders_free(&self.c)
 
-    cdef tuple _apply(self, int kind, int64_t order_id, int side, int64_t price_ticks, int64_t lots):
+    cdef tuple _apply(self, int kind, int64_t order_id, int side, int64_t price_ticks, int64_t lots, int64_t new_id=0):
         cdef Event event
         cdef OrderChange change
         memset(&event, 0, sizeof(Event))
@@ -381,6 +401,7 @@ cdef class Orders:
         event.side = side if 0 <= side <= 255 else 255
         event.price_ticks = price_ticks
         event.size_lots = lots
+        event.aux = new_id
         order_apply(&self.c, &self.levels.c, &event, &change)
         return change.side, change.added_lots, change.cancelled_lots, change.executed_lots, change.executed_ticks
 
@@ -388,9 +409,9 @@ cdef class Orders:
         """A new resting order."""
         return self._apply(EV_ADD, order_id, side, price_ticks, lots)
 
-    def modify(self, int64_t order_id, int64_t price_ticks, int64_t lots):
-        """The order rests at this price with this size now."""
-        return self._apply(EV_MODIFY, order_id, SIDE_NONE, price_ticks, lots)
+    def modify(self, int64_t order_id, int64_t price_ticks, int64_t lots, *, int64_t new_id=0):
+        """The order rests at this price with this size now, and under ``new_id`` unless that is 0."""
+        return self._apply(EV_MODIFY, order_id, SIDE_NONE, price_ticks, lots, new_id)
 
     def cancel(self, int64_t order_id, int64_t lots=0):
         """So much less of it; 0: all that is left."""
