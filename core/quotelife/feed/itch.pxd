@@ -52,6 +52,7 @@ cdef class ItchDecoder:
     cdef void doubt_c(self, int64_t receive_ns) noexcept nogil
     cdef void settle_c(self, int64_t receive_ns, int64_t sequence) noexcept nogil
     cdef void lose_c(self, int64_t receive_ns) noexcept nogil
+    cdef void beat_c(self, int64_t receive_ns) noexcept nogil
     cdef void for_all(self, int kind, int flags, int64_t aux, int64_t receive_ns, int64_t sequence) noexcept nogil
     cdef void control(self, ItchInstrument* own, int kind, int flags, int64_t aux, int64_t receive_ns,
                       int64_t sequence) noexcept nogil

@@ -118,7 +118,7 @@ cdef class ItchDecoder:
 
     def heartbeat(self, int64_t receive_ns):
         """The line is heard and nothing is missing: HEARTBEAT for every instrument."""
-        self.for_all(EV_STATUS, FLAG_LAST, STATUS_HEARTBEAT, receive_ns, 0)
+        self.beat_c(receive_ns)
 
     cdef void begin_c(self, int64_t receive_ns) noexcept nogil:
         cdef Py_ssize_t i
@@ -143,6 +143,9 @@ cdef class ItchDecoder:
         if self.state != ITCH_LOST:
             self.state = ITCH_LOST
             self.for_all(EV_CLEAR, FLAG_GAP | FLAG_LAST, 0, receive_ns, 0)
+
+    cdef void beat_c(self, int64_t receive_ns) noexcept nogil:
+        self.for_all(EV_STATUS, FLAG_LAST, STATUS_HEARTBEAT, receive_ns, 0)
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -234,19 +237,19 @@ cdef class ItchDecoder:
             return self.refuse(kind, "a length that is not that of its type", NULL, receive_ns)
         self.messages += 1
         self.seen[kind] += 1
+        since = (<int64_t>be16(p + 5) << 32) | be32(p + 7)
         place = self.slot[be16(p + 1)]
         if place == 0:
             if kind == b'S':
                 if p[11] == b'E' or p[11] == b'C':
                     self.for_all(EV_STATUS, FLAG_LAST, STATUS_CLOSED,
-                                 receive_ns if receive_ns else self.last_ns, 0)
+                                 receive_ns if receive_ns else self.midnight_ns + since, 0)
             elif kind == b'R':
                 self.directory(p, be16(p + 1))
             else:
                 self.skipped += 1
             return NULL
         own = self.own + (place - 1)
-        since = (<int64_t>be16(p + 5) << 32) | be32(p + 7)
         if since >= DAY_NS:
             return self.refuse(kind, "a time beyond the day", own, receive_ns)
         since += self.midnight_ns
@@ -312,7 +315,7 @@ cdef class ItchDecoder:
                     event.kind = EV_EXECUTE
                 if kind == b'C':
                     # A print between two ticks is told at the nearer one; what is not printed is told by a cross.
-                    event.price_ticks = (be32(p + 32) + own.units // 2) // own.units
+                    event.price_ticks = (<int64_t>be32(p + 32) + own.units // 2) // own.units
                     if p[31] == b'N':
                         event.flags |= FLAG_SNAPSHOT
         elif kind == b'P':
@@ -327,12 +330,12 @@ cdef class ItchDecoder:
             # B has long been sent whatever the side was: the middle of the book tells it better.
             event.side = SIDE_BID if p[19] == b'S' else SIDE_NONE
             event.order_id = 0
-            event.price_ticks = (price + own.units // 2) // own.units
-            event.size_lots = (shares + own.shares - 1) // own.shares
+            event.price_ticks = (<int64_t>price + own.units // 2) // own.units
+            event.size_lots = (<int64_t>shares + own.shares - 1) // own.shares
             event.aux = <int64_t>be64(p + 36)
         elif kind == b'H':
             own.trading = p[19]
-            if own.trading not in (b'T', b'H', b'P', b'Q'):
+            if own.trading != b'T' and own.trading != b'H' and own.trading != b'P' and own.trading != b'Q':
                 return self.refuse(kind, "a trading state that is none of H, P, Q, T", own, receive_ns)
             self.tell_trading(own, receive_ns)
             return NULL

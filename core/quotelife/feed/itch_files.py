@@ -1,0 +1,80 @@
+"""ITCH 5.0 files as NASDAQ gives them out: messages with two bytes of length before each; plain, ``.gz`` or ``.zst``.
+
+The file's name says which day it is, as in ``01302020.NASDAQ_ITCH50.gz`` or ``S013020-v50.txt.gz``.
+"""
+
+import gzip
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import zstandard
+
+from quotelife.errors import DecodeError
+from quotelife.feed.lobster import midnight_of
+
+CHUNK_BYTES = 1 << 20
+_DAYS = (
+    re.compile(r"(?<!\d)(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})(?!\d)"),
+    re.compile(r"(?<!\d)(?P<month>\d{2})-?(?P<day>\d{2})-?(?P<year>\d{4})(?!\d)"),
+    re.compile(r"\bS(?P<month>\d{2})(?P<day>\d{2})(?P<year>\d{2})(?!\d)"),
+)
+
+
+class ItchFile(NamedTuple):
+    """One day's messages."""
+
+    path: Path
+    midnight_ns: int
+
+    @classmethod
+    def find(cls, path: Path) -> "ItchFile":
+        """Raises ``DecodeError`` when the name does not say which day it is."""
+        day = day_in(path.name)
+        if day is None:
+            raise DecodeError(
+                f"{path}: its name says no day, such as 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt"
+            )
+        return cls(path, midnight_of(day.isoformat()))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes, in order. Raises ``DecodeError`` when it cannot be unpacked."""
+        with ExitStack() as stack:
+            stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
+            if self.path.suffix == ".gz":
+                stream = cast("IO[bytes]", stack.enter_context(gzip.open(stream)))
+            elif self.path.suffix in (".zst", ".zstd"):
+                stream = stack.enter_context(
+                    zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+                )
+            while True:
+                try:
+                    chunk = stream.read(CHUNK_BYTES)
+                except (EOFError, OSError, zstandard.ZstdError) as error:
+                    raise DecodeError(f"{self.path}: cannot be unpacked: {error}") from None
+                if not chunk:
+                    return
+                yield chunk
+
+
+def is_itch(path: Path) -> bool:
+    """Whether the name is one of an ITCH file."""
+    name = path.name.lower()
+    return ".itch" in name or "_itch50" in name or "-v50" in name
+
+
+def day_in(name: str) -> date | None:
+    """The day that a file's name speaks of."""
+    for pattern in _DAYS:
+        for match in pattern.finditer(name):
+            year = int(match["year"])
+            try:
+                return date(
+                    year if year > 99 else 2000 + year, int(match["month"]), int(match["day"])
+                )
+            except ValueError:
+                continue
+    return None
