@@ -40,9 +40,9 @@ DIRECTIVES = {
 
 
 def extensions() -> list[Extension]:
-    """One extension per ``.pyx`` under ``core/``; the module name follows the path."""
+    """One extension per ``.pyx`` under ``core/`` and ``server/``; the module name follows the path."""
     found = []
-    for source in sorted((ROOT / "core").rglob("*.pyx")):
+    for source in sorted([*(ROOT / "core").rglob("*.pyx"), *(ROOT / "server").rglob("*.pyx")]):
         relative = source.relative_to(ROOT)
         module = ".".join(relative.with_suffix("").parts[1:])
         found.append(Extension(module, [str(relative)], extra_compile_args=COMPILE_ARGS, libraries=["m"]))

@@ -29,6 +29,7 @@ from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.coinbase import CoinbaseFeed
 from quotelife_server.feeds.deribit import DeribitFeed
 from quotelife_server.feeds.fix import FixFeed
+from quotelife_server.feeds.itch import ItchFeed
 from quotelife_server.feeds.okx import OkxFeed
 from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import (
@@ -38,6 +39,7 @@ from quotelife_server.feeds.settings import (
     DeribitFeedConfig,
     FixFeedConfig,
     GrpcFeedConfig,
+    ItchFeedConfig,
     OkxFeedConfig,
 )
 from quotelife_server.handlers import Hooks, Service, State
@@ -74,6 +76,7 @@ def open_feeds(
         OkxFeedConfig: OkxFeed.from_table,
         BinaryFeedConfig: BinaryFeed.from_table,
         FixFeedConfig: FixFeed.from_table,
+        ItchFeedConfig: ItchFeed.from_table,
         GrpcFeedConfig: PublishedFeed,
     }
     return [

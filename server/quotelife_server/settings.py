@@ -1,14 +1,15 @@
 """Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from quotelife.config import Config
-from quotelife.config.schema import Duration, LongerThanZero, Section
+from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
-from quotelife_server.feeds.settings import FeedConfig
+from quotelife_server.feeds.settings import FeedConfig, ItchFeedConfig
 
 SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX)]
 
@@ -105,6 +106,18 @@ class Server(Section):
         return self
 
 
+def _itch_fault(instrument: InstrumentSettings) -> str | None:
+    if not instrument.order_level:
+        return "ITCH tells single orders; set order_level: true for it"
+    if instrument.tick_size % Decimal("0.0001"):
+        return "ITCH prices have four decimals; tick_size must be a multiple of 0.0001"
+    if instrument.lot_size % 1:
+        return "ITCH sizes are whole shares; lot_size must be a whole number"
+    if len(instrument.symbol) > 8:
+        return "an ITCH symbol has at most 8 characters"
+    return None
+
+
 class ServiceConfig(Config):
     """The whole configuration of a service."""
 
@@ -113,7 +126,7 @@ class ServiceConfig(Config):
 
     @model_validator(mode="after")
     def _feeds_fit(self) -> "ServiceConfig":
-        known = {instrument.name for instrument in self.instruments}
+        instruments = {instrument.name: instrument for instrument in self.instruments}
         names: set[str] = set()
         depth: dict[str, str] = {}
         for feed in self.feeds:
@@ -121,8 +134,10 @@ class ServiceConfig(Config):
                 raise ValueError(f"feeds: {feed.name!r} is the name of two feeds")
             names.add(feed.name)
             for instrument in feed.instruments:
-                if instrument not in known:
+                if instrument not in instruments:
                     raise ValueError(f"feeds: {feed.name}: {instrument!r} is not in instruments")
+                if isinstance(feed, ItchFeedConfig) and (fault := _itch_fault(instruments[instrument])):
+                    raise ValueError(f"feeds: {feed.name}: {instrument!r}: {fault}")
                 if feed.has_depth and depth.setdefault(instrument, feed.name) != feed.name:
                     raise ValueError(
                         f"feeds: {instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"

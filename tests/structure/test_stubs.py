@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-CORE = Path(__file__).resolve().parents[2] / "core"
-MODULES = sorted(CORE.rglob("*.pyx"))
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted([*(ROOT / "core").rglob("*.pyx"), *(ROOT / "server").rglob("*.pyx")])
 
 
 def stub_names(path: Path) -> dict[str, set[str]]:
@@ -54,11 +54,11 @@ def live_names(module: object) -> dict[str, set[str]]:
     return out
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(CORE)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_stub_names_what_the_module_has(path: Path) -> None:
     stub_path = path.with_suffix(".pyi")
     assert stub_path.is_file(), f"{path.name} has no stub"
-    module = importlib.import_module(".".join(path.relative_to(CORE).with_suffix("").parts))
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts[1:]))
     stub, live = stub_names(stub_path), live_names(module)
     constants = {
         n for n in live[""] if not (inspect.isclass(getattr(module, n)) or callable(getattr(module, n)))

@@ -7,14 +7,16 @@ import gzip
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import IO, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 import zstandard
 
 from quotelife.errors import DecodeError
 from quotelife.feed.lobster import midnight_of
+from quotelife.units import NS_PER_S
 
 CHUNK_BYTES = 1 << 20
 _DAYS = (
@@ -60,6 +62,12 @@ class ItchFile(NamedTuple):
                 yield chunk
 
 
+def midnight_before(now_ns: int) -> int:
+    """Midnight in New York of the day that it is there at ``now_ns``; both ns since 1970."""
+    there = datetime.fromtimestamp(now_ns // NS_PER_S, ZoneInfo("America/New_York"))
+    return midnight_of(there.date().isoformat())
+
+
 def is_itch(path: Path) -> bool:
     """Whether the name is one of an ITCH file."""
     name = path.name.lower()
@@ -72,9 +80,7 @@ def day_in(name: str) -> date | None:
         for match in pattern.finditer(name):
             year = int(match["year"])
             try:
-                return date(
-                    year if year > 99 else 2000 + year, int(match["month"]), int(match["day"])
-                )
+                return date(year if year > 99 else 2000 + year, int(match["month"]), int(match["day"]))
             except ValueError:
                 continue
     return None

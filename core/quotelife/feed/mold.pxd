@@ -29,7 +29,8 @@ cdef class MoldReceiver:
     cdef readonly int64_t last_ns          # receive stamp of the last good packet
     cdef readonly bint more                # what waits may be applied: drain the buffer and call go_on()
     cdef readonly bint ended               # the session has ended
-    cdef readonly int64_t sessions, duplicates, reordered, malformed, foreign, heartbeats
+    cdef public int64_t malformed
+    cdef readonly int64_t sessions, duplicates, reordered, foreign, heartbeats
     cdef readonly int64_t gaps, lost, beyond, requests, recovered
     cdef readonly int64_t held             # messages that wait for an earlier one
     cdef int64_t[LINES] packets

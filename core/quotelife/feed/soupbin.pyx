@@ -152,9 +152,11 @@ cdef class SoupClient:
             if code == "S" and self.sessions:
                 self.session = ""              # that session is over: whichever is there now
             self.leave = True
+            self.target = 0
         elif kind == b'Z':
             self.ended = True
             self.leave = True
+            self.target = 0
             self.session = ""
         elif kind == b'U' or kind == b'+':
             self.unsequenced += 1

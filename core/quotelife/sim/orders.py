@@ -36,9 +36,10 @@ class OrderFlow:
                           price_ticks=price, size_lots=lots, order_id=order_id)  # fmt: skip
         buffer.append(EventKindCode.SNAPSHOT_END, receive_ns=self._t, flags=EventFlags.LAST)
         for _ in range(messages):
-            self._message(buffer)
+            self.step(buffer)
 
-    def _message(self, buffer: EventBuffer) -> None:
+    def step(self, buffer: EventBuffer) -> None:
+        """One more message, of one record."""
         random = self._random
         self._t += 1 + int(random.exponential() * MEAN_GAP_NS)
         self._sequence += 1

@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quotelife.config.schema import LongerThanZero, Name, Section
+from quotelife.config.schema import Duration, LongerThanZero, Name, Section
 from quotelife.feed.binary import FRAME_EVENTS_MAX
-from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from quotelife_server.addresses import Address
 
 Market = Literal["spot", "usdm", "coinm"]
@@ -300,6 +300,82 @@ class BinaryFeedConfig(Section):
         return self
 
 
+class ItchFeedConfig(Section):
+    """NASDAQ TotalView-ITCH 5.0 over MoldUDP64 (two lines and a re-request server) or SoupBinTCP (docs/itch.md)."""
+
+    kind: Literal["itch"]
+    # Shown in status and logs; given once.
+    name: Name
+    # mold: we listen on line_a and line_b; soup: we connect to server.
+    transport: Literal["mold", "soup"]
+    # Names from the instruments section, order_level each; their symbols are taken, all others skipped.
+    instruments: tuple[Name, ...] = Field(min_length=1, max_length=16_384)
+    # mold: host:port of the lines; a multicast group is joined.
+    line_a: Address | None = None
+    line_b: Address | None = None
+    # mold: address of our own interface on which the groups are joined; null: the system's choice.
+    interface: Annotated[str, Field(pattern=r"^([0-9]{1,3}\.){3}[0-9]{1,3}$")] | None = None
+    # mold: whom to ask for what both lines lost; null: a book that lost something is gone for the day.
+    rerequest: Address | None = None
+    # soup: whom to connect to.
+    server: Address | None = None
+    # soup: the login; the password is read from this variable of the environment.
+    username: Annotated[str, Field(max_length=6, pattern=r"^[\x21-\x7e]*$")] = ""
+    password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)] | None = None
+    # The only session to take; null: whichever comes.
+    session: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=10)] | None = None
+    # Nothing heard for so long, heartbeats included: the books are not trusted any more; soup connects anew.
+    silence_ns: LongerThanZero = Field(default=3 * NS_PER_S, alias="silence")
+    # mold: a hole is asked for when the other line has had so long to close it …
+    reorder_ns: LongerThanZero = Field(default=NS_PER_MS, alias="reorder")
+    # … makes the books GAPPED when it is so old, at most 5 ms …
+    gap_ns: LongerThanZero = Field(default=3 * NS_PER_MS, alias="gap", le=5 * NS_PER_MS)
+    # … and is asked for again every so often, so many messages at a time.
+    retry_ns: LongerThanZero = Field(default=10 * NS_PER_MS, alias="retry")
+    request_messages: int = Field(default=1000, ge=1, le=65_000)
+    # mold: messages that may wait for an earlier one; a power of two.
+    window_messages: int = Field(default=65_536, ge=64, le=16_777_216)
+    # mold: datagrams that may wait for the event loop; a power of two, 2,048 bytes each.
+    ring_datagrams: int = Field(default=8192, ge=64, le=1_048_576)
+    # mold: how long the receive thread lets datagrams gather while they come fast; saves system calls, costs time.
+    gather_ns: Duration = Field(default=50 * NS_PER_US, alias="gather", le=NS_PER_MS)
+    # soup: how a connection is made again.
+    reconnect: ReconnectSettings = ReconnectSettings()
+    # Events handed to the engine at a time, at most.
+    buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
+    # mold: what the kernel keeps for us while we are busy, each line.
+    socket_bytes: int = Field(default=8 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
+
+    has_depth: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ItchFeedConfig":
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments: each may be named once")
+        if self.transport == "mold":
+            if self.line_a is None:
+                raise ValueError("line_a: host:port to listen on is needed for transport mold")
+            if self.server is not None:
+                raise ValueError("server: belongs to transport soup; mold has line_a, line_b and rerequest")
+        else:
+            if self.server is None:
+                raise ValueError("server: host:port to connect to is needed for transport soup")
+            if self.line_a is not None or self.line_b is not None or self.rerequest is not None:
+                raise ValueError("line_a, line_b, rerequest: belong to transport mold; soup has server")
+        for name in ("window_messages", "ring_datagrams"):
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise ValueError(f"{name}: must be a power of two, such as {1 << (value.bit_length() - 1)}")
+        if self.reorder_ns > self.gap_ns:
+            raise ValueError("reorder: must not exceed gap")
+        if self.reconnect.min_ns > self.reconnect.max_ns:
+            raise ValueError("reconnect.min: must not exceed reconnect.max")
+        least = 4 * len(self.instruments) + 64
+        if self.buffer_events < least:
+            raise ValueError(f"buffer_events: {len(self.instruments)} instruments take {least}; raise it")
+        return self
+
+
 class GrpcFeedConfig(Section):
     """Instruments that clients feed by MarketDataService.PublishEvents; no others may be published."""
 
@@ -388,6 +464,7 @@ FeedConfig = Annotated[
     | OkxFeedConfig
     | BinaryFeedConfig
     | FixFeedConfig
+    | ItchFeedConfig
     | GrpcFeedConfig,
     Field(discriminator="kind"),
 ]
