@@ -3,6 +3,7 @@ import numpy.typing as npt
 
 from quotelife.capture.writer import CaptureWriter
 from quotelife.engine import Engine
+from quotelife.feed.itch import ItchDecoder
 from quotelife.journal.writer import JournalWriter
 from quotelife.records import EventBuffer, RequestRecord
 
@@ -11,6 +12,18 @@ def time_book(buffer: EventBuffer, capacity: int = 4096) -> tuple[int, int]: ...
 def time_orders(
     buffer: EventBuffer, *, view: bool = True, orders_max: int = 65_536, capacity: int = 4096
 ) -> tuple[int, int, tuple[int, int, int, int]]: ...
+def time_itch(
+    decoder: ItchDecoder,
+    stream: bytes,
+    *,
+    book: bool = True,
+    warm: int = 0,
+    orders_max: int = 65_536,
+    capacity: int = 4096,
+) -> tuple[int, int, int]: ...
+def time_itch_reference(
+    stream: bytes, instruments: int, units: int, *, warm: int = 0, dense: bool = False
+) -> tuple[int, int, int]: ...
 def time_windows(buffer: EventBuffer) -> dict[str, float]: ...
 def time_engine(engine: Engine, buffer: EventBuffer) -> int: ...
 def time_decisions(

@@ -5,9 +5,9 @@ Everything here is measured with the monotonic clock of the machine; ratios with
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport fdatasync, write
 
@@ -15,6 +15,7 @@ from quotelife.book.level_book cimport LevelBook, book_free, book_init, book_lev
 from quotelife.book.order_book cimport OrderBook, OrderChange, order_apply, orders_free, orders_init
 from quotelife.capture.writer cimport CaptureWriter
 from quotelife.engine cimport Engine
+from quotelife.feed.itch cimport ItchDecoder, be16, be32, be64
 from quotelife.journal.writer cimport JournalWriter
 from quotelife.records cimport (
     EV_ADD, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer,
@@ -149,6 +150,203 @@ def time_orders(EventBuffer buffer, *, bint view=True, int64_t orders_max=65_536
     orders_free(&orders)
     book_free(&book)
     return start, changes, best
+
+
+cdef struct PlainOrder:
+    int32_t at                 # price, 1/10,000 of a dollar over the lowest of its book; -1: no order
+    uint32_t shares
+    uint32_t side              # place of its side: 2 x locate + (0 bid, 1 ask)
+
+cdef struct PlainLevel:
+    int64_t key                # place of its price, bids as they are, asks negated
+    uint32_t shares
+
+cdef struct PlainSide:
+    uint32_t* shares           # dense: by price
+    PlainLevel* level          # sorted, the best last
+    int64_t n
+    int64_t best
+
+
+def time_itch(ItchDecoder decoder not None, const uint8_t[::1] stream not None, *, bint book=True,
+              Py_ssize_t warm=0, int64_t orders_max=65_536, int capacity=4096):
+    """ns of processor time for all messages of ``stream``, framed by two bytes of length, through ``decoder``.
+
+    With ``book`` each instrument's orders go into a book of their own, whose view is recomputed at each message.
+    Returns (ns, messages, checksum of the best prices after each message). The first ``warm`` messages are not timed:
+    tables and pages grow there. Instruments are 0, 1, 2, …; stamps are the exchange's.
+    """
+    cdef Py_ssize_t at = 0, size = stream.shape[0], n, messages = 0, i, instruments = decoder.instruments
+    cdef LevelBook* books = <LevelBook*>calloc(instruments, sizeof(LevelBook))
+    cdef OrderBook* orders = <OrderBook*>calloc(instruments, sizeof(OrderBook))
+    cdef OrderChange change
+    cdef const Event* event
+    cdef int64_t start, checksum = 0
+    if books == NULL or orders == NULL:
+        free(books)
+        free(orders)
+        raise MemoryError()
+    for i in range(instruments):
+        book_init(books + i, capacity)
+        orders_init(orders + i, orders_max)
+    decoder.begin(1)
+    decoder.settle(1)
+    decoder.buffer.count = 0
+    start = thread_ns()
+    with nogil:
+        while at + 2 <= size:
+            n = be16(&stream[at])
+            if n == 0 or at + 2 + n > size:
+                break
+            if messages == warm:
+                start = thread_ns()
+            decoder.decode(&stream[at + 2], n, 0, messages)
+            at += 2 + n
+            messages += 1
+            if book and decoder.buffer.count == 1:
+                event = decoder.buffer.events
+                if EV_ADD <= event.kind <= EV_EXECUTE:
+                    order_apply(orders + event.instrument, books + event.instrument, event, &change)
+                    book_refresh(books + event.instrument)
+                    checksum += books[event.instrument].bid_ticks ^ books[event.instrument].ask_ticks
+            decoder.buffer.count = 0
+    start = thread_ns() - start
+    for i in range(instruments):
+        orders_free(orders + i)
+        book_free(books + i)
+    free(orders)
+    free(books)
+    return start, messages - warm, checksum
+
+
+def time_itch_reference(const uint8_t[::1] stream not None, Py_ssize_t instruments, uint32_t units, *,
+                        Py_ssize_t warm=0, bint dense=False):
+    """The yardstick: ns of processor time for the same messages in the plainest C, after itch-order-book's kind.
+
+    Orders are an array indexed by reference number; the levels of a side stand sorted in an array and are searched from
+    the best one on. With ``dense`` sizes are an array indexed by price instead, and best prices are found by walking: no
+    book of many symbols can be kept so, it is the floor. Nothing is checked, no memory is bounded, no event is made.
+    Locates are 1 to ``instruments``; ``units``: 1/10,000 of a dollar a tick. Returns (ns, messages, checksum) as
+    ``time_itch``.
+    """
+    cdef Py_ssize_t at = 0, size = stream.shape[0], n, messages = 0, i
+    cdef const uint8_t* p
+    cdef int64_t low = 1 << 62, high = 0, price, reference, most = 0, start, checksum = 0, ticks, bid, ask
+    cdef uint32_t shares
+    cdef PlainOrder* orders
+    cdef PlainOrder* order
+    cdef PlainSide* sides
+    cdef PlainSide* side
+    cdef uint8_t kind
+    while at + 2 <= size:
+        n = be16(&stream[at])
+        p = &stream[at + 2]
+        if p[0] == b'A' or p[0] == b'F' or p[0] == b'U':
+            price = be32(p + 31) if p[0] == b'U' else be32(p + 32)
+            low = min(low, price)
+            high = max(high, price)
+            most = max(most, <int64_t>(be64(p + 19) if p[0] == b'U' else be64(p + 11)))
+        at += 2 + n
+    ticks = (high - low) // units + 1
+    if ticks > 1 << 24 or most > 1 << 28:
+        raise ValueError("the prices or reference numbers are too far apart for arrays")
+    orders = <PlainOrder*>calloc(most + 1, sizeof(PlainOrder))
+    sides = <PlainSide*>calloc(2 * instruments + 2, sizeof(PlainSide))
+    if orders == NULL or sides == NULL:
+        raise MemoryError()
+    for i in range(2, 2 * instruments + 2):
+        sides[i].shares = <uint32_t*>calloc(ticks + 2, sizeof(uint32_t)) if dense else NULL
+        sides[i].level = NULL if dense else <PlainLevel*>calloc(ticks + 2, sizeof(PlainLevel))
+        sides[i].best = ticks if i & 1 else -1
+    at = 0
+    start = thread_ns()
+    with nogil:
+        while at + 2 <= size:
+            n = be16(&stream[at])
+            p = &stream[at + 2]
+            at += 2 + n
+            if messages == warm:
+                start = thread_ns()
+            messages += 1
+            kind = p[0]
+            if kind == b'A' or kind == b'F':
+                order = orders + be64(p + 11)
+                order.at = <int32_t>((be32(p + 32) - low) // units)
+                order.shares = be32(p + 20)
+                order.side = 2 * be16(p + 1) + (p[19] == b'S')
+                plain_add(sides + order.side, order.at, order.shares, order.side & 1)
+            elif kind == b'U':
+                order = orders + be64(p + 11)
+                plain_less(sides + order.side, order.at, order.shares, order.side & 1, ticks)
+                shares = order.side
+                order = orders + be64(p + 19)
+                order.at = <int32_t>((be32(p + 31) - low) // units)
+                order.shares = be32(p + 27)
+                order.side = shares
+                plain_add(sides + order.side, order.at, order.shares, order.side & 1)
+            elif kind == b'D' or kind == b'X' or kind == b'E' or kind == b'C':
+                order = orders + be64(p + 11)
+                shares = order.shares if kind == b'D' else be32(p + 19)
+                order.shares -= shares
+                plain_less(sides + order.side, order.at, shares, order.side & 1, ticks)
+            else:
+                continue
+            side = sides + (order.side & ~<uint32_t>1)
+            bid = side.best
+            ask = (side + 1).best
+            checksum += (0 if bid < 0 else bid + low // units) ^ (0 if ask >= ticks else ask + low // units)
+    start = thread_ns() - start
+    for i in range(2, 2 * instruments + 2):
+        free(sides[i].shares)
+        free(sides[i].level)
+    free(sides)
+    free(orders)
+    return start, messages - warm, checksum
+
+
+cdef inline void plain_add(PlainSide* side, int64_t at, uint32_t shares, int ask) noexcept nogil:
+    cdef int64_t i, key = -at if ask else at
+    if side.shares == NULL:
+        i = side.n - 1
+        while i >= 0 and side.level[i].key > key:
+            i -= 1
+        if i >= 0 and side.level[i].key == key:
+            side.level[i].shares += shares
+            return
+        memmove(side.level + i + 2, side.level + i + 1, (side.n - i - 1) * sizeof(PlainLevel))
+        side.level[i + 1].key = key
+        side.level[i + 1].shares = shares
+        side.n += 1
+        side.best = -side.level[side.n - 1].key if ask else side.level[side.n - 1].key
+        return
+    side.shares[at] += shares
+    if at < side.best if ask else at > side.best:
+        side.best = at
+
+
+cdef inline void plain_less(PlainSide* side, int64_t at, uint32_t shares, int ask, int64_t ticks) noexcept nogil:
+    cdef int64_t i, key = -at if ask else at
+    if side.shares == NULL:
+        i = side.n - 1
+        while side.level[i].key > key:
+            i -= 1
+        side.level[i].shares -= shares
+        if side.level[i].shares == 0:
+            memmove(side.level + i, side.level + i + 1, (side.n - i - 1) * sizeof(PlainLevel))
+            side.n -= 1
+            if side.n == 0:
+                side.best = ticks if ask else -1
+            else:
+                side.best = -side.level[side.n - 1].key if ask else side.level[side.n - 1].key
+        return
+    side.shares[at] -= shares
+    if at == side.best and side.shares[at] == 0:
+        if ask:
+            while side.best < ticks and side.shares[side.best] == 0:
+                side.best += 1
+        else:
+            while side.best >= 0 and side.shares[side.best] == 0:
+                side.best -= 1
 
 
 def time_windows(EventBuffer buffer):

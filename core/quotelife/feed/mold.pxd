@@ -44,7 +44,8 @@ cdef class MoldReceiver:
 
     cdef const char* take(self, int line, const uint8_t* p, Py_ssize_t n, int64_t now_ns) noexcept nogil
     cdef bint start(self, const uint8_t* p, int64_t now_ns) noexcept nogil
-    cdef void accept(self, int line, const uint8_t* p, Py_ssize_t count, int64_t sequence, int64_t now_ns) noexcept nogil
+    cdef void accept(self, int line, const uint8_t* p, Py_ssize_t count, int64_t sequence,
+                     int64_t now_ns) noexcept nogil
     cdef void release(self, int64_t now_ns) noexcept nogil
     cdef void judge(self, int64_t now_ns) noexcept nogil
     cdef int64_t first_held(self, int64_t messages) noexcept nogil

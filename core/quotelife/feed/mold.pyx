@@ -212,7 +212,8 @@ cdef class MoldReceiver:
         self.decoder.begin_c(now_ns)
         return True
 
-    cdef void accept(self, int line, const uint8_t* p, Py_ssize_t count, int64_t sequence, int64_t now_ns) noexcept nogil:
+    cdef void accept(self, int line, const uint8_t* p, Py_ssize_t count, int64_t sequence,
+                     int64_t now_ns) noexcept nogil:
         cdef Py_ssize_t i, length, at = 0
         cdef HeldMessage* slot
         if sequence + count <= self.expected:

@@ -77,10 +77,12 @@ class ItchEncoder:
         bid, ask = max(bids, default=0), min(asks, default=0)
         return bid, bids.get(bid, 0), ask, asks.get(ask, 0)
 
-    def encode(self, buffer: EventBuffer) -> list[bytes]:
-        """The messages that tell all events of a buffer."""
+    def encode(self, buffer: EventBuffer, instrument: int | None = None) -> list[bytes]:
+        """The messages that tell all events of a buffer; of ``instrument``, where the events do not say it."""
         out: list[bytes] = []
         for row in buffer.array().tolist():
+            if instrument is not None:
+                row = (*row[:7], instrument, *row[8:])
             out += self._event(*row)
         return out
 
@@ -187,8 +189,7 @@ class ItchMarket:
         while len(out) < messages:
             self._buffer.clear()
             self._flows[self._place].step(self._buffer)
-            for row in self._buffer.array().tolist():
-                out += self.encoder._event(*row[:7], self._place, *row[8:])
+            out += self.encoder.encode(self._buffer, self._place)
             self._place = (self._place + 1) % len(self._flows)
         return out
 

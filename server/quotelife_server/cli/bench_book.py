@@ -53,7 +53,7 @@ def _measure(tape: EventBuffer, rounds: int, nautilus: Path | None) -> dict[str,
             times["book"].append(time_orders(alone, view=False)[0] / len(alone))
             ns, _, ours = time_orders(alone)
             times["book_and_view"].append(ns / len(alone))
-            times["book_and_windows"].append(time_engine(_engine(), tape) / len(tape))
+            times["book_and_windows"].append(time_engine(order_engine(), tape) / len(tape))
             if theirs is not None:
                 ns, view_ns, best = theirs()
                 times["nautilus"].append(ns / len(alone))
@@ -74,13 +74,13 @@ def _tapes(data: Path | None) -> dict[str, EventBuffer]:
     tapes = {}
     folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
     if folder is not None:
-        tapes["recorded_aapl"] = _recorded(folder)
+        tapes["recorded_aapl"] = recorded_orders(folder)
     tapes["simulated"] = EventBuffer(SIMULATED + 10)
     OrderFlow().write(tapes["simulated"], SIMULATED)
     return tapes
 
 
-def _recorded(folder: Path) -> EventBuffer:
+def recorded_orders(folder: Path) -> EventBuffer:
     """An hour of AAPL, fifty levels deep."""
     messages, first = folder / MESSAGES, folder / FIRST_BOOK
     for path in (messages, first):
@@ -97,12 +97,16 @@ def _recorded(folder: Path) -> EventBuffer:
     return tape
 
 
-def _engine() -> Engine:
+def order_engine(n: int = 1) -> Engine:
+    """An engine of ``n`` order-level instruments."""
+    rows = [
+        f"  - {{name: I{i}, venue: bench, symbol: S{i}, tick_size: 0.01, lot_size: 1, warmup: 0s, order_level: true}}\n"
+        for i in range(n)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yaml"
         path.write_text(
-            "version: 1\nmodel: {artifact: logistic}\ninstruments:\n"
-            "  - {name: I, venue: bench, symbol: S, tick_size: 0.01, lot_size: 1, warmup: 0s, order_level: true}\n",
+            "version: 1\nmodel: {artifact: logistic}\ninstruments:\n" + "".join(rows),
             encoding="utf-8",
         )
         return Engine(load_config(path))

@@ -1,5 +1,8 @@
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from quotelife.feed.mold import MoldReceiver
 from quotelife.records import EventBuffer
 
@@ -25,4 +28,4 @@ class UdpRing:
     @property
     def dropped(self) -> tuple[int, ...]: ...
 
-def send_all(fd: int, data: bytes | bytearray | memoryview, size: int) -> int: ...
+def send_all(fd: int, data: bytes | bytearray | memoryview, ends: npt.NDArray[np.int64]) -> int: ...

@@ -357,25 +357,29 @@ cdef inline void clear(int fd):
         pass
 
 
-def send_all(int fd, const uint8_t[::1] data not None, Py_ssize_t size):
-    """Send ``data`` over a connected UDP socket, ``size`` bytes a datagram, as many a system call as it takes.
+def send_all(int fd, const uint8_t[::1] data not None, const int64_t[::1] ends not None):
+    """Send ``data`` over a connected UDP socket, cut at ``ends``, as many datagrams a system call as it takes.
 
     For who must send faster than one call a datagram allows: simulated venues and benchmarks. Returns the datagrams
-    that the kernel took.
+    that the kernel took. Raises ``ValueError`` when ``ends`` do not rise or leave the data.
     """
     cdef mmsghdr[BATCH] headers
     cdef iovec[BATCH] vectors
-    cdef Py_ssize_t at = 0, total = data.shape[0], sent = 0
+    cdef Py_ssize_t total = ends.shape[0], sent = 0
+    cdef int64_t at = 0, end
     cdef int i, n
-    if size <= 0:
-        raise ValueError("size: above 0")
+    for end in ends:
+        if not at <= end <= data.shape[0]:
+            raise ValueError("ends: must rise and stay inside the data")
+        at = end
     memset(headers, 0, sizeof(headers))
     with nogil:
-        while at < total:
+        while sent < total:
             n = 0
-            while n < BATCH and at + n * size < total:
-                vectors[n].iov_base = <void*>(&data[at + n * size])
-                vectors[n].iov_len = min(size, total - at - n * size)
+            while n < BATCH and sent + n < total:
+                at = ends[sent + n - 1] if sent + n else 0
+                vectors[n].iov_base = <void*>(&data[at])
+                vectors[n].iov_len = ends[sent + n] - at
                 headers[n].msg_hdr.msg_iov = &vectors[n]
                 headers[n].msg_hdr.msg_iovlen = 1
                 n += 1
@@ -383,5 +387,4 @@ def send_all(int fd, const uint8_t[::1] data not None, Py_ssize_t size):
             if i <= 0:
                 break
             sent += i
-            at += i * size
     return sent

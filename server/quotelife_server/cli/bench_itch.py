@@ -1,0 +1,266 @@
+"""The ITCH part of ``quotelife bench feeds``: decoder and book against plain C, and 200,000 messages a second live."""
+
+import asyncio
+import itertools
+import multiprocessing
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+import uvloop
+
+from quotelife.bench import time_itch, time_itch_reference
+from quotelife.clock import Clock
+from quotelife.feed.itch import ItchDecoder
+from quotelife.instruments import Instrument
+from quotelife.records import EventBuffer
+from quotelife.sim.itch_wire import (
+    ItchEncoder,
+    ItchMarket,
+    ItchSymbol,
+    framed,
+    mold_packet,
+    soup_packet,
+)
+from quotelife.units import NS_PER_S
+from quotelife_server.cli.bench_book import order_engine, recorded_orders
+from quotelife_server.feeds.itch import MoldFeed, SoupFeed
+from quotelife_server.feeds.settings import ItchFeedConfig
+from quotelife_server.feeds.udp_ring import send_all
+from quotelife_server.simvenue.itch import ItchVenue
+
+SYMBOLS = 4
+SIMULATED = 200_000
+WARM_SHARE = 0.25
+OPEN_NS = 34_200 * NS_PER_S
+PACED_PER_S = 200_000
+PACED_S = 5
+TURN_S = 0.001
+
+
+def bench_itch(data: Path | None, rounds: int) -> dict[str, Any]:
+    folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
+    simulated = ItchMarket([ItchSymbol(f"S{i}") for i in range(SYMBOLS)], midnight_ns=0, start_ns=OPEN_NS)
+    messages = simulated.opening + simulated.advance(SIMULATED)
+    out: dict[str, Any] = {"simulated": _decoded(messages, SYMBOLS, rounds)}
+    if folder is not None:
+        out["recorded"] = _decoded(_recorded(folder), 1, rounds)
+    for name, engine in (("before_the_book", False), ("with_books", True)):
+        out[f"udp_one_message_a_datagram_at_200_k_a_second_{name}"] = uvloop.run(_udp(messages, engine))
+        out[f"tcp_at_200_k_a_second_{name}"] = uvloop.run(_tcp(messages, engine))
+    return out
+
+
+def _recorded(folder: Path) -> list[bytes]:
+    """An hour of AAPL as the ITCH messages that would have told it, as S0."""
+    tape = recorded_orders(folder)
+    encoder = ItchEncoder([ItchSymbol("S0")])
+    return [*encoder.opening(OPEN_NS), *encoder.encode(tape)]
+
+
+def _decoded(messages: list[bytes], symbols: int, rounds: int) -> dict[str, Any]:
+    """In process: the decoder alone, with a book for each symbol and its view, and plain C over the same bytes."""
+    stream = framed(messages)
+    warm = int(WARM_SHARE * len(messages))
+    decoder = ItchDecoder(
+        EventBuffer(4096), [(f"S{i}", i, Decimal("0.01"), Decimal(1)) for i in range(symbols)]
+    )
+    times: dict[str, list[float]] = {}
+    checksums = set()
+    for _ in range(rounds):
+        for name, (ns, n, checksum) in (
+            ("reference", time_itch_reference(stream, symbols, 100, warm=warm)),
+            ("dense_ladder", time_itch_reference(stream, symbols, 100, warm=warm, dense=True)),
+            ("decode_and_book", time_itch(decoder, stream, warm=warm)),
+        ):
+            times.setdefault(name, []).append(ns / n)
+            checksums.add(checksum)
+        ns, n, _ = time_itch(decoder, stream, book=False, warm=warm)
+        times.setdefault("decode", []).append(ns / n)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    out: dict[str, Any] = {f"{name}_ns_per_message": round(value, 1) for name, value in medians.items()}
+    for name in ("decode", "decode_and_book"):
+        ratios = (a / b for a, b in zip(times[name], times["reference"], strict=True))
+        out[f"{name}_ratio_to_reference"] = round(statistics.median(ratios), 2)
+    out["messages"] = len(messages)
+    out["best_prices_equal_to_reference"] = len(checksums) == 1
+    return out
+
+
+# --- over sockets -------------------------------------------------------------------------------------------
+
+
+class _Clock(Clock):
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+
+def _quiet(logger: Any, name: str, event: Any) -> Any:
+    raise structlog.DropEvent
+
+
+def _nothing(buffer: EventBuffer) -> None:
+    pass
+
+
+def _sink(engine: bool) -> Callable[[EventBuffer], None]:
+    if not engine:
+        return _nothing
+    return order_engine(SYMBOLS).on_events
+
+
+def _feed(made: type[Any], sink: Callable[[EventBuffer], None], **fields: Any) -> Any:
+    config = ItchFeedConfig.model_validate(
+        {
+            "kind": "itch",
+            "name": "bench",
+            "instruments": tuple(f"S{i}" for i in range(SYMBOLS)),
+            "silence": "30s",
+        }
+        | fields
+    )
+    instruments = [
+        Instrument(i, f"S{i}", "bench", f"S{i}", Decimal("0.01"), Decimal(1)) for i in range(SYMBOLS)
+    ]
+    logger = structlog.wrap_logger(None, [_quiet])
+    return made(config, instruments, sink=sink, clock=_Clock(), logger=logger)
+
+
+async def _udp(messages: list[bytes], engine: bool) -> dict[str, Any]:
+    """One line, one message a datagram, from a process of its own that answers re-requests too."""
+    sent = (
+        list(itertools.islice(itertools.cycle(messages), PACED_PER_S * PACED_S)) if not engine else messages
+    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    answers.bind(("127.0.0.1", 0))
+    port = answers.getsockname()[1]
+    feed = _feed(
+        MoldFeed, _sink(engine), transport="mold", line_a="127.0.0.1:0", rerequest=f"127.0.0.1:{port}"
+    )
+    await feed.start()
+    venue = context.Process(target=_send_datagrams, args=(feed.addresses[0], answers, theirs), daemon=True)
+    venue.start()
+    answers.close()
+    try:
+        await asyncio.to_thread(ours.send_bytes, framed(sent))
+        measured = await _measure(lambda: feed.mold.expected - 1, len(sent))
+        counters = feed.figures().counters
+        return measured | {
+            "loss_share_of_the_line": round(1 - counters["messages_first_on_a"] / len(sent), 6),
+            "recovered": counters["messages_recovered"],
+            "kernel_drops": counters["kernel_drops"],
+            "gaps_flagged": counters["gaps"],
+            "datagrams_a_system_call": round(feed.ring.datagrams / max(1, feed.ring.calls), 1),
+        }
+    finally:
+        await feed.stop()
+        ours.send_bytes(b"")
+        venue.join(5)
+
+
+async def _tcp(messages: list[bytes], engine: bool) -> dict[str, Any]:
+    sent = (
+        list(itertools.islice(itertools.cycle(messages), PACED_PER_S * PACED_S)) if not engine else messages
+    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        feed = _feed(SoupFeed, _sink(engine), transport="soup", server=f"127.0.0.1:{server.getsockname()[1]}")
+        venue = context.Process(target=_send_stream, args=(server, theirs), daemon=True)
+        venue.start()
+    try:
+        await asyncio.to_thread(ours.send_bytes, framed(sent))
+        await feed.start()
+        return await _measure(lambda: feed.soup.expected - 1, len(sent))
+    finally:
+        await feed.stop()
+        ours.send_bytes(b"")
+        venue.join(5)
+
+
+async def _measure(told: Callable[[], int], last: int) -> dict[str, Any]:
+    """Processor time of this process from the first message told to the last."""
+    while told() == 0:  # noqa: ASYNC110 (the venue is another process)
+        await asyncio.sleep(0.001)
+    before, cpu_ns, wall_ns = told(), time.process_time_ns(), time.perf_counter_ns()
+    async with asyncio.timeout(60):
+        while told() < last:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    cpu_ns, wall_ns = time.process_time_ns() - cpu_ns, time.perf_counter_ns() - wall_ns
+    return {
+        "messages_a_second": round((last - before) / wall_ns * NS_PER_S),
+        "share_of_a_core": round(cpu_ns / wall_ns, 3),
+        "cpu_ns_per_message": round(cpu_ns / (last - before)),
+    }
+
+
+def _unframed(stream: bytes) -> list[bytes]:
+    out, at = [], 0
+    while at < len(stream):
+        n = int.from_bytes(stream[at : at + 2], "big")
+        out.append(stream[at + 2 : at + 2 + n])
+        at += 2 + n
+    return out
+
+
+def _send_datagrams(to: Any, answers: socket.socket, pipe: Any) -> None:
+    venue = ItchVenue()
+    venue.messages = _unframed(pipe.recv_bytes())
+
+    def answer() -> None:
+        while True:
+            request, address = answers.recvfrom(100)
+            for packet in venue.answers(request):
+                answers.sendto(packet, address)
+
+    threading.Thread(target=answer, daemon=True).start()
+    packets = [mold_packet(venue.session, i, [message]) for i, message in enumerate(venue.messages, start=1)]
+    turn = round(PACED_PER_S * TURN_S)
+    turns = []
+    for at in range(0, len(packets), turn):
+        part = packets[at : at + turn]
+        turns.append((b"".join(part), np.cumsum([len(packet) for packet in part], dtype=np.int64)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.connect(to)
+        _paced(turns, lambda part: send_all(udp.fileno(), *part))
+        while not pipe.poll(0.1):
+            udp.send(mold_packet(venue.session, len(packets) + 1, []))
+
+
+def _send_stream(server: socket.socket, pipe: Any) -> None:
+    messages = _unframed(pipe.recv_bytes())
+    turn = round(PACED_PER_S * TURN_S)
+    turns = [
+        b"".join(soup_packet(b"S", message) for message in messages[at : at + turn])
+        for at in range(0, len(messages), turn)
+    ]
+    accepted = soup_packet(b"A", f"{'SIM':>10}{1:>20}".encode())
+    for last in (False, True):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(49, socket.MSG_WAITALL)
+            connection.sendall(accepted)
+            if last:
+                _paced(turns, connection.sendall)
+                pipe.poll(60)
+            connection.recv(1)
+
+
+def _paced(turns: list[Any], send: Callable[[Any], Any]) -> None:
+    due = time.perf_counter()
+    for part in turns:
+        send(part)
+        due += TURN_S
+        wait_s = due - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
