@@ -184,6 +184,7 @@ def test_a_refused_login_says_why(code, said):
         soup_packet(b"S", EVERY[0]),
         soup_packet(b"A", b"short"),
         accepted(0),
+        soup_packet(b"A", b"\xa1S1".rjust(10) + b"1".rjust(20)),
         soup_packet(b"A", b" " * 30),
         soup_packet(b"A", b"S1".rjust(10) + b"12x4".rjust(20)),
     ],

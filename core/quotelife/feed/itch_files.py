@@ -38,7 +38,7 @@ class ItchFile(NamedTuple):
         day = day_in(path.name)
         if day is None:
             raise DecodeError(
-                f"{path}: its name says no day, such as 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt"
+                f"{path}: its name says no day; link to it by a name like 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt"
             )
         return cls(path, midnight_of(day.isoformat()))
 

@@ -168,6 +168,8 @@ cdef class SoupClient:
         cdef bytes text = p[:ACCEPTED_BYTES]
         session = text[:10].decode("latin-1").strip()
         number = text[10:].strip()
+        if not session.isascii() or not session.isprintable():
+            self.refuse("a login accepted for a session that is not ASCII")
         if not number.isdigit() or not 0 < int(number) <= SEQUENCE_MAX:
             self.refuse("a login accepted without a number")
         sequence = int(number)

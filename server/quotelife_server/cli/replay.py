@@ -23,7 +23,7 @@ def replay(
         list[str] | None,
         typer.Argument(
             help="A captured folder, or recorded files, PATH or INSTRUMENT=PATH: Binance messages, Databento DBN, "
-            "LOBSTER, Bitstamp order log, Tardis CSV, FX ticks, Parquet; see docs/recordings.md. Or one recorded "
+            "LOBSTER, ITCH, Bitstamp order log, Tardis CSV, FX ticks, Parquet; see docs/recordings.md. Or one recorded "
             "session (Deribit, Coinbase, OKX), PATH or VENUE=PATH."
         ),
     ] = None,
@@ -179,8 +179,10 @@ def _open(
     """The configuration to replay with, and what to replay."""
     from quotelife.capture.reader import Capture
     from quotelife.config import load_config
+    from quotelife.feed.itch_files import is_itch
     from quotelife.replay.captured import CapturedSource
     from quotelife.replay.follow import read_config
+    from quotelife.replay.itch import ItchSource, find_itch
     from quotelife.replay.recordings import open_recordings
     from quotelife.replay.session import SessionSource, find_session, is_session
     from quotelife_server.cli.paths import config_path
@@ -189,6 +191,11 @@ def _open(
     if not any(Path(argument).is_dir() for argument in arguments):
         loaded = load_config(config_path(config, "default"), ServiceConfig)
         table = loaded.instrument_table()
+        itch = [is_itch(Path(argument.rpartition("=")[2])) for argument in arguments]
+        if all(itch):
+            return loaded, ItchSource(find_itch(arguments, table))
+        if any(itch):
+            wrong("SOURCES", "ITCH files and other recordings do not go into one replay")
         if any(is_session(Path(argument.rpartition("=")[2])) for argument in arguments):
             if len(arguments) > 1:
                 wrong("SOURCES", "one recorded session at a time, and no other recordings beside it")

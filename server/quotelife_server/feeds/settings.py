@@ -344,7 +344,7 @@ class ItchFeedConfig(Section):
     # Events handed to the engine at a time, at most.
     buffer_events: int = Field(default=65_536, ge=4096, le=4_194_304)
     # mold: what the kernel keeps for us while we are busy, each line.
-    socket_bytes: int = Field(default=8 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
+    socket_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
 
     has_depth: ClassVar[bool] = True
 
