@@ -224,8 +224,8 @@ def time_itch_reference(const uint8_t[::1] stream not None, Py_ssize_t instrumen
     """The yardstick: ns of processor time for the same messages in the plainest C, after itch-order-book's kind.
 
     Orders are an array indexed by reference number; the levels of a side stand sorted in an array and are searched from
-    the best one on. With ``dense`` sizes are an array indexed by price instead, and best prices are found by walking: no
-    book of many symbols can be kept so, it is the floor. Nothing is checked, no memory is bounded, no event is made.
+    the best one on. With ``dense`` sizes are an array indexed by price instead, and best prices are found by walking:
+    no book of many symbols can be kept so, it is the floor. Nothing is checked, no memory is bounded, no event is made.
     Locates are 1 to ``instruments``; ``units``: 1/10,000 of a dollar a tick. Returns (ns, messages, checksum) as
     ``time_itch``.
     """
