@@ -37,6 +37,9 @@ feeds:
 """
 OKX = STREAMED.replace("deribit", "okx")
 COINBASE = STREAMED.replace("deribit", "coinbase")
+ITCH = (
+    "feeds:\n  - {kind: itch, name: five, transport: mold, line_a: '127.0.0.1:1', instruments: [BTC-USDT]}\n"
+)
 GRPC = "  - {kind: grpc, name: three, instruments: [BTC-USDT]}\n"
 
 
@@ -109,7 +112,7 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + FEED.replace("kind: binance, ", ""), r"feeds\[0\].kind: is missing"),
         (
             CONFIG + FEED.replace("kind: binance", "kind: bats"),
-            r"feeds\[0\].kind: must be one of binance, deribit, coinbase, okx, binary, grpc, got bats",
+            r"feeds\[0\].kind: must be one of binance, deribit, coinbase, okx, binary, fix, itch, grpc, got bats",
         ),
         (CONFIG + FEED.replace("market: usdm", "market: x"), r"feeds\[0\].market: "),
         (CONFIG + FEED.replace("market:", "markt:"), r"feeds\[0\].market: is missing"),
@@ -118,6 +121,7 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + BINARY.replace(":1", ""), r"feeds\[0\].address: must be host:port"),
         (CONFIG + BINARY.replace("}", ", reorder_frames: 100}"), "buffer_events"),
         (CONFIG + BINARY.replace("}", ", silence: 0s}"), r"feeds\[0\].silence"),
+        (CONFIG + ITCH, "'BTC-USDT': ITCH tells single orders; set order_level: true"),
         (CONFIG + BINARY + GRPC, "'BTC-USDT' would get depth from 'two' and 'three'"),
         (CONFIG + FEED + GRPC, "'BTC-USDT' would get depth from 'one' and 'three'"),
         (CONFIG + STREAMED.replace("ws://h", "http://h"), r"feeds\[0\].ws_url"),
