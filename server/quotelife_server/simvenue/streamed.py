@@ -91,6 +91,7 @@ class SimulatedDeribit(StreamedVenue[DeribitWire]):
         self.tests_sent = 0
         self.tests_answered = 0
         self._heartbeats: dict[Client, asyncio.Task[None]] = {}
+        self._unanswered: dict[Client, int] = {}
 
     def publish(self, updates: Sequence[VenueUpdate]) -> None:
         super().publish(updates)
@@ -130,6 +131,7 @@ class SimulatedDeribit(StreamedVenue[DeribitWire]):
                 self._heartbeats[client] = asyncio.create_task(beat)
         elif method == "public/test":
             self.tests_answered += 1
+            self._unanswered[client] = 0
             self._result(client, number, {"version": "simulated"})
         elif method == "public/get_instrument" and params.get("instrument_name") in self.names:
             symbol = self.market.config.symbols[self.names.index(params["instrument_name"])]
@@ -157,16 +159,17 @@ class SimulatedDeribit(StreamedVenue[DeribitWire]):
         try:
             while not client.cut:
                 await asyncio.sleep(interval_s)
-                unanswered = self.tests_sent - self.tests_answered
-                if unanswered > 1 and len(self.clients) == 1:
+                if self._unanswered.get(client, 0) > 1:
                     client.abort()
                     return
                 self.tests_sent += 1
+                self._unanswered[client] = self._unanswered.get(client, 0) + 1
                 self.enqueue(
                     client, b'{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}'
                 )
         finally:
             self._heartbeats.pop(client, None)
+            self._unanswered.pop(client, None)
 
     async def _stop(self, app: web.Application) -> None:
         for task in list(self._heartbeats.values()):
