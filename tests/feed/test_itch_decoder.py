@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quotelife.bench import time_itch, time_itch_reference
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.errors import DecodeError
 from quotelife.feed.itch import MESSAGE_LENGTHS, ItchDecoder
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, QualityCode, SideCode, StatusKind
+from quotelife.sim.itch_wire import ItchMarket, ItchSymbol, framed
 from reference.itch_twin import ASK, BID, ItchTwin, build, example
 
 MIDNIGHT = 1_700_000_000_000_000_000
@@ -329,3 +331,15 @@ def test_any_day_gives_the_books_of_the_twin(tmp_path_factory, day):
 def test_what_itch_cannot_have_is_named(instruments, said):
     with pytest.raises(ValueError, match=said):
         ItchDecoder(EventBuffer(128), instruments)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_decoder_and_books_show_the_best_prices_of_plain_c_after_each_message(dense):
+    """The yardstick of ``quotelife bench feeds`` does the same work: three symbols, every best bid and ask summed."""
+    market = ItchMarket([ItchSymbol(f"S{i}") for i in range(3)], midnight_ns=0, start_ns=1)
+    stream = framed(market.opening + market.advance(4000))
+    decoder = ItchDecoder(EventBuffer(128), [(f"S{i}", i, CENT, Decimal(1)) for i in range(3)])
+    _, messages, checksum = time_itch(decoder, stream)
+    _, plain_messages, plain_checksum = time_itch_reference(stream, 3, 100, dense=dense)
+    assert (messages, checksum) == (plain_messages, plain_checksum)
+    assert checksum != 0
