@@ -882,12 +882,13 @@ cdef class Engine:
             decline(out)
             return
         if out.edge_ticks + posture.value.relationship_in_h * out.h_ticks < 0.0:
-            # It loses money when it is taken at once: never firm once the loss has reached h, else for the shortest
-            # life or by configuration not at all.
+            # It loses money when it is taken at once: never firm once the loss has reached h and the spread, else for
+            # the shortest life or by configuration not at all.
             bounds = self._policy.price_bounds(request.desk)
             out.reasons |= WHY_EDGE_TOO_SMALL
-            if bounds.refuse_negative_edge or out.edge_ticks <= -out.h_ticks:
+            if bounds.refuse_negative_edge or out.edge_ticks <= -fmax(out.h_ticks, out.spread_ticks):
                 out.binding = BIND_EDGE
+                out.reasons &= ~<uint64_t>WHY_BELOW_MINIMUM    # a life there would have been
                 refuse(out, bounds.beyond_kind)
                 return
             if life.life_ns > posture.min_ns:

@@ -23,7 +23,7 @@ from quotelife.errors import JournalError
 from quotelife.inputs import InputSink
 from quotelife.journal.index import first_numbers, load_sidecar, scan_segment, segment_names, stop_numbers
 from quotelife.journal.records import Answer
-from quotelife.journal.recovery import recover, remove_models, retain
+from quotelife.journal.recovery import recover, retain, unnamed_models
 from quotelife.journal.storage import DirectoryStorage, Storage
 from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
@@ -40,6 +40,8 @@ PROBE_NS = (
     2 * NS_PER_S
 )  # a journal at rest is tried this often, so that a full disk is known before it is needed
 TIDY_NS = 60 * NS_PER_S
+MAKE_ROOM_NS = 5 * NS_PER_S  # while the disk refuses, what is past keeping is removed so often
+UNREADABLE_SAID_NS = NS_PER_S
 BEGAN_MARGIN_NS = (
     NS_PER_S  # the first answers in a segment may be so much older than the tick before it was seen
 )
@@ -167,6 +169,8 @@ class EarlierAnswers:
         self._index = journal.recovered.answers
         self.indexed_segment = journal.recovered.segment
         self._models_named: dict[str, frozenset[str]] = {}
+        self.unreadable = 0
+        self._said_ns = 0
 
     def take_back(self, sequences: Sequence[int]) -> None:
         """These answers of this boot were never sent."""
@@ -177,9 +181,15 @@ class EarlierAnswers:
         try:
             return self._index.find(request_id.encode(), now_ns - self._journal.answers_ns)
         except (JournalError, OSError) as error:
-            _log.error(
-                "an answer that was given cannot be read back", request_id=request_id, error=str(error)
-            )
+            self.unreadable += 1
+            if now_ns - self._said_ns >= UNREADABLE_SAID_NS:  # a client retries as often as it likes
+                self._said_ns = now_ns
+                _log.error(
+                    "an answer that was given cannot be read back",
+                    request_id=request_id,
+                    error=str(error),
+                    since_start=self.unreadable,
+                )
             raise RpcError(
                 Code.DATA_LOSS, "request_id: was answered, and the answer cannot be read back; use a new id"
             ) from None
@@ -203,17 +213,19 @@ class EarlierAnswers:
         self.indexed_segment = max(self.indexed_segment, current - 1)
 
     def remove_old(self, now_ns: int) -> None:
-        """Remove what is past keeping."""
-        settings = self._journal.settings
+        """Remove what is past keeping. Any one thread."""
+        settings, storage, writer = self._journal.settings, self._journal.storage, self._journal.writer
         retain(
-            self._journal.storage,
+            storage,
             now_ns,
             age_ns=settings.keep_ns,
             total_bytes=settings.keep_bytes or 0,
+            held_from=writer.first_held,
             answers_ns=self._journal.answers_ns,
             removing=self._index.forget,
         )
-        remove_models(self._journal.storage, self._journal.writer.models, self._models_named)
+        for digest in unnamed_models(storage, writer.models, self._models_named):
+            writer.remove_model(digest)
 
 
 class JournalFigures:
@@ -287,6 +299,11 @@ class JournalLedger:
     @property
     def failures(self) -> int:
         return self._writer.failures
+
+    @property
+    def unreadable(self) -> int:
+        """Retries of answers that were given and could not be read back."""
+        return self._earlier.unreadable
 
     @property
     def segments(self) -> int:
@@ -478,7 +495,10 @@ class JournalLedger:
         if self.fault:
             if now_ns - self._tried_ns >= RETRY_NS and not self._working:
                 self._tried_ns = now_ns
-                self._try_again()
+                if now_ns - self._tidied_ns >= MAKE_ROOM_NS and not self._tidying:
+                    self._make_room(now_ns)
+                else:
+                    self._try_again()
             return
         if now_ns - self._checked_ns >= CHECK_NS:
             self._checked_ns = now_ns
@@ -527,6 +547,22 @@ class JournalLedger:
         for number in [n for n in self._segment_began_ns if n <= self._earlier.indexed_segment]:
             del self._segment_began_ns[number]
         self._replies.held_from_ns = min(self._segment_began_ns.values(), default=self._ticked_ns)
+
+    def _make_room(self, now_ns: int) -> None:
+        """Remove what is past keeping, a full disk may take records then, and try again."""
+        self._working = self._tidying = True
+        self._tidied_ns = now_ns
+
+        def remove() -> int:
+            self._storage.hold()  # in a folder that is another's by now nothing is this one's to remove
+            self._earlier.remove_old(now_ns)
+            return len(segment_names(self._storage))
+
+        def removed(outcome: int | BaseException) -> None:
+            self._tidied(outcome)
+            self._try_again()
+
+        self._in_thread(remove, removed)
 
     def _try_again(self) -> None:
         self._working = True

@@ -220,6 +220,7 @@ def _journal_families(journal: JournalLedger) -> Iterator[Metric]:
         ("records", "Records written", journal.records),
         ("bytes", "Bytes written", figures.bytes),
         ("failures", "Writes and syncs that failed", journal.failures),
+        ("unreadable_answers", "Retries of answers that cannot be read back", journal.unreadable),
         ("unjournaled", "Decisions answered before their record", figures.unjournaled),
         ("refused", "Calls refused because the journal could not be written", figures.refused),
     ):

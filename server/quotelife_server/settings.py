@@ -11,6 +11,8 @@ from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
 from quotelife_server.feeds.settings import FeedConfig, ItchFeedConfig
 
+KEPT_SEGMENTS_MIN = 3
+
 SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX)]
 
 
@@ -42,7 +44,8 @@ class JournalSettings(Section):
     get UNAVAILABLE. ``serve-unjournaled``: decisions go on and say ``unjournaled``.
 
     Closed segments older than ``keep`` are removed, and the oldest beyond ``keep_bytes``; age never removes one
-    that may still hold the answer to a retry (``replies.age_max``), size does.
+    that may still hold the answer to a retry (``replies.age_max``), size does. ``keep_bytes`` is at least three
+    times ``segment_bytes``.
     """
 
     directory: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
@@ -52,6 +55,17 @@ class JournalSettings(Section):
     keep_ns: LongerThanZero = Field(default=90 * 86_400 * NS_PER_S, alias="keep")
     keep_bytes: int | None = Field(default=None, ge=1024**2)
     buffer_bytes: int = Field(default=64 * 1024**2, ge=1024**2, le=4 * 1024**3)
+
+    @model_validator(mode="after")
+    def _several_segments_are_kept(self) -> "JournalSettings":
+        # The one being written and those not yet synced stay whatever the bound is.
+        if self.keep_bytes is not None and self.keep_bytes < KEPT_SEGMENTS_MIN * self.segment_bytes:
+            raise ValueError(
+                f"keep_bytes: {self.keep_bytes} is less than {KEPT_SEGMENTS_MIN} segments of {self.segment_bytes}; "
+                f"set it to at least {KEPT_SEGMENTS_MIN * self.segment_bytes}, or segment_bytes to at most "
+                f"{self.keep_bytes // KEPT_SEGMENTS_MIN}"
+            )
+        return self
 
 
 class Drain(Section):

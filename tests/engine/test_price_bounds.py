@@ -13,6 +13,7 @@ from quotelife.engine import Engine
 from quotelife.explain.decision import explain
 from quotelife.explain.grounds import Grounds
 from quotelife.records import (
+    DECISION_DTYPE,
     NO_INDEX_VALUE,
     BindingFlags,
     DecisionCode,
@@ -25,10 +26,13 @@ from reference.market_kit import CONFIG, START_NS, market
 MS = 1_000_000
 CLIENT_PRIORITY, RISK_AVERSE = 0, 2  # counterparties by their tier's posture
 H = 10.0  # ticks, without an edge
+BOUNDS = ((250 * MS, 5000 * MS), (100 * MS, 2000 * MS), (100 * MS, 750 * MS))
 POSTURES = ("client_priority", "liquidity_provider", "risk_averse")
 
 
-def engine_of(desk: dict[str, Any] | None = None, mode: str = "tolerance", **bounds: Any) -> Engine:
+def engine_of(
+    desk: dict[str, Any] | None = None, mode: str = "tolerance", adverse_ticks: float = H, **bounds: Any
+) -> Engine:
     """Plain postures by first passage, weights zero, one client for each."""
     content = CONFIG.model_dump(mode="json", by_alias=True)
     content["tiers"] = {name: {"posture": name} for name in POSTURES}
@@ -39,7 +43,7 @@ def engine_of(desk: dict[str, Any] | None = None, mode: str = "tolerance", **bou
         weights = dict.fromkeys(content["postures"][name]["weights"], 0.0)
         content["postures"][name] |= {"mode": mode, "weights": weights}
     content["model"]["artifact"] = "first_passage"
-    content["instruments"][0] |= {"adverse_ticks": H, "adverse_bps": 0.0}
+    content["instruments"][0] |= {"adverse_ticks": adverse_ticks, "adverse_bps": 0.0}
     engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=START_NS)
     for buffer in market(8.0):
         engine.on_events(buffer)
@@ -160,6 +164,30 @@ def test_a_negative_edge_gets_the_shortest_life_and_from_h_on_none(engine: Engin
     assert BindingFlags(through.binding) is BindingFlags.EDGE
 
 
+@pytest.mark.parametrize("counterparty", [CLIENT_PRIORITY, RISK_AVERSE])
+def test_in_a_market_wider_than_h_the_loss_must_reach_the_spread(counterparty: int) -> None:
+    """As on the other side, where the larger of both bounds what an edge adds to h. The spread is put in the record."""
+    engine = engine_of(adverse_ticks=1.0)
+    spread = 7.0
+
+    def in_a_wide_market(edge_ticks: float) -> DecisionRecord:
+        request = RequestRecord(0, 1, now_ns=engine.now_ns, counterparty=counterparty, edge_ticks=edge_ticks)
+        decision, redone = DecisionRecord(), DecisionRecord()
+        engine.decide(request, decision)
+        record = np.frombuffer(decision.canonical(), DECISION_DTYPE).copy()
+        record["spread_ticks"] = spread
+        engine.redo(request, DecisionRecord.from_bytes(record.tobytes()), redone)
+        return redone
+
+    within, reached = in_a_wide_market(-0.99 * spread), in_a_wide_market(-spread)
+    assert within.h_ticks == 1.0
+    assert DecisionCode(within.kind) is DecisionCode.QUOTE
+    assert within.life_ns == BOUNDS[counterparty][0]
+    assert DecisionCode(reached.kind) is DecisionCode.DECLINE
+    assert ReasonFlags(reached.reasons) is ReasonFlags.EDGE_TOO_SMALL
+    assert BindingFlags(reached.binding) is BindingFlags.EDGE
+
+
 def test_relationship_value_pays_for_a_small_loss(engine: Engine) -> None:
     """Client Priority: ρ = 0.1 h = 1 tick."""
     assert decide(engine, edge_ticks=-0.99).life_ns == decide(engine).life_ns
@@ -217,9 +245,6 @@ def test_no_input_gets_a_longer_life_for_leaving_the_market(engine: Engine) -> N
 @pytest.mark.slow
 def test_no_input_gets_a_longer_life_for_leaving_the_market_a_million_times(engine: Engine) -> None:
     check_random_inputs(engine, 340_000, seed=12)
-
-
-BOUNDS = ((250 * MS, 5000 * MS), (100 * MS, 2000 * MS), (100 * MS, 750 * MS))
 
 
 def check_random_inputs(engine: Engine, count: int, seed: int) -> None:

@@ -132,6 +132,20 @@ def test_cap_below_the_minimum_is_not_firm_by_default_and_clipped_when_told() ->
     assert clipped.reasons & ReasonFlags.BELOW_MINIMUM
 
 
+@pytest.mark.parametrize("mode", ["expected_value", "tolerance"])
+@pytest.mark.parametrize("below", ["clip", "decline"])
+def test_a_refusal_for_the_edge_names_the_minimum_only_where_it_refuses_too(mode: str, below: str) -> None:
+    engine = engine_of(value_config(mode=mode, tolerance=1e-3, life_min="1s", below_minimum=below))
+    decision = decide(engine, edge_ticks=-50.0)
+    assert decision.life_ns == 0
+    reasons = ReasonFlags(decision.reasons)
+    if below == "clip":
+        assert reasons is ReasonFlags.EDGE_TOO_SMALL
+        assert not decision.binding & BindingFlags.BELOW_MINIMUM
+    else:
+        assert reasons & ReasonFlags.BELOW_MINIMUM
+
+
 def test_value_never_lives_beyond_the_tolerance() -> None:
     """Either source: no longer than the same posture would by tolerance, and P(life) ≤ α."""
     for source in ("p500", "curve"):

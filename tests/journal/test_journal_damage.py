@@ -13,7 +13,7 @@ from quotelife.errors import JournalError
 from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_header, unpack_header
 from quotelife.journal.index import SegmentIndex, load_sidecar
 from quotelife.journal.reader import Journal
-from quotelife.journal.recovery import Severity, recover, remove_models, retain, verify
+from quotelife.journal.recovery import Severity, recover, retain, unnamed_models, verify
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.records import SignalCode
 from reference.journal_kit import T0, Flow, S, begin, make_config
@@ -159,7 +159,7 @@ def test_retention_keeps_the_newest_and_the_answers_of_a_day(
         writer.commit()
     writer.finish_segments()
     before = [name for name in disk.list() if name.endswith(".qlj")]
-    removed = retain(disk, T0 + later_s * S, age_ns=age_s * S, total_bytes=total)
+    removed = retain(disk, T0 + later_s * S, age_ns=age_s * S, total_bytes=total, held_from=writer.first_held)
     assert removed == ([] if kept == "all" else before[:-1])
     assert verify(disk).findings == []
 
@@ -209,11 +209,18 @@ def test_models_that_no_segment_names_any_more_are_removed(tmp_path: Path) -> No
         writer.commit()
     writer.finish_segments()
     named: dict[str, frozenset[str]] = {}
-    assert remove_models(disk, writer.models, named) == []
+    assert unnamed_models(disk, writer.models, named) == []
     in_use = {engine.model.digest}
-    assert remove_models(disk, in_use, named) == [], "the oldest segment still names it"
-    retain(disk, T0, age_ns=0, total_bytes=1)
-    assert remove_models(disk, in_use, named) == [first.digest]
+    assert unnamed_models(disk, in_use, named) == [], "the oldest segment still names it"
+    retain(disk, T0, age_ns=0, total_bytes=1, held_from=writer.first_held)
+    assert unnamed_models(disk, in_use, named) == [first.digest]
+    assert not writer.remove_model(first.digest), "it was named since this writer began"
+    writer.close()
+    after = recover(disk, T0)
+    writer = begin(disk, engine, boot_id="b2", next_number=after.next_number, segment=after.segment)
+    writer.commit()
+    assert unnamed_models(disk, writer.models, named) == [first.digest]
+    assert writer.remove_model(first.digest)
     assert {name.split("/")[1] for name in disk.below("artifacts")} == in_use
     assert verify(disk).findings == []
 

@@ -42,7 +42,7 @@ class FaultyFile:
 
 class FaultyStorage(DirectoryStorage):
     """``fail(errno, *operations)`` until ``heal()``; operations: create, write, sync, truncate. With ``room`` set,
-    so many bytes are taken before a write fails with ``ENOSPC``."""
+    so many bytes are taken before a write fails with ``ENOSPC``; removing a file gives its bytes back."""
 
     def __init__(self, path: str | os.PathLike[str], *, lock: bool = True) -> None:
         super().__init__(path, lock=lock)
@@ -66,6 +66,12 @@ class FaultyStorage(DirectoryStorage):
     def create(self, name: str) -> StorageFile:
         self.check("create")
         return FaultyFile(super().create(name), self)
+
+    def remove(self, name: str) -> None:
+        size = self.size(name)
+        super().remove(name)
+        if self.room is not None:
+            self.room += size
 
     def append(self, name: str) -> StorageFile:
         return FaultyFile(super().append(name), self)

@@ -14,10 +14,12 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
+from quotelife.journal.storage import DirectoryStorage
 from quotelife.replay.verify import verify as replayed
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
 from reference.faulty_storage import FAULTS, FaultyStorage
 from reference.ledger_kit import Call, JournalKit
+from reference.service_kit import S
 
 NEWS = "/quote_expiry.v1.SignalService/PublishNews"
 SET_OVERRIDE = "/quote_expiry.v1.AdminService/SetOverride"
@@ -293,6 +295,64 @@ def test_a_refused_answer_is_not_found_in_a_closed_segment(tmp_path: Path) -> No
     kit.pass_time(2)
     assert kit.ledger.segments > 1
     assert kit.ledger.find("r", kit.clock.now_ns()) is None
+
+
+def segment_numbers(kit: JournalKit) -> list[int]:
+    return sorted(int(path.stem) for path in kit.folder.glob("*.qlj"))
+
+
+def fill_to_segment(kit: JournalKit, number: int) -> None:
+    while kit.journal.writer.segment < number:
+        for _ in range(100):
+            kit.ask()
+        kit.turn()
+        kit.turn()
+
+
+def test_retention_leaves_what_the_writer_still_holds(tmp_path: Path) -> None:
+    """Segments closed after the last look of the thread that finishes them are beyond ``keep_bytes`` at once."""
+    kit = JournalKit(tmp_path, segment_bytes=2**20, keep_bytes=3 * 2**20)
+    fill_to_segment(kit, 6)  # no worker thread runs meanwhile
+    kit.ledger._earlier.remove_old(kit.clock.now_ns())
+    assert segment_numbers(kit) == [1, 2, 3, 4, 5, 6]
+    kit.ledger.tick(kit.clock.now_ns() + 2 * S)
+    assert not kit.ledger.fault
+
+
+def test_what_is_past_keeping_makes_room_on_a_full_disk(tmp_path: Path) -> None:
+    """Too young at the last tidying; with nothing else done the service takes records again."""
+    kit = JournalKit(tmp_path, segment_bytes=2**20, keep="1s", keep_bytes=None)
+    fill_to_segment(kit, 4)
+    kit.work_off()
+    kit.pass_time(3)
+    assert segment_numbers(kit) == [1, 2, 3, 4], "answers of a day"
+    kit.storage.room = 0
+    refused = kit.ask(request_id="r")
+    kit.work_off()
+    assert refused.error.code == Code.UNAVAILABLE
+    kit.clock.set_ns(kit.clock.now_ns() + 25 * 3600 * S)
+    kit.pass_time(7)
+    assert segment_numbers(kit) == [4]
+    assert not kit.ledger.fault
+    again = kit.ask(request_id="r")
+    kit.work_off()
+    assert again.reply
+    assert verify(str(kit.folder)).findings == []
+
+
+def test_in_a_folder_that_is_another_s_by_now_nothing_is_removed(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20, keep="1s")
+    kit.folder.rename(tmp_path / "elsewhere")
+    kit.folder.mkdir()
+    other = DirectoryStorage(kit.folder)
+    theirs = {f"{number:010}.qlj" for number in (1, 2, 3)}
+    for name in theirs:
+        (kit.folder / name).write_bytes(bytes(4 * 2**20))
+    kit.ledger._journal.settings = kit.ledger._journal.settings.model_copy(update={"keep_bytes": 1})
+    kit.pass_time(20)
+    assert kit.ledger.fault
+    assert {path.name for path in kit.folder.glob("*.qlj")} == theirs
+    other.close()
 
 
 def test_serve_unjournaled_marks_every_reply(tmp_path: Path, fault: str) -> None:

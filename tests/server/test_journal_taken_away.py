@@ -4,8 +4,10 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,8 +16,9 @@ import pytest
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.errors import JournalError
-from quotelife.journal.recovery import Severity, verify
-from quotelife.journal.storage import DirectoryStorage
+from quotelife.journal.recovery import Severity, unnamed_models, verify
+from quotelife.journal.storage import DirectoryStorage, Storage
+from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife_server.rpc import Code
 from reference.ledger_kit import JournalKit
 from reference.service_kit import GET_EXPIRY, running, write_config
@@ -87,6 +90,90 @@ def test_what_was_acknowledged_is_written_again(kit: JournalKit, deed: str) -> N
         acknowledged["unnoticed"] = unnoticed
     for request_id, call in acknowledged.items():
         assert kit.ask(request_id=request_id).reply == call.reply
+
+
+def change_model(kit: JournalKit) -> None:
+    kit.engine.apply_model(load_artifact(builtin_artifact("logistic")), kit.clock.now_ns())
+
+
+def models_of(kit: JournalKit) -> set[str]:
+    return {path.name for path in (kit.folder / "artifacts").iterdir()}
+
+
+@pytest.mark.parametrize("deed", list(DEEDS))
+def test_every_model_that_a_segment_written_again_names_is_there_and_stays(
+    kit: JournalKit, deed: str
+) -> None:
+    """Past the next tidying too, which removes what no segment names."""
+    first = kit.engine.model.digest
+    kit.ask()
+    kit.work_off()
+    change_model(kit)
+    kit.ask()
+    kit.work_off()
+    DEEDS[deed](kit.folder)
+    assert failed_and_recovered(kit)
+    kit.pass_time(65)
+    assert models_of(kit) == {first, kit.engine.model.digest}
+    assert verify(str(kit.folder)).severity <= Severity.TORN  # the copy that replaced it
+
+
+def test_a_model_that_only_the_state_of_a_held_segment_names_is_written_again(tmp_path: Path) -> None:
+    """In force when the segment was begun and changed in it: its first record names it."""
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    first = kit.engine.model.digest
+    while kit.journal.writer.segment < 2:
+        for _ in range(100):
+            kit.ask()
+        kit.work_off()
+    kit.pass_time(2)
+    change_model(kit)
+    kit.ask()
+    kit.work_off()
+    shutil.rmtree(kit.folder)
+    assert failed_and_recovered(kit)
+    assert models_of(kit) == {first, kit.engine.model.digest}
+    assert verify(str(kit.folder)).findings == []
+
+
+@pytest.mark.parametrize("moment", ["below", "remove"])
+def test_a_model_changed_to_while_models_are_tidied_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Left from an earlier start, so that its copy is there and nobody names it: in use again at that moment."""
+    kit = JournalKit(tmp_path)
+    change_model(kit)
+    kit.work_off()
+    kit.restart()
+    for name in ("0000000001.qlj", "0000000001.idx"):  # as retention does
+        (kit.folder / name).unlink()
+    changed: list[threading.Thread] = []
+    writer = kit.journal.writer
+
+    def meanwhile() -> None:
+        """The loop changes the model; another worker thread copies it as soon as it may."""
+        if not changed:
+            change_model(kit)
+            changed.append(threading.Thread(target=writer.prepare))
+            changed[0].start()
+            if moment == "below":
+                changed[0].join(10)
+
+    def unnamed(storage: Storage, *rest: Any) -> list[str]:
+        if moment == "below":
+            meanwhile()
+        found = unnamed_models(storage, *rest)
+        if moment == "remove":
+            meanwhile()
+        return found
+
+    monkeypatch.setattr("quotelife_server.journaling.unnamed_models", unnamed)
+    kit.pass_time(65)
+    changed[0].join(10)
+    kit.ask()
+    kit.work_off()
+    assert kit.engine.model.digest in models_of(kit)
+    assert verify(str(kit.folder)).findings == []
 
 
 @pytest.mark.parametrize("policy", ["refuse", "serve-unjournaled"])
@@ -199,6 +286,26 @@ def test_an_id_whose_answer_went_with_a_closed_segment_is_not_decided_anew(tmp_p
     (kit.folder / "0000000001.qlj").unlink()
     assert kit.ask(request_id="r").error.code == Code.DATA_LOSS
     assert kit.ask(request_id="another").outcome is None
+
+
+def test_retries_of_an_answer_that_is_gone_are_counted_and_said_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = JournalKit(tmp_path)
+    kit.ask(request_id="r")
+    kit.work_off()
+    kit.restart(replies_bytes=0)
+    (kit.folder / "0000000001.qlj").unlink()
+    lines: list[int] = []
+    monkeypatch.setattr(
+        "quotelife_server.journaling._log.error", lambda _, *, since_start, **rest: lines.append(since_start)
+    )
+    for _ in range(100):
+        kit.ask(request_id="r")
+    kit.pass_time(1)
+    kit.ask(request_id="r")
+    assert lines == [1, 101]
+    assert kit.ledger.unreadable == 101
 
 
 @pytest.mark.parametrize(

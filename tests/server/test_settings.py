@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
@@ -19,7 +19,7 @@ from quotelife_server.feeds.settings import (
     GrpcFeedConfig,
     OkxFeedConfig,
 )
-from quotelife_server.settings import Server, ServiceConfig
+from quotelife_server.settings import JournalSettings, Server, ServiceConfig
 from reference.service_kit import CONFIG, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,18 @@ def test_the_default_folder_shows_every_server_key_with_its_default() -> None:
     assert shown.journal.directory == "var/journal"  # a set to run has a journal, a bare one writes nothing
     no_directory = shown.journal.model_copy(update={"directory": None})
     assert shown.model_copy(update={"journal": no_directory}) == Server()
+
+
+def test_a_bound_on_the_journal_leaves_room_for_what_is_being_written() -> None:
+    """The message names both ways out, and each of them is one."""
+    least = 3 * 2**20
+    JournalSettings(segment_bytes=2**20, keep_bytes=least)
+    with pytest.raises(
+        ValidationError, match=rf"keep_bytes: .* at least {3 * 2**22}, or segment_bytes .* {2**20}"
+    ):
+        JournalSettings(segment_bytes=2**22, keep_bytes=least)
+    with pytest.raises(ValidationError, match="keep_bytes"):
+        JournalSettings(keep_bytes=2**28)
 
 
 def test_the_default_folder_shows_every_feed_key_with_its_default() -> None:

@@ -129,6 +129,8 @@ cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior,
     out.break_even_ticks = best.break_even_ticks
     out.value_ticks = best.life_value_ticks
     if out.reasons & <uint64_t>WHY_EDGE_TOO_SMALL:
+        out.reasons = WHY_EDGE_TOO_SMALL               # the minimum would have been given
+        out.binding = 0
         return
     if not has_value(best.life_value_ticks, h):
         out.reasons |= WHY_NO_VALUE

@@ -358,13 +358,15 @@ def retain(
     *,
     age_ns: int,
     total_bytes: int,
+    held_from: int,
     answers_ns: int = ANSWERS_KEPT_NS,
     removing: Callable[[str], None] = lambda name: None,
 ) -> list[str]:
     """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
     ``removing`` is told of each one first.
 
-    The newest segment stays whatever it takes. Age never removes what the answers of the last ``answers_ns`` lie in;
+    The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_held``) stay whatever they
+    take. Age never removes what the answers of the last ``answers_ns`` lie in;
     size does, since a full disk would stop the service: the oldest request ids are then answered anew.
     Raises ``OSError``.
     """
@@ -372,7 +374,9 @@ def retain(
     sizes = {name: storage.size(name) for _, name in names}
     removed: list[str] = []
     held = sum(sizes.values())
-    for _, name in names[:-1]:
+    for number, name in names[:-1]:
+        if number >= held_from:
+            break
         over = 0 < total_bytes < held
         if not over:
             index = load_sidecar(storage, name) if age_ns else None
@@ -387,16 +391,15 @@ def retain(
     return removed
 
 
-def remove_models(
+def unnamed_models(
     storage: Storage, in_use: Collection[str], named_in: dict[str, frozenset[str]]
 ) -> list[str]:
-    """Remove copies of models that no segment names any more; returns their digests.
+    """Digests of the models whose copies no segment names any more: for ``JournalWriter.remove_model``.
 
     ``in_use``: digests that the segments being written name. ``named_in``, by segment, is filled here and spares the
-    next call what does not change. Nothing is removed while a closed segment has no sidecar. Raises ``OSError``.
+    next call what does not change. None is told while a closed segment has no sidecar. Raises ``OSError``.
     """
-    files = storage.below(ARTIFACTS)
-    there = {name.split("/")[1] for name in files}
+    there = {name.split("/")[1] for name in storage.below(ARTIFACTS)}
     if there <= set(in_use):
         return []
     names = [name for _, name in segment_names(storage)]
@@ -409,11 +412,7 @@ def remove_models(
                 named_in[name] = frozenset(_models_of(storage, index))
             elif name != names[-1]:
                 return []
-    removed = sorted(there.difference(in_use, *named_in.values()))
-    for name in reversed(files):
-        if name.split("/")[1] in removed:
-            storage.remove(name)
-    return removed
+    return sorted(there.difference(in_use, *named_in.values()))
 
 
 def _models_of(storage: Storage, index: SegmentIndex) -> Iterator[str]:

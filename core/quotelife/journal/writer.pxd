@@ -58,7 +58,9 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
     cdef uint64_t _names_synced
     cdef list _artifacts_due     # models in use whose artifact may not lie in the journal yet
-    cdef set _artifacts_kept
+    cdef set _artifacts_kept     # digests whose artifact is known to lie there
+    cdef dict _models            # digest to (last record that changed to it, model), as long as a held file names it
+    cdef set _models_named       # digests of all since this writer began
     cdef object _lock            # over _open and _waiting; held for no longer than it takes to change them
     cdef object _working         # one of the other threads at a time: syncs, closes, copies
     cdef object _finishing       # one of them makes sidecars
@@ -67,6 +69,8 @@ cdef class JournalWriter(InputSink):
     cdef void _close_record(self, uint8_t* record) noexcept nogil
     cdef int _append_bytes(self, int kind, uint64_t sequence, int64_t now_ns, bytes payload) except -1
     cdef void _lose(self, uint64_t sequence) noexcept nogil
+    cdef int _name_model(self, model) except -1
+    cdef uint64_t _first_number_held(self)
     cdef int _fold_signals(self) except -1
     cdef int _say_gap(self) except -1
     cdef uint64_t _done(self) noexcept nogil

@@ -102,6 +102,8 @@ cdef class JournalWriter(InputSink):
         self._unfinished = []
         self._artifacts_due = []
         self._artifacts_kept = set()
+        self._models = {}
+        self._models_named = set()
         self._lock = threading.Lock()
         self._working = threading.Lock()
         self._finishing = threading.Lock()
@@ -222,8 +224,30 @@ cdef class JournalWriter(InputSink):
             {"kind": kind, "payload": payload, "now_ns": now_ns}))
         self._state.change(kind, payload)
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
-            self._artifacts_due.append(self._engine.model)
+            self._name_model(self._engine.model)
         return 0
+
+    cdef int _name_model(self, model) except -1:
+        # By the record just appended. Held are those that a file names which may have to be written again; such a file
+        # begins with the state, and so with the model before its first record.
+        cdef uint64_t first = self._first_number_held(), latest = 0
+        self._models_named.add(model.digest)
+        self._models[model.digest] = self.next_number - 1, model
+        for number, _ in self._models.values():
+            if latest < number < first:
+                latest = number
+        self._models = {digest: held for digest, held in self._models.items() if held[0] >= min(first, latest)}
+        self._artifacts_due.append(model)
+        return 0
+
+    cdef uint64_t _first_number_held(self):
+        # Of the first record that an open file or, with power_loss, the buffer may have to give again.
+        cdef Segment segment
+        cdef uint64_t first = (self.durable_number if self.power_loss else self.committed_number) + 1
+        with self._lock:
+            for segment in self._waiting + ([self._open] if self._open is not None else []):
+                first = min(first, segment.first_number)
+        return first
 
     cdef int _fold_signals(self) except -1:
         cdef int i
@@ -514,8 +538,19 @@ cdef class JournalWriter(InputSink):
 
     @property
     def models(self):
-        """Digests of the models in use since this writer began."""
-        return self._artifacts_kept.union([model.digest for model in list(self._artifacts_due)])
+        """Digests of the models named since this writer began."""
+        return set(self._models_named)
+
+    @property
+    def first_held(self):
+        """Number of the first segment that is being written, synced or given its sidecar: none from it on may go."""
+        cdef Segment segment
+        with self._lock:
+            held = [segment.number for segment in self._waiting]
+            if self._open is not None:
+                held.append(self._open.number)
+            held += [int(name.partition(".")[0]) for name in self._unfinished]
+            return min(held, default=self.segment)
 
     @property
     def unfinished(self):
@@ -692,6 +727,12 @@ cdef class JournalWriter(InputSink):
         else:
             self.lost_segment = ""
             return 0
+        # Whatever took the files may have taken the models that they name.
+        self._artifacts_kept.clear()
+        for _, model in list(self._models.values()):
+            if model not in self._artifacts_due:
+                self._artifacts_due.append(model)
+        self._copy_artifacts()
         copies = []
         for segment in segments[first:]:
             copies.append(self._copy(segment))
@@ -700,9 +741,6 @@ cdef class JournalWriter(InputSink):
         with self._lock:
             for segment, copy in zip(segments[first:], copies):
                 self._put_in_place(segment, copy)
-        self._artifacts_kept.clear()
-        if self._engine is not None:
-            self._artifacts_due.append(self._engine.model)
         self.lost_segment = ""
         return 0
 
@@ -767,6 +805,18 @@ cdef class JournalWriter(InputSink):
                 self._artifacts_kept.add(model.digest)
             del self._artifacts_due[0]
         return 0
+
+    def remove_model(self, str digest):
+        """Remove the copy of a model that no closed segment names, unless it was named since this writer began.
+
+        Returns whether it was removed; raises ``OSError``.
+        """
+        with self._working:                # while it is held nobody takes a copy that is there for granted
+            if digest in self._models_named:
+                return False
+            for name in reversed(self._storage.below(f"{ARTIFACTS}/{digest}")):
+                self._storage.remove(name)
+        return True
 
     def close(self):
         """Commit, seal, sync and index what there is. ``JournalError`` when the disk refuses: call it again then."""
