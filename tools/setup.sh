@@ -53,7 +53,37 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 debug=0
 [ "$mode" = debug ] && debug=1
-say "building quotelife ($mode) and installing it with its dependencies into $venv"
-QUOTELIFE_DEBUG=$debug "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    ${CONSTRAINTS:+-c "$CONSTRAINTS"} ./clients/python ".[$extras]"
-say "done"
+
+# What pip tells at length, as a line a step; all of it stays in a file for the case that something fails.
+started=$(date +%s)
+modules=$(find core -name '*.pyx' | wc -l)
+mkdir -p build
+log=build/setup-$mode.log
+: > "$log"
+show() {
+    n=0 result=1
+    while IFS= read -r line; do
+        case $line in
+        'setup-result '*) result=${line#* } ;;
+        *"building '"*"' extension"*)
+            n=$((n + 1)) name=${line#*\'}
+            say "compiling $n of $modules: ${name%%\'*} ($(($(date +%s) - started)) s)" ;;
+        *'Installing collected packages'*) say "installing ($(($(date +%s) - started)) s)" ;;
+        esac
+        printf '%s\n' "$line" >> "$log"
+    done
+    return "$result"
+}
+
+say "fetching what is needed and building quotelife ($mode) into $venv, on $(nproc) cores; all of it in $log"
+{
+    code=0
+    QUOTELIFE_DEBUG=$debug PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install -v --disable-pip-version-check \
+        ${CONSTRAINTS:+-c "$CONSTRAINTS"} ./clients/python ".[$extras]" 2>&1 || code=$?
+    echo "setup-result $code"
+} | show || {
+    tail -n 40 "$log"
+    say "failed; the whole output is in $log"
+    exit 1
+}
+say "done in $(($(date +%s) - started)) s"

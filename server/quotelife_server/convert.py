@@ -150,17 +150,21 @@ def parse(message: type[M], payload: bytes) -> M:
         raise
 
 
-def unknown_instrument() -> RpcError:
+def unknown_instrument(name: str) -> RpcError:
+    said = name if name.isprintable() else repr(name)
+    said = said if len(said) <= TEXT_CHARACTERS_MAX else said[: TEXT_CHARACTERS_MAX - 1] + "…"
     details = error_details_pb2.ResourceInfo(
-        resource_type="instrument", description="not configured; AdminService.GetStatus lists the instruments"
+        resource_type="instrument",
+        resource_name=said,
+        description="not configured; AdminService.GetStatus lists the instruments",
     )
-    return RpcError(Code.NOT_FOUND, "instrument: is not configured", (details,))
+    return RpcError(Code.NOT_FOUND, f"instrument: {said!r} is not configured", (details,))
 
 
 def _find_instrument(engine: Engine, name: str) -> Instrument:
     instrument = engine.instruments.get(name)
     if instrument is None:
-        raise unknown_instrument()
+        raise unknown_instrument(name)
     return instrument
 
 
@@ -999,7 +1003,9 @@ def _kill_call(
     name = request.counterparty
     faults.text("counterparty", name)
     if name and engine.policy.counterparty_index(name) is None and name not in known | {STRANGERS}:
-        faults.add("counterparty", "is not configured; leave it out for everybody")
+        faults.add(
+            "counterparty", f"{name!r} is not configured; {STRANGERS} stands for all that are not, together"
+        )
     faults.raise_if_any()
     return KillCall(name or None, request.reason)
 

@@ -111,7 +111,13 @@ WRONG = {
         ["BTC-USDT", "BUY", "--timeout", "0"],
         ["BTC-USDT", "BUY", "--target", "nowhere"],
     ],
-    "kill": [[], ["--reason", ""], ["--reason", "x" * 129], ["--reason", "a # b", "--file", "KILL"]],
+    "kill": [
+        [],
+        ["--reason", ""],
+        ["--reason", "x", "--counterparty", ""],
+        ["--reason", "x" * 129],
+        ["--reason", "a # b", "--file", "KILL"],
+    ],
     "enable": [[], ["--reason", ""], ["--reason", "x", "--target", "host:port"]],
     "replay": [
         [],
@@ -234,7 +240,9 @@ def test_config_check_names_file_and_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_config_check_of_nothing(run: Run, tmp_path: Path) -> None:
-    assert "no such file or folder" in run("config", "check", tmp_path / "none").err
+    missing = run("config", "check", tmp_path / "none").err
+    assert "no such file or folder" in missing and "changed" not in missing
+    assert missing == run("serve", "--config", tmp_path / "none").err
     assert "holds no *.yaml file" in run("config", "check", tmp_path).err
 
 
@@ -274,6 +282,17 @@ def test_replay_strict_fails_on_a_gap(run: Run, recording: Path, tmp_path: Path)
     assert run("replay", *arguments).code == 0
     ended = run("replay", "--strict", *arguments)
     assert ended.code == 1 and "1 gaps" in ended.out
+
+
+def test_replay_without_a_snapshot_fails_and_says_what_to_begin_with(
+    run: Run, recording: Path, tmp_path: Path
+) -> None:
+    lines = gzip.decompress(recording.read_bytes()).splitlines(keepends=True)
+    path = tmp_path / "updates.txt"
+    path.write_bytes(b"".join(line for line in lines if b"@" in line))
+    ended = run("replay", "--config", DEFAULT, f"BTC-USDT-PERP={path}")
+    assert ended.code == 1 and "0 synchronisations" in ended.out
+    assert "no book was ever built" in ended.err and "begin with" in ended.err
 
 
 def test_replay_of_what_is_no_recording(run: Run, recording: Path, tmp_path: Path) -> None:
@@ -467,7 +486,7 @@ def test_serve_refuses_what_is_no_address(run: Run, tmp_path: Path) -> None:
 def test_serve_and_demo_without_a_configuration(run: Run, tmp_path: Path) -> None:
     for command in ("serve", "demo", "capture"):
         ended = run(command, "--config", tmp_path / "none")
-        assert ended.code == cli.EXIT_CONFIG and "none: no such file or folder" in ended.err
+        assert ended.code == cli.EXIT_CONFIG and "none:1: file: there is no such file or folder" in ended.err
 
 
 async def test_commands_on_a_running_service(tmp_path: Path) -> None:
@@ -559,7 +578,46 @@ async def test_kill_and_enable_a_running_service(tmp_path: Path) -> None:
         assert "DECLINE" in (await ended("get", "BTC-USDT", "BUY")).out
         enabled = await ended("enable", "--reason", "desk open")
         assert (enabled.code, enabled.out) == (0, "everybody enabled\nstill killed: alpha: desk closed\n")
-        failed(await ended("kill", "--reason", "x", "--counterparty", "nobody"), "counterparty")
+        again = await ended("enable", "--reason", "desk open")
+        assert again.out == "there was no kill of everybody\nstill killed: alpha: desk closed\n"
+        assert (await ended("enable", "--reason", "x", "--counterparty", "alpha")).out == "alpha enabled\n"
+        assert (
+            await ended("enable", "--reason", "x", "--counterparty", "alpha")
+        ).out == "alpha was not killed\n"
+        assert (await ended("enable", "--reason", "x")).out == "nobody was killed\n"
+
+
+async def test_what_the_service_refuses_begins_with_the_target_and_says_each_fault_once(
+    tmp_path: Path,
+) -> None:
+    async with running(write_config(tmp_path)) as app:
+        target = ("--target", app.addresses[0], "--timeout", 10)
+        asked = {
+            "'nobody' is not configured; (unknown) stands for": (
+                "kill",
+                "--reason",
+                "x",
+                "--counterparty",
+                "nobody",
+            ),
+            "'NO-SUCH' is not configured": ("get", "NO-SUCH", "BUY"),
+            "desk: is not configured": ("get", "BTC-USDT", "BUY", "--desk", "none"),
+        }
+        for words, arguments in asked.items():
+            ended = await asyncio.to_thread(quotelife, *arguments, *target)
+            failed(ended, words)
+            assert ended.err.startswith(f"quotelife: {app.addresses[0]}: "), ended
+            assert ended.err.count("is not configured") == 1
+            assert "leave it out for everybody" not in ended.err
+
+
+async def test_a_counterparty_that_is_not_configured_is_killed_as_the_message_says(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path)) as app:
+        target = ("--target", app.addresses[0], "--timeout", 10)
+        await asyncio.to_thread(quotelife, "kill", "--reason", "x", "--counterparty", "(unknown)", *target)
+        asked = ("get", "BTC-USDT", "BUY", "--counterparty")
+        assert "KILLED" in (await asyncio.to_thread(quotelife, *asked, "nobody", *target)).out
+        assert "KILLED" not in (await asyncio.to_thread(quotelife, *asked, "alpha", *target)).out
 
 
 async def test_enable_and_doctor_go_to_the_address_of_the_administration(tmp_path: Path) -> None:

@@ -383,6 +383,12 @@ async def test_a_retry_after_a_lost_answer_gets_the_same_decision(app: Applicati
         ({"timeout_s": float("nan")}, ValueError, "timeout_s"),
         ({"timeout_s": 1e18}, ValueError, "timeout_s"),
         ({"timeout_s": "1"}, TypeError, "timeout_s"),
+        ({"timeout_s": 0}, ValueError, "timeout_s: 0 leaves no time"),
+        ({"timeout_s": -0.1}, ValueError, "timeout_s: -0.1 leaves no time"),
+        ({"dealers_asked": -1}, ValueError, "dealers_asked: -1 is out of range"),
+        ({"dealers_asked": "3"}, TypeError, "dealers_asked: give an int"),
+        ({"priced_at_utc_ns": 2**63}, ValueError, "priced_at_utc_ns: .* is out of range"),
+        ({"pric": "1"}, TypeError, r"^Client\.get_expiry\(\) got an unexpected keyword argument 'pric'"),
         ({"fallback_life_ns": 1.5}, TypeError, "fallback_life_ns"),
         ({"fallback_life_ns": -1}, ValueError, "fallback_life_ns"),
     ],
@@ -396,6 +402,20 @@ def test_what_is_wrong_with_an_argument_is_said_by_name(
     if settings:
         with pytest.raises(error, match=text):
             Client("127.0.0.1:1", **settings)
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":50051", "127.0.0.1:70000", "[::1]", ""])
+async def test_an_address_without_host_or_port_is_refused(address: str) -> None:
+    for client in (Client, AsyncClient):
+        with pytest.raises(ValueError, match=r"address: .* is not host:port, such as"):
+            client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["unix:/tmp/x", "unix:x", "[::1]:1", "dns:///a.b:1", "unix:1", "ipv4:127.0.0.1:1"]
+)
+def test_addresses_that_grpc_takes_are_taken(address: str) -> None:
+    Client(address).close()
 
 
 def test_an_override_and_an_inventory_name_their_faulty_arguments_too() -> None:

@@ -20,9 +20,11 @@ from quotelife_client.requests import (
     UNSET,
     Call,
     Requests,
+    checked_address,
     checked_timeout_s,
     read_publish_events,
     read_stream_expiry,
+    renamed,
 )
 from quotelife_client.streams import AsyncAsking, each_of
 from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
@@ -38,7 +40,11 @@ def _awaited(
 
     @wraps(build)
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(build(self._requests, *args, **kwargs))
+        try:
+            call = build(self._requests, *args, **kwargs)
+        except TypeError as error:
+            raise renamed(error, "AsyncClient") from None
+        return await self._run(call)
 
     return method
 
@@ -66,6 +72,7 @@ class AsyncClient:
         ``("grpc.keepalive_time_ms", 30_000)``; they come after this client's own and replace them.
         """
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
+        checked_address(address)
         settings = [*CHANNEL_OPTIONS, *options]
         self._channel: Any = (
             grpc.aio.insecure_channel(address, options=settings)

@@ -1,5 +1,6 @@
 """What crosses the wire, without any input or output: messages from values and back, errors, the fallback."""
 
+import operator
 import secrets
 from collections.abc import Iterable
 from dataclasses import fields
@@ -156,9 +157,20 @@ def _number(name: str, kind: type[E], value: E | str) -> Any:
     if not isinstance(value, str):
         raise TypeError(f"{name}: give a {kind.__name__} or its name, not {type(value).__name__}")
     names = [member.name for member in kind if member.value]
-    if value not in names:
+    if value.upper() not in names:
         raise ValueError(f"{name}: {value!r} is none of {', '.join(names)}")
-    return kind[value].value
+    return kind[value.upper()].value
+
+
+def _set_whole(request: Message, name: str, value: int | None) -> None:
+    if value is None:
+        return
+    try:
+        setattr(request, name, operator.index(value))
+    except TypeError:
+        raise TypeError(f"{name}: give an int, not {type(value).__name__}") from None
+    except ValueError:
+        raise ValueError(f"{name}: {value} is out of range") from None
 
 
 def expiry_request(
@@ -209,12 +221,9 @@ def expiry_request(
     ):
         if value is not None:
             setattr(request, name, decimal_text(name, value))
-    if priced_at_utc_ns is not None:
-        request.priced_at_utc_ns = priced_at_utc_ns
-    if client_deadline_utc_ns is not None:
-        request.client_deadline_utc_ns = client_deadline_utc_ns
-    if dealers_asked is not None:
-        request.dealers_asked = dealers_asked
+    _set_whole(request, "priced_at_utc_ns", priced_at_utc_ns)
+    _set_whole(request, "client_deadline_utc_ns", client_deadline_utc_ns)
+    _set_whole(request, "dealers_asked", dealers_asked)
     if posture is not None:
         request.overrides.posture = _number("posture", Posture, posture)
     return request

@@ -18,9 +18,11 @@ from quotelife_client.requests import (
     UNSET,
     Call,
     Requests,
+    checked_address,
     checked_timeout_s,
     read_publish_events,
     read_stream_expiry,
+    renamed,
 )
 from quotelife_client.streams import Asking, Handing
 from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
@@ -36,7 +38,11 @@ def _waited_for(
 
     @wraps(build)
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._run(build(self._requests, *args, **kwargs))
+        try:
+            call = build(self._requests, *args, **kwargs)
+        except TypeError as error:
+            raise renamed(error, "Client") from None
+        return self._run(call)
 
     return method
 
@@ -64,6 +70,7 @@ class Client:
         ``("grpc.keepalive_time_ms", 30_000)``; they come after this client's own and replace them.
         """
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
+        checked_address(address)
         settings = [*CHANNEL_OPTIONS, *options]
         self._channel: Any = (
             grpc.insecure_channel(address, options=settings)

@@ -4,6 +4,7 @@
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,9 @@ from quotelife_client.types import Expiry, ExpiryRequest, Number, Posture, Reaso
 BACKOFF_FIRST_S = 0.005
 BACKOFF_MAX_S = 0.25
 TIMEOUT_MAX_S = 86_400.0
+PORT_MAX = 65_535
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_SCHEME = re.compile(r"(?:unix|unix-abstract|vsock|dns|ipv4|ipv6|xds|passthrough):(?![0-9]+$)")
 
 _EXPIRY = "/quote_expiry.v1.QuoteExpiryService/"
 _SIGNALS = "/quote_expiry.v1.SignalService/"
@@ -151,10 +155,10 @@ class Requests:
     """Builds the calls, under one client's settings."""
 
     def __init__(self, timeout_s: float, attempts_max: int, fallback_life_ns: int | None) -> None:
-        self._timeout_s = checked_timeout_s(timeout_s)
+        self._timeout_s = _above_zero_s(timeout_s)
         self._attempts_max = _whole_number("attempts_max", attempts_max)
-        if timeout_s <= 0 or attempts_max < 1:
-            raise ValueError("timeout_s must be above 0 and attempts_max at least 1")
+        if attempts_max < 1:
+            raise ValueError(f"attempts_max: {attempts_max} is not at least 1")
         self._fallback_life_ns = _checked_fallback_ns(fallback_life_ns)
         self._killed: set[str] = set()
 
@@ -364,19 +368,43 @@ class Requests:
             method,
             request,
             read,
-            timeout_s=self._timeout_s if timeout_s is None else checked_timeout_s(timeout_s),
+            timeout_s=self._timeout_s if timeout_s is None else _above_zero_s(timeout_s),
             attempts_max=self._attempts_max if attempts_max is None else attempts_max,
             instead=instead,
         )
 
 
 def checked_timeout_s(timeout_s: float) -> float:
-    """Nothing left, 0 or less, is a time too: a call may be made with what remains of another's."""
+    """Nothing left, 0 or less, is a time too: what remains of another's."""
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
         raise TypeError(f"timeout_s: give a number of seconds, not {type(timeout_s).__name__}")
     if not timeout_s <= TIMEOUT_MAX_S:  # NaN is not either
         raise ValueError(f"timeout_s: {timeout_s} is not a time of at most {TIMEOUT_MAX_S:.0f} s")
     return timeout_s
+
+
+def _above_zero_s(timeout_s: float) -> float:
+    if checked_timeout_s(timeout_s) <= 0:
+        raise ValueError(f"timeout_s: {timeout_s} leaves no time to ask; give one above 0")
+    return timeout_s
+
+
+def checked_address(address: str) -> str:
+    """``host:port``, or any target that gRPC tells by its scheme, as it is. Raises ``ValueError``."""
+    if _SCHEME.match(address) is None:
+        match = _HOST_AND_PORT.fullmatch(address)
+        if match is None or int(match[1]) > PORT_MAX:
+            raise ValueError(
+                f"address: {address!r} is not host:port, such as 127.0.0.1:50051 or [::1]:50051, nor unix:/path"
+            )
+    return address
+
+
+def renamed(error: TypeError, client: str) -> TypeError:
+    """What is wrong with the arguments of a method, under the name that the caller knows."""
+    text = str(error)
+    own = f"{Requests.__name__}."
+    return TypeError(client + "." + text.removeprefix(own)) if text.startswith(own) else error
 
 
 def _whole_number(name: str, value: int) -> int:

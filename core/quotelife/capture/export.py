@@ -1,5 +1,6 @@
 """A capture as one Parquet file, for pandas, Polars and DuckDB. Needs pyarrow (extra ``export``)."""
 
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -44,7 +45,8 @@ def export_parquet(
         import pyarrow as pa
         import pyarrow.parquet as parquet
     except ImportError:
-        raise QuotelifeError("an export needs pyarrow: pip install 'quotelife[export]'") from None
+        mend = f"{sys.executable} -m pip install 'quotelife[export]'"
+        raise QuotelifeError(f"an export needs pyarrow in this environment: {mend}") from None
     schema = _schema(pa)
     unfinished = out.with_name(out.name + ".tmp")
     rows = 0

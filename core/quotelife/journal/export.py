@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -73,7 +74,8 @@ def export_parquet(
         import pyarrow as pa
         import pyarrow.parquet as parquet
     except ImportError:
-        raise QuotelifeError("an export needs pyarrow: pip install 'quotelife[export]'") from None
+        mend = f"{sys.executable} -m pip install 'quotelife[export]'"
+        raise QuotelifeError(f"an export needs pyarrow in this environment: {mend}") from None
     if out.exists():
         raise JournalError(f"{out}: exists; remove it, or name another folder")
     aside = out.with_name(out.name + ".tmp")

@@ -35,7 +35,7 @@ def main() -> "NoReturn":
         code = end.code
     except ConfigError as error:
         own = all(problem.startswith(COMMAND_LINE) for problem in error.problems)
-        lines = [] if own else ["configuration refused, nothing changed:"]
+        lines = [] if own else ["configuration refused:"]
         lines += [f"  {problem}" for problem in error.problems]
         sys.stderr.write("\n".join(lines) + "\n")
         code = EXIT_USAGE if own else EXIT_CONFIG

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quotelife.errors import QuotelifeError
-from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number
+from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed
 
 
 def _side(text: str) -> str:
@@ -56,8 +55,7 @@ def get(
         with Client(target, timeout_s=timeout) as client:
             reply = client.get_expiry(instrument=instrument, side=side, **given)
     except ServiceError as error:
-        faults = "".join(f"\n  {field}: {reason}" for field, reason in error.violations)
-        raise QuotelifeError(f"{error}{faults}") from None
+        raise failed(target, error) from None
     if as_json:
         typer.echo(json.dumps(_plain(asdict(reply)), indent=2))
         return

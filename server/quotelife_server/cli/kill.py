@@ -2,16 +2,21 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from quotelife.errors import QuotelifeError
 from quotelife.units import NS_PER_S
-from quotelife_server.cli.options import REASON_CHARACTERS_MAX, TARGET, Admin, Timeout, checked_reason, wrong
-
-if TYPE_CHECKING:
-    from quotelife_client import ServiceError
+from quotelife_server.cli.options import (
+    REASON_CHARACTERS_MAX,
+    TARGET,
+    Admin,
+    Timeout,
+    checked_name,
+    checked_reason,
+    failed,
+    wrong,
+)
 
 Reason = Annotated[
     str,
@@ -22,9 +27,12 @@ Reason = Annotated[
 Counterparty = Annotated[
     str | None,
     typer.Option(
-        help="One counterparty by its configured name; (unknown): all not configured. [default: everybody]"
+        callback=checked_name,
+        help="One counterparty by its configured name; '(unknown)': all not configured. [default: everybody]",
     ),
 ]
+
+NOBODY = "nobody was killed"
 
 
 def kill(
@@ -55,7 +63,7 @@ def kill(
             reply = client.kill(reason, counterparty=counterparty or "")
     except ServiceError as error:
         mend = "; where the service does not answer, use --file with its kill file"
-        raise _failed(error, mend if error.could_not_answer else "") from None
+        raise failed(target, error, mend if error.could_not_answer else "") from None
     since = datetime.fromtimestamp(reply.since_utc_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
     typer.echo(f"{counterparty or 'everybody'} killed since {since}; it ends by quotelife enable alone")
     if reply.unrecorded:
@@ -74,24 +82,22 @@ def enable(
     """
     from quotelife_client import Client, ServiceError
 
+    name = counterparty or ""
     try:
         with Client(target, timeout_s=timeout) as client:
-            client.enable(reason, counterparty=counterparty or "")
-            kills = client.status(instruments=()).kills
+            before = client.status().kills
+            client.enable(reason, counterparty=name)
+            after = client.status().kills
     except ServiceError as error:
-        raise _failed(error) from None
-    typer.echo(f"{counterparty or 'everybody'} enabled")
-    for each in kills:
+        raise failed(target, error) from None
+    if any(each.counterparty == name for each in before):
+        typer.echo(f"{name or 'everybody'} enabled")
+    else:
+        typer.echo(
+            f"{name} was not killed" if name else "there was no kill of everybody" if after else NOBODY
+        )
+    for each in after:
         typer.echo(f"still killed: {each.counterparty or 'everybody'}: {each.reason}")
-
-
-def _failed(error: "ServiceError", mend: str = "") -> QuotelifeError:
-    import grpc
-
-    # Of an argument at fault the fields say which; a precondition that fails says it all in its message.
-    violations = error.violations if error.code is grpc.StatusCode.INVALID_ARGUMENT else ()
-    faults = "".join(f"; {field}: {reason}" for field, reason in violations)
-    return QuotelifeError(f"{error}{mend}{faults}")
 
 
 def _write(file: Path, counterparty: str | None, reason: str) -> str:

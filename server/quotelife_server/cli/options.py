@@ -2,17 +2,30 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from quotelife.errors import QuotelifeError
+
+if TYPE_CHECKING:
+    from quotelife_client import ServiceError
+
 TARGET = "127.0.0.1:50051"
 REASON_CHARACTERS_MAX = 128
+VIOLATIONS_IN_MESSAGE = 3  # the service's message repeats as many itself
 
 
 def wrong(option: str, what: str) -> NoReturn:
     """End as wrong usage of an option or argument."""
     raise typer.BadParameter(what, param_hint=option)
+
+
+def failed(target: str, error: "ServiceError", mend: str = "") -> QuotelifeError:
+    """What a command says of a call that failed: where, why, and each fault once."""
+    violations = error.violations if len(error.violations) > VIOLATIONS_IN_MESSAGE else ()
+    faults = "".join(f"\n  {field}: {reason}" for field, reason in violations)
+    return QuotelifeError(f"{target}: {error}{mend}{faults}")
 
 
 def checked_target(text: str | None) -> str | None:
@@ -37,6 +50,13 @@ def checked_address(text: str | None) -> str | None:
 def checked_number(text: str | None) -> str | None:
     if text is not None and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) is None:
         raise typer.BadParameter("must be a decimal, such as 2.5")
+    return text
+
+
+def checked_name(text: str | None) -> str | None:
+    """A variable of a script that is empty by mistake must not stand for everybody."""
+    if text == "":
+        raise typer.BadParameter("must not be empty; leave the option out for everybody")
     return text
 
 

@@ -12,7 +12,7 @@ def config_path(given: Path | None, name: str) -> Path:
     """
     if given is not None:
         if not given.exists():
-            raise ConfigError([f"{given}: no such file or folder"])
+            raise ConfigError([f"{given}:1: file: there is no such file or folder"])
         return given
     starts = [Path.cwd(), *Path(__file__).resolve().parents]
     for start in starts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quotelife.errors import QuotelifeError
 from quotelife.units import parse_duration_ns
 from quotelife_server.cli.options import wrong
 
@@ -89,7 +90,8 @@ def replay(
 ) -> None:
     """Replay a capture or recordings through the live engine, or verify a journal.
 
-    Lives are asked for on the way, and every recorded book is held against the venue's own best prices.
+    Lives are asked for on the way, and every recorded book is held against the venue's own best prices. Exit 1 where
+    no book could be built.
     """
     from quotelife.engine import Engine
     from quotelife.records import NO_INDEX_VALUE, DecisionRecord, RequestRecord
@@ -159,6 +161,11 @@ def replay(
         _print(report, interrupted)
     if interrupted:
         raise typer.Exit(130)
+    if not any(s.resyncs for s in report.sources.values()):
+        raise QuotelifeError(
+            "no book was ever built: nothing in the recording says what a book held at the start. Record the "
+            "snapshot too (Binance: the answer of /depth, as one of the lines), and begin with it"
+        )
     if strict and not report.clean:
         raise typer.Exit(1)
 

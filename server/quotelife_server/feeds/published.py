@@ -266,7 +266,7 @@ def finder(
     def find(name: str) -> tuple[Instrument, PublishedFeed]:
         instrument = table.get(name)
         if instrument is None:
-            raise convert.unknown_instrument()
+            raise convert.unknown_instrument(name)
         feed = feeds.get(name)
         if feed is None:
             convert.refuse_unpublished(name)
