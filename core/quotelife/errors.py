@@ -8,12 +8,14 @@ class QuotelifeError(Exception):
 class ConfigError(QuotelifeError):
     """A configuration was refused; nothing was changed.
 
-    ``problems`` holds one entry per fault, each ``file:line: key: reason``.
+    ``problems`` holds one entry per fault, each ``file:line: key: reason``. ``unchecked`` names the sections whose
+    values could not be held against others while these faults stand.
     """
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], unchecked: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.unchecked = unchecked
 
 
 class DecodeError(QuotelifeError):

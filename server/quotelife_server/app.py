@@ -49,7 +49,7 @@ from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
-from quotelife_server.settings import Server, ServiceConfig
+from quotelife_server.settings import Server, ServiceConfig, few
 from quotelife_server.status import status_reply
 from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
 from quotelife_server.transport.http import HttpServer
@@ -170,6 +170,8 @@ class Application:
             if settings.journal.directory is None
             else JournalExplanations(Path(settings.journal.directory)),
         )
+        if unfed := self.config.without_feed():
+            _log.warning("instruments without a feed, declined for ever", instruments=few(unfed))
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         engine = self.engine
         self.feeds = open_feeds(

@@ -1,11 +1,13 @@
 """Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
 
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from quotelife.config import Config
+from quotelife.config.checks import Path, Problem, no_instrument
 from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
@@ -132,28 +134,36 @@ def _itch_fault(instrument: InstrumentSettings) -> str | None:
     return None
 
 
+def few(names: Sequence[str], most: int = 10) -> str:
+    """Some names in words, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 class ServiceConfig(Config):
     """The whole configuration of a service."""
 
     server: Server = Server()
     feeds: tuple[FeedConfig, ...] = Field(default=(), max_length=256)
 
-    @model_validator(mode="after")
-    def _feeds_fit(self) -> "ServiceConfig":
-        instruments = {instrument.name: instrument for instrument in self.instruments}
+    def further_problems(self) -> Iterator[Problem]:
+        known = {instrument.name: instrument for instrument in self.instruments}
         names: set[str] = set()
         depth: dict[str, str] = {}
-        for feed in self.feeds:
+        for at, feed in enumerate(self.feeds):
             if feed.name in names:
-                raise ValueError(f"feeds: {feed.name!r} is the name of two feeds")
+                yield ("feeds", at, "name"), f"{feed.name!r} is the name of two feeds"
             names.add(feed.name)
-            for instrument in feed.instruments:
-                if instrument not in instruments:
-                    raise ValueError(f"feeds: {feed.name}: {instrument!r} is not in instruments")
-                if isinstance(feed, ItchFeedConfig) and (fault := _itch_fault(instruments[instrument])):
-                    raise ValueError(f"feeds: {feed.name}: {instrument!r}: {fault}")
+            for place, instrument in enumerate(feed.instruments):
+                path: Path = ("feeds", at, "instruments", place)
+                if instrument not in known:
+                    yield path, no_instrument(instrument, known)
+                elif isinstance(feed, ItchFeedConfig) and (fault := _itch_fault(known[instrument])):
+                    yield path, f"{instrument!r}: {fault}"
                 if feed.has_depth and depth.setdefault(instrument, feed.name) != feed.name:
-                    raise ValueError(
-                        f"feeds: {instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
-                    )
-        return self
+                    yield path, f"{instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
+
+    def without_feed(self) -> list[str]:
+        """Instruments that no feed carries: no market is ever known for them, so that all quotes are declined."""
+        fed = {instrument for feed in self.feeds for instrument in feed.instruments}
+        return [instrument.name for instrument in self.instruments if instrument.name not in fed]

@@ -239,6 +239,17 @@ def test_config_check_names_file_and_line(run: Run, tmp_path: Path) -> None:
     assert "bad.yaml:3: instruments[0].tick_size: " in ended.err
 
 
+def test_config_check_says_what_it_could_not_check_yet(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 1\npostures: {risk_averse: {tolerance: 2}}\n")
+    assert "once these are mended, postures will also be held against" in run("config", "check", tmp_path).err
+
+
+def test_config_check_warns_of_instruments_without_a_feed(run: Run, tmp_path: Path) -> None:
+    assert "no feed" not in run("config", "check", DEFAULT).err
+    ended = run("config", "check", write_config(tmp_path))
+    assert ended.code == 0 and "warning: no feed carries BTC-USDT" in ended.err
+
+
 def test_config_check_of_nothing(run: Run, tmp_path: Path) -> None:
     missing = run("config", "check", tmp_path / "none").err
     assert "no such file or folder" in missing and "changed" not in missing

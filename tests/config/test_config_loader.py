@@ -103,6 +103,7 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_file(tmp_path: Path
         "all.yaml:13: instruments[1].tick_size: input should be greater",
         "all.yaml:16: postures.risk_averse.tolerance: input should be less than or equal to 0.5, got 0.6",
         "all.yaml:17: tiers.gold.postur: unknown key; did you mean posture?",
+        "all.yaml:18: counterparties.a.tier: no tier 'silver' is configured",
         "all.yaml:19: defaults.not_good: input should be 'decline' or 'risk_averse', got maybe",
         "all.yaml:20: regimes.news_score: input should be a valid number, got high",
         "all.yaml:21: surprise: unknown key; known here: version, instruments",
@@ -122,6 +123,62 @@ def test_faults_between_values_are_reported_beside_faults_within(tmp_path: Path)
     assert problems(write(tmp_path, text)) == [
         "all.yaml:8: desks.voice.postur: unknown key; did you mean posture?",
         "all.yaml:10: counterparties.a.tier: no tier 'silver' is configured",
+    ]
+
+
+def test_a_fault_hides_no_reference_of_its_own_section(tmp_path: Path) -> None:
+    """A mistyped posture, time zone and tier of one counterparty and an instrument after one that is refused."""
+    text = BASE + (
+        "  - {name: ETH, venue: v, symbol: E, tick_size: -1, lot_size: 1}\n"  # 8
+        "tiers: {gold: {fill_rate: 2}, silver: {}}\n"  # 9
+        "counterparties:\n"
+        "  a:\n"
+        "    tier: sliver\n"  # 12
+        "    overrides:\n"
+        "      - {instruments: [ETH], posture: risk_avers}\n"  # 14
+        "      - {instruments: [BCT], posture: Risk_Averse, window: {timezone: Europe/Londn, from: 08:00, to: 09:00}}\n"
+        "  b: {tier: gold, overrides: [{x: 1}, {posture: risk_averse, instruments: [ETC]}]}\n"  # 16
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    found = caught.value.problems
+    words = "input should be 'client_priority', 'liquidity_provider' or 'risk_averse'"
+    assert found == [
+        "all.yaml:8: instruments[1].tick_size: input should be greater than or equal to Decimal('1E-12'), got -1",
+        "all.yaml:9: tiers.gold.fill_rate: input should be less than or equal to 1, got 2",
+        "all.yaml:12: counterparties.a.tier: no tier 'sliver' is configured; did you mean silver?",
+        f"all.yaml:14: counterparties.a.overrides[0].posture: {words}, got risk_avers; did you mean risk_averse?",
+        "all.yaml:15: counterparties.a.overrides[1].instruments[0]: no instrument 'BCT' is configured; "
+        "did you mean BTC?",
+        f"all.yaml:15: counterparties.a.overrides[1].posture: {words}, got Risk_Averse; did you mean risk_averse?",
+        "all.yaml:15: counterparties.a.overrides[1].window.timezone: no IANA time zone 'Europe/Londn'; "
+        "did you mean Europe/London?",
+        "all.yaml:16: counterparties.b.overrides[0].posture: is missing",
+        "all.yaml:16: counterparties.b.overrides[0].x: unknown key; known here: instruments, window, posture",
+        "all.yaml:16: counterparties.b.overrides[1].instruments[0]: no instrument 'ETC' is configured; "
+        "did you mean BTC?",
+    ]
+    assert caught.value.unchecked == ("counterparties", "instruments", "tiers")
+
+
+def test_a_tab_that_indents_is_called_one(tmp_path: Path) -> None:
+    assert problems(write(tmp_path, "version: 1\ntiers:\n\tgold: {}\n")) == [
+        "all.yaml:3: yaml: a tab indents this line; use spaces"
+    ]
+
+
+def test_feeds_are_held_against_instruments_beside_other_faults(tmp_path: Path) -> None:
+    """Each at its line, whatever else is refused."""
+    text = BASE + (
+        "feeds:\n"
+        "  - {kind: grpc, name: one, instruments: [BTC]}\n"
+        "  - {kind: grpc, name: one, instruments: [BTX]}\n"  # 10
+        "server: {in_flight_max: many}\n"
+    )
+    assert problems(write(tmp_path, text), ServiceConfig) == [
+        "all.yaml:10: feeds[1].instruments[0]: no instrument 'BTX' is configured; did you mean BTC?",
+        "all.yaml:10: feeds[1].name: 'one' is the name of two feeds",
+        "all.yaml:11: server.in_flight_max: input should be a valid integer, got many",
     ]
 
 

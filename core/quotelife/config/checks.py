@@ -1,13 +1,15 @@
 """What takes two values to judge: order, references, overlaps, rows that can never be reached.
 
-Each check names the sections it reads, so that it still runs when another section could not be read.
+Each check names the sections it reads. A comparison counts only where all of them could be read whole, a reference
+(``Unknown``) wherever the names are known that it could mean.
 """
 
+import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from quotelife.config.schema import (
     DAYS,
@@ -33,10 +35,70 @@ POSTURE_NAMES = ("client_priority", "liquidity_provider", "risk_averse")
 _WHOLE_US = "must be a whole number of microseconds: lives are rounded to them"
 
 
-def find_problems(config: Config, unread: frozenset[str] = frozenset()) -> list[Problem]:
-    """Every fault between values, as (key path, reason). ``unread``: sections whose values are not known."""
-    checks = [check for sections, check in _CHECKS if not unread.intersection(sections)]
-    return [problem for check in checks for problem in check(config)]
+class Unknown(str):
+    """The reason of a reference that leads nowhere: which name was looked for, among those of which section."""
+
+    section: str
+    name: str
+
+    def __new__(cls, section: str, name: str, reason: str) -> "Unknown":
+        made = super().__new__(cls, reason)
+        made.section, made.name = section, name
+        return made
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Words to append, empty where no known name is close; capitals do not count."""
+    names = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name[:64].casefold(), names, n=1)
+    return f"; did you mean {names[close[0]]}?" if close else ""
+
+
+def find_problems(
+    config: Config,
+    unread: Container[str] = (),
+    partial: Container[str] = (),
+    declared: Mapping[str, Container[str]] | None = None,
+) -> list[Problem]:
+    """Every fault between values, as (key path, reason).
+
+    ``unread``: sections whose values and names are not known. ``partial``: sections that lack values which were
+    refused. ``declared``: names that stand in a section, whether their entry was refused or not.
+    """
+    return list(_problems(config, unread, partial, declared or {}))
+
+
+def _problems(
+    config: Config, unread: Container[str], partial: Container[str], declared: Mapping[str, Container[str]]
+) -> Iterator[Problem]:
+    checks = [(sections, check(config)) for sections, check in _CHECKS]
+    checks += [((str(path[0]),), iter([(path, reason)])) for path, reason in config.further_problems()]
+    for sections, found in checks:
+        whole = not any(section in unread or section in partial for section in sections)
+        for path, reason in found:
+            if isinstance(reason, Unknown):
+                if reason.section not in unread and reason.name not in declared.get(reason.section, ()):
+                    yield path, reason
+            elif whole:
+                yield path, reason
+
+
+def compares(section: str) -> bool:
+    """Is anything compared within or with this section, which must wait while values of it are refused?"""
+    return any(section in sections for sections, _ in _CHECKS)
+
+
+def no_instrument(name: str, names: Iterable[str]) -> Unknown:
+    return Unknown("instruments", name, f"no instrument {name!r} is configured{did_you_mean(name, names)}")
+
+
+def _no_tier(name: str, config: Config) -> Unknown:
+    return Unknown("tiers", name, f"no tier {name!r} is configured{did_you_mean(name, config.tiers)}")
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> list[str]:
+    return sorted(available_timezones())
 
 
 @lru_cache(maxsize=1024)
@@ -219,7 +281,7 @@ def _drivers(path: Path, instrument: InstrumentSettings, names: set[str]) -> Ite
         here = (*path, place)
         for key, name in (("numerator", driver.numerator), ("denominator", driver.denominator)):
             if name is not None and name not in names:
-                yield (*here, key), f"no instrument {name!r} is configured"
+                yield (*here, key), no_instrument(name, names)
         if driver.denominator == driver.numerator:
             yield (*here, "denominator"), "equals the numerator: such a ratio never moves"
         if driver.denominator is None and driver.numerator == instrument.name:
@@ -237,7 +299,12 @@ def _volatility_indices(config: Config) -> Iterator[Problem]:
         if instrument.volatility_index is not None and instrument.volatility_index not in names:
             yield (
                 ("instruments", index, "volatility_index"),
-                f"{instrument.volatility_index!r} is not in signals.volatility_indices",
+                Unknown(
+                    "signals",
+                    instrument.volatility_index,
+                    f"{instrument.volatility_index!r} is not in signals.volatility_indices"
+                    + did_you_mean(instrument.volatility_index, names),
+                ),
             )
 
 
@@ -246,16 +313,16 @@ def _tiers(config: Config) -> Iterator[Problem]:
     for tier, settings in config.tiers.items():
         for name in settings.average_size:
             if name not in names:
-                yield ("tiers", tier, "average_size", name), f"no instrument {name!r} is configured"
+                yield ("tiers", tier, "average_size", name), no_instrument(name, names)
 
 
 def _tier_names(config: Config) -> Iterator[Problem]:
     for name, counterparty in config.counterparties.items():
         if counterparty.tier is not None and counterparty.tier not in config.tiers:
-            yield ("counterparties", name, "tier"), f"no tier {counterparty.tier!r} is configured"
+            yield ("counterparties", name, "tier"), _no_tier(counterparty.tier, config)
     unknown = config.defaults.unknown_counterparty_tier
     if unknown is not None and unknown not in config.tiers:
-        yield ("defaults", "unknown_counterparty_tier"), f"no tier {unknown!r} is configured"
+        yield ("defaults", "unknown_counterparty_tier"), _no_tier(unknown, config)
 
 
 def throttle_of(config: Config, counterparty: str | None) -> Throttle:
@@ -292,7 +359,7 @@ def _instrument_set(path: Path, chosen: tuple[str, ...] | None, names: set[str])
     seen: set[str] = set()
     for index, name in enumerate(chosen or ()):
         if name not in names:
-            yield (*path, "instruments", index), f"no instrument {name!r} is configured"
+            yield (*path, "instruments", index), no_instrument(name, names)
         elif name in seen:
             yield (*path, "instruments", index), f"{name!r} is listed twice"
         seen.add(name)
@@ -304,7 +371,12 @@ def _window(path: Path, window: Window | None) -> Iterator[Problem]:
     if zone(window.timezone) is None:
         yield (
             (*path, "timezone"),
-            f"no IANA time zone {window.timezone!r}; write UTC, Europe/London, …",
+            Unknown(
+                "",
+                window.timezone,
+                f"no IANA time zone {window.timezone!r}"
+                + (did_you_mean(window.timezone, _zone_names()) or "; write UTC, Europe/London, …"),
+            ),
         )
     if window.from_s == window.to_s:
         yield (*path, "to"), "equals from; a whole day is 00:00 to 24:00"

@@ -9,12 +9,12 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple, TypeVar, get_args, overload
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from quotelife.config.checks import Path, find_problems
+from quotelife.config.checks import Path, compares, did_you_mean, find_problems
 from quotelife.config.schema import Config, section_keys, section_type
 from quotelife.errors import ConfigError
 
@@ -22,6 +22,8 @@ FILE_BYTES_MAX = 8 * 1024 * 1024
 FILES_MAX = 64
 DEPTH_MAX = 16
 VALUE_TEXT_MAX = 60
+PROBLEMS_MAX = 200  # beyond, what is wrong between values waits until what is wrong within them is mended
+ROUNDS_MAX = 8
 
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
@@ -66,17 +68,33 @@ def load_config(path: str | FilePath, model: type[Config] = Config) -> Config:
         _merge(data, marks, _read(file, name, faults), faults)
         whole = Mark(name, 1)
     marks[()] = min(marks.values(), default=whole)
-    config, unread = _validate(data, marks, model, faults)
-    if config is not None:
-        for key_path, reason in find_problems(config, unread):
-            mark, known = _locate(key_path, marks)
-            faults.append(_Fault(mark, _render(known), reason))
-    if faults or config is None:
+    absent = frozenset(section_keys(model)).difference(data) if faults else frozenset()
+    read = _validate(data, marks, model, faults, absent)
+    if read.config is not None:
+        unread = absent | {str(path[0]) for path in read.left_out if len(path) == 1}
+        partial = {str(path[0]) for path in (*read.left_out, *read.replaced) if path}
+        for key_path, reason in find_problems(read.config, unread, partial, _declared(data)):
+            mark, known = _locate(read.as_written(key_path), marks)
+            faults.append(_Fault(mark, _render(known), str(reason)))
+    if faults or read.config is None:
         ordered = sorted(set(faults))
+        unchecked = absent | {str(path[0]) for path in (*read.left_out, *read.replaced) if path}
         raise ConfigError(
-            [f"{fault.mark.file}:{fault.mark.line}: {fault.key}: {fault.reason}" for fault in ordered]
+            [f"{fault.mark.file}:{fault.mark.line}: {fault.key}: {fault.reason}" for fault in ordered],
+            tuple(sorted(section for section in unchecked if data and compares(section))),
         )
-    return config
+    return read.config
+
+
+def _declared(data: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Names that the files give to instruments, tiers and indices, whatever else is wrong with these."""
+    instruments, tiers, signals = (data.get(key) for key in ("instruments", "tiers", "signals"))
+    names: dict[str, set[str]] = {"tiers": set(tiers) if isinstance(tiers, dict) else set()}
+    entries = instruments if isinstance(instruments, tuple) else ()
+    names["instruments"] = {str(each.get("name")) for each in entries if isinstance(each, dict)}
+    indices = signals.get("volatility_indices") if isinstance(signals, dict) else None
+    names["signals"] = {str(each) for each in indices} if isinstance(indices, tuple) else set()
+    return names
 
 
 def _files(path: FilePath, faults: list[_Fault]) -> Iterator[tuple[FilePath, str]]:
@@ -164,7 +182,11 @@ class _Composer:
                 if isinstance(extra, yaml.DocumentStartEvent):
                     self._refuse(extra, (), "a second document begins here; one file holds one document")
         except yaml.YAMLError as error:
-            self._faults.append(_Fault(self._syntax_mark(error), "yaml", _syntax_reason(error)))
+            mark = self._syntax_mark(error)
+            begin = next(iter(self._text.splitlines()[mark.line - 1 : mark.line]), "")
+            tab = "\t" in begin[: len(begin) - len(begin.lstrip())]
+            reason = "a tab indents this line; use spaces" if tab else _syntax_reason(error)
+            self._faults.append(_Fault(mark, "yaml", reason))
             data = {}
         except _Refused:
             data = {}
@@ -268,25 +290,92 @@ def _merge(data: dict[str, Any], marks: dict[Path, Mark], tree: _Tree, faults: l
     data.update({key: value for key, value in tree.data.items() if key not in taken})
 
 
+class _Read(Generic[C]):
+    """What could be read: all of it, or the rest when what was refused is left out or replaced."""
+
+    def __init__(self, data: dict[str, Any], model: type[C]) -> None:
+        self.config: C | None = None
+        self.left_out: set[Path] = set()
+        self.replaced: dict[Path, Any] = {}
+        self._data = data
+        self._model = model
+
+    def attempt(self) -> list[Any]:
+        """The faults of what is not left out, at the places where they were written."""
+        try:
+            self.config = self._model.model_validate(self._rest(self._data, ()))
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False)
+            return [{**problem, "loc": self.as_written(problem["loc"])} for problem in problems]
+        return []
+
+    def without(self, problem: Any, marks: Mapping[Path, Mark]) -> bool:
+        """Leave out what is at fault, or replace one of a few words by another. False when there is nothing to."""
+        _, path = _locate(tuple(part for part in problem["loc"] if part != "[key]"), marks)
+        while path in self.left_out:  # and now it is missed
+            path = path[:-1]
+        if not path:
+            return False
+        if problem["type"] == "literal_error" and path not in self.replaced:
+            self.replaced[path] = _quoted(problem["msg"])[0]
+        else:
+            self.left_out.add(path)
+        return True
+
+    def _rest(self, value: Any, path: Path) -> Any:
+        if path in self.replaced:
+            return self.replaced[path]
+        if isinstance(value, dict):
+            return {
+                k: self._rest(v, here) for k, v in value.items() if (here := (*path, k)) not in self.left_out
+            }
+        if isinstance(value, tuple):
+            places = enumerate(value)
+            return tuple(self._rest(v, here) for i, v in places if (here := (*path, i)) not in self.left_out)
+        return value
+
+    def as_written(self, path: Path) -> Path:
+        """The path in the files of a path in the rest: places in a list move up when entries are left out."""
+        lists = {each[:-1] for each in self.left_out if isinstance(each[-1], int)}
+        found: Path = ()
+        for part in path:
+            if found in lists and isinstance(part, int):
+                for gap in sorted(e[-1] for e in self.left_out if e[:-1] == found and isinstance(e[-1], int)):
+                    part += gap <= part
+            found = (*found, part)
+        return found
+
+
 def _validate(
-    data: dict[str, Any], marks: Mapping[Path, Mark], model: type[C], faults: list[_Fault]
-) -> tuple[C | None, frozenset[str]]:
-    """The model, and the sections whose values are unknown: refused, or in a file that could not be read."""
-    absent = frozenset(section_keys(model)).difference(data) if faults else frozenset()
-    try:
-        return model.model_validate(data), absent
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
+    data: dict[str, Any],
+    marks: Mapping[Path, Mark],
+    model: type[C],
+    faults: list[_Fault],
+    absent: frozenset[str],
+) -> "_Read[C]":
+    """Every fault within values, and what is left to compare. ``absent``: sections of which nothing is known, since
+    they may stand in a file that could not be read."""
+    read = _Read(data, model)
+    problems = read.attempt()
     for problem in problems:
         if not (problem["type"] == "missing" and problem["loc"][0] in absent):
             faults.append(_explain(problem, marks, model))
-    refused = frozenset(str(problem["loc"][0]) for problem in problems if problem["loc"])
-    # The rest can still be judged between itself, unless the model insists on a section that was refused.
-    rest = {key: value for key, value in data.items() if key not in refused}
-    try:
-        return model.model_validate({"version": 1, **rest}), absent | refused
-    except ValidationError:
-        return None, refused
+    rounds = ROUNDS_MAX if len(problems) <= PROBLEMS_MAX else 0
+    while problems and rounds:
+        rounds -= 1
+        moved = [read.without(problem, marks) for problem in problems]
+        if not any(moved):
+            break
+        problems = read.attempt()
+    if read.config is None:  # the rest of the sections can still be judged between itself
+        read.replaced.clear()
+        read.left_out = {(part,) for part in {path[0] for path in read.left_out} | _sections(problems)}
+        read.attempt()
+    return read
+
+
+def _sections(problems: list[Any]) -> set[str | int]:
+    return {problem["loc"][0] for problem in problems if problem["loc"]}
 
 
 def _explain(problem: Any, marks: Mapping[Path, Mark], model: type[BaseModel]) -> _Fault:
@@ -302,9 +391,16 @@ def _explain(problem: Any, marks: Mapping[Path, Mark], model: type[BaseModel]) -
     if kind == "union_tag_invalid":
         tag, key, *tags = _quoted(problem["msg"])
         mark, known = _locate((*known, key), marks)
-        return _Fault(mark, _render(known), f"must be one of {', '.join(tags)}, got {_shorten(tag)}")
+        meant = did_you_mean(tag, tags)
+        return _Fault(mark, _render(known), f"must be one of {', '.join(tags)}, got {_shorten(tag)}{meant}")
     reason = str(problem["msg"]).removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
+    if kind == "literal_error" and isinstance(value, str):
+        return _Fault(
+            mark,
+            _render(known),
+            f"{reason}, got {_shorten(value)}{did_you_mean(value, _quoted(problem['msg']))}",
+        )
     if isinstance(value, str | int | float) or value is None:
         reason += f", got {_shorten(value)}"
     return _Fault(mark, _render(known), reason)

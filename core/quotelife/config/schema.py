@@ -9,7 +9,7 @@ sections 6.1 to 6.3.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -503,6 +503,10 @@ class Config(Section):
         content = self.model_dump(mode="json")
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def further_problems(self) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """Faults between values of the sections that a wider model adds, as ``checks.find_problems`` gives them."""
+        return ()
 
     def instrument_table(self) -> InstrumentTable:
         """Names, grids and dense indices, in the order of the configuration."""

@@ -37,6 +37,10 @@ def main() -> "NoReturn":
         own = all(problem.startswith(COMMAND_LINE) for problem in error.problems)
         lines = [] if own else ["configuration refused:"]
         lines += [f"  {problem}" for problem in error.problems]
+        if error.unchecked:
+            lines += [
+                f"once these are mended, {', '.join(error.unchecked)} will also be held against other values"
+            ]
         sys.stderr.write("\n".join(lines) + "\n")
         code = EXIT_USAGE if own else EXIT_CONFIG
     except (QuotelifeError, OSError) as error:

@@ -23,7 +23,7 @@ def check(
     """
     from quotelife.config import load_config
     from quotelife.decision.policy import Policy
-    from quotelife_server.settings import ServiceConfig
+    from quotelife_server.settings import ServiceConfig, few
 
     config = load_config(path, ServiceConfig)
     Policy(config)
@@ -33,3 +33,5 @@ def check(
     typer.echo(f"  counterparties  {len(config.counterparties)} in {len(config.tiers)} tiers")
     typer.echo(f"  desks           {len(config.desks)}")
     typer.echo(f"  feeds           {len(config.feeds)}")
+    if unfed := config.without_feed():
+        typer.echo(f"warning: no feed carries {few(unfed)}: quotes in them are declined for ever", err=True)
