@@ -342,6 +342,9 @@ def test_what_is_past_keeping_makes_room_on_a_full_disk(tmp_path: Path) -> None:
 
 def test_in_a_folder_that_is_another_s_by_now_nothing_is_removed(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path, segment_bytes=2**20, keep="1s")
+    fill_to_segment(kit, 4)
+    kit.work_off()
+    kit.pass_time(2)
     kit.folder.rename(tmp_path / "elsewhere")
     kit.folder.mkdir()
     other = DirectoryStorage(kit.folder)
