@@ -142,7 +142,9 @@ def test_a_model_changed_to_while_models_are_tidied_is_not_removed(
     """Left from an earlier start, so that its copy is there and nobody names it: in use again at that moment."""
     kit = JournalKit(tmp_path)
     change_model(kit)
+    kit.ask()
     kit.work_off()
+    assert kit.engine.model.digest in models_of(kit)
     kit.restart()
     for name in ("0000000001.qlj", "0000000001.idx"):  # as retention does
         (kit.folder / name).unlink()
