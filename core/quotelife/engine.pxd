@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
 from quotelife.book.order_book cimport OrderBook
+from quotelife.book.quality cimport QualityRecord, Verdict
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.life cimport PostureParams
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
@@ -37,7 +38,7 @@ cdef struct InstrumentState:
     int64_t regime_since_ns    # start of the time not yet booked in regime_ns; -1 before the first look
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
-    int64_t not_good_ns        # time booked while the data was not GOOD, by the same clock
+    QualityRecord quality
     double gap_sum             # of the times between book messages, and of their squares, both forgotten over
     double gap_square_sum      # RHYTHM_NS: their ratio is the silence to be expected at a random moment
     uint64_t reasons           # why the instrument is in its regime
@@ -51,10 +52,12 @@ cdef struct InstrumentState:
     uint64_t declines
     uint64_t stress_entries
     uint8_t book_state
+    uint8_t distrust           # Cause of the last time the book was distrusted
     uint8_t regime
     bint in_snapshot
     bint dirty                 # the message under way touched the book
     bint halted
+    bint closed                # halted because the market is closed
     bint auction
 
 cdef class Engine:
@@ -83,7 +86,9 @@ cdef class Engine:
     cdef void on_event_c(self, const Event* event) noexcept nogil
     cdef void on_signal_c(self, const Signal* signal) noexcept nogil
     cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil
-    cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef Verdict quality_c(self, const InstrumentState* state, const InstrumentParams* params,
+                           int64_t t) noexcept nogil
+    cdef void look(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
     cdef int apply_signal(self, const Signal* signal) except -1
     cdef int told(self, const Request* request, const Decision* decision) except -1
@@ -93,7 +98,7 @@ cdef class Engine:
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
     cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
-    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil
+    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap, int cause) noexcept nogil
     cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
     cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
                             int64_t t) noexcept nogil

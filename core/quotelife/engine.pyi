@@ -44,6 +44,10 @@ class InstrumentStatus(NamedTuple):
     declines: int
     regime_ns: tuple[int, ...]
     not_good_ns: int
+    quality_cause: int
+    quality_since_ns: int
+    quality_ns: tuple[int, ...]
+    quality_entered: tuple[int, ...]
     stress_entries: int
     greeks: GreeksStatus | None
     memory_bytes: int
@@ -133,6 +137,9 @@ class Engine:
     def killed(self, counterparty: int | None) -> bool: ...
     def killed_since(self, changes: int, counterparty: str) -> bool: ...
     def instrument_status(self, index: int, now_ns: int) -> InstrumentStatus: ...
+    def troubled(
+        self, now_ns: int, after_ns: int, most: int
+    ) -> tuple[int, list[tuple[int, int, int, int]]]: ...
     def level_top(self, index: int) -> tuple[int, int, int, int, int]: ...
     next_override_id: int
     @property

@@ -24,6 +24,11 @@ from quotelife.book.level_book cimport (
 from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
 )
+from quotelife.book.quality cimport (
+    CAUSE_BOOK_FULL, CAUSE_BOOK_SILENT, CAUSE_BOOK_UNANSWERED, CAUSE_CLOSED, CAUSE_CROSSED, CAUSE_FEED_DOWN, CAUSE_HALT,
+    CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE, CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING,
+    CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
+)
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
@@ -127,6 +132,10 @@ class InstrumentStatus(NamedTuple):
     declines: int
     regime_ns: tuple
     not_good_ns: int
+    quality_cause: int
+    quality_since_ns: int
+    quality_ns: tuple
+    quality_entered: tuple
     stress_entries: int
     greeks: GreeksStatus | None
     memory_bytes: int
@@ -236,6 +245,8 @@ cdef class Engine:
                 orders_init(&state.orders, self._policy.instrument[i].book_orders_max)
                 state.features.by_order = True
             state.regime_since_ns = -1
+            state.quality.since_ns = state.quality.trouble_ns = -1
+            state.distrust = CAUSE_NO_DATA
         return 0
 
     cdef int _wire_drivers(self) except -1:
@@ -332,11 +343,12 @@ cdef class Engine:
             state.dirty = True
             if state.book_state == BOOK_WHOLE:
                 state.book_state = BOOK_WAITING
+                state.distrust = CAUSE_RESYNCHRONISING
                 feature_on_gap(state.features, t)
         elif event.kind == EV_SNAPSHOT_END:
             state.in_snapshot = False
             if state.orders.full:
-                self._distrust(state, t, True)           # more orders than there is room for
+                self._distrust(state, t, True, CAUSE_BOOK_FULL)
             else:
                 state.book.level_sequence = event.sequence
                 state.book_state = BOOK_WHOLE
@@ -344,7 +356,9 @@ cdef class Engine:
                 state.resyncs += 1
                 state.dirty = True
         elif event.kind == EV_CLEAR:
-            self._distrust(state, t, event.flags & FLAG_GAP)
+            self._distrust(state, t, event.flags & FLAG_GAP,
+                           CAUSE_LOST_MESSAGES if event.flags & FLAG_GAP else CAUSE_RESYNCHRONISING)
+            self.look(state, params, t)
         elif event.kind == EV_STATUS:
             self._on_status(state, event.instrument, event.aux, t)
             if event.sequence > state.book.level_sequence and state.book_state == BOOK_WHOLE:
@@ -383,6 +397,8 @@ cdef class Engine:
                 feature_on_book(state.features, &state.book, t, changed)
         if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
             self.update_regime(state, event.instrument, t)
+        elif state.quality.quality != QUALITY_GOOD or state.book_state != BOOK_WHOLE or state.book.crossed:
+            self.look(state, params, t)       # what is worth counting however short it is
 
     cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil:
         # Without an aggressor the middle of the book decides; at the middle, or without one, nobody is.
@@ -393,7 +409,8 @@ cdef class Engine:
         if side != SIDE_NONE:
             feature_on_trade(state.features, t, event.price_ticks, event.size_lots, side)
 
-    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap) noexcept nogil:
+    cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap, int cause) noexcept nogil:
+        state.distrust = cause
         if gap:
             if state.book_state != BOOK_GAPPED:
                 state.gaps += 1
@@ -426,7 +443,7 @@ cdef class Engine:
                              SIDE_ASK if change.side == SIDE_BID else SIDE_BID)
         state.book.level_sequence = event.sequence
         if state.orders.full:
-            self._distrust(state, t, True)
+            self._distrust(state, t, True, CAUSE_BOOK_FULL)
 
     cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
                             int64_t t) noexcept nogil:
@@ -455,6 +472,7 @@ cdef class Engine:
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil:
         if code == STATUS_HALT or code == STATUS_CLOSED:
             state.halted = True
+            state.closed = code == STATUS_CLOSED
         elif code == STATUS_AUCTION:
             state.halted = False
             state.auction = True
@@ -462,12 +480,13 @@ cdef class Engine:
             state.halted = False
             state.auction = False
         elif code == STATUS_FEED_DOWN:
-            self._distrust(state, t, state.book_state != BOOK_WAITING)
+            self._distrust(state, t, state.book_state != BOOK_WAITING, CAUSE_FEED_DOWN)
         elif code == STATUS_MISSING:
             if state.book_state != BOOK_WHOLE:
                 return         # not trusted anyhow; what rests, if anything does, goes on from there
             state.gaps += 1
             state.book_state = BOOK_GAPPED
+            state.distrust = CAUSE_LOST_MESSAGES
             state.in_snapshot = True
             feature_on_gap(state.features, t)
         else:
@@ -572,31 +591,60 @@ cdef class Engine:
 
     # --- quality and regime ---------------------------------------------------------------------------------------
 
-    cdef int quality_c(self, const InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
-        cdef double expected, bound
-        if state.halted:
-            return QUALITY_HALTED
-        if state.book_state == BOOK_GAPPED:
-            return QUALITY_GAPPED
-        if state.book_state == BOOK_WAITING:
-            return QUALITY_WARMING
-        if state.book.crossed:
-            return QUALITY_CROSSED
+    cdef Verdict quality_c(self, const InstrumentState* state, const InstrumentParams* params,
+                           int64_t t) noexcept nogil:
         # Judged by arrival against the instrument's own rhythm; exchange time plays no part. A trade or a quote that
         # the book's own stream does not answer, and a line that is not heard at all, count at once; on a line that is
         # heard, silence may be quiet, and is taken for it for longer the quieter the instrument usually is.
+        cdef double expected, bound, quiet
+        cdef int64_t line_ns
+        cdef Verdict verdict
+        verdict.since_ns = t
+        verdict.cause = CAUSE_NONE
+        if state.halted:
+            verdict.quality = QUALITY_HALTED
+            verdict.cause = CAUSE_CLOSED if state.closed else CAUSE_HALT
+            return verdict
+        if state.book_state != BOOK_WHOLE:
+            verdict.quality = QUALITY_GAPPED if state.book_state == BOOK_GAPPED else QUALITY_WARMING
+            verdict.cause = state.distrust
+            return verdict
+        if state.book.crossed:
+            verdict.quality = QUALITY_CROSSED
+            verdict.cause = CAUSE_CROSSED
+            return verdict
         expected = params.stale_gap_multiple * state.gap_square_sum / state.gap_sum if state.gap_sum > 0 else 0.0
         bound = fmin(fmax(expected, <double>params.stale_min_ns), <double>params.stale_max_ns)
+        verdict.quality = QUALITY_STALE
         if state.unanswered_ns and t - state.unanswered_ns > bound:
-            return QUALITY_STALE
-        if t - state.last_book_ns > bound and (
-            t - state.last_alive_ns > bound
-            or t - state.last_book_ns > fmax(ALIVE_FACTOR * expected, <double>params.stale_max_ns)
-        ):
-            return QUALITY_STALE
-        if not book_two_sided(&state.book) or t - state.whole_since_ns < params.warmup_ns:
-            return QUALITY_WARMING
-        return QUALITY_GOOD
+            verdict.cause = CAUSE_BOOK_UNANSWERED
+            verdict.since_ns = state.unanswered_ns + <int64_t>bound
+            return verdict
+        if t - state.last_book_ns > bound:
+            line_ns = max(state.last_alive_ns, state.last_book_ns)
+            if t - line_ns > bound:
+                verdict.cause = CAUSE_LINE_SILENT
+                verdict.since_ns = line_ns + <int64_t>bound
+                return verdict
+            quiet = fmax(ALIVE_FACTOR * expected, <double>params.stale_max_ns)
+            if t - state.last_book_ns > quiet:
+                verdict.cause = CAUSE_BOOK_SILENT
+                verdict.since_ns = state.last_book_ns + <int64_t>quiet
+                return verdict
+        verdict.quality = QUALITY_WARMING
+        if not book_two_sided(&state.book):
+            verdict.cause = CAUSE_ONE_SIDED
+        elif t - state.whole_since_ns < params.warmup_ns:
+            verdict.cause = CAUSE_WARMING_UP
+        else:
+            verdict.quality = QUALITY_GOOD
+            if state.quality.cause == CAUSE_WARMING_UP:
+                verdict.since_ns = state.whole_since_ns + params.warmup_ns
+        return verdict
+
+    cdef void look(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        cdef Verdict verdict = self.quality_c(state, params, t)
+        quality_note(&state.quality, &verdict, t)
 
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil:
         cdef StressInputs inputs
@@ -604,9 +652,8 @@ cdef class Engine:
         cdef int regime, stress, calendar
         if state.regime_since_ns >= 0:
             state.regime_ns[state.regime] += t - state.regime_since_ns
-            if self.quality_c(state, &self._policy.instrument[instrument], t) != QUALITY_GOOD:
-                state.not_good_ns += t - state.regime_since_ns
         state.regime_since_ns = t
+        self.look(state, &self._policy.instrument[instrument], t)
         state.stress_checked_ns = t
         feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
@@ -716,7 +763,7 @@ cdef class Engine:
         cdef Throttled throttled
         out.data_age_ns = t - known_ns if known_ns else -1
         self.update_regime(state, request.instrument, t)
-        out.quality = self.quality_c(state, params, t)
+        out.quality = state.quality.quality
         out.regime = state.regime
         out.reasons = state.reasons
         if state.whole_since_ns:
@@ -1272,14 +1319,20 @@ cdef class Engine:
     def instrument_status(self, uint32_t index, int64_t now_ns):
         """Status of one instrument as of ``now_ns``; changes nothing. Raises ``ValueError`` on a wrong index."""
         cdef InstrumentState* state
+        cdef QualityRecord quality
+        cdef Verdict verdict
         cdef int k
         if index >= self.n_instruments:
             raise ValueError(f"unknown instrument index {index}")
         state = self.states[index]
         if now_ns < self.now_ns:
             now_ns = self.now_ns
+        verdict = self.quality_c(state, &self._policy.instrument[index], now_ns)
+        quality = state.quality
+        quality_note(&quality, &verdict, now_ns)
+        quality.time_ns[quality.quality] += now_ns - quality.since_ns
         return InstrumentStatus(
-            quality=self.quality_c(state, &self._policy.instrument[index], now_ns),
+            quality=quality.quality,
             regime=state.regime,
             reasons=state.reasons,
             bid_ticks=state.book.bid_ticks,
@@ -1302,7 +1355,11 @@ cdef class Engine:
             decisions=state.decisions,
             declines=state.declines,
             regime_ns=tuple([state.regime_ns[k] for k in range(REGIMES)]),
-            not_good_ns=state.not_good_ns,
+            not_good_ns=sum([quality.time_ns[k] for k in range(QUALITIES) if k != QUALITY_GOOD]),
+            quality_cause=quality.cause,
+            quality_since_ns=quality.since_ns,
+            quality_ns=tuple([quality.time_ns[k] for k in range(QUALITIES)]),
+            quality_entered=tuple([quality.entered[k] for k in range(QUALITIES)]),
             stress_entries=state.stress_entries,
             greeks=greeks_of(&state.greeks),
             memory_bytes=(
@@ -1312,6 +1369,28 @@ cdef class Engine:
                 + orders_bytes(&state.orders)
             ),
         )
+
+    def troubled(self, int64_t now_ns, int64_t after_ns, int most):
+        """Instruments in trouble: how many, and of the first ``most`` (index, quality, cause, in trouble since, ns).
+
+        In trouble is what has been neither GOOD nor HALTED for more than ``after_ns``, is enabled, is not expected to
+        be shut by the calendar, and does not merely wait for the end of its warmup. As of the last input or timer.
+        """
+        cdef const InstrumentState* state
+        cdef int count = 0
+        cdef uint32_t i
+        found = []
+        for i in range(self.n_instruments):
+            state = self.states[i]
+            if state.quality.trouble_ns < 0 or now_ns - state.quality.trouble_ns <= after_ns:
+                continue
+            if (not self._policy.instrument[i].enabled or state.regime == REGIME_HALT
+                    or state.quality.cause == CAUSE_WARMING_UP):
+                continue
+            count += 1
+            if count <= most:
+                found.append((i, state.quality.quality, state.quality.cause, state.quality.trouble_ns))
+        return count, found
 
     def level_top(self, uint32_t index):
         """(sequence, bid ticks, bid lots, ask ticks, ask lots) of the depth levels alone, no quote laid over them.

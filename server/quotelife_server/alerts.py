@@ -15,6 +15,7 @@ JOURNAL_FAILING = "journal_failing"
 KILL_NOT_KEPT = "kill_not_kept"
 THROTTLED = "throttled"
 CAPTURE_FAILING = "capture_failing"
+MARKET_DATA = "market_data"
 
 
 @dataclass(frozen=True, slots=True)

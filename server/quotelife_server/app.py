@@ -47,6 +47,7 @@ from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
+from quotelife_server.quality import MarketDataWatch
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig, few
@@ -188,6 +189,7 @@ class Application:
             )
             methods = shared(self.service, lambda: str(self.admin_address))
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options, methods)
+        self.market_data = MarketDataWatch(self.engine, self.config.feeds, self.alerts)
         self.exposition = self._exposition()
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
@@ -265,6 +267,7 @@ class Application:
                 self.ledger.tick(now_ns)
             self._check_throttle(now_ns)
             self._check_clock(now_ns)
+            self.market_data.check(now_ns)
 
     def _check_throttle(self, now_ns: int) -> None:
         # One that is released by hand is a kill, and alerted as such.
@@ -357,6 +360,7 @@ class Application:
             capture=self.capturing.figures() if self.capturing is not None else None,
             alerts=self.alerts.active(),
             journal=self.ledger,
+            feeds_of=self.market_data.feeds_of,
         )
 
     def _http_server(self, settings: Server) -> HttpServer | None:

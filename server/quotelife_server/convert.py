@@ -1117,6 +1117,15 @@ def instrument_status(
     fields |= {
         "instrument": instrument.name,
         "quality": status.quality + 1,
+        "quality_cause": status.quality_cause,  # same numbers
+        "quality_since_utc_ns": status.quality_since_ns,
+        "qualities": [
+            admin.QualityTime(quality=cast(Any, quality + 1), time_ns=time_ns, entered=entered)
+            for quality, (time_ns, entered) in enumerate(
+                zip(status.quality_ns, status.quality_entered, strict=True)
+            )
+            if entered
+        ],
         "regime": status.regime + 1,
         "data_age_ns": max(0, now_ns - status.last_event_ns) if status.last_event_ns else None,
     }

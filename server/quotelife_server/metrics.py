@@ -7,6 +7,7 @@ from typing import Any, cast
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
+from quotelife.book.quality import QualityCause
 from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
 from quotelife.units import NS_PER_S, NS_PER_US
@@ -173,12 +174,7 @@ class Exposition:
         for name, status in statuses:
             orders.add_metric((name,), status.orders)
         yield orders
-        quality = GaugeMetricFamily(
-            "quotelife_quality", "1 for the state of the book", labels=("instrument", "quality")
-        )
-        for name, status in statuses:
-            quality.add_metric((name, QualityCode(status.quality).name.lower()), 1)
-        yield quality
+        yield from _qualities(statuses)
         now_ns = self._now_ns()
         age = GaugeMetricFamily("quotelife_data_age_seconds", "Since the last event", labels=("instrument",))
         for name, status in statuses:
@@ -208,6 +204,29 @@ class Exposition:
                 families[name].add_metric((feed.name,), value)
         yield connected
         yield from families.values()
+
+
+def _qualities(statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "quotelife_instrument_quality",
+        "1 for the state of the book, with its cause",
+        labels=("instrument", "quality", "cause"),
+    )
+    labels = ("instrument", "quality")
+    entered = CounterMetricFamily(
+        "quotelife_instrument_quality_entered", "Times it was entered", labels=labels
+    )
+    seconds = CounterMetricFamily("quotelife_instrument_quality_seconds", "Time spent in it", labels=labels)
+    for name, status in statuses:
+        quality = QualityCode(status.quality).name.lower()
+        state.add_metric((name, quality, QualityCause(status.quality_cause).name.lower()), 1)
+        for code, times, time_ns in zip(QualityCode, status.quality_entered, status.quality_ns, strict=True):
+            if times:
+                entered.add_metric((name, code.name.lower()), times)
+                seconds.add_metric((name, code.name.lower()), time_ns / NS_PER_S)
+    yield state
+    yield entered
+    yield seconds
 
 
 def _journal_families(journal: JournalLedger) -> Iterator[Metric]:

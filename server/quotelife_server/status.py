@@ -1,6 +1,6 @@
 """AdminService status: everything the service knows about itself, in one message."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -40,6 +40,7 @@ async def status_reply(
     alerts: Sequence[Alert],
     capture: CaptureFigures | None = None,
     journal: JournalLedger | None = None,
+    feeds_of: Callable[[str], Iterable[str]] = lambda _: (),
 ) -> bytes:
     """The bytes of a ``GetStatusResponse`` for the instruments of ``indices``."""
     engine, clock = service.engine, service.clock
@@ -81,15 +82,15 @@ async def status_reply(
         now_ns = clock.now_ns()
         for index in piece:
             instrument = engine.instruments[index]
-            response.instruments.append(
-                convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
-            )
+            message = convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
+            message.feeds.extend(feeds_of(instrument.name))
+            response.instruments.append(message)
     for feed in feeds:
-        message = response.feeds.add(feed=feed.name, connected=feed.connected)
+        line = response.feeds.add(feed=feed.name, connected=feed.connected)
         for name in FEED_FIELDS:
-            setattr(message, name, feed.counters.get(name, 0))
+            setattr(line, name, feed.counters.get(name, 0))
         if feed.last_message_ns:
-            message.data_age_ns = max(0, now_ns - feed.last_message_ns)
+            line.data_age_ns = max(0, now_ns - feed.last_message_ns)
     return response.SerializeToString()
 
 

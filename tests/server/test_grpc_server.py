@@ -559,7 +559,7 @@ async def test_metrics_and_healthz_answer_over_http(app: Application) -> None:
     assert 'quotelife_decisions_total{kind="quote",posture="liquidity_provider",regime="normal"} 1.0' in text
     assert f'quotelife_answers_total{{code="INVALID_ARGUMENT",method="{GET_EXPIRY}"}} 1.0' in text
     assert 'quotelife_get_expiry_seconds_bucket{le="+Inf"} 1.0' in text
-    assert 'quotelife_quality{instrument="BTC-USDT",quality="good"} 1.0' in text
+    assert 'quotelife_instrument_quality{cause="none",instrument="BTC-USDT",quality="good"} 1.0' in text
     assert 'quotelife_events_total{instrument="BTC-USDT"}' in text
     assert "quotelife_stored_replies_evicted 0.0" in text
     assert "quotelife_stored_replies_oldest_seconds 0.0" in text

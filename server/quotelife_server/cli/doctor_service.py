@@ -69,12 +69,25 @@ def _books(status: admin.GetStatusResponse) -> Iterator[Finding]:
     good = len(status.instruments) - len(bad) - halted
     text = f"{good} of {len(status.instruments)} good" + (f", {halted} halted" if halted else "")
     if bad:
-        names = [
-            f"{each.instrument} {types.Quality.Name(each.quality)[8:]}" for each in bad[:BOOKS_SHOWN_MAX]
-        ]
+        names = [_book(each) for each in bad[:BOOKS_SHOWN_MAX]]
         more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
         text += f": declined are {', '.join(names)}{more}"
     yield Finding("books", not bad, text)
+
+
+def _book(book: admin.InstrumentStatus) -> str:
+    """Such as ``BTC-USDT GAPPED (lost messages, since 2026-01-01T00:00:00+00:00, feed binance)``."""
+    why = []
+    if book.quality_cause:
+        name = types.QualityCause.Name(book.quality_cause)
+        why.append(name.removeprefix("QUALITY_CAUSE_").lower().replace("_", " "))
+    if book.HasField("quality_since_utc_ns"):
+        why.append(f"since {_instant(book.quality_since_utc_ns)}")
+    if book.feeds:
+        why.append(f"feed {', '.join(book.feeds)}")
+    return f"{book.instrument} {types.Quality.Name(book.quality)[8:]}" + (
+        f" ({', '.join(why)})" if why else ""
+    )
 
 
 def _health(target: str, timeout_s: float) -> Finding:

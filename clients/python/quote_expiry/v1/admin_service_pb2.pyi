@@ -156,8 +156,18 @@ class RegimeTime(_message.Message):
     time_ns: int
     def __init__(self, regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., time_ns: _Optional[int] = ...) -> None: ...
 
+class QualityTime(_message.Message):
+    __slots__ = ("quality", "time_ns", "entered")
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    ENTERED_FIELD_NUMBER: _ClassVar[int]
+    quality: _types_pb2.Quality
+    time_ns: int
+    entered: int
+    def __init__(self, quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., time_ns: _Optional[int] = ..., entered: _Optional[int] = ...) -> None: ...
+
 class InstrumentStatus(_message.Message):
-    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders", "option")
+    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders", "option", "quality_cause", "quality_since_utc_ns", "qualities", "feeds")
     INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     REGIME_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +191,10 @@ class InstrumentStatus(_message.Message):
     DROPPED_ORDERS_FIELD_NUMBER: _ClassVar[int]
     PURGED_ORDERS_FIELD_NUMBER: _ClassVar[int]
     OPTION_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_CAUSE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    FEEDS_FIELD_NUMBER: _ClassVar[int]
     instrument: str
     quality: _types_pb2.Quality
     regime: _types_pb2.Regime
@@ -204,7 +218,11 @@ class InstrumentStatus(_message.Message):
     dropped_orders: int
     purged_orders: int
     option: OptionStatus
-    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ...) -> None: ...
+    quality_cause: _types_pb2.QualityCause
+    quality_since_utc_ns: int
+    qualities: _containers.RepeatedCompositeFieldContainer[QualityTime]
+    feeds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ..., quality_cause: _Optional[_Union[_types_pb2.QualityCause, str]] = ..., quality_since_utc_ns: _Optional[int] = ..., qualities: _Optional[_Iterable[_Union[QualityTime, _Mapping]]] = ..., feeds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OptionStatus(_message.Message):
     __slots__ = ("greeks", "mark_iv", "underlying_price", "mark_price", "funding", "age_ns")

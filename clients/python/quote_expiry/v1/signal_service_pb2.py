@@ -26,7 +26,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as quote__expiry_dot_v1_dot
 from quote_expiry.v1 import types_pb2 as quote__expiry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$quote_expiry/v1/signal_service.proto\x12\x0fquote_expiry.v1\x1a*quote_expiry/v1/quote_expiry_service.proto\x1a\x1bquote_expiry/v1/types.proto\"B\n\rSignalReceipt\x12\x16\n\x0einput_sequence\x18\x01 \x01(\x04\x12\x19\n\x11\x61pplied_at_utc_ns\x18\x02 \x01(\x03\"\x90\x01\n\x12PublishNewsRequest\x12\x12\n\x05score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ninstrument\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12 \n\x13published_at_utc_ns\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x08\n\x06_scoreB\x16\n\x14_published_at_utc_ns\"F\n\x13PublishNewsResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\x86\x01\n\x1dPublishVolatilityIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x12\n\x05level\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13published_at_utc_ns\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x08\n\x06_levelB\x16\n\x14_published_at_utc_ns\"Q\n\x1ePublishVolatilityIndexResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\xb1\x01\n\x17PublishInventoryRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x65sk\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\t\x12\'\n\x04unit\x18\x05 \x01(\x0e\x32\x19.quote_expiry.v1.SizeUnit\x12\x19\n\x0c\x61s_of_utc_ns\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_as_of_utc_ns\"K\n\x18PublishInventoryResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\x7f\n\x14PublishGreeksRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\'\n\x06greeks\x18\x02 \x01(\x0b\x32\x17.quote_expiry.v1.Greeks\x12\x19\n\x0c\x61s_of_utc_ns\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_as_of_utc_ns\"H\n\x15PublishGreeksResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\x9f\x01\n\rCalendarEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\'\n\x06regime\x18\x02 \x01(\x0e\x32\x17.quote_expiry.v1.Regime\x12\x13\n\x0binstruments\x18\x03 \x03(\t\x12\x13\n\x0b\x66rom_utc_ns\x18\x04 \x01(\x03\x12\x14\n\x0cuntil_utc_ns\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"c\n\x16PublishCalendarRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.quote_expiry.v1.CalendarEvent\x12\x19\n\x11removed_event_ids\x18\x02 \x03(\t\"J\n\x17PublishCalendarResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt2\x93\x04\n\rSignalService\x12X\n\x0bPublishNews\x12#.quote_expiry.v1.PublishNewsRequest\x1a$.quote_expiry.v1.PublishNewsResponse\x12y\n\x16PublishVolatilityIndex\x12..quote_expiry.v1.PublishVolatilityIndexRequest\x1a/.quote_expiry.v1.PublishVolatilityIndexResponse\x12g\n\x10PublishInventory\x12(.quote_expiry.v1.PublishInventoryRequest\x1a).quote_expiry.v1.PublishInventoryResponse\x12^\n\rPublishGreeks\x12%.quote_expiry.v1.PublishGreeksRequest\x1a&.quote_expiry.v1.PublishGreeksResponse\x12\x64\n\x0fPublishCalendar\x12\'.quote_expiry.v1.PublishCalendarRequest\x1a(.quote_expiry.v1.PublishCalendarResponseBs\n\x1d\x64\x65v.quotelife.quote_expiry.v1B\x12SignalServiceProtoP\x01Z+quotelife.dev/quote_expiry/v1;quoteexpiryv1\xaa\x02\x0eQuoteExpiry.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$quote_expiry/v1/signal_service.proto\x12\x0fquote_expiry.v1\x1a*quote_expiry/v1/quote_expiry_service.proto\x1a\x1bquote_expiry/v1/types.proto\"S\n\rSignalReceipt\x12\x16\n\x0einput_sequence\x18\x01 \x01(\x04\x12\x19\n\x11\x61pplied_at_utc_ns\x18\x02 \x01(\x03\x12\x0f\n\x07ignored\x18\x03 \x01(\x08\"\xd4\x01\n\x12PublishNewsRequest\x12\x12\n\x05score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ninstrument\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12 \n\x13published_at_utc_ns\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08headline\x18\x05 \x01(\t\x12\x1c\n\x0ftime_to_live_ns\x18\x06 \x01(\x03H\x02\x88\x01\x01\x42\x08\n\x06_scoreB\x16\n\x14_published_at_utc_nsB\x12\n\x10_time_to_live_ns\"U\n\x13PublishNewsResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\x12\r\n\x05score\x18\x02 \x01(\x01\"\xb8\x01\n\x1dPublishVolatilityIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x12\n\x05level\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13published_at_utc_ns\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0ftime_to_live_ns\x18\x04 \x01(\x03H\x02\x88\x01\x01\x42\x08\n\x06_levelB\x16\n\x14_published_at_utc_nsB\x12\n\x10_time_to_live_ns\"Q\n\x1ePublishVolatilityIndexResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\xe3\x01\n\x17PublishInventoryRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x65sk\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\t\x12\'\n\x04unit\x18\x05 \x01(\x0e\x32\x19.quote_expiry.v1.SizeUnit\x12\x19\n\x0c\x61s_of_utc_ns\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0ftime_to_live_ns\x18\x07 \x01(\x03H\x01\x88\x01\x01\x42\x0f\n\r_as_of_utc_nsB\x12\n\x10_time_to_live_ns\"K\n\x18PublishInventoryResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\x7f\n\x14PublishGreeksRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\'\n\x06greeks\x18\x02 \x01(\x0b\x32\x17.quote_expiry.v1.Greeks\x12\x19\n\x0c\x61s_of_utc_ns\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_as_of_utc_ns\"H\n\x15PublishGreeksResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\"\xaf\x01\n\rCalendarEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\'\n\x06regime\x18\x02 \x01(\x0e\x32\x17.quote_expiry.v1.Regime\x12\x13\n\x0binstruments\x18\x03 \x03(\t\x12\x13\n\x0b\x66rom_utc_ns\x18\x04 \x01(\x03\x12\x14\n\x0cuntil_utc_ns\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0e\n\x06venues\x18\x07 \x03(\t\"c\n\x16PublishCalendarRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.quote_expiry.v1.CalendarEvent\x12\x19\n\x11removed_event_ids\x18\x02 \x03(\t\"e\n\x17PublishCalendarResponse\x12/\n\x07receipt\x18\x01 \x01(\x0b\x32\x1e.quote_expiry.v1.SignalReceipt\x12\x19\n\x11removed_event_ids\x18\x02 \x03(\t2\x93\x04\n\rSignalService\x12X\n\x0bPublishNews\x12#.quote_expiry.v1.PublishNewsRequest\x1a$.quote_expiry.v1.PublishNewsResponse\x12y\n\x16PublishVolatilityIndex\x12..quote_expiry.v1.PublishVolatilityIndexRequest\x1a/.quote_expiry.v1.PublishVolatilityIndexResponse\x12g\n\x10PublishInventory\x12(.quote_expiry.v1.PublishInventoryRequest\x1a).quote_expiry.v1.PublishInventoryResponse\x12^\n\rPublishGreeks\x12%.quote_expiry.v1.PublishGreeksRequest\x1a&.quote_expiry.v1.PublishGreeksResponse\x12\x64\n\x0fPublishCalendar\x12\'.quote_expiry.v1.PublishCalendarRequest\x1a(.quote_expiry.v1.PublishCalendarResponseBs\n\x1d\x64\x65v.quotelife.quote_expiry.v1B\x12SignalServiceProtoP\x01Z+quotelife.dev/quote_expiry/v1;quoteexpiryv1\xaa\x02\x0eQuoteExpiry.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,29 +35,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\035dev.quotelife.quote_expiry.v1B\022SignalServiceProtoP\001Z+quotelife.dev/quote_expiry/v1;quoteexpiryv1\252\002\016QuoteExpiry.V1'
   _globals['_SIGNALRECEIPT']._serialized_start=130
-  _globals['_SIGNALRECEIPT']._serialized_end=196
-  _globals['_PUBLISHNEWSREQUEST']._serialized_start=199
-  _globals['_PUBLISHNEWSREQUEST']._serialized_end=343
-  _globals['_PUBLISHNEWSRESPONSE']._serialized_start=345
-  _globals['_PUBLISHNEWSRESPONSE']._serialized_end=415
-  _globals['_PUBLISHVOLATILITYINDEXREQUEST']._serialized_start=418
-  _globals['_PUBLISHVOLATILITYINDEXREQUEST']._serialized_end=552
-  _globals['_PUBLISHVOLATILITYINDEXRESPONSE']._serialized_start=554
-  _globals['_PUBLISHVOLATILITYINDEXRESPONSE']._serialized_end=635
-  _globals['_PUBLISHINVENTORYREQUEST']._serialized_start=638
-  _globals['_PUBLISHINVENTORYREQUEST']._serialized_end=815
-  _globals['_PUBLISHINVENTORYRESPONSE']._serialized_start=817
-  _globals['_PUBLISHINVENTORYRESPONSE']._serialized_end=892
-  _globals['_PUBLISHGREEKSREQUEST']._serialized_start=894
-  _globals['_PUBLISHGREEKSREQUEST']._serialized_end=1021
-  _globals['_PUBLISHGREEKSRESPONSE']._serialized_start=1023
-  _globals['_PUBLISHGREEKSRESPONSE']._serialized_end=1095
-  _globals['_CALENDAREVENT']._serialized_start=1098
-  _globals['_CALENDAREVENT']._serialized_end=1257
-  _globals['_PUBLISHCALENDARREQUEST']._serialized_start=1259
-  _globals['_PUBLISHCALENDARREQUEST']._serialized_end=1358
-  _globals['_PUBLISHCALENDARRESPONSE']._serialized_start=1360
-  _globals['_PUBLISHCALENDARRESPONSE']._serialized_end=1434
-  _globals['_SIGNALSERVICE']._serialized_start=1437
-  _globals['_SIGNALSERVICE']._serialized_end=1968
+  _globals['_SIGNALRECEIPT']._serialized_end=213
+  _globals['_PUBLISHNEWSREQUEST']._serialized_start=216
+  _globals['_PUBLISHNEWSREQUEST']._serialized_end=428
+  _globals['_PUBLISHNEWSRESPONSE']._serialized_start=430
+  _globals['_PUBLISHNEWSRESPONSE']._serialized_end=515
+  _globals['_PUBLISHVOLATILITYINDEXREQUEST']._serialized_start=518
+  _globals['_PUBLISHVOLATILITYINDEXREQUEST']._serialized_end=702
+  _globals['_PUBLISHVOLATILITYINDEXRESPONSE']._serialized_start=704
+  _globals['_PUBLISHVOLATILITYINDEXRESPONSE']._serialized_end=785
+  _globals['_PUBLISHINVENTORYREQUEST']._serialized_start=788
+  _globals['_PUBLISHINVENTORYREQUEST']._serialized_end=1015
+  _globals['_PUBLISHINVENTORYRESPONSE']._serialized_start=1017
+  _globals['_PUBLISHINVENTORYRESPONSE']._serialized_end=1092
+  _globals['_PUBLISHGREEKSREQUEST']._serialized_start=1094
+  _globals['_PUBLISHGREEKSREQUEST']._serialized_end=1221
+  _globals['_PUBLISHGREEKSRESPONSE']._serialized_start=1223
+  _globals['_PUBLISHGREEKSRESPONSE']._serialized_end=1295
+  _globals['_CALENDAREVENT']._serialized_start=1298
+  _globals['_CALENDAREVENT']._serialized_end=1473
+  _globals['_PUBLISHCALENDARREQUEST']._serialized_start=1475
+  _globals['_PUBLISHCALENDARREQUEST']._serialized_end=1574
+  _globals['_PUBLISHCALENDARRESPONSE']._serialized_start=1576
+  _globals['_PUBLISHCALENDARRESPONSE']._serialized_end=1677
+  _globals['_SIGNALSERVICE']._serialized_start=1680
+  _globals['_SIGNALSERVICE']._serialized_end=2211
 # @@protoc_insertion_point(module_scope)

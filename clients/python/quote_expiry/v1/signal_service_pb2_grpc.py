@@ -95,7 +95,7 @@ class SignalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PublishCalendar(self, request, context):
-        """Scheduled news and auctions.
+        """Scheduled news, auctions, halts and holidays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

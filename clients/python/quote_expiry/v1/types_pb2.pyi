@@ -61,6 +61,23 @@ class Quality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_CROSSED: _ClassVar[Quality]
     QUALITY_HALTED: _ClassVar[Quality]
 
+class QualityCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUALITY_CAUSE_UNSPECIFIED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_NO_DATA: _ClassVar[QualityCause]
+    QUALITY_CAUSE_RESYNCHRONISING: _ClassVar[QualityCause]
+    QUALITY_CAUSE_ONE_SIDED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_WARMING_UP: _ClassVar[QualityCause]
+    QUALITY_CAUSE_LOST_MESSAGES: _ClassVar[QualityCause]
+    QUALITY_CAUSE_FEED_DOWN: _ClassVar[QualityCause]
+    QUALITY_CAUSE_BOOK_FULL: _ClassVar[QualityCause]
+    QUALITY_CAUSE_LINE_SILENT: _ClassVar[QualityCause]
+    QUALITY_CAUSE_BOOK_SILENT: _ClassVar[QualityCause]
+    QUALITY_CAUSE_BOOK_UNANSWERED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_CROSSED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_HALT: _ClassVar[QualityCause]
+    QUALITY_CAUSE_CLOSED: _ClassVar[QualityCause]
+
 class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RULE_UNSPECIFIED: _ClassVar[Rule]
@@ -166,6 +183,20 @@ QUALITY_GAPPED: Quality
 QUALITY_STALE: Quality
 QUALITY_CROSSED: Quality
 QUALITY_HALTED: Quality
+QUALITY_CAUSE_UNSPECIFIED: QualityCause
+QUALITY_CAUSE_NO_DATA: QualityCause
+QUALITY_CAUSE_RESYNCHRONISING: QualityCause
+QUALITY_CAUSE_ONE_SIDED: QualityCause
+QUALITY_CAUSE_WARMING_UP: QualityCause
+QUALITY_CAUSE_LOST_MESSAGES: QualityCause
+QUALITY_CAUSE_FEED_DOWN: QualityCause
+QUALITY_CAUSE_BOOK_FULL: QualityCause
+QUALITY_CAUSE_LINE_SILENT: QualityCause
+QUALITY_CAUSE_BOOK_SILENT: QualityCause
+QUALITY_CAUSE_BOOK_UNANSWERED: QualityCause
+QUALITY_CAUSE_CROSSED: QualityCause
+QUALITY_CAUSE_HALT: QualityCause
+QUALITY_CAUSE_CLOSED: QualityCause
 RULE_UNSPECIFIED: Rule
 RULE_KILL_SWITCH: Rule
 RULE_DATA_QUALITY: Rule
