@@ -18,6 +18,19 @@ cdef enum:
     OVERRIDES_MAX = 1024       # runtime overrides alive at once
     REGIMES = 5
 
+cdef enum:
+    ANNOUNCED_MAX = 32         # events of the calendar not yet over, for one instrument, and as many for all of them
+
+cdef struct CalendarEntry:
+    int64_t from_ns
+    int64_t until_ns
+    uint64_t id
+    uint8_t regime
+
+cdef struct CalendarList:
+    CalendarEntry entry[ANNOUNCED_MAX]
+    int n
+
 cdef enum BookState:
     BOOK_WAITING = 0           # never whole so far
     BOOK_WHOLE = 1
@@ -39,6 +52,7 @@ cdef struct InstrumentState:
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
     QualityRecord quality
+    CalendarList announced     # events of the calendar, for this instrument
     double gap_sum             # of the times between book messages, and of their squares, both forgotten over
     double gap_square_sum      # RHYTHM_NS: their ratio is the silence to be expected at a random moment
     uint64_t reasons           # why the instrument is in its regime
@@ -64,6 +78,7 @@ cdef class Engine:
     cdef InstrumentState** states
     cdef uint32_t n_instruments
     cdef SharedSignals* shared
+    cdef CalendarList announced                      # events of the calendar, for all instruments
     cdef FeatureParams feature_params
     cdef Policy _policy
     cdef CurveModel _model
@@ -84,13 +99,14 @@ cdef class Engine:
 
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
-    cdef void on_signal_c(self, const Signal* signal) noexcept nogil
+    cdef bint on_signal_c(self, const Signal* signal) noexcept nogil
+    cdef bint _on_calendar(self, const Signal* signal) noexcept nogil
     cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil
     cdef Verdict quality_c(self, const InstrumentState* state, const InstrumentParams* params,
                            int64_t t) noexcept nogil
     cdef void look(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
-    cdef int apply_signal(self, const Signal* signal) except -1
+    cdef bint apply_signal(self, const Signal* signal) except -1
     cdef int told(self, const Request* request, const Decision* decision) except -1
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil

@@ -62,8 +62,8 @@ from quotelife.records cimport (
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
-    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIDE_NONE, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY, SIG_INVENTORY,
-    SIG_MARK, SIG_NEWS, SIG_VEGA_THETA, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
+    RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIDE_NONE, SIG_CALENDAR, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY,
+    SIG_INVENTORY, SIG_MARK, SIG_NEWS, SIG_VEGA_THETA, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
     STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_MISSING, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM,
     WHY_CLOCK,
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
@@ -84,6 +84,9 @@ cdef enum:
     MID_TAIL_1S = 2                 # the longest tail of the ring of mids
     GRID_NS = 100_000_000
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
+
+CALENDAR_KEPT = ANNOUNCED_MAX    # events not yet over, for one instrument, and as many for all of them
+_CALENDAR_REGIMES = (REGIME_NORMAL, REGIME_AUCTION, REGIME_SCHEDULED_NEWS, REGIME_HALT)
 
 cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
 cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
@@ -497,13 +500,15 @@ cdef class Engine:
 
     def on_signal(self, int kind, *, int64_t receive_ns, int64_t source_ns, double value, double value2=0.0,
                   uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, int64_t ttl_ns=0, uint64_t source=0):
-        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, a pair of
-        an option's greeks (``SignalCode`` says which).
+        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, an event of the
+        calendar, a pair of an option's greeks (``SignalCode`` says which).
 
+        False when it is an input that changed nothing: what is held is newer, its time to live has passed, or there
+        is no room for one more event of the calendar. What ``value`` and the rest mean is said in ``records.pxd``.
         Raises ``ValueError`` on an unknown kind, a value that is not finite, or an unknown instrument.
         """
         cdef Signal signal
-        if kind not in (SIG_NEWS, SIG_VOLATILITY_INDEX, SIG_INVENTORY) and not is_greek(kind):
+        if kind not in (SIG_NEWS, SIG_VOLATILITY_INDEX, SIG_INVENTORY, SIG_CALENDAR) and not is_greek(kind):
             raise ValueError(f"unknown signal kind {kind}")
         if kind == SIG_VOLATILITY_INDEX and source >= <uint64_t>len(self._config.signals.volatility_indices):
             raise ValueError(f"unknown volatility index {source}")
@@ -511,6 +516,10 @@ cdef class Engine:
             raise ValueError("an inventory's limit must be above 0")
         if is_greek(kind) and instrument == NO_INDEX:
             raise ValueError("greeks are those of one instrument")
+        if kind == SIG_CALENDAR and value not in _CALENDAR_REGIMES:
+            raise ValueError("an event of the calendar must be an auction, scheduled news or a halt")
+        if kind == SIG_CALENDAR and value != <int>REGIME_NORMAL and (ttl_ns <= 0 or source_ns > INT64_MAX - ttl_ns):
+            raise ValueError("an event of the calendar must end after its start")
         if value - value != 0 or value2 - value2 != 0:
             raise ValueError("a signal's value must be finite")
         if instrument != NO_INDEX and instrument >= self.n_instruments:
@@ -527,7 +536,7 @@ cdef class Engine:
         signal.desk = desk
         signal.ttl_ns = ttl_ns
         signal.source = source
-        self.apply_signal(&signal)
+        return self.apply_signal(&signal)
 
     def on_greeks(self, uint32_t instrument, *, int64_t receive_ns, int64_t source_ns, delta_gamma=None,
                   vega_theta=None, volatility_underlying=None, mark_funding=None):
@@ -558,36 +567,76 @@ cdef class Engine:
         if record.shape[0] != <Py_ssize_t>sizeof(Signal):
             raise ValueError(f"a signal takes {sizeof(Signal)} bytes, not {record.shape[0]}")
         memcpy(&signal, &record[0], sizeof(Signal))
-        self.on_signal(
+        return self.on_signal(
             signal.kind, receive_ns=signal.receive_ns, source_ns=signal.source_ns, value=signal.value,
             value2=signal.value2, instrument=signal.instrument, desk=signal.desk, ttl_ns=signal.ttl_ns,
             source=signal.source,
         )
 
-    cdef int apply_signal(self, const Signal* signal) except -1:
+    cdef bint apply_signal(self, const Signal* signal) except -1:
         cdef InputSink sink
-        self.on_signal_c(signal)
+        cdef bint took = self.on_signal_c(signal)
         for sink in self._sinks:
             sink.signal(signal, self.input_sequence)
-        return 0
+        return took
 
-    cdef void on_signal_c(self, const Signal* signal) noexcept nogil:
+    cdef bint on_signal_c(self, const Signal* signal) noexcept nogil:
         cdef uint32_t i
+        cdef bint took = False
         self.advance(signal.receive_ns)
         if is_greek(signal.kind):
-            greeks_on_signal(&self.states[signal.instrument].greeks, signal, self.now_ns)
-            return
-        if signal.kind == SIG_VOLATILITY_INDEX or (signal.kind == SIG_NEWS and signal.instrument == NO_INDEX):
-            shared_on_signal(self.shared, signal, self.now_ns)
+            return greeks_on_signal(&self.states[signal.instrument].greeks, signal, self.now_ns)
+        if signal.kind == SIG_CALENDAR:
+            took = self._on_calendar(signal)
+        elif signal.kind == SIG_VOLATILITY_INDEX or (signal.kind == SIG_NEWS and signal.instrument == NO_INDEX):
+            took = shared_on_signal(self.shared, signal, self.now_ns)
         elif signal.instrument == NO_INDEX:
             for i in range(self.n_instruments):
-                feature_on_signal(self.states[i].features, signal, self.now_ns)
+                took |= feature_on_signal(self.states[i].features, signal, self.now_ns)
         else:
-            feature_on_signal(self.states[signal.instrument].features, signal, self.now_ns)
-        if signal.kind == SIG_NEWS:
+            took = feature_on_signal(self.states[signal.instrument].features, signal, self.now_ns)
+        if signal.kind == SIG_NEWS or signal.kind == SIG_CALENDAR:
             for i in range(self.n_instruments):
                 if signal.instrument == NO_INDEX or signal.instrument == i:
                     self.update_regime(self.states[i], i, self.now_ns)
+        return took
+
+    cdef bint _on_calendar(self, const Signal* signal) noexcept nogil:
+        cdef CalendarList* kept = &self.announced
+        cdef CalendarEntry* entry
+        cdef bint took = False
+        cdef uint32_t i
+        if signal.value == <int>REGIME_NORMAL:
+            took = calendar_forget(kept, signal.source)
+            for i in range(self.n_instruments):
+                took |= calendar_forget(&self.states[i].announced, signal.source)
+            return took
+        if signal.instrument != NO_INDEX:
+            kept = &self.states[signal.instrument].announced
+        calendar_expire(kept, self.now_ns)
+        if kept.n == ANNOUNCED_MAX or signal.source_ns + signal.ttl_ns <= self.now_ns:
+            return False
+        entry = &kept.entry[kept.n]
+        entry.from_ns = signal.source_ns
+        entry.until_ns = signal.source_ns + signal.ttl_ns
+        entry.id = signal.source
+        entry.regime = <uint8_t>signal.value
+        kept.n += 1
+        return True
+
+    def calendar(self, int64_t now_ns):
+        """Events published and not yet over: (id, regime, from, until, instrument or ``NO_INDEX_VALUE``) each."""
+        cdef const CalendarList* kept
+        cdef int64_t place
+        cdef int k
+        found = []
+        for place in range(-1, <int64_t>self.n_instruments):
+            kept = &self.announced if place < 0 else &self.states[place].announced
+            for k in range(kept.n):
+                if kept.entry[k].until_ns > now_ns:
+                    found.append((kept.entry[k].id, kept.entry[k].regime, kept.entry[k].from_ns,
+                                  kept.entry[k].until_ns, <uint32_t>NO_INDEX if place < 0 else <uint32_t>place))
+        return found
 
     # --- quality and regime ---------------------------------------------------------------------------------------
 
@@ -658,6 +707,8 @@ cdef class Engine:
         feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
         calendar = self._policy.calendar_regime(instrument, t)
+        calendar = max(calendar, calendar_says(&self.announced, t))    # codes rise with severity
+        calendar = max(calendar, calendar_says(&state.announced, t))
         regime = REGIME_NORMAL
         if state.halted or calendar == REGIME_HALT:
             regime = REGIME_HALT
@@ -1405,6 +1456,33 @@ cdef class Engine:
         side_best(&book.bid, &bid_ticks, &bid_lots)
         side_best(&book.ask, &ask_key, &ask_lots)
         return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
+
+
+cdef int calendar_says(const CalendarList* self, int64_t t) noexcept nogil:
+    cdef int k, found = REGIME_NORMAL
+    for k in range(self.n):
+        if self.entry[k].from_ns <= t < self.entry[k].until_ns and self.entry[k].regime > found:
+            found = self.entry[k].regime
+    return found
+
+
+cdef void calendar_expire(CalendarList* self, int64_t t) noexcept nogil:
+    cdef int k, kept = 0
+    for k in range(self.n):
+        if self.entry[k].until_ns > t:
+            self.entry[kept] = self.entry[k]
+            kept += 1
+    self.n = kept
+
+
+cdef bint calendar_forget(CalendarList* self, uint64_t id) noexcept nogil:
+    cdef int k, kept = 0, before = self.n
+    for k in range(self.n):
+        if self.entry[k].id != id:
+            self.entry[kept] = self.entry[k]
+            kept += 1
+    self.n = kept
+    return kept != before
 
 
 cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:

@@ -71,6 +71,8 @@ cdef enum SignalKind:
     SIG_VEGA_THETA = 5       # value = vega (per point of implied volatility), value2 = theta (per day)
     SIG_IMPLIED_VOLATILITY = 6  # value = mark iv, per cent a year; value2 = price of the underlying
     SIG_MARK = 7             # value = the venue's mark price in price units; value2 = funding of 8 h, a fraction
+    SIG_CALENDAR = 16        # source = id of an event; value = its Regime, from source_ns on for ttl_ns; value
+                             # REGIME_NORMAL: the id is forgotten, on all instruments
 
 cdef struct Signal:          # 64 bytes
     int64_t source_ns        # time the source gives

@@ -53,6 +53,7 @@ class SignalCode(IntEnum):
     VEGA_THETA = 5
     IMPLIED_VOLATILITY = 6
     MARK = 7
+    CALENDAR = 16
 
 class PostureCode(IntEnum):
     NONE = 0

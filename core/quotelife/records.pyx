@@ -58,6 +58,7 @@ class SignalCode(IntEnum):
     VEGA_THETA = SIG_VEGA_THETA
     IMPLIED_VOLATILITY = SIG_IMPLIED_VOLATILITY
     MARK = SIG_MARK
+    CALENDAR = SIG_CALENDAR
 
 
 class PostureCode(IntEnum):

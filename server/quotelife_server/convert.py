@@ -10,7 +10,8 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -25,13 +26,14 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.decision.kill import STRANGERS, KillStatus
-from quotelife.engine import Engine, GreeksStatus, InstrumentStatus, OverrideStatus
+from quotelife.engine import CALENDAR_KEPT, Engine, GreeksStatus, InstrumentStatus, OverrideStatus
 from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation
 from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.explain.journaled import JournaledAnswer
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
+from quotelife.news import HEADLINE_CHARACTERS_MAX
 from quotelife.records import (
     HORIZONS_NS,
     NO_INDEX_VALUE,
@@ -39,6 +41,7 @@ from quotelife.records import (
     DecisionCode,
     DecisionRecord,
     EventKindCode,
+    RegimeCode,
     RequestRecord,
 )
 from quotelife.units import NS_PER_S
@@ -56,6 +59,9 @@ DEADLINE_BACK_NS_MAX = 86_400 * NS_PER_S
 DEADLINE_AHEAD_NS_MAX = 7 * 86_400 * NS_PER_S
 PUBLISHED_BACK_NS_MAX = 86_400 * NS_PER_S
 PUBLISHED_AHEAD_NS_MAX = NS_PER_S
+CALENDAR_EVENTS_MAX = 100
+CALENDAR_AHEAD_NS_MAX = 366 * 86_400 * NS_PER_S
+CALENDAR_LENGTH_NS_MAX = 31 * 86_400 * NS_PER_S
 TTL_NS_MAX = 7 * 86_400 * NS_PER_S
 STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
@@ -131,7 +137,9 @@ class Faults:
             )
         elif value_ns > now_ns + ahead_ns_max:
             self.add(
-                name, f"lies more than {ahead_ns_max // NS_PER_S} s ahead; give UTC nanoseconds since 1970"
+                name,
+                f"lies more than {ahead_ns_max // NS_PER_S} s ahead of the service's clock; "
+                "give UTC nanoseconds since 1970, by a synchronised clock",
             )
 
     def finite(self, name: str, value: float, low: float, high: float) -> None:
@@ -657,10 +665,12 @@ def explained(reply: bytes, explanations: Sequence[expiry.Explanation]) -> bytes
 
 @dataclass(frozen=True, slots=True)
 class NewsSignal:
-    score: float
+    score: float | None  # None: the headline is to be scored
+    headline: str
     instrument: int
     source: int
     source_ns: int
+    ttl_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -668,6 +678,7 @@ class VolatilitySignal:
     index: int
     level: float
     source_ns: int
+    ttl_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -677,6 +688,45 @@ class InventorySignal:
     position_lots: float
     limit_lots: float
     source_ns: int
+    ttl_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarSignal:
+    """One event on one instrument or all; ``regime`` NORMAL: the id is forgotten."""
+
+    event: int
+    regime: int
+    from_ns: int = 0
+    ttl_ns: int = 0
+    instrument: int = NO_INDEX_VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarCall:
+    signals: list[CalendarSignal]
+    removed: list[str]
+
+
+def _time_to_live(
+    faults: Faults,
+    request: signals.PublishNewsRequest
+    | signals.PublishVolatilityIndexRequest
+    | signals.PublishInventoryRequest,
+    default_ns: int | None,
+) -> int:
+    """0 where there is none of its own."""
+    if not request.HasField("time_to_live_ns"):
+        return default_ns or 0
+    if not 0 < request.time_to_live_ns <= TTL_NS_MAX:
+        faults.add(
+            "time_to_live_ns", "must be above 0 and at most 7 days; leave it out for the configured one"
+        )
+    return request.time_to_live_ns
+
+
+def _source_id(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def _source_time(faults: Faults, name: str, given: bool, value_ns: int, now_ns: int) -> int:
@@ -689,18 +739,26 @@ def _source_time(faults: Faults, name: str, given: bool, value_ns: int, now_ns: 
 def news_signal(payload: bytes, engine: Engine, now_ns: int) -> NewsSignal:
     request = parse(signals.PublishNewsRequest, payload)
     faults = Faults()
-    if request.HasField("score"):
+    has_score = request.HasField("score")
+    if has_score:
         faults.finite("score", request.score, -1.0, 1.0)
-    else:
-        faults.add("score", "is required")
+        if request.headline:
+            faults.add("headline", "goes without a score; send one of the two")
+    elif not request.headline:
+        faults.add("score", "is required, or a headline to be scored")
+    elif len(request.headline) > HEADLINE_CHARACTERS_MAX or not request.headline.isprintable():
+        faults.add("headline", f"must be at most {HEADLINE_CHARACTERS_MAX} printable characters")
+    elif engine.config.signals.news_scorer is None:
+        faults.add("headline", "cannot be scored: signals.news_scorer is null; send a score")
     faults.text("instrument", request.instrument)
     faults.text("source", request.source)
     given = request.HasField("published_at_utc_ns")
     source_ns = _source_time(faults, "published_at_utc_ns", given, request.published_at_utc_ns, now_ns)
+    ttl_ns = _time_to_live(faults, request, engine.config.signals.news_time_to_live_ns)
     faults.raise_if_any()
     instrument = _find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
-    source = int.from_bytes(hashlib.blake2b(request.source.encode(), digest_size=8).digest(), "little")
-    return NewsSignal(request.score, instrument, source, source_ns)
+    score = request.score if has_score else None
+    return NewsSignal(score, request.headline, instrument, _source_id(request.source), source_ns, ttl_ns)
 
 
 def volatility_signal(payload: bytes, engine: Engine, now_ns: int) -> VolatilitySignal:
@@ -713,12 +771,13 @@ def volatility_signal(payload: bytes, engine: Engine, now_ns: int) -> Volatility
         faults.add("level", "is required")
     given = request.HasField("published_at_utc_ns")
     source_ns = _source_time(faults, "published_at_utc_ns", given, request.published_at_utc_ns, now_ns)
+    ttl_ns = _time_to_live(faults, request, engine.config.signals.volatility_index_time_to_live_ns)
     number = engine.config.volatility_index(request.index)
     if request.index and number is None:
         faults.add("index", "is not in signals.volatility_indices of the configuration")
     faults.raise_if_any()
     assert number is not None
-    return VolatilitySignal(number, request.level, source_ns)
+    return VolatilitySignal(number, request.level, source_ns, ttl_ns)
 
 
 def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySignal:
@@ -732,6 +791,7 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
         faults.add("unit", "must be SIZE_UNIT_LOTS, SIZE_UNIT_BASE_QUANTITY or SIZE_UNIT_CONTRACTS")
     given = request.HasField("as_of_utc_ns")
     source_ns = _source_time(faults, "as_of_utc_ns", given, request.as_of_utc_ns, now_ns)
+    ttl_ns = _time_to_live(faults, request, engine.config.signals.inventory_time_to_live_ns)
     desk = engine.policy.desk_index(request.desk) if request.desk else None
     if request.desk and desk is None:
         faults.add("desk", "is not configured; leave it out for all desks")
@@ -748,18 +808,131 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
         faults.add("position", "is out of range for the instrument's lot size")
     faults.raise_if_any()
     return InventorySignal(
-        instrument.index, NO_INDEX_VALUE if desk is None else desk, position_lots, limit_lots, source_ns
+        instrument.index,
+        NO_INDEX_VALUE if desk is None else desk,
+        position_lots,
+        limit_lots,
+        source_ns,
+        ttl_ns,
     )
 
 
+_CALENDAR_REGIMES = (types.REGIME_AUCTION, types.REGIME_SCHEDULED_NEWS, types.REGIME_HALT)
+
+
+def calendar_signals(payload: bytes, engine: Engine, now_ns: int) -> CalendarCall:
+    """What is to be applied, in this order: all that is forgotten or replaced, then all that is added."""
+    request = parse(signals.PublishCalendarRequest, payload)
+    faults = Faults()
+    if not request.events and not request.removed_event_ids:
+        faults.add("events", "give at least one event, or removed_event_ids")
+    if len(request.events) + len(request.removed_event_ids) > CALENDAR_EVENTS_MAX:
+        faults.add(
+            "events", f"at most {CALENDAR_EVENTS_MAX} with removed_event_ids; send more in a further call"
+        )
+        faults.raise_if_any()
+    known = {entry[0] for entry in engine.calendar(now_ns)}
+    added: list[CalendarSignal] = []
+    seen: set[str] = set()
+    for place, event in enumerate(request.events):
+        name = f"events[{place}]"
+        faults.text(f"{name}.event_id", event.event_id, required=True)
+        faults.text(f"{name}.description", event.description)
+        if event.event_id in seen:
+            faults.add(f"{name}.event_id", "is in this request twice")
+        seen.add(event.event_id)
+        if event.regime not in _CALENDAR_REGIMES:
+            faults.add(f"{name}.regime", "must be REGIME_AUCTION, REGIME_SCHEDULED_NEWS or REGIME_HALT")
+        if event.from_utc_ns <= 0 or event.from_utc_ns > now_ns + CALENDAR_AHEAD_NS_MAX:
+            faults.add(f"{name}.from_utc_ns", "must lie within a year; give UTC nanoseconds since 1970")
+        elif event.until_utc_ns <= event.from_utc_ns:
+            faults.add(f"{name}.until_utc_ns", "must be later than from_utc_ns")
+        elif event.until_utc_ns <= now_ns:
+            faults.add(f"{name}.until_utc_ns", "is over already; events that are over need not be sent")
+        elif event.until_utc_ns - event.from_utc_ns > CALENDAR_LENGTH_NS_MAX:
+            faults.add(
+                f"{name}.until_utc_ns", "lies more than 31 days after from_utc_ns; send several events"
+            )
+        targets = _calendar_targets(faults, name, event, engine)
+        added += [
+            CalendarSignal(
+                _source_id(event.event_id),
+                event.regime - 1,
+                event.from_utc_ns,
+                event.until_utc_ns - event.from_utc_ns,
+                target,
+            )
+            for target in targets
+        ]
+    for place, event_id in enumerate(request.removed_event_ids):
+        faults.text(f"removed_event_ids[{place}]", event_id, required=True)
+    faults.raise_if_any()
+    removed = [event_id for event_id in request.removed_event_ids if _source_id(event_id) in known]
+    gone = dict.fromkeys(known.intersection(map(_source_id, [*removed, *seen])))
+    _check_calendar_room(engine, added, gone, now_ns)
+    return CalendarCall([*(CalendarSignal(event, RegimeCode.NORMAL) for event in gone), *added], removed)
+
+
+def _calendar_targets(faults: Faults, name: str, event: signals.CalendarEvent, engine: Engine) -> list[int]:
+    if not event.instruments and not event.venues:
+        return [NO_INDEX_VALUE]
+    targets: dict[int, None] = {}
+    for instrument_name in event.instruments:
+        instrument = engine.instruments.get(instrument_name)
+        if instrument is None:
+            faults.add(f"{name}.instruments", "names an instrument that is not configured")
+        else:
+            targets[instrument.index] = None
+    for venue in event.venues:
+        of_venue = [each.index for each in engine.instruments if each.venue == venue]
+        if not of_venue:
+            faults.add(f"{name}.venues", "names a venue of which no instrument is configured")
+        targets.update(dict.fromkeys(of_venue))
+    return list(targets)
+
+
+def _check_calendar_room(
+    engine: Engine, added: Sequence[CalendarSignal], gone: Container[int], now_ns: int
+) -> None:
+    held = [entry[4] for entry in engine.calendar(now_ns) if entry[0] not in gone]
+    counts = Counter([*held, *(each.instrument for each in added)])
+    if any(counts[each.instrument] > CALENDAR_KEPT for each in added):
+        raise RpcError(
+            Code.RESOURCE_EXHAUSTED,
+            f"more than {CALENDAR_KEPT} events ahead for one instrument, or for all; remove some first, or write "
+            "them into calendars of the configuration",
+        )
+
+
 SignalReply = (
-    signals.PublishNewsResponse | signals.PublishVolatilityIndexResponse | signals.PublishInventoryResponse
+    signals.PublishNewsResponse
+    | signals.PublishVolatilityIndexResponse
+    | signals.PublishInventoryResponse
+    | signals.PublishCalendarResponse
 )
 
 
-def signal_reply(response: type[SignalReply], input_sequence: int, applied_at_ns: int) -> bytes:
-    receipt = signals.SignalReceipt(input_sequence=input_sequence, applied_at_utc_ns=applied_at_ns)
-    return response(receipt=receipt).SerializeToString()
+def signal_reply(
+    response: type[SignalReply], input_sequence: int, applied_at_ns: int, ignored: bool, **fields: Any
+) -> bytes:
+    receipt = signals.SignalReceipt(
+        input_sequence=input_sequence, applied_at_utc_ns=applied_at_ns, ignored=ignored
+    )
+    return response(receipt=receipt, **fields).SerializeToString()
+
+
+def scorer_busy(retry_ns: int) -> RpcError:
+    return RpcError(
+        Code.RESOURCE_EXHAUSTED,
+        "too many headlines wait for the scorer; retry later, or send a score",
+        (retry_info(retry_ns),),
+    )
+
+
+def scorer_failed() -> RpcError:
+    return RpcError(
+        Code.UNAVAILABLE, "headline: the scorer failed, the service's log says why; send a score instead"
+    )
 
 
 # --- market data --------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from quotelife.clock import Clock
 from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
+from quotelife.news import find_scorer
 from quotelife.records import DecisionCode, DecisionRecord, PostureCode, SignalCode
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
@@ -56,6 +57,7 @@ from quotelife_server.rpc import (
     unserved,
     waited,
 )
+from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
 
 _log = get_logger(__name__)
 
@@ -132,6 +134,7 @@ class Service:
         self.later = later
         self.explanations = explanations
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
+        self.scoring = NewsScoring(find_scorer)
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
         self.retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
@@ -353,42 +356,72 @@ def _expiry_methods(service: Service) -> MethodTable:
 def _signal_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
 
-    def applied(reply: type[convert.SignalReply]) -> Answer:
-        metrics.signals += 1
-        return ledger.acknowledge(convert.signal_reply(reply, engine.input_sequence, engine.now_ns))
+    def applied(
+        reply: type[convert.SignalReply], kind: SignalCode, took: bool, input_sequence: int, **fields: Any
+    ) -> Answer:
+        metrics.signalled(kind, took)
+        return ledger.acknowledge(
+            convert.signal_reply(reply, input_sequence, engine.now_ns, not took, **fields)
+        )
+
+    def news_applied(news: convert.NewsSignal, score: float) -> Answer:
+        ledger.check()
+        took = engine.on_signal(
+            SignalCode.NEWS,
+            receive_ns=clock.now_ns(),
+            source_ns=news.source_ns,
+            value=score,
+            instrument=news.instrument,
+            ttl_ns=news.ttl_ns,
+            source=news.source,
+        )
+        return applied(
+            signal_service_pb2.PublishNewsResponse, SignalCode.NEWS, took, engine.input_sequence, score=score
+        )
+
+    async def scored(news: convert.NewsSignal) -> bytes:
+        scorer = engine.config.signals.news_scorer
+        assert scorer is not None
+        try:
+            score = await service.scoring.score(scorer, news.headline)
+        except ScorerBusyError:
+            raise convert.scorer_busy(service.retry_delay_ns) from None
+        except ScorerFailedError:
+            raise convert.scorer_failed() from None
+        _log.info("headline scored", scorer=scorer, score=score, headline=news.headline)
+        return await waited(news_applied(news, score))
 
     def publish_news(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
-        now_ns = clock.now_ns()
-        news = convert.news_signal(payload, engine, now_ns)
-        engine.on_signal(
-            SignalCode.NEWS,
-            receive_ns=now_ns,
-            source_ns=news.source_ns,
-            value=news.score,
-            instrument=news.instrument,
-            source=news.source,
-        )
-        return applied(signal_service_pb2.PublishNewsResponse)
+        news = convert.news_signal(payload, engine, clock.now_ns())
+        if news.score is not None:
+            return news_applied(news, news.score)
+        if service.hooks is None:
+            raise RpcError(Code.UNAVAILABLE, "the service is starting")
+        answer = Deferred()
+        service.hooks.spawn(scored(news), answer)
+        return answer
 
     def publish_volatility_index(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         index = convert.volatility_signal(payload, engine, now_ns)
-        engine.on_signal(
+        took = engine.on_signal(
             SignalCode.VOLATILITY_INDEX,
             receive_ns=now_ns,
             source_ns=index.source_ns,
             value=index.level,
+            ttl_ns=index.ttl_ns,
             source=index.index,
         )
-        return applied(signal_service_pb2.PublishVolatilityIndexResponse)
+        reply = signal_service_pb2.PublishVolatilityIndexResponse
+        return applied(reply, SignalCode.VOLATILITY_INDEX, took, engine.input_sequence)
 
     def publish_inventory(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         inventory = convert.inventory_signal(payload, engine, now_ns)
-        engine.on_signal(
+        took = engine.on_signal(
             SignalCode.INVENTORY,
             receive_ns=now_ns,
             source_ns=inventory.source_ns,
@@ -396,14 +429,37 @@ def _signal_methods(service: Service) -> MethodTable:
             value2=inventory.limit_lots,
             instrument=inventory.instrument,
             desk=inventory.desk,
+            ttl_ns=inventory.ttl_ns,
         )
-        return applied(signal_service_pb2.PublishInventoryResponse)
+        reply = signal_service_pb2.PublishInventoryResponse
+        return applied(reply, SignalCode.INVENTORY, took, engine.input_sequence)
+
+    def publish_calendar(payload: bytes, context: CallContext) -> Answer:
+        ledger.check()
+        now_ns = clock.now_ns()
+        call = convert.calendar_signals(payload, engine, now_ns)
+        took = False
+        for each in call.signals:
+            took |= engine.on_signal(
+                SignalCode.CALENDAR,
+                receive_ns=now_ns,
+                source_ns=each.from_ns,
+                value=each.regime,
+                instrument=each.instrument,
+                ttl_ns=each.ttl_ns,
+                source=each.event,
+            )
+        _log.info("calendar published", signals=len(call.signals), removed=call.removed, peer=context.peer)
+        reply = signal_service_pb2.PublishCalendarResponse
+        sequence = engine.input_sequence if call.signals else 0
+        return applied(reply, SignalCode.CALENDAR, took, sequence, removed_event_ids=call.removed)
 
     prefix = "/quote_expiry.v1.SignalService/"
     return {
         prefix + "PublishNews": Unary(publish_news),
         prefix + "PublishVolatilityIndex": Unary(publish_volatility_index),
         prefix + "PublishInventory": Unary(publish_inventory),
+        prefix + "PublishCalendar": Unary(publish_calendar),
     }
 
 

@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 
 from quotelife.book.quality import QualityCause
 from quotelife.engine import Engine, InstrumentStatus
-from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode
+from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
 from quotelife_server.feeds.base import FeedFigures
@@ -48,13 +48,17 @@ class Metrics:
         self.decisions = [0] * ((len(DecisionCode) + 1) * _POSTURES * _REGIMES)
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
         self.latency_sum_ns = 0
-        self.signals = 0
+        self.signals: dict[tuple[SignalCode, bool], int] = {}
         self.replayed = 0
         self.internal_errors = 0
         self.answers: dict[tuple[str, str], int] = {}
 
     def decided(self, kind: int, posture: int, regime: int) -> None:
         self.decisions[(kind * _POSTURES + posture) * _REGIMES + regime] += 1
+
+    def signalled(self, kind: SignalCode, took: bool) -> None:
+        """``took``: it changed something."""
+        self.signals[kind, took] = self.signals.get((kind, took), 0) + 1
 
     def observe(self, latency_ns: int) -> None:
         self.latency_counts[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
@@ -114,7 +118,6 @@ class Exposition:
             answers.add_metric((method, code), count)
         yield answers
         for name, text, value in (
-            ("quotelife_signals", "Signals applied", self._metrics.signals),
             ("quotelife_throttle_trips", "Counterparties throttled", self._engine.throttle_trips),
             ("quotelife_replayed", "Requests answered from the stored reply", self._metrics.replayed),
             (
@@ -124,6 +127,14 @@ class Exposition:
             ),
         ):
             yield CounterMetricFamily(name, text, value=value)
+        signals = CounterMetricFamily(
+            "quotelife_signals",
+            "Signals taken, by kind; ignored: older than what was held",
+            labels=("kind", "outcome"),
+        )
+        for (kind, took), count in sorted(self._metrics.signals.items()):
+            signals.add_metric((kind.name.lower(), "applied" if took else "ignored"), count)
+        yield signals
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
         alerts = GaugeMetricFamily("quotelife_alert", "1 while somebody should look at it", labels=("name",))

@@ -12,7 +12,7 @@ from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import recover
 from quotelife.journal.state import OperationalState
 from quotelife.journal.writer import JournalWriter
-from quotelife.records import DecisionRecord, PostureCode, RequestRecord, SignalCode
+from quotelife.records import DecisionRecord, PostureCode, RegimeCode, RequestRecord, SignalCode
 from reference.journal_kit import T0, TEXT, Flow, S, begin, make_config
 from reference.simulated_disk import SimulatedDisk
 
@@ -92,6 +92,28 @@ def test_an_engine_brought_back_sees_the_signals_it_saw(engine: Engine, tmp_path
             places = [place for key, place in INDEX.items() if key.startswith(name)]
             assert places
             assert [before.feature(place) for place in places] == [after.feature(place) for place in places]
+
+
+def test_events_of_the_calendar_come_back_but_those_forgotten_or_over(engine: Engine, tmp_path: Path) -> None:
+    disk = SimulatedDisk()
+    writer = begin(disk, engine)
+    for event, instrument, start, length in ((1, 0, 600, 60), (1, 1, 600, 60), (2, 1, 600, 60), (3, 1, 1, 9)):
+        engine.on_signal(
+            SignalCode.CALENDAR,
+            receive_ns=T0,
+            source_ns=T0 + start * S,
+            value=RegimeCode.HALT,
+            ttl_ns=length * S,
+            instrument=instrument,
+            source=event,
+        )
+    engine.on_signal(SignalCode.CALENDAR, receive_ns=T0, source_ns=0, value=RegimeCode.NORMAL, source=2)
+    writer.commit()
+    for boot in ("b2", "b3"):
+        again = Engine(make_config(tmp_path), start_ns=LATER)
+        restart(disk, again, boot)
+        ahead = (RegimeCode.HALT, T0 + 600 * S, T0 + 660 * S)
+        assert again.calendar(LATER) == [(1, *ahead, 0), (1, *ahead, 1)]
 
 
 def test_a_signal_from_before_the_clock_was_set_back_does_not_lead_the_new_clock(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from aiohttp.test_utils import TestServer
 
+from quote_expiry.v1 import types_pb2
+from quote_expiry.v1.signal_service_pb2 import CalendarEvent
 from quotelife.capture.format import BlockKind
 from quotelife.checksum import crc32c
 from quotelife.journal.reader import Journal
@@ -75,7 +77,22 @@ async def work(folder: Path) -> None:
             for turn, posture in enumerate(("risk_averse", "client_priority", "liquidity_provider")):
                 await ask(client)
                 await client.publish_news(-0.8, instrument="BTC")
+                await client.publish_headline("Exchange halts withdrawals after hack", instrument="ETH")
                 await client.publish_volatility_index("DVOL", 70.0 + turn)
+                await client.publish_inventory("BTC", position=turn, limit=10, time_to_live_ns=10**9)
+                now_ns = time.time_ns()
+                await client.publish_calendar(
+                    [
+                        CalendarEvent(
+                            event_id=f"auction {turn}",
+                            regime=types_pb2.REGIME_AUCTION,
+                            instruments=["ETH"],
+                            from_utc_ns=now_ns,
+                            until_utc_ns=now_ns + 10**9,
+                        )
+                    ],
+                    removed=[f"auction {turn - 1}"],
+                )
                 await ask(client)
                 override = await client.set_override(
                     posture=Posture.RISK_AVERSE, ttl_ns=60 * 10**9, instrument="ETH"

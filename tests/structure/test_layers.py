@@ -11,7 +11,7 @@ CORE = ROOT / "core" / "quotelife"
 
 # Lower may not import higher; names in one set may import each other.
 LAYERS = [
-    {"errors", "units", "clock", "instruments", "records", "inputs", "config", "arena", "checksum"},
+    {"errors", "units", "clock", "instruments", "records", "inputs", "config", "news", "arena", "checksum"},
     {"feed", "capture"},
     {"book"},
     {"windows"},

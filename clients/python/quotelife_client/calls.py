@@ -450,14 +450,6 @@ def fallback_expiry(
     )
 
 
-def news_request(
-    score: float, instrument: str, source: str, published_at_utc_ns: int | None
-) -> signal_service_pb2.PublishNewsRequest:
-    return signal_service_pb2.PublishNewsRequest(
-        score=score, instrument=instrument, source=source, published_at_utc_ns=published_at_utc_ns
-    )
-
-
 def inventory_request(
     instrument: str,
     position: Number,
@@ -465,6 +457,7 @@ def inventory_request(
     unit: SizeUnit | str,
     desk: str,
     as_of_utc_ns: int | None,
+    time_to_live_ns: int | None,
 ) -> signal_service_pb2.PublishInventoryRequest:
     return signal_service_pb2.PublishInventoryRequest(
         instrument=instrument,
@@ -473,6 +466,7 @@ def inventory_request(
         limit=decimal_text("limit", limit),
         unit=_number("unit", SizeUnit, unit),
         as_of_utc_ns=as_of_utc_ns,
+        time_to_live_ns=time_to_live_ns,
     )
 
 

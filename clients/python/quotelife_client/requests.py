@@ -56,6 +56,7 @@ METHODS: dict[str, type[Message]] = {
     _SIGNALS + "PublishNews": signals.PublishNewsResponse,
     _SIGNALS + "PublishVolatilityIndex": signals.PublishVolatilityIndexResponse,
     _SIGNALS + "PublishInventory": signals.PublishInventoryResponse,
+    _SIGNALS + "PublishCalendar": signals.PublishCalendarResponse,
     _ADMIN + "GetStatus": admin.GetStatusResponse,
     _ADMIN + "SetOverride": admin.SetOverrideResponse,
     _ADMIN + "ClearOverride": admin.ClearOverrideResponse,
@@ -268,11 +269,38 @@ class Requests:
         instrument: str = "",
         source: str = "",
         published_at_utc_ns: int | None = None,
+        time_to_live_ns: int | None = None,
         timeout_s: float | None = None,
     ) -> Call[signals.SignalReceipt]:
         """A news sentiment score in [−1, 1], for one instrument or all. Not retried: it would count twice."""
-        request = calls.news_request(score, instrument, source, published_at_utc_ns)
+        request = signals.PublishNewsRequest(
+            score=score,
+            instrument=instrument,
+            source=source,
+            published_at_utc_ns=published_at_utc_ns,
+            time_to_live_ns=time_to_live_ns,
+        )
         return self._call(_SIGNALS + "PublishNews", request, _receipt, timeout_s, attempts_max=1)
+
+    def publish_headline(
+        self,
+        headline: str,
+        *,
+        instrument: str = "",
+        source: str = "",
+        published_at_utc_ns: int | None = None,
+        time_to_live_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Call[signals.PublishNewsResponse]:
+        """A headline, scored by the service's scorer; the reply says the score. Not retried, as above."""
+        request = signals.PublishNewsRequest(
+            headline=headline,
+            instrument=instrument,
+            source=source,
+            published_at_utc_ns=published_at_utc_ns,
+            time_to_live_ns=time_to_live_ns,
+        )
+        return self._call(_SIGNALS + "PublishNews", request, _whole, timeout_s, attempts_max=1)
 
     def publish_volatility_index(
         self,
@@ -280,11 +308,15 @@ class Requests:
         level: float,
         *,
         published_at_utc_ns: int | None = None,
+        time_to_live_ns: int | None = None,
         timeout_s: float | None = None,
     ) -> Call[signals.SignalReceipt]:
         """The level of a configured index, such as ``"DVOL"``."""
         request = signals.PublishVolatilityIndexRequest(
-            index=index, level=level, published_at_utc_ns=published_at_utc_ns
+            index=index,
+            level=level,
+            published_at_utc_ns=published_at_utc_ns,
+            time_to_live_ns=time_to_live_ns,
         )
         return self._call(_SIGNALS + "PublishVolatilityIndex", request, _receipt, timeout_s)
 
@@ -297,11 +329,25 @@ class Requests:
         unit: SizeUnit | str = SizeUnit.BASE_QUANTITY,
         desk: str = "",
         as_of_utc_ns: int | None = None,
+        time_to_live_ns: int | None = None,
         timeout_s: float | None = None,
     ) -> Call[signals.SignalReceipt]:
         """A position and the largest one allowed, for one desk or all."""
-        request = calls.inventory_request(instrument, position, limit, unit, desk, as_of_utc_ns)
+        request = calls.inventory_request(
+            instrument, position, limit, unit, desk, as_of_utc_ns, time_to_live_ns
+        )
         return self._call(_SIGNALS + "PublishInventory", request, _receipt, timeout_s)
+
+    def publish_calendar(
+        self,
+        events: Sequence[signals.CalendarEvent] = (),
+        *,
+        removed: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Call[signals.PublishCalendarResponse]:
+        """Auctions, scheduled news and halts to add or replace, and ids of events to forget."""
+        request = signals.PublishCalendarRequest(events=events, removed_event_ids=removed)
+        return self._call(_SIGNALS + "PublishCalendar", request, _whole, timeout_s)
 
     def status(
         self, instruments: Sequence[str] = (), *, timeout_s: float | None = None

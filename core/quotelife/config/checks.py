@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from quotelife.config.schema import (
     DAYS,
-    Calendar,
     Config,
     InstrumentSettings,
     Override,
@@ -21,6 +20,7 @@ from quotelife.config.schema import (
     Throttle,
     Window,
 )
+from quotelife.news import scorer_names
 from quotelife.units import NS_PER_MS, NS_PER_US, format_duration_ns
 
 Path = tuple[str | int, ...]
@@ -400,21 +400,32 @@ def _calendars(config: Config) -> Iterator[Problem]:
             yield (*path, "name"), f"{entry.name!r} is the name of calendars[{first}] already"
         yield from _instrument_set(path, entry.instruments, names)
         yield from _window((*path, "window"), entry.window)
+        venues = {instrument.venue for instrument in config.instruments}
+        for place, venue in enumerate(entry.venues):
+            if venue not in venues:
+                yield (*path, "venues", place), f"no instrument of venue {venue!r} is configured"
+        if zone(entry.timezone) is None:
+            yield (*path, "timezone"), f"no IANA time zone {entry.timezone!r}; write America/New_York, …"
+        elif entry.timezone != "UTC" and not entry.dates:
+            yield (*path, "timezone"), "goes with dates; an instant has its offset, a window its own timezone"
+        if len(set(entry.dates)) != len(entry.dates):
+            yield (*path, "dates"), "a day is listed twice"
         dated = entry.start_ns is not None or entry.end_ns is not None
-        if dated == (entry.window is not None):
-            yield path, "write either start and end, or window"
+        if sum((dated, entry.window is not None, bool(entry.dates))) != 1:
+            yield path, "write either start and end, or window, or dates"
         elif dated and (entry.start_ns is None or entry.end_ns is None):
             yield path, "write both start and end"
         elif entry.start_ns is not None and entry.end_ns is not None and entry.start_ns >= entry.end_ns:
             yield (*path, "end"), "must be later than start"
-    yield from _overlaps(config.calendars)
+    yield from _overlaps(config)
 
 
-def _overlaps(entries: tuple[Calendar, ...]) -> Iterator[Problem]:
-    """Two dated entries, or two weekly ones of one time zone, that claim an instrument at the same time.
+def _overlaps(config: Config) -> Iterator[Problem]:
+    """Two entries with start and end, or two weekly ones of one time zone, that claim an instrument at the same time.
 
-    A dated entry may lie over a weekly one: the more severe regime holds then.
+    A dated entry may lie over a weekly one, and whole days over anything: the more severe regime holds then.
     """
+    entries = config.calendars
     groups: dict[str, list[tuple[int, int, int]]] = {}
     for index, entry in enumerate(entries):
         if entry.window is not None and entry.window.from_s != entry.window.to_s:
@@ -423,6 +434,7 @@ def _overlaps(entries: tuple[Calendar, ...]) -> Iterator[Problem]:
             )
         elif entry.start_ns is not None and entry.end_ns is not None:
             groups.setdefault("", []).append((entry.start_ns, entry.end_ns, index))
+    places = [frozenset(config.calendar_instruments(entry)) for entry in entries]
     reported: set[tuple[int, int]] = set()
     for spans in groups.values():
         spans.sort()
@@ -431,11 +443,7 @@ def _overlaps(entries: tuple[Calendar, ...]) -> Iterator[Problem]:
             open_spans = [span for span in open_spans if span[0] > start]
             for _, other in open_spans:
                 pair = (min(index, other), max(index, other))
-                if (
-                    index == other
-                    or pair in reported
-                    or not _share_instrument(entries[index], entries[other])
-                ):
+                if index == other or pair in reported or not places[index] & places[other]:
                     continue
                 reported.add(pair)
                 reason = f"overlaps calendars[{pair[0]}] ({entries[pair[0]].name}) on the same instrument"
@@ -453,10 +461,10 @@ def week_spans(window: Window) -> Iterator[tuple[int, int]]:
             yield 0, start + length - WEEK_S
 
 
-def _share_instrument(one: Calendar, other: Calendar) -> bool:
-    if one.instruments is None or other.instruments is None:
-        return True
-    return not set(one.instruments).isdisjoint(other.instruments)
+def _signals(config: Config) -> Iterator[Problem]:
+    scorer = config.signals.news_scorer
+    if scorer is not None and scorer not in (known := scorer_names()):
+        yield ("signals", "news_scorer"), f"no scorer {scorer!r} is installed; there are: {', '.join(known)}"
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]], ...] = (
@@ -469,4 +477,5 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]], ..
     (("tiers", "counterparties", "defaults"), _tier_names),
     (("instruments", "counterparties"), _overrides),
     (("instruments", "calendars"), _calendars),
+    (("signals",), _signals),
 )

@@ -10,9 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -96,6 +97,18 @@ def _as_text(form: Callable[[int], str]) -> PlainSerializer:
     return PlainSerializer(form, return_type=str, when_used="json")
 
 
+def _parse_day(value: object) -> object:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) is None:
+        raise ValueError("write a day as 2026-12-25")
+    day = date.fromisoformat(value)
+    if not 1970 <= day.year < 2200:
+        raise ValueError("outside the years 1970 to 2200")
+    return day
+
+
+CalendarDay = Annotated[date, BeforeValidator(_parse_day)]
 Duration = Annotated[int, BeforeValidator(_parse_duration), _as_text(format_duration_ns)]
 LongerThanZero = Annotated[Duration, Field(gt=0)]
 Latency = Annotated[Duration, Field(le=60 * NS_PER_S)]
@@ -456,20 +469,42 @@ class Regimes(Section):
 
 
 class Calendar(Section):
-    """A scheduled regime: dated (``start`` until before ``end``) or weekly (``window``)."""
+    """A scheduled regime: dated (``start`` until before ``end``), weekly (``window``), or whole days (``dates``)."""
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     regime: Literal["auction", "scheduled_news", "halt"]
     instruments: InstrumentSet = None
+    venues: tuple[str, ...] = Field(default=(), max_length=256)
+    dates: tuple[CalendarDay, ...] = Field(default=(), max_length=1024)
+    timezone: str = "UTC"
     start_ns: Instant | None = Field(default=None, alias="start")
     end_ns: Instant | None = Field(default=None, alias="end")
     window: Window | None = None
+
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """[start, end) of a dated entry and of each of its ``dates``, UTC ns; none of a weekly one."""
+        if self.start_ns is not None and self.end_ns is not None:
+            return ((self.start_ns, self.end_ns),)
+        here = ZoneInfo(self.timezone)
+        return tuple(
+            (_midnight_ns(day, here), _midnight_ns(day + timedelta(days=1), here)) for day in self.dates
+        )
+
+
+def _midnight_ns(day: date, here: ZoneInfo) -> int:
+    return int(datetime.combine(day, time(), here).timestamp()) * NS_PER_S
 
 
 class Signals(Section):
     """Slow signals from outside."""
 
     news_half_life_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="news_half_life")
+    news_time_to_live_ns: LongerThanZero | None = Field(default=None, alias="news_time_to_live")
+    volatility_index_time_to_live_ns: LongerThanZero = Field(
+        default=86_400 * NS_PER_S, alias="volatility_index_time_to_live"
+    )
+    inventory_time_to_live_ns: LongerThanZero | None = Field(default=None, alias="inventory_time_to_live")
+    news_scorer: Name | None = "lexicon"
     volatility_indices: tuple[Name, ...] = Field(default=(), max_length=VOLATILITY_INDICES_MAX)
 
 
@@ -513,6 +548,15 @@ class Config(Section):
         return InstrumentTable(
             Instrument(index, each.name, each.venue, each.symbol, each.tick_size, each.lot_size)
             for index, each in enumerate(self.instruments)
+        )
+
+    def calendar_instruments(self, entry: Calendar) -> tuple[int, ...]:
+        """Places of the instruments that an entry of the calendar is about."""
+        everywhere = entry.instruments is None and not entry.venues
+        return tuple(
+            place
+            for place, each in enumerate(self.instruments)
+            if everywhere or each.name in (entry.instruments or ()) or each.venue in entry.venues
         )
 
     def volatility_index(self, name: str) -> int | None:

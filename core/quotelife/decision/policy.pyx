@@ -564,22 +564,26 @@ cdef class Policy:
         return 0
 
     cdef int _compile_calendars(self, config) except -1:
-        index = {each.name: i for i, each in enumerate(config.instruments)}
+        cdef uint32_t i = 0
         by_instrument = [[] for _ in range(self.instruments)]
-        self._calendar = <CalendarParams*>_array(len(config.calendars), sizeof(CalendarParams))
-        for i, entry in enumerate(config.calendars):
-            self._calendar[i].regime = _REGIMES[entry.regime]
-            self._calendar[i].window = NO_INDEX if entry.window is None else self._window_index[entry.window]
-            self._calendar[i].start_ns = entry.start_ns or 0
-            self._calendar[i].end_ns = entry.end_ns or 0
-            names = index if entry.instruments is None else entry.instruments
-            for name in names:
-                by_instrument[index[name]].append(i)
+        times = [[(0, 0)] if each.window is not None else each.spans() for each in config.calendars]
+        self._calendar = <CalendarParams*>_array(sum(map(len, times)), sizeof(CalendarParams))
+        for entry, spans in zip(config.calendars, times):
+            about = config.calendar_instruments(entry)
+            for start_ns, end_ns in spans:
+                self._calendar[i].regime = _REGIMES[entry.regime]
+                self._calendar[i].window = NO_INDEX if entry.window is None else self._window_index[entry.window]
+                self._calendar[i].start_ns = start_ns
+                self._calendar[i].end_ns = end_ns
+                for each in about:
+                    by_instrument[each].append(i)
+                i += 1
         self._calendar_first = <uint32_t*>_array(self.instruments + 1, sizeof(uint32_t))
         self._calendar_of = <uint32_t*>_array(sum(map(len, by_instrument)), sizeof(uint32_t))
         cdef uint32_t place = 0
-        for i, entries in enumerate(by_instrument):
+        for i in range(self.instruments):
             self._calendar_first[i] = place
+            entries = by_instrument[i]
             for entry in entries:
                 self._calendar_of[place] = entry
                 place += 1

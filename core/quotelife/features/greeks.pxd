@@ -21,12 +21,13 @@ cdef inline bint is_greek(int kind) noexcept nogil:
     return SIG_DELTA_GAMMA <= kind <= SIG_MARK
 
 
-cdef inline void greeks_on_signal(Greeks* self, const Signal* signal, int64_t t) noexcept nogil:
-    # One that its source made before the one held comes late and changes nothing.
+cdef inline bint greeks_on_signal(Greeks* self, const Signal* signal, int64_t t) noexcept nogil:
+    # One that its source made before the one held comes late and changes nothing: False.
     cdef GreekPair* pair = &self.pair[<int>signal.kind - <int>SIG_DELTA_GAMMA]
     if pair.at_ns != 0 and 0 < signal.source_ns < pair.source_ns:
-        return
+        return False
     pair.first = signal.value
     pair.second = signal.value2
     pair.source_ns = signal.source_ns
     pair.at_ns = signal.receive_ns if 0 < signal.receive_ns < t else t
+    return True

@@ -151,11 +151,12 @@ cdef void feature_on_trade(FeatureState* self, int64_t t, int64_t price_ticks, i
 cdef void feature_on_book(FeatureState* self, const LevelBook* book, int64_t t, bint top_changed) noexcept nogil
 # Exact windows restart; averages and 60 s baselines are kept, the jump over the gap is no return.
 cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil
-# Takes no notice of a value that is not finite, nor of an inventory whose limit is not above 0.
-cdef void feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil
+# False where it changed nothing: older than what is held, past its time to live, a value that is not finite, an
+# inventory whose limit is not above 0.
+cdef bint feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil
 # Desks have been renumbered: new_index by old index, n of them; NO_INDEX: gone, and its position with it.
 cdef void feature_remap_desks(FeatureState* self, const uint32_t* new_index, uint32_t n) noexcept nogil
-cdef void shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil
+cdef bint shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil
 # Ticks per sqrt(s), the larger of the 10 s and 60 s averages, at least half a tick in the time observed; NaN before
 # 5 s of it.
 cdef double feature_sigma(FeatureState* self, int64_t t) noexcept nogil

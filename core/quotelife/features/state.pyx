@@ -595,13 +595,17 @@ cdef inline int64_t source_time(const Signal* signal, int64_t t) noexcept nogil:
     return signal.source_ns if 0 < signal.source_ns < t else t
 
 
-cdef void news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nogil:
+cdef inline bint past(int64_t at_ns, int64_t ttl_ns, int64_t t) noexcept nogil:
+    return ttl_ns > 0 and t - at_ns >= ttl_ns
+
+
+cdef bint news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nogil:
     # Keeps the newest by source time, in whatever order they come.
     cdef int64_t at_ns = source_time(signal, t)
     cdef NewsItem* oldest = &self.item[0]
     cdef int k
-    if not isfinite(signal.value):
-        return
+    if not isfinite(signal.value) or past(at_ns, signal.ttl_ns, t):
+        return False
     for k in range(NEWS_KEPT):
         if not self.item[k].used:
             oldest = &self.item[k]
@@ -609,12 +613,13 @@ cdef void news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nog
         if self.item[k].at_ns < oldest.at_ns:
             oldest = &self.item[k]
     if oldest.used and oldest.at_ns > at_ns:
-        return
+        return False
     oldest.used = True
     oldest.at_ns = at_ns
     oldest.ttl_ns = signal.ttl_ns
     oldest.score = 1.0 if signal.value > 1.0 else (-1.0 if signal.value < -1.0 else signal.value)
     self.any = True
+    return True
 
 
 cdef void news_strongest(const NewsList* self, int64_t t, int64_t half_life_ns, int64_t oldest_ns, double* score,
@@ -656,18 +661,19 @@ cdef Position* position_slot(FeatureState* self, uint32_t desk) noexcept nogil:
     return slot
 
 
-cdef void position_update(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
+cdef bint position_update(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
     cdef int64_t at_ns = source_time(signal, t)
     cdef Position* slot
     if not signal.value2 > 0.0 or not isfinite(signal.value2) or not isfinite(signal.value / signal.value2):
-        return
+        return False
     slot = position_slot(self, signal.desk)
-    if at_ns < slot.at_ns:
-        return                     # an older copy, or older than all that are kept
+    if at_ns < slot.at_ns or past(at_ns, signal.ttl_ns, t):
+        return False               # an older copy, older than all that are kept, or no longer true
     slot.at_ns = at_ns
     slot.ttl_ns = signal.ttl_ns
     slot.share = signal.value / signal.value2
     slot.desk = signal.desk
+    return True
 
 
 cdef inline bint position_alive(const Position* self, int64_t t) noexcept nogil:
@@ -703,20 +709,21 @@ cdef void feature_remap_desks(FeatureState* self, const uint32_t* new_index, uin
         self.position[k].at_ns = 0
 
 
-cdef void feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
+cdef bint feature_on_signal(FeatureState* self, const Signal* signal, int64_t t) noexcept nogil:
     t = clock(self, t)
     if signal.kind == SIG_NEWS:
-        news_add(&self.news, signal, t)
-    elif signal.kind == SIG_INVENTORY:
-        position_update(self, signal, t)
+        return news_add(&self.news, signal, t)
+    if signal.kind == SIG_INVENTORY:
+        return position_update(self, signal, t)
+    return False
 
 
-cdef void index_update(VolatilityIndex* self, const Signal* signal, int64_t t) noexcept nogil:
+cdef bint index_update(VolatilityIndex* self, const Signal* signal, int64_t t) noexcept nogil:
     cdef int64_t at_ns = source_time(signal, t)
     cdef IndexSlot* slot
     cdef double x
-    if not isfinite(signal.value) or (self.used and at_ns < self.last_ns):
-        return                     # not a number, or an older copy
+    if not isfinite(signal.value) or (self.used and at_ns < self.last_ns) or past(at_ns, signal.ttl_ns, t):
+        return False               # not a number, an older copy, or no longer true
     if not self.used:
         self.used = True
         self.first_ns = at_ns
@@ -733,13 +740,15 @@ cdef void index_update(VolatilityIndex* self, const Signal* signal, int64_t t) n
         self.slots += 1
         slot.second = at_ns // SECOND
     slot.level = signal.value
+    return True
 
 
-cdef void shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil:
+cdef bint shared_on_signal(SharedSignals* self, const Signal* signal, int64_t t) noexcept nogil:
     if signal.kind == SIG_NEWS:
-        news_add(&self.news, signal, t)
-    elif signal.kind == SIG_VOLATILITY_INDEX and signal.source < VOLATILITY_INDICES:
-        index_update(&self.index[signal.source], signal, t)
+        return news_add(&self.news, signal, t)
+    if signal.kind == SIG_VOLATILITY_INDEX and signal.source < VOLATILITY_INDICES:
+        return index_update(&self.index[signal.source], signal, t)
+    return False
 
 
 # --- reading ---

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from quotelife.inputs import Change
-from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, SignalCode
+from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, RegimeCode, SignalCode
 
 if TYPE_CHECKING:
     from quotelife.engine import Engine
@@ -38,6 +38,7 @@ class OperationalState:
         self.next_override_id = 1
         self.kills: dict[str | None, Json] = {}
         self._signals: dict[tuple[Any, ...], list[Json]] = {}
+        self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
         self._instruments: list[str] = []
         self._desks: list[str] = []
         self._indices: list[str] = []
@@ -100,6 +101,15 @@ class OperationalState:
         self._keep(entry)
 
     def _keep(self, entry: Json) -> None:
+        if entry["kind"] == SignalCode.CALENDAR:
+            if entry["value"] == RegimeCode.NORMAL:
+                event = entry["source"]
+                self._calendar = {key: kept for key, kept in self._calendar.items() if key[0] != event}
+            elif _end(entry) > entry["receive_ns"]:
+                at = entry["receive_ns"]
+                self._calendar = {key: kept for key, kept in self._calendar.items() if _end(kept) > at}
+                self._calendar[entry["source"], entry["instrument"]] = entry
+            return
         news = entry["kind"] == SignalCode.NEWS
         key = (entry["kind"], entry["instrument"], None if news else entry["desk"], entry.get("index"))
         kept = self._signals.setdefault(key, [])
@@ -117,6 +127,7 @@ class OperationalState:
             for entry in kept
             if entry["ttl_ns"] <= 0 or now_ns - _at(entry) < entry["ttl_ns"]
         ]
+        alive += [entry for entry in self._calendar.values() if _end(entry) > now_ns]
         return sorted(alive, key=lambda entry: entry["receive_ns"])
 
     def to_json(self, now_ns: int) -> Json:
@@ -159,6 +170,7 @@ class OperationalState:
         for entry in self.signals(now_ns):
             what = f"{SignalCode(entry['kind']).name.lower()} signal"
             instrument, desk, source = NO_INDEX_VALUE, NO_INDEX_VALUE, entry["source"]
+            ahead = entry["kind"] == SignalCode.CALENDAR
             if entry["instrument"] is not None:
                 if entry["instrument"] not in instruments:
                     left_out.append(f"{what}: instrument {entry['instrument']} is not configured any more")
@@ -180,7 +192,7 @@ class OperationalState:
                 receive_ns=min(
                     entry["receive_ns"], now_ns
                 ),  # a clock set back since must not lead the new one
-                source_ns=min(entry["source_ns"], now_ns),
+                source_ns=entry["source_ns"] if ahead else min(entry["source_ns"], now_ns),
                 value=entry["value"],
                 value2=entry["value2"],
                 instrument=instrument,
@@ -221,6 +233,12 @@ def _at(entry: Json) -> int:
     source_ns: int = entry["source_ns"]
     receive_ns: int = entry["receive_ns"]
     return source_ns if 0 < source_ns < receive_ns else receive_ns
+
+
+def _end(event: Json) -> int:
+    """When an event of the calendar is over."""
+    end_ns: int = event["source_ns"] + event["ttl_ns"]
+    return end_ns
 
 
 def _name(names: list[str], place: int) -> str | None:

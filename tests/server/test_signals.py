@@ -1,0 +1,341 @@
+"""Signals with their stamps, times to live and order; headlines; the calendar."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.rpc import error_details_pb2
+
+from quote_expiry.v1 import signal_service_pb2 as signals
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.news import lexicon
+from quotelife_client import AsyncClient, ServiceError
+from quotelife_server import scoring
+from quotelife_server.rpc import Code
+from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
+from reference.service_kit import CONFIG, MS, Kit, S, refused, running, write_config
+
+PREFIX = "/quote_expiry.v1.SignalService/"
+LOTS = types.SIZE_UNIT_LOTS
+DAY = 86_400 * S
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    return Kit(tmp_path)
+
+
+def publish(kit: Kit, request: Any) -> Any:
+    name = type(request).__name__.removesuffix("Request")
+    reply = getattr(signals, f"{name}Response")
+    return reply.FromString(kit.call(PREFIX + name, request.SerializeToString()))
+
+
+def feature(kit: Kit, name: str, **fields: Any) -> float | None:
+    found = {f.name: f for f in kit.get(include_features=True, **fields).features}[name]
+    return found.value if found.HasField("value") else None
+
+
+def of_kind(kind: str, at_ns: int, value: float, **fields: Any) -> Any:
+    if kind == "news":
+        return signals.PublishNewsRequest(score=value / 100, published_at_utc_ns=at_ns, **fields)
+    if kind == "index":
+        return signals.PublishVolatilityIndexRequest(
+            index="DVOL", level=value, published_at_utc_ns=at_ns, **fields
+        )
+    return signals.PublishInventoryRequest(
+        instrument="BTC-USDT", position=str(value), limit="100", unit=LOTS, as_of_utc_ns=at_ns, **fields
+    )
+
+
+FEATURE = {"index": "volatility_index", "inventory": "inventory"}
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("index", 60.0), ("inventory", 0.6)])
+def test_older_than_what_is_held_changes_nothing_and_the_reply_and_the_counter_say_so(
+    kit: Kit, kind: str, shown: float
+) -> None:
+    now = kit.clock.now_ns()
+    assert not publish(kit, of_kind(kind, now, 60)).receipt.ignored
+    late = publish(kit, of_kind(kind, now - 1, 20)).receipt
+    assert late.ignored
+    assert late.input_sequence == kit.engine.input_sequence, "an input all the same: it is journaled"
+    assert feature(kit, FEATURE[kind]) == pytest.approx(shown)
+    counts = {(code.name, took): n for (code, took), n in kit.service.metrics.signals.items()}
+    assert sorted(counts.values()) == [1, 1]
+    assert {took for _, took in counts} == {True, False}
+
+
+def test_news_that_comes_late_counts_with_its_own_age_until_eight_newer_are_held(kit: Kit) -> None:
+    now = kit.clock.now_ns()
+    for k in range(8):
+        assert not publish(kit, of_kind("news", now - k * S, 1)).receipt.ignored, "late, but not outnumbered"
+    assert publish(kit, of_kind("news", now - 60 * S, 100)).receipt.ignored
+    assert feature(kit, "news_score") == pytest.approx(-0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["news", "index", "inventory"])
+def test_ahead_of_the_clock_is_refused_by_field_and_with_the_mend(kit: Kit, kind: str) -> None:
+    now = kit.clock.now_ns()
+    publish(kit, of_kind(kind, now + S, 1))  # as much as clocks may differ
+    with refused() as errors:
+        publish(kit, of_kind(kind, now + S + 1, 1))
+    (violation,) = errors[0].details[0].field_violations
+    assert violation.field == ("as_of_utc_ns" if kind == "inventory" else "published_at_utc_ns")
+    assert "1 s ahead of the service's clock" in violation.description
+    assert "synchronised clock" in violation.description
+
+
+@pytest.mark.parametrize("kind", ["news", "index", "inventory"])
+def test_a_signal_counts_for_its_own_time_to_live_from_its_own_stamp(kit: Kit, kind: str) -> None:
+    name = FEATURE.get(kind, "news_score")
+    now = kit.clock.now_ns()
+    publish(kit, of_kind(kind, now - 100 * MS, 50, time_to_live_ns=300 * MS))
+    kit.clock.set_ns(now + 200 * MS - 1)
+    assert feature(kit, name) is not None
+    kit.clock.set_ns(now + 200 * MS)
+    assert feature(kit, name) is None
+    over = publish(kit, of_kind(kind, now, 50, time_to_live_ns=200 * MS))
+    assert over.receipt.ignored, "over before it came"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("news_time_to_live", "news"),
+        ("volatility_index_time_to_live", "index"),
+        ("inventory_time_to_live", "inventory"),
+    ],
+)
+def test_the_configured_time_to_live_holds_where_the_signal_names_none(
+    tmp_path: Path, key: str, kind: str
+) -> None:
+    kit = Kit(tmp_path, text=CONFIG.replace("signals: {", f"signals: {{{key}: 500ms, "))
+    now = kit.clock.now_ns()
+    publish(kit, of_kind(kind, now, 50))
+    name = FEATURE.get(kind, "news_score")
+    kit.clock.set_ns(now + 500 * MS - 1)
+    assert feature(kit, name) is not None
+    kit.clock.set_ns(now + 500 * MS)
+    assert feature(kit, name) is None
+
+
+@pytest.mark.parametrize("ttl_ns", [0, -1, 7 * DAY + 1])
+@pytest.mark.parametrize("kind", ["news", "index", "inventory"])
+def test_a_wrong_time_to_live_is_named(kit: Kit, kind: str, ttl_ns: int) -> None:
+    with refused() as errors:
+        publish(kit, of_kind(kind, kit.clock.now_ns(), 1, time_to_live_ns=ttl_ns))
+    assert [v.field for v in errors[0].details[0].field_violations] == ["time_to_live_ns"]
+
+
+# --- headlines ---
+
+
+@pytest.mark.parametrize(
+    ("headline", "low", "high"),
+    [
+        ("Exchange halts withdrawals after hack", -1.0, -0.8),
+        ("Regulator sues exchange over fraud", -1.0, -0.8),
+        ("Bitcoin surges to record high on ETF approval", 0.5, 1.0),
+        ("Shares slightly lower", -0.3, -0.01),
+        ("Company denies bankruptcy", 0.2, 0.6),
+        ("Quarterly meeting scheduled for Tuesday", 0.0, 0.0),
+        ("Bank opens a window in Banff", 0.0, 0.0),
+        ("", 0.0, 0.0),
+    ],
+)
+def test_the_lexicon_scores_what_its_words_say(headline: str, low: float, high: float) -> None:
+    assert low <= lexicon(headline) <= high
+
+
+async def test_a_headline_is_scored_applied_and_answered_with_its_score(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path)) as app,
+        AsyncClient(app.addresses[0], timeout_s=5) as client,
+    ):
+        text = "Exchange halts withdrawals after hack"
+        reply = await client.publish_headline(text, instrument="ETH-USDT", source="wire")
+        assert reply.score == lexicon(text)
+        assert reply.receipt.input_sequence
+        after = await client.get_expiry(instrument="ETH-USDT", side="BUY", counterparty="alpha")
+        assert after.regime.name == "STRESS"
+
+
+async def test_decisions_go_on_while_a_scorer_thinks_and_one_that_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def slow(headline: str) -> float:
+        assert go.wait(5)
+        return 2.0
+
+    async with (
+        running(write_config(tmp_path)) as app,
+        AsyncClient(app.addresses[0], timeout_s=5) as client,
+    ):
+        app.service.scoring = NewsScoring(lambda _: slow)
+        scored = asyncio.ensure_future(client.publish_headline("anything"))
+        for _ in range(20):
+            await client.get_expiry(instrument="BTC-USDT", side="BUY")
+        assert not scored.done()
+        go.set()
+        with pytest.raises(ServiceError, match="send a score instead"):
+            await scored
+        assert app.service.scoring.counts == {"scored": 0, "failed": 1, "busy": 0}
+
+
+async def test_a_scorer_that_hangs_is_given_up_and_the_number_that_waits_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring, "WAITING_MAX", 3)
+    go = threading.Event()
+
+    def hangs(headline: str) -> float:
+        go.wait(10)
+        return 0.0
+
+    asked = NewsScoring(lambda _: hangs, score_s=0.2)
+    waiting = [asyncio.ensure_future(asked.score("x", "h")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(ScorerBusyError):
+        await asked.score("x", "h")
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ScorerFailedError] * 3
+    go.set()
+    await asyncio.sleep(0.2)
+    assert await asked.score("x", "h") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("request_", "at_fault"),
+    [
+        (signals.PublishNewsRequest(headline="x", score=0.1), "headline"),
+        (signals.PublishNewsRequest(headline="x" * 1001), "headline"),
+        (signals.PublishNewsRequest(headline="a\nb"), "headline"),
+    ],
+)
+def test_a_wrong_headline_is_named(kit: Kit, request_: Any, at_fault: str) -> None:
+    with refused() as errors:
+        publish(kit, request_)
+    assert [v.field for v in errors[0].details[0].field_violations] == [at_fault]
+
+
+def test_a_headline_without_a_scorer_is_refused_with_the_mend(tmp_path: Path) -> None:
+    kit = Kit(tmp_path, text=CONFIG.replace("signals: {", "signals: {news_scorer: null, "))
+    with refused() as errors:
+        publish(kit, signals.PublishNewsRequest(headline="x"))
+    assert "send a score" in errors[0].details[0].field_violations[0].description
+
+
+# --- calendar ---
+
+
+def event(kit: Kit, event_id: str = "a", start: int = 0, length: int = 10 * S, **fields: Any) -> Any:
+    """``start`` from now."""
+    from_ns = kit.clock.now_ns() + start
+    given: dict[str, Any] = {"regime": types.REGIME_AUCTION, **fields}
+    return signals.CalendarEvent(
+        event_id=event_id, from_utc_ns=from_ns, until_utc_ns=from_ns + length, **given
+    )
+
+
+def test_an_announced_event_sets_the_regime_from_its_start_until_its_end(kit: Kit) -> None:
+    now = kit.clock.now_ns()
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, start=100 * MS, length=200 * MS)]))
+    seen = []
+    for at in (now + 100 * MS - 1, now + 100 * MS, now + 300 * MS - 1, now + 300 * MS):
+        kit.clock.set_ns(at)
+        seen.append(kit.get().regime)
+    assert seen == [types.REGIME_NORMAL, types.REGIME_AUCTION, types.REGIME_AUCTION, types.REGIME_NORMAL]
+
+
+def test_an_event_is_for_the_instruments_and_venues_it_names(kit: Kit) -> None:
+    named = event(kit, instruments=["BTC-USDT"], venues=["binance-coinm"], regime=types.REGIME_HALT)
+    publish(kit, signals.PublishCalendarRequest(events=[named]))
+    halted = {name for name in ("BTC-USDT", "ETH-USDT", "BTC-USD") if kit.get(instrument=name).regime == 5}
+    assert halted == {"BTC-USDT", "BTC-USD"}
+
+
+def test_the_more_severe_of_several_holds(kit: Kit) -> None:
+    publish(
+        kit,
+        signals.PublishCalendarRequest(
+            events=[
+                event(kit, "halt", regime=types.REGIME_HALT),
+                event(kit, "news", regime=types.REGIME_SCHEDULED_NEWS, instruments=["BTC-USDT"]),
+                event(kit, "auction"),
+            ]
+        ),
+    )
+    assert kit.get().regime == types.REGIME_HALT
+    assert kit.get().decision == types.DECISION_DECLINE
+
+
+def test_the_same_id_replaces_and_a_removed_one_is_forgotten(kit: Kit) -> None:
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, instruments=["BTC-USDT", "ETH-USDT"])]))
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, instruments=["BTC-USD"])]))
+    assert kit.get().regime == types.REGIME_NORMAL, "moved to another instrument"
+    assert kit.get(instrument="BTC-USD").regime == types.REGIME_AUCTION
+    reply = publish(kit, signals.PublishCalendarRequest(removed_event_ids=["a", "unknown"]))
+    assert list(reply.removed_event_ids) == ["a"]
+    assert kit.get(instrument="BTC-USD").regime == types.REGIME_NORMAL
+    again = publish(kit, signals.PublishCalendarRequest(removed_event_ids=["a"]))
+    assert again.receipt.ignored
+    assert not again.removed_event_ids
+
+
+def test_more_events_than_there_is_room_for_change_nothing(kit: Kit) -> None:
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, f"{k}", DAY) for k in range(32)]))
+    before = kit.engine.calendar(kit.clock.now_ns())
+    assert len(before) == 32
+    with refused() as errors:
+        publish(
+            kit, signals.PublishCalendarRequest(events=[event(kit), event(kit, "b", venues=["binance-spot"])])
+        )
+    assert errors[0].code == Code.RESOURCE_EXHAUSTED
+    assert kit.engine.calendar(kit.clock.now_ns()) == before
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit)], removed_event_ids=["0"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_fault"),
+    [
+        ({"event_id": ""}, "event_id"),
+        ({"regime": types.REGIME_STRESS}, "regime"),
+        ({"regime": types.REGIME_UNSPECIFIED}, "regime"),
+        ({"length": 0}, "until_utc_ns"),
+        ({"start": -2 * S, "length": S}, "until_utc_ns"),
+        ({"length": 32 * DAY}, "until_utc_ns"),
+        ({"start": 400 * DAY}, "from_utc_ns"),
+        ({"instruments": ["X"]}, "instruments"),
+        ({"venues": ["X"]}, "venues"),
+    ],
+)
+def test_one_wrong_event_is_named_and_none_is_applied(
+    kit: Kit, fields: dict[str, Any], at_fault: str
+) -> None:
+    wrong = event(kit, **{"event_id": "wrong", **fields})
+    with refused() as errors:
+        publish(kit, signals.PublishCalendarRequest(events=[event(kit), wrong]))
+    details = errors[0].details[0]
+    assert isinstance(details, error_details_pb2.BadRequest)
+    assert [v.field for v in details.field_violations] == [f"events[1].{at_fault}"]
+    assert kit.engine.calendar(kit.clock.now_ns()) == []
+
+
+def test_holidays_of_a_venue_halt_its_instruments_on_the_days_of_its_time_zone(tmp_path: Path) -> None:
+    text = CONFIG + (
+        "calendars:\n  - {name: holidays, regime: halt, venues: [binance-spot], dates: ['2023-11-15'],"
+        " timezone: America/New_York}\n"
+    )
+    kit = Kit(tmp_path, text=text, warm=False)
+    midnight = 1_700_024_400 * S  # 2023-11-15 00:00 in New York
+    found = []
+    for at in (midnight - 1, midnight, midnight + DAY - 1, midnight + DAY):
+        kit.clock.set_ns(at)
+        found.append(kit.get(instrument="ETH-USDT").regime == types.REGIME_HALT)
+        assert kit.get(instrument="BTC-USDT").regime != types.REGIME_HALT
+    assert found == [False, True, True, False]
