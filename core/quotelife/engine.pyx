@@ -829,16 +829,18 @@ cdef class Engine:
         if out.observed & STOPPED:
             out.reasons = 0
             return
-        if not params.enabled or state.regime == REGIME_HALT or out.quality != QUALITY_GOOD:
+        if not params.enabled or state.regime == REGIME_HALT:
             return
-        out.reference_ticks = reference(state, params)
-        out.mid_ticks = 0.5 * (state.book.bid_ticks + state.book.ask_ticks)
-        out.spread_ticks = state.book.ask_ticks - state.book.bid_ticks
         out.sigma_ticks = feature_sigma(state.features, t)
         # D since the moment of pricing, by the market's own mids.
         if age == 0:
             out.observed |= OBS_MOVED_KNOWN
-        else:
+        if state.book_state != BOOK_WHOLE or state.book.crossed or not book_two_sided(&state.book):
+            return                 # no prices to go by; where they are merely old, they are the last that were known
+        out.reference_ticks = reference(state, params)
+        out.mid_ticks = 0.5 * (state.book.bid_ticks + state.book.ask_ticks)
+        out.spread_ticks = state.book.ask_ticks - state.book.bid_ticks
+        if age > 0:
             mid2 = mid2_at(state.features, t - age)
             if mid2 != 0:
                 out.observed |= OBS_MOVED_KNOWN
@@ -885,10 +887,16 @@ cdef class Engine:
             decline(out)
             return False
         posture = &self._policy.posture[out.posture_effective]
+        bounds = self._policy.price_bounds(request.desk)
+        if request.flags & REQ_HAS_REFERENCE:
+            out.reference_ticks = request.reference_ticks
         if out.quality != QUALITY_GOOD:
-            # A minimum life only where good data could have given no less, and a book has been seen at all.
-            if (self._policy.not_good_risk_averse(request.desk) and not posture.decline_below_minimum
-                    and out.observed & OBS_BOOK_SEEN):
+            # A minimum life only where good data could have given no less: by postures that are always firm, on a
+            # market that is known not to have moved through, near which the price lies, and whose volatility is known.
+            if (self._policy.not_good_risk_averse(request.desk) and out.observed & OBS_BOOK_SEEN
+                    and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
+                    and always_firm(posture) and always_firm(&self._policy.posture[resolution.effective])
+                    and out.moved_ticks < 1.0):                # no threshold is smaller
                 out.mode = posture.mode
                 out.binding = BIND_MIN
                 out.life_ns = posture.min_ns - age
@@ -897,13 +905,10 @@ cdef class Engine:
                 decline(out)
             return False
         out.mode = posture.mode
-        if request.flags & REQ_HAS_REFERENCE:
-            out.reference_ticks = request.reference_ticks
         if request.flags & REQ_HAS_PRICE:
             out.edge_ticks = request.side * (out.reference_ticks - request.price_ticks)
         elif request.flags & REQ_HAS_EDGE:
             out.edge_ticks = request.edge_ticks
-        bounds = self._policy.price_bounds(request.desk)
         if far_from_market(bounds, request, out):
             out.binding = BIND_MARKET
             refuse(out, bounds.beyond_kind)
@@ -1488,6 +1493,11 @@ cdef bint calendar_forget(CalendarList* self, uint64_t id) noexcept nogil:
 cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:
     # Since the moment of pricing; a moment in the future counts as now.
     return max(t - request.priced_at_ns, 0) if request.flags & REQ_HAS_PRICED_AT else 0
+
+
+cdef inline bint always_firm(const PostureParams* posture) noexcept nogil:
+    # With good data it gives at least its shortest life, whatever the curve.
+    return posture.mode != MODE_EXPECTED_VALUE and not posture.decline_below_minimum
 
 
 cdef inline void refuse(Decision* out, uint8_t kind) noexcept nogil:

@@ -194,7 +194,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
     [
         "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
         "/quote_expiry.v1.SignalService/PublishGreeks",
-        "/quote_expiry.v1.SignalService/PublishCalendar",
         "/quote_expiry.v1.AdminService/LoadModel",
         "/quote_expiry.v1.AdminService/PromoteModel",
         "/quote_expiry.v1.AdminService/RollbackModel",
