@@ -895,7 +895,8 @@ cdef class Engine:
             # market that is known not to have moved through, near which the price lies, and whose volatility is known.
             if (self._policy.not_good_risk_averse(request.desk) and out.observed & OBS_BOOK_SEEN
                     and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
-                    and always_firm(posture) and always_firm(&self._policy.posture[resolution.effective])
+                    and always_firm(posture) and always_firm(&self._policy.posture[resolution.requested])
+                    and not too_close(request, &self._policy.posture[resolution.requested], t, age)
                     and out.moved_ticks < 1.0):                # no threshold is smaller
                 out.mode = posture.mode
                 out.binding = BIND_MIN
@@ -1062,7 +1063,7 @@ cdef class Engine:
             return
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
-            if left + age < posture.min_ns or left < US:
+            if too_close(request, posture, out.now_ns, age):
                 out.reasons |= WHY_DEADLINE_TOO_CLOSE
                 out.binding |= BIND_CLIENT_DEADLINE
                 decline(out)
@@ -1493,6 +1494,13 @@ cdef bint calendar_forget(CalendarList* self, uint64_t id) noexcept nogil:
 cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:
     # Since the moment of pricing; a moment in the future counts as now.
     return max(t - request.priced_at_ns, 0) if request.flags & REQ_HAS_PRICED_AT else 0
+
+
+cdef inline bint too_close(const Request* request, const PostureParams* posture, int64_t t,
+                           int64_t age) noexcept nogil:
+    # Is there no time for the posture's shortest life before the client's own deadline?
+    cdef int64_t left = request.client_deadline_ns - t
+    return request.flags & REQ_HAS_DEADLINE and (left + age < posture.min_ns or left < US)
 
 
 cdef inline bint always_firm(const PostureParams* posture) noexcept nogil:
