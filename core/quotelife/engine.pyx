@@ -500,8 +500,8 @@ cdef class Engine:
 
     def on_signal(self, int kind, *, int64_t receive_ns, int64_t source_ns, double value, double value2=0.0,
                   uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, int64_t ttl_ns=0, uint64_t source=0):
-        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, an event of the
-        calendar, a pair of an option's greeks (``SignalCode`` says which).
+        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, an event of
+        the calendar, a pair of an option's greeks (``SignalCode`` says which).
 
         False when it is an input that changed nothing: what is held is newer, its time to live has passed, or there
         is no room for one more event of the calendar. What ``value`` and the rest mean is said in ``records.pxd``.
@@ -897,6 +897,8 @@ cdef class Engine:
                     and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
                     and always_firm(posture) and always_firm(&self._policy.posture[resolution.requested])
                     and not too_close(request, &self._policy.posture[resolution.requested], t, age)
+                    and (out.spread_ticks > 0 or not request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE))
+                    and not far_from_market(bounds, request, out)
                     and out.moved_ticks < 1.0):                # no threshold is smaller
                 out.mode = posture.mode
                 out.binding = BIND_MIN
