@@ -890,15 +890,20 @@ cdef class Engine:
         bounds = self._policy.price_bounds(request.desk)
         if request.flags & REQ_HAS_REFERENCE:
             out.reference_ticks = request.reference_ticks
+        if request.flags & REQ_HAS_PRICE:
+            out.edge_ticks = request.side * (out.reference_ticks - request.price_ticks)
+        elif request.flags & REQ_HAS_EDGE:
+            out.edge_ticks = request.edge_ticks
         if out.quality != QUALITY_GOOD:
             # A minimum life only where good data could have given no less: by postures that are always firm, on a
-            # market that is known not to have moved through, near which the price lies, and whose volatility is known.
+            # market that is known not to have moved through, near which the price lies, on its right
+            # side, and whose volatility is known.
             if (self._policy.not_good_risk_averse(request.desk) and out.observed & OBS_BOOK_SEEN
                     and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
                     and always_firm(posture) and always_firm(&self._policy.posture[resolution.requested])
                     and not too_close(request, &self._policy.posture[resolution.requested], t, age)
                     and (out.spread_ticks > 0 or not request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE))
-                    and not far_from_market(bounds, request, out)
+                    and not far_from_market(bounds, request, out) and out.edge_ticks >= 0.0
                     and out.moved_ticks < 1.0):                # no threshold is smaller
                 out.mode = posture.mode
                 out.binding = BIND_MIN
@@ -908,10 +913,6 @@ cdef class Engine:
                 decline(out)
             return False
         out.mode = posture.mode
-        if request.flags & REQ_HAS_PRICE:
-            out.edge_ticks = request.side * (out.reference_ticks - request.price_ticks)
-        elif request.flags & REQ_HAS_EDGE:
-            out.edge_ticks = request.edge_ticks
         if far_from_market(bounds, request, out):
             out.binding = BIND_MARKET
             refuse(out, bounds.beyond_kind)
