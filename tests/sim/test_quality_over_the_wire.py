@@ -1,4 +1,4 @@
-"""Lost messages, from the simulated venue's own bytes to quality and decision."""
+"""Lost messages and clocks, from the simulated venue's own bytes to quality and decision."""
 
 import random
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from quotelife.records import (
 from quotelife.sim.binance_wire import BinanceWire
 from quotelife.sim.market import BTC, ETH, MarketConfig, MarketSimulator
 from quotelife.sim.updates import BookSnapshot, DepthUpdate, VenueUpdate
-from quotelife.units import NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S
 
 START_NS = 1_700_000_000 * NS_PER_S
 WHOLE = 5000
@@ -198,3 +198,28 @@ def test_random_gaps_are_flagged_at_the_next_message_and_mended_by_one_snapshot(
 @pytest.mark.parametrize(("market", "gaps"), [("spot", 3334), ("usdm", 3333), ("coinm", 3333)])
 def test_ten_thousand_random_gaps(market: str, gaps: int) -> None:
     assert mended_gaps(market, gaps, seed=random.SystemRandom().randrange(2**32)) == gaps
+
+
+def decided(offset_ns: int, seconds: float) -> list[dict[str, bytes]]:
+    """Fields of the decisions over one market whose receiver's clock is ahead by so much; stamps less the offset."""
+    line = Line("usdm", 11, warmup="1s", offset_ns=offset_ns)
+    taken = []
+    for n, update in enumerate(line.updates(seconds)):
+        line.hear(update)
+        for place, each in enumerate(SYMBOLS):
+            if each.symbol in line.wanted:
+                line.resynchronise(place)
+        if n % 25 == 0:
+            record = line.ask(n % 2, side=1 if n % 4 < 2 else -1).array().copy()
+            for stamp in ("now_ns", "expiry_ns"):
+                record[stamp] -= offset_ns
+            taken.append({name: record[name].tobytes() for name in record.dtype.names})
+    return taken
+
+
+@pytest.mark.parametrize("offset_ns", [-1500 * NS_PER_MS, 1500 * NS_PER_MS])
+def test_a_receive_clock_beside_the_exchanges_changes_no_decision(offset_ns: int) -> None:
+    level = decided(0, 12.0)
+    assert decided(offset_ns, 12.0) == level
+    quotes = sum(each["kind"] == bytes([DecisionCode.QUOTE]) for each in level)
+    assert quotes > 30, "there is something to compare"
