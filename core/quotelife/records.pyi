@@ -94,22 +94,22 @@ class RuleCode(IntEnum):
 
 class BindingFlags(IntFlag):
     TOLERANCE = 1
-    MIN = 2
-    MAX = 4
+    MINIMUM = 2
+    MAXIMUM = 4
     CLIENT_DEADLINE = 8
     STEP = 16
     BELOW_MINIMUM = 32
     HORIZON = 64
     VALUE = 128
-    VENUE_MAX = 256
-    VENUE_MIN = 512
+    VENUE_MAXIMUM = 256
+    VENUE_MINIMUM = 512
     GRANULARITY = 1024
     TRANSIT = 2048
     MARKET = 4096
     EDGE = 8192
 
 class ReasonFlags(IntFlag):
-    NOT_GOOD = 1
+    DATA_NOT_GOOD = 1
     DOWNGRADED = 2
     VOLATILITY = 4
     SPREAD_VOLATILITY = 8

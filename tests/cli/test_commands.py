@@ -530,7 +530,8 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
         instruments=[
             admin.InstrumentStatus(instrument="A", quality=types.QUALITY_GOOD),
             admin.InstrumentStatus(instrument="B", quality=types.QUALITY_HALTED),
-            admin.InstrumentStatus(instrument="C", quality=types.QUALITY_STALE),
+            admin.InstrumentStatus(instrument="C", quality=types.QUALITY_STALE, feeds=["spot"]),
+            admin.InstrumentStatus(instrument="D", quality=types.QUALITY_WARMING),
         ],
         journal=admin.JournalStatus(fault="No space left on device"),
         capture=admin.CaptureStatus(fault="Read-only file system"),
@@ -542,7 +543,7 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
         "alert clock_unsynchronised: the wall clock is away (since 1970-01-01T00:00:00+00:00)",
         "kill: alpha: fat finger (since 1970-01-01T00:00:00+00:00)",
         "feed spot: down, last heard 1.5 s ago",
-        "books: 1 of 3 good, 1 halted: declined are C STALE",
+        "books: 1 of 4 good, 1 halted: declined are C STALE (feed spot), D WARMING (no feed)",
         "journal: No space left on device",
         "capture: Read-only file system",
         "configuration: config.yaml:3: key: wrong",
@@ -559,7 +560,7 @@ async def test_doctor_of_a_killed_service_or_one_without_data_fails(tmp_path: Pa
     finally:
         await app.drain()
     assert cold.code == killed.code == 1
-    assert "FAIL  books: 0 of 3 good: declined are BTC-USDT WARMING" in cold.out
+    assert "FAIL  books: 0 of 3 good: declined are BTC-USDT no feed" in cold.out
     assert "FAIL  state: KILLED" in killed.out and "FAIL  kill: everybody: stop" in killed.out
 
 

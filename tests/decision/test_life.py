@@ -48,7 +48,7 @@ def test_tolerance_fixture(p500: float, expected_ms: float) -> None:
 def test_capped_fixture_is_a_cap_not_the_formula() -> None:
     """SPEC 13.1: at .00995 the formula gives a little more than 750 ms and the bound takes over."""
     life = RISK_AVERSE.life(0.00995)
-    assert life.binding == BindingFlags.MAX
+    assert life.binding == BindingFlags.MAXIMUM
     assert life_ms(POSTURES[2].model_copy(update={"life_max_ns": 10_000 * MS}), 0.00995) > 750
 
 
@@ -79,8 +79,8 @@ def test_table_of_lives(p500: float, expected_ms: tuple[float, ...]) -> None:
 def test_certain_and_impossible(life: PostureLife) -> None:
     """P = 0 gives the longest life, P = 1 and a P that is no number the shortest."""
     bounds = sorted({life.life(0.0).life_ns, life.life(1.0).life_ns})
-    assert life.life(0.0).binding == BindingFlags.MAX
-    assert life.life(1.0).binding == BindingFlags.MIN | BindingFlags.BELOW_MINIMUM
+    assert life.life(0.0).binding == BindingFlags.MAXIMUM
+    assert life.life(1.0).binding == BindingFlags.MINIMUM | BindingFlags.BELOW_MINIMUM
     assert life.life(1.0).reasons == ReasonFlags.BELOW_MINIMUM
     assert life.life(math.nan).life_ns == bounds[0]
     assert len(bounds) == 2
@@ -96,7 +96,7 @@ def test_below_minimum_declines_when_told() -> None:
 def test_step_table_is_clipped_to_the_bounds() -> None:
     """A preset's row below the posture's minimum is lifted to it, and the minimum is named as binding."""
     life = posture(ClientPriority, mode="step").life(0.5)
-    assert (life.life_ns, life.binding) == (250 * MS, BindingFlags.STEP | BindingFlags.MIN)
+    assert (life.life_ns, life.binding) == (250 * MS, BindingFlags.STEP | BindingFlags.MINIMUM)
 
 
 def test_steps_of_ones_own() -> None:
@@ -144,8 +144,8 @@ def test_curve_mode_says_when_the_grid_ends() -> None:
 
 def test_curve_mode_clips_to_bounds() -> None:
     life = posture(RiskAverse, tolerance_source="curve")
-    assert life.life(np.zeros(12))[:2] == (750 * MS, BindingFlags.MAX)
-    assert life.life(np.ones(12))[:2] == (100 * MS, BindingFlags.MIN | BindingFlags.BELOW_MINIMUM)
+    assert life.life(np.zeros(12))[:2] == (750 * MS, BindingFlags.MAXIMUM)
+    assert life.life(np.ones(12))[:2] == (100 * MS, BindingFlags.MINIMUM | BindingFlags.BELOW_MINIMUM)
 
 
 def test_lives_are_whole_microseconds() -> None:

@@ -198,7 +198,7 @@ def test_no_book_is_a_decline_that_says_so(engine: Engine) -> None:
     decision = ask(engine, T0 + 1)
     assert DecisionCode(decision.kind) is DecisionCode.DECLINE
     assert QualityCode(decision.quality) is QualityCode.WARMING
-    assert decision.reasons & ReasonFlags.NOT_GOOD
+    assert decision.reasons & ReasonFlags.DATA_NOT_GOOD
     assert RuleCode(decision.rule) is RuleCode.DATA_QUALITY
     assert (decision.life_ns, decision.data_age_ns) == (0, -1)
 
@@ -422,7 +422,7 @@ def test_longest_life_counts_from_the_moment_of_pricing(engine: Engine) -> None:
     _, t = warm(engine)
     fresh = ask(engine, t, edge_ticks=18.0)
     aged = ask(engine, t, edge_ticks=18.0, priced_at_ns=t - 30 * MS)
-    assert fresh.binding & BindingFlags.MAX
+    assert fresh.binding & BindingFlags.MAXIMUM
     assert aged.life_ns == fresh.life_ns - 30 * MS
     dead = ask(engine, t, priced_at_ns=t - 3600 * S)
     assert DecisionCode(dead.kind) is DecisionCode.DECLINE

@@ -159,7 +159,7 @@ def test_a_negative_edge_gets_the_shortest_life_and_from_h_on_none(engine: Engin
     through = decide(engine, counterparty=RISK_AVERSE, edge_ticks=-H)
     assert at_mid.life_ns > 100 * MS and not at_mid.reasons & ReasonFlags.EDGE_TOO_SMALL
     assert slightly.life_ns == 100 * MS and slightly.reasons & ReasonFlags.EDGE_TOO_SMALL
-    assert BindingFlags(slightly.binding) is BindingFlags.EDGE | BindingFlags.MIN
+    assert BindingFlags(slightly.binding) is BindingFlags.EDGE | BindingFlags.MINIMUM
     assert DecisionCode(through.kind) is DecisionCode.DECLINE
     assert BindingFlags(through.binding) is BindingFlags.EDGE
 

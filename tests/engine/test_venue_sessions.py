@@ -139,7 +139,7 @@ def test_a_life_below_the_venues_minimum_is_not_lengthened(engine: Engine) -> No
     decision = at_venue(engine, "150ms", actuation="relative", life_min="200ms")
     assert DecisionCode(decision.kind) is DecisionCode.DECLINE
     assert decision.reasons & ReasonFlags.VENUE_MINIMUM
-    assert decision.binding & BindingFlags.VENUE_MIN
+    assert decision.binding & BindingFlags.VENUE_MINIMUM
     assert (
         DecisionCode(at_venue(engine, "200ms", actuation="relative", life_min="200ms").kind)
         is DecisionCode.QUOTE
@@ -160,7 +160,7 @@ def test_a_life_above_the_venues_maximum_is_cut(engine: Engine) -> None:
     """2.5 s at the venue, which begins 5 ms later: 2.505 s from now."""
     decision = at_venue(engine, "4s", actuation="relative", life_max="2500ms", transit="5ms")
     assert (decision.venue_life_ns, decision.life_ns) == (2_500 * MS, 2_505 * MS)
-    assert decision.binding & BindingFlags.VENUE_MAX
+    assert decision.binding & BindingFlags.VENUE_MAXIMUM
 
 
 def test_a_coarse_venue_is_sent_its_maximum_and_ours_is_cancelled(engine: Engine) -> None:

@@ -200,7 +200,7 @@ def test_data_that_is_not_good_is_seen_applied(desk: Desk) -> None:
         "100 ms: Risk Averse because data is STALE; set by the posture's min"
     )
     (bound,) = explanation.constraints
-    assert (bound.constraint, bound.life_ns, bound.binding) == (BindingFlags.MIN, decision.life_ns, True)
+    assert (bound.constraint, bound.life_ns, bound.binding) == (BindingFlags.MINIMUM, decision.life_ns, True)
 
 
 def test_a_downgrade_by_news_names_its_trigger(desk: Desk) -> None:
@@ -384,8 +384,8 @@ def check_lives(
     allowed = lives[curve]
     expected = by_hand(decision, settings) - taken
     assert (math.inf if allowed is None else allowed) == pytest.approx(expected, abs=1000)
-    assert lives[BindingFlags.MIN] == posture.life_min_ns - taken
-    assert lives[BindingFlags.MAX] == posture.life_max_ns - age
+    assert lives[BindingFlags.MINIMUM] == posture.life_min_ns - taken
+    assert lives[BindingFlags.MAXIMUM] == posture.life_max_ns - age
     if decision.mode == ModeCode.EXPECTED_VALUE:
         check_value(request, decision, lives, posture, settings, taken)
         return
@@ -429,9 +429,9 @@ def check_value(
     assert best >= on_grid - 1e-9 * decision.h_ticks
     if decision.kind != DecisionCode.QUOTE:
         return
-    caps = [life for flag, life in lives.items() if flag not in (BindingFlags.MIN, BindingFlags.VALUE)]
+    caps = [life for flag, life in lives.items() if flag not in (BindingFlags.MINIMUM, BindingFlags.VALUE)]
     high = min(life for life in caps if life is not None)
-    low = lives[BindingFlags.MIN] or 0
+    low = lives[BindingFlags.MINIMUM] or 0
     if low < claimed < high:
         assert decision.life_ns == pytest.approx(claimed, abs=2000)
     else:
@@ -531,6 +531,6 @@ def test_the_venue_is_among_the_constraints() -> None:
     engine.decide(request, decision)
     assert (decision.life_ns, decision.venue_life_ns) == (95 * MS, 90 * MS)
     steps = {step.constraint: step for step in explain(request, decision, Grounds.of(engine)).constraints}
-    assert steps[BindingFlags.VENUE_MAX].life_ns == 95 * MS
-    assert steps[BindingFlags.VENUE_MAX].binding
+    assert steps[BindingFlags.VENUE_MAXIMUM].life_ns == 95 * MS
+    assert steps[BindingFlags.VENUE_MAXIMUM].binding
     assert "90 ms" in steps[BindingFlags.TRANSIT].detail

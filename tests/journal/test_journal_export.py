@@ -116,7 +116,7 @@ def test_values_are_those_of_the_records(folder: Path) -> None:
     for record in records:
         decision = decode_decision(record)[1]
         row = rows[record.decision_id]
-        assert "NOT_GOOD" in row[1]
+        assert "DATA_NOT_GOOD" in row[1]
         assert list(row[2:]) == [decision.feature(place) for place in INDEX.values()]
 
 

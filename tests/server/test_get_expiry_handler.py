@@ -393,21 +393,13 @@ def test_numbers_of_the_core_mean_the_same_on_the_wire(
 
 
 def test_bits_of_the_core_mean_the_same_on_the_wire() -> None:
-    reasons = {"NOT_GOOD": "DATA_NOT_GOOD"}
-    for flag in ReasonFlags:
-        name = flag.name or ""
-        assert types.Reason.Name(flag.value.bit_length()) == "REASON_" + reasons.get(name, name)
-    constraints = {
-        "MIN": "MINIMUM",
-        "MAX": "MAXIMUM",
-        "VENUE_MIN": "VENUE_MINIMUM",
-        "VENUE_MAX": "VENUE_MAXIMUM",
-    }
-    for binding in BindingFlags:
-        name = binding.name or ""
-        assert types.Constraint.Name(binding.value.bit_length()) == "CONSTRAINT_" + constraints.get(
-            name, name
-        )
+    """By the same names, which are also those of an export and an explanation, with nothing left out."""
+    for core, wire, prefix in (
+        (ReasonFlags, types.Reason, "REASON_"),
+        (BindingFlags, types.Constraint, "CONSTRAINT_"),
+    ):
+        named = {prefix + (flag.name or ""): flag.value.bit_length() for flag in core}
+        assert named == {name: number for name, number in wire.items() if number}
 
 
 def test_bytes_that_are_no_message_are_said_to_be_none(kit: Kit) -> None:

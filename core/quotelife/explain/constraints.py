@@ -56,11 +56,11 @@ def constraints_of(
         if decision.mode == ModeCode.EXPECTED_VALUE:
             found.append(_from_value(request, decision, settings, grounds, taken))
         words = f"the posture's longest life, {time_words(maximum)}{since}"
-        found.append((BindingFlags.MAX, maximum - age, words))
+        found.append((BindingFlags.MAXIMUM, maximum - age, words))
     else:
         taken = age
     words = f"the posture's shortest life, {time_words(minimum)}" + (since if taken else "")
-    found.append((BindingFlags.MIN, minimum - taken, words))
+    found.append((BindingFlags.MINIMUM, minimum - taken, words))
     if decision.binding & BindingFlags.MARKET:
         found.append((BindingFlags.MARKET, 0, _market_words(request, decision, grounds)))
     if decision.binding & BindingFlags.EDGE:
@@ -170,10 +170,10 @@ def _from_venue(
     found: list[tuple[BindingFlags, int | None, str]] = []
     if session.life_max_ns is not None:
         words = f"the longest life that {name} takes, {time_words(session.life_max_ns)}"
-        found.append((BindingFlags.VENUE_MAX, session.life_max_ns + session.transit_ns, words))
+        found.append((BindingFlags.VENUE_MAXIMUM, session.life_max_ns + session.transit_ns, words))
     if session.life_min_ns and session.actuation != "withdraw":
         words = f"the shortest life that {name} takes, {time_words(session.life_min_ns)}"
-        found.append((BindingFlags.VENUE_MIN, session.life_min_ns + session.transit_ns, words))
+        found.append((BindingFlags.VENUE_MINIMUM, session.life_min_ns + session.transit_ns, words))
     if decision.binding & BindingFlags.GRANULARITY:
         words = f"down to what {name} can say, in steps of {time_words(session.granularity_ns)}"
         found.append((BindingFlags.GRANULARITY, decision.life_ns, words))

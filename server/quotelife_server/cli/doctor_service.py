@@ -83,11 +83,8 @@ def _book(book: admin.InstrumentStatus) -> str:
         why.append(name.removeprefix("QUALITY_CAUSE_").lower().replace("_", " "))
     if book.HasField("quality_since_utc_ns"):
         why.append(f"since {_instant(book.quality_since_utc_ns)}")
-    if book.feeds:
-        why.append(f"feed {', '.join(book.feeds)}")
-    return f"{book.instrument} {types.Quality.Name(book.quality)[8:]}" + (
-        f" ({', '.join(why)})" if why else ""
-    )
+    why.append(f"feed {', '.join(book.feeds)}" if book.feeds else "no feed")
+    return f"{book.instrument} {types.Quality.Name(book.quality)[8:]} ({', '.join(why)})"
 
 
 def _health(target: str, timeout_s: float) -> Finding:
