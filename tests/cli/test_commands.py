@@ -560,7 +560,7 @@ async def test_doctor_of_a_killed_service_or_one_without_data_fails(tmp_path: Pa
     finally:
         await app.drain()
     assert cold.code == killed.code == 1
-    assert "FAIL  books: 0 of 3 good: declined are BTC-USDT no feed" in cold.out
+    assert re.search(r"FAIL  books: 0 of 3 good: declined are BTC-USDT WARMING \([^)]*no feed\)", cold.out)
     assert "FAIL  state: KILLED" in killed.out and "FAIL  kill: everybody: stop" in killed.out
 
 

@@ -156,7 +156,7 @@ def mended_gaps(market: str, wanted: int, seed: int) -> int:
             assert QualityCause(status.quality_cause) is QualityCause.LOST_MESSAGES
             decision = line.ask(symbol)
             assert DecisionCode(decision.kind) is DecisionCode.DECLINE
-            assert decision.reasons & ReasonFlags.NOT_GOOD
+            assert decision.reasons & ReasonFlags.DATA_NOT_GOOD
             gapped_at[symbol] = status.resyncs
             covered[symbol] = line.resynchronise(symbol)
             continue
