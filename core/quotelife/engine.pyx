@@ -90,6 +90,7 @@ _CALENDAR_REGIMES = (REGIME_NORMAL, REGIME_AUCTION, REGIME_SCHEDULED_NEWS, REGIM
 
 cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
 cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
+cdef double RHYTHM_KNOWN_NS = 10e9             # of the book's own stream: then its rhythm is believed
 cdef double ALIVE_FACTOR = 10.0               # heartbeats stretch the silence that is taken for quiet by so much
 cdef int64_t US = 1_000
 
@@ -662,7 +663,10 @@ cdef class Engine:
             verdict.quality = QUALITY_CROSSED
             verdict.cause = CAUSE_CROSSED
             return verdict
-        expected = params.stale_gap_multiple * state.gap_square_sum / state.gap_sum if state.gap_sum > 0 else 0.0
+        # Of a rhythm that has not been heard for long enough nothing is expected before the longest bound.
+        expected = <double>params.stale_max_ns
+        if state.gap_sum >= RHYTHM_KNOWN_NS:
+            expected = params.stale_gap_multiple * state.gap_square_sum / state.gap_sum
         bound = fmin(fmax(expected, <double>params.stale_min_ns), <double>params.stale_max_ns)
         verdict.quality = QUALITY_STALE
         if state.unanswered_ns and t - state.unanswered_ns > bound:

@@ -93,6 +93,15 @@ def test_a_crossed_book_is_counted_however_short_it_is_crossed(engine: Engine) -
     assert entered(engine.instrument_status(0, t + 2))["CROSSED"] == 1
 
 
+def test_a_rhythm_not_yet_known_is_given_the_longest_bound(engine: Engine) -> None:
+    tape = Tape(engine)
+    tape.snapshot(T0 + 1)  # of a quiet symbol; the venue's heartbeats are further apart than stale.min
+    t = heartbeats(tape, T0 + 1, 28, every_ns=2 * S)
+    assert state(engine, t + 1900 * MS) == (QualityCode.GOOD, QualityCause.NONE)
+    assert state(engine, t + 30 * S) == (QualityCode.GOOD, QualityCause.NONE)
+    assert state(engine, t + 30 * S + 1) == (QualityCode.STALE, QualityCause.LINE_SILENT)
+
+
 def test_silence_of_the_line_and_silence_of_the_book_are_told_apart(config: Config) -> None:
     silent, muted = Engine(config, start_ns=T0), Engine(config, start_ns=T0)
     _, t = warm(silent)
