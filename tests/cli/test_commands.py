@@ -531,7 +531,9 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
             admin.InstrumentStatus(instrument="A", quality=types.QUALITY_GOOD),
             admin.InstrumentStatus(instrument="B", quality=types.QUALITY_HALTED),
             admin.InstrumentStatus(instrument="C", quality=types.QUALITY_STALE, feeds=["spot"]),
-            admin.InstrumentStatus(instrument="D", quality=types.QUALITY_WARMING),
+            admin.InstrumentStatus(
+                instrument="D", quality=types.QUALITY_WARMING, quality_cause=types.QUALITY_CAUSE_NO_DATA
+            ),
         ],
         journal=admin.JournalStatus(fault="No space left on device"),
         capture=admin.CaptureStatus(fault="Read-only file system"),
@@ -543,7 +545,7 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
         "alert clock_unsynchronised: the wall clock is away (since 1970-01-01T00:00:00+00:00)",
         "kill: alpha: fat finger (since 1970-01-01T00:00:00+00:00)",
         "feed spot: down, last heard 1.5 s ago",
-        "books: 1 of 4 good, 1 halted: declined are C STALE (feed spot), D WARMING (no feed)",
+        "books: 1 of 4 good, 1 halted: declined are C STALE (feed spot), D WARMING (no data, no feed)",
         "journal: No space left on device",
         "capture: Read-only file system",
         "configuration: config.yaml:3: key: wrong",

@@ -366,3 +366,12 @@ def test_nothing_can_be_changed_afterwards(tmp_path: Path) -> None:
         config.version = 2
     with pytest.raises(ValueError, match="frozen"):
         config.postures.risk_averse.tolerance = 0.5
+
+
+def test_a_choice_of_numbers_hides_no_other_fault(tmp_path: Path) -> None:
+    """A refused value whose choices are not words is left out like any other."""
+    found = problems(
+        write(tmp_path, BASE.replace("version: 1", "version: 6.5e-06") + "defaults: {posture: risk}\n")
+    )
+    assert len(found) == 2
+    assert "version: " in found[0] and "posture: " in found[1]

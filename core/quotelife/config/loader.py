@@ -316,8 +316,9 @@ class _Read(Generic[C]):
             path = path[:-1]
         if not path:
             return False
-        if problem["type"] == "literal_error" and path not in self.replaced:
-            self.replaced[path] = _quoted(problem["msg"])[0]
+        words = _quoted(problem["msg"]) if problem["type"] == "literal_error" else []
+        if words and path not in self.replaced:
+            self.replaced[path] = words[0]
         else:
             self.left_out.add(path)
         return True

@@ -83,8 +83,12 @@ def _book(book: admin.InstrumentStatus) -> str:
         why.append(name.removeprefix("QUALITY_CAUSE_").lower().replace("_", " "))
     if book.HasField("quality_since_utc_ns"):
         why.append(f"since {_instant(book.quality_since_utc_ns)}")
-    why.append(f"feed {', '.join(book.feeds)}" if book.feeds else "no feed")
-    return f"{book.instrument} {types.Quality.Name(book.quality)[8:]} ({', '.join(why)})"
+    if book.feeds:
+        why.append(f"feed {', '.join(book.feeds)}")
+    elif book.quality_cause:  # an older service says neither
+        why.append("no feed")
+    name = f"{book.instrument} {types.Quality.Name(book.quality)[8:]}"
+    return f"{name} ({', '.join(why)})" if why else name
 
 
 def _health(target: str, timeout_s: float) -> Finding:
