@@ -20,6 +20,9 @@ class GreeksStatus(NamedTuple):
     mark_price: float | None
     funding: float | None
     oldest_ns: int
+    underlying: int
+    taken: int
+    ignored: int
 
 class InstrumentStatus(NamedTuple):
     quality: int

@@ -39,7 +39,7 @@ from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
-from quotelife.features.greeks cimport GREEK_PAIRS, Greeks, greeks_on_signal, is_greek
+from quotelife.features.greeks cimport GREEK_PAIRS, Greeks, greeks_alive, greeks_on_signal, is_greek
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
     feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
@@ -96,7 +96,8 @@ cdef int64_t US = 1_000
 
 
 class GreeksStatus(NamedTuple):
-    """What was last said of an option. ``None``: never said. Units as in ``SignalCode``; times in nanoseconds."""
+    """What was last said of an option. ``None``: never said, or its time to live has passed. Units as in
+    ``SignalCode``; times in nanoseconds."""
 
     delta: float | None
     gamma: float | None
@@ -106,7 +107,10 @@ class GreeksStatus(NamedTuple):
     underlying_price: float | None
     mark_price: float | None
     funding: float | None
-    oldest_ns: int       # local time of the oldest of them
+    oldest_ns: int       # what the age of the oldest of them counts from; 0: none is left
+    underlying: int      # hash of the name of the instrument that delta and gamma refer to; 0: not told
+    taken: int           # signals so far that changed something, and that came too late to
+    ignored: int
 
 
 class InstrumentStatus(NamedTuple):
@@ -165,19 +169,22 @@ def configured_model(config):
     return load_artifact(Path(name) if "/" in name else builtin_artifact(name))
 
 
-cdef object greeks_of(const Greeks* greeks):
+cdef object greeks_of(const Greeks* greeks, int64_t t):
     # GreeksStatus, or None when nothing was ever said.
     cdef int i
     cdef int64_t oldest = 0
+    if not greeks.taken and not greeks.ignored:
+        return None
     values = []
     for i in range(GREEK_PAIRS):
-        if greeks.pair[i].at_ns == 0:
+        if not greeks_alive(&greeks.pair[i], t):
             values += [None, None]
             continue
         values += [greeks.pair[i].first, greeks.pair[i].second]
         if oldest == 0 or greeks.pair[i].at_ns < oldest:
             oldest = greeks.pair[i].at_ns
-    return GreeksStatus(*values, oldest) if oldest else None
+    underlying = greeks.pair[0].source if greeks_alive(&greeks.pair[0], t) else 0
+    return GreeksStatus(*values, oldest, underlying, greeks.taken, greeks.ignored)
 
 
 cdef class Engine:
@@ -1425,7 +1432,7 @@ cdef class Engine:
             quality_ns=tuple([quality.time_ns[k] for k in range(QUALITIES)]),
             quality_entered=tuple([quality.entered[k] for k in range(QUALITIES)]),
             stress_entries=state.stress_entries,
-            greeks=greeks_of(&state.greeks),
+            greeks=greeks_of(&state.greeks, now_ns),
             memory_bytes=(
                 sizeof(InstrumentState)
                 + feature_state_bytes(state.features)

@@ -67,7 +67,8 @@ cdef enum SignalKind:
     SIG_NEWS = 1             # value = score in [-1, 1]
     SIG_VOLATILITY_INDEX = 2 # value = level; source = index number from configuration
     SIG_INVENTORY = 3        # value = position, value2 = limit (> 0), both in lots
-    SIG_DELTA_GAMMA = 4      # of one instrument: value = delta, value2 = gamma
+    SIG_DELTA_GAMMA = 4      # of one instrument: value = delta, value2 = gamma; source = hash of the name of the
+                             # instrument they refer to, 0: not told
     SIG_VEGA_THETA = 5       # value = vega (per point of implied volatility), value2 = theta (per day)
     SIG_IMPLIED_VOLATILITY = 6  # value = mark iv, per cent a year; value2 = price of the underlying
     SIG_MARK = 7             # value = the venue's mark price in price units; value2 = funding of 8 h, a fraction

@@ -43,6 +43,7 @@ from quotelife.records import (
     EventKindCode,
     RegimeCode,
     RequestRecord,
+    SignalCode,
 )
 from quotelife.units import NS_PER_S
 from quotelife_server.rpc import Code, RpcError
@@ -65,6 +66,8 @@ CALENDAR_LENGTH_NS_MAX = 31 * 86_400 * NS_PER_S
 TTL_NS_MAX = 7 * 86_400 * NS_PER_S
 STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
+GREEK_MAX = 1e15
+POINTS_PER_UNIT = 100.0  # of volatility: the engine holds vega per point, the interface per 1.00
 
 _EXACT = Context(prec=64)  # 18 digits before the point over a step of as many behind it
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -692,6 +695,16 @@ class InventorySignal:
 
 
 @dataclass(frozen=True, slots=True)
+class GreeksSignals:
+    """The pairs that are given: (kind, value, value2, source) each, in the units of the engine's signals."""
+
+    instrument: int
+    pairs: list[tuple[SignalCode, float, float, int]]
+    source_ns: int
+    ttl_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class CalendarSignal:
     """One event on one instrument or all; ``regime`` NORMAL: the id is forgotten."""
 
@@ -712,7 +725,8 @@ def _time_to_live(
     faults: Faults,
     request: signals.PublishNewsRequest
     | signals.PublishVolatilityIndexRequest
-    | signals.PublishInventoryRequest,
+    | signals.PublishInventoryRequest
+    | signals.PublishGreeksRequest,
     default_ns: int | None,
 ) -> int:
     """0 where there is none of its own."""
@@ -723,6 +737,18 @@ def _time_to_live(
             "time_to_live_ns", "must be above 0 and at most 7 days; leave it out for the configured one"
         )
     return request.time_to_live_ns
+
+
+def names_by_hash(engine: Engine) -> Callable[[int], str]:
+    """What gives the name of a configured instrument to the hash that a signal's source is; empty: none has it."""
+    names: dict[int, str] = {}
+
+    def name_of(source: int) -> str:
+        if not names:
+            names.update((_source_id(each.name), each.name) for each in engine.instruments)
+        return names.get(source, "")
+
+    return name_of
 
 
 def _source_id(name: str) -> int:
@@ -817,6 +843,41 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
     )
 
 
+def greeks_signals(payload: bytes, engine: Engine, now_ns: int) -> GreeksSignals:
+    request = parse(signals.PublishGreeksRequest, payload)
+    faults = Faults()
+    faults.text("instrument", request.instrument, required=True)
+    told = request.greeks
+    pairs: list[tuple[SignalCode, float, float, int]] = []
+    if _pair_given(faults, told, "delta", "gamma"):
+        underlying = _source_id(told.underlying) if told.underlying else 0
+        pairs.append((SignalCode.DELTA_GAMMA, told.delta, told.gamma, underlying))
+    elif told.underlying:
+        faults.add("greeks.underlying", "goes with delta and gamma only")
+    if _pair_given(faults, told, "vega", "theta_per_day"):
+        pairs.append((SignalCode.VEGA_THETA, told.vega / POINTS_PER_UNIT, told.theta_per_day, 0))
+    if not pairs:
+        faults.add("greeks", "is required: delta with gamma, vega with theta_per_day, or all four")
+    faults.text("greeks.underlying", told.underlying)
+    if told.underlying and engine.instruments.get(told.underlying) is None:
+        faults.add("greeks.underlying", "is not a configured instrument; leave it out where it is not known")
+    given = request.HasField("as_of_utc_ns")
+    source_ns = _source_time(faults, "as_of_utc_ns", given, request.as_of_utc_ns, now_ns)
+    ttl_ns = _time_to_live(faults, request, engine.config.signals.greeks_time_to_live_ns)
+    faults.raise_if_any()
+    return GreeksSignals(_find_instrument(engine, request.instrument).index, pairs, source_ns, ttl_ns)
+
+
+def _pair_given(faults: Faults, told: expiry.Greeks, first: str, second: str) -> bool:
+    given = [name for name in (first, second) if told.HasField(cast(Any, name))]
+    for name in given:
+        faults.finite(f"greeks.{name}", getattr(told, name), -GREEK_MAX, GREEK_MAX)
+    if len(given) == 1:
+        absent = second if given == [first] else first
+        faults.add(f"greeks.{absent}", f"goes with {given[0]}; send 0 where it plays no part")
+    return bool(given)
+
+
 _CALENDAR_REGIMES = (types.REGIME_AUCTION, types.REGIME_SCHEDULED_NEWS, types.REGIME_HALT)
 
 
@@ -908,6 +969,7 @@ SignalReply = (
     signals.PublishNewsResponse
     | signals.PublishVolatilityIndexResponse
     | signals.PublishInventoryResponse
+    | signals.PublishGreeksResponse
     | signals.PublishCalendarResponse
 )
 
@@ -1267,8 +1329,9 @@ def _plain(number: Decimal) -> str:
 
 
 def instrument_status(
-    instrument: Instrument, status: InstrumentStatus, now_ns: int
+    instrument: Instrument, status: InstrumentStatus, now_ns: int, name_of: Callable[[int], str]
 ) -> admin.InstrumentStatus:
+    """``name_of`` gives the name of an instrument to its hash."""
     fields: dict[str, Any] = {
         name: getattr(status, name)
         for name in (
@@ -1312,25 +1375,28 @@ def instrument_status(
     for regime, time_ns in enumerate(status.regime_ns):
         message.regimes.add(regime=cast(Any, regime + 1), time_ns=time_ns)
     if status.greeks is not None:
-        message.option.CopyFrom(_option_status(status.greeks, now_ns))
+        message.option.CopyFrom(_option_status(status.greeks, now_ns, name_of))
     return message
 
 
-def _option_status(told: GreeksStatus, now_ns: int) -> admin.OptionStatus:
+def _option_status(told: GreeksStatus, now_ns: int, name_of: Callable[[int], str]) -> admin.OptionStatus:
     message = admin.OptionStatus(
         mark_iv=told.mark_iv,
         underlying_price=told.underlying_price,
         mark_price=told.mark_price,
         funding=told.funding,
-        age_ns=max(0, now_ns - told.oldest_ns),
+        age_ns=max(0, now_ns - told.oldest_ns) if told.oldest_ns else 0,
+        updates=told.taken,
+        ignored=told.ignored,
     )
     if told.delta is not None or told.vega is not None:
         message.greeks.CopyFrom(
             expiry.Greeks(
                 delta=told.delta,
                 gamma=told.gamma,
-                vega=None if told.vega is None else 100.0 * told.vega,  # per 1.00, not per point
+                vega=None if told.vega is None else POINTS_PER_UNIT * told.vega,
                 theta_per_day=told.theta,
+                underlying=name_of(told.underlying) if told.underlying else "",
             )
         )
     return message

@@ -360,6 +360,9 @@ def _signal_methods(service: Service) -> MethodTable:
         reply: type[convert.SignalReply], kind: SignalCode, took: bool, input_sequence: int, **fields: Any
     ) -> Answer:
         metrics.signalled(kind, took)
+        return receipt(reply, took, input_sequence, **fields)
+
+    def receipt(reply: type[convert.SignalReply], took: bool, input_sequence: int, **fields: Any) -> Answer:
         return ledger.acknowledge(
             convert.signal_reply(reply, input_sequence, engine.now_ns, not took, **fields)
         )
@@ -434,6 +437,26 @@ def _signal_methods(service: Service) -> MethodTable:
         reply = signal_service_pb2.PublishInventoryResponse
         return applied(reply, SignalCode.INVENTORY, took, engine.input_sequence)
 
+    def publish_greeks(payload: bytes, context: CallContext) -> Answer:
+        ledger.check()
+        now_ns = clock.now_ns()
+        greeks = convert.greeks_signals(payload, engine, now_ns)
+        took_any = False
+        for kind, value, value2, source in greeks.pairs:
+            took = engine.on_signal(
+                kind,
+                receive_ns=now_ns,
+                source_ns=greeks.source_ns,
+                value=value,
+                value2=value2,
+                instrument=greeks.instrument,
+                ttl_ns=greeks.ttl_ns,
+                source=source,
+            )
+            metrics.signalled(kind, took)
+            took_any |= took
+        return receipt(signal_service_pb2.PublishGreeksResponse, took_any, engine.input_sequence)
+
     def publish_calendar(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
@@ -459,6 +482,7 @@ def _signal_methods(service: Service) -> MethodTable:
         prefix + "PublishNews": Unary(publish_news),
         prefix + "PublishVolatilityIndex": Unary(publish_volatility_index),
         prefix + "PublishInventory": Unary(publish_inventory),
+        prefix + "PublishGreeks": Unary(publish_greeks),
         prefix + "PublishCalendar": Unary(publish_calendar),
     }
 

@@ -78,11 +78,13 @@ async def status_reply(
     response.state = cast(Any, state)
     if journal is not None:
         response.journal.CopyFrom(_journal_status(journal))
+    name_of = convert.names_by_hash(engine)
     async for piece in in_pieces(indices, PIECE):
         now_ns = clock.now_ns()
         for index in piece:
             instrument = engine.instruments[index]
-            message = convert.instrument_status(instrument, engine.instrument_status(index, now_ns), now_ns)
+            status = engine.instrument_status(index, now_ns)
+            message = convert.instrument_status(instrument, status, now_ns, name_of)
             message.feeds.extend(feeds_of(instrument.name))
             response.instruments.append(message)
     for feed in feeds:

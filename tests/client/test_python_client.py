@@ -168,11 +168,14 @@ async def test_signals_and_administration(app: Application) -> None:
         assert not await client.overrides()
         await client.publish_volatility_index("DVOL", 55.0)
         await client.publish_inventory("BTC-USDT", position="-1", limit=10)
+        greeks = await client.publish_greeks("ETH-USDT", delta=0.5, gamma=0.01, underlying="BTC-USDT")
+        assert not greeks.ignored
         receipt = await client.publish_news(-1.0, source="test")
         assert receipt.input_sequence > 0
         reply = await client.get_expiry(**quote(counterparty="alpha"))
         assert reply.posture_effective is Posture.RISK_AVERSE and Reason.NEWS in reply.reasons
-        assert [each.instrument for each in (await client.status(["ETH-USDT"])).instruments] == ["ETH-USDT"]
+        (status,) = (await client.status(["ETH-USDT"])).instruments
+        assert (status.instrument, status.option.greeks.underlying) == ("ETH-USDT", "BTC-USDT")
 
 
 async def test_what_the_caller_did_wrong_is_never_masked_by_the_fallback(app: Application) -> None:

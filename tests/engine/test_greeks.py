@@ -39,7 +39,9 @@ def test_nothing_is_known_before_it_was_told(engine: Engine) -> None:
 def test_the_last_of_each_pair_is_kept_with_the_age_of_the_oldest(engine: Engine) -> None:
     engine.on_greeks(1, receive_ns=T0 + S, source_ns=T0, **PAIRS)
     engine.on_greeks(1, receive_ns=T0 + 2 * S, source_ns=T0 + S, delta_gamma=(0.75, 2e-5))
-    assert told(engine) == GreeksStatus(0.75, 2e-5, 12.5, -3.25, 61.2, 60_000.0, 0.0125, 0.0, T0 + S)
+    assert told(engine) == GreeksStatus(
+        0.75, 2e-5, 12.5, -3.25, 61.2, 60_000.0, 0.0125, 0.0, oldest_ns=T0, underlying=0, taken=5, ignored=0
+    )
     assert engine.instrument_status(0, T0 + 9 * S).greeks is None
 
 
@@ -49,6 +51,7 @@ def test_what_comes_late_changes_nothing(engine: Engine) -> None:
     kept = told(engine)
     assert kept is not None
     assert (kept.delta, kept.oldest_ns) == (0.5, T0 + S)
+    assert (kept.taken, kept.ignored) == (1, 1)
 
 
 def test_a_source_whose_clock_is_ahead_is_aged_by_our_own(engine: Engine) -> None:
@@ -56,6 +59,38 @@ def test_a_source_whose_clock_is_ahead_is_aged_by_our_own(engine: Engine) -> Non
     kept = told(engine)
     assert kept is not None
     assert kept.oldest_ns == T0 + S
+    engine.on_greeks(1, receive_ns=T0 + 2 * S, source_ns=T0 + 2 * S, delta_gamma=(0.6, 0.1))
+    kept = told(engine)
+    assert kept is not None and kept.delta == 0.6, "one wrong stamp ahead does not silence those that follow"
+
+
+def pair(engine: Engine, receive_ns: int, source_ns: int, **fields: Any) -> bool:
+    given: dict[str, Any] = {"value": 0.5, "value2": 0.1, "instrument": 1, **fields}
+    return engine.on_signal(SignalCode.DELTA_GAMMA, receive_ns=receive_ns, source_ns=source_ns, **given)
+
+
+def test_a_pair_holds_for_its_time_to_live_from_its_own_stamp(engine: Engine) -> None:
+    assert pair(engine, T0 + S, T0, ttl_ns=3 * S, source=7)
+    alive, over = told(engine, T0 + 3 * S - 1), told(engine, T0 + 3 * S)
+    assert alive is not None and (alive.delta, alive.underlying) == (0.5, 7)
+    assert over is not None and (over.delta, over.gamma, over.underlying, over.oldest_ns) == (
+        None,
+        None,
+        0,
+        0,
+    )
+
+
+def test_what_was_over_before_it_came_takes_the_place_of_nothing(engine: Engine, tmp_path: Path) -> None:
+    disk = SimulatedDisk()
+    writer = begin(disk, engine)
+    assert pair(engine, T0 + S, T0)
+    assert not pair(engine, T0 + 9 * S, T0 + S, value=0.9, ttl_ns=2 * S)
+    writer.commit()
+    kept = told(engine)
+    assert kept is not None and (kept.delta, kept.taken, kept.ignored) == (0.5, 1, 1)
+    (after,) = recover(disk, T0 + 60 * S).state.signals(T0 + 60 * S)
+    assert after["value"] == 0.5, "nor in the state that a restart begins with"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -108,11 +143,13 @@ def test_greeks_survive_a_restart_with_their_age(engine: Engine, tmp_path: Path)
 def test_status_shows_them_in_the_units_of_the_interface(engine: Engine) -> None:
     engine.on_greeks(1, receive_ns=T0 + S, source_ns=T0, **PAIRS)
     now_ns = T0 + 3 * S
-    message = convert.instrument_status(engine.instruments[1], engine.instrument_status(1, now_ns), now_ns)
+    message = convert.instrument_status(
+        engine.instruments[1], engine.instrument_status(1, now_ns), now_ns, str
+    )
     option = message.option
     assert (option.greeks.delta, option.greeks.theta_per_day) == (0.5, -3.25)
     assert option.greeks.vega == 1250.0  # per 1.00 of volatility, the venue's is per point
     assert (option.mark_iv, option.underlying_price, option.mark_price) == (61.2, 60_000.0, 0.0125)
-    assert option.age_ns == 2 * S
-    plain = convert.instrument_status(engine.instruments[0], engine.instrument_status(0, now_ns), now_ns)
+    assert (option.age_ns, option.updates, option.ignored) == (3 * S, 4, 0)
+    plain = convert.instrument_status(engine.instruments[0], engine.instrument_status(0, now_ns), now_ns, str)
     assert not plain.HasField("option")

@@ -236,6 +236,7 @@ def test_signals_and_administration_hold_as_well(tmp_path: Path) -> None:
         "/quote_expiry.v1.SignalService/PublishNews": signals.PublishNewsRequest,
         "/quote_expiry.v1.SignalService/PublishVolatilityIndex": signals.PublishVolatilityIndexRequest,
         "/quote_expiry.v1.SignalService/PublishInventory": signals.PublishInventoryRequest,
+        "/quote_expiry.v1.SignalService/PublishGreeks": signals.PublishGreeksRequest,
         "/quote_expiry.v1.SignalService/PublishCalendar": signals.PublishCalendarRequest,
         "/quote_expiry.v1.AdminService/SetOverride": admin.SetOverrideRequest,
         "/quote_expiry.v1.AdminService/ClearOverride": admin.ClearOverrideRequest,

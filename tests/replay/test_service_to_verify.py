@@ -80,6 +80,7 @@ async def work(folder: Path) -> None:
                 await client.publish_headline("Exchange halts withdrawals after hack", instrument="ETH")
                 await client.publish_volatility_index("DVOL", 70.0 + turn)
                 await client.publish_inventory("BTC", position=turn, limit=10, time_to_live_ns=10**9)
+                await client.publish_greeks("ETH", delta=0.1 * turn, gamma=0.0, underlying="BTC")
                 now_ns = time.time_ns()
                 await client.publish_calendar(
                     [

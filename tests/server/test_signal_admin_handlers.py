@@ -193,7 +193,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
     "path",
     [
         "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
-        "/quote_expiry.v1.SignalService/PublishGreeks",
         "/quote_expiry.v1.AdminService/LoadModel",
         "/quote_expiry.v1.AdminService/PromoteModel",
         "/quote_expiry.v1.AdminService/RollbackModel",
@@ -272,7 +271,7 @@ def test_every_counter_of_an_instrument_is_in_its_status(kit: Kit) -> None:
     names += ["orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders"]
     figures = {name: 1000 + number for number, name in enumerate(names)}
     message = convert.instrument_status(
-        kit.engine.instruments[0], taken._replace(**figures), kit.clock.now_ns()
+        kit.engine.instruments[0], taken._replace(**figures), kit.clock.now_ns(), str
     )
     assert {name: getattr(message, name) for name in names} == figures
     counted = {f.name for f in message.DESCRIPTOR.fields if f.type == f.TYPE_UINT64}

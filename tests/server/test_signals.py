@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 from google.rpc import error_details_pb2
 
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.news import lexicon
+from quotelife.records import SignalCode
 from quotelife_client import AsyncClient, ServiceError
 from quotelife_server import scoring
 from quotelife_server.rpc import Code
 from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
+from quotelife_server.status import status_reply
 from reference.service_kit import CONFIG, MS, Kit, S, refused, running, write_config
 
 PREFIX = "/quote_expiry.v1.SignalService/"
@@ -228,6 +232,118 @@ def test_a_headline_without_a_scorer_is_refused_with_the_mend(tmp_path: Path) ->
     with refused() as errors:
         publish(kit, signals.PublishNewsRequest(headline="x"))
     assert "send a score" in errors[0].details[0].field_violations[0].description
+
+
+# --- greeks ---
+
+
+def greeks(instrument: str = "BTC-USDT", **fields: Any) -> Any:
+    """``fields`` of the request and of the greeks in it."""
+    own = {name: fields.pop(name) for name in ("as_of_utc_ns", "time_to_live_ns") if name in fields}
+    return signals.PublishGreeksRequest(instrument=instrument, greeks=expiry.Greeks(**fields), **own)
+
+
+ALL_FOUR = {"delta": 0.5, "gamma": 1e-5, "vega": 1250.0, "theta_per_day": -3.25}
+
+
+async def shown(kit: Kit, instrument: str = "BTC-USDT") -> admin.OptionStatus:
+    found = kit.engine.instruments.get(instrument)
+    assert found is not None
+    reply = await status_reply(
+        kit.service,
+        indices=[found.index],
+        started_ns=0,
+        wall_offset_ns=0,
+        feeds=(),
+        config_problems=(),
+        restart_required=(),
+        alerts=(),
+    )
+    return admin.GetStatusResponse.FromString(reply).instruments[0].option
+
+
+async def test_published_greeks_are_told_as_they_came_with_their_age_and_count(kit: Kit) -> None:
+    now = kit.clock.now_ns()
+    sequence = kit.engine.input_sequence
+    receipt = publish(kit, greeks(**ALL_FOUR, underlying="ETH-USDT", as_of_utc_ns=now - 5 * S)).receipt
+    assert (receipt.input_sequence, receipt.ignored) == (sequence + 2, False), "two pairs, two inputs"
+    option = await shown(kit)
+    assert option.greeks == expiry.Greeks(**ALL_FOUR, underlying="ETH-USDT")
+    assert (option.age_ns, option.updates, option.ignored) == (5 * S, 2, 0)
+    assert not (await shown(kit, "ETH-USDT")).HasField("greeks")
+
+
+async def test_a_pair_left_out_stays_as_it_was(kit: Kit) -> None:
+    publish(kit, greeks(**ALL_FOUR))
+    publish(kit, greeks(vega=2000.0, theta_per_day=0.0))
+    assert (await shown(kit)).greeks == expiry.Greeks(**ALL_FOUR | {"vega": 2000.0, "theta_per_day": 0.0})
+
+
+async def test_older_greeks_change_nothing_as_receipt_status_and_counter_say(
+    kit: Kit,
+) -> None:
+    now = kit.clock.now_ns()
+    publish(kit, greeks(delta=0.5, gamma=0.0, as_of_utc_ns=now))
+    late = publish(kit, greeks(delta=0.9, gamma=0.0, as_of_utc_ns=now - 1)).receipt
+    assert late.ignored and late.input_sequence == kit.engine.input_sequence
+    option = await shown(kit)
+    assert (option.greeks.delta, option.updates, option.ignored) == (0.5, 1, 1)
+    counts = kit.service.metrics.signals
+    assert counts == {(SignalCode.DELTA_GAMMA, True): 1, (SignalCode.DELTA_GAMMA, False): 1}
+
+
+async def test_greeks_are_told_no_more_after_their_time_to_live(tmp_path: Path) -> None:
+    kit = Kit(tmp_path, text=CONFIG.replace("signals: {", "signals: {greeks_time_to_live: 500ms, "))
+    now = kit.clock.now_ns()
+    publish(kit, greeks(delta=0.5, gamma=0.0))
+    publish(kit, greeks(vega=1.0, theta_per_day=0.0, time_to_live_ns=900 * MS))
+    told = []
+    for at in (500 * MS - 1, 500 * MS, 900 * MS - 1, 900 * MS):
+        kit.clock.set_ns(now + at)
+        option = await shown(kit)
+        told.append((option.greeks.HasField("delta"), option.greeks.HasField("vega"), option.age_ns))
+    ages = [500 * MS - 1, 500 * MS, 900 * MS - 1, 0]
+    assert told == list(zip([True, False, False, False], [True, True, True, False], ages, strict=True))
+    over = greeks(delta=0.5, gamma=0.0, as_of_utc_ns=now, time_to_live_ns=S - 100 * MS)
+    assert publish(kit, over).receipt.ignored, "over before it came"
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_fault"),
+    [
+        ({}, ["greeks"]),
+        ({"delta": 0.5}, ["greeks.gamma"]),
+        ({"gamma": 0.5, "theta_per_day": 1.0}, ["greeks.delta", "greeks.vega"]),
+        ({"delta": float("nan"), "gamma": 0.0}, ["greeks.delta"]),
+        ({"vega": 0.0, "theta_per_day": float("-inf")}, ["greeks.theta_per_day"]),
+        ({"delta": 0.5, "gamma": 1e16}, ["greeks.gamma"]),
+        ({"delta": 0.5, "gamma": 0.0, "underlying": "X"}, ["greeks.underlying"]),
+        ({"vega": 0.5, "theta_per_day": 0.0, "underlying": "ETH-USDT"}, ["greeks.underlying"]),
+        ({"delta": 0.5, "gamma": 0.0, "instrument": ""}, ["instrument"]),
+        ({"delta": 0.5, "gamma": 0.0, "time_to_live_ns": 0}, ["time_to_live_ns"]),
+        ({"delta": 0.5, "gamma": 0.0, "as_of_utc_ns": 1}, ["as_of_utc_ns"]),
+    ],
+)
+def test_wrong_greeks_are_named_field_by_field_and_nothing_is_applied(
+    kit: Kit, fields: dict[str, Any], at_fault: list[str]
+) -> None:
+    sequence = kit.engine.input_sequence
+    with refused() as errors:
+        publish(kit, greeks(**fields))
+    assert errors[0].code == Code.INVALID_ARGUMENT
+    assert [v.field for v in errors[0].details[0].field_violations] == at_fault
+    assert kit.engine.input_sequence == sequence
+
+
+def test_greeks_ahead_of_the_clock_are_refused_and_those_of_no_instrument_not_found(kit: Kit) -> None:
+    now = kit.clock.now_ns()
+    publish(kit, greeks(delta=0.5, gamma=0.0, as_of_utc_ns=now + S))
+    with refused() as errors:
+        publish(kit, greeks(delta=0.5, gamma=0.0, as_of_utc_ns=now + S + 1))
+    assert "1 s ahead" in errors[0].details[0].field_violations[0].description
+    with refused() as errors:
+        publish(kit, greeks("NONE", delta=0.5, gamma=0.0))
+    assert errors[0].code == Code.NOT_FOUND
 
 
 # --- calendar ---

@@ -129,6 +129,7 @@ class AsyncClient:
     publish_headline = _awaited(Requests.publish_headline)
     publish_volatility_index = _awaited(Requests.publish_volatility_index)
     publish_inventory = _awaited(Requests.publish_inventory)
+    publish_greeks = _awaited(Requests.publish_greeks)
     publish_calendar = _awaited(Requests.publish_calendar)
     status = _awaited(Requests.status)
     set_override = _awaited(Requests.set_override)

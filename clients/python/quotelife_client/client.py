@@ -127,6 +127,7 @@ class Client:
     publish_headline = _waited_for(Requests.publish_headline)
     publish_volatility_index = _waited_for(Requests.publish_volatility_index)
     publish_inventory = _waited_for(Requests.publish_inventory)
+    publish_greeks = _waited_for(Requests.publish_greeks)
     publish_calendar = _waited_for(Requests.publish_calendar)
     status = _waited_for(Requests.status)
     set_override = _waited_for(Requests.set_override)

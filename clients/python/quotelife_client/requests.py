@@ -56,6 +56,7 @@ METHODS: dict[str, type[Message]] = {
     _SIGNALS + "PublishNews": signals.PublishNewsResponse,
     _SIGNALS + "PublishVolatilityIndex": signals.PublishVolatilityIndexResponse,
     _SIGNALS + "PublishInventory": signals.PublishInventoryResponse,
+    _SIGNALS + "PublishGreeks": signals.PublishGreeksResponse,
     _SIGNALS + "PublishCalendar": signals.PublishCalendarResponse,
     _ADMIN + "GetStatus": admin.GetStatusResponse,
     _ADMIN + "SetOverride": admin.SetOverrideResponse,
@@ -337,6 +338,29 @@ class Requests:
             instrument, position, limit, unit, desk, as_of_utc_ns, time_to_live_ns
         )
         return self._call(_SIGNALS + "PublishInventory", request, _receipt, timeout_s)
+
+    def publish_greeks(
+        self,
+        instrument: str,
+        *,
+        delta: float | None = None,
+        gamma: float | None = None,
+        vega: float | None = None,
+        theta_per_day: float | None = None,
+        underlying: str = "",
+        as_of_utc_ns: int | None = None,
+        time_to_live_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Call[signals.SignalReceipt]:
+        """Sensitivities of one option, per unit of it: delta with gamma, vega (per 1.00 of volatility) with theta, or
+        all four; ``underlying`` is the instrument that delta and gamma refer to."""
+        greeks = expiry.Greeks(
+            delta=delta, gamma=gamma, vega=vega, theta_per_day=theta_per_day, underlying=underlying
+        )
+        request = signals.PublishGreeksRequest(
+            instrument=instrument, greeks=greeks, as_of_utc_ns=as_of_utc_ns, time_to_live_ns=time_to_live_ns
+        )
+        return self._call(_SIGNALS + "PublishGreeks", request, _receipt, timeout_s)
 
     def publish_calendar(
         self,

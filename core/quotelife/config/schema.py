@@ -504,6 +504,7 @@ class Signals(Section):
         default=86_400 * NS_PER_S, alias="volatility_index_time_to_live"
     )
     inventory_time_to_live_ns: LongerThanZero | None = Field(default=None, alias="inventory_time_to_live")
+    greeks_time_to_live_ns: LongerThanZero | None = Field(default=None, alias="greeks_time_to_live")
     news_scorer: Name | None = "lexicon"
     volatility_indices: tuple[Name, ...] = Field(default=(), max_length=VOLATILITY_INDICES_MAX)
 

@@ -54,6 +54,7 @@ from libc.string cimport memset
 from quotelife.arena cimport arena_free, arena_new, arena_size
 from quotelife.book.level_book cimport LevelBook, book_next_ask, book_next_bid, book_two_sided
 from quotelife.features.schema cimport *
+from quotelife.features.signal_time cimport past, source_time
 from quotelife.features.stress cimport (
     STRESS_HAS_DECORRELATION, STRESS_HAS_NEWS, STRESS_HAS_SPREAD, STRESS_HAS_UPDATES, STRESS_HAS_VOLATILITY,
 )
@@ -589,15 +590,6 @@ cdef void feature_on_gap(FeatureState* self, int64_t t) noexcept nogil:
 
 
 # --- signals ---
-
-cdef inline int64_t source_time(const Signal* signal, int64_t t) noexcept nogil:
-    # A stamp from the future, or none, counts from receipt, and that is engine time: a receive stamp may lie too.
-    return signal.source_ns if 0 < signal.source_ns < t else t
-
-
-cdef inline bint past(int64_t at_ns, int64_t ttl_ns, int64_t t) noexcept nogil:
-    return ttl_ns > 0 and t - at_ns >= ttl_ns
-
 
 cdef bint news_add(NewsList* self, const Signal* signal, int64_t t) noexcept nogil:
     # Keeps the newest by source time, in whatever order they come.

@@ -110,6 +110,8 @@ class OperationalState:
                 self._calendar = {key: kept for key, kept in self._calendar.items() if _end(kept) > at}
                 self._calendar[entry["source"], entry["instrument"]] = entry
             return
+        if 0 < entry["ttl_ns"] <= entry["receive_ns"] - _at(entry):
+            return  # its time was over before it came: it took the place of nothing
         news = entry["kind"] == SignalCode.NEWS
         key = (entry["kind"], entry["instrument"], None if news else entry["desk"], entry.get("index"))
         kept = self._signals.setdefault(key, [])

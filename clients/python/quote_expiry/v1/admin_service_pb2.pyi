@@ -225,20 +225,24 @@ class InstrumentStatus(_message.Message):
     def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ..., quality_cause: _Optional[_Union[_types_pb2.QualityCause, str]] = ..., quality_since_utc_ns: _Optional[int] = ..., qualities: _Optional[_Iterable[_Union[QualityTime, _Mapping]]] = ..., feeds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OptionStatus(_message.Message):
-    __slots__ = ("greeks", "mark_iv", "underlying_price", "mark_price", "funding", "age_ns")
+    __slots__ = ("greeks", "mark_iv", "underlying_price", "mark_price", "funding", "age_ns", "updates", "ignored")
     GREEKS_FIELD_NUMBER: _ClassVar[int]
     MARK_IV_FIELD_NUMBER: _ClassVar[int]
     UNDERLYING_PRICE_FIELD_NUMBER: _ClassVar[int]
     MARK_PRICE_FIELD_NUMBER: _ClassVar[int]
     FUNDING_FIELD_NUMBER: _ClassVar[int]
     AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_FIELD_NUMBER: _ClassVar[int]
     greeks: _quote_expiry_service_pb2.Greeks
     mark_iv: float
     underlying_price: float
     mark_price: float
     funding: float
     age_ns: int
-    def __init__(self, greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., mark_iv: _Optional[float] = ..., underlying_price: _Optional[float] = ..., mark_price: _Optional[float] = ..., funding: _Optional[float] = ..., age_ns: _Optional[int] = ...) -> None: ...
+    updates: int
+    ignored: int
+    def __init__(self, greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., mark_iv: _Optional[float] = ..., underlying_price: _Optional[float] = ..., mark_price: _Optional[float] = ..., funding: _Optional[float] = ..., age_ns: _Optional[int] = ..., updates: _Optional[int] = ..., ignored: _Optional[int] = ...) -> None: ...
 
 class FeedStatus(_message.Message):
     __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns")

@@ -84,14 +84,16 @@ class PublishInventoryResponse(_message.Message):
     def __init__(self, receipt: _Optional[_Union[SignalReceipt, _Mapping]] = ...) -> None: ...
 
 class PublishGreeksRequest(_message.Message):
-    __slots__ = ("instrument", "greeks", "as_of_utc_ns")
+    __slots__ = ("instrument", "greeks", "as_of_utc_ns", "time_to_live_ns")
     INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
     GREEKS_FIELD_NUMBER: _ClassVar[int]
     AS_OF_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    TIME_TO_LIVE_NS_FIELD_NUMBER: _ClassVar[int]
     instrument: str
     greeks: _quote_expiry_service_pb2.Greeks
     as_of_utc_ns: int
-    def __init__(self, instrument: _Optional[str] = ..., greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., as_of_utc_ns: _Optional[int] = ...) -> None: ...
+    time_to_live_ns: int
+    def __init__(self, instrument: _Optional[str] = ..., greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., as_of_utc_ns: _Optional[int] = ..., time_to_live_ns: _Optional[int] = ...) -> None: ...
 
 class PublishGreeksResponse(_message.Message):
     __slots__ = ("receipt",)
