@@ -319,6 +319,44 @@ async def test_requests_are_paced_across_symbols(venue):
     await desk.feed.stop()
 
 
+async def test_a_venue_that_is_limiting_us_without_saying_for_how_long_is_left_alone(venue, desk):
+    venue.answers = [Answer(status=418)]
+    await until(lambda: desk.feed.connected and bool(venue.sockets))
+    await venue.send(venue.diff("BTCUSDT"))
+    await venue.send(venue.diff("ETHUSDT"))
+    await until(lambda: desk.feed.figures().counters["snapshot_failures"] == 1)
+    await asyncio.sleep(0.2)
+    assert len(venue.requests) == 1
+
+
+async def test_no_more_snapshots_are_asked_for_in_a_minute_than_the_weight_allows(venue):
+    """1,000 levels of USD-M weigh 20."""
+    desk = Desk(
+        venue,
+        snapshot={"interval": "1ms", "retry_max": "1ms", "retry_min": "1ms"} | {"weight_per_minute": 70},
+    )
+    venue.answers = [Answer(status=500)] * 10
+    await desk.feed.start()
+    await until(lambda: desk.feed.connected and bool(venue.sockets))
+    await venue.send(venue.diff("BTCUSDT"))
+    await until(lambda: len(venue.requests) == 3)
+    await asyncio.sleep(0.2)
+    assert len(venue.requests) == 3
+    await desk.feed.stop()
+
+
+@pytest.mark.parametrize(
+    ("market", "limit", "allowed"),
+    [("spot", 1000, 60), ("spot", 5000, 12), ("usdm", 1000, 60), ("coinm", 5, 600)],
+)
+def test_half_of_the_markets_request_weight_goes_to_snapshots(market, limit, allowed):
+    config = BinanceFeedConfig.model_validate(
+        {"kind": "binance", "name": "a", "market": market, "ws_url": "ws://h", "rest_url": "http://h"}
+        | {"instruments": ("BTC",), "snapshot": {"limit": limit}}
+    )
+    assert config.snapshots_per_minute == allowed
+
+
 async def test_a_book_that_breaks_again_and_again_is_no_flood_of_requests(venue):
     """As with a wrong tick size: every message after the snapshot breaks the book."""
     desk = Desk(venue, snapshot={"interval": "1ms", "retry_min": "50ms", "retry_max": "10s"})

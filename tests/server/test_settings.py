@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
+from quotelife.units import NS_PER_S
 from quotelife_server.app import load
 from quotelife_server.feeds.settings import (
     BinanceFeedConfig,
@@ -113,6 +114,18 @@ def load_feeds(entries: list[dict[str, Any]]) -> Any:
     )
 
 
+def test_a_book_that_breaks_at_once_every_time_keeps_within_the_requests_that_okx_takes() -> None:
+    """480 an hour on a connection; each attempt is two, and waits at least half of the longest wait."""
+    feed = OkxFeedConfig(kind="okx", name="a", ws_url="ws://h", instruments=("BTC",))
+    assert 2 * 3600 * NS_PER_S / (feed.resubscribe.retry_max_ns / 2) <= 480
+
+
+def test_subscriptions_cost_deribit_no_more_than_it_gives_back() -> None:
+    """3,000 credits each, of which 10,000 come back every second."""
+    feed = DeribitFeedConfig(kind="deribit", name="a", ws_url="ws://h", instruments=("BTC",))
+    assert 3000 * NS_PER_S / feed.request_interval_ns <= 10_000
+
+
 def test_the_demo_folder_loads() -> None:
     assert load_config(ROOT / "configs/demo", ServiceConfig).instruments
 
@@ -147,7 +160,7 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + STREAMED.replace("}", ", book: 50ms}"), r"feeds\[0\].book"),
         (CONFIG + OKX.replace("}", ", keep_alive: 30s}"), "keep_alive: the venue closes after 30 s"),
         (CONFIG + OKX.replace("}", ", book: null, trades: false}"), "set book, quotes or trades"),
-        (CONFIG + OKX.replace("}", ", resubscribe: {retry_min: 11s}}"), "resubscribe.retry_min"),
+        (CONFIG + OKX.replace("}", ", resubscribe: {retry_min: 61s}}"), "resubscribe.retry_min"),
         (CONFIG + COINBASE.replace("}", ", liveness: {ping: 6s}}"), "liveness.ping: must be shorter"),
         (CONFIG + COINBASE + GRPC, "'BTC-USDT' would get depth from 'four' and 'three'"),
         (CONFIG + FEED + FEED.strip().split("\n", 1)[1], "two feeds"),

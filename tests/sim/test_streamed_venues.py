@@ -27,7 +27,7 @@ from quotelife_server.feeds.coinbase import CoinbaseFeed
 from quotelife_server.feeds.deribit import DeribitFeed
 from quotelife_server.feeds.okx import OkxFeed
 from quotelife_server.feeds.settings import FeedConfig
-from quotelife_server.feeds.subscribing import SubscribingFeed
+from quotelife_server.feeds.subscribing import Outgoing, SubscribingFeed
 from quotelife_server.simvenue.streamed import (
     SimulatedCoinbase,
     SimulatedDeribit,
@@ -44,9 +44,9 @@ Levels = tuple[dict[int, int], dict[int, int]]
 class Desk:
     """Sink and judge: every book that is whole is held against what the venue had published at its instant."""
 
-    def __init__(self, venue: StreamedVenue[Any]) -> None:
+    def __init__(self, venue: StreamedVenue[Any], unknown: int = 0) -> None:
         self.venue = venue
-        self.books = AppliedBooks(len(venue.books))
+        self.books = AppliedBooks(len(venue.books) + unknown)
         self.truth: dict[tuple[int, int], Levels] = {}  # by symbol and millisecond
         self.checked = 0
         self.greeks: list[tuple[int, dict[str, Any]]] = []
@@ -121,7 +121,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig_of(kind: str, seed: int, **changes: Any) -> AsyncIterator[Rig]:
+async def rig_of(kind: str, seed: int, *, unknown: int = 0, **changes: Any) -> AsyncIterator[Rig]:
+    """``unknown``: instruments that the venue does not have, named before its own."""
     market = MarketSimulator(MarketConfig(depth_interval_ns=BEAT_NS), seed, time.time_ns())
     venue: StreamedVenue[Any] = {
         "deribit": lambda: SimulatedDeribit(market, heartbeat_scale=0.02),
@@ -130,15 +131,20 @@ async def rig_of(kind: str, seed: int, **changes: Any) -> AsyncIterator[Rig]:
     }[kind]()
     server = TestServer(venue.app)
     await server.start_server()
-    table = InstrumentTable(
+    known = [
         Instrument(i, each.symbol, kind, each.symbol, each.tick_size, each.lot_size)
         for i, each in enumerate(market.config.symbols)
-    )
+    ]
+    delisted = [
+        Instrument(len(known) + i, f"GONE{i}", kind, f"GONE{i}", Decimal("0.01"), Decimal("0.001"))
+        for i in range(unknown)
+    ]
+    table = InstrumentTable(known + delisted)
     written: dict[str, Any] = {
         "kind": kind,
         "name": "rig",
         "ws_url": f"ws://{server.host}:{server.port}{venue.PATH.rstrip('/')}",
-        "instruments": [each.name for each in table],
+        "instruments": [each.name for each in delisted + known],
         "request_interval": "1ms",
         "resubscribe": {"timeout": "400ms", "retry_min": "10ms", "retry_max": "100ms"},
         "reconnect": {"min": "20ms", "max": "100ms", "timeout": "1s"},
@@ -147,7 +153,7 @@ async def rig_of(kind: str, seed: int, **changes: Any) -> AsyncIterator[Rig]:
     if kind == "deribit":
         written["greeks_interval"] = "10ms"
     settings: Any = TypeAdapter(FeedConfig).validate_json(json.dumps(written | changes))
-    desk = Desk(venue)
+    desk = Desk(venue, unknown)
     kinds: dict[str, Any] = {"deribit": DeribitFeed, "coinbase": CoinbaseFeed, "okx": OkxFeed}
     extra = {"greeks": desk.on_greeks} if kind == "deribit" else {}
     feed: SubscribingFeed = kinds[kind].from_table(
@@ -226,6 +232,28 @@ async def test_a_muted_feed_with_an_open_socket_is_found(rig: Rig):
     await rig.fault(kind="mute", duration_ms=1500)
     await rig.until(lambda: rig.counter("reconnects") >= 1, timeout_s=4.0)
     await rig.ends_equal()
+
+
+@pytest.mark.parametrize("kind", VENUES)
+async def test_a_symbol_that_the_venue_has_not_keeps_no_other_out(kind: str):
+    """Coinbase and OKX refuse the whole request; the others come in smaller and smaller ones."""
+    patient = {"ping": "100ms", "idle": "5s", "mute": "5s"}
+    async with rig_of(kind, 12, unknown=1, liveness=patient) as rig:
+        await rig.until(rig.desk.whole)
+        await rig.until(lambda: all(rig.feed.decoder.stats(name).trades for name in rig.venue.names))
+        await rig.venue.freeze()
+        await rig.until(rig.desk.equal)
+        assert rig.counter("reconnects") == 0
+
+
+async def test_a_broken_book_waits_for_no_other_request():
+    async with rig_of("deribit", 13, request_interval="20ms") as rig:
+        await rig.until(rig.desk.whole)
+        request = {"jsonrpc": "2.0", "id": 10_000, "method": "public/get_instrument", "params": {}}
+        rig.feed.send(*[Outgoing(json.dumps(request).encode())] * 250)  # 5 s of them
+        await rig.fault(kind="drop", stream="book.BTCUSDT", count=1)
+        await rig.until(lambda: not rig.desk.whole(), timeout_s=1.0)
+        await rig.until(rig.desk.whole, timeout_s=1.0)
 
 
 async def test_an_okx_message_with_a_wrong_checksum_breaks_the_book():

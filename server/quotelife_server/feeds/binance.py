@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +18,11 @@ from quotelife_server.feeds.base import Backoff, Sink
 from quotelife_server.feeds.settings import BinanceFeedConfig
 from quotelife_server.feeds.websocket import WebsocketFeed, instruments_of
 
+MINUTE_NS = 60 * NS_PER_S
+
 
 class SnapshotError(Exception):
-    """The venue did not give a snapshot; ``wait_s`` is how long it asks to be left alone."""
-
-    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
+    """The venue did not give a snapshot."""
 
 
 class BinanceFeed(WebsocketFeed):
@@ -69,6 +68,7 @@ class BinanceFeed(WebsocketFeed):
         self._fetched_ns: dict[str, int] = {}
         self._snapshot_turn = asyncio.Lock()
         self._next_snapshot_ns = 0
+        self._requested_ns: deque[int] = deque(maxlen=config.snapshots_per_minute)
 
     @classmethod
     def from_table(
@@ -128,7 +128,8 @@ class BinanceFeed(WebsocketFeed):
             self.decoder.snapshot(symbol, data, self._clock.now_ns())
         except (SnapshotError, DecodeError, aiohttp.ClientError, TimeoutError, OSError) as error:
             self.snapshot_failures += 1
-            self._log.warning("snapshot_failed", symbol=symbol, error=f"{type(error).__name__}: {error}")
+            error_text = f"{symbol}: {type(error).__name__}: {error}"
+            self._log_fault("snapshot_failed", error_text, self._clock.now_ns())
             self.decoder.snapshot_failed(symbol)
         self._fetched_ns[symbol] = self._clock.now_ns()
         self._drain()
@@ -139,10 +140,15 @@ class BinanceFeed(WebsocketFeed):
         snapshot = self.config.snapshot
         params = {"symbol": symbol, "limit": str(snapshot.limit)}
         async with self._snapshot_turn:
-            wait_ns = self._next_snapshot_ns - self._clock.now_ns()
+            next_ns = self._next_snapshot_ns
+            if len(self._requested_ns) == self._requested_ns.maxlen:
+                next_ns = max(next_ns, self._requested_ns[0] + MINUTE_NS)
+            wait_ns = next_ns - self._clock.now_ns()
             if wait_ns > 0:
                 await asyncio.sleep(wait_ns / NS_PER_S)
-            self._next_snapshot_ns = self._clock.now_ns() + snapshot.interval_ns
+            now_ns = self._clock.now_ns()
+            self._requested_ns.append(now_ns)
+            self._next_snapshot_ns = now_ns + snapshot.interval_ns
             timeout = aiohttp.ClientTimeout(total=snapshot.timeout_ns / NS_PER_S)
             async with self._http.get(self.depth_url, params=params, timeout=timeout) as response:
                 body = bytearray()
@@ -151,12 +157,14 @@ class BinanceFeed(WebsocketFeed):
                     if len(body) > snapshot.bytes_max:
                         raise SnapshotError(f"answer longer than {snapshot.bytes_max} bytes")
                 if response.status != 200:
-                    wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
+                    wait_s = _retry_after_s(response.status, response.headers.get("Retry-After", ""))
                     self._next_snapshot_ns += int(wait_s * NS_PER_S)
                     raise SnapshotError(f"HTTP {response.status}: {bytes(body[:120])!r}")
                 return bytes(body)
 
 
-def _retry_after_s(text: str) -> float:
-    """Seconds the venue asks to be left alone (HTTP 429 and 418), at most an hour."""
-    return float(min(int(text), 3600)) if text.isascii() and text.isdigit() else 0.0
+def _retry_after_s(status: int, text: str) -> float:
+    """Seconds the venue asks to be left alone, at most an hour; a minute where 429 or 418 do not say."""
+    if text.isascii() and text.isdigit():
+        return float(min(int(text), 3600))
+    return 60.0 if status in (429, 418) else 0.0

@@ -56,12 +56,15 @@ class CoinbaseFeed(SubscribingFeed):
         yield Outgoing(orjson.dumps({"type": "subscribe", "channel": "heartbeats"}))
         for some in in_batches(symbols, self.config.batch):
             yield Outgoing(_request("subscribe", "level2", some), some)
-            if self.config.trades:
-                yield Outgoing(_request("subscribe", "market_trades", some))
+            yield from self.others_of(some)
 
     def resubscriptions_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         yield Outgoing(_request("unsubscribe", "level2", symbols))
         yield Outgoing(_request("subscribe", "level2", symbols), tuple(symbols))
+
+    def others_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
+        if self.config.trades:
+            yield Outgoing(_request("subscribe", "market_trades", symbols))
 
 
 def _request(kind: str, channel: str, products: Sequence[str]) -> bytes:

@@ -17,6 +17,7 @@ from quotelife_server.feeds.base import GreeksSink, Sink
 from quotelife_server.feeds.settings import DeribitFeedConfig
 from quotelife_server.feeds.subscribing import Outgoing, SubscribingFeed, in_batches
 from quotelife_server.feeds.websocket import instruments_of
+from quotelife_server.settings import few
 
 
 class DeribitFeed(SubscribingFeed):
@@ -86,12 +87,7 @@ class DeribitFeed(SubscribingFeed):
         if config.book is not None:
             for some in in_batches(symbols, config.batch):
                 yield self._subscribe([f"book.{symbol}.{config.book}" for symbol in some], some)
-        channels = [f"quote.{symbol}" for symbol in symbols] if config.quotes else []
-        for kind, beat in (("ticker", config.ticker), ("trades", config.trades)):
-            if beat is not None:
-                channels += [f"{kind}.{symbol}.{beat}" for symbol in symbols]
-        for each in in_batches(channels, config.batch):
-            yield self._subscribe(each)
+        yield from self.others_of(symbols)
         for symbol in symbols:
             yield self._request("public/get_instrument", {"instrument_name": symbol}, (symbol,))
 
@@ -99,6 +95,15 @@ class DeribitFeed(SubscribingFeed):
         channels = [f"book.{symbol}.{self.config.book}" for symbol in symbols]
         yield self._request("public/unsubscribe", {"channels": channels})
         yield self._subscribe(channels, tuple(symbols))
+
+    def others_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
+        config = self.config
+        channels = [f"quote.{symbol}" for symbol in symbols] if config.quotes else []
+        for kind, beat in (("ticker", config.ticker), ("trades", config.trades)):
+            if beat is not None:
+                channels += [f"{kind}.{symbol}.{beat}" for symbol in symbols]
+        for each in in_batches(channels, config.batch):
+            yield self._subscribe(each)
 
     def _subscribe(self, channels: Sequence[str], asks: tuple[str, ...] = ()) -> Outgoing:
         return self._request("public/subscribe", {"channels": list(channels)}, tuple(channels), asks)
@@ -127,8 +132,7 @@ class DeribitFeed(SubscribingFeed):
         super().after_message(now_ns)
         if self.decoder.test_requests != self._tests_answered:
             self._tests_answered = self.decoder.test_requests
-            self._outbox.appendleft(self._request("public/test", {}))
-            self.send()
+            self.send_first(self._request("public/test", {}))
         reply = self.decoder.take_reply()
         if reply is not None:
             self._on_reply(reply)
@@ -140,18 +144,23 @@ class DeribitFeed(SubscribingFeed):
                 )
 
     def _on_reply(self, data: bytes) -> None:
-        body = orjson.loads(data)
-        expected = self._asked.pop(body.get("id"), None)
-        result = body.get("result")
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError as error:  # the decoder skips what it does not need
+            self._log_fault("reply_refused", str(error), self._clock.now_ns())
+            return
+        number, result = body.get("id"), body.get("result")
+        expected = self._asked.pop(number, None) if isinstance(number, int) else None
         if expected is None or result is None:
             return  # an error has been logged with its words
         if isinstance(result, list):
-            refused = [channel for channel in expected if channel not in set(result)]
+            taken = {channel for channel in result if isinstance(channel, str)}
+            refused = [channel for channel in expected if channel not in taken]
             self.channels_refused += len(refused)
-            for channel in refused:
+            if refused:
                 self._log.error(
-                    "channel_refused",
-                    channel=channel,
+                    "channels_refused",
+                    channels=few(refused),
                     mend="the venue has no such channel: look at the instrument's symbol and the feed's beats",
                 )
         elif expected[0] in self._instruments:

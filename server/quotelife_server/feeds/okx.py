@@ -59,15 +59,18 @@ class OkxFeed(SubscribingFeed):
         for some in in_batches(symbols, config.batch):
             if config.book is not None:
                 yield Outgoing(_request("subscribe", config.book, some), some)
-            if config.quotes:
-                yield Outgoing(_request("subscribe", "bbo-tbt", some))
-            if config.trades:
-                yield Outgoing(_request("subscribe", "trades", some))
+            yield from self.others_of(some)
 
     def resubscriptions_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         assert self.config.book is not None
         yield Outgoing(_request("unsubscribe", self.config.book, symbols))
         yield Outgoing(_request("subscribe", self.config.book, symbols), tuple(symbols))
+
+    def others_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
+        if self.config.quotes:
+            yield Outgoing(_request("subscribe", "bbo-tbt", symbols))
+        if self.config.trades:
+            yield Outgoing(_request("subscribe", "trades", symbols))
 
 
 def _request(kind: str, channel: str, symbols: Sequence[str]) -> bytes:

@@ -23,6 +23,13 @@ DEPTH_PATHS: dict[Market, str] = {
     "coinm": "/dapi/v1/depth",
 }
 STREAMS_MAX: dict[Market, int] = {"spot": 1024, "usdm": 200, "coinm": 200}
+# Request weight of a depth answer of at most so many levels, and what one address may use in a minute.
+DEPTH_WEIGHTS: dict[Market, tuple[tuple[int, int], ...]] = {
+    "spot": ((100, 5), (500, 25), (1000, 50), (5000, 250)),
+    "usdm": ((50, 2), (100, 5), (500, 10), (1000, 20)),
+    "coinm": ((50, 2), (100, 5), (500, 10), (1000, 20)),
+}
+WEIGHT_PER_MINUTE: dict[Market, int] = {"spot": 6000, "usdm": 2400, "coinm": 2400}
 DEPTH_LIMITS: dict[Market, tuple[int, int]] = {"spot": (1, 5000), "usdm": (5, 1000), "coinm": (5, 1000)}
 
 
@@ -35,6 +42,8 @@ class SnapshotSettings(Section):
     path: Path | None = None
     # Least time between two requests of this feed, whatever the symbol: the venue limits requests by address.
     interval_ns: LongerThanZero = Field(default=200 * NS_PER_MS, alias="interval")
+    # Request weight that this feed may use in a minute; null: half of what the market allows one address.
+    weight_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     # An answer that takes longer counts as failed.
     timeout_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="timeout")
     # After a failed or refused snapshot of a symbol: first and longest wait; it doubles in between.
@@ -100,6 +109,14 @@ class BinanceFeedConfig(Section):
     def depth_path(self) -> str:
         return self.snapshot.path or DEPTH_PATHS[self.market]
 
+    @property
+    def snapshots_per_minute(self) -> int:
+        """As many as the request weight allows."""
+        weight = next(
+            weight for levels, weight in DEPTH_WEIGHTS[self.market] if self.snapshot.limit <= levels
+        )
+        return (self.snapshot.weight_per_minute or WEIGHT_PER_MINUTE[self.market] // 2) // weight
+
     @model_validator(mode="after")
     def _fits_together(self) -> "BinanceFeedConfig":
         if len(set(self.instruments)) != len(self.instruments):
@@ -118,6 +135,11 @@ class BinanceFeedConfig(Section):
         low, high = DEPTH_LIMITS[self.market]
         if not low <= self.snapshot.limit <= high:
             raise ValueError(f"snapshot.limit: {self.market} takes {low} to {high}")
+        if self.snapshots_per_minute < 1:
+            raise ValueError(
+                f"snapshot.weight_per_minute: one answer of {self.snapshot.limit} levels weighs more; "
+                "raise it or lower snapshot.limit"
+            )
         if self.reconnect.min_ns > self.reconnect.max_ns:
             raise ValueError("reconnect.min: must not exceed reconnect.max")
         if self.snapshot.retry_min_ns > self.snapshot.retry_max_ns:
@@ -192,6 +214,8 @@ class DeribitFeedConfig(StreamedFeedConfig):
     greeks_interval_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="greeks_interval")
     # The venue sends a heartbeat this often and closes the connection if its test is not answered; whole seconds.
     heartbeat_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="heartbeat")
+    # The venue ends a session that subscribes more than 3.3 times a second for long; counted by address.
+    request_interval_ns: LongerThanZero = Field(default=350 * NS_PER_MS, alias="request_interval")
 
     @property
     def has_depth(self) -> bool:
@@ -224,6 +248,12 @@ class CoinbaseFeedConfig(StreamedFeedConfig):
     has_depth: ClassVar[bool] = True
 
 
+class OkxResubscribeSettings(ResubscribeSettings):
+    """How a book is asked for anew at a venue that counts requests by the hour."""
+
+    retry_max_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="retry_max")
+
+
 class OkxFeedConfig(StreamedFeedConfig):
     """One connection to OKX public channels, or to a venue that speaks the same wire."""
 
@@ -237,8 +267,9 @@ class OkxFeedConfig(StreamedFeedConfig):
     trades: bool = True
     # The venue closes a connection that is silent for 30 s: the text ping is sent this often.
     keep_alive_ns: LongerThanZero = Field(default=15 * NS_PER_S, alias="keep_alive")
-    # The venue takes 3 requests a second, and 480 an hour.
+    # The venue takes 480 requests an hour on one connection, and every attempt to mend a book takes two.
     request_interval_ns: LongerThanZero = Field(default=400 * NS_PER_MS, alias="request_interval")
+    resubscribe: OkxResubscribeSettings = OkxResubscribeSettings()
 
     @property
     def has_depth(self) -> bool:

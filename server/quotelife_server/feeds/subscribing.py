@@ -4,6 +4,10 @@ Requests leave one at a time, spaced as the venue demands. A book that breaks is
 connection and all other books go on; the wait grows with every time that follows another closely, so that a book
 which breaks as soon as it is whole (a wrong tick size) does not become a flood of requests. A snapshot that does not
 come counts as lost.
+
+Broken books go before everything else that waits to be asked for. A request may have failed as a whole because of one
+symbol that the venue does not know, so what got no snapshot is asked for in batches of half the size each time, until
+the symbol that spoils them stands alone.
 """
 
 import asyncio
@@ -22,6 +26,7 @@ from quotelife.units import NS_PER_S
 from quotelife_server.feeds.base import Backoff, Sink
 from quotelife_server.feeds.settings import StreamedFeedConfig
 from quotelife_server.feeds.websocket import WebsocketFeed
+from quotelife_server.settings import few
 
 
 class Outgoing(NamedTuple):
@@ -60,6 +65,9 @@ class SubscribingFeed(WebsocketFeed):
         self._resubscribed_ns: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._again: dict[str, None] = {}  # ordered set of symbols to subscribe anew with the next request
+        self._together: dict[str, int] = {}  # by symbol: how many were asked for with it
+        self._most: dict[str, int] = {}  # by symbol whose snapshot did not come: how many may be so next time
+        self._urgent: deque[Outgoing] = deque()  # leaves before the outbox
         self._outbox: deque[Outgoing] = deque()
         self._sending: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
@@ -72,6 +80,10 @@ class SubscribingFeed(WebsocketFeed):
 
     def resubscriptions_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         """The requests that make the venue send snapshots of ``symbols``, at most ``config.batch``, again."""
+        raise NotImplementedError
+
+    def others_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
+        """The requests for what is configured beside the books, such as trades, of ``symbols``."""
         raise NotImplementedError
 
     def has_books(self) -> bool:
@@ -96,6 +108,9 @@ class SubscribingFeed(WebsocketFeed):
         self._sending = self._watching = None
         self._timers.clear()
         self._again.clear()
+        self._together.clear()
+        self._most.clear()
+        self._urgent.clear()
         self._outbox.clear()
         self._asked_ns.clear()
 
@@ -111,26 +126,47 @@ class SubscribingFeed(WebsocketFeed):
         if self._sending is None:
             self._send_next()
 
+    def send_first(self, request: Outgoing) -> None:
+        """Send before all that waits."""
+        self._urgent.appendleft(request)
+        if self._sending is None:
+            self._send_next()
+
     def _send_next(self) -> None:
         self._sending = None
         if self._transport is None:
             return
-        if not self._outbox and self._again:
-            symbols = tuple(self._again)[: self.config.batch]
-            for symbol in symbols:
-                del self._again[symbol]
+        if not self._urgent and self._again:
+            symbols = self._next_batch()
             self.resubscriptions += len(symbols)
-            self._outbox.extend(self.resubscriptions_of(symbols))
-        if not self._outbox:
+            self._urgent.extend(self.resubscriptions_of(symbols))
+            if any(symbol in self._most for symbol in symbols):
+                self._outbox.extend(self.others_of(symbols))  # refused together with the books, presumably
+        waiting = self._urgent or self._outbox
+        if not waiting:
             return
-        text, asks = self._outbox.popleft()
+        text, asks = waiting.popleft()
         self._transport.send(WSMsgType.TEXT, text)
         now_ns = self._clock.now_ns()
         for symbol in asks:
             self._asked_ns[symbol] = now_ns
+            self._together[symbol] = len(asks)
         self._sending = asyncio.get_running_loop().call_later(
             self.config.request_interval_ns / NS_PER_S, self._send_next
         )
+
+    def _next_batch(self) -> tuple[str, ...]:
+        """Symbols to subscribe anew together, taken from those that wait for it."""
+        symbols: list[str] = []
+        most = self.config.batch
+        for symbol in self._again:
+            most = min(most, self._most.get(symbol, most))
+            if len(symbols) >= most:
+                break
+            symbols.append(symbol)
+        for symbol in symbols:
+            del self._again[symbol]
+        return tuple(symbols)
 
     # Snapshots.
 
@@ -149,20 +185,25 @@ class SubscribingFeed(WebsocketFeed):
     def _ask_again(self, symbol: str) -> None:
         self._timers.pop(symbol, None)
         self._again[symbol] = None
-        if self._sending is None:
-            self._send_next()
+        if self._sending is None:  # a turn later: others that broke with it share its request
+            self._sending = asyncio.get_running_loop().call_later(0, self._send_next)
 
     def _watch_snapshots(self) -> None:
         """Find snapshots that did not come; four looks in one time-out."""
         now_ns = self._clock.now_ns()
         timeout_ns = self.config.resubscribe.timeout_ns
+        late = []
         for symbol, asked_ns in list(self._asked_ns.items()):
             if self.decoder.state(symbol) is SyncState.SYNCED:
                 del self._asked_ns[symbol]
+                self._most.pop(symbol, None)
             elif now_ns - asked_ns > timeout_ns:
                 del self._asked_ns[symbol]
-                self._log.warning("snapshot_failed", symbol=symbol, error="the venue sent none in time")
+                self._most[symbol] = max(self._together[symbol] // 2, 1)
                 self.decoder.snapshot_failed(symbol)
+                late.append(symbol)
+        if late:
+            self._log.warning("snapshots_late", symbols=few(late), error="the venue sent none in time")
         self._resubscribe_wanted(now_ns)
         self._watching = asyncio.get_running_loop().call_later(
             timeout_ns / 4 / NS_PER_S, self._watch_snapshots
