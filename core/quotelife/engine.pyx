@@ -356,6 +356,8 @@ cdef class Engine:
                 state.book_state = BOOK_WAITING
                 state.distrust = CAUSE_RESYNCHRONISING
                 feature_on_gap(state.features, t)
+        elif event.kind == EV_SNAPSHOT_END and not state.in_snapshot:
+            state.unsupported += 1           # of nothing: what was begun has been given up since
         elif event.kind == EV_SNAPSHOT_END:
             state.in_snapshot = False
             if state.orders.full:
