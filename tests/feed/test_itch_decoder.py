@@ -143,6 +143,16 @@ def test_a_trading_action_is_a_status(fed, state, code):
     assert (event["kind"], event["aux"], event["instrument"]) == (KIND.STATUS, code, 1)
 
 
+def test_a_stock_without_a_trading_action_is_halted_when_system_hours_start(fed):
+    """ITCH 5.0, 1.2.2: who is absent from the states told before system hours is halted at NASDAQ."""
+    two_sided(fed)
+    fed.send(build("H", 1, 1, "AAA", "T", " ", ""))
+    assert [(e["instrument"], e["aux"]) for e in fed.send(build("S", 0, 2, "S"))] == [(0, StatusKind.HALT)]
+    assert (fed.quality(1), fed.quality(0)) == (QualityCode.GOOD, QualityCode.HALTED)
+    fed.send(build("H", 2, 3, "BBB", "T", " ", ""))
+    assert fed.quality(0) is QualityCode.WARMING
+
+
 def test_an_operational_halt_ends_only_when_both_halts_have(fed):
     fed.send(build("h", 1, 6, "AAA", "Q", "H"))
     (event,) = fed.send(build("H", 1, 7, "AAA", "T", " ", ""))

@@ -18,7 +18,7 @@ from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.records import EventBuffer, EventKindCode, QualityCode, StatusKind
-from quotelife.sim.itch_wire import ItchMarket, ItchSymbol
+from quotelife.sim.itch_wire import ItchMarket, ItchSymbol, soup_packet
 from quotelife_server.feeds.itch import ItchFeed
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing, send_all
@@ -336,6 +336,27 @@ async def test_soup_resumes_where_the_line_broke(tmp_path):
             assert desk.equals(day)
         assert feed.soup.lost == 0
         assert feed.decoder.messages == len(venue.messages)
+
+
+async def test_soup_waits_between_connections_when_the_server_leaves_after_the_first(tmp_path):
+    """It has just said how far it is: still it is not called without pause."""
+    desk = Desk(tmp_path)
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(49)
+        writer.write(soup_packet(b"A", f"{'S1':>10}{51:>20}".encode()))
+        server.close()
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    waits = {"min": "100ms", "max": "200ms"}
+    feed = feed_of(desk, config(transport="soup", server=f"127.0.0.1:{port}", reconnect=waits))
+    with structlog.testing.capture_logs() as log:
+        await feed.start()
+        await until(lambda: feed.soup.probes == 1)
+        await asyncio.sleep(0.5)
+        await feed.stop()
+    assert 1 <= [line["event"] for line in log].count("no_connection") <= 8
 
 
 async def test_soup_takes_the_next_session(tmp_path):

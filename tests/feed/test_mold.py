@@ -277,6 +277,39 @@ def test_quiet_instruments_are_told_that_nothing_was_missed_while_the_line_is_he
     assert line.take_control() == []
 
 
+def test_after_a_silence_an_old_copy_proves_nothing():
+    """Only a line that tells all that was known before shows that the silence has cost nothing."""
+    line, every = started(rerequest=True)
+    line.mold.silent(line.now_ns)
+    line.drain()
+    line.send(mold_packet("S1", 2, every[1:5]), B)
+    line.send(mold_packet("S1", 3, []), A)
+    assert line.take_control() == [(KIND.STATUS, StatusKind.MISSING)]
+    line.send(mold_packet("S1", 6, []), B)
+    assert line.take_control() == [(KIND.SNAPSHOT_END, 0)]
+
+
+def test_what_the_rerequest_server_tells_is_no_sign_of_the_lines():
+    """The lines died while the day was fetched: a book of what they had told last is not called whole."""
+    every = messages(40)
+    line = Line(rerequest=True)
+    line.send(mold_packet("S1", 21, every[20:30]))
+    heard_ns = line.mold.last_ns
+    line.pass_ns(4000 * MS)
+    line.mold.silent(line.now_ns)
+    line.send(answer(every, line.mold.request(line.now_ns), 99), R)
+    assert (line.mold.last_ns, line.told) == (heard_ns, list(range(2, 31)))
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0)]
+    line.send(mold_packet("S1", 31, every[30:31]))
+    assert line.take_control() == [(KIND.SNAPSHOT_END, 0)]
+
+
+def test_the_rerequest_server_begins_no_session():
+    line, every = started(rerequest=True)
+    line.send(mold_packet("OLD", 1, every[:3]), R)
+    assert (line.mold.foreign, line.mold.session, line.decoder.state) == (1, "S1", LIVE)
+
+
 def test_the_end_of_a_session_is_known():
     line, _ = started()
     line.send(mold_header("S1", 6, 0xFFFF))

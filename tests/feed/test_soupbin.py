@@ -26,10 +26,10 @@ def data(first: int, last: int) -> bytes:
 
 
 class Client:
-    def __init__(self, capacity: int = 256) -> None:
+    def __init__(self, capacity: int = 256, session: str | None = None) -> None:
         self.buffer = EventBuffer(capacity)
         self.decoder = ItchDecoder(self.buffer, [("AAA", 0, Decimal("0.01"), Decimal(1))])
-        self.soup = SoupClient(self.decoder, username="ME", password="SECRET")
+        self.soup = SoupClient(self.decoder, username="ME", password="SECRET", session=session)
         self.told: list[int] = []
         self.control: list[tuple[int, int]] = []
         self.now_ns = 1
@@ -110,34 +110,74 @@ def test_a_broken_line_is_resumed_at_the_next_message_and_gapped_until_then():
     assert client.told == list(range(2, 81))
 
 
-def test_a_target_that_has_grown_old_is_asked_for_again():
-    """At most three times, or a server far away would be asked for ever."""
+def test_a_target_that_has_grown_old_is_asked_for_again_until_it_is_fresh():
+    """Who reads no faster than the day goes on has no book, rather than one that is behind."""
     client = Client()
     client.connect()
     client.receive(accepted(51))
-    for first, last in ((1, 50), (51, 60), (61, 70)):
+    for first, last in ((1, 50), (51, 60), (61, 70), (71, 80), (81, 90)):
         client.soup.disconnected(client.now_ns)
         client.connect()
-        client.now_ns += 2 * S
+        client.now_ns += S + 1
         client.receive(accepted(first) + data(first, last))
-        if last < 70:
-            assert (client.soup.leave, client.decoder.state) == (True, CATCHING_UP)
-            client.soup.disconnected(client.now_ns)
-            assert client.connect()[1] == 0
-            client.receive(accepted(last + 11))
+        assert (client.soup.leave, client.soup.again, client.decoder.state) == (True, True, CATCHING_UP)
+        client.soup.disconnected(client.now_ns)
+        assert client.connect()[1] == 0
+        client.receive(accepted(last + 11))
+    client.soup.disconnected(client.now_ns)
+    client.connect()
+    client.now_ns += S
+    client.receive(accepted(91) + data(91, 100))
     assert client.decoder.state == LIVE
-    assert client.soup.probes == 3
 
 
-def test_a_heartbeat_of_the_server_says_that_all_is_told():
+def test_a_heartbeat_amid_the_past_makes_no_book_whole():
     client = Client()
     client.connect()
     client.receive(accepted(51))
     client.soup.disconnected(1)
     client.connect()
     client.receive(accepted(1) + data(1, 20) + soup_packet(b"H"))
+    assert (client.decoder.state, client.soup.heartbeats) == (CATCHING_UP, 1)
+    client.receive(data(21, 50))
     assert client.decoder.state == LIVE
-    assert client.soup.heartbeats == 1
+
+
+def test_a_session_that_is_over_is_not_fetched_again():
+    client = Client()
+    client.caught_up(50)
+    client.receive(soup_packet(b"Z"))
+    client.soup.disconnected(1)
+    client.drain()
+    client.take_control()
+    assert client.connect() == ("", 0)
+    client.receive(accepted(51))
+    assert (client.soup.leave, client.soup.again, client.soup.expected) == (True, False, 51)
+    assert client.take_control() == []
+
+
+def test_a_feed_that_is_told_its_session_asks_for_no_other():
+    client = Client(session="S1")
+    client.caught_up(50)
+    client.receive(soup_packet(b"Z"))
+    client.soup.disconnected(1)
+    assert client.connect() == ("S1", 0)
+    client.receive(soup_packet(b"J", b"S"))
+    client.soup.disconnected(1)
+    assert client.connect() == ("S1", 0)
+    with pytest.raises(DecodeError, match="another session"):
+        client.receive(accepted(1, "S2"))
+
+
+def test_a_server_that_has_less_than_it_sent_is_not_asked_again_at_once():
+    client = Client()
+    client.caught_up(50)
+    client.soup.disconnected(1)
+    client.connect()
+    with pytest.raises(DecodeError, match="less than it has sent"):
+        client.receive(accepted(40))
+    client.soup.disconnected(1)
+    assert (client.soup.again, client.soup.expected) == (False, 51)
 
 
 def test_another_session_begins_a_new_day():

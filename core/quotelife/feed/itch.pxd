@@ -57,5 +57,6 @@ cdef class ItchDecoder:
     cdef void control(self, ItchInstrument* own, int kind, int flags, int64_t aux, int64_t receive_ns,
                       int64_t sequence) noexcept nogil
     cdef void tell_trading(self, ItchInstrument* own, int64_t receive_ns) noexcept nogil
+    cdef void system(self, uint8_t code, int64_t receive_ns) noexcept nogil
     cdef void directory(self, const uint8_t* p, uint16_t locate) noexcept nogil
     cdef Py_ssize_t room(self) noexcept nogil

@@ -241,9 +241,7 @@ cdef class ItchDecoder:
         place = self.slot[be16(p + 1)]
         if place == 0:
             if kind == b'S':
-                if p[11] == b'E' or p[11] == b'C':
-                    self.for_all(EV_STATUS, FLAG_LAST, STATUS_CLOSED,
-                                 receive_ns if receive_ns else self.midnight_ns + since, 0)
+                self.system(p[11], receive_ns if receive_ns else self.midnight_ns + since)
             elif kind == b'R':
                 self.directory(p, be16(p + 1))
             else:
@@ -334,9 +332,9 @@ cdef class ItchDecoder:
             event.size_lots = (<int64_t>shares + own.shares - 1) // own.shares
             event.aux = <int64_t>be64(p + 36)
         elif kind == b'H':
-            own.trading = p[19]
-            if own.trading != b'T' and own.trading != b'H' and own.trading != b'P' and own.trading != b'Q':
+            if p[19] != b'T' and p[19] != b'H' and p[19] != b'P' and p[19] != b'Q':
                 return self.refuse(kind, "a trading state that is none of H, P, Q, T", own, receive_ns)
+            own.trading = p[19]
             self.tell_trading(own, receive_ns)
             return NULL
         elif kind == b'h':
@@ -356,6 +354,16 @@ cdef class ItchDecoder:
             return NULL
         self.buffer.count += 1
         return NULL
+
+    cdef void system(self, uint8_t code, int64_t receive_ns) noexcept nogil:
+        cdef Py_ssize_t i
+        if code == b'E' or code == b'C':
+            self.for_all(EV_STATUS, FLAG_LAST, STATUS_CLOSED, receive_ns, 0)
+        elif code == b'S':
+            # Trading states are told before system hours: what none was told of is halted there.
+            for i in range(self.instruments):
+                if self.own[i].trading == 0:
+                    self.control(self.own + i, EV_STATUS, FLAG_LAST, STATUS_HALT, receive_ns, 0)
 
     cdef void directory(self, const uint8_t* p, uint16_t locate) noexcept nogil:
         # Which locate is ours is told anew every day.

@@ -26,7 +26,7 @@ cdef class MoldReceiver:
     cdef readonly int64_t expected         # sequence of the next message
     cdef readonly int64_t known            # the venue has sent all below
     cdef readonly int64_t missing_since_ns # when what is missing first showed; 0: nothing is missing
-    cdef readonly int64_t last_ns          # receive stamp of the last good packet
+    cdef readonly int64_t last_ns          # receive stamp of the last good packet of line A or B
     cdef readonly bint more                # what waits may be applied: drain the buffer and call go_on()
     cdef readonly bint ended               # the session has ended
     cdef public int64_t malformed
@@ -39,11 +39,12 @@ cdef class MoldReceiver:
     cdef uint8_t[SESSION_BYTES] session_id
     cdef uint8_t[SESSION_BYTES] previous
     cdef bint had_session, had_previous, fixed
+    cdef bint unheard          # after a silence, until a line has told all that was known before it
     cdef int64_t asked_to, asked_ns, asked_at, wait_ns, beaten_ns, judged, known_since_ns
     cdef object _midnight
 
     cdef const char* take(self, int line, const uint8_t* p, Py_ssize_t n, int64_t now_ns) noexcept nogil
-    cdef bint start(self, const uint8_t* p, int64_t now_ns) noexcept nogil
+    cdef bint start(self, int line, const uint8_t* p, int64_t now_ns) noexcept nogil
     cdef void accept(self, int line, const uint8_t* p, Py_ssize_t count, int64_t sequence,
                      int64_t now_ns) noexcept nogil
     cdef void release(self, int64_t now_ns) noexcept nogil

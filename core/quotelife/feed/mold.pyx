@@ -14,7 +14,8 @@ Messages that overtook others wait in a window indexed by number. A hole
 Nothing is skipped while there is a re-request server to ask. Without one a hole that is ``gap_ns`` old is lost, and
 as an order-level book is the sum of the whole day, there is none until the next session. A session that is met in its
 middle is nothing but a hole from number 1 on. Sessions have no order: another one than the current ends it, but for
-the one before, whose packets come late.
+the one before, whose packets come late. The re-request server speaks of the past alone: it begins no session, and is
+no sign that the lines are heard.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t
@@ -134,6 +135,7 @@ cdef class MoldReceiver:
 
     def silent(self, int64_t now_ns):
         """Nothing is heard on any line: what was sent meanwhile is not known."""
+        self.unheard = True
         self.decoder.doubt(now_ns)
 
     @property
@@ -169,11 +171,14 @@ cdef class MoldReceiver:
         if at != n:
             self.malformed += 1
             return "bytes behind its last message"
-        if not self.start(p, now_ns):
+        if not self.start(line, p, now_ns):
             self.foreign += 1
             return NULL
         self.packets[line] += 1
-        self.last_ns = now_ns
+        if line != REREQUESTED:
+            self.last_ns = now_ns
+            if sequence >= self.known or (not control and sequence + count > self.known):
+                self.unheard = False               # else an old copy, which proves nothing of the silence
         if control:
             self.heartbeats += 1
             self.know(sequence, now_ns)
@@ -184,21 +189,23 @@ cdef class MoldReceiver:
         self.judge(now_ns)
         return NULL
 
-    cdef bint start(self, const uint8_t* p, int64_t now_ns) noexcept nogil:
+    cdef bint start(self, int line, const uint8_t* p, int64_t now_ns) noexcept nogil:
         # Whether the packet is of the session under way, which it may begin.
         if memcmp(p, self.session_id, SESSION_BYTES) == 0:
             if self.had_session:
                 return True
         elif self.fixed:
             return False
-        elif self.had_session:
+        if line == REREQUESTED:
+            return False
+        if self.had_session:
             if self.had_previous and memcmp(p, self.previous, SESSION_BYTES) == 0:
                 return False
             memcpy(self.previous, self.session_id, SESSION_BYTES)
             self.had_previous = True
         memcpy(self.session_id, p, SESSION_BYTES)
         self.had_session = True
-        self.ended = False
+        self.ended = self.unheard = False
         self.sessions += 1
         memset(self.slots, 0, self.window * sizeof(HeldMessage))
         self.held = 0
@@ -285,7 +292,8 @@ cdef class MoldReceiver:
             return
         if self.expected >= self.known:
             self.missing_since_ns = 0
-            self.decoder.settle_c(now_ns, self.expected - 1)
+            if not self.unheard:
+                self.decoder.settle_c(now_ns, self.expected - 1)
         elif self.decoder.room() <= 0:
             self.more = True                       # the rest of this packet waits
         elif not self.missing_since_ns or self.expected != self.judged:

@@ -11,12 +11,13 @@ cdef class SoupClient:
     cdef readonly int64_t expected         # sequence of the next message
     cdef readonly int64_t target           # the server had sent all below when it was last asked
     cdef readonly bint probing             # this connection only asks how far the server is
-    cdef readonly bint logged_in, leave, ended
+    cdef readonly bint logged_in, leave, again, ended
     cdef readonly str rejected             # why the server refused the last login, or None
     cdef readonly int64_t messages, heartbeats, unsequenced, malformed, probes, sessions, lost
     cdef Py_ssize_t start, end
     cdef str password
-    cdef int rounds
+    cdef str wanted                        # session that the next login asks for, empty: any
+    cdef bint fixed
     cdef int64_t probed_ns
     cdef object _midnight
 

@@ -16,6 +16,7 @@ class SoupClient:
     probing: bool
     logged_in: bool
     leave: bool
+    again: bool
     ended: bool
     rejected: str | None
     messages: int

@@ -7,8 +7,9 @@ the next number, and whoever comes late asks for number 1; nothing is ever lost.
 The one thing the protocol does not say is when the past ends and the present begins, and a book that is hours behind
 must not be called whole. So a connection that only asks comes first: a login for number 0 ("the newest") is accepted
 with the number of the next message, the target. The second connection resumes; at the target the book is whole if the
-target is not older than a second, else the client asks again, at most three times. A heartbeat of the server, which
-is sent when it has nothing else to send, also says that all is told.
+target is not older than a second, else the client asks again. Each round is shorter than the one before for whoever
+reads faster than the day goes on, and who does not has no book. The server's heartbeats say nothing of it: some send
+them by the clock, in the middle of the past too.
 """
 
 from libc.stdint cimport int64_t, uint8_t
@@ -21,7 +22,6 @@ from quotelife.feed.itch cimport ITCH_CATCHING_UP, ItchDecoder, be16
 INPUT_BYTES = 262_144
 cdef int64_t FRESH_NS = 1_000_000_000
 cdef enum:
-    ROUNDS_MAX = 3
     ACCEPTED_BYTES = 30
 cdef int64_t SEQUENCE_MAX = <int64_t>1 << 60
 LOGOUT = b"\x00\x01O"
@@ -33,9 +33,10 @@ cdef class SoupClient:
     """One user's sessions with a server, over as many connections as it takes, into ``decoder``.
 
     Each connection: send ``connect()``, receive into ``input_view()`` and tell ``received``, until ``leave`` is True
-    or the line ends; then ``disconnected``. While logged in send ``HEARTBEAT`` every second.
+    or the line ends; then ``disconnected``. ``again``: the next connection should follow at once. While logged in send
+    ``HEARTBEAT`` every second.
 
-    ``username`` and ``password``: at most 6 and 10 ASCII characters. ``session``: the one to log in to, None: the
+    ``username`` and ``password``: at most 6 and 10 ASCII characters. ``session``: the only one to take, None: the
     server's current one. ``midnight_ns``: as of ``MoldReceiver``. Raises ``ValueError``. Not thread-safe.
     """
 
@@ -50,7 +51,8 @@ cdef class SoupClient:
         self.decoder = decoder
         self.username = username
         self.password = password
-        self.session = session or ""
+        self.session = self.wanted = session or ""
+        self.fixed = bool(session)
         self.expected = 1
         self._midnight = midnight_ns
         self.input = bytearray(INPUT_BYTES)
@@ -58,11 +60,11 @@ cdef class SoupClient:
     def connect(self):
         """A connection is there; returns the login to send."""
         self.start = self.end = 0
-        self.logged_in = self.leave = False
+        self.logged_in = self.leave = self.again = False
         self.rejected = None
         self.probing = self.target < self.expected or self.target == 0
-        wanted = 0 if self.probing else self.expected
-        body = (f"L{self.username:<6}{self.password:<10}{self.session:>10}{wanted:>20}").encode("ascii")
+        number = 0 if self.probing else self.expected
+        body = (f"L{self.username:<6}{self.password:<10}{self.wanted:>10}{number:>20}").encode("ascii")
         return len(body).to_bytes(2, "big") + body
 
     def disconnected(self, int64_t now_ns):
@@ -71,7 +73,6 @@ cdef class SoupClient:
         self.start = self.end = 0
         if not self.leave:
             self.target = 0
-            self.rounds = 0
         self.decoder.doubt(now_ns)
 
     def down(self, int64_t now_ns):
@@ -80,7 +81,7 @@ cdef class SoupClient:
         self.expected = 1
         self.target = 0
         self.sessions = 0
-        self.logged_in = False
+        self.logged_in = self.ended = False
 
     def input_view(self):
         """Writable view of what the next read may fill; never empty. Dies with the next call of ``received``."""
@@ -139,9 +140,6 @@ cdef class SoupClient:
     cdef int control(self, uint8_t kind, const uint8_t* p, Py_ssize_t n, int64_t now_ns) except -1:
         if kind == b'H':
             self.heartbeats += 1
-            if self.logged_in and not self.probing:
-                self.rounds = 0
-                self.decoder.settle_c(now_ns, self.expected - 1)
         elif kind == b'A':
             if n != ACCEPTED_BYTES or self.logged_in:
                 self.refuse("a login acceptance of another length, or a second one")
@@ -149,15 +147,16 @@ cdef class SoupClient:
         elif kind == b'J':
             code = chr(p[0]) if n == 1 else "?"
             self.rejected = _REJECTIONS.get(code, f"refused with code {code!r}")
-            if code == "S" and self.sessions:
-                self.session = ""              # that session is over: whichever is there now
+            if code == "S" and not self.fixed:
+                self.wanted = ""               # that session is over: whichever is there now
             self.leave = True
             self.target = 0
         elif kind == b'Z':
             self.ended = True
             self.leave = True
             self.target = 0
-            self.session = ""
+            if not self.fixed:
+                self.wanted = ""
         elif kind == b'U' or kind == b'+':
             self.unsequenced += 1
         else:
@@ -172,14 +171,16 @@ cdef class SoupClient:
             self.refuse("a login accepted for a session that is not ASCII")
         if not number.isdigit() or not 0 < int(number) <= SEQUENCE_MAX:
             self.refuse("a login accepted without a number")
+        if self.fixed and session != self.wanted:
+            self.refuse("a login accepted for another session than was asked for")
         sequence = int(number)
         self.logged_in = True
-        self.ended = False
+        self.wanted = session
         if self.sessions == 0 or session != self.session:
             self.session = session
             self.sessions += 1
             self.expected = 1
-            self.rounds = 0
+            self.ended = False
             if self._midnight is not None:
                 self.decoder.midnight_ns = self._midnight(now_ns)
             self.decoder.begin_c(now_ns)
@@ -187,12 +188,17 @@ cdef class SoupClient:
                 self.target = 0
                 self.leave = True
                 return 0
+        elif self.ended:                       # still the one that is over: nothing more comes of it
+            self.target = 0
+            self.leave = True
+            return 0
+        if sequence < self.expected and self.probing:
+            self.refuse("a login accepted for less than it has sent before")
         if self.probing:
             self.probes += 1
-            self.rounds += 1
             self.target = sequence
             self.probed_ns = now_ns
-            self.leave = True
+            self.leave = self.again = True
             return 0
         if sequence > self.expected:           # what is between is not kept any more
             self.lost += sequence - self.expected
@@ -205,11 +211,10 @@ cdef class SoupClient:
         return 0
 
     cdef void reach(self, int64_t now_ns):
-        if now_ns - self.probed_ns > FRESH_NS and self.rounds < ROUNDS_MAX:
+        if now_ns - self.probed_ns > FRESH_NS:
             self.target = 0                    # much was sent since: ask again
-            self.leave = True
+            self.leave = self.again = True
             return
-        self.rounds = 0
         self.decoder.settle_c(now_ns, self.expected - 1)
 
     cdef int refuse(self, str fault) except -1:

@@ -383,13 +383,13 @@ class SoupFeed(ItchFeed):
             began_ns = self._clock.now_ns()
             try:
                 await self._connection()
+                if self.soup.again:
+                    continue
             except (OSError, TimeoutError) as error:
                 self._log.warning("no_connection", address=self.config.server, error=f"{error}")
             except Exception:
                 self._log.exception("feed_failed")
                 self._begin_anew()
-            if self.soup.target and self.soup.rejected is None:
-                continue  # it only asked how far the server is
             if self._clock.now_ns() - began_ns > reconnect.max_ns:
                 backoff.reset()  # it stood for a while: this is a new trouble, not the old one going on
             await asyncio.sleep(backoff.next_s())
