@@ -283,3 +283,82 @@ def test_formats_that_do_not_go_together(run: Run, config: Path, tmp_path: Path)
         run("replay", "-c", config, f"BTC={tmp_path / 'y.gz'}", tmp_path / "x.dbn"),
         "do not go into one replay",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("usdm.csv", b"a,b,c\n1,2,3\n", ("no format known here", "a,b,c", "docs/recordings.md")),
+        ("usdm.bin", bytes(range(256)), ("no format known here",)),
+        ("usdm.csv", b"", ("the file is empty",)),
+        ("usdm.csv.gz", gzip.compress(b""), ("the file is empty",)),
+        ("usdm.csv.gz", gzip.compress(b"0,1.3,1.4\n" * 999)[:30], ("damaged after line 0",)),
+        ("usdm.zip", b"PK\x03\x04" + bytes(99), ("damaged after line 0",)),
+        ("usdm.txt", b"1700000000000 {}\n", ("EURUSD is fx", "binance-spot, binance-usdm, binance-coinm")),
+    ],
+)
+def test_a_file_of_no_known_format_is_refused_by_name(
+    run: Run, config: Path, tmp_path: Path, name: str, data: bytes, words: tuple[str, ...]
+) -> None:
+    """Whether an instrument is named or not; what looks like Binance messages needs one of Binance."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    refused(run("replay", "-c", config, f"EURUSD={path}"), name, *words)
+    if "fx" not in words[0]:
+        refused(run("replay", "-c", config, path), name, *words)
+
+
+def test_a_path_may_hold_an_equals_sign(report: Callable[..., dict[str, dict]], tmp_path: Path) -> None:  # type: ignore[type-arg]
+    """As the folders of partitioned sets do."""
+    folder = tmp_path / "day=2014-05-07"
+    folder.mkdir()
+    path = folder / "eurusd_20140507.csv"
+    path.write_text("".join(f"{i * 200},1.3924{i % 3},1.39250\n" for i in range(300)), encoding="utf-8")
+    assert report(path) == report(f"EURUSD={path}")
+
+
+def test_a_table_whose_prices_are_text_is_refused(run: Run, config: Path, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    names = [f"{side}_{kind}_0" for side in ("bid", "offer") for kind in ("price", "quantity")]
+    rows = {name: pyarrow.array(["1.0"]) for name in names}
+    rows["transact_time"] = pyarrow.array([T], pyarrow.timestamp("ns"))
+    path = tmp_path / "gbpusd.parquet"
+    parquet.write_table(pyarrow.table(rows), path)
+    refused(run("replay", "-c", config, path), "bid_price_0 must be a number in every row, found string")
+
+
+def test_the_share_of_time_not_good_is_one_of_the_time_looked_at(
+    run: Run, config: Path, tmp_path: Path
+) -> None:
+    """Two pairs, one of them for a tenth of the time: STALE from then on, nine tenths of it."""
+    for name, rows in (("eurusd", 3000), ("usdjpy", 300)):
+        (tmp_path / f"{name}_20140507.csv").write_text(
+            "".join(f"{i * 200},1.3924{i % 3},1.39250\n" for i in range(rows)), encoding="utf-8"
+        )
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        text
+        + "  - {name: USDJPY, venue: fx, symbol: USDJPY, tick_size: 0.00001, lot_size: 1, quotes_only: true}\n",
+        encoding="utf-8",
+    )
+    ended = run("replay", "-c", config, *(tmp_path / f"{name}_20140507.csv" for name in ("eurusd", "usdjpy")))
+    assert ended.code == 0
+    shares = [
+        float(line.split("GOOD ")[1].split("%")[0]) for line in ended.out.splitlines() if "not GOOD" in line
+    ]
+    assert shares[0] < 1 and 85 < shares[1] < 92
+    assert ended.out.count("has none of the venue's own to compare with") == 2
+
+
+def test_a_recording_without_a_book_says_what_is_missing(run: Run, config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+        f"binance-futures,BTCUSDT,{T // 1000},{T // 1000},1,buy,100.1,0.5\n",
+        encoding="utf-8",
+    )
+    refused(run("replay", "-c", config, path), "no book was ever built", "trades make none")
+    path.write_text(path.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
+    refused(run("replay", "-c", config, f"BTC={path}"), "the recording holds no market data of BTC")

@@ -10,13 +10,13 @@ import pytest
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.feed.headlines import LexiconScorer, parse_headlines, score_headline
+from quotelife.feed.unpack import lines
 from quotelife.records import DecisionRecord, QualityCode, RequestRecord
 from quotelife.replay.fx_ticks import FxTickRecording
 from quotelife.replay.parquet import ParquetRecording
 from quotelife.replay.recordings import open_recordings
 from quotelife.replay.run import Replay
 from quotelife.replay.signals import WithSignals, read_signals
-from quotelife.replay.text import lines
 
 pytestmark = pytest.mark.realdata
 S = 1_000_000_000

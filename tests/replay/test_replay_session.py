@@ -98,7 +98,7 @@ def test_whose_session_it_is_may_be_said_or_is_asked_for(tmp_path: Path) -> None
     table = InstrumentTable([Instrument(0, "A", "okx", "A", Decimal(1), Decimal(1))])
     path = record(tmp_path / "x.jsonl", [])
     assert find_session(f"okx={path}", table).venue == "okx"
-    with pytest.raises(QuotelifeError, match=r"Write VENUE=.*deribit, coinbase, okx"):
+    with pytest.raises(QuotelifeError, match=r"sessions of deribit, coinbase, okx are known.*write VENUE="):
         find_session(str(path), table)
     with pytest.raises(QuotelifeError, match="no instrument with venue deribit"):
         find_session(f"deribit={path}", table)

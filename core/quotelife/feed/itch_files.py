@@ -1,24 +1,18 @@
-"""ITCH 5.0 files as NASDAQ gives them out: messages with two bytes of length before each; plain, ``.gz`` or ``.zst``.
+"""ITCH 5.0 files as NASDAQ gives them out: messages with two bytes of length before each.
 
 The file's name says which day it is, as in ``01302020.NASDAQ_ITCH50.gz`` or ``S013020-v50.txt.gz``.
 """
 
-import gzip
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-import zstandard
 
 from quotelife.errors import DecodeError
 from quotelife.feed.lobster import midnight_of
 from quotelife.units import NS_PER_S
 
-CHUNK_BYTES = 1 << 20
 _DAYS = (
     re.compile(r"(?<!\d)(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})(?!\d)"),
     re.compile(r"(?<!\d)(?P<month>\d{2})-?(?P<day>\d{2})-?(?P<year>\d{4})(?!\d)"),
@@ -41,25 +35,6 @@ class ItchFile(NamedTuple):
                 f"{path}: its name says no day; link to it by a name like 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt"
             )
         return cls(path, midnight_of(day.isoformat()))
-
-    def chunks(self) -> Iterator[bytes]:
-        """Its bytes, in order. Raises ``DecodeError`` when it cannot be unpacked."""
-        with ExitStack() as stack:
-            stream: IO[bytes] = stack.enter_context(self.path.open("rb"))
-            if self.path.suffix == ".gz":
-                stream = cast("IO[bytes]", stack.enter_context(gzip.open(stream)))
-            elif self.path.suffix in (".zst", ".zstd"):
-                stream = stack.enter_context(
-                    zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-                )
-            while True:
-                try:
-                    chunk = stream.read(CHUNK_BYTES)
-                except (EOFError, OSError, zstandard.ZstdError) as error:
-                    raise DecodeError(f"{self.path}: cannot be unpacked: {error}") from None
-                if not chunk:
-                    return
-                yield chunk
 
 
 def midnight_before(now_ns: int) -> int:

@@ -1,23 +1,19 @@
 """Recorded websocket captures, merged by local stamp.
 
-Either lines of ``<local stamp> <json>``, gzipped or plain, where a line without ``"stream"`` that holds
-``lastUpdateId`` is the REST depth snapshot of the file's symbol; or a recorded session (``.jsonl``, ``.jsonl.zst``):
-one JSON object a line, of which those with ``"t": "recv"`` hold a message (``data``, a string) and the second of its
-arrival (``ts``).
+Either lines of ``<local stamp> <json>``, where a line without ``"stream"`` that holds ``lastUpdateId`` is the REST
+depth snapshot of the file's symbol; or a recorded session (``.jsonl``, ``.jsonl.zst``): one JSON object a line, of
+which those with ``"t": "recv"`` hold a message (``data``, a string) and the second of its arrival (``ts``).
 """
 
-import gzip
 import heapq
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, NamedTuple, cast
-
-import zstandard
+from typing import NamedTuple
 
 from quotelife.errors import DecodeError
+from quotelife.feed.unpack import lines
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 SESSION_SUFFIXES = (".jsonl", ".jsonl.zst")
@@ -52,19 +48,18 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
     if path.name.endswith(SESSION_SUFFIXES):
         yield from read_session(path, file)
         return
-    number = 0
-    with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                stamp, _, data = line.rstrip().partition(b" ")
-                if not (stamp.isdigit() and data):
-                    raise DecodeError(
-                        f"{path}:{number}: expected '<local stamp> <json>', found {line[:40]!r}"
-                    )
-                is_snapshot = b'"lastUpdateId"' in data and b'"stream"' not in data
-                yield RecordedMessage(stamp_to_ns(int(stamp)), file, data, is_snapshot)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
+    for number, line in enumerate(lines(path), start=1):
+        if not is_message(line):
+            raise DecodeError(f"{path}:{number}: expected '<local stamp> <json>', found {line[:40]!r}")
+        stamp, _, data = line.rstrip().partition(b" ")
+        is_snapshot = b'"lastUpdateId"' in data and b'"stream"' not in data
+        yield RecordedMessage(stamp_to_ns(int(stamp)), file, data, is_snapshot)
+
+
+def is_message(line: bytes) -> bool:
+    """Whether a line is one of ``<local stamp> <json>``."""
+    stamp, _, data = line.rstrip().partition(b" ")
+    return stamp.isdigit() and bool(data)
 
 
 def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
@@ -72,36 +67,15 @@ def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
 
     Raises ``DecodeError`` naming file and line when a line is no such object, or the file is cut short.
     """
-    number = 0
-    with path.open("rb") as raw:
+    for number, line in enumerate(lines(path), start=1):
         try:
-            for line in _unpacked_lines(raw) if path.suffix == ".zst" else raw:
-                number += 1
-                row = json.loads(line, parse_float=Decimal)
-                if row["t"] == "recv":
-                    yield RecordedMessage(int(row["ts"] * NS_PER_S), file, row["data"].encode(), False)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            row = json.loads(line, parse_float=Decimal)
+            if row["t"] != "recv":
+                continue
+            message = RecordedMessage(int(row["ts"] * NS_PER_S), file, row["data"].encode(), False)
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DecodeError(f"{path}:{number}: no line of a recorded session: {error}") from None
-        except (EOFError, zstandard.ZstdError) as error:
-            raise DecodeError(f"{path}: damaged after line {number}: {error}") from None
-
-
-def _unpacked_lines(raw: IO[bytes]) -> Iterator[bytes]:
-    """Lines of zstd frames. Raises ``EOFError`` when the last frame is not whole, which a stream reader passes over."""
-    unpacker = zstandard.ZstdDecompressor()
-    frame = unpacker.decompressobj()
-    rest = b""
-    while chunk := raw.read(1 << 20):
-        while chunk:
-            if frame.eof:
-                frame = unpacker.decompressobj()
-            *lines, rest = (rest + frame.decompress(chunk)).split(b"\n")
-            yield from lines
-            chunk = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise EOFError("the file is cut short")
-    if rest:
-        yield rest
+        yield message
 
 
 def merge_recorded(paths: Sequence[Path]) -> Iterator[RecordedMessage]:

@@ -5,18 +5,14 @@ from pathlib import Path
 
 from quotelife.config.schema import InstrumentSettings
 from quotelife.errors import DecodeError, QuotelifeError
-from quotelife.feed.bitstamp import BitstampDecoder, is_order_log, parse_line
+from quotelife.feed.bitstamp import BitstampDecoder, parse_line
+from quotelife.feed.unpack import lines
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, split_argument
-from quotelife.replay.text import first_line, lines
+from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, named_instrument
 from quotelife.units import NS_PER_MS
 
 LAG_NS = 100 * NS_PER_MS  # published books come so much later than the orders, at most
-
-
-def is_bitstamp(path: Path) -> bool:
-    return is_order_log(first_line(path))
 
 
 class BitstampRecording:
@@ -35,7 +31,7 @@ class BitstampRecording:
 
         Raises ``QuotelifeError`` when no instrument fits.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         if instrument is None:
             fitting = [i for i in table if i.venue == "bitstamp"]
             if len(fitting) != 1:

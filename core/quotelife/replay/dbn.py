@@ -2,21 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
-
-import zstandard
 
 from quotelife.config.schema import InstrumentSettings
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.dbn import DbnDecoder
 from quotelife.feed.dbn_layout import Metadata, metadata_bytes, parse_metadata
+from quotelife.feed.unpack import chunks
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.replay.files import FileMessage, fault, split_argument
+from quotelife.replay.files import FileMessage, fault, named_instrument
 
-CHUNK = 1 << 20
 BUFFER_EVENTS = 4096
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def is_dbn(path: Path) -> bool:
@@ -27,23 +23,6 @@ def is_dbn(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(3) == b"DBN"
-
-
-def chunks(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes. Raises ``DecodeError`` on a damaged or foreign file."""
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(0)
-        stream = cast(IO[bytes], file)
-        if head == _ZSTD:
-            stream = cast(
-                IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            )
-        try:
-            while chunk := stream.read(CHUNK):
-                yield chunk
-        except zstandard.ZstdError as error:
-            raise DecodeError(f"{path}: damaged zstd data ({error}); fetch the file again") from None
 
 
 def read_metadata(path: Path) -> Metadata | None:
@@ -80,7 +59,7 @@ class DbnRecording:
 
         Raises ``QuotelifeError`` when no instrument fits, ``DecodeError`` on a file that is no DBN.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         metadata = read_metadata(path)
         if instrument is not None:
             return cls(path, [instrument])

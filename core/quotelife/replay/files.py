@@ -44,13 +44,20 @@ class Recording(Protocol):
         ``DecodeError`` naming file and place on what cannot be read."""
 
 
-def split_argument(argument: str, table: InstrumentTable) -> tuple[Path, Instrument | None]:
-    """``[INSTRUMENT=]PATH``. Raises ``QuotelifeError`` when there is no such file or no such instrument."""
+def split_argument(argument: str) -> tuple[str | None, Path]:
+    """``[NAME=]PATH``; what is a file as it stands has no name. Raises ``QuotelifeError`` when there is none."""
     name, given, rest = argument.partition("=")
-    path = Path(rest if given else argument)
+    named = bool(given) and not Path(argument).is_file()
+    path = Path(rest if named else argument)
     if not path.is_file():
         raise QuotelifeError(f"{path}: no such file")
-    if not given:
+    return name if named else None, path
+
+
+def named_instrument(argument: str, table: InstrumentTable) -> tuple[Path, Instrument | None]:
+    """``[INSTRUMENT=]PATH``. Raises ``QuotelifeError`` when there is no such file or no such instrument."""
+    name, path = split_argument(argument)
+    if name is None:
         return path, None
     instrument = table.get(name)
     if instrument is None:

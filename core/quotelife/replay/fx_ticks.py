@@ -6,18 +6,14 @@ from pathlib import Path
 
 from quotelife.config.schema import InstrumentSettings
 from quotelife.errors import DecodeError, QuotelifeError
-from quotelife.feed.fx_ticks import FxTickDecoder, is_tick, midnight_of
+from quotelife.feed.fx_ticks import FxTickDecoder, midnight_of
+from quotelife.feed.unpack import lines
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, fault, find_instrument, split_argument
-from quotelife.replay.text import first_line, lines, stem
+from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, fault, find_instrument, named_instrument
 
 VENUE = "fx"
 _SYMBOL = re.compile(r"(?:\d{8}[_-])?([A-Za-z]{6})(?![A-Za-z])")
-
-
-def is_fx_ticks(path: Path) -> bool:
-    return is_tick(first_line(path))
 
 
 class FxTickRecording:
@@ -37,13 +33,13 @@ class FxTickRecording:
 
         ``day`` (YYYY-MM-DD) stands in for the one in the file's name. Raises ``QuotelifeError`` naming what is missing.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         midnight_ns = midnight_of(day if day is not None else path.name)
         if midnight_ns is None:
             where = "the file's name" if day is None else f"--date {day}"
             raise QuotelifeError(f"{path}: no day in {where}; give --date YYYY-MM-DD")
         if instrument is None:
-            match = _SYMBOL.match(stem(path))
+            match = _SYMBOL.match(path.name)
             if match is None:
                 raise QuotelifeError(f"{path}: the name begins with no symbol; write INSTRUMENT={path}")
             instrument = find_instrument(path, table, VENUE, match[1].upper())

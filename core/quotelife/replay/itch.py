@@ -12,8 +12,10 @@ from quotelife.engine import Engine
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.itch import ItchDecoder
 from quotelife.feed.itch_files import ItchFile
+from quotelife.feed.unpack import chunks
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
+from quotelife.replay.files import named_instrument
 from quotelife.replay.run import ReplayReport
 
 FIRST_MESSAGE = (b"\x00\x0cS", b"O")
@@ -33,14 +35,8 @@ def find_itch(arguments: Sequence[str], table: InstrumentTable) -> list[ItchReco
     """
     wanted: dict[Path, dict[int, Instrument]] = defaultdict(dict)
     for argument in arguments:
-        name, given, rest = argument.partition("=")
-        path = Path(rest if given else argument)
-        if not path.is_file():
-            raise QuotelifeError(f"{path}: no such file")
-        if given:
-            instrument = table.get(name)
-            if instrument is None:
-                raise QuotelifeError(f"{name}: no such instrument in the configuration")
+        path, instrument = named_instrument(argument, table)
+        if instrument is not None:
             wanted[path][instrument.index] = instrument
         else:
             wanted[path] |= {each.index: each for each in table if each.venue == "nasdaq"}
@@ -94,7 +90,7 @@ class ItchSource:
         decoder.begin(file.midnight_ns)
         decoder.settle(file.midnight_ns)
         rest, sequence = b"", 1
-        for chunk in file.chunks():
+        for chunk in chunks(file.path):
             data, at = rest + chunk, 0
             if sequence == 1 and len(data) >= 14 and (data[:3], data[13:14]) != FIRST_MESSAGE:
                 raise DecodeError(f"{file.path}: does not begin with the start of messages of a day")

@@ -14,7 +14,7 @@ from quotelife.replay.files import (
     FileMessage,
     fault,
     find_instrument,
-    split_argument,
+    named_instrument,
 )
 
 VENUE = "nasdaq"
@@ -50,7 +50,7 @@ class LobsterRecording:
 
         Raises ``QuotelifeError`` naming what could not be found.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         files = LobsterFiles.find(path)
         return cls(files, instrument or find_instrument(path, table, VENUE, files.symbol))
 

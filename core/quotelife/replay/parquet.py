@@ -12,7 +12,7 @@ from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.level_table import LevelTableDecoder, TradeTableDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, fault, find_instrument, split_argument
+from quotelife.replay.files import MESSAGE_EVENTS, FileMessage, fault, find_instrument, named_instrument
 
 VENUE = "cme"
 BATCH = 8192
@@ -45,7 +45,7 @@ class ParquetRecording:
 
         Raises ``QuotelifeError`` when no instrument fits.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         if instrument is None:
             instrument = find_instrument(path, table, VENUE, re.split(r"[_.]", path.name)[0].upper())
         return cls(path, instrument)
@@ -122,7 +122,10 @@ def _level_names(depth: int) -> list[str]:
 
 
 def _floats(batch: Any, name: str) -> Any:
-    return batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+    values = batch.column(name).to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "iuf":
+        raise DecodeError(f"{name} must be a number in every row, found {batch.column(name).type}")
+    return values.astype(np.float64)
 
 
 def _times(batch: Any) -> Any:

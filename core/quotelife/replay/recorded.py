@@ -16,9 +16,11 @@ from quotelife.feed.binance import BinanceDecoder
 from quotelife.feed.recorded import RecordedMessage, merge_recorded
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventKindCode
+from quotelife.replay.files import named_instrument
 from quotelife.replay.run import ReplayReport, SourceReport
 
 PENDING_MAX = 65536
+MARKETS = ("spot", "usdm", "coinm")
 _STEM = re.compile(r"([A-Za-z0-9]+?(?:_perp|_\d{6})?)(?:[_.-].*)?")
 
 
@@ -36,15 +38,15 @@ def find_recording(argument: str, table: InstrumentTable) -> RecordedFile:
 
     Raises ``QuotelifeError`` naming what could not be found.
     """
-    name, given, rest = argument.partition("=")
-    path = Path(rest if given else argument)
-    if not path.is_file():
-        raise QuotelifeError(f"{path}: no such file")
-    if given:
-        instrument = table.get(name)
-        if instrument is None:
-            raise QuotelifeError(f"{name}: no such instrument in the configuration")
-        return RecordedFile(path, instrument, instrument.venue.removeprefix("binance-"))
+    path, given = named_instrument(argument, table)
+    if given is not None:
+        venue, _, market = given.venue.partition("-")
+        if venue != "binance" or market not in MARKETS:
+            raise QuotelifeError(
+                f"{path}: holds Binance messages, and the venue of {given.name} is {given.venue}; it must be one of "
+                f"{', '.join(f'binance-{each}' for each in MARKETS)}"
+            )
+        return RecordedFile(path, given, market)
     market = path.resolve().parent.name
     match = _STEM.fullmatch(path.name)
     symbol = match[1].upper() if match else ""

@@ -1,5 +1,6 @@
 """The loop of a replay: inputs from a source into an engine, requests in between, a report in the end."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class SourceReport:
     resyncs: int = 0
     crossed: int = 0
     not_good_ns: int = 0
+    known_ns: int = 0  # in all states, from the first look on
     regime_ns: tuple[int, ...] = ()
     stress_entries: int = 0
     mismatches: list[str] = field(default_factory=list)
@@ -49,7 +51,7 @@ class ReplayReport:
     postures: Counter[str] = field(default_factory=Counter)
     regimes: Counter[str] = field(default_factory=Counter)
     qualities: Counter[str] = field(default_factory=Counter)
-    lives_ns: dict[str, list[int]] = field(default_factory=dict)
+    lives_ns: dict[str, "array[int]"] = field(default_factory=dict)
     lines: int = 0
     signals: int = 0
     lost: int = 0
@@ -138,7 +140,7 @@ class Replay:
             report.qualities[QualityCode(decision.quality).name] += 1
             if kind is DecisionCode.QUOTE:
                 report.postures[PostureCode(decision.posture_effective).name] += 1
-                report.lives_ns.setdefault(label, []).append(decision.life_ns)
+                report.lives_ns.setdefault(label, array("q")).append(decision.life_ns)
             if self._on_decision is not None:
                 self._on_decision(label, decision)
 
@@ -155,6 +157,7 @@ class Replay:
             entry.crossed = status.crossed
             entry.regime_ns = status.regime_ns
             entry.not_good_ns = status.not_good_ns
+            entry.known_ns = sum(status.quality_ns)
             entry.stress_entries = status.stress_entries
 
 

@@ -13,6 +13,7 @@ from quotelife.feed.recorded import SESSION_SUFFIXES, read_session
 from quotelife.feed.streamed_decoder import StreamedDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventKindCode
+from quotelife.replay.files import split_argument
 from quotelife.replay.run import ReplayReport
 
 DECODERS: dict[str, type[StreamedDecoder]] = {
@@ -42,14 +43,16 @@ def find_session(argument: str, table: InstrumentTable) -> Session:
 
     Raises ``QuotelifeError`` naming what could not be found.
     """
-    name, given, rest = argument.partition("=")
-    path = Path(rest if given else argument)
-    if not path.is_file():
-        raise QuotelifeError(f"{path}: no such file")
-    said = name if given else path.name.lower()
-    venue = next((each for each in DECODERS if said == each or (not given and said.startswith(each))), None)
+    name, path = split_argument(argument)
+    said = path.name.lower() if name is None else name
+    venue = next(
+        (each for each in DECODERS if said == each or (name is None and said.startswith(each))), None
+    )
     if venue is None:
-        raise QuotelifeError(f"{path}: whose session is it? Write VENUE={path}, one of {', '.join(DECODERS)}")
+        raise QuotelifeError(
+            f"{path}: sessions of {', '.join(DECODERS)} are known, and {said!r} is none of them; write VENUE={path} if "
+            f"it is one"
+        )
     instruments = tuple(instrument for instrument in table if instrument.venue == venue)
     if not instruments:
         raise QuotelifeError(f"{path}: no instrument with venue {venue} in the configuration")

@@ -11,12 +11,12 @@ from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.headlines import Scorer, parse_headlines, score_headline
+from quotelife.feed.unpack import first_line, lines
 from quotelife.feed.volatility_days import TTL_NS, index_levels, is_index_days
 from quotelife.instruments import Instrument
 from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, SignalCode
-from quotelife.replay.files import fault
+from quotelife.replay.files import fault, split_argument
 from quotelife.replay.run import ReplayReport, Source
-from quotelife.replay.text import first_line, lines
 
 NEWS_TTL_NS = 600 * 10**9  # of a headline before the first market data: ten half-lives of a minute
 
@@ -37,13 +37,10 @@ def read_signals(arguments: Sequence[str], config: Config, scorer: Scorer) -> Si
     parts: list[npt.NDArray[np.void]] = []
     unscored = 0
     for argument in arguments:
-        name, given, rest = argument.partition("=")
-        path = Path(rest if given else argument)
-        if not path.is_file():
-            raise QuotelifeError(f"{path}: no such file")
+        name, path = split_argument(argument)
         if is_index_days(first_line(path)):
-            parts.append(_index(path, _number_of(name if given else None, path, config)))
-        elif given:
+            parts.append(_index(path, _number_of(name, path, config)))
+        elif name is not None:
             raise QuotelifeError(f"{path}: has no columns DATE,OPEN,CLOSE; only an index by day takes a name")
         else:
             records, without = _news(path, config, scorer)

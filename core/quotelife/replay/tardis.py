@@ -7,16 +7,12 @@ from pathlib import Path
 from quotelife.config.schema import InstrumentSettings
 from quotelife.errors import DecodeError, QuotelifeError
 from quotelife.feed.tardis import VENUES, TardisDecoder, TardisRow, parse_header
+from quotelife.feed.unpack import lines
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.replay.files import FileMessage, fault, find_instrument, plain_symbol, split_argument
-from quotelife.replay.text import first_line, lines
+from quotelife.replay.files import FileMessage, fault, find_instrument, named_instrument, plain_symbol
 
 MESSAGE_EVENTS = 65_536  # a snapshot is one message
-
-
-def is_tardis(path: Path) -> bool:
-    return parse_header(first_line(path)) is not None
 
 
 class TardisRecording:
@@ -35,7 +31,7 @@ class TardisRecording:
 
         Raises ``QuotelifeError`` when no instrument fits.
         """
-        path, instrument = split_argument(argument, table)
+        path, instrument = named_instrument(argument, table)
         if instrument is None:
             rows = lines(path)
             schema = parse_header(next(rows, b""))

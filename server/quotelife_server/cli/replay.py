@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,8 +164,14 @@ def replay(
         raise typer.Exit(130)
     if not any(s.resyncs for s in report.sources.values()):
         raise QuotelifeError(
-            "no book was ever built: nothing in the recording says what a book held at the start. Record the "
-            "snapshot too (Binance: the answer of /depth, as one of the lines), and begin with it"
+            "no book was ever built: "
+            + (
+                "nothing in the recording says what a book held at the start, and trades make none. Record the "
+                "snapshot too (Binance: the answer of /depth, as one of the lines; Databento: orders with a snapshot, "
+                "or from the start of the session), and begin with it"
+                if report.lines
+                else f"the recording holds no market data of {', '.join(report.sources)}"
+            )
         )
     if strict and not report.clean:
         raise typer.Exit(1)
@@ -188,6 +195,7 @@ def _open(
     from quotelife.config import load_config
     from quotelife.feed.itch_files import is_itch
     from quotelife.replay.captured import CapturedSource
+    from quotelife.replay.files import split_argument
     from quotelife.replay.follow import read_config
     from quotelife.replay.itch import ItchSource, find_itch
     from quotelife.replay.recordings import open_recordings
@@ -198,12 +206,13 @@ def _open(
     if not any(Path(argument).is_dir() for argument in arguments):
         loaded = load_config(config_path(config, "default"), ServiceConfig)
         table = loaded.instrument_table()
-        itch = [is_itch(Path(argument.rpartition("=")[2])) for argument in arguments]
+        paths = [split_argument(argument)[1] for argument in arguments]
+        itch = [is_itch(path) for path in paths]
         if all(itch):
             return loaded, ItchSource(find_itch(arguments, table))
         if any(itch):
             wrong("SOURCES", "ITCH files and other recordings do not go into one replay")
-        if any(is_session(Path(argument.rpartition("=")[2])) for argument in arguments):
+        if any(is_session(path) for path in paths):
             if len(arguments) > 1:
                 wrong("SOURCES", "one recorded session at a time, and no other recordings beside it")
             return loaded, SessionSource(find_session(arguments[0], table))
@@ -284,7 +293,7 @@ def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
     return False
 
 
-def _percentiles(lives: list[int]) -> dict[str, float]:
+def _percentiles(lives: Iterable[int]) -> dict[str, float]:
     ordered = sorted(lives)
     at = {"min": 0.0, "p10": 0.1, "p50": 0.5, "p90": 0.9, "max": 1.0}
     return {name: ordered[min(len(ordered) - 1, int(q * len(ordered)))] / 1e6 for name, q in at.items()}
@@ -350,11 +359,16 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
             f"\n{s.name}: {s.lines:,} lines, {s.events:,} events, {s.gaps} gaps, {s.resyncs} synchronisations, "
             f"{s.crossed} crossed, {s.refused} refused"
         )
-        typer.echo(f"  best prices and sizes equal to the venue's: {s.equal:,} of {s.checked:,} compared")
+        if s.checked:
+            typer.echo(f"  best prices and sizes equal to the venue's: {s.equal:,} of {s.checked:,} compared")
+        else:
+            typer.echo("  best prices and sizes: the recording has none of the venue's own to compare with")
         typer.echo(
-            f"  data not GOOD {s.not_good_ns / known:.1%} of the time; stress entered {s.stress_entries} times"
+            f"  data not GOOD {s.not_good_ns / (s.known_ns or 1):.1%} of the time; "
+            f"stress entered {s.stress_entries} times"
         )
-        typer.echo(f"  regimes by time: {regimes}")
+        if regimes:
+            typer.echo(f"  regimes by time: {regimes}")
         for mismatch in s.mismatches:
             typer.echo(f"  UNEQUAL {mismatch}")
     asked = sum(report.decisions.values())
