@@ -392,6 +392,8 @@ def _signal_methods(service: Service) -> MethodTable:
         except ScorerFailedError:
             raise convert.scorer_failed() from None
         _log.info("headline scored", scorer=scorer, score=score, headline=news.headline)
+        if score is None:  # no opinion is no news: it must not push out what is held
+            return await waited(applied(signal_service_pb2.PublishNewsResponse, SignalCode.NEWS, False, 0))
         return await waited(news_applied(news, score))
 
     def publish_news(payload: bytes, context: CallContext) -> Answer:

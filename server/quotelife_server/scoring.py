@@ -1,12 +1,11 @@
 """Headlines scored off the decision path: one thread, one at a time, a bounded number waiting."""
 
 import asyncio
-import math
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from quotelife.news import Scorer
+from quotelife.news import Scorer, checked_score
 from quotelife_server.log import get_logger
 
 _log = get_logger(__name__)
@@ -14,7 +13,7 @@ _log = get_logger(__name__)
 WAITING_MAX = 64
 SCORE_S = 5.0
 
-_Asked = tuple[str, str, "asyncio.Future[float]"]
+_Asked = tuple[str, str, "asyncio.Future[float | None]"]
 
 
 class ScorerBusyError(Exception):
@@ -38,15 +37,18 @@ class NewsScoring:
         self._waiting = 0
         self.counts = {"scored": 0, "failed": 0, "busy": 0}
 
-    async def score(self, name: str, headline: str) -> float:
-        """Its score in [−1, 1] by the scorer of that name. Raises ``ScorerBusyError``, ``ScorerFailedError``."""
+    async def score(self, name: str, headline: str) -> float | None:
+        """What the scorer of that name says of it; ``None``: no opinion.
+
+        Raises ``ScorerBusyError``, ``ScorerFailedError``.
+        """
         if self._waiting >= WAITING_MAX:
             self.counts["busy"] += 1
             raise ScorerBusyError
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="news-scorer", daemon=True)
             self._thread.start()
-        answer: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         self._waiting += 1
         self._asked.put((name, headline, answer))
         try:
@@ -62,9 +64,9 @@ class NewsScoring:
     def _work(self) -> None:
         while True:
             name, headline, answer = self._asked.get()
-            outcome: float | Exception
+            outcome: float | Exception | None
             try:
-                outcome = self._scored(name, headline) if not answer.done() else 0.0
+                outcome = self._scored(name, headline) if not answer.done() else None
             except Exception as error:
                 outcome = error
             try:
@@ -72,15 +74,12 @@ class NewsScoring:
             except RuntimeError:  # the loop has closed
                 return
 
-    def _scored(self, name: str, headline: str) -> float:
+    def _scored(self, name: str, headline: str) -> float | None:
         if name not in self._scorers:
             self._scorers[name] = self._find(name)
-        score = float(self._scorers[name](headline))
-        if not math.isfinite(score) or not -1.0 <= score <= 1.0:
-            raise ValueError(f"the scorer gave {score}, which is not in [-1, 1]")
-        return score
+        return checked_score(self._scorers[name], headline)
 
-    def _done(self, answer: "asyncio.Future[float]", outcome: float | Exception) -> None:
+    def _done(self, answer: "asyncio.Future[float | None]", outcome: float | Exception | None) -> None:
         self._waiting -= 1
         if answer.done():  # given up meanwhile
             return

@@ -315,7 +315,8 @@ def test_replay_of_what_is_no_recording(run: Run, recording: Path, tmp_path: Pat
     damaged[len(whole) // 2 :] = b"\xff" * (len(whole) - len(whole) // 2)
     for name, data, words in [
         ("garbage.gz", b"garbage", "damaged after line 0"),
-        ("garbage.txt", b"\x00\xff garbage\n", "garbage.txt:1: expected '<local stamp> <json>'"),
+        ("garbage.txt", b"\x00\xff garbage\n", "no format known here"),
+        ("second.txt", b"1700000000000 {}\ngarbage\n", "second.txt:2: expected '<local stamp> <json>'"),
         ("cut.gz", whole[: len(whole) // 2], "damaged after line"),
         ("damaged.gz", bytes(damaged), "damaged after line"),
     ]:

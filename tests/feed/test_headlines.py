@@ -1,60 +1,14 @@
-"""Headlines, their scores, and the volatility index by day."""
+"""Files of headlines, and the volatility index by day."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from quotelife.errors import DecodeError, QuotelifeError
-from quotelife.feed.headlines import (
-    Headline,
-    LexiconScorer,
-    load_scorer,
-    parse_headlines,
-    parse_time,
-    score_headline,
-)
+from quotelife.errors import DecodeError
+from quotelife.feed.headlines import parse_headlines, parse_time
 from quotelife.feed.volatility_days import index_levels
 
 S = 1_000_000_000
-
-
-@pytest.mark.parametrize(
-    ("headline", "sign"),
-    [
-        ("Shares surge on record profit", 1),
-        ("Bank fined over fraud", -1),
-        ("No growth this year", -1),
-        ("Company cuts costs", 1),
-        ("Losses widen", -1),
-        ("Debt reduced after sale", 1),
-        ("Company cuts dividend and warns", -1),
-    ],
-)
-def test_the_lexicon_knows_negation_and_burdens(headline: str, sign: int) -> None:
-    score = LexiconScorer()(headline)
-    assert score is not None
-    assert -1 <= score <= 1
-    assert score * sign > 0
-
-
-def test_no_word_no_opinion_and_the_subjects_own_name_says_nothing() -> None:
-    assert LexiconScorer()("Chairman speaks in London") is None
-    assert LexiconScorer()("Best Buy meets", "Best Buy") is None
-
-
-def test_the_entrys_own_score_comes_first_and_a_scorer_is_held_to_its_range() -> None:
-    entry = Headline("x", None, None, 0.25, None)
-    assert score_headline(lambda text, subject: -1.0, entry) == 0.25
-    for wrong in (1.5, float("nan")):
-        with pytest.raises(QuotelifeError, match=r"scores are -1 to 1, or None"):
-            score_headline(lambda text, subject, wrong=wrong: wrong, entry._replace(score=None))
-
-
-def test_a_scorer_by_name() -> None:
-    assert isinstance(load_scorer("lexicon"), LexiconScorer)
-    assert isinstance(load_scorer("quotelife.feed.headlines:LexiconScorer"), LexiconScorer)
-    with pytest.raises(QuotelifeError, match="cannot be called"):
-        load_scorer("quotelife.feed.headlines:ENTRY_POINTS")
 
 
 @pytest.mark.parametrize(

@@ -137,23 +137,6 @@ def test_a_wrong_time_to_live_is_named(kit: Kit, kind: str, ttl_ns: int) -> None
 # --- headlines ---
 
 
-@pytest.mark.parametrize(
-    ("headline", "low", "high"),
-    [
-        ("Exchange halts withdrawals after hack", -1.0, -0.8),
-        ("Regulator sues exchange over fraud", -1.0, -0.8),
-        ("Bitcoin surges to record high on ETF approval", 0.5, 1.0),
-        ("Shares slightly lower", -0.3, -0.01),
-        ("Company denies bankruptcy", 0.2, 0.6),
-        ("Quarterly meeting scheduled for Tuesday", 0.0, 0.0),
-        ("Bank opens a window in Banff", 0.0, 0.0),
-        ("", 0.0, 0.0),
-    ],
-)
-def test_the_lexicon_scores_what_its_words_say(headline: str, low: float, high: float) -> None:
-    assert low <= lexicon(headline) <= high
-
-
 async def test_a_headline_is_scored_applied_and_answered_with_its_score(tmp_path: Path) -> None:
     async with (
         running(write_config(tmp_path)) as app,
@@ -165,6 +148,23 @@ async def test_a_headline_is_scored_applied_and_answered_with_its_score(tmp_path
         assert reply.receipt.input_sequence
         after = await client.get_expiry(instrument="ETH-USDT", side="BUY", counterparty="alpha")
         assert after.regime.name == "STRESS"
+
+
+async def test_headlines_of_which_the_scorer_has_no_opinion_push_out_no_news(tmp_path: Path) -> None:
+    """Eight of them after a grave one, and one that is not in the alphabet: said to be ignored, and it still counts."""
+    async with (
+        running(write_config(tmp_path)) as app,
+        AsyncClient(app.addresses[0], timeout_s=5) as client,
+    ):
+        await client.publish_headline("Exchange halts withdrawals after hack")
+        before = app.service.engine.input_sequence
+        for text in (*["Quarterly meeting scheduled"] * 8, "\u4ea4\u6613\u6240\u66ab\u505c\u63d0\u6b3e"):
+            reply = await client.publish_headline(text)
+            assert (reply.score, reply.receipt.ignored, reply.receipt.input_sequence) == (0.0, True, 0)
+        assert app.service.engine.input_sequence == before
+        after = await client.get_expiry(instrument="ETH-USDT", side="BUY", counterparty="alpha")
+        assert after.regime.name == "STRESS"
+        assert app.service.scoring.counts["scored"] == 10
 
 
 async def test_decisions_go_on_while_a_scorer_thinks_and_one_that_fails_says_so(

@@ -10,15 +10,16 @@ import numpy.typing as npt
 from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.errors import DecodeError, QuotelifeError
-from quotelife.feed.headlines import Scorer, parse_headlines, score_headline
+from quotelife.feed.headlines import parse_headlines
 from quotelife.feed.unpack import first_line, lines
 from quotelife.feed.volatility_days import TTL_NS, index_levels, is_index_days
 from quotelife.instruments import Instrument
+from quotelife.news import Scorer, checked_score
 from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, SignalCode
 from quotelife.replay.files import fault, split_argument
 from quotelife.replay.run import ReplayReport, Source
 
-NEWS_TTL_NS = 600 * 10**9  # of a headline before the first market data: ten half-lives of a minute
+NEWS_HALF_LIVES = 10  # that a headline lives where the configuration says no time
 
 
 @dataclass(slots=True)
@@ -104,7 +105,9 @@ def _news(path: Path, config: Config, scorer: Scorer) -> tuple[npt.NDArray[np.vo
                     f"{path}: entry {number}: no instrument {headline.instrument} in the configuration"
                 )
             index = instrument.index
-        score = score_headline(scorer, headline)
+        score = headline.score
+        if score is None:
+            score = _scored(scorer, headline.text, f"{path}: entry {number}")
         if score is None:
             unscored += 1
         else:
@@ -115,7 +118,17 @@ def _news(path: Path, config: Config, scorer: Scorer) -> tuple[npt.NDArray[np.vo
     for place, field in enumerate(("receive_ns", "value", "instrument")):
         records[field] = [row[place] for row in rows]
     records["source_ns"] = records["receive_ns"]
+    records["ttl_ns"] = (
+        config.signals.news_time_to_live_ns or NEWS_HALF_LIVES * config.signals.news_half_life_ns
+    )
     return records, unscored
+
+
+def _scored(scorer: Scorer, headline: str, place: str) -> float | None:
+    try:
+        return checked_score(scorer, headline)
+    except Exception as error:
+        raise QuotelifeError(f"{place}: {headline[:60]!r}: {type(error).__name__}: {error}") from error
 
 
 class WithSignals:
@@ -139,7 +152,7 @@ class WithSignals:
                 record = self._records[at]
                 if begun:
                     yield stamps[at]
-                elif stamps[at] + (int(record["ttl_ns"]) or NEWS_TTL_NS) <= t:
+                elif stamps[at] + int(record["ttl_ns"]) <= t:
                     at += 1
                     continue
                 engine.on_signal_record(record.tobytes())

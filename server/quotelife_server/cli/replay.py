@@ -49,7 +49,7 @@ def replay(
     scorer: Annotated[
         str,
         typer.Option(
-            help="Scores headlines without a score: lexicon, package.module:callable, an entry point."
+            help="Scores headlines without a score: lexicon, a name that a package registers, module:callable."
         ),
     ] = "lexicon",
     day: Annotated[
@@ -178,10 +178,14 @@ def replay(
 
 
 def _with_signals(source: "Source", arguments: list[str], config: "Config", scorer: str) -> "Source":
-    from quotelife.feed.headlines import load_scorer
+    from quotelife.news import find_scorer, import_scorer
     from quotelife.replay.signals import WithSignals, read_signals
 
-    read = read_signals(arguments, config, load_scorer(scorer))
+    try:
+        found = import_scorer(scorer) if ":" in scorer else find_scorer(scorer)
+    except Exception as error:  # of its import too
+        wrong("--scorer", f"{type(error).__name__}: {error}")
+    read = read_signals(arguments, config, found)
     if read.unscored:
         typer.echo(f"{read.unscored} headlines left out: the scorer has no opinion of them", err=True)
     return WithSignals(source, read)
