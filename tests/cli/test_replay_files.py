@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from quotelife.config import load_config
+from quotelife.replay.signals import read_signals
 from reference.cli_kit import Ended, Run
 
 T = 1_700_000_000 * 10**9
@@ -259,6 +261,15 @@ def test_a_headline_before_the_recording_lives_as_long_as_the_configuration_says
         assert ended.code == 0, ended.err
         told.append(json.loads(ended.out)["signals"])
     assert told == [1, 0, 0]
+
+
+def test_who_scores_many_headlines_is_told_how_far_it_is(config: Path, tmp_path: Path) -> None:
+    news = tmp_path / "news.json"
+    rows = [{"time": T, "title": "x", **({"score": 0} if i == 1 else {})} for i in range(4)]
+    news.write_text(json.dumps(rows), encoding="utf-8")
+    told: list[int] = []
+    read_signals([str(news)], load_config(config), dire, progress=told.append)
+    assert told == [1, 3, 4], "one of them has its score"
 
 
 def dire(headline: str) -> float:

@@ -1,6 +1,6 @@
 """Slow signals from files, beside the market data of a replay: volatility index by day, news headlines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,14 @@ class SignalFiles:
     unscored: int = 0
 
 
-def read_signals(arguments: Sequence[str], config: Config, scorer: Scorer) -> SignalFiles:
-    """``[INDEX=]PATH`` each: a volatility index by day, or headlines.
+def read_signals(
+    arguments: Sequence[str],
+    config: Config,
+    scorer: Scorer,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> SignalFiles:
+    """``[INDEX=]PATH`` each: a volatility index by day, or headlines; ``progress`` is told how many are scored.
 
     Raises ``QuotelifeError`` naming the file and what is wrong with it.
     """
@@ -44,7 +50,7 @@ def read_signals(arguments: Sequence[str], config: Config, scorer: Scorer) -> Si
         elif name is not None:
             raise QuotelifeError(f"{path}: has no columns DATE,OPEN,CLOSE; only an index by day takes a name")
         else:
-            records, without = _news(path, config, scorer)
+            records, without = _news(path, config, scorer, progress)
             parts.append(records)
             unscored += without
     records = np.zeros(sum(map(len, parts)), dtype=SIGNAL_DTYPE)  # np.concatenate would drop the padding
@@ -84,7 +90,9 @@ def _index(path: Path, number: int) -> npt.NDArray[np.void]:
     return records
 
 
-def _news(path: Path, config: Config, scorer: Scorer) -> tuple[npt.NDArray[np.void], int]:
+def _news(
+    path: Path, config: Config, scorer: Scorer, progress: Callable[[int], None]
+) -> tuple[npt.NDArray[np.void], int]:
     table = config.instrument_table()
     rows = []
     unscored = 0
@@ -108,6 +116,7 @@ def _news(path: Path, config: Config, scorer: Scorer) -> tuple[npt.NDArray[np.vo
         score = headline.score
         if score is None:
             score = _scored(scorer, headline.text, f"{path}: entry {number}")
+            progress(number)
         if score is None:
             unscored += 1
         else:

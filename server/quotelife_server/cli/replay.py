@@ -185,7 +185,10 @@ def _with_signals(source: "Source", arguments: list[str], config: "Config", scor
         found = import_scorer(scorer) if ":" in scorer else find_scorer(scorer)
     except Exception as error:  # of its import too
         wrong("--scorer", f"{type(error).__name__}: {error}")
-    read = read_signals(arguments, config, found)
+    with _Progress(show=sys.stderr.isatty()) as progress:
+        read = read_signals(
+            arguments, config, found, progress=lambda scored: progress(f"{scored:,} headlines scored")
+        )
     if read.unscored:
         typer.echo(f"{read.unscored} headlines left out: the scorer has no opinion of them", err=True)
     return WithSignals(source, read)
@@ -280,21 +283,43 @@ def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
     from quotelife.replay.run import pace
 
     first = 0
-    show = sys.stderr.isatty() and not quiet
     steps = run.steps()
-    try:
-        for stamp in pace(steps, speed, time.monotonic_ns, time.sleep):
-            first = first or stamp
-            if show and run.report.lines % 5000 == 0:
-                sys.stderr.write(f"\r{run.report.lines:,} lines, {(stamp - first) / 1e9:,.0f} s of market ")
-                sys.stderr.flush()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        steps.close()  # writes the report
-        if show:
-            sys.stderr.write("\r\033[K")
+    with _Progress(show=sys.stderr.isatty() and not quiet) as progress:
+        try:
+            for stamp in pace(steps, speed, time.monotonic_ns, time.sleep):
+                first = first or stamp
+                if progress.due():
+                    progress(f"{run.report.lines:,} lines, {(stamp - first) / 1e9:,.0f} s of market")
+        except KeyboardInterrupt:
+            return True
+        finally:
+            steps.close()  # writes the report
     return False
+
+
+class _Progress:
+    """One line on the terminal, written anew at most five times a second and gone at the end."""
+
+    def __init__(self, *, show: bool) -> None:
+        self._next_s = 0.0 if show else float("inf")
+        self._show = show
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next_s
+
+    def __call__(self, text: str) -> None:
+        if self.due():
+            self._next_s = time.monotonic() + 0.2
+            sys.stderr.write(f"\r\033[K{text} ")
+            sys.stderr.flush()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._show:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def _percentiles(lives: Iterable[int]) -> dict[str, float]:
@@ -396,22 +421,18 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
 
     from quotelife.replay.verify import Verification, verify
 
-    terminal = sys.stderr.isatty() and not as_json
     report = Verification()
-
-    def progress(report: "Verification") -> None:
-        if terminal:
-            sys.stderr.write(f"\r\033[K{report.decisions:,} decisions, {report.events:,} events")
-            sys.stderr.flush()
-
     interrupted = False
-    try:
-        verify(journal, capture, report=report, progress=progress)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        if terminal:
-            sys.stderr.write("\r\033[K")
+    with _Progress(show=sys.stderr.isatty() and not as_json) as progress:
+        try:
+            verify(
+                journal,
+                capture,
+                report=report,
+                progress=lambda report: progress(f"{report.decisions:,} decisions, {report.events:,} events"),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
     left_out = sum(stretch.decisions for stretch in report.unverifiable)
     if as_json:
         extra = {"interrupted": interrupted, "unequal": report.unequal, "unverifiable_decisions": left_out}
