@@ -173,16 +173,16 @@ class BinaryFeed:
             transport, _ = await loop.create_connection(lambda: line, host, port)
         reason = "stopped"
         try:
-            while not line.ended.is_set():
+            while not line.ended.done():
                 if self.silent():
                     reason = f"no frame for {self.config.silence_ns / NS_PER_S:g} s"
                     return
                 # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of what it waits for.
-                await asyncio.wait((line.ended_task,), timeout=self._look_s())
+                await asyncio.wait((line.ended,), timeout=self._look_s())
             reason = line.reason
         finally:
             transport.abort()
-            line.ended_task.cancel()
+            line.ended.cancel()
             self.on_down(reason)
 
     def _look_s(self) -> float:
@@ -307,8 +307,7 @@ class _Line(asyncio.BufferedProtocol):
         self._feed = feed
         self._transport: asyncio.Transport | None = None
         self.reason = "closed by the publisher"
-        self.ended = asyncio.Event()
-        self.ended_task = asyncio.ensure_future(self.ended.wait())
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -319,7 +318,7 @@ class _Line(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         feed = self._feed
-        if self.ended.is_set():
+        if self.ended.done():
             return
         decoder = feed.decoder
         now_ns = feed._clock.now_ns()
@@ -347,9 +346,9 @@ class _Line(asyncio.BufferedProtocol):
         self._end(self.reason)
 
     def _end(self, reason: str) -> None:
-        if not self.ended.is_set():
+        if not self.ended.done():
             self.reason = reason
-            self.ended.set()
+            self.ended.set_result(None)
             if self._transport is not None:
                 self._transport.abort()
             self._feed.on_down(reason)

@@ -171,11 +171,11 @@ class FixFeed:
             self._down()
 
     async def _watch(self, line: "_Line") -> str:
-        while not line.ended.is_set():
+        while not line.ended.done():
             wait_s = self.session.heartbeat_ns / TICKS_PER_HEARTBEAT / NS_PER_S
-            await asyncio.wait((line.ended_task,), timeout=min(wait_s, 1.0))
+            await asyncio.wait((line.ended,), timeout=min(wait_s, 1.0))
             now_ns = self._clock.now_ns()
-            if line.ended.is_set():
+            if line.ended.done():
                 break
             try:
                 self.session.tick(now_ns)
@@ -190,10 +190,10 @@ class FixFeed:
         return line.reason
 
     async def _say_goodbye(self, line: "_Line") -> None:
-        if self.session.logged_on and not line.ended.is_set():
+        if self.session.logged_on and not line.ended.done():
             self.session.logout(self._clock.now_ns())
             self._send()
-            await asyncio.wait((line.ended_task,), timeout=LOGOUT_S)
+            await asyncio.wait((line.ended,), timeout=LOGOUT_S)
 
     def _logon_fields(self) -> list[Field]:
         """Raises ``OSError`` naming the file when the password cannot be read."""
@@ -331,14 +331,13 @@ class _Line(asyncio.Protocol):
         self._feed = feed
         self._transport: asyncio.Transport | None = None
         self.reason = "closed by the venue"
-        self.ended = asyncio.Event()
-        self.ended_task = asyncio.ensure_future(self.ended.wait())
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self.ended.is_set():
+        if self.ended.done():
             return
         try:
             self._feed.on_bytes(data)
@@ -358,11 +357,11 @@ class _Line(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        self.ended_task.cancel()
+        self.ended.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     def _end(self, reason: str) -> None:
-        if not self.ended.is_set():
+        if not self.ended.done():
             self.reason = reason
-            self.ended.set()
+            self.ended.set_result(None)

@@ -406,9 +406,9 @@ class SoupFeed(ItchFeed):
         self.last_message_ns = self._clock.now_ns()
         try:
             beats = 0.0
-            while not line.ended.is_set():
-                await asyncio.wait((line.ended_task,), timeout=LOOK_S)
-                if line.ended.is_set():
+            while not line.ended.done():
+                await asyncio.wait((line.ended,), timeout=LOOK_S)
+                if line.ended.done():
                     break
                 if self.silent():
                     line.reason = f"nothing heard for {self.config.silence_ns / NS_PER_S:g} s"
@@ -426,7 +426,7 @@ class SoupFeed(ItchFeed):
                 transport.close()
             else:
                 transport.abort()
-            line.ended_task.cancel()
+            line.ended.cancel()
             self._line_down(line.reason)
         if line.failed:
             self._begin_anew()
@@ -472,8 +472,7 @@ class _SoupLine(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self.reason = "closed by the server"
         self.failed = False
-        self.ended = asyncio.Event()
-        self.ended_task = asyncio.ensure_future(self.ended.wait())
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -485,7 +484,7 @@ class _SoupLine(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         feed = self._feed
-        if self.ended.is_set():
+        if self.ended.done():
             return
         soup, now_ns = feed.soup, feed._clock.now_ns()
         feed.bytes += nbytes
@@ -517,6 +516,6 @@ class _SoupLine(asyncio.BufferedProtocol):
         self._end(self.reason)
 
     def _end(self, reason: str) -> None:
-        if not self.ended.is_set():
+        if not self.ended.done():
             self.reason = reason
-            self.ended.set()
+            self.ended.set_result(None)
