@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -256,6 +254,26 @@ async def test_a_broken_book_waits_for_no_other_request():
         await rig.until(rig.desk.whole, timeout_s=1.0)
 
 
+async def test_a_connection_that_ends_in_the_middle_of_a_message_is_made_again(rig: Rig):
+    await rig.fault(kind="half")
+    await rig.until(lambda: rig.counter("reconnects") >= 1)
+    await rig.ends_equal()
+
+
+async def test_an_open_socket_that_neither_sends_nor_reads_is_found(rig: Rig):
+    """Not even pings are answered: no frame at all."""
+    await rig.fault(kind="stall", duration_ms=60_000)
+    await rig.until(lambda: rig.counter("reconnects") >= 1, timeout_s=4.0)
+    await rig.ends_equal()
+
+
+async def test_what_means_nothing_between_messages_leaves_the_venues_book(rig: Rig):
+    await rig.fault(kind="noise", stream="book.*", count=8)
+    await rig.until(lambda: rig.venue.faults.hits["noise"] == 8)
+    await rig.ends_equal()
+    assert rig.counter("decode_errors") >= 1
+
+
 async def test_an_okx_message_with_a_wrong_checksum_breaks_the_book():
     async with rig_of("okx", 6) as rig:
         await rig.until(rig.desk.whole)
@@ -299,44 +317,3 @@ async def test_a_deribit_channel_that_the_venue_has_not_is_named():
     async with rig_of("deribit", 10, trades="agg2") as rig:
         await rig.until(lambda: rig.counter("channels_refused") == 2)
         await rig.until(rig.desk.whole)
-
-
-async def disturb(rig: Rig, rng: random.Random, seconds: float) -> None:
-    """Random faults, a few a second."""
-    end = time.monotonic() + seconds
-    kinds = ["drop", "duplicate", "reorder", "garbage", "mute", "delay", "cut"]
-    kinds += ["wrong_checksum"] if rig.kind == "okx" else []
-    while time.monotonic() < end:
-        kind = rng.choice(kinds)
-        body: dict[str, Any] = {"kind": kind}
-        if kind in ("drop", "duplicate", "reorder", "garbage", "wrong_checksum"):
-            body["count"] = rng.randint(1, 4)
-        if kind in ("drop", "duplicate", "reorder", "garbage", "mute", "delay"):
-            body["stream"] = rng.choice(["*", "book.*", "book.BTCUSDT", "trades.*", "book.ETHUSDT"])
-        if kind in ("mute", "delay"):
-            body["duration_ms"] = rng.choice([100, 300, 1500])
-        if kind == "delay":
-            body["delay_ms"] = rng.choice([20, 100])
-        await rig.fault(**body)
-        await asyncio.sleep(rng.uniform(0.05, 0.8))
-
-
-async def soak(kind: str, seed: int, seconds: float) -> None:
-    async with rig_of(kind, seed) as rig:
-        await rig.until(rig.desk.whole)
-        await disturb(rig, random.Random(seed), seconds)
-        await rig.ends_equal()
-        assert rig.desk.checked > 20
-        print(kind, seed, rig.desk.checked, rig.feed.figures().counters)
-
-
-@pytest.mark.parametrize("kind", VENUES)
-async def test_random_faults_leave_the_venues_own_book(kind: str):
-    await soak(kind, 11, 2.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", VENUES)
-async def test_an_hour_of_random_faults_leaves_the_venues_own_book(kind: str):
-    """``QUOTELIFE_SOAK_S`` sets another length."""
-    await soak(kind, random.randrange(2**32), float(os.environ.get("QUOTELIFE_SOAK_S", "3600")))

@@ -14,15 +14,17 @@ from collections.abc import Callable
 
 from quotelife.sim.market import MARKETS, MarketConfig, MarketSimulator, NewsShock
 from quotelife.units import parse_duration_ns
-from quotelife_server.simvenue.base import VenueSettings, WebsocketVenue, serve
+from quotelife_server.simvenue.base import Venue, VenueSettings, serve
+from quotelife_server.simvenue.fix import SimulatedFix
 from quotelife_server.simvenue.streamed import SimulatedCoinbase, SimulatedDeribit, SimulatedOkx
 from quotelife_server.simvenue.venue import SimulatedVenue
 
-VENUES: dict[str, Callable[[MarketSimulator, VenueSettings], WebsocketVenue]] = {
+VENUES: dict[str, Callable[[MarketSimulator, VenueSettings], Venue]] = {
     "binance": SimulatedVenue,
     "deribit": SimulatedDeribit,
     "coinbase": SimulatedCoinbase,
     "okx": SimulatedOkx,
+    "fix": SimulatedFix,
 }
 
 
@@ -66,6 +68,7 @@ async def run(arguments: argparse.Namespace) -> None:
             "port": port,
             "venue": arguments.venue,
             "path": getattr(venue, "PATH", "/stream"),
+            "control_port": getattr(venue, "control_port", port),
             "market": arguments.market,
             "seed": arguments.seed,
             "start_ns": market.start_ns,

@@ -1,25 +1,29 @@
-"""What every simulated venue has in common: a market on the loop's clock, websockets, faults, a control door.
+"""What every simulated venue has in common: a market on the loop's clock, a listener, faults, a control door.
 
-One task lets the market run and hands its messages to the clients; each client has a bounded queue and a task that
-empties it. Who does not keep up is cut off, as at a real venue.
+One task lets the market run and hands its messages to the clients. On websockets each client has a bounded queue and
+a task that empties it. Who does not keep up is cut off, as at a real venue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from quotelife.sim.market import MarketSimulator, NewsShock
 from quotelife.sim.updates import VenueUpdate
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_server.simvenue.faults import COUNTED, KINDS, Fault, FaultLine
+from quotelife_server.simvenue.faults import KINDS, TIMED, Fault, FaultLine
 
 CATCH_UP_NS = 200 * NS_PER_MS
+HALF_FRAME = (
+    b"\x81\x7e\x02\x00" + b'{"stream":"' + 100 * b"x"
+)  # a text frame of 512 bytes, most of them to come
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,19 @@ class VenueSettings:
     shock_every_ns: int = 0
 
 
+class Connection(Protocol):
+    """One client's line, as far as the faults concern it."""
+
+    def abort(self) -> None:
+        """Drop the connection without a word."""
+
+    def break_off(self) -> None:
+        """Write the beginning of a message and close."""
+
+    def stall(self, stalled: bool) -> None:
+        """Leave the socket open, but neither write to it nor read from it; or go on."""
+
+
 class Client:
     """One websocket: what it subscribed to, and what still has to be written to it."""
 
@@ -50,38 +67,57 @@ class Client:
         self.queued_bytes = 0
         self.wake = asyncio.Event()
         self.cut = False
+        self.stalled = False
 
     def abort(self) -> None:
-        """Drop the connection without a word."""
         self.cut = True
         self.queue.clear()
         self.wake.set()
         if self.request.transport is not None:
             self.request.transport.abort()
 
+    def break_off(self) -> None:
+        self.cut = True
+        self.queue.clear()
+        self.wake.set()
+        if self.request.transport is not None:
+            self.request.transport.write(HALF_FRAME)
+            self.request.transport.close()
+
+    def stall(self, stalled: bool) -> None:
+        self.stalled = stalled
+        self.wake.set()
+        transport = self.request.transport
+        if isinstance(transport, asyncio.ReadTransport) and not transport.is_closing():
+            if stalled:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
     async def pump(self) -> None:
         """Write the queue to the socket until cut off; a full socket makes this wait, and the queue grow."""
         while not self.cut:
-            while self.queue:
+            while self.queue and not self.stalled:
                 message = self.queue.popleft()
                 self.queued_bytes -= len(message)
                 await self.socket.send_frame(message, WSMsgType.TEXT)
             self.wake.clear()
-            if not self.queue:
+            if self.stalled or not self.queue:
                 await self.wake.wait()
 
 
-class WebsocketVenue:
-    """The aiohttp application around one ``MarketSimulator``; made inside the running event loop.
+class Venue:
+    """One ``MarketSimulator`` on the loop's clock and the faults of its line; made inside the running event loop.
 
-    A venue adds its routes, ``publish`` (what has happened, to the clients) and ``command`` (what a client sends).
+    A venue adds ``publish`` (what has happened, to the clients), ``send`` (one message, past the faults), ``lines``
+    (the connections that stand) and ``open``. ``app`` is its control door, or all of it.
     """
 
     FAULTS: ClassVar[tuple[str, ...]] = ()
     """Faults of this venue beside those of its line; each hits ``own_faults[kind]`` times."""
 
     def __init__(
-        self, market: MarketSimulator, settings: VenueSettings | None, routes: Sequence[web.RouteDef]
+        self, market: MarketSimulator, settings: VenueSettings | None, routes: Sequence[web.RouteDef] = ()
     ) -> None:
         self.market = market
         self.settings = settings or VenueSettings()
@@ -89,12 +125,15 @@ class WebsocketVenue:
         self.own_faults = dict.fromkeys(self.FAULTS, 0)
         self.messages = 0
         self.cut_off = 0
-        self.clients: set[Client] = set()
-        self.subscribers: dict[str, set[Client]] = {}
         # Venue time runs from here: the market's start, as the caller has just stamped it.
         self._epoch = asyncio.get_running_loop().time()
+        self._frozen_at: float | None = None
         self._pacing: asyncio.Task[None] | None = None
         self._shock: NewsShock | None = None
+        self._runner: web.AppRunner | None = None
+        self._address = ("", 0)
+        self._away: asyncio.Task[None] | None = None
+        self._stalling: asyncio.TimerHandle | None = None
         self.app = web.Application(client_max_size=64 * 1024)
         self.app.add_routes(
             [
@@ -113,8 +152,12 @@ class WebsocketVenue:
         """Send what has just happened."""
         raise NotImplementedError
 
-    def command(self, client: Client, text: str) -> None:
-        """Do what a client asks for, and answer with ``enqueue``."""
+    def send(self, stream: str, payload: bytes) -> None:
+        """One message to everybody who gets that stream."""
+        raise NotImplementedError
+
+    def lines(self) -> Sequence[Connection]:
+        """The connections that stand."""
         raise NotImplementedError
 
     def own_fault(self, kind: str) -> bool:
@@ -141,20 +184,22 @@ class WebsocketVenue:
 
     async def _stop(self, app: web.Application) -> None:
         await self.freeze()
-        clients = list(self.clients)
-        for client in clients:
-            client.cut = True
-            client.wake.set()
-        closing = [
-            client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"venue stops") for client in clients
-        ]
-        await asyncio.gather(*closing, return_exceptions=True)
+        await self._back()
 
     async def freeze(self) -> None:
-        """Stop the clock that drives the market; from now on only ``run_to`` moves it. For tests."""
+        """Stop the clock that drives the market; until ``thaw`` only ``run_to`` moves it. For tests."""
         if self._pacing is not None:
             self._pacing.cancel()
             await asyncio.gather(self._pacing, return_exceptions=True)
+            self._pacing = None
+            self._frozen_at = asyncio.get_running_loop().time()
+
+    def thaw(self) -> None:
+        """Let the market go on where it stands: venue time is behind by as long as it stood."""
+        if self._frozen_at is not None:
+            self._epoch += asyncio.get_running_loop().time() - self._frozen_at
+            self._frozen_at = None
+            self._pacing = asyncio.create_task(self._pace(), name="venue-pace")
 
     async def stopped(self) -> None:
         """Returns or raises when the market has stopped: a venue without a market must not look alive."""
@@ -186,12 +231,198 @@ class WebsocketVenue:
             start_ns = max(shock.start_ns + every, self.market.now_ns)
             self.plan_shock(shock.moved_to(start_ns, -shock.direction))
 
-    # ------------------------------------------------------------------------------------------- messages
-
     def deliver(self, stream: str, payload: bytes) -> None:
         """Through the faults to everybody who subscribed."""
         for name, message in self.faults.through((stream, payload), self.market.now_ns):
             self.send(name, message)
+
+    # ------------------------------------------------------------------------------------------- listener
+
+    async def listen(self, host: str, port: int) -> int:
+        """Take connections; returns the port (``port`` 0 takes a free one)."""
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        self._address = (host, await self.open(host, port))
+        return self._address[1]
+
+    async def open(self, host: str, port: int) -> int:
+        """Open the listener of the market data; returns its port."""
+        raise NotImplementedError
+
+    async def shut(self) -> None:
+        """Close the listener, so that who connects is refused."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """End everything that ``listen`` began."""
+        if self._runner is not None:
+            await self._back()
+            await self.shut()
+            await self._runner.cleanup()
+
+    def restart(self, away_s: float) -> None:
+        """Drop all connections and refuse new ones for so long. The market goes on meanwhile."""
+        if self._runner is None:
+            raise ValueError("restart: somebody else listens for this venue")
+        if self._away is None or self._away.done():
+            self._away = asyncio.create_task(self._restart(away_s), name="venue-restart")
+
+    async def _restart(self, away_s: float) -> None:
+        try:
+            await self.shut()
+            for line in list(self.lines()):
+                line.abort()
+            await asyncio.sleep(away_s)
+        finally:
+            await self.open(*self._address)
+
+    async def _back(self) -> None:
+        """End a restart and a stall that are under way."""
+        if self._away is not None and not self._away.done():
+            self._away.cancel()
+            await asyncio.gather(self._away, return_exceptions=True)
+        self._stall(False)
+
+    def _stall(self, stalled: bool) -> None:
+        if self._stalling is not None:
+            self._stalling.cancel()
+            self._stalling = None
+        for line in list(self.lines()):
+            line.stall(stalled)
+
+    # -------------------------------------------------------------------------------------------- control
+
+    async def calm(self) -> None:
+        """End all faults; what was held back comes out now, and who was away is back."""
+        for stream, payload in self.faults.clear():
+            self.send(stream, payload)
+        self.own_faults = dict.fromkeys(self.FAULTS, 0)
+        await self._back()
+
+    def fault(
+        self, kind: str, *, stream: str = "*", count: int = 1, duration_ms: float = 0, delay_ms: float = 0
+    ) -> None:
+        """Begin a fault, as the control door does it. Raises ``ValueError``."""
+        duration_ns = round(duration_ms * NS_PER_MS)
+        if kind in (*TIMED, "stall", "restart") and duration_ns <= 0:
+            raise ValueError(f"duration_ms: {kind} needs how long it lasts, above 0")
+        if kind == "cut":
+            for line in list(self.lines()):
+                line.abort()
+        elif kind == "half":
+            for line in list(self.lines()):
+                line.break_off()
+        elif kind == "stall":
+            self._stall(True)
+            loop = asyncio.get_running_loop()
+            self._stalling = loop.call_later(duration_ns / NS_PER_S, self._stall, False)
+        elif kind == "restart":
+            self.restart(duration_ns / NS_PER_S)
+        elif kind in self.FAULTS:
+            self.own_faults[kind] = int(count)
+        elif kind in KINDS:
+            until_ns = self.market.now_ns + duration_ns
+            self.faults.add(Fault(kind, str(stream), int(count), until_ns, round(delay_ms * NS_PER_MS)))
+        else:
+            known = ", ".join((*KINDS, *self.FAULTS))
+            raise ValueError(f"kind: {kind!r} is none of {known}, cut, half, stall, restart, clear")
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "market": self.market.config.market,
+                "seed": self.market.seed,
+                "now_ns": self.market.now_ns,
+                "behind_ns": self.now_ns - self.market.now_ns,
+                "clients": len(self.lines()),
+                "messages": self.messages,
+                "cut_off": self.cut_off,
+                "faults": self.faults.hits,
+                "shock": [self.market.shock_level(i) for i in range(len(self.market.config.symbols))],
+            }
+        )
+
+    async def _control_shock(self, request: web.Request) -> web.Response:
+        """Start a news shock.
+
+        ``{"duration_ms": 4000, "in_ms": 0, "intensity": 1, "direction": -1, "score": -1, "symbol": null}``
+        """
+
+        async def plan(body: dict[str, Any]) -> dict[str, Any]:
+            symbol = body.pop("symbol", None)
+            at_ns = self.market.now_ns + round(float(body.pop("in_ms", 0)) * NS_PER_MS)
+            shock = self.market.schedule_shock(
+                at_ns,
+                round(float(body.pop("duration_ms", 4000)) * NS_PER_MS),
+                symbol=None if symbol is None else self.market.config.index(symbol),
+                **body,
+            )
+            return {"start_ns": shock.start_ns, "end_ns": shock.start_ns + shock.duration_ns}
+
+        return await _controlled(request, plan)
+
+    async def _control_fault(self, request: web.Request) -> web.Response:
+        """``{"kind": "drop", "stream": "btcusdt@depth*", "count": 1, "duration_ms": 0, "delay_ms": 0}``
+
+        Kinds: drop, duplicate, reorder, garbage, noise (``count``), delay, mute (``duration_ms``); of all connections
+        cut, half (a message half written, then cut), stall, restart (``duration_ms``); clear; and what the venue
+        itself has (``FAULTS``, with ``count``).
+        """
+
+        def known(kind: str, **body: Any) -> dict[str, Any]:
+            self.fault(kind, **body)
+            return {"kind": kind, "count": body.get("count", 1)}
+
+        async def plan(body: dict[str, Any]) -> dict[str, Any]:
+            if body == {"kind": "clear"}:
+                await self.calm()
+                return body
+            return known(**body)
+
+        return await _controlled(request, plan)
+
+
+class WebsocketVenue(Venue):
+    """A venue on websockets. It adds its routes and ``command`` (what a client sends)."""
+
+    def __init__(
+        self, market: MarketSimulator, settings: VenueSettings | None, routes: Sequence[web.RouteDef]
+    ) -> None:
+        self.clients: set[Client] = set()
+        self.subscribers: dict[str, set[Client]] = {}
+        self._site: web.TCPSite | None = None
+        super().__init__(market, settings, routes)
+
+    def command(self, client: Client, text: str) -> None:
+        """Do what a client asks for, and answer with ``enqueue``."""
+        raise NotImplementedError
+
+    def lines(self) -> Sequence[Connection]:
+        return list(self.clients)
+
+    async def open(self, host: str, port: int) -> int:
+        assert self._runner is not None
+        self._site = web.TCPSite(self._runner, host, port, reuse_address=True)
+        await self._site.start()
+        return int(self._site._server.sockets[0].getsockname()[1])  # type: ignore[union-attr]
+
+    async def shut(self) -> None:
+        if self._site is not None:
+            site, self._site = self._site, None
+            await site.stop()
+
+    async def _stop(self, app: web.Application) -> None:
+        await super()._stop(app)
+        clients = list(self.clients)
+        for client in clients:
+            client.cut = True
+            client.wake.set()
+        closing = [
+            client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"venue stops") for client in clients
+        ]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------- messages
 
     def send(self, stream: str, payload: bytes) -> None:
         """To everybody who subscribed."""
@@ -235,9 +466,10 @@ class WebsocketVenue:
             self.subscribe(client, name)
         pump = asyncio.create_task(client.pump())
         try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    self.command(client, message.data)
+            with contextlib.suppress(ConnectionResetError):  # cut off while a ping was to be answered
+                async for message in socket:
+                    if message.type is WSMsgType.TEXT:
+                        self.command(client, message.data)
         finally:
             self.clients.discard(client)
             for subscribers in self.subscribers.values():
@@ -257,102 +489,23 @@ class WebsocketVenue:
         client.streams.pop(name, None)
         self.subscribers[name].discard(client)
 
-    # -------------------------------------------------------------------------------------------- control
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "market": self.market.config.market,
-                "seed": self.market.seed,
-                "now_ns": self.market.now_ns,
-                "behind_ns": self.now_ns - self.market.now_ns,
-                "clients": len(self.clients),
-                "messages": self.messages,
-                "cut_off": self.cut_off,
-                "faults": self.faults.hits,
-                "shock": [self.market.shock_level(i) for i in range(len(self.market.config.symbols))],
-            }
-        )
-
-    async def _control_shock(self, request: web.Request) -> web.Response:
-        """Start a news shock.
-
-        ``{"duration_ms": 4000, "in_ms": 0, "intensity": 1, "direction": -1, "score": -1, "symbol": null}``
-        """
-
-        def plan(body: dict[str, Any]) -> dict[str, Any]:
-            symbol = body.pop("symbol", None)
-            at_ns = self.market.now_ns + round(float(body.pop("in_ms", 0)) * NS_PER_MS)
-            shock = self.market.schedule_shock(
-                at_ns,
-                round(float(body.pop("duration_ms", 4000)) * NS_PER_MS),
-                symbol=None if symbol is None else self.market.config.index(symbol),
-                **body,
-            )
-            return {"start_ns": shock.start_ns, "end_ns": shock.start_ns + shock.duration_ns}
-
-        return await _controlled(request, plan)
-
-    async def _control_fault(self, request: web.Request) -> web.Response:
-        """``{"kind": "drop", "stream": "btcusdt@depth*", "count": 1, "duration_ms": 0, "delay_ms": 0}``
-
-        Kinds: drop, duplicate, reorder, garbage (``count``), delay, mute (``duration_ms``), cut (all connections,
-        now), clear, and what the venue itself has (``FAULTS``, with ``count``).
-        """
-
-        def plan(body: dict[str, Any]) -> dict[str, Any]:
-            kind = body.pop("kind", None)
-            count = int(body.pop("count", 1))
-            if kind == "cut":
-                for client in list(self.clients):
-                    client.abort()
-            elif kind in self.FAULTS:
-                self.own_faults[kind] = count
-            elif kind == "clear":
-                for stream, payload in self.faults.clear():
-                    self.send(stream, payload)
-            elif kind in KINDS:
-                duration_ns = round(float(body.pop("duration_ms", 0)) * NS_PER_MS)
-                if kind not in COUNTED and duration_ns <= 0:
-                    raise ValueError(f"duration_ms: {kind} needs how long it lasts, above 0")
-                self.faults.add(
-                    Fault(
-                        kind=kind,
-                        stream=str(body.pop("stream", "*")),
-                        count=count,
-                        until_ns=self.market.now_ns + duration_ns,
-                        delay_ns=round(float(body.pop("delay_ms", 0)) * NS_PER_MS),
-                    )
-                )
-            else:
-                raise ValueError(f"kind: {kind!r} is none of {', '.join((*KINDS, *self.FAULTS))}, cut, clear")
-            if body:
-                raise ValueError(f"unknown key {next(iter(body))!r}")
-            return {"kind": kind, "count": count}
-
-        return await _controlled(request, plan)
-
-
-async def _controlled(request: web.Request, act: Callable[[dict[str, Any]], dict[str, Any]]) -> web.Response:
+async def _controlled(
+    request: web.Request, act: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+) -> web.Response:
     try:
         body = await request.json() if request.can_read_body else {}
-        return web.json_response(act(body))
+        return web.json_response(await act(body))
     except (ValueError, TypeError, KeyError) as error:
         return web.json_response({"error": str(error)}, status=400)
 
 
-async def serve(
-    venue: WebsocketVenue, host: str, port: int, started: Callable[[int], Awaitable[None] | None]
-) -> None:
+async def serve(venue: Venue, host: str, port: int, started: Callable[[int], Awaitable[None] | None]) -> None:
     """Run until cancelled; ``started`` is told the port (``port`` 0 takes a free one)."""
-    runner = web.AppRunner(venue.app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        told = started(runner.addresses[0][1])
+        told = started(await venue.listen(host, port))
         if told is not None:
             await told
         await venue.stopped()
     finally:
-        await runner.cleanup()
+        await venue.close()

@@ -1,4 +1,7 @@
-"""Faults between the market and its clients: lost, doubled, swapped, garbled, late messages, silence. No I/O."""
+"""Faults between the market and its clients: lost, doubled, swapped, garbled, late messages, silence. No I/O.
+
+``garbage`` spoils a message, ``noise`` comes before one that is whole.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from fnmatch import fnmatchcase
 
 Message = tuple[str, bytes]
 
-KINDS = ("drop", "duplicate", "reorder", "garbage", "delay", "mute")
-COUNTED = ("drop", "duplicate", "reorder", "garbage")
+COUNTED = ("drop", "duplicate", "reorder", "garbage", "noise")
+TIMED = ("delay", "mute")
+KINDS = COUNTED + TIMED
+NOISE = (b"{}", b"null", b"[]", b'"', b"{" * 300, b"\x00\xff\x81\x7e", b'{"a":1e999,"b":', b"8=FIX.4.4\x019=")
 
 
 @dataclass(slots=True)
@@ -81,6 +86,9 @@ class FaultLine:
                 if fault.kind == "garbage":
                     stream, payload = message
                     return [(stream, payload[: len(payload) // 2] + b"?" * (1 + len(payload) % 7))]
+                if fault.kind == "noise":
+                    noise = NOISE[self.hits["noise"] % len(NOISE)]
+                    return [(message[0], noise), message]
                 if fault.kind == "duplicate":
                     return [message, message]
                 fault.held = message

@@ -20,6 +20,7 @@ from quotelife.sim.streams import RandomStream
 from quotelife_server.addresses import host_and_port
 
 BEAT_S = 1.0
+MUTE_LOOK_S = 0.01
 SOUP_SLICE = 2000
 END_OF_SESSION = 0xFFFF
 REREQUEST_PACKET_MESSAGES = 30
@@ -37,17 +38,17 @@ class LineFaults:
 
 
 class FaultyLine:
-    """The packets that leave a line, one after the other. No I/O."""
+    """The packets that leave a line, one after the other; ``faults`` may be changed. No I/O."""
 
     def __init__(self, name: str, faults: LineFaults) -> None:
-        self._faults = faults
+        self.faults = faults
         self._random = RandomStream(faults.seed, f"line-{name}")
         self._late: list[tuple[int, bytes]] = []  # packets to wait for, packet
         self.lost: list[int] = []
         """First sequences of the packets that were lost."""
 
     def through(self, packet: bytes) -> list[bytes]:
-        faults, uniform = self._faults, self._random.uniform
+        faults, uniform = self.faults, self._random.uniform
         out: list[bytes] = []
         if uniform() < faults.loss:
             self.lost.append(int.from_bytes(packet[10:18], "big"))
@@ -72,7 +73,8 @@ class ItchVenue:
 
     ``lines``: where the packets of line A and B go, host:port, a receiver's or a multicast group's. ``faults``: one
     for each line. ``rerequest_loss``: probability that an answer is lost. ``credentials``: whom the SoupBinTCP server
-    lets in; None: anybody.
+    lets in; None: anybody. ``mute``: lines and connections stay open and carry nothing, not even heartbeats;
+    ``muted_lines`` are mute alone.
     """
 
     def __init__(
@@ -91,13 +93,14 @@ class ItchVenue:
         self.requests = 0
         self.logins = 0
         self.mute = False
+        self.muted_lines: set[int] = set()
         self.rerequest_address = ""
         self.soup_address = ""
         self._targets = [host_and_port(address) for address in lines]
         plain = [LineFaults()] * len(self._targets)
         self.lines = [FaultyLine("ab"[i], given) for i, given in enumerate(list(faults) or plain)]
         self._answers = RandomStream(1, "rerequests")
-        self._rerequest_loss = rerequest_loss
+        self.rerequest_loss = rerequest_loss
         self._credentials = credentials
         self._udp: socket.socket | None = None
         self._server: asyncio.Server | None = None
@@ -118,9 +121,26 @@ class ItchVenue:
         )
         port = self._rerequests.get_extra_info("sockname")[1]
         self.rerequest_address = f"{host}:{port}"
-        self._server = await asyncio.start_server(self._accept, host, 0)
-        self.soup_address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        await self._listen(host, 0)
         self._beats = asyncio.create_task(self._beat())
+
+    async def _listen(self, host: str, port: int) -> None:
+        self._server = await asyncio.start_server(self._accept, host, port)
+        self.soup_address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def restart(self, away_s: float) -> None:
+        """Nothing is sent and nobody let in for so long, then everything is as before; one at a time."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        self.mute = True
+        server.close()
+        self.drop_connections()
+        try:
+            await asyncio.sleep(away_s)
+        finally:
+            self.mute = False
+            await self._listen(*host_and_port(self.soup_address))
 
     async def stop(self) -> None:
         if self._beats is not None:
@@ -170,6 +190,20 @@ class ItchVenue:
         for writer in self._clients:
             writer.transport.abort()
 
+    def break_off(self) -> None:
+        """Break every SoupBinTCP connection in the middle of a packet."""
+        clients, self._clients = self._clients, set()
+        for writer in clients:
+            writer.write(soup_packet(b"S", bytes(36))[:20])
+            writer.close()
+
+    def noise(self, data: bytes) -> None:
+        """Bytes that mean nothing: a datagram of its own on each line, and on each connection."""
+        for number in range(len(self._targets)):
+            self._send_to(number, data)
+        for writer in self._clients:
+            writer.write(data)
+
     def write(self, path: Path) -> None:
         """All messages so far as a file; packed where the name ends so."""
         raw = framed(self.messages)
@@ -185,7 +219,7 @@ class ItchVenue:
                 self._send_to(number, out)
 
     def _send_to(self, number: int, packet: bytes) -> None:
-        if self._udp is not None and not self.mute:
+        if self._udp is not None and not self.mute and number not in self.muted_lines:
             with contextlib.suppress(OSError):  # nobody listens yet
                 self._udp.sendto(packet, self._targets[number])
 
@@ -212,7 +246,7 @@ class ItchVenue:
         return [
             mold_packet(self.session, first + at, asked[at : at + REREQUEST_PACKET_MESSAGES])
             for at in range(0, len(asked), REREQUEST_PACKET_MESSAGES)
-            if self._answers.uniform() >= self._rerequest_loss
+            if self._answers.uniform() >= self.rerequest_loss
         ]
 
     # SoupBinTCP.
@@ -248,7 +282,10 @@ class ItchVenue:
         self._clients.add(writer)
         listening = asyncio.ensure_future(reader.read(-1))  # until the client leaves
         try:
-            while self.session == here and not listening.done():
+            while self.session == here and not listening.done() and not writer.is_closing():
+                if self.mute:
+                    await asyncio.sleep(MUTE_LOOK_S)
+                    continue
                 if at >= len(self.messages):
                     self._more.clear()
                     waiting = asyncio.ensure_future(self._more.wait())
