@@ -10,12 +10,13 @@ PY := $(VENV)/bin/python
 DEMO_SECONDS ?=
 DEMO_ADDRESS ?=
 SEED ?= 7
+SOAK_SECONDS ?= 3600
 PYTEST_ARGS ?=
 
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow test-fix bench lint types proto proto-check clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix soak bench lint types proto proto-check clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -24,6 +25,7 @@ help:
 	  'make test-lowest default tests with every dependency at its lower bound, on Python 3.11' \
 	  'make test-slow   long fuzz runs' \
 	  'make test-fix    the FIX feed against QuickFIX, in an environment of its own (builds it: ten minutes or more)' \
+  'make soak        an hour (SOAK_SECONDS) of every feed against its simulated venue, with faults at random' \
   'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
 	  'make lint        ruff' \
 	  'make types       mypy (strict)' \
@@ -69,6 +71,9 @@ test-fix: $(VENV)/.dev-stamp
 	@test -x $(QUICKFIX_VENV)/bin/python || python3 -m venv $(QUICKFIX_VENV)
 	@$(QUICKFIX_VENV)/bin/pip install -q 'quickfix>=1.16.0'
 	QUOTELIFE_QUICKFIX=$(QUICKFIX_VENV)/bin/python $(PY) -m pytest -m slow tests/interop $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev-stamp
+	PYTHONPATH=tests $(PY) -m soak --seconds $(SOAK_SECONDS) --seed $(SEED) --directory build/soak
 
 bench: $(VENV)/.run-stamp
 	$(VENV)/bin/quotelife bench engine decide --json $(if $(wildcard ../shared/data/binance),--data ../shared/data)
