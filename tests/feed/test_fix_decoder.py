@@ -173,6 +173,19 @@ def test_a_hole_in_the_numbers_of_entries_breaks_that_book_alone(line: Line) -> 
     assert line.decoder.stats("A").gaps == 1
 
 
+def test_the_numbers_of_entries_go_on_from_the_highest_of_the_refresh(line: Line) -> None:
+    line.refresh("A", BID | {83: 12}, ASK | {83: 9})
+    line.increment("A", {279: 1, 269: 0, 270: 100, 271: 6, 83: 13})
+    assert line.decoder.state("A") is SyncState.SYNCED
+    assert levels(line) == ({200: 6}, {202: 7})
+
+
+def test_a_refresh_that_crosses_is_told_as_it_is(line: Line) -> None:
+    """Quotes of several banks lock and cross: that the book is crossed is the engine's to say."""
+    line.refresh("A", {269: 0, 270: "101", 271: 5}, ASK)
+    assert (line.decoder.state("A"), levels(line)) == (SyncState.SYNCED, ({202: 5}, {202: 7}))
+
+
 def test_an_entry_told_twice_counts_once(line: Line) -> None:
     entry = {279: 0, 269: 0, 270: 99, 271: 1, 83: 5}
     line.increment("A", entry)
@@ -219,8 +232,9 @@ def test_a_security_status_is_a_halt(line: Line) -> None:
     assert (row.kind, row.aux) == (KIND.STATUS, StatusKind.HALT)
 
 
-def test_a_refused_request_is_told_in_the_venues_words(line: Line) -> None:
-    line.send("Y", (262, "1"), (281, "0"), (58, "Unknown symbol"))
+@pytest.mark.parametrize("kind", ["Y", "j"])
+def test_a_refused_request_is_told_in_the_venues_words(line: Line, kind: str) -> None:
+    line.send(kind, (262, "1"), (281, "0"), (58, "Unknown symbol"))
     assert line.decoder.refused_requests == 1
     assert "Unknown symbol" in (line.decoder.last_error or "")
 

@@ -13,8 +13,9 @@ import uvloop
 from pydantic import ValidationError
 
 from quotelife.records import EventKindCode, StatusKind
+from quotelife_server.feeds.fix import FixFeed
 from reference.fix_kit import config, equal, opened, until
-from reference.fix_venue import FixVenue
+from reference.fix_venue import FixVenue, message
 
 
 async def against_faults(seed: int, named: bool, seconds: float) -> None:
@@ -87,6 +88,39 @@ def test_a_venue_that_falls_silent_is_left_and_found_again() -> None:
         finally:
             await feed.stop()
             await venue.stop()
+
+    uvloop.run(run())
+
+
+def logged_on() -> tuple[FixFeed, Any]:
+    """A feed of A and B that nobody carries bytes for: what it sends is dropped."""
+    feed, sink = opened(config(1))
+    feed.session.connected(time.time_ns())
+    feed.on_bytes(message("A", 1, (98, 0), (108, 5), (141, "Y")))
+    return feed, sink
+
+
+def test_a_garbled_message_distrusts_at_once_though_no_number_shows_the_hole() -> None:
+    async def run() -> None:
+        feed, sink = logged_on()
+        entries = [(268, 2), (269, 0), (270, 100), (271, 5), (269, 1), (270, 101), (271, 7)]
+        feed.on_bytes(message("W", 2, (55, "A"), (262, "A.1"), *entries))
+        assert sink.books[0].whole
+        lost = message("X", 3, (262, "A.1"), (268, 1), (279, 2), (269, 0), (270, 100))
+        feed.on_bytes(lost.replace(b"270=100", b"270=200"))
+        assert not sink.books[0].whole
+        feed._down()
+
+    uvloop.run(run())
+
+
+def test_a_refresh_that_was_gap_filled_is_asked_for_again_when_the_gap_ends() -> None:
+    async def run() -> None:
+        feed, _ = logged_on()
+        feed.on_bytes(message("0", 4))
+        feed.on_bytes(message("4", 2, (43, "Y"), (123, "Y"), (36, 5)))
+        await until(lambda: feed.subscriptions == 4, 2.0)
+        feed._down()
 
     uvloop.run(run())
 

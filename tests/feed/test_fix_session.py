@@ -128,6 +128,19 @@ def test_a_reset_that_skips_messages_is_a_gap(session: FixSession) -> None:
     assert session.next_in == 20
 
 
+def test_a_gap_fill_that_nobody_asked_for_is_a_gap(session: FixSession) -> None:
+    assert session.received(message("4", 2, (123, "Y"), (36, 3)), 2 * S) == []
+    assert session.received(message("4", 3, (123, "Y"), (36, 20)), 2 * S) == [FixNews.GAP, FixNews.CAUGHT_UP]
+    assert (session.next_in, session.gaps) == (20, 1)
+
+
+def test_numbers_that_begin_anew_in_the_middle_are_agreed_to(session: FixSession) -> None:
+    session.received(message("0", 2), 2 * S)
+    assert session.received(message("A", 1, *LOGON), 2 * S) == [FixNews.GAP, FixNews.CAUGHT_UP]
+    assert [(m[35], m[34], m[141]) for m in sent(session)] == [("A", "1", "Y")]
+    assert (session.next_in, session.next_out) == (2, 2)
+
+
 def test_a_reset_backwards_is_rejected(session: FixSession) -> None:
     session.received(message("0", 2), 2 * S)
     assert session.received(message("4", 3, (36, 1)), 2 * S) == []

@@ -51,6 +51,7 @@ cdef class FixDecoder(StreamedDecoder):
     cdef dict new_bids           # of the refresh being read
     cdef dict new_asks
     cdef dict new_ids
+    cdef int64_t new_report      # the highest RptSeq in it
 
     cdef bint read(self, bytes data, Message* m, Fault* fault) except *
     cdef bint end_entry(self, Message* m, Entry* e, Fault* fault) except *

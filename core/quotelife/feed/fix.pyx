@@ -192,7 +192,7 @@ cdef class FixDecoder(StreamedDecoder):
     # What comes in.
 
     cpdef Py_ssize_t message(self, bytes data, int64_t receive_ns) except -1:
-        """Decode one application message (W, X, Y, f; others are ignored); returns the number of events appended.
+        """Decode one application message (W, X, Y, f, j; others are ignored); returns the number of events appended.
 
         Raises ``DecodeError`` naming the fault; the CLEAR events of the books it makes unreliable are in the
         buffer then. Raises ``OverflowError``, having changed nothing, when the buffer was not drained.
@@ -285,7 +285,7 @@ cdef class FixDecoder(StreamedDecoder):
                     e.action = <int>whole(value, n)
             elif tag == 35:
                 kind = value[0] if n == 1 else 0
-                if kind == b'Y':
+                if kind == b'Y' or kind == b'j':
                     self.refused_requests += 1
                     self.on_reply(data, True)
                     return True
@@ -294,7 +294,7 @@ cdef class FixDecoder(StreamedDecoder):
                     return True
                 m.refresh = kind == b'W'
                 if m.refresh:
-                    self.new_bids, self.new_asks, self.new_ids = {}, {}, {}
+                    self.new_bids, self.new_asks, self.new_ids, self.new_report = {}, {}, {}, -1
             elif tag == 34:
                 m.sequence = whole(value, n)
             elif tag == 52 or tag == 60:
@@ -363,8 +363,7 @@ cdef class FixDecoder(StreamedDecoder):
         # One entry of a full refresh.
         cdef int64_t price = 0, lots = 0
         cdef dict levels
-        if e.report >= 0:
-            feed.report = e.report
+        self.new_report = max(self.new_report, e.report)
         if e.kind != b'0' and e.kind != b'1':
             return True
         if not self.read_level(feed, e, &price, &lots, fault):
@@ -534,9 +533,6 @@ cdef class FixDecoder(StreamedDecoder):
         cdef dict levels, old
         cdef int side
         cdef bint whole_book = self.incremental or feed.state != SYNCED
-        if bids and asks and max(bids) >= min(asks):
-            fail(fault, FAULT_VALUE, "a refresh that does not cross", NULL)
-            return False
         if whole_book and not self.push_marker(feed, EV_SNAPSHOT_BEGIN):
             fail(fault, FAULT_FULL, "room in the event buffer", NULL)
             return False
@@ -557,7 +553,7 @@ cdef class FixDecoder(StreamedDecoder):
         else:
             feed.depths += 1
             self.show(feed, m.start, m.sequence, m.exchange_ns, m.receive_ns)
-        feed.bids, feed.asks, feed.ids = bids, asks, self.new_ids
+        feed.bids, feed.asks, feed.ids, feed.report = bids, asks, self.new_ids, self.new_report
         return True
 
     cdef bint on_status(self, FixSymbol feed, Message* m, Fault* fault) except *:

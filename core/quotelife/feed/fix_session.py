@@ -298,7 +298,7 @@ class FixSession:
             self._reset_to(header, now_ns, out)  # a reset counts whatever its own number
             return
         if kind == "A":
-            self._on_logon(header, out)
+            self._on_logon(header, now_ns, out)
         elif not self.logged_on:
             if kind == "5":
                 raise FixSessionError(f"logon refused: {_text(header) or 'no reason given'}")
@@ -345,13 +345,13 @@ class FixSession:
                     self.logout(now_ns, f"{name} problem")
                 raise FixSessionError(f"{name} ({tag}) is {found!r}, expected {expected!r}")
 
-    def _on_logon(self, header: Mapping[int, bytes], out: list[FixMessage | FixNews]) -> None:
+    def _on_logon(self, header: Mapping[int, bytes], now_ns: int, out: list[FixMessage | FixNews]) -> None:
         if header.get(141) == b"Y":
             if self.logged_on:
-                out += (
-                    FixNews.GAP,
-                    FixNews.CAUGHT_UP,
-                )  # numbers begin anew in the middle: nothing proves what was lost
+                # Both sides' numbers begin anew in the middle: nothing proves what was lost.
+                out += (FixNews.GAP, FixNews.CAUGHT_UP)
+                self.next_out = 1
+                self._send("A", [(98, "0"), (108, header.get(108, b"0")), (141, "Y")], now_ns)
             self.next_in = 1
             self._missing_up_to = 0
         if _is_sequence(header.get(108, b"")) and 0 < int(header[108]) <= HEARTBEAT_S_MAX:
@@ -411,6 +411,9 @@ class FixSession:
         elif kind == "4":
             new = header.get(36, b"")
             if _is_sequence(new) and int(new) >= self.next_in:
+                if int(new) > self.next_in and not self._missing_up_to:
+                    self.gaps += 1
+                    out += (FixNews.GAP, FixNews.CAUGHT_UP)  # unasked: what it steps over was never told
                 self.next_in = int(new)
             else:
                 self._reject(header, 36, "NewSeqNo (36) must be a number above this MsgSeqNum", now_ns)

@@ -75,6 +75,7 @@ class FixFeed:
             for symbol in self.decoder.symbols
         }
         self._subscribed_ns: dict[str, int] = {}
+        self._gap_ns = 0
         self._waiting: dict[str, asyncio.TimerHandle] = {}
         self._faults_unlogged = 0
         self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
@@ -240,22 +241,27 @@ class FixFeed:
         """Raises ``FixSessionError`` when the session cannot go on."""
         now_ns = self._clock.now_ns()
         self.bytes += len(data)
-        garbled, rejects = self.session.garbled, self.session.rejects
+        garbled, rejects, messages = self.session.garbled, self.session.rejects, self.session.messages
         try:
             items = self.session.received(data, now_ns)
         finally:
             self._send()
         if self.session.garbled != garbled:
             self._log_fault("message_garbled", self.session.last_garbled, now_ns)
+            if self.connected:
+                self.decoder.gap(now_ns)  # now, not when the next message shows the hole in the numbers
         if self.session.rejects != rejects:
             self._log_fault("rejected", self.session.last_reject, now_ns)
-        if not items and self.connected:
+        if not items and self.connected and self.session.messages != messages:
             self.decoder.heartbeat(now_ns)  # nothing but the session's own: the line is heard
         for item in items:
             if item is FixNews.LOGGED_ON:
                 self._up(now_ns)
             elif item is FixNews.GAP:
+                self._gap_ns = now_ns
                 self.decoder.gap(now_ns)
+            elif item is FixNews.CAUGHT_UP:
+                self._ask_for_what_was_skipped()
             elif not isinstance(item, FixNews):
                 self._decode(item.data, now_ns)
             if 2 * self.buffer.count > self.buffer.capacity:
@@ -301,6 +307,13 @@ class FixFeed:
             elif symbol not in self._waiting:
                 loop = asyncio.get_running_loop()
                 self._waiting[symbol] = loop.call_later(retry.next_s(), self._subscribe, symbol)
+
+    def _ask_for_what_was_skipped(self) -> None:
+        """A refresh asked for before the gap may have been gap-filled: it is not waited for."""
+        for symbol, since_ns in self._subscribed_ns.items():
+            early = since_ns < self._gap_ns and symbol not in self._waiting
+            if early and self.decoder.state(symbol) != SyncState.SYNCED:
+                self.decoder.snapshot_failed(symbol)
 
     def _ask_again(self, now_ns: int) -> None:
         """A refresh that does not come in time counts as lost."""
