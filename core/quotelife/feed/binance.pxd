@@ -1,7 +1,7 @@
 # Binance market data, bytes to events. BinanceDecoder is a state machine without I/O: see binance.pyx.
 from libc.stdint cimport int64_t
 
-from quotelife.feed.json_bytes cimport Fault
+from quotelife.feed.json_bytes cimport Fault, Members
 from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.feed.venue_decoder cimport VenueDecoder
 
@@ -45,11 +45,12 @@ cdef class BinanceDecoder(VenueDecoder):
 
     cdef bint read_message(self, bytes data, Fields* f, Fault* fault)
     cdef const char* read_object(self, const char* p, Fields* f, int depth, Fault* fault)
+    cdef const char* read_field(self, const char* p, Members* m, Fields* f, Fault* fault)
     cdef bint read_rest(self, Fields* f, Fault* fault)
     cdef int on_depth(self, bytes data, Fields* f, Py_ssize_t start, int64_t receive_ns) except -1
     cdef int on_quote(self, Fields* f, int64_t receive_ns, Fault* fault) except -1
     cdef int on_trade(self, Fields* f, int64_t receive_ns, Fault* fault) except -1
-    cdef bint read_snapshot(self, BinanceSymbol feed, bytes data, Fields* f, Fault* fault)
+    cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault)
     cdef void on_reply(self, bytes data, const Fields* f)
     cdef int hold(self, BinanceSymbol feed, bytes data, const Fields* f) except -1
     cdef int splice(self, BinanceSymbol feed, int64_t receive_ns) except -1

@@ -17,16 +17,17 @@ superseded in an unbroken chain. The second condition tells it from a venue whos
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from quotelife.errors import DecodeError
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE, Fault, fail,
-    read_decimal, read_int, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_VALUE, NS_PER_MS, Fault, Members, Text, expect, expect_end, fail,
+    first_item, first_member, next_item, next_member, read_decimal, read_int, read_ms, read_text, same, skip_space,
+    skip_value,
 )
 from quotelife.feed.symbol_feed cimport SPLICING, SYNCED, WAITING, SymbolFeed
-from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, VenueDecoder, describe, push_level, push_trade, stamp
+from quotelife.feed.venue_decoder cimport VenueDecoder, describe, push_level, push_trade, stamp
 from quotelife.records cimport (
     EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, Event, EventBuffer,
 )
@@ -37,8 +38,7 @@ cdef enum MessageKind:
     KIND_QUOTE = 2
     KIND_TRADE = 3
     KIND_AGG_TRADE = 4
-    KIND_SNAPSHOT = 5
-    KIND_OTHER = 6                 # well formed, not for us
+    KIND_OTHER = 5                 # well formed, not for us
 
 cdef enum Field:
     HAS_e = 1
@@ -65,39 +65,40 @@ cdef enum:
     QUOTE_FIELDS = HAS_s | HAS_u | HAS_b | HAS_a | HAS_B | HAS_A
 
 
-cdef inline const char* read_levels(const char* p, SymbolFeed feed, int side, EventBuffer buffer, Fault* fault):
+cdef const char* read_levels(const char* p, SymbolFeed feed, int side, EventBuffer buffer, Fault* fault) noexcept:
     # [["price","size"], ...] straight into the event buffer; stamp() adds what the whole message says.
     cdef int64_t price = 0, size = 0
-    if p[0] != b'[':
-        return fail(fault, FAULT_SYNTAX, "a list of levels", p)
-    p = skip_space(p + 1)
-    if p[0] == b']':
-        return p + 1
-    while True:
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a level", p)
-        p = read_decimal(skip_space(p + 1), &feed.price_grid, &price, fault)
+    cdef const char* at
+    cdef bint more
+    p = first_item(p, &more, "a list of levels", fault)
+    while more:
+        at = expect(p, b'[', "a level", fault)
+        p = expect(read_decimal(at, &feed.price_grid, &price, fault), b',', "a level of price and size", fault)
+        p = expect(read_decimal(p, &feed.size_grid, &size, fault), b']', "a level of price and size", fault)
         if p == NULL:
             return NULL
         if price == 0:
-            return fail(fault, FAULT_VALUE, "a price above 0", p)
-        p = skip_space(p)
-        if p[0] != b',':
-            return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
-        p = read_decimal(skip_space(p + 1), &feed.size_grid, &size, fault)
-        if p == NULL:
-            return NULL
-        p = skip_space(p)
-        if p[0] != b']':
-            return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
+            return fail(fault, FAULT_VALUE, "a price above 0", at)
         if not push_level(buffer, feed, side, price, size):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        if p[0] != b',':
-            return fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
-        p = skip_space(p + 1)
+        p = next_item(p, &more, fault)
+    return p
+
+
+cdef inline bint is_digit(char c) noexcept nogil:
+    return b'0' <= c <= b'9'
+
+
+cdef inline int kind_of(Text name) noexcept nogil:
+    if same(name, b"depthUpdate"):
+        return KIND_DEPTH
+    if same(name, b"bookTicker"):
+        return KIND_QUOTE
+    if same(name, b"trade"):
+        return KIND_TRADE
+    if same(name, b"aggTrade"):
+        return KIND_AGG_TRADE
+    return KIND_OTHER
 
 
 cdef inline int64_t exchange_ns_of(const Fields* f) noexcept:
@@ -233,169 +234,137 @@ cdef class BinanceDecoder(VenueDecoder):
     cdef bint read_message(self, bytes data, Fields* f, Fault* fault):
         cdef const char* text = PyBytes_AS_STRING(data)
         cdef const char* p = self.read_object(skip_space(text), f, 0, fault)
-        if p == NULL:
-            return False
-        p = skip_space(p)
-        if p != text + PyBytes_GET_SIZE(data):
-            fail(fault, FAULT_SYNTAX, "the end of the message", p)
-            return False
-        return True
+        return expect_end(p, text + PyBytes_GET_SIZE(data), fault) != NULL
 
-    cdef bint read_snapshot(self, BinanceSymbol feed, bytes data, Fields* f, Fault* fault):
-        # Pushes the levels.
-        self.current = feed
+    cdef const char* read_object(self, const char* p, Fields* f, int depth, Fault* fault):
+        # A message, or the "data" of one of a combined stream.
+        cdef Members m
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if f.kind == KIND_OTHER:
+                p = skip_value(p, fault)
+            elif m.key.n == 1:
+                p = self.read_field(p, &m, f, fault)
+            elif same(m.key, b"pu") and is_digit(p[0]):
+                m.field = HAS_pu
+                p = read_int(p, &f.previous_id, fault)
+            elif same(m.key, b"data") and depth == 0 and p[0] == b'{':
+                m.field = HAS_data
+                p = self.read_object(p, f, 1, fault)
+            else:
+                if same(m.key, b"result") or same(m.key, b"id"):
+                    f.seen |= HAS_result
+                elif same(m.key, b"error") or same(m.key, b"code"):
+                    f.seen |= HAS_error
+                    f.error = p
+                p = skip_value(p, fault)
+            p = next_member(p, &m, fault)
+        return p
+
+    cdef const char* read_field(self, const char* p, Members* m, Fields* f, Fault* fault):
+        # One that is named by a letter. Levels are read in passing once kind and symbol are known (the order the
+        # venue uses); otherwise read_rest() comes back to them. What is not of the type expected is not for us.
+        cdef char letter = m.key.at[0]
+        cdef bint levels = f.kind == KIND_DEPTH and f.known
+        cdef Text text
+        if letter == b'b':
+            m.field = HAS_b
+            f.bids = p
+            f.bids_done = levels
+            if levels:
+                return read_levels(p, self.current, SIDE_BID, self.buffer, fault)
+        elif letter == b'a':
+            m.field = HAS_a
+            f.asks = p
+            f.asks_done = levels
+            if levels:
+                return read_levels(p, self.current, SIDE_ASK, self.buffer, fault)
+        elif letter == b'B':
+            m.field = HAS_B
+            f.bid_size = p
+        elif letter == b'A':
+            m.field = HAS_A
+            f.ask_size = p
+        elif letter == b'p':
+            m.field = HAS_p
+            f.price = p
+        elif letter == b'q':
+            m.field = HAS_q
+            f.size = p
+        elif letter == b'm':
+            if p[0] == b't' or p[0] == b'f':
+                m.field = HAS_m
+                f.maker = p[0] == b't'
+        elif letter == b'E':
+            if is_digit(p[0]):
+                m.field = HAS_E
+                return read_ms(p, &f.event_ms, fault)
+        elif letter == b'T':
+            if is_digit(p[0]):
+                m.field = HAS_T
+                return read_ms(p, &f.trade_ms, fault)
+        elif letter == b'U':
+            if is_digit(p[0]):
+                m.field = HAS_U
+                return read_int(p, &f.first_id, fault)
+        elif letter == b'u':
+            if is_digit(p[0]):
+                m.field = HAS_u
+                return read_int(p, &f.last_id, fault)
+        elif letter == b't':
+            if is_digit(p[0]):
+                m.field = HAS_t
+                return read_int(p, &f.trade_id, fault)
+        elif letter == b'e':
+            if p[0] == b'"':
+                m.field = HAS_e
+                p = read_text(p, &text, fault)
+                f.kind = kind_of(text)
+                return p
+        elif letter == b's':
+            if p[0] == b'"':
+                m.field = HAS_s
+                p = read_text(p, &text, fault)
+                self.current = self.find(text.at, text.n)
+                f.known = self.current is not None
+                return p
+        elif letter == b'X':
+            if p[0] == b'"':
+                m.field = HAS_X
+                p = read_text(p, &text, fault)
+                f.market = same(text, b"MARKET")
+                return p
+        return skip_value(p, fault)
+
+    cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault):
+        # A REST answer; pushes its levels.
+        cdef const char* text = PyBytes_AS_STRING(data)
+        cdef const char* p
+        cdef Members m
         memset(f, 0, sizeof(Fields))
-        f.kind = KIND_SNAPSHOT
-        f.known = True
-        if not self.read_message(data, f, fault):
+        p = first_member(skip_space(text), &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"bids"):
+                m.field = HAS_b
+                p = read_levels(p, feed, SIDE_BID, self.buffer, fault)
+            elif same(m.key, b"asks"):
+                m.field = HAS_a
+                p = read_levels(p, feed, SIDE_ASK, self.buffer, fault)
+            elif same(m.key, b"lastUpdateId"):
+                m.field = HAS_u
+                p = read_int(p, &f.last_id, fault)
+            elif same(m.key, b"T"):
+                m.field = HAS_T
+                p = read_ms(p, &f.trade_ms, fault)
+            else:
+                p = skip_value(p, fault)
+            p = next_member(p, &m, fault)
+        if expect_end(p, text + PyBytes_GET_SIZE(data), fault) == NULL:
             return False
         if f.seen & (HAS_u | HAS_b | HAS_a) != HAS_u | HAS_b | HAS_a:
             fail(fault, FAULT_MISSING, "lastUpdateId, bids and asks", NULL)
             return False
         return True
-
-    cdef const char* read_object(self, const char* p, Fields* f, int depth, Fault* fault):
-        # {"key": value, ...}, in any order. Levels are read in passing once kind and symbol are known (the order
-        # the venue uses); otherwise read_rest() comes back to them.
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n
-        cdef unsigned int bit
-        cdef char c
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while True:
-            if p[0] != b'"':
-                return fail(fault, FAULT_SYNTAX, "a field name", p)
-            key = p + 1
-            p = skip_string(key, fault)
-            if p == NULL:
-                return NULL
-            n = p - key - 1
-            p = skip_space(p)
-            if p[0] != b':':
-                return fail(fault, FAULT_SYNTAX, "a colon", p)
-            p = value = skip_space(p + 1)
-            bit = 0
-            c = key[0] if n == 1 else 0
-            if f.kind == KIND_OTHER:
-                p = skip_value(p, fault)
-            elif f.kind == KIND_SNAPSHOT:
-                if n == 4 and memcmp(key, b"bids", 4) == 0:
-                    bit = HAS_b
-                    p = read_levels(p, self.current, SIDE_BID, self.buffer, fault)
-                elif n == 4 and memcmp(key, b"asks", 4) == 0:
-                    bit = HAS_a
-                    p = read_levels(p, self.current, SIDE_ASK, self.buffer, fault)
-                elif n == 12 and memcmp(key, b"lastUpdateId", 12) == 0:
-                    bit = HAS_u
-                    p = read_int(p, &f.last_id, fault)
-                elif c == b'T':
-                    bit = HAS_T
-                    p = read_int(p, &f.trade_ms, fault)
-                else:
-                    p = skip_value(p, fault)
-                if f.trade_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif c == b'b':
-                bit = HAS_b
-                f.bids = p
-                if f.kind == KIND_DEPTH and f.known:
-                    p = read_levels(p, self.current, SIDE_BID, self.buffer, fault)
-                    f.bids_done = True
-                else:
-                    p = skip_value(p, fault)
-            elif c == b'a':
-                bit = HAS_a
-                f.asks = p
-                if f.kind == KIND_DEPTH and f.known:
-                    p = read_levels(p, self.current, SIDE_ASK, self.buffer, fault)
-                    f.asks_done = True
-                else:
-                    p = skip_value(p, fault)
-            elif c == b'B':
-                bit = HAS_B
-                f.bid_size = p
-                p = skip_value(p, fault)
-            elif c == b'A':
-                bit = HAS_A
-                f.ask_size = p
-                p = skip_value(p, fault)
-            elif c == b'p':
-                bit = HAS_p
-                f.price = p
-                p = skip_value(p, fault)
-            elif c == b'q':
-                bit = HAS_q
-                f.size = p
-                p = skip_value(p, fault)
-            elif (c == b'E' or c == b'T' or c == b'U' or c == b'u' or c == b't' or n == 2 and key[0] == b'p'
-                    and key[1] == b'u') and c48(p) <= 9:
-                if c == b'E':
-                    bit = HAS_E
-                    p = read_int(p, &f.event_ms, fault)
-                elif c == b'T':
-                    bit = HAS_T
-                    p = read_int(p, &f.trade_ms, fault)
-                elif c == b'U':
-                    bit = HAS_U
-                    p = read_int(p, &f.first_id, fault)
-                elif c == b'u':
-                    bit = HAS_u
-                    p = read_int(p, &f.last_id, fault)
-                elif c == b't':
-                    bit = HAS_t
-                    p = read_int(p, &f.trade_id, fault)
-                else:
-                    bit = HAS_pu
-                    p = read_int(p, &f.previous_id, fault)
-                if f.event_ms > <int64_t>MS_MAX or f.trade_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif c == b'm' and (p[0] == b't' or p[0] == b'f'):
-                bit = HAS_m
-                f.maker = p[0] == b't'
-                p = skip_value(p, fault)
-            elif (c == b'e' or c == b's' or c == b'X') and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                n = p - value - 2
-                if c == b'e':
-                    bit = HAS_e
-                    f.kind = kind_of(value + 1, n)
-                elif c == b's':
-                    bit = HAS_s
-                    self.current = self.find(value + 1, n)
-                    f.known = self.current is not None
-                else:
-                    bit = HAS_X
-                    f.market = n == 6 and memcmp(value + 1, b"MARKET", 6) == 0
-            elif n == 4 and depth == 0 and memcmp(key, b"data", 4) == 0 and p[0] == b'{':
-                bit = HAS_data
-                p = self.read_object(p, f, 1, fault)
-            elif n == 6 and memcmp(key, b"result", 6) == 0 or n == 2 and memcmp(key, b"id", 2) == 0:
-                f.seen |= HAS_result
-                p = skip_value(p, fault)
-            elif n == 5 and memcmp(key, b"error", 5) == 0 or n == 4 and memcmp(key, b"code", 4) == 0:
-                f.seen |= HAS_error
-                f.error = p
-                p = skip_value(p, fault)
-            else:
-                p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = skip_space(p)
-            if p[0] == b'}':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "a comma or the end of the object", p)
-            p = skip_space(p + 1)
 
     cdef bint read_rest(self, Fields* f, Fault* fault):
         # Is everything there that the kind needs, and does it make sense? Reads levels that were passed over.
@@ -568,18 +537,3 @@ cdef class BinanceDecoder(VenueDecoder):
         if f.error != NULL and f.error[0] != b'n':     # "error": null is a success
             self.errors += 1
             self.last_error = data.decode("utf-8", "replace")
-
-cdef inline unsigned int c48(const char* p) noexcept nogil:
-    return <unsigned int>(<unsigned char>p[0]) - 48
-
-
-cdef inline int kind_of(const char* name, Py_ssize_t n) noexcept nogil:
-    if n == 11 and memcmp(name, b"depthUpdate", 11) == 0:
-        return KIND_DEPTH
-    if n == 10 and memcmp(name, b"bookTicker", 10) == 0:
-        return KIND_QUOTE
-    if n == 5 and memcmp(name, b"trade", 5) == 0:
-        return KIND_TRADE
-    if n == 8 and memcmp(name, b"aggTrade", 8) == 0:
-        return KIND_AGG_TRADE
-    return KIND_OTHER

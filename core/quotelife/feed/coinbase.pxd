@@ -30,7 +30,8 @@ cdef class CoinbaseDecoder(StreamedDecoder):
     cdef int touch(self, SymbolFeed feed) except -1
     cdef const char* read_top(self, const char* p, Fields* f, Fault* fault)
     cdef const char* read_events(self, const char* p, Fields* f, Fault* fault)
-    cdef const char* read_entry(self, const char* p, Fields* f, Fault* fault)
-    cdef bint on_levels(self, const char* p, Fields* f, Fault* fault)
-    cdef const char* read_trades(self, const char* p, bint past, Fields* f, Fault* fault)
+    cdef const char* read_book_entry(self, const char* p, Fields* f, Fault* fault)
+    cdef const char* read_levels(self, const char* p, int64_t* time_ns, Fields* f, Fault* fault)
+    cdef bint on_levels(self, Py_ssize_t start, int64_t time_ns, Fields* f, Fault* fault) except *
+    cdef const char* read_trades_entry(self, const char* p, Fields* f, Fault* fault)
     cdef const char* read_trade(self, const char* p, bint past, Fields* f, Fault* fault)

@@ -9,11 +9,12 @@ How trust is lost and won again: streamed_decoder.pyx.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from libc.string cimport memset
+from libc.string cimport memset, strncmp
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE, Fault, after_value, fail,
-    read_decimal, read_int, read_key, read_quoted_int, read_utc, same, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_VALUE, Fault, Members, Text, expect_end, fail, first_item,
+    first_member, next_item, next_member, read_decimal, read_either, read_int, read_quoted_int, read_text, read_utc,
+    same, skip_space, skip_value,
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SYNCED, SymbolFeed
@@ -39,9 +40,16 @@ cdef enum Field:
     HAS_product = 32
     HAS_updates = 64
     HAS_trades = 128
+    HAS_side = 256
+    HAS_price = 512
+    HAS_size = 1024
+    HAS_time = 2048
 
 cdef enum:
     NUMBERED = HAS_channel | HAS_timestamp | HAS_sequence
+    OF_A_BOOK = HAS_type | HAS_product
+    LEVEL_FIELDS = HAS_side | HAS_price | HAS_size
+    TRADE_FIELDS = HAS_product | HAS_side | HAS_price | HAS_size | HAS_time
 
 
 cdef class CoinbaseDecoder(StreamedDecoder):
@@ -78,16 +86,12 @@ cdef class CoinbaseDecoder(StreamedDecoder):
         self.need_room()
         self.messages += 1
         self.current = None
-        self.touched = []
+        self.touched.clear()
         memset(&f, 0, sizeof(Fields))
         fault.code = FAULT_NONE
         f.start = start
         f.receive_ns = receive_ns
-        p = self.read_top(skip_space(text), &f, &fault)
-        if p != NULL:
-            p = skip_space(p)
-            if p != text + PyBytes_GET_SIZE(data):
-                p = fail(&fault, FAULT_SYNTAX, "the end of the message", p)
+        p = expect_end(self.read_top(skip_space(text), &f, &fault), text + PyBytes_GET_SIZE(data), &fault)
         if p == NULL:
             # Where the number was read, only the books the message names are touched; without it, any.
             if f.seen & NUMBERED != NUMBERED:
@@ -140,68 +144,45 @@ cdef class CoinbaseDecoder(StreamedDecoder):
     # Reading.
 
     cdef const char* read_top(self, const char* p, Fields* f, Fault* fault):
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"channel", 7) and p[0] == b'"':
-                bit = HAS_channel
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                n = p - value - 2
-                if same(value + 1, n, b"l2_data", 7):
+        cdef Members m
+        cdef Text text
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"channel") and p[0] == b'"':
+                m.field = HAS_channel
+                p = read_text(p, &text, fault)
+                if same(text, b"l2_data"):
                     f.channel = CHANNEL_LEVELS
-                elif same(value + 1, n, b"market_trades", 13):
+                elif same(text, b"market_trades"):
                     f.channel = CHANNEL_TRADES
-                elif same(value + 1, n, b"heartbeats", 10):
+                elif same(text, b"heartbeats"):
                     f.channel = CHANNEL_HEARTBEATS
-                elif same(value + 1, n, b"subscriptions", 13):
+                elif same(text, b"subscriptions"):
                     f.channel = CHANNEL_SUBSCRIPTIONS
                 else:
                     f.channel = CHANNEL_OTHER
-            elif same(key, n, b"timestamp", 9):
-                bit = HAS_timestamp
+            elif same(m.key, b"timestamp"):
+                m.field = HAS_timestamp
                 p = read_utc(p, &f.time_ns, fault)
-            elif same(key, n, b"sequence_num", 12):
-                bit = HAS_sequence
+            elif same(m.key, b"sequence_num"):
+                m.field = HAS_sequence
                 p = read_int(p, &f.sequence, fault)
-            elif same(key, n, b"events", 6):
-                bit = HAS_events
-                if f.seen & NUMBERED == NUMBERED:
-                    if self.on_sequence(f):
-                        p = self.read_events(p, f, fault)
-                    else:
-                        p = skip_value(p, fault)
-                else:
+            elif same(m.key, b"events"):
+                m.field = HAS_events
+                if f.seen & NUMBERED != NUMBERED:
                     f.events = p
                     p = skip_value(p, fault)
-            elif same(key, n, b"type", 4) and p[0] == b'"':
-                f.failed = is_error(p + 1)
-                p = skip_string(p + 1, fault)
+                elif self.on_sequence(f):
+                    p = self.read_events(p, f, fault)
+                else:
+                    p = skip_value(p, fault)
+            elif same(m.key, b"type") and p[0] == b'"':
+                p = read_text(p, &text, fault)
+                f.failed = same(text, b"error")
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if f.seen & HAS_channel:
+            p = next_member(p, &m, fault)
+        if p != NULL and f.seen & HAS_channel:
             if f.seen & NUMBERED != NUMBERED or not f.seen & HAS_events:
                 return fail(fault, FAULT_MISSING, "channel, timestamp, sequence_num and events", NULL)
             if f.events != NULL and self.on_sequence(f) and self.read_events(f.events, f, fault) == NULL:
@@ -209,156 +190,113 @@ cdef class CoinbaseDecoder(StreamedDecoder):
         return p
 
     cdef const char* read_events(self, const char* p, Fields* f, Fault* fault):
+        cdef bint more
         if f.channel != CHANNEL_LEVELS and f.channel != CHANNEL_TRADES:
             return skip_value(p, fault)
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list of events", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
-            p = self.read_entry(p, f, fault)
-            if p == NULL:
-                return NULL
-            p = skip_space(p)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list of events", p)
-            p = skip_space(p + 1)
+        p = first_item(p, &more, "a list of events", fault)
+        while more:
+            if f.channel == CHANNEL_TRADES:
+                p = self.read_trades_entry(p, f, fault)
+            else:
+                p = self.read_book_entry(p, f, fault)
+            p = next_item(p, &more, fault)
+        return p
 
-    cdef const char* read_entry(self, const char* p, Fields* f, Fault* fault):
-        # {"type":"update","product_id":"BTC-USD","updates":[...]} or {"type":"update","trades":[...]}
-        cdef const char* key
-        cdef const char* value
+    cdef const char* read_book_entry(self, const char* p, Fields* f, Fault* fault):
+        # {"type":"update","product_id":"BTC-USD","updates":[...]}. Levels are read in passing once it is known of what
+        # they are, as the venue orders them.
+        cdef Members m
+        cdef Text text
         cdef const char* updates = NULL
-        cdef const char* trades = NULL
-        cdef Py_ssize_t n = 0
-        cdef unsigned int seen = 0, bit
-        cdef bint more = True
+        cdef Py_ssize_t start = self.buffer.count
+        cdef int64_t time_ns = 0
+        cdef unsigned int seen = 0
         self.current = None
         f.snapshot = False
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"type", 4) and p[0] == b'"':
-                bit = HAS_type
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                f.snapshot = same(value + 1, p - value - 2, b"snapshot", 8)
-                if not f.snapshot and not same(value + 1, p - value - 2, b"update", 6):
-                    return fail(fault, FAULT_VALUE, "snapshot or update", value)
-            elif same(key, n, b"product_id", 10) and p[0] == b'"':
-                bit = HAS_product
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                self.current = self.find(value + 1, p - value - 2)
-            elif same(key, n, b"updates", 7):
-                bit = HAS_updates
-                updates = p
-                p = skip_value(p, fault)
-            elif same(key, n, b"trades", 6):
-                bit = HAS_trades
-                trades = p
-                p = skip_value(p, fault)
+        p = first_member(p, &m, &seen, fault)
+        while m.more:
+            if same(m.key, b"type"):
+                m.field = HAS_type
+                p = read_either(p, b"update", b"snapshot", &f.snapshot, "snapshot or update", fault)
+            elif same(m.key, b"product_id"):
+                m.field = HAS_product
+                p = read_text(p, &text, fault)
+                if p != NULL:
+                    self.current = self.find(text.at, text.n)
+            elif same(m.key, b"updates"):
+                m.field = HAS_updates
+                if seen & OF_A_BOOK == OF_A_BOOK and self.current is not None:
+                    p = self.read_levels(p, &time_ns, f, fault)
+                else:
+                    updates = p
+                    p = skip_value(p, fault)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if f.channel == CHANNEL_TRADES:
-            if seen & (HAS_type | HAS_trades) != HAS_type | HAS_trades:
-                return fail(fault, FAULT_MISSING, "type and trades", NULL)
-            return p if self.read_trades(trades, f.snapshot, f, fault) != NULL else NULL
-        if seen & (HAS_type | HAS_product | HAS_updates) != HAS_type | HAS_product | HAS_updates:
+            p = next_member(p, &m, fault)
+        if p == NULL:
+            return NULL
+        if seen & (OF_A_BOOK | HAS_updates) != OF_A_BOOK | HAS_updates:
             return fail(fault, FAULT_MISSING, "type, product_id and updates", NULL)
         if self.current is None:
             f.last_feed = NULL
             return p
-        self.touch(self.current)
-        return p if self.on_levels(updates, f, fault) else NULL
+        if updates != NULL and self.read_levels(updates, &time_ns, f, fault) == NULL:
+            return NULL
+        return p if self.on_levels(start, time_ns or f.time_ns, f, fault) else NULL
 
-    cdef bint on_levels(self, const char* p, Fields* f, Fault* fault):
-        # [{"side":"bid","event_time":"...","price_level":"65083.66","new_quantity":"0.2"}, ...]
-        cdef StreamedSymbol feed = <StreamedSymbol>self.current
-        cdef EventBuffer buffer = self.buffer
-        cdef Py_ssize_t start = buffer.count
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef int64_t price, size, time_ns = 0
-        cdef int side
-        cdef bint more, sized, joined
+    cdef const char* read_levels(self, const char* p, int64_t* time_ns, Fields* f, Fault* fault):
+        # [{"side":"bid","event_time":"...","price_level":"65083.66","new_quantity":"0.2"}, ...] into the event buffer.
+        # time_ns: becomes that of the first, if there is one.
+        cdef SymbolFeed feed = self.current
+        cdef Members m
+        cdef Text time
+        cdef int64_t price = 0, size = 0
+        cdef unsigned int seen
+        cdef bint more, offer = False
+        self.touch(feed)
         if f.snapshot and not self.push_marker(feed, EV_SNAPSHOT_BEGIN):
-            fail(fault, FAULT_FULL, "room in the event buffer", p)
-            return False
-        if p[0] != b'[':
-            fail(fault, FAULT_SYNTAX, "a list of levels", p)
-            return False
-        p = skip_space(p + 1)
-        while p[0] != b']':
-            if p[0] != b'{':
-                fail(fault, FAULT_SYNTAX, "a level", p)
-                return False
-            p = skip_space(p + 1)
-            price = size = 0
-            side = 0
-            sized = False
-            more = True
-            while more:
-                p = read_key(p, &key, &n, fault)
-                if p == NULL:
-                    return False
-                value = p
-                if n == 4 and same(key, n, b"side", 4):
-                    p = skip_string(p + 1, fault) if p[0] == b'"' else skip_value(p, fault)
-                    if p != NULL:
-                        side = SIDE_BID if same(value, p - value, b'"bid"', 5) else (
-                            SIDE_ASK if same(value, p - value, b'"offer"', 7) else 0)
-                elif n == 11 and same(key, n, b"price_level", 11):
+            return fail(fault, FAULT_FULL, "room in the event buffer", p)
+        memset(&time, 0, sizeof(Text))
+        p = first_item(p, &more, "a list of levels", fault)
+        while more:
+            seen = 0
+            p = first_member(p, &m, &seen, fault)
+            while m.more:
+                if same(m.key, b"side"):
+                    m.field = HAS_side
+                    p = read_either(p, b"bid", b"offer", &offer, "bid or offer", fault)
+                elif same(m.key, b"price_level"):
+                    m.field = HAS_price
                     p = read_decimal(p, &feed.price_grid, &price, fault)
-                elif n == 12 and same(key, n, b"new_quantity", 12):
-                    sized = True
+                elif same(m.key, b"new_quantity"):
+                    m.field = HAS_size
                     p = read_decimal(p, &feed.size_grid, &size, fault)
-                elif time_ns == 0 and same(key, n, b"event_time", 10):
-                    p = read_utc(p, &time_ns, fault)
+                elif same(m.key, b"event_time"):
+                    if time.at == NULL:
+                        time.at = p
+                        p = read_utc(p, time_ns, fault)
+                        time.n = p - time.at
+                    elif strncmp(p, time.at, time.n) == 0:     # as a rule all are the same
+                        p += time.n
+                    else:
+                        p = skip_value(p, fault)
                 else:
                     p = skip_value(p, fault)
-                if p == NULL:
-                    return False
-                p = after_value(p, &more, fault)
-                if p == NULL:
-                    return False
-            if side == 0 or price == 0 or not sized:
-                fail(fault, FAULT_VALUE, "a level with side, price_level above 0 and new_quantity", p)
-                return False
-            if not push_level(buffer, feed, side, price, size):
-                fail(fault, FAULT_FULL, "room in the event buffer", p)
-                return False
-            p = skip_space(p)
-            if p[0] == b',':
-                p = skip_space(p + 1)
-                if p[0] == b']':
-                    fail(fault, FAULT_SYNTAX, "a level", p)
-                    return False
-            elif p[0] != b']':
-                fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
-                return False
-        if time_ns == 0:
-            time_ns = f.time_ns
+                p = next_member(p, &m, fault)
+            if p == NULL:
+                return NULL
+            if seen & LEVEL_FIELDS != LEVEL_FIELDS or price == 0:
+                return fail(fault, FAULT_VALUE, "a level with side, price_level above 0 and new_quantity", p)
+            if not push_level(self.buffer, feed, SIDE_ASK if offer else SIDE_BID, price, size):
+                return fail(fault, FAULT_FULL, "room in the event buffer", p)
+            p = next_item(p, &more, fault)
+        return p
+
+    cdef bint on_levels(self, Py_ssize_t start, int64_t time_ns, Fields* f, Fault* fault) except *:
+        # SNAPSHOT_BEGIN, of a snapshot, and levels stand in the buffer from start on.
+        cdef StreamedSymbol feed = <StreamedSymbol>self.current
+        cdef EventBuffer buffer = self.buffer
+        cdef bint joined
         if f.snapshot:
             f.last_feed = NULL
             return self.on_snapshot(feed, start, f.sequence, time_ns, f.receive_ns, fault)
@@ -376,69 +314,71 @@ cdef class CoinbaseDecoder(StreamedDecoder):
         self.show(feed, start, f.sequence, time_ns, f.receive_ns)
         return True
 
-    cdef const char* read_trades(self, const char* p, bint past, Fields* f, Fault* fault):
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list of trades", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
-            p = self.read_trade(p, past, f, fault)
-            if p == NULL:
-                return NULL
-            p = skip_space(p)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list of trades", p)
-            p = skip_space(p + 1)
+    cdef const char* read_trades_entry(self, const char* p, Fields* f, Fault* fault):
+        # {"type":"update","trades":[...]}
+        cdef Members m
+        cdef const char* trades = NULL
+        cdef unsigned int seen = 0
+        cdef bint past = False, more
+        self.current = None
+        p = first_member(p, &m, &seen, fault)
+        while m.more:
+            if same(m.key, b"type"):
+                m.field = HAS_type
+                p = read_either(p, b"update", b"snapshot", &past, "snapshot or update", fault)
+            else:
+                if same(m.key, b"trades"):
+                    m.field = HAS_trades
+                    trades = p
+                p = skip_value(p, fault)
+            p = next_member(p, &m, fault)
+        if p == NULL:
+            return NULL
+        if seen & (HAS_type | HAS_trades) != HAS_type | HAS_trades:
+            return fail(fault, FAULT_MISSING, "type and trades", NULL)
+        trades = first_item(trades, &more, "a list of trades", fault)
+        while more:
+            trades = next_item(self.read_trade(trades, past, f, fault), &more, fault)
+        return p if trades != NULL else NULL
 
     cdef const char* read_trade(self, const char* p, bint past, Fields* f, Fault* fault):
         cdef EventBuffer buffer = self.buffer
         cdef SymbolFeed feed
-        cdef const char* key
-        cdef const char* value
+        cdef Members m
+        cdef Text text
         cdef const char* price_at = NULL
         cdef const char* size_at = NULL
-        cdef Py_ssize_t n = 0
         cdef int64_t price = 0, size = 0, trade_id = 0, time_ns = 0
-        cdef int side = 0
-        cdef bint more = True, named = False
+        cdef unsigned int seen = 0
+        cdef bint sold = False
         self.current = None
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a trade", p)
-        p = skip_space(p + 1)
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            if same(key, n, b"product_id", 10) and p[0] == b'"':
-                named = True
-                p = skip_string(p + 1, fault)
+        p = first_member(p, &m, &seen, fault)
+        while m.more:
+            if same(m.key, b"product_id"):
+                m.field = HAS_product
+                p = read_text(p, &text, fault)
                 if p != NULL:
-                    self.current = self.find(value + 1, p - value - 2)
-            elif same(key, n, b"trade_id", 8):
+                    self.current = self.find(text.at, text.n)
+            elif same(m.key, b"trade_id"):
                 p = read_quoted_int(p, &trade_id, fault)
-            elif same(key, n, b"time", 4):
+            elif same(m.key, b"time"):
+                m.field = HAS_time
                 p = read_utc(p, &time_ns, fault)
-            elif same(key, n, b"side", 4) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL:      # of the maker: the aggressor is the other one
-                    side = SIDE_ASK if same(value + 1, p - value - 2, b"BUY", 3) else (
-                        SIDE_BID if same(value + 1, p - value - 2, b"SELL", 4) else 0)
+            elif same(m.key, b"side"):
+                m.field = HAS_side     # of the maker: the aggressor is the other one
+                p = read_either(p, b"SELL", b"BUY", &sold, "BUY or SELL", fault)
             else:
-                if same(key, n, b"price", 5):
+                if same(m.key, b"price"):
+                    m.field = HAS_price
                     price_at = p
-                elif same(key, n, b"size", 4):
+                elif same(m.key, b"size"):
+                    m.field = HAS_size
                     size_at = p
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if not named or price_at == NULL or size_at == NULL or side == 0 or time_ns == 0:
+            p = next_member(p, &m, fault)
+        if p == NULL:
+            return NULL
+        if seen & TRADE_FIELDS != TRADE_FIELDS:
             return fail(fault, FAULT_MISSING, "product_id, trade_id, price, size, time and side of a trade", NULL)
         feed = self.current
         if feed is None or past:
@@ -453,11 +393,7 @@ cdef class CoinbaseDecoder(StreamedDecoder):
         if f.last_feed == <void*>feed and buffer.count > f.start and buffer.events[buffer.count - 1].kind == EV_TRADE:
             buffer.events[buffer.count - 1].flags &= ~FLAG_LAST
         f.last_feed = <void*>feed
-        if not push_trade(buffer, feed, side, price, size, trade_id, time_ns, f.receive_ns):
+        if not push_trade(buffer, feed, SIDE_ASK if sold else SIDE_BID, price, size, trade_id, time_ns, f.receive_ns):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
         feed.trades += 1
         return p
-
-
-cdef inline bint is_error(const char* p) noexcept nogil:
-    return p[0] == b'e' and p[1] == b'r' and p[2] == b'r' and p[3] == b'o' and p[4] == b'r' and p[5] == b'"'

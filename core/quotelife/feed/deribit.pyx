@@ -16,12 +16,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE, Fault, after_value,
-    fail, read_int, read_key, read_number, same, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_SYNTAX, FAULT_VALUE, NS_PER_MS, Fault, Members, Text,
+    expect, expect_end, fail, first_item, first_member, next_item, next_member, read_either, read_int, read_ms,
+    read_number, read_text, same, skip_space, skip_value,
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
-from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, push_level, push_trade, stamp
+from quotelife.feed.venue_decoder cimport push_level, push_trade, stamp
 from quotelife.records cimport (
     EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
 )
@@ -57,6 +58,7 @@ cdef enum Field:
     HAS_asks = 1024
     HAS_bid_size = 2048
     HAS_ask_size = 4096
+    HAS_direction = 8192
 
 cdef enum TickerField:
     HAS_mark_price = 1
@@ -95,22 +97,20 @@ class Ticker(NamedTuple):
         return {name: pair for name, pair in pairs.items() if None not in pair}
 
 
-cdef inline const char* read_double(const char* p, double* out, bint* given, Fault* fault):
-    # A JSON number, or null, which leaves given as it is.
+cdef const char* read_given(const char* p, double* out, unsigned int field, Members* m, Fault* fault):
+    # A JSON number, the field of m; null is as if it were not there.
     cdef char* end = NULL
-    cdef double value
     if p[0] == b'n':
         return skip_value(p, fault)
     if not (b'0' <= p[0] <= b'9' or p[0] == b'-' and b'0' <= p[1] <= b'9'):
         return fail(fault, FAULT_SYNTAX, "a number", p)
     try:
-        value = PyOS_string_to_double(p, &end, OverflowError)
+        out[0] = PyOS_string_to_double(p, &end, OverflowError)
     except (ValueError, OverflowError):
         return fail(fault, FAULT_RANGE, "a number that a double holds", p)
-    if not isfinite(value):
+    if not isfinite(out[0]):
         return fail(fault, FAULT_RANGE, "a number that a double holds", p)
-    out[0] = value
-    given[0] = True
+    m.field = field
     return end
 
 
@@ -153,11 +153,7 @@ cdef class DeribitDecoder(StreamedDecoder):
         fault.code = FAULT_NONE
         f.start = self.buffer.count
         f.receive_ns = receive_ns
-        p = self.read_top(skip_space(text), &f, &fault)
-        if p != NULL:
-            p = skip_space(p)
-            if p != text + PyBytes_GET_SIZE(data):
-                p = fail(&fault, FAULT_SYNTAX, "the end of the message", p)
+        p = expect_end(self.read_top(skip_space(text), &f, &fault), text + PyBytes_GET_SIZE(data), &fault)
         if p == NULL or not self.on_message(data, &f, &fault):
             if f.snapshot and self.current is not None:
                 self.current.requested = False         # this was the answer
@@ -287,434 +283,293 @@ cdef class DeribitDecoder(StreamedDecoder):
 
     cdef const char* read_top(self, const char* p, Fields* f, Fault* fault):
         # {"jsonrpc":"2.0","method":...,"params":{...}} or a reply with id and result or error.
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"method", 6) and p[0] == b'"':
-                bit = HAS_method
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                f.method = METHOD_OTHER
-                if same(value + 1, p - value - 2, b"subscription", 12):
+        cdef Members m
+        cdef Text text
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"method") and p[0] == b'"':
+                m.field = HAS_method
+                p = read_text(p, &text, fault)
+                if same(text, b"subscription"):
                     f.method = METHOD_SUBSCRIPTION
-                elif same(value + 1, p - value - 2, b"heartbeat", 9):
+                elif same(text, b"heartbeat"):
                     f.method = METHOD_HEARTBEAT
-            elif same(key, n, b"params", 6):
-                bit = HAS_params
+                else:
+                    f.method = METHOD_OTHER
+            elif same(m.key, b"params"):
+                m.field = HAS_params
                 if f.method == METHOD_NONE:
                     f.params = p
                     p = skip_value(p, fault)
                 else:
                     p = self.read_params(p, f, fault)
             else:
-                if same(key, n, b"result", 6) or same(key, n, b"error", 5):
-                    bit = HAS_reply
-                    f.failed = key[0] == b'e' and p[0] != b'n'
+                if same(m.key, b"result") or same(m.key, b"error"):
+                    m.field = HAS_reply
+                    f.failed = m.key.at[0] == b'e' and p[0] != b'n'
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if f.params != NULL and f.method != METHOD_NONE and self.read_params(f.params, f, fault) == NULL:
+            p = next_member(p, &m, fault)
+        if p != NULL and f.params != NULL and f.method != METHOD_NONE \
+                and self.read_params(f.params, f, fault) == NULL:
             return NULL
         return p
 
     cdef const char* read_params(self, const char* p, Fields* f, Fault* fault):
         # Of a notification: {"channel":"book.BTC-PERPETUAL.raw","data":...}; of a heartbeat: {"type":"test_request"}.
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
+        cdef Members m
+        cdef Text text
         if f.method == METHOD_OTHER:
             return skip_value(p, fault)
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"channel", 7) and p[0] == b'"' and f.method == METHOD_SUBSCRIPTION:
-                bit = HAS_channel
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                self.read_channel(value + 1, p - 1, f)
-            elif same(key, n, b"data", 4) and f.method == METHOD_SUBSCRIPTION:
-                bit = HAS_data
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if f.method == METHOD_HEARTBEAT:
+                if same(m.key, b"type") and p[0] == b'"':
+                    p = read_text(p, &text, fault)
+                    f.test = same(text, b"test_request")
+                else:
+                    p = skip_value(p, fault)
+            elif same(m.key, b"channel") and p[0] == b'"':
+                m.field = HAS_channel
+                p = read_text(p, &text, fault)
+                self.read_channel(text.at, text.at + text.n, f)
+            elif same(m.key, b"data"):
+                m.field = HAS_data
                 if f.seen & HAS_channel:
                     p = self.read_data(p, f, fault)
                 else:
                     f.data = p
                     p = skip_value(p, fault)
-            elif same(key, n, b"type", 4) and f.method == METHOD_HEARTBEAT and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    f.test = same(value + 1, p - value - 2, b"test_request", 12)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if f.data != NULL and f.seen & HAS_channel and self.read_data(f.data, f, fault) == NULL:
+            p = next_member(p, &m, fault)
+        if p != NULL and f.data != NULL and f.seen & HAS_channel and self.read_data(f.data, f, fault) == NULL:
             return NULL
         return p
 
     cdef void read_channel(self, const char* p, const char* end, Fields* f):
         # kind.SYMBOL.interval, or kind.SYMBOL; anything longer is another channel (grouped books).
-        cdef const char* parts[4]
-        cdef int dots = 0
-        cdef Py_ssize_t n
-        cdef const char* at = p
-        while at != end:
-            if at[0] == b'.':
-                if dots < 3:
-                    parts[dots] = at
-                dots += 1
-            at += 1
+        cdef Text parts[3]
+        cdef int n = 1
+        parts[0].at = p
         f.channel = CHANNEL_OTHER
-        if dots < 1 or dots > 2:
-            return
-        n = parts[0] - p
-        if same(p, n, b"book", 4) and dots == 2:
-            f.channel = CHANNEL_BOOK
-        elif same(p, n, b"ticker", 6) and dots == 2:
-            f.channel = CHANNEL_TICKER
-        elif same(p, n, b"trades", 6) and dots == 2:
-            f.channel = CHANNEL_TRADES
-        elif same(p, n, b"quote", 5) and dots == 1:
+        while p != end:
+            if p[0] == b'.':
+                if n == 3:
+                    return
+                parts[n - 1].n = p - parts[n - 1].at
+                parts[n].at = p + 1
+                n += 1
+            p += 1
+        parts[n - 1].n = p - parts[n - 1].at
+        if n == 2:
+            if not same(parts[0], b"quote"):
+                return
             f.channel = CHANNEL_QUOTE
+        elif n == 3:
+            if same(parts[0], b"book"):
+                f.channel = CHANNEL_BOOK
+            elif same(parts[0], b"ticker"):
+                f.channel = CHANNEL_TICKER
+            elif same(parts[0], b"trades"):
+                f.channel = CHANNEL_TRADES
+            else:
+                return
         else:
             return
-        at = parts[0] + 1
-        self.current = self.find(at, (parts[1] if dots == 2 else end) - at)
+        self.current = self.find(parts[1].at, parts[1].n)
         f.known = self.current is not None
 
     cdef const char* read_data(self, const char* p, Fields* f, Fault* fault):
         if not f.known:
             return skip_value(p, fault)
-        if f.channel == CHANNEL_TRADES:
-            return self.read_trades(p, f, fault)
+        if f.channel == CHANNEL_BOOK:
+            return self.read_book(p, f, fault)
+        if f.channel == CHANNEL_QUOTE:
+            return self.read_quote(p, f, fault)
         if f.channel == CHANNEL_TICKER:
-            return self.read_ticker(p, &f.ticker, 0, fault)
-        return self.read_object(p, f, fault)
+            return self.read_ticker(p, &f.ticker, fault)
+        return self.read_trades(p, f, fault)
 
-    cdef const char* read_object(self, const char* p, Fields* f, Fault* fault):
-        # Data of book and quote. Levels are read in passing once the type is known, as the venue orders them.
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
-        cdef bint book = f.channel == CHANNEL_BOOK
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"timestamp", 9):
-                bit = HAS_timestamp
-                p = read_int(p, &f.time_ms, fault)
-                if f.time_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif same(key, n, b"instrument_name", 15) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL and self.find(value + 1, p - value - 2) is not self.current:
-                    return fail(fault, FAULT_VALUE, "the channel's own instrument", value)
-            elif book and same(key, n, b"type", 4) and p[0] == b'"':
-                bit = HAS_type
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    f.snapshot = same(value + 1, p - value - 2, b"snapshot", 8)
-                    if not f.snapshot and not same(value + 1, p - value - 2, b"change", 6):
-                        return fail(fault, FAULT_VALUE, "snapshot or change", value)
-            elif book and same(key, n, b"change_id", 9):
-                bit = HAS_change_id
+    cdef const char* read_book(self, const char* p, Fields* f, Fault* fault):
+        # Levels are read in passing once the type is known, as the venue orders them.
+        cdef Members m
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"timestamp"):
+                m.field = HAS_timestamp
+                p = read_ms(p, &f.time_ms, fault)
+            elif same(m.key, b"instrument_name"):
+                p = self.read_own_symbol(p, fault)
+            elif same(m.key, b"type"):
+                m.field = HAS_type
+                p = read_either(p, b"change", b"snapshot", &f.snapshot, "snapshot or change", fault)
+            elif same(m.key, b"change_id"):
+                m.field = HAS_change_id
                 p = read_int(p, &f.change_id, fault)
-            elif book and same(key, n, b"prev_change_id", 14):
-                bit = HAS_prev_change_id
+            elif same(m.key, b"prev_change_id"):
+                m.field = HAS_prev_change_id
                 p = read_int(p, &f.previous_id, fault)
-            elif book and same(key, n, b"bids", 4):
-                bit = HAS_bids
+            elif same(m.key, b"bids"):
+                m.field = HAS_bids
                 f.bids = p
                 f.bids_done = f.seen & HAS_type
                 p = self.read_levels(p, SIDE_BID, f, fault) if f.bids_done else skip_value(p, fault)
-            elif book and same(key, n, b"asks", 4):
-                bit = HAS_asks
+            elif same(m.key, b"asks"):
+                m.field = HAS_asks
                 f.asks = p
                 f.asks_done = f.seen & HAS_type
                 p = self.read_levels(p, SIDE_ASK, f, fault) if f.asks_done else skip_value(p, fault)
-            elif not book and same(key, n, b"best_bid_price", 14):
-                bit = HAS_bids
-                f.bids = p
-                p = skip_value(p, fault)
-            elif not book and same(key, n, b"best_ask_price", 14):
-                bit = HAS_asks
-                f.asks = p
-                p = skip_value(p, fault)
-            elif not book and same(key, n, b"best_bid_amount", 15):
-                bit = HAS_bid_size
-                f.bid_size = p
-                p = skip_value(p, fault)
-            elif not book and same(key, n, b"best_ask_amount", 15):
-                bit = HAS_ask_size
-                f.ask_size = p
-                p = skip_value(p, fault)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
+            p = next_member(p, &m, fault)
+        return p
+
+    cdef const char* read_quote(self, const char* p, Fields* f, Fault* fault):
+        cdef Members m
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"timestamp"):
+                m.field = HAS_timestamp
+                p = read_ms(p, &f.time_ms, fault)
+            elif same(m.key, b"instrument_name"):
+                p = self.read_own_symbol(p, fault)
+            else:
+                if same(m.key, b"best_bid_price"):
+                    m.field = HAS_bids
+                    f.bids = p
+                elif same(m.key, b"best_ask_price"):
+                    m.field = HAS_asks
+                    f.asks = p
+                elif same(m.key, b"best_bid_amount"):
+                    m.field = HAS_bid_size
+                    f.bid_size = p
+                elif same(m.key, b"best_ask_amount"):
+                    m.field = HAS_ask_size
+                    f.ask_size = p
+                p = skip_value(p, fault)
+            p = next_member(p, &m, fault)
         return p
 
     cdef const char* read_levels(self, const char* p, int side, Fields* f, Fault* fault):
         # [["new",0.0015,4714.0],["delete",0.002,0.0], ...] into the event buffer.
         cdef SymbolFeed feed = self.current
-        cdef EventBuffer buffer = self.buffer
-        cdef const char* action
+        cdef const char* at
         cdef int64_t price = 0, size = 0
-        cdef bint gone
-        if f.snapshot and buffer.count == f.start and not self.push_marker(feed, EV_SNAPSHOT_BEGIN):
+        cdef bint more
+        cdef Text action
+        if f.snapshot and self.buffer.count == f.start and not self.push_marker(feed, EV_SNAPSHOT_BEGIN):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list of levels", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
-            if p[0] != b'[':
-                return fail(fault, FAULT_SYNTAX, "a level", p)
-            p = skip_space(p + 1)
-            action = p + 1
-            if p[0] != b'"':
-                return fail(fault, FAULT_SYNTAX, "new, change or delete", p)
-            p = skip_string(action, fault)
+        p = first_item(p, &more, "a list of levels", fault)
+        while more:
+            at = expect(p, b'[', "a level", fault)
+            p = expect(read_text(at, &action, fault), b',', "a level of action, price and amount", fault)
             if p == NULL:
                 return NULL
-            gone = same(action, p - action - 1, b"delete", 6)
-            if not gone and not same(action, p - action - 1, b"new", 3) \
-                    and not same(action, p - action - 1, b"change", 6):
-                return fail(fault, FAULT_VALUE, "new, change or delete", action)
-            p = skip_space(p)
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "a level of action, price and amount", p)
-            p = skip_space(p + 1)
-            action = p
-            p = read_number(p, &feed.price_grid, &price, fault)
+            if not (same(action, b"change") or same(action, b"new") or same(action, b"delete")):
+                return fail(fault, FAULT_VALUE, "new, change or delete", at)
+            at = p
+            p = expect(read_number(p, &feed.price_grid, &price, fault), b',', "a level of action, price and amount",
+                       fault)
+            p = expect(read_number(p, &feed.size_grid, &size, fault), b']', "a level of action, price and amount",
+                       fault)
             if p == NULL:
                 return NULL
             if price == 0:
-                return fail(fault, FAULT_VALUE, "a price above 0", action)
-            p = skip_space(p)
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "a level of action, price and amount", p)
-            p = read_number(skip_space(p + 1), &feed.size_grid, &size, fault)
-            if p == NULL:
-                return NULL
-            p = skip_space(p)
-            if p[0] != b']':
-                return fail(fault, FAULT_SYNTAX, "a level of action, price and amount", p)
-            if not push_level(buffer, feed, side, price, 0 if gone else size):
+                return fail(fault, FAULT_VALUE, "a price above 0", at)
+            if not push_level(self.buffer, feed, side, price, 0 if action.at[0] == b'd' else size):
                 return fail(fault, FAULT_FULL, "room in the event buffer", p)
-            p = skip_space(p + 1)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
-            p = skip_space(p + 1)
+            p = next_item(p, &more, fault)
+        return p
 
     cdef const char* read_trades(self, const char* p, Fields* f, Fault* fault):
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list of trades", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
-            p = self.read_trade(p, f, fault)
-            if p == NULL:
-                return NULL
-            p = skip_space(p)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list of trades", p)
-            p = skip_space(p + 1)
+        cdef bint more
+        p = first_item(p, &more, "a list of trades", fault)
+        while more:
+            p = next_item(self.read_trade(p, f, fault), &more, fault)
+        return p
 
     cdef const char* read_trade(self, const char* p, Fields* f, Fault* fault):
         cdef SymbolFeed feed = self.current
         cdef EventBuffer buffer = self.buffer
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
+        cdef Members m
         cdef int64_t price = 0, size = 0, sequence = 0, time_ms = 0
-        cdef int side = 0
-        cdef bint block = False, more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a trade", p)
-        p = skip_space(p + 1)
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            if same(key, n, b"price", 5):
+        cdef unsigned int seen = 0
+        cdef bint sell = False, block = False
+        p = first_member(p, &m, &seen, fault)
+        while m.more:
+            if same(m.key, b"price"):
                 p = read_number(p, &feed.price_grid, &price, fault)
-            elif same(key, n, b"amount", 6):
+            elif same(m.key, b"amount"):
                 p = read_number(p, &feed.size_grid, &size, fault)
-            elif same(key, n, b"trade_seq", 9):
+            elif same(m.key, b"trade_seq"):
                 p = read_int(p, &sequence, fault)
-            elif same(key, n, b"timestamp", 9):
-                p = read_int(p, &time_ms, fault)
-                if time_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif same(key, n, b"direction", 9) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    side = SIDE_BID if same(value + 1, p - value - 2, b"buy", 3) else (
-                        SIDE_ASK if same(value + 1, p - value - 2, b"sell", 4) else 0)
-            elif same(key, n, b"instrument_name", 15) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL and self.find(value + 1, p - value - 2) is not self.current:
-                    return fail(fault, FAULT_VALUE, "the channel's own instrument", value)
+            elif same(m.key, b"timestamp"):
+                p = read_ms(p, &time_ms, fault)
+            elif same(m.key, b"direction"):
+                m.field = HAS_direction
+                p = read_either(p, b"buy", b"sell", &sell, "buy or sell", fault)
+            elif same(m.key, b"instrument_name"):
+                p = self.read_own_symbol(p, fault)
             else:
-                block = block or same(key, n, b"block_trade_id", 14) and p[0] != b'n'
+                block = block or same(m.key, b"block_trade_id") and p[0] != b'n'
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
+            p = next_member(p, &m, fault)
+        if p == NULL:
+            return NULL
         if block:
             self.ignored += 1
             return p
-        if price == 0 or size == 0 or side == 0 or sequence == 0 or time_ms == 0:
+        if price == 0 or size == 0 or not seen & HAS_direction or sequence == 0 or time_ms == 0:
             return fail(fault, FAULT_MISSING, "price, amount, direction, trade_seq and timestamp of a trade", NULL)
         if buffer.count > f.start:
             buffer.events[buffer.count - 1].flags &= ~FLAG_LAST
-        if not push_trade(buffer, feed, side, price, size, sequence, time_ms * NS_PER_MS, f.receive_ns):
+        if not push_trade(buffer, feed, SIDE_ASK if sell else SIDE_BID, price, size, sequence, time_ms * NS_PER_MS,
+                          f.receive_ns):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
         feed.trades += 1
         return p
 
-    cdef const char* read_ticker(self, const char* p, TickerFields* t, int depth, Fault* fault):
-        # Members of the ticker, and of the object "greeks" in it.
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
+    cdef const char* read_ticker(self, const char* p, TickerFields* t, Fault* fault):
+        cdef Members m
         cdef int64_t time_ms = 0
-        cdef unsigned int bit
-        cdef double number
-        cdef bint given, more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            number = 0.0
-            given = False
-            if depth == 0:
-                if same(key, n, b"timestamp", 9):
-                    p = read_int(p, &time_ms, fault)
-                    if time_ms > <int64_t>MS_MAX:
-                        return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-                    t.exchange_ns = time_ms * NS_PER_MS
-                    t.seen |= HAS_time
-                elif same(key, n, b"greeks", 6) and p[0] == b'{':
-                    p = self.read_ticker(p, t, 1, fault)
-                elif same(key, n, b"instrument_name", 15) and p[0] == b'"':
-                    p = skip_string(p + 1, fault)
-                    if p != NULL and self.find(value + 1, p - value - 2) is not self.current:
-                        return fail(fault, FAULT_VALUE, "the channel's own instrument", value)
-                elif same(key, n, b"mark_price", 10):
-                    bit = HAS_mark_price
-                elif same(key, n, b"mark_iv", 7):
-                    bit = HAS_mark_iv
-                elif same(key, n, b"underlying_price", 16):
-                    bit = HAS_underlying
-                elif same(key, n, b"funding_8h", 10):
-                    bit = HAS_funding
-                else:
-                    p = skip_value(p, fault)
-            elif same(key, n, b"delta", 5):
-                bit = HAS_delta
-            elif same(key, n, b"gamma", 5):
-                bit = HAS_gamma
-            elif same(key, n, b"vega", 4):
-                bit = HAS_vega
-            elif same(key, n, b"theta", 5):
-                bit = HAS_theta
+        p = first_member(p, &m, &t.seen, fault)
+        while m.more:
+            if same(m.key, b"timestamp"):
+                m.field = HAS_time
+                p = read_ms(p, &time_ms, fault)
+                t.exchange_ns = time_ms * NS_PER_MS
+            elif same(m.key, b"instrument_name"):
+                p = self.read_own_symbol(p, fault)
+            elif same(m.key, b"greeks") and p[0] == b'{':
+                p = self.read_greeks(p, t, fault)
+            elif same(m.key, b"mark_price"):
+                p = read_given(p, &t.mark_price, HAS_mark_price, &m, fault)
+            elif same(m.key, b"mark_iv"):
+                p = read_given(p, &t.mark_iv, HAS_mark_iv, &m, fault)
+            elif same(m.key, b"underlying_price"):
+                p = read_given(p, &t.underlying_price, HAS_underlying, &m, fault)
+            elif same(m.key, b"funding_8h"):
+                p = read_given(p, &t.funding, HAS_funding, &m, fault)
             else:
                 p = skip_value(p, fault)
-            if bit:
-                p = read_double(p, &number, &given, fault)
-                if given:
-                    t.seen |= bit
-                    if bit == HAS_mark_price:
-                        t.mark_price = number
-                    elif bit == HAS_mark_iv:
-                        t.mark_iv = number
-                    elif bit == HAS_underlying:
-                        t.underlying_price = number
-                    elif bit == HAS_funding:
-                        t.funding = number
-                    elif bit == HAS_delta:
-                        t.delta = number
-                    elif bit == HAS_gamma:
-                        t.gamma = number
-                    elif bit == HAS_vega:
-                        t.vega = number
-                    else:
-                        t.theta = number
-            if p == NULL:
-                return NULL
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
+            p = next_member(p, &m, fault)
+        return p
+
+    cdef const char* read_greeks(self, const char* p, TickerFields* t, Fault* fault):
+        cdef Members m
+        p = first_member(p, &m, &t.seen, fault)
+        while m.more:
+            if same(m.key, b"delta"):
+                p = read_given(p, &t.delta, HAS_delta, &m, fault)
+            elif same(m.key, b"gamma"):
+                p = read_given(p, &t.gamma, HAS_gamma, &m, fault)
+            elif same(m.key, b"vega"):
+                p = read_given(p, &t.vega, HAS_vega, &m, fault)
+            elif same(m.key, b"theta"):
+                p = read_given(p, &t.theta, HAS_theta, &m, fault)
+            else:
+                p = skip_value(p, fault)
+            p = next_member(p, &m, fault)
         return p
 
 

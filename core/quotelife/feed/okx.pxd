@@ -1,16 +1,14 @@
 # OKX market data, bytes to events: see okx.pyx.
 from libc.stdint cimport int64_t
 
-from quotelife.feed.json_bytes cimport Fault
+from quotelife.feed.json_bytes cimport Fault, Text
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.text_book cimport TextBook
 
 
-cdef struct LevelText:           # where a level's price and size stand in the message
-    const char* price
-    const char* size
-    int price_n
-    int size_n
+cdef struct LevelText:           # a level in the venue's words
+    Text price
+    Text size
 
 
 cdef struct Fields:              # what one message said; positions point into its bytes
@@ -43,6 +41,7 @@ cdef class OkxDecoder(StreamedDecoder):
     cdef const char* read_data(self, const char* p, Fields* f, Fault* fault)
     cdef const char* read_book(self, const char* p, Fields* f, Fault* fault)
     cdef const char* read_levels(self, const char* p, int side, Fields* f, Fault* fault)
+    cdef LevelText* text_of(self, Py_ssize_t place) noexcept
     cdef const char* read_trade(self, const char* p, Fields* f, Fault* fault)
     cdef bint on_book(self, Fields* f, Fault* fault) except *
     cdef bint on_quote(self, Fields* f, Fault* fault)

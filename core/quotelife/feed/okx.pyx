@@ -16,13 +16,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_REPEATED, FAULT_SYNTAX, FAULT_VALUE, Fault, after_value,
-    fail, read_decimal, read_key, read_quoted_int, read_signed_int, same, skip_space, skip_string, skip_value,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_VALUE, NS_PER_MS, Fault, Members, Text, expect,
+    expect_end, fail, first_item, first_member, next_item, next_member, read_decimal, read_either, read_quoted_int,
+    read_quoted_ms, read_signed_int, read_text, same, skip_space, skip_value,
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.feed.text_book cimport TextBook
-from quotelife.feed.venue_decoder cimport MS_MAX, NS_PER_MS, push_level, push_trade
+from quotelife.feed.venue_decoder cimport push_level, push_trade
 from quotelife.records cimport (
     EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
 )
@@ -45,6 +46,7 @@ cdef enum Field:
     HAS_checksum = 128
     HAS_sequence = 256
     HAS_previous = 512
+    HAS_side = 1024
 
 
 cdef class OkxSymbol(StreamedSymbol):
@@ -82,7 +84,7 @@ cdef class OkxDecoder(StreamedDecoder):
         cdef Fault fault
         self.need_room()
         self.messages += 1
-        if same(text, PyBytes_GET_SIZE(data), b"pong", 4):
+        if data == b"pong":
             self.heartbeats += 1
             start = self.buffer.count
             self.status_of_all(STATUS_HEARTBEAT, receive_ns)
@@ -92,11 +94,7 @@ cdef class OkxDecoder(StreamedDecoder):
         fault.code = FAULT_NONE
         f.start = self.buffer.count
         f.receive_ns = receive_ns
-        p = self.read_top(skip_space(text), &f, &fault)
-        if p != NULL:
-            p = skip_space(p)
-            if p != text + PyBytes_GET_SIZE(data):
-                p = fail(&fault, FAULT_SYNTAX, "the end of the message", p)
+        p = expect_end(self.read_top(skip_space(text), &f, &fault), text + PyBytes_GET_SIZE(data), &fault)
         if p == NULL or not self.on_message(data, &f, &fault):
             if f.snapshot and self.current is not None:
                 self.current.requested = False         # this was the answer
@@ -184,9 +182,8 @@ cdef class OkxDecoder(StreamedDecoder):
             if event.kind != EV_LEVEL:
                 continue
             text = &self.texts[i - f.start]
-            if not texts.set(event.side, event.price_ticks, event.size_lots, text.price, text.price_n, text.size,
-                             text.size_n):
-                fail(fault, FAULT_RANGE, "a level of at most 45 characters", text.price)
+            if not texts.set(event.side, event.price_ticks, event.size_lots, text.price, text.size):
+                fail(fault, FAULT_RANGE, "a level of at most 45 characters", text.price.at)
                 return False
         if f.checksum == 0 and f.seen & HAS_sequence:
             return True
@@ -235,40 +232,22 @@ cdef class OkxDecoder(StreamedDecoder):
 
     cdef const char* read_top(self, const char* p, Fields* f, Fault* fault):
         # {"arg":{"channel":"books","instId":"BTC-USDT"},"action":"update","data":[...]} or {"event":...}
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"arg", 3):
-                bit = HAS_arg
+        cdef Members m
+        cdef Text text
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"arg"):
+                m.field = HAS_arg
                 p = self.read_arg(p, f, fault)
-            elif same(key, n, b"action", 6) and p[0] == b'"':
-                bit = HAS_action
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    f.snapshot = same(value + 1, p - value - 2, b"snapshot", 8)
-                    if not f.snapshot and not same(value + 1, p - value - 2, b"update", 6):
-                        return fail(fault, FAULT_VALUE, "snapshot or update", value)
-            elif same(key, n, b"event", 5) and p[0] == b'"':
-                bit = HAS_event
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    f.failed = (same(value + 1, p - value - 2, b"error", 5)
-                                or same(value + 1, p - value - 2, b"notice", 6))
-            elif same(key, n, b"data", 4):
-                bit = HAS_data
+            elif same(m.key, b"action"):
+                m.field = HAS_action
+                p = read_either(p, b"update", b"snapshot", &f.snapshot, "snapshot or update", fault)
+            elif same(m.key, b"event") and p[0] == b'"':
+                m.field = HAS_event
+                p = read_text(p, &text, fault)
+                f.failed = same(text, b"error") or same(text, b"notice")
+            elif same(m.key, b"data"):
+                m.field = HAS_data
                 if f.seen & HAS_arg and (f.seen & HAS_action or f.channel != CHANNEL_BOOK):
                     p = self.read_data(p, f, fault)
                 else:
@@ -276,244 +255,160 @@ cdef class OkxDecoder(StreamedDecoder):
                     p = skip_value(p, fault)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if f.data != NULL and f.seen & HAS_arg and self.read_data(f.data, f, fault) == NULL:
+            p = next_member(p, &m, fault)
+        if p != NULL and f.data != NULL and f.seen & HAS_arg and self.read_data(f.data, f, fault) == NULL:
             return NULL
         return p
 
     cdef const char* read_arg(self, const char* p, Fields* f, Fault* fault):
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
+        cdef Members m
+        cdef Text text
         f.channel = CHANNEL_OTHER
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            if same(key, n, b"channel", 7) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                n = p - value - 2
-                if (same(value + 1, n, b"books", 5) or same(value + 1, n, b"books-l2-tbt", 12)
-                        or same(value + 1, n, b"books50-l2-tbt", 14)):
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"channel") and p[0] == b'"':
+                p = read_text(p, &text, fault)
+                if same(text, b"books") or same(text, b"books-l2-tbt") or same(text, b"books50-l2-tbt"):
                     f.channel = CHANNEL_BOOK
-                elif same(value + 1, n, b"trades", 6):
+                elif same(text, b"trades"):
                     f.channel = CHANNEL_TRADES
-                elif same(value + 1, n, b"bbo-tbt", 7):
+                elif same(text, b"bbo-tbt"):
                     f.channel = CHANNEL_QUOTE
-            elif same(key, n, b"instId", 6) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p == NULL:
-                    return NULL
-                self.current = self.find(value + 1, p - value - 2)
+            elif same(m.key, b"instId") and p[0] == b'"':
+                p = read_text(p, &text, fault)
+                self.current = self.find(text.at, text.n)
                 f.known = self.current is not None
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
+            p = next_member(p, &m, fault)
         return p
 
     cdef const char* read_data(self, const char* p, Fields* f, Fault* fault):
-        cdef bint first = True
+        cdef bint more, first = True
         if f.channel == CHANNEL_OTHER or not f.known:
             return skip_value(p, fault)
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
+        p = first_item(p, &more, "a list", fault)
+        while more:
             if f.channel == CHANNEL_TRADES:
                 p = self.read_trade(p, f, fault)
             elif first:
                 p = self.read_book(p, f, fault)
+                first = False
             else:
                 return fail(fault, FAULT_VALUE, "one book", p)
-            if p == NULL:
-                return NULL
-            first = False
-            p = skip_space(p)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list", p)
-            p = skip_space(p + 1)
+            p = next_item(p, &more, fault)
+        return p
 
     cdef const char* read_book(self, const char* p, Fields* f, Fault* fault):
         # {"asks":[...],"bids":[...],"ts":"1652459225393","checksum":-855196043,"prevSeqId":-1,"seqId":123}
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
-        cdef unsigned int bit
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a JSON object", p)
+        cdef Members m
         if f.snapshot and not self.push_marker(self.current, EV_SNAPSHOT_BEGIN):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
-        p = skip_space(p + 1)
-        if p[0] == b'}':
-            return p + 1
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            bit = 0
-            if same(key, n, b"bids", 4):
-                bit = HAS_bids
+        p = first_member(p, &m, &f.seen, fault)
+        while m.more:
+            if same(m.key, b"bids"):
+                m.field = HAS_bids
                 p = self.read_levels(p, SIDE_BID, f, fault)
-            elif same(key, n, b"asks", 4):
-                bit = HAS_asks
+            elif same(m.key, b"asks"):
+                m.field = HAS_asks
                 p = self.read_levels(p, SIDE_ASK, f, fault)
-            elif same(key, n, b"ts", 2):
-                bit = HAS_ts
-                p = read_quoted_int(p, &f.time_ms, fault)
-                if f.time_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif same(key, n, b"checksum", 8):
-                bit = HAS_checksum
+            elif same(m.key, b"ts"):
+                m.field = HAS_ts
+                p = read_quoted_ms(p, &f.time_ms, fault)
+            elif same(m.key, b"checksum"):
+                m.field = HAS_checksum
                 p = read_signed_int(p, &f.checksum, fault)
-            elif same(key, n, b"seqId", 5):
-                bit = HAS_sequence
+            elif same(m.key, b"seqId"):
+                m.field = HAS_sequence
                 p = read_signed_int(p, &f.sequence, fault)
-            elif same(key, n, b"prevSeqId", 9):
-                bit = HAS_previous
+            elif same(m.key, b"prevSeqId"):
+                m.field = HAS_previous
                 p = read_signed_int(p, &f.previous, fault)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            if f.seen & bit:
-                return fail(fault, FAULT_REPEATED, "each field once", key)
-            f.seen |= bit
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
+            p = next_member(p, &m, fault)
         return p
 
     cdef const char* read_levels(self, const char* p, int side, Fields* f, Fault* fault):
         # [["30238.8","2","0","1"], ...] into the event buffer; where its words stand is noted.
         cdef SymbolFeed feed = self.current
         cdef EventBuffer buffer = self.buffer
-        cdef const char* at
+        cdef const char* price_at
+        cdef const char* price_end
+        cdef const char* size_at
+        cdef const char* size_end
         cdef int64_t price = 0, size = 0
         cdef LevelText* text
-        if p[0] != b'[':
-            return fail(fault, FAULT_SYNTAX, "a list of levels", p)
-        p = skip_space(p + 1)
-        if p[0] == b']':
-            return p + 1
-        while True:
-            if p[0] != b'[':
-                return fail(fault, FAULT_SYNTAX, "a level", p)
-            if buffer.count - f.start >= self.texts_max:
-                text = <LevelText*>realloc(self.texts, (2 * self.texts_max + 1024) * sizeof(LevelText))
-                if text == NULL:
-                    return fail(fault, FAULT_FULL, "memory for the level's words", p)
-                self.texts = text
-                self.texts_max = 2 * self.texts_max + 1024
-            text = &self.texts[buffer.count - f.start]
-            at = skip_space(p + 1)
-            p = read_decimal(at, &feed.price_grid, &price, fault)
+        cdef bint more, rest
+        p = first_item(p, &more, "a list of levels", fault)
+        while more:
+            price_at = expect(p, b'[', "a level", fault)
+            price_end = read_decimal(price_at, &feed.price_grid, &price, fault)
+            size_at = expect(price_end, b',', "a level of price and size", fault)
+            size_end = read_decimal(size_at, &feed.size_grid, &size, fault)
+            p = next_item(size_end, &rest, fault)
+            while rest:                                # deprecated, and the number of orders
+                p = next_item(skip_value(p, fault), &rest, fault)
             if p == NULL:
                 return NULL
             if price == 0:
-                return fail(fault, FAULT_VALUE, "a price above 0", at)
-            text.price = at + 1
-            text.price_n = <int>(p - at - 2)
-            p = skip_space(p)
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "a level of price and size", p)
-            at = skip_space(p + 1)
-            p = read_decimal(at, &feed.size_grid, &size, fault)
-            if p == NULL:
-                return NULL
-            text.size = at + 1
-            text.size_n = <int>(p - at - 2)
-            p = skip_space(p)
-            while p[0] == b',':                        # deprecated, and the number of orders
-                p = skip_value(skip_space(p + 1), fault)
-                if p == NULL:
-                    return NULL
-                p = skip_space(p)
-            if p[0] != b']':
-                return fail(fault, FAULT_SYNTAX, "the end of a level", p)
+                return fail(fault, FAULT_VALUE, "a price above 0", price_at)
+            text = self.text_of(buffer.count - f.start)
+            if text == NULL:
+                return fail(fault, FAULT_FULL, "memory for the level's words", p)
+            text.price.at = price_at + 1
+            text.price.n = price_end - price_at - 2
+            text.size.at = size_at + 1
+            text.size.n = size_end - size_at - 2
             if not push_level(buffer, feed, side, price, size):
                 return fail(fault, FAULT_FULL, "room in the event buffer", p)
-            p = skip_space(p + 1)
-            if p[0] == b']':
-                return p + 1
-            if p[0] != b',':
-                return fail(fault, FAULT_SYNTAX, "the end of a list of levels", p)
-            p = skip_space(p + 1)
+            p = next_item(p, &more, fault)
+        return p
+
+    cdef LevelText* text_of(self, Py_ssize_t place) noexcept:
+        cdef LevelText* texts
+        if place >= self.texts_max:
+            texts = <LevelText*>realloc(self.texts, (2 * self.texts_max + 1024) * sizeof(LevelText))
+            if texts == NULL:
+                return NULL
+            self.texts = texts
+            self.texts_max = 2 * self.texts_max + 1024
+        return &self.texts[place]
 
     cdef const char* read_trade(self, const char* p, Fields* f, Fault* fault):
         # {"instId":"BTC-USDT","tradeId":"130639474","px":"42219.9","sz":"0.12060306","side":"buy","ts":"1630048897897"}
         cdef SymbolFeed feed = self.current
         cdef EventBuffer buffer = self.buffer
-        cdef const char* key
-        cdef const char* value
-        cdef Py_ssize_t n = 0
+        cdef Members m
         cdef int64_t price = 0, size = 0, trade_id = 0, time_ms = 0
-        cdef int side = 0
-        cdef bint more = True
-        if p[0] != b'{':
-            return fail(fault, FAULT_SYNTAX, "a trade", p)
-        p = skip_space(p + 1)
-        while more:
-            p = read_key(p, &key, &n, fault)
-            if p == NULL:
-                return NULL
-            value = p
-            if same(key, n, b"px", 2):
+        cdef unsigned int seen = 0
+        cdef bint sell = False
+        p = first_member(p, &m, &seen, fault)
+        while m.more:
+            if same(m.key, b"px"):
                 p = read_decimal(p, &feed.price_grid, &price, fault)
-            elif same(key, n, b"sz", 2):
+            elif same(m.key, b"sz"):
                 p = read_decimal(p, &feed.size_grid, &size, fault)
-            elif same(key, n, b"tradeId", 7):
+            elif same(m.key, b"tradeId"):
                 p = read_quoted_int(p, &trade_id, fault)
-            elif same(key, n, b"ts", 2):
-                p = read_quoted_int(p, &time_ms, fault)
-                if time_ms > <int64_t>MS_MAX:
-                    return fail(fault, FAULT_RANGE, "a time in milliseconds", value)
-            elif same(key, n, b"side", 4) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL:
-                    side = SIDE_BID if same(value + 1, p - value - 2, b"buy", 3) else (
-                        SIDE_ASK if same(value + 1, p - value - 2, b"sell", 4) else 0)
-            elif same(key, n, b"instId", 6) and p[0] == b'"':
-                p = skip_string(p + 1, fault)
-                if p != NULL and self.find(value + 1, p - value - 2) is not self.current:
-                    return fail(fault, FAULT_VALUE, "the channel's own instrument", value)
+            elif same(m.key, b"ts"):
+                p = read_quoted_ms(p, &time_ms, fault)
+            elif same(m.key, b"side"):
+                m.field = HAS_side
+                p = read_either(p, b"buy", b"sell", &sell, "buy or sell", fault)
+            elif same(m.key, b"instId"):
+                p = self.read_own_symbol(p, fault)
             else:
                 p = skip_value(p, fault)
-            if p == NULL:
-                return NULL
-            p = after_value(p, &more, fault)
-            if p == NULL:
-                return NULL
-        if price == 0 or size == 0 or side == 0 or time_ms == 0:
+            p = next_member(p, &m, fault)
+        if p == NULL:
+            return NULL
+        if price == 0 or size == 0 or not seen & HAS_side or time_ms == 0:
             return fail(fault, FAULT_MISSING, "tradeId, px and sz above 0, side and ts of a trade", NULL)
         if buffer.count > f.start:
             buffer.events[buffer.count - 1].flags &= ~FLAG_LAST
-        if not push_trade(buffer, feed, side, price, size, trade_id, time_ms * NS_PER_MS, f.receive_ns):
+        if not push_trade(buffer, feed, SIDE_ASK if sell else SIDE_BID, price, size, trade_id, time_ms * NS_PER_MS,
+                          f.receive_ns):
             return fail(fault, FAULT_FULL, "room in the event buffer", p)
         feed.trades += 1
         return p

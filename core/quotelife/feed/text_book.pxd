@@ -1,6 +1,8 @@
 # The best levels of a book in the venue's own words, for checksums over text.
 from libc.stdint cimport int64_t, uint32_t
 
+from quotelife.feed.json_bytes cimport Text
+
 cdef enum:
     TEXT_MAX = 46              # of "price:size"
     TEXT_LEVELS = 1024         # kept a side; beyond them the farthest are given up
@@ -21,7 +23,6 @@ cdef class TextBook:
     cdef TextSide ask
 
     cdef void clear(self) noexcept
-    # Text of price and size; size_lots 0 removes the level. False: longer than TEXT_MAX.
-    cdef bint set(self, int side, int64_t price_ticks, int64_t size_lots, const char* price, Py_ssize_t price_n,
-                  const char* size, Py_ssize_t size_n) noexcept
+    # size_lots 0 removes the level. False: longer than TEXT_MAX.
+    cdef bint set(self, int side, int64_t price_ticks, int64_t size_lots, Text price, Text size) noexcept
     cdef bytes checked(self)

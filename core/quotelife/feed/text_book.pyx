@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
 
+from quotelife.feed.json_bytes cimport Text
 from quotelife.records cimport SIDE_BID
 
 
@@ -23,13 +24,12 @@ cdef class TextBook:
     cdef void clear(self) noexcept:
         self.bid.n = self.ask.n = 0
 
-    cdef bint set(self, int side, int64_t price_ticks, int64_t size_lots, const char* price, Py_ssize_t price_n,
-                  const char* size, Py_ssize_t size_n) noexcept:
+    cdef bint set(self, int side, int64_t price_ticks, int64_t size_lots, Text price, Text size) noexcept:
         cdef TextSide* of = &self.bid if side == SIDE_BID else &self.ask
         cdef int64_t key = price_ticks if side == SIDE_BID else -price_ticks
         cdef int low = 0, high = of.n, middle
         cdef TextLevel* at
-        if price_n + size_n + 1 > TEXT_MAX:
+        if price.n + size.n + 1 > TEXT_MAX:
             return False
         while low < high:
             middle = (low + high) // 2
@@ -55,10 +55,10 @@ cdef class TextBook:
                 memmove(at + 1, at, (of.n - low) * sizeof(TextLevel))
                 of.n += 1
         at.key = key
-        at.length = <unsigned char>(price_n + size_n + 1)
-        memcpy(at.text, price, price_n)
-        at.text[price_n] = b':'
-        memcpy(at.text + price_n + 1, size, size_n)
+        at.length = <unsigned char>(price.n + size.n + 1)
+        memcpy(at.text, price.at, price.n)
+        at.text[price.n] = b':'
+        memcpy(at.text + price.n + 1, size.at, size.n)
         return True
 
     cdef bytes checked(self):

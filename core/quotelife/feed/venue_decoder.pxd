@@ -5,10 +5,6 @@ from quotelife.feed.json_bytes cimport Fault
 from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.records cimport EV_LEVEL, EV_TRADE, FLAG_LAST, Event, EventBuffer
 
-cdef enum:
-    NS_PER_MS = 1_000_000
-    MS_MAX = 9_000_000_000_000     # year 2255; ns still fit int64
-
 
 cdef class VenueDecoder:
     cdef readonly EventBuffer buffer
@@ -25,6 +21,7 @@ cdef class VenueDecoder:
 
     cdef SymbolFeed new_feed(self, str symbol, object instrument_index, object tick_size, object lot_size)
     cdef SymbolFeed find(self, const char* symbol, Py_ssize_t n)
+    cdef const char* read_own_symbol(self, const char* p, Fault* fault)
     cdef void place(self, SymbolFeed feed)
     cdef SymbolFeed feed_of(self, str symbol)
     cdef int need_room(self) except -1

@@ -12,7 +12,9 @@ from libc.string cimport memcmp
 from quotelife.errors import DecodeError, UnknownInstrumentError
 from quotelife.feed.symbol_feed import SyncState
 
-from quotelife.feed.json_bytes cimport FAULT_FULL, FAULT_MISSING, FAULT_OFF_GRID, FAULT_RANGE, Fault
+from quotelife.feed.json_bytes cimport (
+    FAULT_FULL, FAULT_MISSING, FAULT_OFF_GRID, FAULT_RANGE, FAULT_VALUE, Fault, Text, fail, read_text,
+)
 from quotelife.feed.symbol_feed cimport SYNCED, WAITING, SymbolFeed
 from quotelife.records cimport (
     EV_CLEAR, EV_STATUS, FLAG_GAP, FLAG_LAST, STATUS_FEED_DOWN, STATUS_FEED_UP, STATUS_HEARTBEAT, Event, EventBuffer,
@@ -95,6 +97,14 @@ cdef class VenueDecoder:
                 return feed
             i = (i + 1) & self.table_mask
         return None
+
+    cdef const char* read_own_symbol(self, const char* p, Fault* fault):
+        # Entries of a channel of one instrument repeat its name.
+        cdef Text text
+        cdef const char* end = read_text(p, &text, fault)
+        if end != NULL and self.find(text.at, text.n) is not self.current:
+            return fail(fault, FAULT_VALUE, "the channel's own instrument", p)
+        return end
 
     # What comes in.
 

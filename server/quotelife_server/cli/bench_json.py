@@ -185,13 +185,13 @@ def _simulated(venue: str) -> tuple[list[RecordedMessage], Grids]:
     out: list[bytes] = []
     if venue == "binance":
         wire = BinanceWire(config)
-        snapshot = wire.snapshot(market.snapshot(0))
-        lines = [RecordedMessage(1, 0, snapshot, True)]
-        lines += [
-            RecordedMessage(1, 0, wire.combined(wire.stream_of(update), wire.encode(update)), False)
-            for update in market.run(SIMULATED_S)
-            if isinstance(update, DepthUpdate) and update.symbol == 0
-        ]
+        lines = []
+        for update in market.run(SIMULATED_S):
+            if isinstance(update, DepthUpdate) and update.symbol == 0:
+                diff = wire.combined(wire.stream_of(update), wire.encode(update))
+                lines.append(RecordedMessage(1, 0, diff, False))
+                if len(lines) == 1:  # diffs first, then the snapshot they are spliced with
+                    lines.append(RecordedMessage(1, 0, wire.snapshot(market.snapshot(0)), True))
         return lines, dict(list(grids.items())[:1])
     kinds: dict[str, Callable[[Any], StreamedWire]] = {
         "deribit": partial(DeribitWire, interval="100ms"),
