@@ -102,15 +102,14 @@ class BinanceFeed(WebsocketFeed):
         for symbol in self.decoder.wants_snapshot():
             task = asyncio.create_task(self._fetch(symbol), name=f"snapshot-{symbol}")
             self._fetching[symbol] = task
-            task.add_done_callback(self._fetched)
-
-    def _fetched(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("snapshot_task_failed", exc_info=error)
-            if self._transport is not None:
-                self._transport.disconnect(graceful=False)  # the engine may have stopped half-way: begin anew
 
     async def _fetch(self, symbol: str) -> None:
+        try:
+            await self._fetch_one(symbol)
+        except Exception:
+            self.failed()
+
+    async def _fetch_one(self, symbol: str) -> None:
         """Fetch one snapshot and hand it to the decoder; what is wanted after that is fetched by a new task.
 
         The wait grows with every fetch that follows another closely, failed or not: a book that breaks again

@@ -134,7 +134,7 @@ class SubscribingFeed(WebsocketFeed):
 
     def _send_next(self) -> None:
         self._sending = None
-        if self._transport is None:
+        if self.transport is None:
             return
         if not self._urgent and self._again:
             symbols = self._next_batch()
@@ -146,7 +146,7 @@ class SubscribingFeed(WebsocketFeed):
         if not waiting:
             return
         text, asks = waiting.popleft()
-        self._transport.send(WSMsgType.TEXT, text)
+        self.transport.send(WSMsgType.TEXT, text)
         now_ns = self._clock.now_ns()
         for symbol in asks:
             self._asked_ns[symbol] = now_ns

@@ -91,7 +91,7 @@ class WebsocketFeed:
         self._clock = clock
         self._log = logger.bind(feed=config.name)
         self._rng = rng or random.Random()
-        self._transport: WSTransport | None = None
+        self.transport: WSTransport | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
         self._faults_unlogged = 0
@@ -186,9 +186,8 @@ class WebsocketFeed:
                 )
             return await self._watch(transport)
         finally:
-            if self._transport is not None:
-                self._transport.disconnect(graceful=False)
-            self.on_disconnected()
+            listener.give_up()
+            self.drop()
 
     async def _watch(self, transport: WSTransport) -> str:
         """Ping until the connection ends or has gone quiet; returns what happened."""
@@ -209,9 +208,26 @@ class WebsocketFeed:
                 return f"no market data for {(now_ns - self.last_message_ns) / NS_PER_S:.1f} s"
             self.keep_alive(transport, now_ns)
 
+    def drop(self) -> None:
+        """End the connection, if there is one, now: nothing that is under way on it is taken any more."""
+        transport = self.transport
+        try:
+            self.on_disconnected()
+        finally:
+            if transport is not None:
+                transport.disconnect(graceful=False)
+
+    def failed(self) -> None:
+        """The sink failed: the engine may have stopped half-way. Say so loudly, and begin anew from a snapshot."""
+        self._log.exception("feed_failed")
+        try:
+            self.drop()
+        except Exception:
+            self._log.exception("feed_failed")
+
     def on_connected(self, transport: WSTransport) -> None:
         now_ns = self._clock.now_ns()
-        self._transport = transport
+        self.transport = transport
         self.connected = True
         self.last_frame_ns = self.last_message_ns = now_ns
         self.decoder.connected(now_ns)
@@ -224,7 +240,7 @@ class WebsocketFeed:
         if not self.connected:
             return
         self.connected = False
-        self._transport = None
+        self.transport = None
         self.dropped()
         self.buffer.clear()
         self.decoder.disconnected(self._clock.now_ns())
@@ -277,17 +293,39 @@ class WebsocketFeed:
 
 
 class _Listener(WSListener):
-    """picows callbacks of one connection. Frames are copied: picows reuses their buffer."""
+    """picows callbacks of one connection. Frames are copied: picows reuses their buffer.
+
+    An attempt that was given up may still come to stand, and a connection that was ended delivers what it has read:
+    neither may reach the feed, which may have another connection by then.
+    """
 
     def __init__(self, feed: WebsocketFeed) -> None:
         super().__init__()
         self._feed = feed
         self._parts = bytearray()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        self._given_up = True
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._feed.on_connected(transport)
+        if self._given_up:
+            transport.disconnect(graceful=False)
+            return
+        try:
+            self._feed.on_connected(transport)
+        except Exception:
+            self._feed.failed()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if transport is not self._feed.transport:
+            return
+        try:
+            self._take(transport, frame)
+        except Exception:
+            self._feed.failed()
+
+    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.TEXT and frame.fin:
             self._feed.on_message(frame.get_payload_as_bytes(), frame.last_in_buffer)
@@ -303,4 +341,8 @@ class _Listener(WSListener):
             self._feed.on_liveness()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._feed.on_disconnected()
+        if transport is self._feed.transport:
+            try:
+                self._feed.on_disconnected()
+            except Exception:
+                self._feed.failed()
