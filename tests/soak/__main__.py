@@ -57,7 +57,7 @@ def main() -> int:
     unknown = [name for name in names if name not in HANDLERS]
     if unknown:
         parser().error(f"--handlers: {unknown[0]!r} is none of {', '.join(HANDLERS)}")
-    log.configure("error")
+    log.configure("warning")
     tell = Lines(arguments.directory)
     tell({"seed": arguments.seed, "seconds": arguments.seconds, "handlers": names})
     with tempfile.TemporaryDirectory() as folder:

@@ -26,6 +26,7 @@ RECOVERY_S = 30.0
 """Within so long after the last fault everything must be GOOD: several times the longest wait of any feed."""
 SETTLE_S = 0.3
 PROGRESS_S = 10.0
+ENGINE_FAILS = 0.03  # of all faults: what the feed hands on is refused, and it must begin anew
 LOOK_S = 0.5
 ROWS_KEPT = 60
 BOOK_KINDS = {int(kind) for kind in EventKindCode if kind not in (EventKindCode.TRADE, EventKindCode.QUOTE)}
@@ -46,6 +47,7 @@ class Watched:
         self.recent: list[deque[Any]] = [deque(maxlen=ROWS_KEPT) for _ in handler.symbols]
         self.feed: Feed | None = None
         self.faults: Counter[str] = Counter()
+        self.fails = False  # the engine refuses the next events
         self.events = 0
         self.compared = 0
         self.checkpoints = 0
@@ -114,6 +116,11 @@ class Rig:
     def _behind(self, sink: Sink) -> Sink:
         def both(buffer: EventBuffer) -> None:
             told = rows(buffer)
+            if told and told[0].instrument < len(self.by_index):
+                each, _ = self.by_index[told[0].instrument]
+                if each.fails:
+                    each.fails = False
+                    raise RuntimeError("the engine fails, as a soak has it")
             sink(buffer)
             self._hear(told)
 
@@ -196,22 +203,30 @@ class Rig:
     async def _soak(
         self, each: Watched, seconds: float, between_s: tuple[float, float], pause_s: tuple[float, float]
     ) -> None:
-        rng, handler = each.rng, each.handler
+        rng = each.rng
         end_s = time.monotonic() + seconds
         try:
             await self._until(lambda: self._good(each), each, "never became GOOD")
             while time.monotonic() < end_s:
                 stretch_s = min(end_s, time.monotonic() + rng.uniform(*between_s))
                 while time.monotonic() < stretch_s:
-                    each.faults[handler.hit(rng)] += 1
+                    self._hit(each)
                     await asyncio.sleep(rng.uniform(*pause_s))
                 await self._checkpoint(each)
         except Exception as error:
             self._tell({"handler": each.name, "failed": f"{type(error).__name__}: {error}"})
             raise
 
+    def _hit(self, each: Watched) -> None:
+        if each.rng.random() < ENGINE_FAILS:
+            each.fails = True
+            each.faults["engine"] += 1
+        else:
+            each.faults[each.handler.hit(each.rng)] += 1
+
     async def _checkpoint(self, each: Watched) -> None:
         handler = each.handler
+        each.fails = False
         await handler.calm()
         began_s = time.monotonic()
         await self._until(lambda: self._good(each), each, "did not become GOOD again")
@@ -239,9 +254,10 @@ class Rig:
                     f"{symbol}: {len(missing)} missing, {len(extra)} too many: {missing} {extra}"[:600]
                 )
             best = tuple(self.app.engine.level_top(index)[1:])
-            if best != truth.book.top(each.handler.order_level):
-                out.append(f"{symbol}: the engine's best prices are {best}")
             status = self.app.engine.instrument_status(index, self.app.engine.now_ns)
+            shown = (status.bid_ticks, status.bid_lots, status.ask_ticks, status.ask_lots)
+            if not best == shown == truth.book.top(each.handler.order_level):
+                out.append(f"{symbol}: the engine's best prices are {best}, with quotes {shown}")
             if each.handler.order_level and status.orders != len(truth.book.all):
                 out.append(f"{symbol}: the engine holds {status.orders} orders of {len(truth.book.all)}")
         return out

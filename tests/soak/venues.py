@@ -23,6 +23,7 @@ from soak.binary_venue import BinaryVenue
 from soak.books import Truth
 
 HOST = "127.0.0.1"
+PORTS = (15_000, 32_000)
 WHOLE = 10_000
 BEAT_NS = 50 * NS_PER_MS
 STEP_NS = 10 * NS_PER_MS
@@ -110,7 +111,7 @@ class MarketHandler(Handler):
         self.venue = self.make(market)
         self._publish = self.venue.publish
         self.venue.publish = self._published  # type: ignore[method-assign]
-        return self.feed(f"{HOST}:{await self.venue.listen(HOST, 0)}")
+        return self.feed(f"{HOST}:{await self.venue.listen(HOST, free_port())}")
 
     def _published(self, updates: Sequence[VenueUpdate]) -> None:
         now_s = time.monotonic()
@@ -138,7 +139,7 @@ class MarketHandler(Handler):
         body: dict[str, Any] = {}
         if kind in self.timed:
             body["duration_ms"] = rng.choice((50, 200, 800, 2500))
-        elif kind not in self.sudden:
+        elif kind in self.counted:
             body["count"] = rng.choice((1, 1, 2, 5, 20))
         if kind in self.counted or kind in ("mute", "delay"):
             body["stream"] = rng.choice(self.streams)
@@ -186,7 +187,13 @@ class BinanceHandler(MarketHandler):
             "market": self.market_kind,
             "ws_url": f"ws://{address}",
             "rest_url": f"http://{address}",
-            "snapshot": {"interval": "20ms", "timeout": "1s", "retry_min": "20ms", "retry_max": "300ms"},
+            "snapshot": {
+                "interval": "20ms",
+                "timeout": "1s",
+                "retry_min": "20ms",
+                "retry_max": "300ms",
+                "weight_per_minute": 1_000_000,
+            },
             "reconnect": RECONNECT,
             "liveness": LIVENESS,
         }
@@ -267,6 +274,7 @@ class BinaryHandler(MarketHandler):
 ITCH_SYMBOLS = ("AAA", "BBB")
 MIDNIGHT, OPEN = 0, 34_200 * NS_PER_S
 TURN_S, TURN_MESSAGES = 0.01, 3
+NEW_SESSION = 0.02  # of all faults
 SESSION_MESSAGES = 150_000  # a day is told anew to whoever has lost it: it must not become too long
 
 
@@ -290,7 +298,7 @@ class ItchHandler(Handler):
     async def begin(self, venue: ItchVenue, seed: int) -> None:
         self.venue = venue
         self.seed = seed
-        await venue.start()
+        await venue.start(HOST, free_port())
         self.open_session()
         self._running = asyncio.create_task(self._run())
 
@@ -412,9 +420,8 @@ class MoldHandler(ItchHandler):
 
     def hit(self, rng: random.Random) -> str:
         venue = self.venue
-        kind = rng.choice(
-            ("storm", "silence", "one_line", "no_rerequests", "noise", "restart", "new_session", "burst")
-        )
+        kinds = ("storm", "silence", "one_line", "no_rerequests", "noise", "restart", "burst")
+        kind = "new_session" if rng.random() < NEW_SESSION else rng.choice(kinds)
         if kind == "storm":
             worse = [
                 LineFaults(
@@ -478,7 +485,8 @@ class SoupHandler(ItchHandler):
 
     def hit(self, rng: random.Random) -> str:
         venue = self.venue
-        kind = rng.choice(("cut", "half", "silence", "noise", "restart", "new_session", "burst"))
+        kinds = ("cut", "half", "silence", "noise", "restart", "burst")
+        kind = "new_session" if rng.random() < NEW_SESSION else rng.choice(kinds)
         if kind == "cut":
             venue.drop_connections()
         elif kind == "half":
@@ -499,9 +507,16 @@ class SoupHandler(ItchHandler):
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind((HOST, 0))
-        return int(udp.getsockname()[1])
+    """Of those that no client is given by the system: a venue that restarts must find its port free."""
+    while True:
+        port = random.randrange(*PORTS)
+        try:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind((HOST, port))
+        except OSError:
+            continue
+        return port
 
 
 HANDLERS: dict[str, Callable[[str], Handler]] = {

@@ -21,6 +21,7 @@ from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.simvenue.faults import KINDS, TIMED, Fault, FaultLine
 
 CATCH_UP_NS = 200 * NS_PER_MS
+REOPEN_S = 0.05
 HALF_FRAME = (
     b"\x81\x7e\x02\x00" + b'{"stream":"' + 100 * b"x"
 )  # a text frame of 512 bytes, most of them to come
@@ -274,7 +275,7 @@ class Venue:
                 line.abort()
             await asyncio.sleep(away_s)
         finally:
-            await self.open(*self._address)
+            await again(lambda: self.open(*self._address))
 
     async def _back(self) -> None:
         """End a restart and a stall that are under way."""
@@ -459,7 +460,10 @@ class WebsocketVenue(Venue):
         socket = web.WebSocketResponse(
             heartbeat=self.settings.ping_s, compress=False, max_msg_size=64 * 1024, timeout=1.0
         )
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:  # cut off before it stood
+            return socket
         client = client_of(socket)
         self.clients.add(client)
         for name in names:
@@ -488,6 +492,16 @@ class WebsocketVenue(Venue):
         """``KeyError`` for a stream that this venue does not have."""
         client.streams.pop(name, None)
         self.subscribers[name].discard(client)
+
+
+async def again(open_listener: Callable[[], Awaitable[Any]]) -> None:
+    """Open a listener that was closed: while away, its port may be some client's for a while."""
+    while True:
+        try:
+            await open_listener()
+            return
+        except OSError:
+            await asyncio.sleep(REOPEN_S)
 
 
 async def _controlled(

@@ -18,6 +18,7 @@ import zstandard
 from quotelife.sim.itch_wire import framed, mold_header, mold_packet, soup_packet
 from quotelife.sim.streams import RandomStream
 from quotelife_server.addresses import host_and_port
+from quotelife_server.simvenue.base import again
 
 BEAT_S = 1.0
 MUTE_LOOK_S = 0.01
@@ -110,8 +111,8 @@ class ItchVenue:
         self._clients: set[asyncio.StreamWriter] = set()
         self._talks: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str = "127.0.0.1") -> None:
-        """Listen; free ports are taken, see ``rerequest_address`` and ``soup_address``."""
+    async def start(self, host: str = "127.0.0.1", soup_port: int = 0) -> None:
+        """Listen; free ports are taken where none is given, see ``rerequest_address`` and ``soup_address``."""
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
         self._udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
@@ -121,7 +122,7 @@ class ItchVenue:
         )
         port = self._rerequests.get_extra_info("sockname")[1]
         self.rerequest_address = f"{host}:{port}"
-        await self._listen(host, 0)
+        await self._listen(host, soup_port)
         self._beats = asyncio.create_task(self._beat())
 
     async def _listen(self, host: str, port: int) -> None:
@@ -140,7 +141,7 @@ class ItchVenue:
             await asyncio.sleep(away_s)
         finally:
             self.mute = False
-            await self._listen(*host_and_port(self.soup_address))
+            await again(lambda: self._listen(*host_and_port(self.soup_address)))
 
     async def stop(self) -> None:
         if self._beats is not None:
@@ -177,8 +178,7 @@ class ItchVenue:
         """End of session on every line and connection."""
         for number in range(len(self.lines)):
             self._send_to(number, mold_header(self.session, len(self.messages) + 1, END_OF_SESSION))
-        for writer in self._clients:
-            writer.write(soup_packet(b"Z"))
+        self._write(soup_packet(b"Z"))
 
     def begin_session(self, session: str) -> None:
         """Another session, from number 1 on."""
@@ -192,17 +192,15 @@ class ItchVenue:
 
     def break_off(self) -> None:
         """Break every SoupBinTCP connection in the middle of a packet."""
-        clients, self._clients = self._clients, set()
-        for writer in clients:
-            writer.write(soup_packet(b"S", bytes(36))[:20])
+        self._write(soup_packet(b"S", bytes(36))[:20])
+        for writer in self._clients:
             writer.close()
 
     def noise(self, data: bytes) -> None:
         """Bytes that mean nothing: a datagram of its own on each line, and on each connection."""
         for number in range(len(self._targets)):
             self._send_to(number, data)
-        for writer in self._clients:
-            writer.write(data)
+        self._write(data)
 
     def write(self, path: Path) -> None:
         """All messages so far as a file; packed where the name ends so."""
@@ -223,14 +221,18 @@ class ItchVenue:
             with contextlib.suppress(OSError):  # nobody listens yet
                 self._udp.sendto(packet, self._targets[number])
 
+    def _write(self, data: bytes) -> None:
+        for writer in self._clients:
+            if not writer.is_closing():
+                writer.write(data)
+
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
             if not self.mute:
                 for number in range(len(self.lines)):
                     self._send_to(number, mold_packet(self.session, len(self.messages) + 1, []))
-                for writer in self._clients:
-                    writer.write(soup_packet(b"H"))
+                self._write(soup_packet(b"H"))
 
     # Re-requests.
 

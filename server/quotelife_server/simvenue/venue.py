@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from quotelife_server.simvenue.base import Client, VenueSettings, WebsocketVenue
 REST_PREFIX = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
 LIMITS = {"spot": (100, 5000), "usdm": (500, 1000), "coinm": (500, 1000)}
 STREAMS_MAX = 1024
+REST_LATE_S = 1.5
 
 
 class _BinanceClient(Client):
@@ -26,12 +28,17 @@ class _BinanceClient(Client):
 
 
 class SimulatedVenue(WebsocketVenue):
-    """Binance's wire around one ``MarketSimulator``."""
+    """Binance's wire around one ``MarketSimulator``.
 
-    FAULTS: ClassVar[tuple[str, ...]] = ("rest_error",)
+    Faults of its own, each of one answer to a request for a snapshot: ``rest_error``; ``rest_garbage`` (cut short);
+    ``rest_old`` (the answer to an earlier request, as from a cache); ``rest_late`` (it takes ``REST_LATE_S``).
+    """
+
+    FAULTS: ClassVar[tuple[str, ...]] = ("rest_error", "rest_garbage", "rest_old", "rest_late")
 
     def __init__(self, market: MarketSimulator, settings: VenueSettings | None = None) -> None:
         self.wire = BinanceWire(market.config)
+        self._answered: dict[int, bytes] = {}  # the last snapshot given, by symbol
         self._aliases: dict[str, str] = {NEWS_STREAM: NEWS_STREAM}
         prefix = REST_PREFIX[market.config.market]
         super().__init__(
@@ -139,6 +146,13 @@ class SimulatedVenue(WebsocketVenue):
                 {"code": -1130, "msg": "Data sent for parameter 'limit' is not valid."}, status=400
             )
         body = self.wire.snapshot(self.market.snapshot(index, limit))
+        if self.own_fault("rest_old"):
+            body = self._answered.get(index, body)
+        self._answered[index] = body
+        if self.own_fault("rest_late"):
+            await asyncio.sleep(REST_LATE_S)
+        if self.own_fault("rest_garbage"):
+            body = body[: len(body) // 2]
         return web.Response(body=body, content_type="application/json")
 
     async def _ping(self, request: web.Request) -> web.Response:
