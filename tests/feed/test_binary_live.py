@@ -215,7 +215,7 @@ async def test_a_sink_that_fails_ends_the_connection_and_the_next_begins_anew() 
 
 
 async def test_datagrams_that_overtake_go_on_in_order() -> None:
-    async with Running(config("127.0.0.1:0", "udp", reorder="1s")) as running:
+    async with Running(config("127.0.0.1:0", "udp", reorder="5ms")) as running:
         encoder = BinaryEncoder(1)
         frames = [encoder.frame(LEVEL) for _ in range(4)]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:

@@ -37,8 +37,9 @@ cdef class BinaryDecoder:
     cdef Py_ssize_t input_start, input_end
     cdef WireInstrument* wire
     cdef readonly uint32_t instruments
-    cdef dict held                      # first sequence → datagram that came too early
+    cdef dict held                      # first sequence → (receive stamp, datagram) of what came too early
     cdef int64_t known                  # the publisher has sent all below
+    cdef int64_t known_since_ns         # when a heartbeat first said so of what was not there
 
     cpdef bint received(self, Py_ssize_t n, int64_t receive_ns) except -1
     cpdef int datagram(self, bytes data, int64_t receive_ns) except -1

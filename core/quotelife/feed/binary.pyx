@@ -255,7 +255,7 @@ cdef class BinaryDecoder:
         """Decode one datagram, one frame each; the buffer must be empty. Returns the number of events appended.
 
         Raises ``DecodeError`` naming the fault; the datagram counts as lost then. ``missing_since_ns`` is not 0
-        while an earlier frame is missing: call ``give_up`` when it has been so for too long.
+        while an earlier frame is missing, and tells when that showed: call ``give_up`` when it is too long ago.
         """
         cdef const unsigned char* p = data
         cdef Py_ssize_t n = len(data), start = self.buffer.count
@@ -277,14 +277,12 @@ cdef class BinaryDecoder:
             return <int>(self.buffer.count - start)
         if header.first <= self.expected:
             self.apply(p, &header, receive_ns)
-            if self.held:
-                self.release(receive_ns)
-            if self.missing_since_ns:
-                self.settle()
+            self.release(receive_ns)
+            self.settle()
         elif header.first in self.held:
             self.duplicates += 1
         else:
-            self.held[header.first] = data
+            self.held[header.first] = (receive_ns, data)
             if not self.missing_since_ns:
                 self.missing_since_ns = receive_ns
             if len(self.held) > self.window:
@@ -292,13 +290,13 @@ cdef class BinaryDecoder:
         return <int>(self.buffer.count - start)
 
     cpdef int give_up(self, int64_t receive_ns) except -1:
-        """Wait no longer for what is missing: a gap, and on with what is held. The buffer must be empty."""
+        """Wait no longer for what is missing: a gap, and on with what is held, up to the next hole.
+
+        The buffer must be empty."""
         if self.buffer.count:
             raise OverflowError("the event buffer must be drained before giving up")
         if self.missing_since_ns:
             self.skip(receive_ns)
-            if self.missing_since_ns:
-                self.missing_since_ns = receive_ns     # of a later hole
         return <int>self.buffer.count
 
     # --- frames -----------------------------------------------------------------------------------------------
@@ -355,6 +353,8 @@ cdef class BinaryDecoder:
                 if not self.missing_since_ns:
                     self.status_of_all(STATUS_HEARTBEAT, receive_ns)
             else:
+                if self.known <= self.expected:
+                    self.known_since_ns = receive_ns
                 if header.first > self.known:
                     self.known = header.first
                 if not self.missing_since_ns:
@@ -405,7 +405,7 @@ cdef class BinaryDecoder:
             first = min(self.held)
             if first > self.expected:
                 return
-            data = self.held.pop(first)
+            _, data = self.held.pop(first)
             p = data
             memcpy(&header, p, HEADER_BYTES)
             if header.first + header.count <= self.expected:
@@ -425,8 +425,13 @@ cdef class BinaryDecoder:
         self.settle()
 
     cdef void settle(self):
-        if not self.held and self.known <= self.expected:
-            self.missing_since_ns = 0
+        # Each hole has time of its own, from what first showed it.
+        if not self.missing_since_ns:
+            return
+        self.missing_since_ns = self.known_since_ns if self.known > self.expected else 0
+        for since_ns, _ in self.held.values():
+            if not self.missing_since_ns or since_ns < self.missing_since_ns:
+                self.missing_since_ns = since_ns
 
     cdef void distrust(self, int64_t receive_ns) noexcept nogil:
         # CLEAR for all that were told anything since their last one.

@@ -303,9 +303,9 @@ class BinaryFeedConfig(Section):
     instruments: tuple[Name, ...] = Field(min_length=1, max_length=65_536)
     # No frame for so long, heartbeats included: the instruments are not trusted any more; TCP connects anew.
     silence_ns: LongerThanZero = Field(default=3 * NS_PER_S, alias="silence")
-    # UDP: frames held, and for how long, while an earlier one is missing; then it is lost.
+    # UDP: frames held, and for how long, at most 5 ms, while an earlier one is missing; then it is lost.
     reorder_frames: int = Field(default=16, ge=0, le=1024)
-    reorder_ns: LongerThanZero = Field(default=2 * NS_PER_MS, alias="reorder")
+    reorder_ns: LongerThanZero = Field(default=2 * NS_PER_MS, alias="reorder", le=5 * NS_PER_MS)
     # TCP: how a connection is made again.
     reconnect: ReconnectSettings = ReconnectSettings()
     # Events that one read of the socket, or the frames held, may bring.
