@@ -194,12 +194,28 @@ def test_a_side_deeper_than_its_levels_shows_the_best_of_them_exactly(seed: int)
     assert book.levels.dropped > 0
 
 
+def test_ids_that_agree_in_all_that_the_table_keeps_of_their_hash_stay_apart() -> None:
+    """They all have one home, and only the orders themselves tell which is which."""
+    inverse = pow(0x9E3779B97F4A7C15, -1, 2**64)
+    ids = [(inverse * (0xABCD0123 << 32 | low)) % 2**64 for low in range(60)]
+    ids = [order_id - 2**64 if order_id >= 2**63 else order_id for order_id in ids]
+    rng = random.Random(3)
+    book, twin = Orders(4096), OrderTwin(4096)
+    for step in range(3000):
+        what = rng.choice(["add", "add", "modify", "cancel", "execute"])
+        apply(book, twin, (what, rng.choice(ids), BID, 1000 - rng.randrange(30), rng.randint(0, 9)))
+        book.levels.refresh()
+        assert book.levels.bids(100) == twin.levels(BID), f"step {step}"
+    assert len(book) > 10
+
+
 def test_memory_is_reserved_once_and_bounded() -> None:
     book = Orders(65_536)
-    assert book.bytes == 2 * 262_144 * 32
+    reserved = 2 * 262_144 * 8 + 513 * 4096  # slots of two tables, pages of 65,537 orders of 32 bytes
+    assert book.bytes == reserved
     for order_id in range(70_000):
         book.add(order_id, BID, order_id % 50, 1)
-    assert (len(book), book.counts["dropped"], book.bytes) == (65_536, 70_000 - 65_536, 2 * 262_144 * 32)
+    assert (len(book), book.counts["dropped"], book.bytes) == (65_536, 70_000 - 65_536, reserved)
 
 
 @pytest.mark.parametrize("orders_max", [0, -1, 2**22 + 1])

@@ -371,4 +371,4 @@ def test_after_any_storm_a_snapshot_makes_the_book_right(feed: Feed, seed: int, 
 
 def test_memory_of_the_orders_is_stated(feed: Feed) -> None:
     order_level, level = (feed.engine.instrument_status(i, T0).memory_bytes for i in (0, 1))
-    assert order_level - level == 2 * 4096 * 32
+    assert order_level - level == 2 * 4096 * 8 + 4096  # two tables, a page for 101 orders

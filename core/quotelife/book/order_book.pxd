@@ -1,12 +1,13 @@
 # Order-level book: the resting orders by id, summed into the very levels that a level feed would set, so that
 # everything behind the view is the same for both.
 #
-# Orders stand in an open-addressing table (linear probing, a removal shifts its followers back, so there are no
-# tombstones and a lookup never slows down with age). Room for orders_max of them is reserved at the start and costs
-# nothing until it is used: the table begins with 4,096 slots, doubles when a third of them is taken, and a table of n
-# slots stands at slot n of the reserved memory, so that growing cannot fail. One that has grown stays so. A fuller table
-# costs time because whether the first slot looked at is the right one decides a branch, an emptier one because it leaves
-# the cache: doubling at a quarter, or at half, took a tenth longer a record.
+# Orders stand in an array, the place that was given up last is taken first. They are found through an open-addressing
+# table of 8 bytes a slot: half of the id's hash and the place (linear probing, a removal shifts its followers back, so
+# there are no tombstones and a lookup never slows down with age). What a record touches is so a line of each, and the
+# whole of a busy book stays in the cache; a table of the orders themselves, most of it empty, did not. Room for
+# orders_max is reserved at the start and costs nothing until it is used: the table begins with 4,096 slots, doubles when
+# a third of them is taken, and a table of n slots stands at slot n of the reserved memory, so that growing cannot fail.
+# One that has grown stays so.
 #
 # No record can corrupt the book. What cannot be applied changes nothing and is counted: see order_apply.
 #
@@ -23,13 +24,16 @@ cdef enum:
 cdef struct Order:             # 32 bytes
     int64_t id
     int64_t key                # price in ticks, asks negated
-    int64_t lots               # above 0
+    int64_t lots               # above 0; of a place that is free: the next one, 0: none
     uint32_t touched           # receive stamp of its last record, in 2^24 ns (17 ms); ages up to a year compare right
-    uint8_t side               # Side; SIDE_NONE: the slot is empty
+    uint8_t side               # Side; SIDE_NONE: the place is free
 
 cdef struct OrderBook:
-    Order* memory              # 2 x slots_max
-    Order* slots               # the table in use
+    Order* orders              # places 1 to orders_max
+    int64_t used               # places taken so far
+    int64_t spare              # the first free place among them, 0: none
+    uint64_t* memory           # 2 x slots_max
+    uint64_t* slots            # the table in use; 0: empty
     int64_t mask               # its slots - 1
     int64_t slots_max
     int64_t orders_max

@@ -22,10 +22,14 @@ cdef extern from *:
     #define GOLDEN 0x9E3779B97F4A7C15ULL
     #define LOTS_MAX (1LL << 40)
     #define PRICE_MAX (1LL << 60)
+    #define PLACE 0xFFFFFFFFULL
+    #define HASH (~PLACE)
     """
     const uint64_t GOLDEN
     const int64_t LOTS_MAX
     const int64_t PRICE_MAX
+    const uint64_t PLACE       # of a slot: the order's place …
+    const uint64_t HASH        # … and the upper half of its hash, which says where its home is in a table of any size
 
 
 cdef int orders_init(OrderBook* self, int64_t orders_max) except -1:
@@ -35,28 +39,34 @@ cdef int orders_init(OrderBook* self, int64_t orders_max) except -1:
     memset(self, 0, sizeof(OrderBook))
     while slots < SLOTS_PER_ORDER * orders_max:
         slots *= 2
-    self.memory = <Order*>arena_new(2 * slots * sizeof(Order))
-    if self.memory == NULL:
-        raise MemoryError()
     self.slots_max = slots
     self.orders_max = orders_max
+    self.memory = <uint64_t*>arena_new(2 * slots * sizeof(uint64_t))
+    self.orders = <Order*>arena_new((orders_max + 1) * sizeof(Order))
+    if self.memory == NULL or self.orders == NULL:
+        orders_free(self)
+        raise MemoryError()
     self.floor[0] = self.floor[1] = INT64_MIN
     use_table(self, SLOTS_MIN)
     return 0
 
 
 cdef void orders_free(OrderBook* self) noexcept nogil:
-    arena_free(self.memory, 2 * self.slots_max * sizeof(Order))
+    arena_free(self.memory, 2 * self.slots_max * sizeof(uint64_t))
+    arena_free(self.orders, (self.orders_max + 1) * sizeof(Order))
     self.memory = self.slots = NULL
+    self.orders = NULL
 
 
 cdef size_t orders_bytes(const OrderBook* self) noexcept nogil:
-    return arena_size(2 * self.slots_max * sizeof(Order)) if self.memory != NULL else 0
+    if self.memory == NULL:
+        return 0
+    return arena_size(2 * self.slots_max * sizeof(uint64_t)) + arena_size((self.orders_max + 1) * sizeof(Order))
 
 
 cdef void orders_clear(OrderBook* self) noexcept nogil:
-    memset(self.slots, 0, (self.mask + 1) * sizeof(Order))
-    self.n = 0
+    memset(self.slots, 0, (self.mask + 1) * sizeof(uint64_t))
+    self.n = self.used = self.spare = 0
     self.full = False
     self.floor[0] = self.floor[1] = INT64_MIN
 
@@ -72,58 +82,65 @@ cdef void use_table(OrderBook* self, int64_t slots) noexcept nogil:
         self.shift -= 1
 
 
-cdef inline int64_t home(const OrderBook* self, int64_t order_id) noexcept nogil:
-    return <int64_t>((<uint64_t>order_id * GOLDEN) >> self.shift)
+cdef inline uint64_t hash_of(int64_t order_id) noexcept nogil:
+    return (<uint64_t>order_id * GOLDEN) & HASH
 
 
-cdef inline Order* slot_of(const OrderBook* self, int64_t order_id) noexcept nogil:
-    # The order's slot, else the empty one that would take it; most of all slots are empty.
-    cdef int64_t i = home(self, order_id)
-    cdef Order* slot = self.slots + i
-    while slot.side != SIDE_NONE and slot.id != order_id:
-        i = (i + 1) & self.mask
-        slot = self.slots + i
-    return slot
+cdef inline Order* order_at(const OrderBook* self, const uint64_t* slot) noexcept nogil:
+    return self.orders + (slot[0] & PLACE)
 
 
-cdef inline Order* find(const OrderBook* self, int64_t order_id) noexcept nogil:
-    # As slot_of, for an id that is expected to rest: an empty slot keeps the id of the order that left it.
-    cdef int64_t i = home(self, order_id)
-    cdef Order* slot = self.slots + i
-    while slot.id != order_id and slot.side != SIDE_NONE:
+cdef inline uint64_t* find(const OrderBook* self, int64_t order_id) noexcept nogil:
+    # The order's slot, else the empty one that would take it.
+    cdef uint64_t hashed = hash_of(order_id)
+    cdef int64_t i = hashed >> self.shift
+    cdef uint64_t* slot = self.slots + i
+    while slot[0] != 0 and ((slot[0] & HASH) != hashed or order_at(self, slot).id != order_id):
         i = (i + 1) & self.mask
         slot = self.slots + i
     return slot
 
 
 cdef const Order* orders_find(const OrderBook* self, int64_t order_id) noexcept nogil:
-    cdef const Order* slot = find(self, order_id)
-    if slot.side == SIDE_NONE:
-        return NULL
-    return slot
+    cdef const uint64_t* slot = find(self, order_id)
+    return order_at(self, slot) if slot[0] else NULL
 
 
 cdef void grow(OrderBook* self) noexcept nogil:
-    cdef Order* old = self.slots
-    cdef int64_t i, slots = self.mask + 1
+    cdef uint64_t* old = self.slots
+    cdef int64_t i, at, slots = self.mask + 1
     use_table(self, 2 * slots)
     for i in range(slots):
-        if old[i].side != SIDE_NONE:
-            slot_of(self, old[i].id)[0] = old[i]
-    arena_forget(old, slots * sizeof(Order))
+        if old[i]:
+            at = (old[i] & HASH) >> self.shift
+            while self.slots[at]:
+                at = (at + 1) & self.mask
+            self.slots[at] = old[i]
+    arena_forget(old, slots * sizeof(uint64_t))
 
 
-cdef inline void forget(OrderBook* self, Order* slot) noexcept nogil:
-    # Orders behind the hole move into it as long as that brings them no further from home than their home is.
+cdef inline void unlink(OrderBook* self, uint64_t* slot) noexcept nogil:
+    # Slots behind the hole move into it as long as that brings them no further from home than their home is.
     cdef int64_t hole = slot - self.slots, i = hole
+    cdef uint64_t word
     while True:
         i = (i + 1) & self.mask
-        if self.slots[i].side == SIDE_NONE:
+        word = self.slots[i]
+        if word == 0:
             break
-        if ((i - home(self, self.slots[i].id)) & self.mask) >= ((i - hole) & self.mask):
-            self.slots[hole] = self.slots[i]
+        if ((i - <int64_t>(word >> self.shift)) & self.mask) >= ((i - hole) & self.mask):
+            self.slots[hole] = word
             hole = i
-    self.slots[hole].side = SIDE_NONE
+    self.slots[hole] = 0
+
+
+cdef inline void forget(OrderBook* self, uint64_t* slot) noexcept nogil:
+    # Its place is the next one taken: what was touched last is near.
+    cdef Order* order = order_at(self, slot)
+    order.side = SIDE_NONE
+    order.lots = self.spare
+    self.spare = slot[0] & PLACE
+    unlink(self, slot)
     self.n -= 1
 
 
@@ -158,8 +175,8 @@ cdef void refill(OrderBook* self, LevelBook* book, int side) noexcept nogil:
     cdef int64_t i, floor = self.floor[side - 1]
     cdef const Order* order
     self.floor[side - 1] = INT64_MIN
-    for i in range(self.mask + 1):
-        order = self.slots + i
+    for i in range(1, self.used + 1):
+        order = self.orders + i
         if order.side == side and order.key <= floor:
             level_add(self, book, side, order.key, order.lots)
 
@@ -179,78 +196,85 @@ cdef inline uint32_t stamp(const Event* event) noexcept nogil:
     return <uint32_t>(event.receive_ns >> TOUCH_SHIFT)
 
 
-cdef inline void take_away(OrderBook* self, LevelBook* book, Order* order, int64_t lots,
+cdef inline void take_away(OrderBook* self, LevelBook* book, uint64_t* slot, int64_t lots,
                            uint32_t touched) noexcept nogil:
+    cdef Order* order = order_at(self, slot)
     cdef int side = order.side
     cdef int64_t key = order.key
     if lots < order.lots:
         order.lots -= lots
         order.touched = touched
     else:
-        forget(self, order)
+        forget(self, slot)
     level_remove(self, book, side, key, lots)
 
 
+cdef inline void replace(OrderBook* self, LevelBook* book, uint64_t* slot) noexcept nogil:
+    self.repeated += 1
+    take_away(self, book, slot, order_at(self, slot).lots, 0)
+
+
 cdef inline bint add(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
-    cdef Order* slot
-    cdef int64_t lots
-    if event.size_lots == 0 or (event.side != SIDE_BID and event.side != SIDE_ASK):
+    cdef uint64_t* slot
+    cdef Order* order
+    cdef int64_t lots = event.size_lots, place
+    if lots == 0 or (event.side != SIDE_BID and event.side != SIDE_ASK):
         self.invalid += 1
         return False
-    slot = slot_of(self, event.order_id)
-    if slot.side != SIDE_NONE:
-        self.repeated += 1
-        take_away(self, book, slot, slot.lots, 0)
-        slot = slot_of(self, event.order_id)
+    slot = find(self, event.order_id)
+    if slot[0]:
+        replace(self, book, slot)
+        slot = find(self, event.order_id)
     elif self.n >= self.orders_max:
         self.dropped += 1
         self.full = True
         return False
     if SLOTS_PER_ORDER * self.n > self.mask:
         grow(self)
-        slot = slot_of(self, event.order_id)
-    lots = event.size_lots
-    slot.id = event.order_id
-    slot.side = event.side
-    slot.key = key_of(event.side, event.price_ticks)
-    slot.lots = lots
-    slot.touched = stamp(event)
+        slot = find(self, event.order_id)
+    place = self.spare
+    if place:
+        order = self.orders + place
+        self.spare = order.lots
+    else:
+        self.used += 1
+        place = self.used
+        order = self.orders + place
+    slot[0] = hash_of(event.order_id) | <uint64_t>place
+    order.id = event.order_id
+    order.side = event.side
+    order.key = key_of(event.side, event.price_ticks)
+    order.lots = lots
+    order.touched = stamp(event)
     self.n += 1
-    level_add(self, book, slot.side, slot.key, lots)
+    level_add(self, book, order.side, order.key, lots)
     change.added_lots = lots
-    change.side = slot.side
+    change.side = order.side
     return True
 
 
-cdef Order* rename(OrderBook* self, LevelBook* book, Order* order, int64_t new_id) noexcept nogil:
+cdef void rename(OrderBook* self, LevelBook* book, Order* order, int64_t new_id) noexcept nogil:
     # The order under its new id; one of that id that rests already is replaced, as by an ADD.
-    cdef int64_t old_id = order.id
-    cdef Order* slot = slot_of(self, new_id)
-    cdef Order moved
-    if slot.side != SIDE_NONE:
-        self.repeated += 1
-        take_away(self, book, slot, slot.lots, 0)
-        order = slot_of(self, old_id)
-    moved = order[0]
-    moved.id = new_id
-    forget(self, order)
-    slot = slot_of(self, new_id)
-    slot[0] = moved
-    self.n += 1
-    return slot
+    cdef uint64_t* slot = find(self, new_id)
+    if slot[0]:
+        replace(self, book, slot)
+    unlink(self, find(self, order.id))
+    order.id = new_id
+    find(self, new_id)[0] = hash_of(new_id) | <uint64_t>(order - self.orders)
 
 
-cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* event,
+cdef bint modify(OrderBook* self, LevelBook* book, uint64_t* slot, const Event* event,
                  OrderChange* change) noexcept nogil:
+    cdef Order* order = order_at(self, slot)
     cdef int64_t key = key_of(order.side, event.price_ticks)
     cdef int64_t before = order.lots, lots = event.size_lots
     change.side = order.side
     if lots == 0:
         change.cancelled_lots = before
-        take_away(self, book, order, before, 0)
+        take_away(self, book, slot, before, 0)
         return True
     if event.aux != 0 and event.aux != order.id:
-        order = rename(self, book, order, event.aux)
+        rename(self, book, order, event.aux)
     if key == order.key:
         order.touched = stamp(event)
         order.lots = lots
@@ -274,7 +298,8 @@ cdef bint modify(OrderBook* self, LevelBook* book, Order* order, const Event* ev
 
 
 cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, OrderChange* change) noexcept nogil:
-    cdef Order* order
+    cdef uint64_t* slot
+    cdef const Order* order
     cdef int64_t lots
     change.added_lots = change.cancelled_lots = change.executed_lots = change.executed_ticks = 0
     change.side = SIDE_NONE
@@ -283,8 +308,8 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
         return False
     if event.kind == EV_ADD:
         return add(self, book, event, change)
-    order = find(self, event.order_id)
-    if order.side == SIDE_NONE:
+    slot = find(self, event.order_id)
+    if slot[0] == 0:
         self.unknown += 1
         if (event.kind == EV_EXECUTE and event.size_lots > 0 and event.price_ticks != 0
                 and (event.side == SIDE_BID or event.side == SIDE_ASK)):
@@ -293,7 +318,8 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
             change.side = event.side
         return False
     if event.kind == EV_MODIFY:
-        return modify(self, book, order, event, change)
+        return modify(self, book, slot, event, change)
+    order = order_at(self, slot)
     lots = event.size_lots
     if lots == 0:
         lots = order.lots
@@ -308,7 +334,7 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
             change.executed_ticks = key_of(order.side, order.key)
     else:
         change.cancelled_lots = lots
-    take_away(self, book, order, lots, stamp(event))
+    take_away(self, book, slot, lots, stamp(event))
     return True
 
 
@@ -321,14 +347,12 @@ cdef inline bint inside(const Order* order, int side, int64_t key) noexcept nogi
 
 cdef int64_t purge(OrderBook* self, LevelBook* book, int side, int64_t key, uint32_t before,
                    bint any_age) noexcept nogil:
-    cdef int64_t i = 0, n = self.n
-    cdef Order* order
-    while i <= self.mask:
-        order = self.slots + i
+    cdef int64_t i, n = self.n
+    cdef const Order* order
+    for i in range(1, self.used + 1):
+        order = self.orders + i
         if inside(order, side, key) and (any_age or <int32_t>(before - order.touched) >= 0):
-            take_away(self, book, order, order.lots, 0)          # a follower may stand here now
-        else:
-            i += 1
+            take_away(self, book, find(self, order.id), order.lots, 0)
     self.purged += n - self.n
     return n - self.n
 
@@ -359,8 +383,8 @@ cdef int64_t orders_uncross(OrderBook* self, LevelBook* book) noexcept nogil:
     key[1] = -bid
     count[0] = count[1] = 0
     youngest[0] = youngest[1] = 0
-    for i in range(self.mask + 1):
-        order = self.slots + i
+    for i in range(1, self.used + 1):
+        order = self.orders + i
         which = order.side - 1
         if which >= 0 and order.key >= key[which]:
             if count[which] == 0 or <int32_t>(order.touched - youngest[which]) > 0:
