@@ -1,7 +1,8 @@
 """ITCH files through the engine: several instruments from one file, packed files, days in turn, wrong files."""
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -93,6 +94,23 @@ def test_days_are_replayed_in_turn_each_from_an_empty_book(tmp_path):
     assert report.sources["AAA"].resyncs == 2
 
 
+@pytest.mark.parametrize("name", ["sample.itch", "2020-01-29.itch"])
+def test_a_given_day_stands_in_for_the_one_in_the_name(tmp_path, name):
+    """Stamps count from its midnight in New York, which here is in summer time."""
+    engine, day = engine_of(tmp_path), market("2024-08-08")
+    path = write(tmp_path / name, day, 300)
+    source = ItchSource(find_itch([str(path)], engine.instruments, day="2024-08-08"))
+    stamps = list(source.steps(engine, Replay(engine, source).report))
+    first = datetime(2024, 8, 8, 9, 30, tzinfo=ZoneInfo("America/New_York")).timestamp()
+    assert min(stamps[2:]) // S == int(first)
+
+
+def test_a_given_day_that_is_none_is_refused_by_the_option(tmp_path):
+    path = write(tmp_path / "2020-01-30.itch", market(), 10)
+    with pytest.raises(QuotelifeError, match="--date 2024-13-08 is no day"):
+        find_itch([str(path)], engine_of(tmp_path).instruments, day="2024-13-08")
+
+
 def test_a_wrong_message_is_counted_and_costs_the_books(tmp_path):
     engine, day = engine_of(tmp_path), market()
     path = tmp_path / "01302020.itch"
@@ -126,7 +144,7 @@ def test_what_cannot_be_replayed_says_so(tmp_path):
     for arguments, said in (
         ([f"XXX={path}"], "XXX: no such instrument"),
         ([str(path), str(other)], "one file a day"),
-        ([str(nameless)], "says no day"),
+        ([str(nameless)], "says no day.* give --date YYYY-MM-DD"),
         ([str(tmp_path / "absent.itch")], "no such file"),
     ):
         with pytest.raises(QuotelifeError, match=said):

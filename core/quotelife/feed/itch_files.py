@@ -1,6 +1,6 @@
 """ITCH 5.0 files as NASDAQ gives them out: messages with two bytes of length before each.
 
-The file's name says which day it is, as in ``01302020.NASDAQ_ITCH50.gz`` or ``S013020-v50.txt.gz``.
+The file's name says which day it is, as in ``01302020.NASDAQ_ITCH50.gz`` or ``S013020-v50.txt.gz``, or it is given.
 """
 
 import re
@@ -27,14 +27,21 @@ class ItchFile(NamedTuple):
     midnight_ns: int
 
     @classmethod
-    def find(cls, path: Path) -> "ItchFile":
-        """Raises ``DecodeError`` when the name does not say which day it is."""
-        day = day_in(path.name)
-        if day is None:
+    def find(cls, path: Path, day: str | None = None) -> "ItchFile":
+        """``day`` (YYYY-MM-DD) stands in for the one in the file's name.
+
+        Raises ``DecodeError`` when neither says which day it is: times count from its midnight in New York.
+        """
+        named = day_in(path.name)
+        if day is None and named is None:
             raise DecodeError(
-                f"{path}: its name says no day; link to it by a name like 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt"
+                f"{path}: its name says no day, as 01302020.NASDAQ_ITCH50.gz or S013020-v50.txt do; "
+                "give --date YYYY-MM-DD"
             )
-        return cls(path, midnight_of(day.isoformat()))
+        try:
+            return cls(path, midnight_of(day or str(named)))
+        except ValueError:
+            raise DecodeError(f"{path}: --date {day} is no day; give --date YYYY-MM-DD") from None
 
 
 def midnight_before(now_ns: int) -> int:

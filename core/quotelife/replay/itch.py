@@ -28,8 +28,12 @@ class ItchRecording(NamedTuple):
     instruments: tuple[Instrument, ...]
 
 
-def find_itch(arguments: Sequence[str], table: InstrumentTable) -> list[ItchRecording]:
+def find_itch(
+    arguments: Sequence[str], table: InstrumentTable, *, day: str | None = None
+) -> list[ItchRecording]:
     """``INSTRUMENT=PATH``, as often as there are instruments, or ``PATH`` for all with venue ``nasdaq``; by day.
+
+    ``day`` (YYYY-MM-DD) stands in for the one in the file's name.
 
     Raises ``QuotelifeError`` naming what could not be found.
     """
@@ -44,7 +48,9 @@ def find_itch(arguments: Sequence[str], table: InstrumentTable) -> list[ItchReco
                 raise QuotelifeError(
                     f"{path}: no instrument with venue nasdaq in the configuration; write INSTRUMENT={path}"
                 )
-    recordings = [ItchRecording(ItchFile.find(path), tuple(own.values())) for path, own in wanted.items()]
+    recordings = [
+        ItchRecording(ItchFile.find(path, day), tuple(own.values())) for path, own in wanted.items()
+    ]
     recordings.sort(key=lambda recording: recording.file.midnight_ns)
     for one, next_ in pairwise(recordings):
         if one.file.midnight_ns == next_.file.midnight_ns:

@@ -54,7 +54,10 @@ def replay(
     ] = "lexicon",
     day: Annotated[
         str | None,
-        typer.Option("--date", help="YYYY-MM-DD, of FX ticks. [default: as in the file's name]"),
+        typer.Option(
+            "--date",
+            help="YYYY-MM-DD, of ITCH (New York) and FX ticks (UTC). [default: as in the file's name]",
+        ),
     ] = None,
     ask_every: Annotated[
         str,
@@ -216,7 +219,7 @@ def _open(
         paths = [split_argument(argument)[1] for argument in arguments]
         itch = [is_itch(path) for path in paths]
         if all(itch):
-            return loaded, ItchSource(find_itch(arguments, table))
+            return loaded, ItchSource(find_itch(arguments, table, day=day))
         if any(itch):
             wrong("SOURCES", "ITCH files and other recordings do not go into one replay")
         if any(is_session(path) for path in paths):
