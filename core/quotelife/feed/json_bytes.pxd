@@ -316,12 +316,13 @@ cdef inline const char* read_either(const char* p, const char* no, const char* y
 # Objects and lists.
 
 cdef inline const char* expect(const char* p, char c, const char* what, Fault* fault) noexcept nogil:
-    # Beyond c, which has to come next.
+    # Beyond c, which has to come next. Venues write no space: it is looked for only where c is not.
     if p == NULL:
         return NULL
-    p = skip_space(p)
     if p[0] != c:
-        return fail(fault, FAULT_SYNTAX, what, p)
+        p = skip_space(p)
+        if p[0] != c:
+            return fail(fault, FAULT_SYNTAX, what, p)
     return skip_space(p + 1)
 
 
@@ -352,12 +353,13 @@ cdef inline const char* next_member(const char* p, Members* m, Fault* fault) noe
         return fail(fault, FAULT_REPEATED, "each field once", m.key.at)
     m.seen[0] |= m.field
     m.field = 0
-    p = skip_space(p)
-    if p[0] == b',':
-        return read_key(skip_space(p + 1), m, fault)
-    if p[0] != b'}':
-        return fail(fault, FAULT_SYNTAX, "a comma or the end of the object", p)
-    return p + 1
+    if p[0] != b',':
+        p = skip_space(p)
+        if p[0] == b'}':
+            return p + 1
+        if p[0] != b',':
+            return fail(fault, FAULT_SYNTAX, "a comma or the end of the object", p)
+    return read_key(skip_space(p + 1), m, fault)
 
 
 cdef inline const char* first_item(const char* p, bint* more, const char* what, Fault* fault) noexcept nogil:
@@ -372,11 +374,12 @@ cdef inline const char* next_item(const char* p, bint* more, Fault* fault) noexc
     more[0] = False
     if p == NULL:
         return NULL
-    p = skip_space(p)
-    if p[0] == b']':
-        return p + 1
     if p[0] != b',':
-        return fail(fault, FAULT_SYNTAX, "a comma or the end of the list", p)
+        p = skip_space(p)
+        if p[0] == b']':
+            return p + 1
+        if p[0] != b',':
+            return fail(fault, FAULT_SYNTAX, "a comma or the end of the list", p)
     more[0] = True
     return skip_space(p + 1)
 

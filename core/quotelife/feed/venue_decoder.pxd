@@ -1,5 +1,6 @@
 # What every JSON decoder of a venue has in common: its symbols, its event buffer, and how a fault is told.
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from quotelife.feed.json_bytes cimport Fault
 from quotelife.feed.symbol_feed cimport SymbolFeed
@@ -52,10 +53,14 @@ cdef inline void stamp(EventBuffer buffer, Py_ssize_t start, int64_t exchange_ns
 
 
 cdef inline bint push_level(EventBuffer buffer, SymbolFeed feed, int side, int64_t price, int64_t size) noexcept:
-    # stamp() adds what the whole message says.
-    cdef Event* event = buffer.push()
-    if event == NULL:
+    # stamp() adds what the whole message says. push() written out: a call a level is felt.
+    cdef Event* event
+    if buffer.count >= buffer.capacity:
+        buffer.overflowed += 1
         return False
+    event = &buffer.events[buffer.count]
+    buffer.count += 1
+    memset(event, 0, sizeof(Event))
     event.price_ticks = price
     event.size_lots = size
     event.instrument = feed.instrument
