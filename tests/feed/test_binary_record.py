@@ -321,6 +321,35 @@ def test_a_lost_line_distrusts_every_instrument_and_the_rest_of_a_frame_is_dropp
     assert [event[0] for event in told(it)] == [EventKind.LEVEL], "an END without its BEGIN is not passed on"
 
 
+def test_a_snapshot_that_repeats_is_left_out_where_the_book_is_whole_and_taken_where_it_is_not() -> None:
+    """Nothing but a sign of life, or each would begin warm-up and windows anew."""
+    it = decoder()
+    encoder = BinaryEncoder(1)
+    other = record(EventKind.LEVEL, 1, side=BookSide.BID, price_ticks=9, size_lots=1, last=True)
+    begin = record(EventKind.SNAPSHOT_BEGIN, 0, repeat=True)
+    end = record(EventKind.SNAPSHOT_END, 0, last=True, sequence=5)
+    snapshot = encoder.frame(begin + LEVEL + end)
+    feed(it, snapshot)
+    assert [event[0] for event in told(it)] == [
+        EventKind.SNAPSHOT_BEGIN,
+        EventKind.LEVEL,
+        EventKind.SNAPSHOT_END,
+    ]
+    feed(it, encoder.frame(begin + LEVEL + other + end + LEVEL))
+    assert [event[:2] for event in told(it)] == [(EventKind.LEVEL, 1), (ALIVE, 0), (EventKind.LEVEL, 0)]
+    encoder.next += 1
+    feed(it, encoder.frame(begin + LEVEL + end))
+    kinds = [event[0] for event in told(it)]
+    assert kinds == [
+        CLEARED,
+        CLEARED,
+        EventKind.SNAPSHOT_BEGIN,
+        EventKind.LEVEL,
+        EventKind.SNAPSHOT_END,
+    ]
+    assert it.resyncs == 2
+
+
 # --- datagrams ----------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,8 @@ class Receiver:
         self.early: dict[int, list[Event]] = {}
         self.fed = [False] * instruments
         self.whole = [False] * instruments  # a snapshot has begun, and nothing was lost since
+        self.complete = [False] * instruments  # … and has ended
+        self.skipping = [False] * instruments  # a snapshot that says nothing new
         self.out: list[Event] = []
         self.gaps = 0
 
@@ -91,7 +93,7 @@ class Receiver:
         for i, fed in enumerate(self.fed):
             if fed:
                 self.out.append((CLEARED, i))
-            self.fed[i] = self.whole[i] = False
+            self.fed[i] = self.whole[i] = self.complete[i] = self.skipping[i] = False
 
     def follow(self) -> None:
         while self.early and min(self.early) <= self.next:
@@ -101,14 +103,24 @@ class Receiver:
     def apply(self, first: int, events: Sequence[Event]) -> None:
         for event in events[max(0, self.next - first) :]:
             kind, i, side, flags, *rest = event
+            if kind == EventKind.SNAPSHOT_BEGIN and flags & 16 and self.complete[i]:
+                self.skipping[i] = True
+                continue
+            if self.skipping[i] and kind == EventKind.SNAPSHOT_END:
+                self.skipping[i] = False
+                self.out.append((ALIVE, i))
+                continue
+            if self.skipping[i] and kind in (EventKind.LEVEL, EventKind.ADD):
+                continue
             if kind == EventKind.SNAPSHOT_BEGIN:
-                self.whole[i] = True
+                self.whole[i], self.complete[i], self.skipping[i] = True, False, False
+                flags &= ~16
             elif kind == EventKind.SNAPSHOT_END:
                 if not self.whole[i]:
                     continue
-                self.whole[i] = False
+                self.whole[i], self.complete[i] = False, True
             elif kind == EventKind.CLEAR or (kind == EventKind.STATUS and rest[3] == 5):
-                self.whole[i] = False
+                self.whole[i] = self.complete[i] = self.skipping[i] = False
             elif self.whole[i]:
                 flags |= 2
             self.fed[i] = True
@@ -141,9 +153,9 @@ class Publisher:
         bid, ask = max(self.bids[i]), min(self.asks[i])
         return bid, self.bids[i][bid], ask, self.asks[i][ask]
 
-    def snapshot(self, i: int) -> None:
+    def snapshot(self, i: int, *, repeat: bool = False) -> None:
         self.venue += 1
-        self.add(i, record(EventKind.SNAPSHOT_BEGIN, i))
+        self.add(i, record(EventKind.SNAPSHOT_BEGIN, i, repeat=repeat))
         for side, book in ((BookSide.BID, self.bids[i]), (BookSide.ASK, self.asks[i])):
             for price, size in book.items():
                 self.add(i, record(EventKind.LEVEL, i, side=side, price_ticks=price, size_lots=size))
@@ -197,7 +209,7 @@ class Publisher:
         i = self.rng.randrange(len(self.bids))
         kind = self.rng.random()
         if kind < 0.05:
-            self.snapshot(i)
+            self.snapshot(i, repeat=self.rng.random() < 0.5)
         elif kind < 0.8:
             self.change(i)
         elif kind < 0.9:

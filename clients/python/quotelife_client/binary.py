@@ -22,6 +22,7 @@ DATAGRAM_EVENTS = 22  # events of a frame that fits an Ethernet packet
 FLAG_LAST = 1
 FLAG_SNAPSHOT = 2
 FLAG_GAP = 4
+FLAG_REPEAT = 16
 FRAME_HEARTBEAT = 1
 
 _HEAD = struct.Struct("<4sBBHI")
@@ -39,15 +40,17 @@ def record(
     order_id: int = 0,
     last: bool = False,
     gap: bool = False,
+    repeat: bool = False,
     sequence: int = 0,
     exchange_utc_ns: int = 0,
     trade_id: int = 0,
 ) -> bytes:
-    """One event, 64 bytes. ``last``: it ends a venue message; ``gap``, of a CLEAR: messages were lost.
+    """One event, 64 bytes. ``last``: it ends a venue message; ``gap``, of a CLEAR: messages were lost; ``repeat``, of a
+    SNAPSHOT_BEGIN: the snapshot holds nothing new.
 
     QUOTE and STATUS have functions of their own. Raises ``struct.error`` when a number does not fit.
     """
-    flags = FLAG_LAST * last | FLAG_GAP * gap
+    flags = FLAG_LAST * last | FLAG_GAP * gap | FLAG_REPEAT * repeat
     numbers = (exchange_utc_ns, 0, sequence, price_ticks, size_lots, order_id, trade_id)
     return _RECORD.pack(*numbers, instrument, kind, side, flags)
 

@@ -23,6 +23,8 @@ cdef struct WireInstrument:
     uint32_t index             # dense index in the engine
     bint fed                   # something was passed on since its last CLEAR
     bint in_snapshot
+    bint whole                 # by a snapshot, and nothing has been lost since
+    bint repeated              # in a snapshot that is left out
 
 
 cdef class BinaryDecoder:
@@ -51,6 +53,7 @@ cdef class BinaryDecoder:
     cdef const char* read_frame(self, const unsigned char* p, const Header* header) noexcept nogil
     cdef bint arrive(self, const Header* header, int64_t receive_ns)
     cdef void apply(self, const unsigned char* p, const Header* header, int64_t receive_ns) noexcept nogil
+    cdef void forget_snapshot(self, WireInstrument* wire) noexcept nogil
     cdef void release(self, int64_t receive_ns)
     cdef void skip(self, int64_t receive_ns)
     cdef void settle(self)

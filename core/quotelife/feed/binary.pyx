@@ -11,7 +11,8 @@ What came before is a duplicate, whoever sent it twice. A larger ``session`` is 
 smaller one is a copy of the past.
 
 How a book becomes whole again. Only by SNAPSHOT_BEGIN … SNAPSHOT_END with nothing lost in between: an END whose
-BEGIN was lost is not passed on, or the engine would take half a book for a whole one.
+BEGIN was lost is not passed on, or the engine would take half a book for a whole one. A snapshot whose BEGIN is flagged
+REPEAT is for those who need it: where the book is whole it is left out, since it would begin the windows anew.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -31,6 +32,7 @@ cdef enum:
     CRC_AT = 12
     AFTER_CRC = 16
     FRAME_HEARTBEAT = 1
+    FLAG_REPEAT = 16           # on the wire only, of a SNAPSHOT_BEGIN
 
 cdef int64_t NUMBER_MAX = <int64_t>1 << 53       # ticks and lots beyond it do not survive a double
 cdef int64_t SEQUENCE_MAX = <int64_t>1 << 62
@@ -86,7 +88,8 @@ cdef const char* event_fault(const Event* event, uint32_t instruments) noexcept 
         return "an instrument that the feed's list does not have"
     if event.exchange_ns < 0 or event.sequence < 0:
         return "a negative time or sequence"
-    if event.flags & ~<int>(FLAG_LAST | FLAG_SNAPSHOT | (FLAG_GAP if event.kind == EV_CLEAR else 0)):
+    if event.flags & ~<int>(FLAG_LAST | FLAG_SNAPSHOT | (FLAG_GAP if event.kind == EV_CLEAR else 0)
+                            | (FLAG_REPEAT if event.kind == EV_SNAPSHOT_BEGIN else 0)):
         return "a flag that has no meaning there"
     if event.kind == EV_LEVEL:
         if not sided:
@@ -173,7 +176,7 @@ cdef class BinaryDecoder:
         self.forget()
         for i in range(self.instruments):
             self.wire[i].fed = False
-            self.wire[i].in_snapshot = False
+            self.forget_snapshot(&self.wire[i])
         self.status_of_all(STATUS_FEED_DOWN, receive_ns)
 
     cdef void forget(self):
@@ -378,14 +381,26 @@ cdef class BinaryDecoder:
             event.instrument = wire.index
             event.receive_ns = receive_ns
             if event.kind == EV_SNAPSHOT_BEGIN:
+                if event.flags & FLAG_REPEAT and wire.whole:
+                    wire.repeated = True
+                    continue
+                event.flags &= ~<int>FLAG_REPEAT
+                self.forget_snapshot(wire)
                 wire.in_snapshot = True
+            elif event.kind == EV_SNAPSHOT_END and wire.repeated:
+                wire.repeated = False
+                event.kind = EV_STATUS         # the levels as they are, as of its sequence
+                event.aux = STATUS_HEARTBEAT
             elif event.kind == EV_SNAPSHOT_END:
                 if not wire.in_snapshot:
                     continue
                 wire.in_snapshot = False
+                wire.whole = True
                 self.resyncs += 1
             elif event.kind == EV_CLEAR or (event.kind == EV_STATUS and event.aux == STATUS_FEED_DOWN):
-                wire.in_snapshot = False
+                self.forget_snapshot(wire)
+            elif wire.repeated and (event.kind == EV_LEVEL or event.kind == EV_ADD):
+                continue
             elif wire.in_snapshot:
                 event.flags |= FLAG_SNAPSHOT
             wire.fed = True
@@ -395,6 +410,9 @@ cdef class BinaryDecoder:
         self.expected = header.first + header.count
         if self.known < self.expected:
             self.known = self.expected
+
+    cdef void forget_snapshot(self, WireInstrument* wire) noexcept nogil:
+        wire.in_snapshot = wire.whole = wire.repeated = False
 
     cdef void release(self, int64_t receive_ns):
         # Held frames that follow now.
@@ -441,7 +459,7 @@ cdef class BinaryDecoder:
             if not self.wire[i].fed:
                 continue
             self.wire[i].fed = False
-            self.wire[i].in_snapshot = False
+            self.forget_snapshot(&self.wire[i])
             event = self.buffer.push()
             if event == NULL:
                 return               # room was asked for before
