@@ -107,7 +107,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def mold(
-    desk: Desk, *, rerequest: bool = True, group: str = "127.0.0.1", **venue_fields: Any
+    desk: Desk, *, rerequest: bool = True, group: str = "127.0.0.1", silence: str = "3s", **venue_fields: Any
 ) -> AsyncIterator[Any]:
     lines = [f"{group}:{free_port()}" for _ in range(2)]
     venue = ItchVenue(lines=lines, **venue_fields)
@@ -119,6 +119,7 @@ async def mold(
             line_a=lines[0],
             line_b=lines[1],
             interface="127.0.0.1",
+            silence=silence,
             rerequest=venue.rerequest_address if rerequest else None,
         ),
     )
@@ -283,6 +284,20 @@ async def test_silence_is_found_and_ends_when_the_line_is_heard(tmp_path):
         await venue.stop()
 
 
+async def test_one_of_two_lines_that_is_not_heard_is_told_and_costs_no_book(tmp_path):
+    desk, day = Desk(tmp_path), market()
+    with structlog.testing.capture_logs() as log:
+        async with mold(desk, silence="300ms", faults=[LineFaults(), LineFaults(loss=1.0)]) as (feed, venue):
+            venue.publish(day.opening)
+            for _ in range(8):
+                await publish(venue, day, 200)
+                await asyncio.sleep(0.1)
+            assert feed.figures().counters["line_silences"] >= 1
+            assert desk.good()
+    told = [line for line in log if line["event"] == "line_silent"]
+    assert {line["line"] for line in told} == {"b"}
+
+
 async def test_an_engine_that_failed_is_rebuilt_from_the_first_message(tmp_path):
     desk, day = Desk(tmp_path), market()
     async with mold(desk) as (feed, venue):
@@ -413,6 +428,7 @@ async def test_an_address_that_cannot_be_had_is_named(tmp_path):
         ({"transport": "mold", "line_a": "a:1", "window_messages": 1000}, "512"),
         ({"transport": "mold", "line_a": "a:1", "gap": "6ms"}, "5000000"),
         ({"transport": "mold", "line_a": "a:1", "reorder": "4ms"}, "reorder"),
+        ({"transport": "mold", "line_a": "a:1", "interface": "999.1.1.1"}, "IPv4 address of one of our"),
     ],
 )
 def test_a_configuration_that_does_not_fit_together_is_refused(fields, said):

@@ -6,10 +6,7 @@ TCP read lands in the decoder's own input; its events go to the sink once per re
 
 import asyncio
 import random
-import socket
-import struct
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from quotelife.clock import Clock
@@ -20,6 +17,7 @@ from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
 from quotelife_server.addresses import host_and_port
 from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.datagrams import listening
 from quotelife_server.feeds.settings import BinaryFeedConfig
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -191,32 +189,11 @@ class BinaryFeed:
     # UDP.
 
     async def _listen(self) -> asyncio.DatagramTransport:
-        host, port = host_and_port(self.config.address)
-        loop = asyncio.get_running_loop()
-        (family, _, _, _, address), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            udp.setblocking(False)
-            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.config.socket_bytes)
-            _join_if_group(udp, family, str(address[0]))
-            udp.bind(address)
-            granted = (
-                udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-            )  # the kernel counts its own part too
-            if granted < self.config.socket_bytes:
-                self._log.warning(
-                    "socket_buffer_small",
-                    bytes=granted,
-                    wanted=self.config.socket_bytes,
-                    mend="raise net.core.rmem_max, or lower socket_bytes",
-                )
-            transport, _ = await loop.create_datagram_endpoint(lambda: _Port(self), sock=udp)
-        except OSError as error:
-            udp.close()
-            raise OSError(
-                f"feeds: {self.config.name}: cannot listen on {self.config.address}: {error}"
-            ) from error
+        config = self.config
+        udp = await listening(config.name, config.address, config.interface, config.socket_bytes, self._log)
         self.address = udp.getsockname()[:2]
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Port(self), sock=udp)
         return transport
 
     async def _watch_silence(self, transport: asyncio.DatagramTransport) -> None:
@@ -285,19 +262,6 @@ class BinaryFeed:
         if self._gap_timer is not None:
             self._gap_timer.cancel()
             self._gap_timer = None
-
-
-def _join_if_group(udp: socket.socket, family: int, host: str) -> None:
-    group = ip_address(host)
-    if not group.is_multicast:
-        return
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        member = group.packed + struct.pack("@I", 0)
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
-    else:
-        member = group.packed + bytes(4)
-        udp.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
 
 
 class _Line(asyncio.BufferedProtocol):

@@ -7,10 +7,8 @@ import asyncio
 import os
 import random
 import socket
-import struct
 import time
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from quotelife.clock import Clock
@@ -24,6 +22,7 @@ from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
 from quotelife_server.feeds.base import Backoff, Feed, FeedFigures, Sink
+from quotelife_server.feeds.datagrams import asking, listening
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing
 
@@ -134,20 +133,28 @@ class MoldFeed(ItchFeed):
         self._asking: socket.socket | None = None
         self._hole_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._heard = {"a": (0, 0), "b": (0, 0)}  # by line: packets, and when the last one had come
+        self._silent_lines: set[str] = set()
+        self._line_silences = 0
 
     async def start(self) -> None:
         """Raises ``OSError`` when an address cannot be had: that is ours, not the venue's."""
         if self._running is not None:
             raise RuntimeError("the feed runs already")
-        lines: list[tuple[int, int]] = []
+        config, lines = self.config, list[tuple[int, int]]()
         try:
-            for line, address in ((LINE_A, self.config.line_a), (LINE_B, self.config.line_b)):
+            for line, address, interface in (
+                (LINE_A, config.line_a, config.interface),
+                (LINE_B, config.line_b, config.interface_b or config.interface),
+            ):
                 if address is not None:
-                    udp = await self._listen(address)
+                    udp = await listening(config.name, address, interface, config.socket_bytes, self._log)
+                    self._sockets.append(udp)
                     self.addresses.append(udp.getsockname()[:2])
                     lines.append((line, udp.fileno()))
-            if self.config.rerequest is not None:
-                self._asking = await self._ask_socket(self.config.rerequest)
+            if config.rerequest is not None:
+                self._asking = await asking(config.name, config.rerequest, config.socket_bytes, self._log)
+                self._sockets.append(self._asking)
                 lines.append((REREQUESTED, self._asking.fileno()))
         except OSError:
             self._close()
@@ -194,49 +201,15 @@ class MoldFeed(ItchFeed):
                 "sessions": mold.sessions,
                 "malformed_packets": mold.malformed,
                 "foreign_packets": mold.foreign,
+                "line_silences": self._line_silences,
                 "kernel_drops": sum(ring.dropped) if ring is not None else 0,
+                "datagrams_too_long": ring.truncated if ring is not None else 0,
+                "receive_failures": ring.failures if ring is not None else 0,
                 "ring_full": ring.full if ring is not None else 0,
             },
         )
 
     # The lines.
-
-    async def _listen(self, address: str) -> socket.socket:
-        host, port = host_and_port(address)
-        loop = asyncio.get_running_loop()
-        (family, _, _, _, target), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._sockets.append(udp)
-        try:
-            self._set_up(udp)
-            _join_if_group(udp, family, str(target[0]), str(self.config.interface or "0.0.0.0"))
-            udp.bind(target)
-        except OSError as error:
-            raise OSError(f"feeds: {self.config.name}: cannot listen on {address}: {error}") from error
-        return udp
-
-    async def _ask_socket(self, address: str) -> socket.socket:
-        host, port = host_and_port(address)
-        loop = asyncio.get_running_loop()
-        (family, _, _, _, target), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._sockets.append(udp)
-        self._set_up(udp)
-        udp.connect(target)
-        return udp
-
-    def _set_up(self, udp: socket.socket) -> None:
-        udp.setblocking(False)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.config.socket_bytes)
-        # The kernel counts its own part too.
-        granted = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-        if granted < self.config.socket_bytes:
-            self._log.warning(
-                "socket_buffer_small",
-                bytes=granted,
-                wanted=self.config.socket_bytes,
-                mend="raise net.core.rmem_max, or lower socket_bytes",
-            )
 
     def _close(self) -> None:
         for udp in self._sockets:
@@ -291,6 +264,8 @@ class MoldFeed(ItchFeed):
             await asyncio.sleep(LOOK_S)
             if self.mold.missing_since_ns == 0:
                 self._tick()
+            if self.config.line_b is not None:
+                self._look_at_lines(self._clock.now_ns())
             if self.connected and self.silent():
                 self.connected = False
                 self.reconnects += 1
@@ -299,6 +274,21 @@ class MoldFeed(ItchFeed):
                 self._log.warning(
                     "feed_silent", reason=f"nothing heard for {self.config.silence_ns / NS_PER_S:g} s"
                 )
+
+    def _look_at_lines(self, now_ns: int) -> None:
+        """One of two lines that is not heard costs no book, but the next loss will not be closed by it."""
+        counts = self.mold.line_counts
+        for line, (packets, since_ns) in self._heard.items():
+            came = counts[line][0]
+            if came != packets or not self.connected:
+                self._heard[line] = came, now_ns
+                if came != packets and line in self._silent_lines:
+                    self._silent_lines.discard(line)
+                    self._log.info("line_heard", line=line)
+            elif now_ns - since_ns > self.config.silence_ns and line not in self._silent_lines:
+                self._silent_lines.add(line)
+                self._line_silences += 1
+                self._log.warning("line_silent", line=line, mend="check its group, interface and cabling")
 
     def _failed(self) -> None:
         self._log.exception("feed_failed")
@@ -318,19 +308,6 @@ class MoldFeed(ItchFeed):
         if self._hole_timer is not None:
             self._hole_timer.cancel()
             self._hole_timer = None
-
-
-def _join_if_group(udp: socket.socket, family: int, host: str, interface: str) -> None:
-    group = ip_address(host)
-    if not group.is_multicast:
-        return
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        member = group.packed + struct.pack("@I", 0)
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
-    else:
-        member = group.packed + ip_address(interface).packed
-        udp.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
 
 
 class SoupFeed(ItchFeed):

@@ -1,8 +1,9 @@
 """The ``feeds`` section of the configuration: one entry per source of market data, told apart by ``kind``."""
 
+from ipaddress import IPv4Address
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from quotelife.config.schema import Duration, LongerThanZero, Name, Section
 from quotelife.feed.binary import FRAME_EVENTS_MAX
@@ -15,6 +16,16 @@ RestUrl = Annotated[
     str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)
 ]
 Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=128)]
+
+
+def _own_address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise ValueError("must be the IPv4 address of one of our interfaces, such as 10.1.2.3") from None
+
+
+OwnAddress = Annotated[str, AfterValidator(_own_address)]
 Stream = Annotated[str, Field(pattern=r"^(depth(@[0-9]+ms)?|bookTicker|trade|aggTrade)$")]
 
 DEPTH_PATHS: dict[Market, str] = {
@@ -297,6 +308,8 @@ class BinaryFeedConfig(Section):
     transport: Literal["tcp", "udp"]
     # host:port to connect to, or to listen on; a multicast group is joined.
     address: Address
+    # udp: address of our own interface on which a group is joined; null: the system's choice.
+    interface: OwnAddress | None = None
     # Number of the publisher; frames of others are not taken.
     source: int = Field(default=1, ge=0, lt=2**32)
     # Names from the instruments section, in the order of the publisher's numbers: the first is 0.
@@ -345,7 +358,9 @@ class ItchFeedConfig(Section):
     line_a: Address | None = None
     line_b: Address | None = None
     # mold: address of our own interface on which the groups are joined; null: the system's choice.
-    interface: Annotated[str, Field(pattern=r"^([0-9]{1,3}\.){3}[0-9]{1,3}$")] | None = None
+    interface: OwnAddress | None = None
+    # mold: the one on which the group of line_b is joined; null: as interface.
+    interface_b: OwnAddress | None = None
     # mold: whom to ask for what both lines lost; null: a book that lost something is gone for the day.
     rerequest: Address | None = None
     # soup: whom to connect to.
