@@ -11,12 +11,14 @@ DEMO_SECONDS ?=
 DEMO_ADDRESS ?=
 SEED ?= 7
 SOAK_SECONDS ?= 3600
+FUZZ_SECONDS ?= 300
+FUZZ ?=
 PYTEST_ARGS ?=
 
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow test-fix soak bench lint types proto proto-check clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak bench lint types proto proto-check clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -24,6 +26,7 @@ help:
 	  'make test-debug  default tests on the checked (debug) build of the Cython code' \
 	  'make test-lowest default tests with every dependency at its lower bound, on Python 3.11' \
 	  'make test-slow   long fuzz runs' \
+	  'make fuzz        coverage-guided fuzzing of every decoder with sanitizers (FUZZ_SECONDS=300 each; FUZZ="itch mold": these)' \
 	  'make test-fix    the FIX feed against QuickFIX, in an environment of its own (builds it: ten minutes or more)' \
   'make soak        an hour (SOAK_SECONDS) of every feed against its simulated venue, with faults at random' \
   'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
@@ -74,6 +77,9 @@ test-fix: $(VENV)/.dev-stamp
 
 soak: $(VENV)/.dev-stamp
 	PYTHONPATH=tests $(PY) -m soak --seconds $(SOAK_SECONDS) --seed $(SEED) --directory build/soak
+
+fuzz: $(VENV)/.dev-stamp
+	$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 bench: $(VENV)/.run-stamp
 	$(VENV)/bin/quotelife bench engine decide --json $(if $(wildcard ../shared/data/binance),--data ../shared/data)

@@ -1,18 +1,21 @@
 """The one build: packages, Cython extensions and extras.
 
-``QUOTELIFE_DEBUG=1`` builds the Cython code with bounds, wrap-around and
-initialisation checks and C assertions; debug and release builds keep their
-objects apart and are meant for separate environments.
+``QUOTELIFE_BUILD`` is ``release`` (as if not set), ``debug`` or ``fuzz``. Debug builds the Cython code with bounds
+and initialisation checks and C assertions. Fuzz does so too, with clang's sanitizers and coverage counters, and takes
+only what reads bytes from outside (``tools/fuzz.py``). Each keeps its objects apart.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
-DEBUG = os.environ.get("QUOTELIFE_DEBUG", "") not in ("", "0")
-MODE = "debug" if DEBUG else "release"
+MODE = os.environ.get("QUOTELIFE_BUILD") or "release"
+if MODE not in ("release", "debug", "fuzz"):
+    sys.exit(f"QUOTELIFE_BUILD must be release, debug or fuzz, not {MODE!r}")
+CHECKED = MODE != "release"
 ROOT = Path(__file__).parent
 JOBS = os.cpu_count() or 1
 
@@ -24,15 +27,23 @@ COMPILE_ARGS = [
     "-fno-strict-aliasing",
     "-Wno-unused-function",
 ]
-COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0"] if DEBUG else ["-O3", "-g0"]
+COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0"] if CHECKED else ["-O3", "-g0"]
+LINK_ARGS: list[str] = []
+if MODE == "fuzz":
+    SANITIZE = ["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=all"]
+    COMPILE_ARGS += [*SANITIZE, "-fno-omit-frame-pointer", "-gline-tables-only"]
+    LINK_ARGS += SANITIZE
+# What the fuzz targets import, and no more: the sanitizers make the compiler slow.
+FUZZED = ("records", "inputs", "checksum", "book", "feed", "journal.format")
+FUZZED_MODULES = tuple(f"quotelife.{name}" for name in FUZZED)
 
 DIRECTIVES = {
     "language_level": 3,
     "binding": True,
     "embedsignature": False,
-    "boundscheck": DEBUG,
+    "boundscheck": CHECKED,
     "wraparound": False,
-    "initializedcheck": DEBUG,
+    "initializedcheck": CHECKED,
     "nonecheck": False,  # its raise needs the GIL: methods without it would not compile
     "overflowcheck": False,
     "cdivision": True,
@@ -45,7 +56,17 @@ def extensions() -> list[Extension]:
     for source in sorted([*(ROOT / "core").rglob("*.pyx"), *(ROOT / "server").rglob("*.pyx")]):
         relative = source.relative_to(ROOT)
         module = ".".join(relative.with_suffix("").parts[1:])
-        found.append(Extension(module, [str(relative)], extra_compile_args=COMPILE_ARGS, libraries=["m"]))
+        if MODE == "fuzz" and not module.startswith(FUZZED_MODULES):
+            continue
+        found.append(
+            Extension(
+                module,
+                [str(relative)],
+                extra_compile_args=COMPILE_ARGS,
+                extra_link_args=LINK_ARGS,
+                libraries=["m"],
+            )
+        )
     return found
 
 

@@ -51,8 +51,6 @@ if [ ! -x "$venv/bin/python" ]; then
     say "creating $venv with $($python --version)"
     "$python" -m venv "$venv"
 fi
-debug=0
-[ "$mode" = debug ] && debug=1
 
 # What pip tells at length, as a line a step; all of it stays in a file for the case that something fails.
 started=$(date +%s)
@@ -78,7 +76,7 @@ show() {
 say "fetching what is needed and building quotelife ($mode) into $venv, on $(nproc) cores; all of it in $log"
 {
     code=0
-    QUOTELIFE_DEBUG=$debug PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install -v --disable-pip-version-check \
+    QUOTELIFE_BUILD=$mode PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install -v --disable-pip-version-check \
         ${CONSTRAINTS:+-c "$CONSTRAINTS"} ./clients/python ".[$extras]" 2>&1 || code=$?
     echo "setup-result $code"
 } | show || {

@@ -245,6 +245,8 @@ cdef class FixDecoder(StreamedDecoder):
                 return False
             n = p - value
             p += 1
+            if kind == 0 and tag != 35:
+                continue                       # what stands before MsgType (35) is the session's
             if e.begun:
                 if tag == 269 and not m.refresh:
                     e.kind = value[0] if n == 1 else 0
@@ -284,6 +286,9 @@ cdef class FixDecoder(StreamedDecoder):
                 else:
                     e.action = <int>whole(value, n)
             elif tag == 35:
+                if kind != 0:
+                    fail(fault, FAULT_SYNTAX, "MsgType (35) once", value)
+                    return False
                 kind = value[0] if n == 1 else 0
                 if kind == b'Y' or kind == b'j':
                     self.refused_requests += 1
@@ -304,7 +309,7 @@ cdef class FixDecoder(StreamedDecoder):
                     return False
                 if tag == 60 or m.exchange_ns == 0:
                     m.exchange_ns = stamp_ns
-            elif tag == 262:
+            elif tag == 262 and not e.begun:
                 self.current = <FixSymbol>self.by_request.get(PyBytes_FromStringAndSize(value, n))
                 if self.current is None:
                     self.ignored += 1          # of a request that does not count any more
