@@ -258,7 +258,7 @@ def headline_seeds() -> Iterator[bytes]:
 headlines = Target(
     run_headlines, headline_seeds,
     (
-        *(f'"{key}": '.encode() for key in ("title", "headline", "company", "instrument", "sentiment", "score", "time")),
+        *(f'"{key}": '.encode() for key in ("title", "headline", "company", "sentiment", "score", "time")),
         b"2026-08-09T21:05:48Z", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"NaN", b"Infinity",
     ),
     python_lines=True,
