@@ -20,6 +20,14 @@ _UNIT_NS = {
 }
 
 
+def since_1970_ns(count: int | Decimal, unit_ns: int) -> int:
+    """``count`` units since 1970, in ns. Raises ``ValueError`` before 1970 and beyond 2262, where 64 bits end."""
+    value = count * unit_ns
+    if not 0 <= value < 2**63:
+        raise ValueError(f"a time before 1970 or beyond the year 2262: {count}")
+    return int(value)
+
+
 def parse_duration_ns(text: str) -> int:
     """``"150ms"`` → 150_000_000. Units: ns, us, ms, s, m (or min), h, d.
 

@@ -50,6 +50,7 @@ def run_bitstamp(data: bytes) -> None:
         events = buffer.array()
         assert not len(events) or events["flags"][-1] & 1
         assert (events["size_lots"] >= 0).all()
+        assert (events["price_ticks"] >= 0).all()
         if top is not None:
             assert events["kind"][-1] == EventKindCode.QUOTE
             assert 0 < top.bid_ticks < top.ask_ticks and min(top.bid_lots, top.ask_lots) > 0
@@ -208,6 +209,7 @@ def run_lobster(data: bytes) -> None:
         events = buffer.array()
         assert not len(events) or events["flags"][-1] & 1
         assert (events["size_lots"] >= 0).all()
+        assert (events["price_ticks"] >= 0).all()
         buffer.clear()
 
 
@@ -244,7 +246,7 @@ def run_headlines(data: bytes) -> None:
     for entry in entries:
         assert entry.text.strip()
         assert entry.score is None or -1.0 <= entry.score <= 1.0
-        assert entry.time_ns is None or isinstance(entry.time_ns, int)
+        assert entry.time_ns is None or 0 <= entry.time_ns < 1 << 63
 
 
 def headline_seeds() -> Iterator[bytes]:

@@ -188,10 +188,18 @@ def _head(segment: Segment, block: _Block) -> Head:
 
 
 def _runs(head: Head, block: _Block) -> Iterator[Inputs]:
+    try:
+        yield from _unpacked(head, block)
+    except ValueError as error:  # its checksum holds: it was written so
+        raise CaptureError(f"a block whose counts do not fit its bytes: {error}") from None
+
+
+def _unpacked(head: Head, block: _Block) -> Iterator[Inputs]:
     header = block.header
     slots_end = int(header["slots"]) * SLOT_BYTES
     runs = np.frombuffer(block.payload, dtype=RUN_DTYPE, count=int(header["runs"]), offset=slots_end)
-    assert slots_end + len(runs) * RUN_BYTES == len(block.payload)
+    if slots_end + len(runs) * RUN_BYTES != len(block.payload):
+        raise ValueError(f"{len(block.payload)} bytes")
     slot = 0
     for first_sequence, count, number, _ in runs.tolist():
         kind = InputKind(number)

@@ -19,9 +19,10 @@ from typing import NamedTuple
 from quotelife.errors import DecodeError
 from quotelife.feed.grid import Grid
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, SideCode
-from quotelife.units import NS_PER_MS
+from quotelife.units import NS_PER_MS, since_1970_ns
 
 KINDS = ("order_created", "order_changed", "order_deleted", "trade", "order_book")
+STAMP_DIGITS_MAX = 19
 RECENT = 64  # changes among which a trade's orders are looked for
 _SIDES = (SideCode.BID, SideCode.ASK)
 
@@ -53,7 +54,7 @@ def parse_line(line: bytes) -> BitstampLine:
     """Raises ``ValueError`` saying what is wrong with the line."""
     stamp, _, rest = line.strip().partition(b" ")
     kind, _, text = rest.partition(b" ")
-    if not stamp.isdigit() or len(stamp) > 16 or kind.decode("latin-1") not in KINDS:
+    if not stamp.isdigit() or len(stamp) > STAMP_DIGITS_MAX or kind.decode("latin-1") not in KINDS:
         raise ValueError(f"expected '<ms> <{'|'.join(KINDS)}> <json>', found {line[:60]!r}")
     try:
         data = json.loads(text, parse_float=str, parse_int=str)
@@ -61,7 +62,7 @@ def parse_line(line: bytes) -> BitstampLine:
         data = None
     if not isinstance(data, dict):
         raise ValueError(f"expected a JSON object after {kind.decode()}, found {text[:60]!r}")
-    return BitstampLine(int(stamp) * NS_PER_MS, kind.decode(), data)
+    return BitstampLine(since_1970_ns(int(stamp), NS_PER_MS), kind.decode(), data)
 
 
 def is_order_log(line: bytes) -> bool:
@@ -194,6 +195,8 @@ class BitstampDecoder:
     def _trade(self, line: BitstampLine) -> None:
         lots = self._lots.nearest(_text(line.data, "amount"))  # a float in the log
         ticks = self._ticks.nearest(_text(line.data, "price"))
+        if ticks <= 0:
+            raise ValueError(f"price must be above 0, found {ticks} ticks")
         orders = [each for each in self._recent if each.lots == lots][-2:]
         if not orders or lots <= 0:
             return

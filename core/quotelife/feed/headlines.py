@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from quotelife.errors import DecodeError
-from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, since_1970_ns
 
 
 class Headline(NamedTuple):
@@ -68,14 +68,12 @@ def parse_time(value: object) -> int | None:
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"time must be ISO 8601 with an offset or a number since 1970, found {value!r}")
     whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * NS_PER_S + moment.microsecond * NS_PER_US
+    return since_1970_ns(whole * NS_PER_S + moment.microsecond * NS_PER_US, 1)
 
 
 def _by_size(value: int) -> int:
     """Seconds up to the year 5138, and so on: no stamp of the years 1973 to 5138 can be two of them."""
     for bound, unit in ((10**11, NS_PER_S), (10**14, NS_PER_MS), (10**17, NS_PER_US)):
         if value < bound:
-            return value * unit
-    if value >= 2**63:
-        raise ValueError(f"time lies beyond the year 2262, found {value}")
-    return value
+            return since_1970_ns(value, unit)
+    return since_1970_ns(value, 1)

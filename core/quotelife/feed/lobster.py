@@ -29,6 +29,7 @@ from quotelife.units import NS_PER_S
 
 PRICE_SCALE = 10_000
 ABSENT = 9_999_999_999  # price of a level that is not there, on either side with its sign
+SIZE_MAX = 2**31
 DAY_S = 86_400
 _NAME = re.compile(r"([A-Za-z0-9.]+)_(\d{4}-\d{2}-\d{2})_.*message.*\.csv")
 _STATUS = {-1: StatusKind.HALT, 0: StatusKind.AUCTION, 1: StatusKind.TRADING}
@@ -119,7 +120,7 @@ def parse_message(line: bytes) -> LobsterMessage:
         raise ValueError(f"direction must be 1 or -1, found {direction}")
     if not 1 <= kind <= 7:
         raise ValueError(f"type must be 1 to 7, found {kind}")
-    if kind < 6 and not (0 < size < 2**31 and 0 <= order_id < 2**62 and 0 < price < ABSENT):
+    if kind < 6 and not (0 < size < SIZE_MAX and 0 <= order_id < 2**62 and 0 < price < ABSENT):
         raise ValueError(f"id, size and price must be above 0, found {line[:60]!r}")
     return LobsterMessage(since_ns, kind, order_id, size, price, direction)
 
@@ -135,6 +136,10 @@ def parse_book(line: bytes) -> tuple[dict[int, int], dict[int, int]]:
     bids = dict(zip(fields[2::4], fields[3::4], strict=True))
     asks.pop(ABSENT, None)
     bids.pop(-ABSENT, None)
+    for levels in (asks, bids):
+        for price, size in levels.items():
+            if not (0 < price < ABSENT and 0 < size < SIZE_MAX):
+                raise ValueError(f"a level at {price} of {size}: price and size must be above 0")
     return bids, asks
 
 
@@ -187,6 +192,8 @@ class LobsterDecoder:
                 self._ticks(message.price)
             if message.kind < 6:
                 self._lots(message.size)
+            if message.kind == 1 and message.order_id in self._orders:
+                raise ValueError(f"order {message.order_id} is there already")
         except ValueError as error:
             raise DecodeError(f"row {self._row}: {error}") from None
         t = self._midnight_ns + message.since_midnight_ns
@@ -222,8 +229,6 @@ class LobsterDecoder:
         )
         if bids and asks and max(bids) >= min(asks):
             raise ValueError("the book crosses")
-        if any(lots <= 0 for side in (bids, asks) for lots in side.values()):
-            raise ValueError("a level has no size")
         return bids, asks
 
     # --- what it does ---

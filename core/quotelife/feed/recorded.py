@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from quotelife.errors import DecodeError
 from quotelife.feed.unpack import lines
-from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, since_1970_ns
 
 SESSION_SUFFIXES = (".jsonl", ".jsonl.zst")
 
@@ -52,14 +52,15 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
         if not is_message(line):
             raise DecodeError(f"{path}:{number}: expected '<local stamp> <json>', found {line[:40]!r}")
         stamp, _, data = line.rstrip().partition(b" ")
+        receive_ns = stamp_to_ns(int(stamp))
         is_snapshot = b'"lastUpdateId"' in data and b'"stream"' not in data
-        yield RecordedMessage(stamp_to_ns(int(stamp)), file, data, is_snapshot)
+        yield RecordedMessage(receive_ns, file, data, is_snapshot)
 
 
 def is_message(line: bytes) -> bool:
     """Whether a line is one of ``<local stamp> <json>``."""
     stamp, _, data = line.rstrip().partition(b" ")
-    return stamp.isdigit() and bool(data)
+    return stamp.isdigit() and len(stamp) < 20 and int(stamp) < 2**63 and bool(data)
 
 
 def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
@@ -72,8 +73,11 @@ def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
             row = json.loads(line, parse_float=Decimal)
             if row["t"] != "recv":
                 continue
-            message = RecordedMessage(int(row["ts"] * NS_PER_S), file, row["data"].encode(), False)
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            if not isinstance(row["ts"], int | Decimal):
+                raise ValueError(f"ts must be a number of seconds, found {str(row['ts'])[:40]!r}")
+            receive_ns = since_1970_ns(row["ts"], NS_PER_S)
+            message = RecordedMessage(receive_ns, file, row["data"].encode(), False)
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
             raise DecodeError(f"{path}:{number}: no line of a recorded session: {error}") from None
         yield message
 

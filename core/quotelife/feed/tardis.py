@@ -14,7 +14,7 @@ from quotelife.errors import DecodeError
 from quotelife.feed.grid import Grid
 from quotelife.feed.level_window import LevelWindow
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, SideCode
-from quotelife.units import NS_PER_US
+from quotelife.units import NS_PER_US, since_1970_ns
 
 _COMMON = ("exchange", "symbol", "timestamp", "local_timestamp")
 _SCHEMAS = {
@@ -22,7 +22,8 @@ _SCHEMAS = {
     "trades": ("id", "side", "price", "amount"),
     "quotes": ("ask_amount", "ask_price", "bid_price", "bid_amount"),
 }
-_LEVEL = re.compile(r"(asks|bids)\[(\d+)\]\.(price|amount)")
+_SIDES = ("asks", "bids")
+_LEVEL = re.compile(r"(?:asks|bids)\[\d+\]\.(?:price|amount)")
 LEVELS_MAX = 64
 VENUES = {"binance": "binance-spot", "binance-futures": "binance-usdm", "binance-delivery": "binance-coinm"}
 
@@ -51,12 +52,18 @@ def parse_header(line: bytes) -> Schema | None:
     place = {name: at for at, name in enumerate(names)}
     if not all(name in place for name in _COMMON):
         return None
+    if len(place) != len(names):  # a column twice
+        return Schema("", place)
     for kind, columns in _SCHEMAS.items():
         if all(name in place for name in columns):
             return Schema(kind, place)
-    levels = [match for name in names if (match := _LEVEL.fullmatch(name))]
-    depth = 1 + max((int(match[2]) for match in levels), default=-1)
-    if depth and len(levels) == 4 * depth:
+    depth = sum(1 for name in names if _LEVEL.fullmatch(name)) // 4
+    if depth and all(
+        f"{side}[{k}].{what}" in place
+        for side in _SIDES
+        for k in range(depth)
+        for what in ("price", "amount")
+    ):
         return Schema(f"book_snapshot_{depth}", place, depth)
     return Schema("", place)
 
@@ -97,14 +104,17 @@ class TardisDecoder:
         if len(fields) != len(place):
             raise DecodeError(f"row {row}: {len(fields)} fields, {len(place)} in the first line")
         stamps = [fields[place[name]] for name in ("timestamp", "local_timestamp")]
-        if not all(stamp.isdigit() and len(stamp) <= 16 for stamp in stamps):
+        if not all(stamp.isdigit() and len(stamp) <= 19 for stamp in stamps):
             raise DecodeError(f"row {row}: timestamps must be microseconds since 1970, found {stamps}")
+        try:
+            exchange_ns, receive_ns = (since_1970_ns(int(stamp), NS_PER_US) for stamp in stamps)
+        except ValueError as error:
+            raise DecodeError(f"row {row}: {error}") from None
         snapshot = fields[place["is_snapshot"]] if "is_snapshot" in place else "false"
         if snapshot not in ("true", "false"):
             raise DecodeError(f"row {row}: is_snapshot must be true or false, found {snapshot!r}")
         return TardisRow(
-            fields[place["symbol"]], int(stamps[0]) * NS_PER_US, int(stamps[1]) * NS_PER_US, snapshot == "true",
-            fields,
+            fields[place["symbol"]], exchange_ns, receive_ns, snapshot == "true", fields,
         )  # fmt: skip
 
     def message(self, rows: Sequence[TardisRow], row: int) -> None:
