@@ -79,6 +79,7 @@ cdef class Engine:
     cdef uint32_t n_instruments
     cdef SharedSignals* shared
     cdef CalendarList announced                      # events of the calendar, for all instruments
+    cdef dict _event_names                           # what those events and those of the instruments are called
     cdef FeatureParams feature_params
     cdef Policy _policy
     cdef CurveModel _model

@@ -48,7 +48,8 @@ from quotelife.features.state cimport (
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
-    CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED, CHANGE_OVERRIDE_SET,
+    CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_EVENTS_NAMED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED,
+    CHANGE_OVERRIDE_SET,
     InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
@@ -203,6 +204,7 @@ cdef class Engine:
         self.now_ns = start_ns
         self.next_override_id = 1
         self._sinks = ()
+        self._event_names = {}
         self.shared = shared_signals_new()
         self._policy = Policy(config)
         self._killed = KillSwitch(self._policy.counterparty_names)
@@ -647,6 +649,22 @@ cdef class Engine:
                     found.append((kept.entry[k].id, kept.entry[k].regime, kept.entry[k].from_ns,
                                   kept.entry[k].until_ns, <uint32_t>NO_INDEX if place < 0 else <uint32_t>place))
         return found
+
+    def name_events(self, int64_t now_ns, list events):
+        """Say what events of the calendar are called, before the signals that announce them.
+
+        Each is a dict: ``id`` (the signals' source), ``event_id``, ``description``, and the names of the
+        ``instruments`` and ``venues`` that it was published for. Names of events that are over or forgotten go.
+        """
+        self.advance(now_ns)
+        held = {entry[0] for entry in self.calendar(self.now_ns)}
+        self._event_names = {id: name for id, name in self._event_names.items() if id in held}
+        self._event_names.update((event["id"], event) for event in events)
+        self._tell(CHANGE_EVENTS_NAMED, {"events": events}, now_ns)
+
+    def event_name(self, uint64_t id):
+        """What ``name_events`` said of an event, ``None`` where nothing was."""
+        return self._event_names.get(id)
 
     # --- quality and regime ---------------------------------------------------------------------------------------
 

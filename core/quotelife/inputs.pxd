@@ -13,6 +13,8 @@ cdef enum ChangeKind:
     CHANGE_OVERRIDE_CLEARED = 4  # {"id"}
     CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source" (KillSource), "since_ns"}
     CHANGE_ENABLED = 6           # {"counterparty", "reason", "source"}
+    CHANGE_EVENTS_NAMED = 7      # {"events": [{"id", "event_id", "description", "instruments", "venues"}]}: what events
+                                 # of the calendar are called, the id is that of their signals
 
 
 cdef class InputSink:

@@ -9,6 +9,7 @@ class Change(IntEnum):
     OVERRIDE_CLEARED = 4
     KILLED = 5
     ENABLED = 6
+    EVENTS_NAMED = 7
 
 class InputSink: ...
 

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -719,6 +719,7 @@ class CalendarSignal:
 class CalendarCall:
     signals: list[CalendarSignal]
     removed: list[str]
+    names: list[dict[str, Any]]  # as Engine.name_events takes them
 
 
 def _time_to_live(
@@ -737,6 +738,50 @@ def _time_to_live(
             "time_to_live_ns", "must be above 0 and at most 7 days; leave it out for the configured one"
         )
     return request.time_to_live_ns
+
+
+def calendar_status(engine: Engine, indices: Collection[int], now_ns: int) -> list[admin.CalendarStatus]:
+    """Events under way or ahead that concern the instruments of ``indices``, by start."""
+    about: dict[int, list[tuple[int, int, int, int, int]]] = {}
+    for entry in engine.calendar(now_ns):
+        about.setdefault(entry[0], []).append(entry)
+    found = []
+    for entries in about.values():
+        targets = {entry[4] for entry in entries}
+        if NO_INDEX_VALUE in targets or not targets.isdisjoint(indices):
+            found.append(_published_event(engine, entries))
+    for calendar in engine.config.calendars:
+        if set(engine.config.calendar_instruments(calendar)).isdisjoint(indices):
+            continue
+        for from_ns, until_ns in calendar.ahead(now_ns):
+            event = signals.CalendarEvent(
+                event_id=calendar.name,
+                regime=cast(Any, types.Regime.Value(f"REGIME_{calendar.regime.upper()}")),
+                instruments=calendar.instruments or (),
+                venues=calendar.venues,
+                from_utc_ns=from_ns,
+                until_utc_ns=until_ns,
+            )
+            found.append(admin.CalendarStatus(event=event, source=admin.CALENDAR_SOURCE_CONFIGURATION))
+    for status in found:
+        status.active = status.event.from_utc_ns <= now_ns
+    return sorted(found, key=lambda status: (status.event.from_utc_ns, status.event.event_id))
+
+
+def _published_event(engine: Engine, entries: list[tuple[int, int, int, int, int]]) -> admin.CalendarStatus:
+    source, regime, from_ns, until_ns, _ = entries[0]
+    name = engine.event_name(source)
+    if name is None:  # announced by a signal alone
+        targets = [entry[4] for entry in entries if entry[4] != NO_INDEX_VALUE]
+        name = {"event_id": "", "description": "", "venues": ()}
+        name["instruments"] = [engine.instruments[target].name for target in targets]
+    event = signals.CalendarEvent(
+        regime=cast(Any, regime + 1),
+        from_utc_ns=from_ns,
+        until_utc_ns=until_ns,
+        **{key: value for key, value in name.items() if key != "id"},
+    )
+    return admin.CalendarStatus(event=event, source=admin.CALENDAR_SOURCE_PUBLISHED)
 
 
 def names_by_hash(engine: Engine) -> Callable[[int], str]:
@@ -931,7 +976,18 @@ def calendar_signals(payload: bytes, engine: Engine, now_ns: int) -> CalendarCal
     removed = [event_id for event_id in request.removed_event_ids if _source_id(event_id) in known]
     gone = dict.fromkeys(known.intersection(map(_source_id, [*removed, *seen])))
     _check_calendar_room(engine, added, gone, now_ns)
-    return CalendarCall([*(CalendarSignal(event, RegimeCode.NORMAL) for event in gone), *added], removed)
+    names = [
+        {
+            "id": _source_id(event.event_id),
+            "event_id": event.event_id,
+            "description": event.description,
+            "instruments": list(event.instruments),
+            "venues": list(event.venues),
+        }
+        for event in request.events
+    ]
+    forgotten = (CalendarSignal(event, RegimeCode.NORMAL) for event in gone)
+    return CalendarCall([*forgotten, *added], removed, names)
 
 
 def _calendar_targets(faults: Faults, name: str, event: signals.CalendarEvent, engine: Engine) -> list[int]:

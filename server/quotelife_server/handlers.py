@@ -464,6 +464,8 @@ def _signal_methods(service: Service) -> MethodTable:
         now_ns = clock.now_ns()
         call = convert.calendar_signals(payload, engine, now_ns)
         took = False
+        if call.names:
+            engine.name_events(now_ns, call.names)
         for each in call.signals:
             took |= engine.on_signal(
                 SignalCode.CALENDAR,

@@ -17,6 +17,7 @@ from quotelife_server.limits import in_pieces
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
 
 KILLS_SHOWN_MAX = 1000
+CALENDAR_SHOWN_MAX = 1000
 
 FEED_FIELDS = ("reconnects", "messages", "bytes", "gaps", "decode_errors")
 
@@ -78,6 +79,7 @@ async def status_reply(
     response.state = cast(Any, state)
     if journal is not None:
         response.journal.CopyFrom(_journal_status(journal))
+    response.calendar.extend(convert.calendar_status(engine, indices, now_ns)[:CALENDAR_SHOWN_MAX])
     name_of = convert.names_by_hash(engine)
     async for piece in in_pieces(indices, PIECE):
         now_ns = clock.now_ns()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotelife.config.schema import DAYS, Config
+from quotelife.config.schema import DAYS, Config, Window
 from quotelife.decision.policy import Policy
 from quotelife.decision.zones import FIRST_S, LAST_S, offset_table
 from quotelife.records import RegimeCode, RequestRecord, RuleCode
@@ -134,6 +134,36 @@ def test_windows_agree_with_the_calendar_of_the_library(
         else:
             expected = (today and second >= from_s) or (yesterday and second < to_s)
         assert expected == is_open(policy, datetime.fromtimestamp(instant, UTC))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(ZONES),
+    st.sets(st.sampled_from(DAYS), min_size=1),
+    st.integers(0, 86_399),
+    st.integers(1, 86_400),
+    st.sampled_from([utc(2026, 1, 5), utc(2026, 7, 6)]),
+    st.lists(st.integers(0, 10 * 86_400), min_size=10, max_size=10),
+)
+def test_what_is_ahead_of_a_window_is_its_next_time_open(
+    name: str, days: set[str], from_s: int, to_s: int, first: datetime, after_s: list[int]
+) -> None:
+    """Open from the start told until the end told, and shut from the moment asked until that start; weeks in which no
+    zone changes its clock."""
+    if from_s == to_s:
+        return
+    clock = [f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}" for s in (from_s, to_s)]
+    window = {"days": tuple(days), "from": clock[0], "to": clock[1], "timezone": name}
+    policy = windowed(**window)
+    second = timedelta(seconds=1)
+    for after in after_s:
+        at = first + timedelta(seconds=after)
+        ((start_ns, end_ns),) = Window.model_validate(window).ahead(ns(at))
+        start, end = (datetime.fromtimestamp(each // S, UTC) for each in (start_ns, end_ns))
+        assert at < end and is_open(policy, max(start, at)) and is_open(policy, end - second)
+        if at < start:
+            shut = [at, at + (start - at) / 3, at + 2 * (start - at) / 3, start - second]
+            assert not any(is_open(policy, each.replace(microsecond=0)) for each in shut)
 
 
 @pytest.mark.parametrize("name", ZONES)

@@ -97,6 +97,7 @@ def test_an_engine_brought_back_sees_the_signals_it_saw(engine: Engine, tmp_path
 def test_events_of_the_calendar_come_back_but_those_forgotten_or_over(engine: Engine, tmp_path: Path) -> None:
     disk = SimulatedDisk()
     writer = begin(disk, engine)
+    engine.name_events(T0, [{"id": event, "event_id": f"e{event}"} for event in (1, 2, 3)])
     for event, instrument, start, length in ((1, 0, 600, 60), (1, 1, 600, 60), (2, 1, 600, 60), (3, 1, 1, 9)):
         engine.on_signal(
             SignalCode.CALENDAR,
@@ -111,7 +112,9 @@ def test_events_of_the_calendar_come_back_but_those_forgotten_or_over(engine: En
     writer.commit()
     for boot in ("b2", "b3"):
         again = Engine(make_config(tmp_path), start_ns=LATER)
-        restart(disk, again, boot)
+        writer, _ = restart(disk, again, boot)
+        assert [again.event_name(event) for event in (1, 2, 3)] == [{"id": 1, "event_id": "e1"}, None, None]
+        writer.commit()
         ahead = (RegimeCode.HALT, T0 + 600 * S, T0 + 660 * S)
         assert again.calendar(LATER) == [(1, *ahead, 0), (1, *ahead, 1)]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.news import lexicon
 from quotelife.records import SignalCode
 from quotelife_client import AsyncClient, ServiceError
-from quotelife_server import scoring
+from quotelife_server import convert, scoring
+from quotelife_server.cli.doctor_service import of_status
 from quotelife_server.rpc import Code
 from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
 from quotelife_server.status import status_reply
@@ -438,6 +440,77 @@ def test_one_wrong_event_is_named_and_none_is_applied(
     assert isinstance(details, error_details_pb2.BadRequest)
     assert [v.field for v in details.field_violations] == [f"events[1].{at_fault}"]
     assert kit.engine.calendar(kit.clock.now_ns()) == []
+
+
+def listed(kit: Kit, instruments: tuple[str, ...] = ()) -> list[admin.CalendarStatus]:
+    request = admin.GetStatusRequest(instruments=instruments).SerializeToString()
+    indices = convert.status_request(request, kit.engine)
+    return convert.calendar_status(kit.engine, indices, kit.clock.now_ns())
+
+
+def test_status_lists_published_events_as_they_were_published_until_they_are_over(kit: Kit) -> None:
+    events = [
+        event(kit, "later", start=5 * S, instruments=["BTC-USDT"], description="closing auction"),
+        event(kit, "now", length=2 * S, venues=["binance-spot"], regime=types.REGIME_HALT),
+    ]
+    publish(kit, signals.PublishCalendarRequest(events=events))
+    found = listed(kit)
+    assert [each.event for each in found] == [events[1], events[0]], "by start, word for word"
+    assert [each.active for each in found] == [True, False]
+    assert {each.source for each in found} == {admin.CALENDAR_SOURCE_PUBLISHED}
+    kit.clock.advance_ns(2 * S)
+    assert [each.event.event_id for each in listed(kit)] == ["later"]
+    publish(kit, signals.PublishCalendarRequest(removed_event_ids=["later"]))
+    assert listed(kit) == []
+
+
+def test_status_of_some_instruments_lists_the_events_that_concern_them(kit: Kit) -> None:
+    events = [event(kit, "one", instruments=["BTC-USDT"]), event(kit, "all", start=S)]
+    publish(kit, signals.PublishCalendarRequest(events=events))
+    assert [each.event.event_id for each in listed(kit, ("BTC-USDT",))] == ["one", "all"]
+    assert [each.event.event_id for each in listed(kit, ("ETH-USDT",))] == ["all"]
+
+
+def test_an_event_that_replaces_another_is_listed_with_its_own_words(kit: Kit) -> None:
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, description="before")]))
+    publish(kit, signals.PublishCalendarRequest(events=[event(kit, description="after")]))
+    assert [each.event.description for each in listed(kit)] == ["after"]
+
+
+def test_status_lists_the_calendars_of_the_configuration_too(tmp_path: Path) -> None:
+    text = CONFIG + (
+        "calendars:\n  - {name: rate decision, regime: scheduled_news, start: '2030-01-01T12:00:00Z',"
+        " end: '2030-01-01T13:00:00Z', instruments: [BTC-USDT]}\n"
+    )
+    kit = Kit(tmp_path, text=text)
+    (found,) = listed(kit)
+    assert found.source == admin.CALENDAR_SOURCE_CONFIGURATION
+    assert (found.event.event_id, found.event.regime) == ("rate decision", types.REGIME_SCHEDULED_NEWS)
+    assert (found.event.from_utc_ns, found.active) == (1_893_499_200 * S, False)
+    assert found.event.until_utc_ns - found.event.from_utc_ns == 3600 * S
+    assert listed(kit, ("ETH-USDT",)) == []
+
+
+async def test_the_service_and_its_doctor_list_what_is_scheduled(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path)) as app,
+        AsyncClient(app.addresses[0], timeout_s=5) as client,
+    ):
+        now_ns = time.time_ns()
+        halt = signals.CalendarEvent(
+            event_id="halt 7",
+            regime=types.REGIME_HALT,
+            venues=["binance-spot"],
+            from_utc_ns=now_ns,
+            until_utc_ns=now_ns + 3600 * S,
+            description="maintenance",
+        )
+        await client.publish_calendar([halt])
+        status = await client.status()
+        assert [each.event for each in status.calendar] == [halt]
+        (line,) = [each for each in of_status(status) if each.name == "event halt 7"]
+        assert line.good and line.text.startswith("HALT on binance-spot, until 20")
+        assert line.text.endswith("published: maintenance")
 
 
 def test_holidays_of_a_venue_halt_its_instruments_on_the_days_of_its_time_zone(tmp_path: Path) -> None:

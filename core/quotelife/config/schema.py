@@ -398,6 +398,18 @@ class Window(Section):
     to_s: TimeOfDay = Field(alias="to")
     timezone: str = Field(min_length=1, max_length=64)
 
+    def ahead(self, now_ns: int) -> list[tuple[int, int]]:
+        """[start, end), UTC ns, of the time under way or next; none where no day is named."""
+        here = ZoneInfo(self.timezone)
+        today = datetime.fromtimestamp(now_ns // NS_PER_S, here).date()
+        for days in range(-1, 9):
+            day = today + timedelta(days=days)
+            start = _midnight_ns(day, here, self.from_s)
+            end = _midnight_ns(day + timedelta(days=self.from_s >= self.to_s), here, self.to_s)
+            if DAYS[day.weekday()] in self.days and end > now_ns:
+                return [(start, end)]
+        return []
+
 
 class Override(Section):
     """A desk's word on one counterparty; the first that fits in the list is taken."""
@@ -481,6 +493,12 @@ class Calendar(Section):
     end_ns: Instant | None = Field(default=None, alias="end")
     window: Window | None = None
 
+    def ahead(self, now_ns: int) -> list[tuple[int, int]]:
+        """[start, end), UTC ns, of what is under way or to come; of a weekly one the next alone."""
+        if self.window is None:
+            return sorted(span for span in self.spans() if span[1] > now_ns)
+        return self.window.ahead(now_ns)
+
     def spans(self) -> tuple[tuple[int, int], ...]:
         """[start, end) of a dated entry and of each of its ``dates``, UTC ns; none of a weekly one."""
         if self.start_ns is not None and self.end_ns is not None:
@@ -491,8 +509,10 @@ class Calendar(Section):
         )
 
 
-def _midnight_ns(day: date, here: ZoneInfo) -> int:
-    return int(datetime.combine(day, time(), here).timestamp()) * NS_PER_S
+def _midnight_ns(day: date, here: ZoneInfo, after_s: int = 0) -> int:
+    """So many seconds of the local clock after midnight."""
+    clock = datetime.combine(day, time()) + timedelta(seconds=after_s)
+    return int(clock.replace(tzinfo=here).timestamp()) * NS_PER_S
 
 
 class Signals(Section):

@@ -39,6 +39,7 @@ class OperationalState:
         self.kills: dict[str | None, Json] = {}
         self._signals: dict[tuple[Any, ...], list[Json]] = {}
         self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
+        self._event_names: dict[int, Json] = {}  # by id
         self._instruments: list[str] = []
         self._desks: list[str] = []
         self._indices: list[str] = []
@@ -59,6 +60,13 @@ class OperationalState:
             self.kills[payload["counterparty"]] = dict(payload)
         elif kind == Change.ENABLED:
             self.kills.pop(payload["counterparty"], None)
+        elif kind == Change.EVENTS_NAMED:
+            self._event_names = self._names_held()
+            self._event_names.update((event["id"], event) for event in payload["events"])
+
+    def _names_held(self, now_ns: int = 0) -> dict[int, Json]:
+        held = {event for (event, _), kept in self._calendar.items() if _end(kept) > now_ns}
+        return {event: name for event, name in self._event_names.items() if event in held}
 
     def _configure(self, payload: Json) -> None:
         self.config = payload
@@ -140,6 +148,7 @@ class OperationalState:
             "next_override_id": self.next_override_id,
             "kills": list(self.kills.values()),
             "signals": self.signals(now_ns),
+            "event_names": list(self._names_held(now_ns).values()),
         }
 
     @classmethod
@@ -150,6 +159,7 @@ class OperationalState:
         state.overrides = {entry["id"]: dict(entry) for entry in value["overrides"]}
         state.next_override_id = value["next_override_id"]
         state.kills = {entry["counterparty"]: dict(entry) for entry in value["kills"]}
+        state._event_names = {entry["id"]: entry for entry in value.get("event_names", ())}
         for entry in value["signals"]:
             state._keep(dict(entry))
         return state
@@ -167,6 +177,8 @@ class OperationalState:
             if entry["expires_ns"] > now_ns:
                 self._override(engine, entry, now_ns, left_out)
         engine.next_override_id = max(engine.next_override_id, self.next_override_id)
+        if names := self._names_held(now_ns):
+            engine.name_events(now_ns, list(names.values()))
         indices = list(engine.config.signals.volatility_indices)
         instruments = {instrument.name: instrument.index for instrument in engine.instruments}
         for entry in self.signals(now_ns):

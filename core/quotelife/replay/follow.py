@@ -75,6 +75,8 @@ class Follower:
             engine.kill(now_ns, **payload)
         elif kind is Change.ENABLED:
             engine.enable(now_ns, **payload)
+        elif kind is Change.EVENTS_NAMED:
+            engine.name_events(now_ns, payload["events"])
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

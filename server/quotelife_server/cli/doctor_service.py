@@ -13,6 +13,7 @@ from quotelife.units import NS_PER_S
 from quotelife_client import Client, ServiceError
 
 BOOKS_SHOWN_MAX = 20
+EVENTS_SHOWN_MAX = 20
 _QUIET = (types.QUALITY_GOOD, types.QUALITY_HALTED)  # a halt is the venue's, and nobody's fault
 
 
@@ -53,6 +54,7 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
             f"feed {feed.feed}", feed.connected, ("connected" if feed.connected else "down") + heard
         )
     yield from _books(status)
+    yield from _calendar(status)
     for name, part in (("journal", status.journal), ("capture", status.capture)):
         if status.HasField(name):
             taken = f"{part.records:,} records in {part.segments} segments"
@@ -73,6 +75,25 @@ def _books(status: admin.GetStatusResponse) -> Iterator[Finding]:
         more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
         text += f": declined are {', '.join(names)}{more}"
     yield Finding("books", not bad, text)
+
+
+def _calendar(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """One line an event, those under way first; none is a fault."""
+    events = sorted(status.calendar, key=lambda each: not each.active)
+    for each in events[:EVENTS_SHOWN_MAX]:
+        event = each.event
+        where = ", ".join((*event.venues, *event.instruments)) or "everything"
+        regime = types.Regime.Name(event.regime).removeprefix("REGIME_")
+        when = f"until {_instant(event.until_utc_ns)}"
+        if not each.active:
+            when = f"from {_instant(event.from_utc_ns)} {when}"
+        by = admin.CalendarSource.Name(each.source).removeprefix("CALENDAR_SOURCE_").lower()
+        text = f"{regime} on {where}, {when}, {by}"
+        yield Finding(
+            f"event {event.event_id}", True, text + (f": {event.description}" if event.description else "")
+        )
+    if len(events) > EVENTS_SHOWN_MAX:
+        yield Finding("events", True, f"{len(events) - EVENTS_SHOWN_MAX} more")
 
 
 def _book(book: admin.InstrumentStatus) -> str:

@@ -1,4 +1,5 @@
 from quote_expiry.v1 import quote_expiry_service_pb2 as _quote_expiry_service_pb2
+from quote_expiry.v1 import signal_service_pb2 as _signal_service_pb2
 from quote_expiry.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -16,6 +17,12 @@ class ServiceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SERVICE_STATE_DRAINING: _ClassVar[ServiceState]
     SERVICE_STATE_KILLED: _ClassVar[ServiceState]
 
+class CalendarSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CALENDAR_SOURCE_UNSPECIFIED: _ClassVar[CalendarSource]
+    CALENDAR_SOURCE_PUBLISHED: _ClassVar[CalendarSource]
+    CALENDAR_SOURCE_CONFIGURATION: _ClassVar[CalendarSource]
+
 class KillSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     KILL_SOURCE_UNSPECIFIED: _ClassVar[KillSource]
@@ -27,6 +34,9 @@ SERVICE_STATE_STARTING: ServiceState
 SERVICE_STATE_SERVING: ServiceState
 SERVICE_STATE_DRAINING: ServiceState
 SERVICE_STATE_KILLED: ServiceState
+CALENDAR_SOURCE_UNSPECIFIED: CalendarSource
+CALENDAR_SOURCE_PUBLISHED: CalendarSource
+CALENDAR_SOURCE_CONFIGURATION: CalendarSource
 KILL_SOURCE_UNSPECIFIED: KillSource
 KILL_SOURCE_RPC: KillSource
 KILL_SOURCE_FILE: KillSource
@@ -39,7 +49,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +69,7 @@ class GetStatusResponse(_message.Message):
     ALERTS_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    CALENDAR_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -78,7 +89,18 @@ class GetStatusResponse(_message.Message):
     alerts: _containers.RepeatedCompositeFieldContainer[Alert]
     journal: JournalStatus
     capture: CaptureStatus
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ...) -> None: ...
+    calendar: _containers.RepeatedCompositeFieldContainer[CalendarStatus]
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ...) -> None: ...
+
+class CalendarStatus(_message.Message):
+    __slots__ = ("event", "active", "source")
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    event: _signal_service_pb2.CalendarEvent
+    active: bool
+    source: CalendarSource
+    def __init__(self, event: _Optional[_Union[_signal_service_pb2.CalendarEvent, _Mapping]] = ..., active: bool = ..., source: _Optional[_Union[CalendarSource, str]] = ...) -> None: ...
 
 class KillStatus(_message.Message):
     __slots__ = ("counterparty", "reason", "since_utc_ns", "source")
