@@ -15,6 +15,9 @@ from quotelife.model.curve cimport CurveModel
 from quotelife.records cimport Decision, Event, Request, Signal
 
 cdef enum:
+    STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
+
+cdef enum:
     OVERRIDES_MAX = 1024       # runtime overrides alive at once
     REGIMES = 5
 
@@ -62,6 +65,8 @@ cdef struct InstrumentState:
     uint64_t resyncs
     uint64_t crossed
     uint64_t unsupported
+    uint64_t unsided_trades    # told without an aggressor …
+    uint64_t undecided_trades  # … of which the middle of the book could not decide either
     uint64_t decisions
     uint64_t declines
     uint64_t stress_entries
@@ -105,6 +110,8 @@ cdef class Engine:
     cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil
     cdef Verdict quality_c(self, const InstrumentState* state, const InstrumentParams* params,
                            int64_t t) noexcept nogil
+    cdef void heard(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
+                    int64_t t) noexcept nogil
     cdef void look(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil
     cdef bint apply_signal(self, const Signal* signal) except -1

@@ -40,6 +40,8 @@ class InstrumentStatus(NamedTuple):
     crossed: int
     dropped_levels: int
     unsupported: int
+    unsided_trades: int
+    undecided_trades: int
     orders: int
     unknown_orders: int
     invalid_orders: int

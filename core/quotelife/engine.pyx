@@ -89,7 +89,6 @@ cdef enum:
 CALENDAR_KEPT = ANNOUNCED_MAX    # events not yet over, for one instrument, and as many for all of them
 _CALENDAR_REGIMES = (REGIME_NORMAL, REGIME_AUCTION, REGIME_SCHEDULED_NEWS, REGIME_HALT)
 
-cdef int64_t STRESS_CADENCE_NS = 1_000_000    # stress is judged at most this often between decisions
 cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
 cdef double RHYTHM_KNOWN_NS = 10e9             # of the book's own stream: then its rhythm is believed
 cdef double ALIVE_FACTOR = 10.0               # heartbeats stretch the silence that is taken for quiet by so much
@@ -132,6 +131,8 @@ class InstrumentStatus(NamedTuple):
     crossed: int
     dropped_levels: int
     unsupported: int
+    unsided_trades: int
+    undecided_trades: int
     orders: int
     unknown_orders: int
     invalid_orders: int
@@ -302,7 +303,6 @@ cdef class Engine:
         cdef const InstrumentParams* params
         cdef int64_t t, old
         cdef uint32_t i
-        cdef bint own
         cdef bint changed
         self.advance(event.receive_ns)
         t = self.now_ns
@@ -385,21 +385,7 @@ cdef class Engine:
             return
 
         state.messages += 1
-        state.last_alive_ns = t
-        if params.quotes_only:
-            own = event.kind == EV_QUOTE
-        elif params.order_level and event.kind <= EV_TRADE:
-            own = True         # the trades of an order feed come down the same line
-        else:                  # a status with a sequence is a depth message without a level
-            own = event.kind == EV_LEVEL or event.kind == EV_SNAPSHOT_END or (
-                event.kind == EV_STATUS and event.sequence != 0)
-        if own:
-            follow_rhythm(state, t)
-        elif (event.kind == EV_TRADE or event.kind == EV_QUOTE) and not state.unanswered_ns and not (
-            # Published best prices that the orders give already need no answer.
-            params.order_level and event.price_ticks == state.book.bid_ticks and event.order_id == state.book.ask_ticks
-        ):
-            state.unanswered_ns = t
+        self.heard(state, params, event, t)
         if state.dirty:
             state.dirty = False
             changed = book_refresh(&state.book)
@@ -415,12 +401,36 @@ cdef class Engine:
         elif state.quality.quality != QUALITY_GOOD or state.book_state != BOOK_WHOLE or state.book.crossed:
             self.look(state, params, t)       # what is worth counting however short it is
 
+    cdef void heard(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
+                    int64_t t) noexcept nogil:
+        # At the end of a message: what staleness is judged by.
+        cdef bint own
+        state.last_alive_ns = t
+        if params.quotes_only:
+            own = event.kind == EV_QUOTE
+        elif params.order_level and event.kind <= EV_TRADE:
+            own = True         # the trades of an order feed come down the same line
+        else:                  # a status with a sequence is a depth message without a level
+            own = event.kind == EV_LEVEL or event.kind == EV_SNAPSHOT_END or (
+                event.kind == EV_STATUS and event.sequence != 0)
+        if own:
+            follow_rhythm(state, t)
+        elif (event.kind == EV_TRADE or event.kind == EV_QUOTE) and not state.unanswered_ns and not (
+            # Published best prices that the orders give already need no answer.
+            params.order_level and event.price_ticks == state.book.bid_ticks and event.order_id == state.book.ask_ticks
+        ):
+            state.unanswered_ns = t
+
     cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil:
         # Without an aggressor the middle of the book decides; at the middle, or without one, nobody is.
         cdef int64_t away = 2 * event.price_ticks - state.book.bid_ticks - state.book.ask_ticks
         cdef int side = event.side
-        if side == SIDE_NONE and book_two_sided(&state.book) and away:
-            side = SIDE_BID if away > 0 else SIDE_ASK
+        if side == SIDE_NONE:
+            state.unsided_trades += 1
+            if book_two_sided(&state.book) and away:
+                side = SIDE_BID if away > 0 else SIDE_ASK
+            else:
+                state.undecided_trades += 1
         if side != SIDE_NONE:
             feature_on_trade(state.features, t, event.price_ticks, event.size_lots, side)
 
@@ -1438,6 +1448,8 @@ cdef class Engine:
             crossed=state.crossed,
             dropped_levels=state.book.bid.dropped + state.book.ask.dropped,
             unsupported=state.unsupported,
+            unsided_trades=state.unsided_trades,
+            undecided_trades=state.undecided_trades,
             orders=state.orders.n,
             unknown_orders=state.orders.unknown,
             invalid_orders=state.orders.invalid + state.orders.excessive + state.orders.repeated,

@@ -1404,6 +1404,8 @@ def instrument_status(
             "decisions",
             "declines",
             "stress_entries",
+            "unsided_trades",
+            "undecided_trades",
         )
     }
     fields |= {

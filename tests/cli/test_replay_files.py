@@ -140,6 +140,9 @@ def test_tardis(report: Callable[..., dict[str, dict]], run: Run, config: Path, 
     out = report(*paths)
     assert (out["sources"]["BTC"]["lines"], out["sources"]["BTC"]["gaps"]) == (300 + 299, 0)
     assert out["qualities"]["GOOD"] > 200
+    assert out["left_out_trades"] == 0
+    paths[1].write_text(trades.replace("sell", "unknown", 7), encoding="utf-8")
+    assert report(*paths)["left_out_trades"] == 7
     paths[1].write_text(head + "funding_rate\n", encoding="utf-8")
     refused(run("replay", "-c", config, f"BTC={paths[1]}"), "binance_trades.csv", "row 1: columns")
     paths[1].write_text(trades, encoding="utf-8")

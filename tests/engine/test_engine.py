@@ -282,6 +282,23 @@ def test_trades_that_the_book_does_not_answer_are_no_sign_of_health(engine: Engi
     assert engine.instrument_status(0, t + 3 * S).quality == QualityCode.STALE
 
 
+def test_trades_without_an_aggressor_are_counted_and_those_at_the_middle_beside_them(engine: Engine) -> None:
+    tape, t = warm(engine)
+    status = engine.instrument_status(0, t)
+    middle2 = status.bid_ticks + status.ask_ticks
+    before = (status.unsided_trades, status.undecided_trades)
+    for side, price in (
+        (0, status.bid_ticks),
+        (0, status.ask_ticks),
+        (1, status.ask_ticks),
+        (0, middle2 // 2),
+    ):
+        tape.event(EventKindCode.TRADE, t + S, side=side, price_ticks=price, size_lots=1)
+    after = engine.instrument_status(0, t + S)
+    assert middle2 % 2 == 0
+    assert (after.unsided_trades, after.undecided_trades) == (before[0] + 3, before[1] + 1)
+
+
 def test_quotes_that_the_depth_does_not_answer_are_no_sign_of_health(engine: Engine) -> None:
     tape, t = warm(engine)
     bid, ask_price = engine.level_top(0)[1], engine.level_top(0)[3]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from quotelife.config import load_config
+from quotelife.engine import Engine
 from quotelife.feed.coinbase import CoinbaseDecoder
 from quotelife.feed.deribit import DeribitDecoder
 from quotelife.feed.okx import OkxDecoder
@@ -17,6 +19,8 @@ from quotelife.feed.recorded import RecordedMessage, read_lines
 from quotelife.feed.streamed_decoder import StreamedDecoder
 from quotelife.feed.symbol_feed import SymbolStats, SyncState
 from quotelife.records import EventBuffer, EventFlags, EventKindCode
+from quotelife.replay.run import Replay
+from quotelife.replay.session import SessionSource, find_session
 from reference.event_books import AppliedBooks, EventRow
 
 pytestmark = pytest.mark.realdata
@@ -108,6 +112,33 @@ def test_deribit_change_ids_hold_and_each_ticker_has_the_books_best(data_dir):
     for index, ms, best in tickers:
         state = max(at for (i, at) in tops if i == index and (at <= ms or at == min_of(tops, index)))
         assert tops[index, state] == best
+
+
+@pytest.mark.parametrize(
+    ("venue", "grids", "expected"),
+    [
+        ("deribit", DERIBIT, (89, 0, 0, 0)),
+        ("coinbase", COINBASE, (131, 22, 6, 1)),
+        ("okx", OKX, (0, 3, 3, 20)),
+    ],
+)
+def test_a_replay_holds_tickers_against_the_book_of_their_stamp(data_dir, tmp_path, venue, grids, expected):
+    """Equal at their stamp, within 1 s, in prices within 1 s, unequal. Deribit's are the book's own. Coinbase's come
+    apart from it, one before it. OKX's trail a book whose checksums hold by two to three seconds."""
+    rows = "".join(
+        f'  - {{name: {name}, venue: {venue}, symbol: {name}, tick_size: "{tick}", lot_size: "{lot:f}"}}\n'
+        for name, (tick, lot) in grids.items()
+    )
+    (tmp_path / "config.yaml").write_text("version: 1\ninstruments:\n" + rows)
+    config = load_config(tmp_path / "config.yaml")
+    path = data_dir / "venues" / f"{venue.upper()}.jsonl.zst"
+    source = SessionSource(find_session(str(path), config.instrument_table()))
+    report = Replay(Engine(config), source).run()
+    found = [each.tickers for each in report.sources.values()]
+    names = ("at_stamp", "near", "prices", "unequal")
+    assert tuple(sum(getattr(each, name) for each in found) for name in names) == expected
+    assert sum(each.compared for each in found) == sum(expected)
+    assert report.unread_tickers == 0
 
 
 def min_of(tops: dict[tuple[int, int], tuple[int, ...]], index: int) -> int:

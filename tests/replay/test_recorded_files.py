@@ -40,6 +40,7 @@ class Told:
         self.instruments = [instrument]
         self.buffer = EventBuffer(8)
         self.lag_ns = lag_ms * MS
+        self.left_out_trades = 0
         self._rows = rows
 
     def messages(self, settings: Sequence[InstrumentSettings]) -> Iterator[FileMessage]:

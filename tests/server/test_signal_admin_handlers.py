@@ -269,6 +269,7 @@ def test_every_counter_of_an_instrument_is_in_its_status(kit: Kit) -> None:
         "stress_entries",
     ]
     names += ["orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders"]
+    names += ["unsided_trades", "undecided_trades"]
     figures = {name: 1000 + number for number, name in enumerate(names)}
     message = convert.instrument_status(
         kit.engine.instruments[0], taken._replace(**figures), kit.clock.now_ns(), str

@@ -19,6 +19,7 @@ class BitstampRecording:
     """One order log of one instrument."""
 
     lag_ns = LAG_NS
+    left_out_trades = 0
 
     def __init__(self, path: Path, instrument: Instrument) -> None:
         self.path = path

@@ -47,6 +47,7 @@ class DbnRecording:
     """One DBN file and the instruments whose records are read from it."""
 
     lag_ns = 0
+    left_out_trades = 0
 
     def __init__(self, path: Path, instruments: Sequence[Instrument]) -> None:
         self.path = path
@@ -98,6 +99,7 @@ class DbnRecording:
                 )
             except ValueError as error:
                 raise QuotelifeError(f"{self.path}: {error}") from None
+        self.left_out_trades = 0
         try:
             for chunk in chunks(self.path):
                 decoder.feed(chunk)
@@ -107,9 +109,11 @@ class DbnRecording:
                     ):  # a message, or as much of one as there is room for
                         yield FileMessage(decoder.receive_ns, by_index[decoder.instrument])
                         self.buffer.clear()
+                self.left_out_trades = decoder.unsided
             if len(self.buffer):
                 yield FileMessage(decoder.receive_ns, by_index[decoder.instrument])
                 self.buffer.clear()
             decoder.end()
+            self.left_out_trades = decoder.unsided
         except DecodeError as error:
             raise error if str(error).startswith(str(self.path)) else fault(self.path, error) from None

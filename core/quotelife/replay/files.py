@@ -29,7 +29,10 @@ class FileMessage(NamedTuple):
 
 
 class Recording(Protocol):
-    """One recorded file. ``lag_ns``: published best prices may be this old when they are written."""
+    """One recorded file. ``lag_ns``: published best prices may be this old when they are written.
+
+    ``left_out_trades``: trades so far that the file tells without an aggressor, and that are no input.
+    """
 
     @property
     def path(self) -> Path: ...
@@ -39,6 +42,8 @@ class Recording(Protocol):
     def buffer(self) -> EventBuffer: ...
     @property
     def lag_ns(self) -> int: ...
+    @property
+    def left_out_trades(self) -> int: ...
     def messages(self, settings: Sequence[InstrumentSettings]) -> Iterator[FileMessage]:
         """In order of the file. Raises ``QuotelifeError`` when an instrument is not set up for the format,
         ``DecodeError`` naming file and place on what cannot be read."""
@@ -97,6 +102,12 @@ class FileSource:
 
     def steps(self, engine: Engine, report: ReplayReport) -> Iterator[int]:
         """One venue message a step."""
+        try:
+            yield from self._steps(engine, report)
+        finally:
+            report.left_out_trades = sum(recording.left_out_trades for recording in self._recordings)
+
+    def _steps(self, engine: Engine, report: ReplayReport) -> Iterator[int]:
         settings = engine.config.instruments
         held: dict[int, _History] = {}
         for recording in self._recordings:

@@ -20,6 +20,7 @@ class FxTickRecording:
     """One day of one pair."""
 
     lag_ns = 0
+    left_out_trades = 0
 
     def __init__(self, path: Path, instrument: Instrument, midnight_ns: int) -> None:
         self.path = path

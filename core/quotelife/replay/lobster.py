@@ -37,6 +37,7 @@ class LobsterRecording:
     """One recording of one order-level instrument."""
 
     lag_ns = 0
+    left_out_trades = 0
 
     def __init__(self, files: LobsterFiles, instrument: Instrument) -> None:
         self.path = files.path

@@ -33,6 +33,7 @@ class ParquetRecording:
     """One file of quotes or of trades of one instrument."""
 
     lag_ns = 0
+    left_out_trades = 0
 
     def __init__(self, path: Path, instrument: Instrument) -> None:
         self.path = path

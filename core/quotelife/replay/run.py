@@ -16,6 +16,7 @@ from quotelife.records import (
     RegimeCode,
     RequestRecord,
 )
+from quotelife.replay.tickers import TickerReport
 from quotelife.units import NS_PER_MS
 
 
@@ -37,13 +38,18 @@ class SourceReport:
     regime_ns: tuple[int, ...] = ()
     stress_entries: int = 0
     mismatches: list[str] = field(default_factory=list)
+    tickers: TickerReport = field(default_factory=TickerReport)
+    unsided_trades: int = 0  # the venue told no aggressor: the middle of the book decided …
+    undecided_trades: int = 0  # … or could not
 
 
 @dataclass(slots=True)
 class ReplayReport:
     """Sum of a replay: by instrument, and the decisions asked on the fly.
 
-    ``lost`` counts the stretches that a capture marks as not written, ``damaged`` those that cannot be read.
+    ``lost`` counts the stretches that a capture marks as not written, ``damaged`` those that cannot be read,
+    ``left_out_trades`` those that a recording tells without an aggressor, which are no input, ``unread_tickers`` the
+    messages whose tickers could not be read.
     """
 
     sources: dict[str, SourceReport] = field(default_factory=dict)
@@ -56,11 +62,16 @@ class ReplayReport:
     signals: int = 0
     lost: int = 0
     damaged: int = 0
+    left_out_trades: int = 0
+    unread_tickers: int = 0
     span_ns: int = 0
 
     @property
     def clean(self) -> bool:
-        """Nothing lost or damaged or refused, no gap, no crossed book, every compared best price and size equal."""
+        """Nothing lost or damaged or refused, no gap, no crossed book, every compared best price and size equal.
+
+        Tickers do not count: one that differs may have come before or after the book it shows.
+        """
         return self.lost == self.damaged == 0 and all(
             s.gaps == 0 and s.crossed == 0 and s.refused == 0 and s.checked == s.equal
             for s in self.sources.values()
@@ -155,6 +166,8 @@ class Replay:
             entry.gaps = status.gaps
             entry.resyncs = status.resyncs
             entry.crossed = status.crossed
+            entry.unsided_trades = status.unsided_trades
+            entry.undecided_trades = status.undecided_trades
             entry.regime_ns = status.regime_ns
             entry.not_good_ns = status.not_good_ns
             entry.known_ns = sum(status.quality_ns)

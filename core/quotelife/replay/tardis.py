@@ -19,6 +19,7 @@ class TardisRecording:
     """One file and one instrument of it."""
 
     lag_ns = 0
+    left_out_trades = 0
 
     def __init__(self, path: Path, instrument: Instrument) -> None:
         self.path = path
@@ -73,6 +74,7 @@ class TardisRecording:
                         f"row {numbered[0][0]}: a message of more than {MESSAGE_EVENTS} rows"
                     ) from None
                 seen += 1
+                self.left_out_trades = decoder.unsided
                 yield FileMessage(t, instrument, decoder.published)
             self.buffer.clear()
             if decoder.end():

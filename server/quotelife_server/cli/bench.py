@@ -21,6 +21,7 @@ from quotelife.bench import (
     time_copy_and_write,
     time_decisions,
     time_engine,
+    time_quality,
     time_reference,
     time_windows,
 )
@@ -225,15 +226,20 @@ def _spread(n: int, tape: EventBuffer, total: int, shift_ns: int = 0) -> EventBu
 
 def _engine(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     n = len(tape)
-    times: dict[str, list[float]] = {"reference": [], "book": [], "book_and_windows": []}
+    times: dict[str, list[float]] = {"reference": [], "book": [], "book_and_windows": [], "quality": []}
     for _ in range(rounds):
         times["reference"].append(time_reference(tape)[0] / n)
         times["book"].append(time_book(tape)[0] / n)
-        times["book_and_windows"].append(time_engine(_engine_for(1), tape) / n)
+        engine = _engine_for(1)
+        times["book_and_windows"].append(time_engine(engine, tape) / n)
+        ns, looks = time_quality(engine, tape)  # a part of the one before
+        times["quality"].append(ns / n)
     medians = {name: statistics.median(values) for name, values in times.items()}
     out: dict[str, Any] = {f"{name}_ns_per_event": round(value, 1) for name, value in medians.items()}
     for name in ("book", "book_and_windows"):
         out[f"{name}_ratio_to_reference"] = round(medians[name] / medians["reference"], 2)
+    out["quality_share_of_windows"] = round(medians["quality"] / medians["book_and_windows"], 3)
+    out["quality_looks_per_event"] = round(looks / n, 3)
     out["windows"] = _windows(tape, rounds)
     return out
 

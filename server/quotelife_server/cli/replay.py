@@ -340,6 +340,8 @@ def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
         "signals": report.signals,
         "lost": report.lost,
         "damaged": report.damaged,
+        "left_out_trades": report.left_out_trades,
+        "unread_tickers": report.unread_tickers,
         "span_s": report.span_ns / 1e9,
         "clean": report.clean,
         "decisions": dict(report.decisions),
@@ -358,6 +360,16 @@ def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
                 "compared": s.checked,
                 "equal": s.equal,
                 "mismatches": s.mismatches,
+                "tickers": {
+                    "compared": s.tickers.compared,
+                    "equal_at_stamp": s.tickers.at_stamp,
+                    "equal_within_1s": s.tickers.near,
+                    "prices_equal_within_1s": s.tickers.prices,
+                    "unequal": s.tickers.unequal,
+                    "mismatches": s.tickers.mismatches,
+                },
+                "unsided_trades": s.unsided_trades,
+                "undecided_trades": s.undecided_trades,
                 "stress_entries": s.stress_entries,
                 "not_good_s": s.not_good_ns / 1e9,
                 "regime_s": {RegimeCode(i).name: ns / 1e9 for i, ns in enumerate(s.regime_ns) if ns},
@@ -380,6 +392,10 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
             f"{report.lost} stretches lost when captured, {report.damaged} damaged since: no book is trusted "
             f"from there to its next snapshot"
         )
+    if report.left_out_trades:
+        typer.echo(f"{report.left_out_trades:,} trades without an aggressor in the recording left out")
+    if report.unread_tickers:
+        typer.echo(f"{report.unread_tickers:,} messages with tickers that cannot be read")
     for s in report.sources.values():
         if not s.events and not s.lines:
             continue
@@ -391,10 +407,22 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
             f"\n{s.name}: {s.lines:,} lines, {s.events:,} events, {s.gaps} gaps, {s.resyncs} synchronisations, "
             f"{s.crossed} crossed, {s.refused} refused"
         )
+        t = s.tickers
         if s.checked:
             typer.echo(f"  best prices and sizes equal to the venue's: {s.equal:,} of {s.checked:,} compared")
-        else:
+        elif not t.compared:
             typer.echo("  best prices and sizes: the recording has none of the venue's own to compare with")
+        if t.compared:
+            typer.echo(
+                f"  {t.compared:,} tickers, which name no change of the book, held against it by the venue's stamps: "
+                f"{t.at_stamp:,} equal at their own, {t.near:,} more within 1 s, {t.prices:,} in prices alone within "
+                f"1 s, {t.unequal:,} unequal"
+            )
+        if s.unsided_trades:
+            typer.echo(
+                f"  {s.unsided_trades:,} trades without an aggressor: the middle of the book decided all but "
+                f"{s.undecided_trades:,}, which count for nobody"
+            )
         typer.echo(
             f"  data not GOOD {s.not_good_ns / (s.known_ns or 1):.1%} of the time; "
             f"stress entered {s.stress_entries} times"
@@ -403,6 +431,8 @@ def _print(report: "ReplayReport", interrupted: bool) -> None:
             typer.echo(f"  regimes by time: {regimes}")
         for mismatch in s.mismatches:
             typer.echo(f"  UNEQUAL {mismatch}")
+        for mismatch in s.tickers.mismatches[:3]:
+            typer.echo(f"  unequal {mismatch}")
     asked = sum(report.decisions.values())
     if asked:
         typer.echo(

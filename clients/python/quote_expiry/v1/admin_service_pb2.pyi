@@ -189,7 +189,7 @@ class QualityTime(_message.Message):
     def __init__(self, quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., time_ns: _Optional[int] = ..., entered: _Optional[int] = ...) -> None: ...
 
 class InstrumentStatus(_message.Message):
-    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders", "option", "quality_cause", "quality_since_utc_ns", "qualities", "feeds")
+    __slots__ = ("instrument", "quality", "regime", "bid_price", "bid_size", "ask_price", "ask_size", "data_age_ns", "events", "gaps", "resyncs", "crossed", "dropped_levels", "decisions", "declines", "stress_entries", "regimes", "orders", "unknown_orders", "invalid_orders", "dropped_orders", "purged_orders", "option", "quality_cause", "quality_since_utc_ns", "qualities", "feeds", "unsided_trades", "undecided_trades")
     INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     REGIME_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +217,8 @@ class InstrumentStatus(_message.Message):
     QUALITY_SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     QUALITIES_FIELD_NUMBER: _ClassVar[int]
     FEEDS_FIELD_NUMBER: _ClassVar[int]
+    UNSIDED_TRADES_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_TRADES_FIELD_NUMBER: _ClassVar[int]
     instrument: str
     quality: _types_pb2.Quality
     regime: _types_pb2.Regime
@@ -244,7 +246,9 @@ class InstrumentStatus(_message.Message):
     quality_since_utc_ns: int
     qualities: _containers.RepeatedCompositeFieldContainer[QualityTime]
     feeds: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ..., quality_cause: _Optional[_Union[_types_pb2.QualityCause, str]] = ..., quality_since_utc_ns: _Optional[int] = ..., qualities: _Optional[_Iterable[_Union[QualityTime, _Mapping]]] = ..., feeds: _Optional[_Iterable[str]] = ...) -> None: ...
+    unsided_trades: int
+    undecided_trades: int
+    def __init__(self, instrument: _Optional[str] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., bid_price: _Optional[str] = ..., bid_size: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_size: _Optional[str] = ..., data_age_ns: _Optional[int] = ..., events: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., crossed: _Optional[int] = ..., dropped_levels: _Optional[int] = ..., decisions: _Optional[int] = ..., declines: _Optional[int] = ..., stress_entries: _Optional[int] = ..., regimes: _Optional[_Iterable[_Union[RegimeTime, _Mapping]]] = ..., orders: _Optional[int] = ..., unknown_orders: _Optional[int] = ..., invalid_orders: _Optional[int] = ..., dropped_orders: _Optional[int] = ..., purged_orders: _Optional[int] = ..., option: _Optional[_Union[OptionStatus, _Mapping]] = ..., quality_cause: _Optional[_Union[_types_pb2.QualityCause, str]] = ..., quality_since_utc_ns: _Optional[int] = ..., qualities: _Optional[_Iterable[_Union[QualityTime, _Mapping]]] = ..., feeds: _Optional[_Iterable[str]] = ..., unsided_trades: _Optional[int] = ..., undecided_trades: _Optional[int] = ...) -> None: ...
 
 class OptionStatus(_message.Message):
     __slots__ = ("greeks", "mark_iv", "underlying_price", "mark_price", "funding", "age_ns", "updates", "ignored")
