@@ -2,14 +2,17 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from quotelife.feed.fix_session import FixReader, FixSession, encode, fields_of, utc_timestamp
 from quotelife_client.aio import AsyncClient
 from quotelife_client.types import Clock, Decision
+from quotelife_server import feeds
 from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD
 from quotelife_server.app import Application
 from quotelife_server.clock import SystemClock, steady_ns
@@ -43,6 +46,47 @@ def test_a_step_of_the_wall_clock_does_not_move_the_clock_and_is_seen(step_ns: i
     assert machine.clock.measure_wall_offset_ns() == 0
     assert machine.clock.synchronised
     assert machine.clock.now_ns() == T0 + 6 * S
+
+
+def heard_by_a_venue(step_ns: int) -> list[tuple[str, str]]:
+    """Types and SendingTimes of what a FIX session sends in 65 s; the wall clock steps after 31."""
+    machine, sent = Machine(), []
+    session = FixSession("DESK", "VENUE", heartbeat_s=10)
+    session.connected(machine.clock.now_ns())
+    session.take()
+    for second in range(65):
+        machine.go_on(S)
+        if second == 31:
+            machine.wall_ns += step_ns
+        now_ns = machine.clock.now_ns()
+        if second % 9 == 0:
+            fields = [(35, "0" if second else "A"), (34, str(1 + second // 9)), (49, "VENUE"), (56, "DESK")]
+            session.received(encode([*fields, (52, utc_timestamp(now_ns)), (98, "0"), (108, "10")]), now_ns)
+        session.tick(now_ns)
+        for message in FixReader().read(session.take()):
+            told = dict(fields_of(message))
+            sent.append((told[35].decode(), told[52].decode()))
+    return sent
+
+
+@pytest.mark.parametrize("step_ns", [H, -H, 11 * S, -11 * S])
+def test_a_step_of_the_wall_clock_moves_no_heartbeat_and_no_stamp_of_a_fix_session(step_ns: int) -> None:
+    sent = heard_by_a_venue(step_ns)
+    assert [kind for kind, _ in sent] == ["0"] * 6, "one in ten seconds, no test request"
+    assert sent == heard_by_a_venue(0)
+
+
+def test_live_feeds_read_no_wall_clock() -> None:
+    """Their times and timers come from the clock handed to them. ITCH compares it with the wall clock's, by which the
+    kernel stamps datagrams; none of those stamps is taken for later than now."""
+    folder = Path(feeds.__file__).parent
+    found = {
+        f"{path.name}: {word}"
+        for path in sorted(folder.glob("*.py*"))
+        if path.suffix in (".py", ".pyx")
+        for word in re.findall(r"time\.time\w*|datetime\.(?:now|utcnow|today)", path.read_text())
+    }
+    assert found == {"itch.py: time.time_ns"}
 
 
 def test_jitter_within_the_limit_is_none_of_the_clocks_business() -> None:

@@ -174,7 +174,8 @@ def utc_timestamp(t_ns: int) -> str:
 
 
 class FixSession:
-    """One initiator's session. Times are ns since 1970 by the caller's clock.
+    """One initiator's session. Times are ns since 1970 by the caller's clock, which must never step: heartbeats and
+    time-outs are counted by it, and messages stamped.
 
     ``connected`` and ``received`` and ``tick`` may leave bytes to send: ``take`` gives them. A ``FixSessionError``
     from any of them means that the connection must be closed, after what ``take`` gives has been sent.
