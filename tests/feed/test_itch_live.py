@@ -1,7 +1,10 @@
 """The ITCH feed on loopback sockets against the simulated venue: lines, re-requests, SoupBinTCP, faults, stop."""
 
 import asyncio
+import json
+import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +25,8 @@ from quotelife.sim.itch_wire import ItchMarket, ItchSymbol, soup_packet
 from quotelife_server.feeds.itch import ItchFeed
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing, send_all
+from quotelife_server.settings import ServiceConfig
+from quotelife_server.simvenue.__main__ import parser
 from quotelife_server.simvenue.itch import ItchVenue, LineFaults
 
 NAMES = ("AAA", "BBB")
@@ -410,6 +415,64 @@ async def test_credentials_are_taken_from_the_environment_and_a_refusal_is_told(
     monkeypatch.delenv("ITCH_PASSWORD")
     with pytest.raises(QuotelifeError, match="ITCH_PASSWORD"):
         feed_of(desk, config(transport="soup", server="127.0.0.1:1", **fields))
+
+
+async def test_the_command_line_of_the_venue_is_heard_over_lines_and_over_soup(tmp_path):
+    """Lines that lose and double some: both desks get to whole books of the same market."""
+    lines = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    options = (
+        "--symbols",
+        "AAA,BBB",
+        "--line-a",
+        lines[0],
+        "--line-b",
+        lines[1],
+        "--loss",
+        "0.05",
+        "--duplicate",
+        "0.1",
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quotelife_server.simvenue", "--venue", "itch", *options),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    addresses = {"line_a": told["line_a"], "line_b": told["line_b"], "rerequest": told["rerequest"]}
+    desks = [Desk(tmp_path), Desk(tmp_path)]
+    feeds = [
+        feed_of(desks[0], config(transport="mold", **addresses)),
+        feed_of(desks[1], config(transport="soup", server=told["server"])),
+    ]
+    for feed in feeds:
+        await feed.start()
+    try:
+        for desk in desks:
+            await until(desk.good, 20)
+        counters = feeds[0].figures().counters
+        assert counters["messages_recovered"] > 0 == counters["messages_lost"]
+        mid = [sum(desk.engine.level_top(0)[i] for i in (1, 3)) / 2 for desk in desks]
+        assert abs(mid[0] - mid[1]) < 50
+        assert feeds[1].soup.session == feeds[0].mold.session
+    finally:
+        for feed in feeds:
+            await feed.stop()
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+def test_the_documented_trial_fits_the_venues_own_addresses(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "itch.md").read_text(encoding="utf-8")
+    trial = text.partition("## Trying it")[2]
+    (document,) = re.findall(r"```yaml\n(.*?)```", trial, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", trial, re.DOTALL)
+    venue = parser().parse_args(commands.splitlines()[0].split()[3:])
+    (tmp_path / "itch.yaml").write_text(document, encoding="utf-8")
+    (feed,) = load_config(tmp_path / "itch.yaml", ServiceConfig).feeds
+    assert isinstance(feed, ItchFeedConfig)
+    assert (feed.line_a, feed.line_b) == (venue.line_a, venue.line_b)
+    assert feed.rerequest == f"{venue.host}:{venue.port}"
+    assert ",".join(feed.instruments) == venue.symbols
 
 
 async def test_an_address_that_cannot_be_had_is_named(tmp_path):

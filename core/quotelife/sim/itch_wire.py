@@ -187,11 +187,23 @@ class ItchMarket:
         """About so many messages more, symbol by symbol in turn."""
         out: list[bytes] = []
         while len(out) < messages:
-            self._buffer.clear()
-            self._flows[self._place].step(self._buffer)
-            out += self.encoder.encode(self._buffer, self._place)
+            out += self._step(self._place)
             self._place = (self._place + 1) % len(self._flows)
         return out
+
+    def advance_to(self, now_ns: int) -> list[bytes]:
+        """What happens up to this time, the symbol that is furthest behind first."""
+        out: list[bytes] = []
+        while True:
+            place = min(range(len(self._flows)), key=lambda i: self._flows[i].now_ns)
+            if self._flows[place].now_ns >= now_ns:
+                return out
+            out += self._step(place)
+
+    def _step(self, place: int) -> list[bytes]:
+        self._buffer.clear()
+        self._flows[place].step(self._buffer)
+        return self.encoder.encode(self._buffer, place)
 
 
 def framed(messages: Iterable[bytes]) -> bytes:

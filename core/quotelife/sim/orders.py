@@ -28,6 +28,11 @@ class OrderFlow:
         self._orders: dict[int, tuple[int, int, int]] = {}  # side, price, lots
         self._levels: dict[int, dict[int, set[int]]] = {SideCode.BID: {}, SideCode.ASK: {}}
 
+    @property
+    def now_ns(self) -> int:
+        """Stamp of the last message."""
+        return self._t
+
     def write(self, buffer: EventBuffer, messages: int) -> None:
         """The book as it stands, as a snapshot, then so many messages of one record each."""
         buffer.append(EventKindCode.SNAPSHOT_BEGIN, receive_ns=self._t)

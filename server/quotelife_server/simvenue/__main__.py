@@ -16,6 +16,7 @@ from quotelife.sim.market import MARKETS, MarketConfig, MarketSimulator, NewsSho
 from quotelife.units import parse_duration_ns
 from quotelife_server.simvenue.base import Venue, VenueSettings, serve
 from quotelife_server.simvenue.fix import SimulatedFix
+from quotelife_server.simvenue.itch import ItchDays, ItchVenue, LineFaults
 from quotelife_server.simvenue.streamed import SimulatedCoinbase, SimulatedDeribit, SimulatedOkx
 from quotelife_server.simvenue.venue import SimulatedVenue
 
@@ -31,10 +32,15 @@ VENUES: dict[str, Callable[[MarketSimulator, VenueSettings], Venue]] = {
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="python -m quotelife_server.simvenue", description=__doc__)
     cli.add_argument("--host", default="127.0.0.1")
-    cli.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    cli.add_argument(
+        "--port", type=int, default=0, help="0 takes a free port; itch: UDP re-requests and SoupBinTCP"
+    )
     cli.add_argument("--seed", type=int, default=1)
     cli.add_argument(
-        "--venue", choices=sorted(VENUES), default="binance", help="whose wire; --market is Binance's alone"
+        "--venue",
+        choices=sorted([*VENUES, "itch"]),
+        default="binance",
+        help="whose wire; --market is Binance's alone",
     )
     cli.add_argument("--market", choices=MARKETS, default="usdm")
     cli.add_argument(
@@ -46,6 +52,17 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--shock-duration", type=parse_duration_ns, default="4s")
     cli.add_argument("--shock-intensity", type=float, default=1.0)
     cli.add_argument("--shock-every", type=parse_duration_ns, default="0s", help="repeat it; 0s: once")
+    itch = cli.add_argument_group("itch", "ITCH 5.0 over two MoldUDP64 lines and SoupBinTCP; no shocks")
+    itch.add_argument("--symbols", default="AAPL,AMZN")
+    itch.add_argument(
+        "--line-a", default="127.0.0.1:26477", help="where line A is sent, host:port or a group"
+    )
+    itch.add_argument("--line-b", default="127.0.0.1:26478")
+    itch.add_argument(
+        "--loss", type=float, default=0.0, help="of each line on its own, as the next two: 0 to 1"
+    )
+    itch.add_argument("--duplicate", type=float, default=0.0)
+    itch.add_argument("--reorder", type=float, default=0.0)
     return cli
 
 
@@ -54,6 +71,9 @@ async def run(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if arguments.venue == "itch":
+        await _run_itch(arguments, stop)
+        return
     config = MarketConfig(market=arguments.market, depth_interval_ns=arguments.depth_interval)
     market = MarketSimulator(config, arguments.seed, time.time_ns())
     venue = VENUES[arguments.venue](market, VenueSettings(shock_every_ns=arguments.shock_every))
@@ -74,8 +94,7 @@ async def run(arguments: argparse.Namespace) -> None:
             "start_ns": market.start_ns,
             "shock_at_ns": shock_at_ns,
         }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+        _tell(line)
 
     serving = asyncio.create_task(serve(venue, arguments.host, arguments.port, started))
     stopping = asyncio.create_task(stop.wait())
@@ -84,6 +103,42 @@ async def run(arguments: argparse.Namespace) -> None:
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+
+
+async def _run_itch(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
+    lines = [arguments.line_a, arguments.line_b]
+    faults = [
+        LineFaults(arguments.loss, arguments.duplicate, arguments.reorder, seed=arguments.seed + i)
+        for i in range(len(lines))
+    ]
+    venue = ItchVenue(lines=lines, faults=faults)
+    await venue.start(arguments.host, arguments.port, arguments.port)
+    symbols = arguments.symbols.split(",")
+    running = asyncio.create_task(ItchDays(venue, symbols, arguments.seed).run())
+    line = {
+        "venue": "itch",
+        "line_a": arguments.line_a,
+        "line_b": arguments.line_b,
+        "rerequest": venue.rerequest_address,
+        "server": venue.soup_address,
+        "symbols": symbols,
+        "seed": arguments.seed,
+    }
+    _tell(line)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await venue.stop()
+
+
+def _tell(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> int:

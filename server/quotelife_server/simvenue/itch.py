@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,23 @@ from typing import Any
 
 import zstandard
 
-from quotelife.sim.itch_wire import framed, mold_header, mold_packet, soup_packet
+from quotelife.feed.itch_files import midnight_before
+from quotelife.sim.itch_wire import (
+    ItchMarket,
+    ItchSymbol,
+    framed,
+    mold_header,
+    mold_packet,
+    soup_packet,
+)
 from quotelife.sim.streams import RandomStream
+from quotelife.units import NS_PER_S
 from quotelife_server.addresses import host_and_port
 from quotelife_server.simvenue.base import again
 
 BEAT_S = 1.0
+TURN_S = 0.005
+HISTORY_NS = 20 * NS_PER_S  # what a day that begins now has behind it: full books
 MUTE_LOOK_S = 0.01
 SOUP_SLICE = 2000
 END_OF_SESSION = 0xFFFF
@@ -111,14 +123,14 @@ class ItchVenue:
         self._clients: set[asyncio.StreamWriter] = set()
         self._talks: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str = "127.0.0.1", soup_port: int = 0) -> None:
+    async def start(self, host: str = "127.0.0.1", soup_port: int = 0, rerequest_port: int = 0) -> None:
         """Listen; free ports are taken where none is given, see ``rerequest_address`` and ``soup_address``."""
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
         self._udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
         loop = asyncio.get_running_loop()
         self._rerequests, _ = await loop.create_datagram_endpoint(
-            lambda: _Rerequests(self), local_addr=(host, 0)
+            lambda: _Rerequests(self), local_addr=(host, rerequest_port)
         )
         port = self._rerequests.get_extra_info("sockname")[1]
         self.rerequest_address = f"{host}:{port}"
@@ -300,6 +312,31 @@ class ItchVenue:
                 await writer.drain()
         finally:
             listening.cancel()
+
+
+class ItchDays:
+    """Has ``venue`` tell a simulated market as it happens, by the clock, a session each day of New York."""
+
+    def __init__(self, venue: ItchVenue, symbols: Sequence[str], seed: int = 1) -> None:
+        self.venue = venue
+        self._symbols = [ItchSymbol(symbol) for symbol in symbols]
+        self._seed = seed
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            midnight_ns = midnight_before(time.time_ns())
+            await self._day(midnight_ns)
+            self.venue.end_session()
+
+    async def _day(self, midnight_ns: int) -> None:
+        start_ns = max(midnight_ns, time.time_ns() - HISTORY_NS)
+        market = ItchMarket(self._symbols, self._seed, midnight_ns=midnight_ns, start_ns=start_ns)
+        self.venue.begin_session(f"S{midnight_ns // (86_400 * NS_PER_S):09}")
+        self.venue.publish(market.opening)
+        while midnight_before(now_ns := time.time_ns()) == midnight_ns:
+            self.venue.publish(market.advance_to(now_ns))
+            await asyncio.sleep(TURN_S)
 
 
 class _Rerequests(asyncio.DatagramProtocol):
