@@ -78,6 +78,7 @@ cdef struct InstrumentState:
     bint halted
     bint closed                # halted because the market is closed
     bint auction
+    uint8_t companions_down    # feeds beside the book's own that are lost
 
 cdef class Engine:
     cdef InstrumentState** states

@@ -65,8 +65,8 @@ from quotelife.records cimport (
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
     RULE_DATA_QUALITY, SIDE_ASK, SIDE_BID, SIDE_NONE, SIG_CALENDAR, SIG_DELTA_GAMMA, SIG_IMPLIED_VOLATILITY,
     SIG_INVENTORY, SIG_MARK, SIG_NEWS, SIG_VEGA_THETA, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
-    STATUS_CLOSED, STATUS_FEED_DOWN, STATUS_HALT, STATUS_MISSING, STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM,
-    WHY_CLOCK,
+    STATUS_CLOSED, STATUS_COMPANION_DOWN, STATUS_COMPANION_UP, STATUS_FEED_DOWN, STATUS_HALT, STATUS_MISSING,
+    STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
     WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
@@ -309,6 +309,7 @@ cdef class Engine:
         if event.instrument >= self.n_instruments:
             if event.instrument == NO_INDEX and event.kind == EV_STATUS:
                 for i in range(self.n_instruments):
+                    self.states[i].companions_down = 0           # all begin anew, and say so
                     self._on_status(self.states[i], i, event.aux, t)
             else:
                 self.unknown_events += 1
@@ -506,6 +507,16 @@ cdef class Engine:
             state.auction = False
         elif code == STATUS_FEED_DOWN:
             self._distrust(state, t, state.book_state != BOOK_WAITING, CAUSE_FEED_DOWN)
+        elif code == STATUS_COMPANION_DOWN:
+            state.companions_down += 1
+            feature_on_gap(state.features, t)
+        elif code == STATUS_COMPANION_UP:
+            if state.companions_down == 0:
+                return         # it was never known to be down
+            state.companions_down -= 1
+            feature_on_gap(state.features, t)
+            if state.book_state == BOOK_WHOLE:
+                state.whole_since_ns = t                         # its features warm up as after a gap
         elif code == STATUS_MISSING:
             if state.book_state != BOOK_WHOLE:
                 return         # not trusted anyhow; what rests, if anything does, goes on from there
@@ -695,6 +706,10 @@ cdef class Engine:
         if state.book_state != BOOK_WHOLE:
             verdict.quality = QUALITY_GAPPED if state.book_state == BOOK_GAPPED else QUALITY_WARMING
             verdict.cause = state.distrust
+            return verdict
+        if state.companions_down:
+            verdict.quality = QUALITY_GAPPED
+            verdict.cause = CAUSE_FEED_DOWN
             return verdict
         if state.book.crossed:
             verdict.quality = QUALITY_CROSSED

@@ -49,6 +49,8 @@ cdef enum StatusCode:
     STATUS_HEARTBEAT = 7     # the venue is alive, nothing changed
     STATUS_MISSING = 8       # messages are missing and will be told late: the book is not to be trusted until
                              # SNAPSHOT_END, but what rests stays, and what follows goes on from there
+    STATUS_COMPANION_DOWN = 9    # a feed beside the book's own (trades, quotes) is lost: nothing is to be trusted until
+    STATUS_COMPANION_UP = 10     # it stands again; the book stays. One DOWN and one UP in turn from each such feed
 
 cdef struct Event:           # 64 bytes, one cache line
     int64_t exchange_ns      # venue time, 0 if the venue gives none

@@ -44,6 +44,8 @@ class StatusKind(IntEnum):
     FEED_UP = 6
     HEARTBEAT = 7
     MISSING = 8
+    COMPANION_DOWN = 9
+    COMPANION_UP = 10
 
 class SignalCode(IntEnum):
     NEWS = 1

@@ -42,6 +42,7 @@ from quotelife_server.feeds.settings import (
     ItchFeedConfig,
     OkxFeedConfig,
 )
+from quotelife_server.feeds.websocket import WebsocketFeed
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
@@ -80,10 +81,13 @@ def open_feeds(
         ItchFeedConfig: ItchFeed.from_table,
         GrpcFeedConfig: PublishedFeed,
     }
-    return [
-        kinds[type(feed)](feed, instruments, sink=sink, clock=clock, logger=_log.bind(feed=feed.name))
-        for feed in config.feeds
-    ]
+    feeds = []
+    for each in config.feeds:
+        feed = kinds[type(each)](each, instruments, sink=sink, clock=clock, logger=_log.bind(feed=each.name))
+        if isinstance(feed, WebsocketFeed):
+            feed.books_elsewhere(config.books_elsewhere(each))
+        feeds.append(feed)
+    return feeds
 
 
 def published(feeds: Sequence[Feed]) -> dict[str, PublishedFeed]:

@@ -163,6 +163,17 @@ class ServiceConfig(Config):
                 if feed.has_depth and depth.setdefault(instrument, feed.name) != feed.name:
                     yield path, f"{instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
 
+    def books_elsewhere(self, feed: FeedConfig) -> list[str]:
+        """Instruments of a feed whose book, or best prices where none has a book, another feed gives."""
+        gives: dict[str, FeedConfig] = {}
+        for each in (
+            *(each for each in self.feeds if each.has_depth),
+            *(each for each in self.feeds if each.has_quotes),
+        ):
+            for name in each.instruments:
+                gives.setdefault(name, each)
+        return [name for name in feed.instruments if gives.get(name, feed) is not feed]
+
     def without_feed(self) -> list[str]:
         """Instruments that no feed carries: no market is ever known for them, so that all quotes are declined."""
         fed = {instrument for feed in self.feeds for instrument in feed.instruments}

@@ -434,7 +434,11 @@ def test_unknown_instruments_are_named():
         ({"streams": ("trade", "aggTrade")}, "choose one"),
         ({"streams": ("kline_1m",)}, "streams"),
         ({"snapshot": {"limit": 5000}}, "5 to 1000"),
-        ({"instruments": tuple(f"I{i}" for i in range(100))}, "split the feed"),
+        ({"instruments": tuple(f"I{i}" for i in range(101))}, "split the feed"),
+        ({"streams": ("depth", "aggTrade")}, "make two feeds of this one"),
+        ({"streams": ("trade",)}, "take aggTrade"),
+        ({"streams": ("aggTrade",)}, "ws_path: must be /market/stream for aggTrade"),
+        ({"ws_path": "/stream"}, "ws_path: must be /public/stream"),
         ({"reconnect": {"min": "2s", "max": "1s"}}, "reconnect.min"),
         ({"liveness": {"ping": "9s"}}, "liveness.ping"),
         ({"surprise": 1}, "surprise"),
@@ -447,6 +451,8 @@ def test_settings_that_cannot_work_are_refused(change, told):
         "market": "usdm",
         "ws_url": "wss://fstream.binance.com",
         "rest_url": "https://fapi.binance.com",
+        "ws_path": "/public/stream",
+        "streams": ("depth@100ms", "bookTicker"),
         "instruments": ("BTC",),
     }
     BinanceFeedConfig.model_validate(good)
@@ -480,10 +486,17 @@ def test_settings_that_cannot_work_are_refused(change, told):
 async def test_the_real_venue_is_a_matter_of_configuration(market, ws_url, rest_url, depth):
     venue = Venue()
     venue.url = "127.0.0.1:1"
+    path = "/market/stream" if market == "usdm" else "/stream"
     desk = Desk(
-        venue, market=market, ws_url=ws_url, rest_url=rest_url, instruments=("BTC",), streams=("trade",)
+        venue,
+        market=market,
+        ws_url=ws_url,
+        rest_url=rest_url,
+        ws_path=path,
+        instruments=("BTC",),
+        streams=("aggTrade",),
     )
-    assert desk.feed.url == f"{ws_url.rstrip('/')}/stream?streams=btcusdt@trade"
+    assert desk.feed.url == f"{ws_url.rstrip('/')}{path}?streams=btcusdt@aggTrade"
     assert desk.feed.depth_url == depth
 
 

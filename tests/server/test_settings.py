@@ -9,8 +9,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quotelife.config import load_config
 from quotelife.errors import ConfigError
+from quotelife.records import EventKindCode
 from quotelife.units import NS_PER_S
-from quotelife_server.app import load
+from quotelife_server.app import load, open_feeds
+from quotelife_server.clock import SystemClock
+from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.feeds.settings import (
     BinanceFeedConfig,
     BinaryFeedConfig,
@@ -82,10 +85,30 @@ def test_a_bound_on_the_journal_leaves_room_for_what_is_being_written() -> None:
 def test_the_default_folder_shows_every_feed_key_with_its_default() -> None:
     document = yaml.safe_load((ROOT / "configs/default/feeds.yaml").read_text(encoding="utf-8"))["feeds"]
     assert shape(document[0]) == keys(BinanceFeedConfig)
-    shown, bare = load_config(ROOT / "configs/default", ServiceConfig).feeds
     required = {"kind", "name", "market", "ws_url", "rest_url", "instruments"}
-    assert set(document[1]) == required
-    assert shown.model_dump(exclude=required) == bare.model_dump(exclude=required)
+    shown, bare = load_feeds([document[0], {name: document[0][name] for name in required}])
+    assert shown == bare
+
+
+def test_what_goes_beside_a_book_is_told_from_the_feed_of_the_book() -> None:
+    config = load_config(ROOT / "configs/default", ServiceConfig)
+    spot, book, trades = config.feeds
+    assert config.books_elsewhere(spot) == config.books_elsewhere(book) == []
+    assert config.books_elsewhere(trades) == list(trades.instruments)
+
+
+def test_the_feed_of_the_trades_never_clears_the_book() -> None:
+    config = load_config(ROOT / "configs/default", ServiceConfig)
+    cleared = []
+    for feed in open_feeds(
+        config, config.instrument_table(), SystemClock(NS_PER_S), lambda _: None, lambda *_, **__: None
+    ):
+        assert isinstance(feed, BinanceFeed)
+        feed.decoder.connected(1)
+        feed.decoder.disconnected(2)
+        kinds = feed.buffer.array()["kind"]
+        cleared.append(EventKindCode.CLEAR in kinds)
+    assert cleared == [True, True, False]
 
 
 def commented_feeds() -> list[dict[str, Any]]:
@@ -110,7 +133,10 @@ def test_the_default_folder_shows_other_kinds_of_feeds_as_comments(model: type[B
 
 def load_feeds(entries: list[dict[str, Any]]) -> Any:
     return TypeAdapter(tuple[FeedConfig, ...]).validate_python(
-        tuple({**entry, "instruments": tuple(entry["instruments"])} for entry in entries)
+        tuple(
+            {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+            for entry in entries
+        )
     )
 
 

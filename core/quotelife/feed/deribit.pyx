@@ -270,8 +270,9 @@ cdef class DeribitDecoder(StreamedDecoder):
         if f.ticker.exchange_ns < feed.ticker.exchange_ns:
             feed.duplicates += 1
             return True
-        # It comes on the line of the book: an unchanged book is a quiet one.
-        self.push_status(feed, STATUS_HEARTBEAT)       # need_room() keeps place for one
+        if not feed.companion:
+            # It comes on the line of the book: an unchanged book is a quiet one.
+            self.push_status(feed, STATUS_HEARTBEAT)   # need_room() keeps place for one
         stamp(self.buffer, f.start, f.ticker.exchange_ns, f.receive_ns, 0, FLAG_LAST)
         feed.ticker = f.ticker
         if not feed.ticker_fresh:

@@ -20,6 +20,8 @@ cdef class SymbolFeed:
     cdef Grid size_grid
     cdef object tick_size
     cdef object lot_size
+    cdef readonly bint companion # another feed gives the book: what is lost here leaves it alone
+    cdef bint down               # COMPANION_DOWN was told, COMPANION_UP not yet
     cdef int state               # SyncState
     cdef bint requested          # a snapshot is due or on its way
     cdef int64_t chain_id        # id of the last change applied or held, -1: none

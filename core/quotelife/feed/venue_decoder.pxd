@@ -34,6 +34,7 @@ cdef class VenueDecoder:
     cdef void count_fault(self, SymbolFeed feed, const Fault* fault)
     cdef bint push_marker(self, SymbolFeed feed, int kind)
     cdef bint push_status(self, SymbolFeed feed, int code)
+    cdef int companion_status(self, SymbolFeed feed, bint down, int64_t receive_ns) except -1
     cdef int status_of_all(self, int code, int64_t receive_ns) except -1
     cdef int show(self, SymbolFeed feed, Py_ssize_t start, int64_t id, int64_t exchange_ns,
                   int64_t receive_ns) except -1

@@ -2,6 +2,9 @@
 
 A decoder takes back all that a faulty message gave, emits CLEAR (GAP | LAST) for the books it makes unreliable, or
 for all of them where it does not say which, and raises ``DecodeError``: nothing is ever half applied.
+
+An instrument may have its book from one connection and its trades from another, its companion. What the companion loses
+is no reason to clear a book that it could not bring back: it says COMPANION_DOWN and COMPANION_UP instead.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -17,7 +20,8 @@ from quotelife.feed.json_bytes cimport (
 )
 from quotelife.feed.symbol_feed cimport SYNCED, WAITING, SymbolFeed
 from quotelife.records cimport (
-    EV_CLEAR, EV_STATUS, FLAG_GAP, FLAG_LAST, STATUS_FEED_DOWN, STATUS_FEED_UP, STATUS_HEARTBEAT, Event, EventBuffer,
+    EV_CLEAR, EV_STATUS, FLAG_GAP, FLAG_LAST, STATUS_COMPANION_DOWN, STATUS_COMPANION_UP, STATUS_FEED_DOWN,
+    STATUS_FEED_UP, STATUS_HEARTBEAT, Event, EventBuffer,
 )
 
 cdef enum:
@@ -79,6 +83,10 @@ cdef class VenueDecoder:
         self.by_symbol[symbol] = feed
         self.place(feed)
 
+    def book_elsewhere(self, str symbol):
+        """Another feed gives the book of ``symbol``; this one is its companion."""
+        self.feed_of(symbol).companion = True
+
     cdef SymbolFeed new_feed(self, str symbol, object instrument_index, object tick_size, object lot_size):
         return SymbolFeed(symbol, instrument_index, tick_size, lot_size)
 
@@ -115,6 +123,13 @@ cdef class VenueDecoder:
         buffer then. Raises ``OverflowError``, having changed nothing, when the buffer was not drained.
         """
         raise NotImplementedError("each venue has its own messages")
+
+    def not_yet_connected(self, int64_t receive_ns):
+        """Before the first connection: an instrument is not to be trusted without its companion (COMPANION_DOWN)."""
+        cdef SymbolFeed feed
+        self.need_room()
+        for feed in self.feeds:
+            self.companion_status(feed, True, receive_ns)
 
     def disconnected(self, int64_t receive_ns):
         """The connection is lost: every instrument is distrusted at once (CLEAR, then STATUS FEED_DOWN)."""
@@ -201,6 +216,8 @@ cdef class VenueDecoder:
 
     cdef int distrust(self, SymbolFeed feed, int64_t sequence, int64_t receive_ns) except -1:
         cdef Py_ssize_t start = self.buffer.count
+        if feed.companion:
+            return 0
         if feed.state == SYNCED:
             feed.forget()
         self.push_marker(feed, EV_CLEAR)
@@ -250,12 +267,25 @@ cdef class VenueDecoder:
         self.buffer.events[self.buffer.count - 1].aux = code
         return True
 
+    cdef int companion_status(self, SymbolFeed feed, bint down, int64_t receive_ns) except -1:
+        cdef Py_ssize_t start = self.buffer.count
+        if feed.companion and feed.down != down:
+            feed.down = down
+            self.push_status(feed, STATUS_COMPANION_DOWN if down else STATUS_COMPANION_UP)
+            stamp(self.buffer, start, 0, receive_ns, 0, FLAG_LAST)
+        return 0
+
     cdef int status_of_all(self, int code, int64_t receive_ns) except -1:
+        # The line of a companion says nothing of the line of the book.
         cdef SymbolFeed feed
         cdef Py_ssize_t start = self.buffer.count
         for feed in self.feeds:
-            self.push_status(feed, code)
+            if not feed.companion:
+                self.push_status(feed, code)
         stamp(self.buffer, start, 0, receive_ns, 0, FLAG_LAST)
+        if code != STATUS_HEARTBEAT:
+            for feed in self.feeds:
+                self.companion_status(feed, code == STATUS_FEED_DOWN, receive_ns)
         return 0
 
     cdef int show(self, SymbolFeed feed, Py_ssize_t start, int64_t id, int64_t exchange_ns,

@@ -33,6 +33,7 @@ DEPTH_PATHS: dict[Market, str] = {
     "usdm": "/fapi/v1/depth",
     "coinm": "/dapi/v1/depth",
 }
+USDM_VENUE = "wss://fstream.binance.com"
 STREAMS_MAX: dict[Market, int] = {"spot": 1024, "usdm": 200, "coinm": 200}
 # Request weight of a depth answer of at most so many levels, and what one address may use in a minute.
 DEPTH_WEIGHTS: dict[Market, tuple[tuple[int, int], ...]] = {
@@ -95,7 +96,7 @@ class BinanceFeedConfig(Section):
     ws_url: WsUrl
     # Such as https://api.binance.com, https://fapi.binance.com, https://dapi.binance.com.
     rest_url: RestUrl
-    # Path of the combined stream.
+    # Path of the combined stream; USD-M: /public/stream for depth and bookTicker, /market/stream for aggTrade.
     ws_path: Path = "/stream"
     # Names from the instruments section; their symbols are subscribed.
     instruments: tuple[Name, ...] = Field(min_length=1, max_length=1024)
@@ -115,6 +116,11 @@ class BinanceFeedConfig(Section):
     def has_depth(self) -> bool:
         """It makes books, not quotes and trades alone."""
         return any(stream.startswith("depth") for stream in self.streams)
+
+    @property
+    def has_quotes(self) -> bool:
+        """It gives best prices beside the book, or without one."""
+        return "bookTicker" in self.streams
 
     @property
     def depth_path(self) -> str:
@@ -143,6 +149,8 @@ class BinanceFeedConfig(Section):
             raise ValueError(
                 f"instruments: {subscribed} streams on one connection, the venue takes {most}; split the feed"
             )
+        if self.ws_url.startswith(USDM_VENUE) and self.market == "usdm":
+            self._fits_usdm_paths()
         low, high = DEPTH_LIMITS[self.market]
         if not low <= self.snapshot.limit <= high:
             raise ValueError(f"snapshot.limit: {self.market} takes {low} to {high}")
@@ -158,6 +166,21 @@ class BinanceFeedConfig(Section):
         if self.liveness.ping_ns >= self.liveness.idle_ns:
             raise ValueError("liveness.ping: must be shorter than liveness.idle")
         return self
+
+    def _fits_usdm_paths(self) -> None:
+        """Since April 2026 USD-M serves books and trades under two paths, and nothing under the old one."""
+        book = [each for each in self.streams if each.startswith("depth") or each == "bookTicker"]
+        other = [each for each in self.streams if each not in book]
+        if book and other:
+            raise ValueError(
+                f"streams: the venue serves {', '.join(book)} under /public and {', '.join(other)} under /market; "
+                "make two feeds of this one"
+            )
+        if "trade" in other:
+            raise ValueError("streams: USD-M has no trade stream; take aggTrade")
+        path = "/public/stream" if book else "/market/stream"
+        if self.ws_path != path:
+            raise ValueError(f"ws_path: must be {path} for {', '.join(self.streams)}")
 
 
 class ResubscribeSettings(Section):
@@ -233,6 +256,11 @@ class DeribitFeedConfig(StreamedFeedConfig):
         """It makes books, not quotes and trades alone."""
         return self.book is not None
 
+    @property
+    def has_quotes(self) -> bool:
+        """It gives best prices without a book."""
+        return self.quotes
+
     @model_validator(mode="after")
     def _fits_together(self) -> "DeribitFeedConfig":
         if self.book is not None and self.quotes:
@@ -257,6 +285,7 @@ class CoinbaseFeedConfig(StreamedFeedConfig):
     message_bytes_max: int = Field(default=32 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
 
     has_depth: ClassVar[bool] = True
+    has_quotes: ClassVar[bool] = False
 
 
 class OkxResubscribeSettings(ResubscribeSettings):
@@ -286,6 +315,11 @@ class OkxFeedConfig(StreamedFeedConfig):
     def has_depth(self) -> bool:
         """It makes books, not quotes and trades alone."""
         return self.book is not None
+
+    @property
+    def has_quotes(self) -> bool:
+        """It gives best prices without a book."""
+        return self.quotes
 
     @model_validator(mode="after")
     def _fits_together(self) -> "OkxFeedConfig":
@@ -327,6 +361,7 @@ class BinaryFeedConfig(Section):
     socket_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
 
     has_depth: ClassVar[bool] = True
+    has_quotes: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "BinaryFeedConfig":
@@ -393,6 +428,7 @@ class ItchFeedConfig(Section):
     socket_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536, le=1024 * 1024 * 1024)
 
     has_depth: ClassVar[bool] = True
+    has_quotes: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ItchFeedConfig":
@@ -432,6 +468,7 @@ class GrpcFeedConfig(Section):
     instruments: tuple[Name, ...] = Field(min_length=1, max_length=65_536)
 
     has_depth: ClassVar[bool] = True
+    has_quotes: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "GrpcFeedConfig":
@@ -484,6 +521,7 @@ class FixFeedConfig(Section):
     message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096, le=64 * 1024 * 1024)
 
     has_depth: ClassVar[bool] = True
+    has_quotes: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FixFeedConfig":

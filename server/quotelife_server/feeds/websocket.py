@@ -8,7 +8,7 @@ at the methods between the comments: what to send, what to ask for, what keeps t
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from picows import (
@@ -81,6 +81,7 @@ class WebsocketFeed:
             decoder.add_instrument(
                 instrument.symbol, instrument.index, instrument.tick_size, instrument.lot_size
             )
+        self._symbols = {instrument.name: instrument.symbol for instrument in instruments}
         self.url = url
         self.connected = False
         self.reconnects = 0
@@ -97,12 +98,19 @@ class WebsocketFeed:
         self._faults_unlogged = 0
         self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
+    def books_elsewhere(self, names: Iterable[str]) -> None:
+        """Other feeds give the books of these instruments, this one what goes beside them. Before ``start``."""
+        for name in names:
+            self.decoder.book_elsewhere(self._symbols[name])
+
     # Feed.
 
     async def start(self) -> None:
         if self._running is not None:
             raise RuntimeError("the feed runs already")
         self._stopping = False
+        self.decoder.not_yet_connected(self._clock.now_ns())
+        self._drain()
         self._running = asyncio.create_task(self._run(), name=f"feed-{self.config.name}")
 
     async def stop(self) -> None:
