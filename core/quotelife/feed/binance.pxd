@@ -34,11 +34,15 @@ cdef class BinanceSymbol(SymbolFeed):
     cdef int64_t snapshot_id     # its lastUpdateId
     cdef list pending            # held diffs (U, u, bytes): one unbroken chain
     cdef Py_ssize_t pending_bytes
+    cdef int64_t floor           # an ask at or below it, or a bid at or above the ceiling: the market is about to leave
+    cdef int64_t ceiling         # what the snapshot showed
 
 
 cdef class BinanceDecoder(VenueDecoder):
     cdef readonly str market
     cdef readonly Py_ssize_t pending_bytes_max
+    cdef readonly int64_t drifts
+    cdef Py_ssize_t snapshot_levels
     cdef bint futures
 
     cpdef Py_ssize_t snapshot(self, str symbol, bytes data, int64_t receive_ns) except -1
@@ -52,5 +56,8 @@ cdef class BinanceDecoder(VenueDecoder):
     cdef int on_trade(self, Fields* f, int64_t receive_ns, Fault* fault) except -1
     cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault)
     cdef void on_reply(self, bytes data, const Fields* f)
+    cdef int give_up_snapshot(self, BinanceSymbol feed) except -1
+    cdef void find_bounds(self, BinanceSymbol feed, Py_ssize_t start) noexcept
+    cdef bint has_drifted(self, BinanceSymbol feed, Py_ssize_t start) noexcept
     cdef int hold(self, BinanceSymbol feed, bytes data, const Fields* f) except -1
     cdef int splice(self, BinanceSymbol feed, int64_t receive_ns) except -1

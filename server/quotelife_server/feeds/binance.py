@@ -47,7 +47,10 @@ class BinanceFeed(WebsocketFeed):
         super().__init__(
             config,
             BinanceDecoder(
-                config.market, EventBuffer(config.buffer_events), pending_bytes_max=config.pending_bytes_max
+                config.market,
+                EventBuffer(config.buffer_events),
+                snapshot_levels=config.snapshot.limit,
+                pending_bytes_max=config.pending_bytes_max,
             ),
             instruments,
             f"{config.ws_url.rstrip('/')}{config.ws_path}?streams={'/'.join(streams)}",
@@ -81,6 +84,7 @@ class BinanceFeed(WebsocketFeed):
     def counters(self) -> dict[str, int]:
         return super().counters() | {
             "snapshots": self.snapshots,
+            "drifts": self.decoder.drifts,
             "snapshot_failures": self.snapshot_failures,
         }
 
