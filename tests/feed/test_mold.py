@@ -265,6 +265,35 @@ def test_who_does_not_answer_is_asked_ever_more_slowly():
     assert 6 < asked < 12
 
 
+def test_the_rest_of_an_answer_that_ended_early_is_asked_for_at_once():
+    """A server that sends one packet of five for each request closes a hole of 50 in 10 round trips."""
+    every = messages(56)
+    line = Line(rerequest=True)
+    line.send(mold_packet("S1", 1, every[:5]))
+    line.send(mold_packet("S1", 56, every[55:]))
+    for _ in range(25):
+        line.pass_ns(MS)
+        request = line.mold.request(line.now_ns)
+        if request is not None:
+            line.send(answer(every, request, 5), R)
+    assert line.told == list(range(2, 57))
+    assert line.mold.requests == 10
+
+
+def test_what_comes_without_a_pause_is_one_answer():
+    every = messages(56)
+    line = Line(rerequest=True)
+    line.send(mold_packet("S1", 1, every[:5]))
+    line.send(mold_packet("S1", 56, every[55:]))
+    line.pass_ns(2 * MS)
+    assert line.mold.request(line.now_ns) == mold_header("S1", 6, 50)
+    for at in range(5, 55, 10):
+        line.pass_ns(MS - 1)
+        assert line.mold.request(line.now_ns) is None
+        line.send(mold_packet("S1", at + 1, every[at : at + 10]), R)
+    assert (line.mold.requests, line.told) == (1, list(range(2, 57)))
+
+
 def test_quiet_instruments_are_told_that_nothing_was_missed_while_the_line_is_heard():
     line, _ = started()
     for _ in range(30):

@@ -40,7 +40,7 @@ cdef class MoldReceiver:
     cdef uint8_t[SESSION_BYTES] previous
     cdef bint had_session, had_previous, fixed
     cdef bint unheard          # after a silence, until a line has told all that was known before it
-    cdef int64_t asked_to, asked_ns, asked_at, wait_ns, beaten_ns, judged, known_since_ns
+    cdef int64_t asked_to, asked_ns, asked_at, answered_ns, wait_ns, beaten_ns, judged, known_since_ns
     cdef object _midnight
 
     cdef const char* take(self, int line, const uint8_t* p, Py_ssize_t n, int64_t now_ns) noexcept nogil

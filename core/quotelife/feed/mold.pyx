@@ -111,7 +111,10 @@ cdef class MoldReceiver:
             return None
         if now_ns - self.missing_since_ns < self.reorder_ns:
             return None
-        if self.expected < self.asked_to and now_ns - self.asked_ns < self.wait_ns:
+        if self.expected < self.asked_to and now_ns - self.asked_ns < self.wait_ns and not (
+            # Many servers send one packet for a request, however much it asks for: its end is the end of the answer.
+            self.answered_ns >= self.asked_ns and now_ns - self.answered_ns >= self.reorder_ns
+        ):
             return None
         # No answer at all: ask more slowly.
         self.wait_ns = min(2 * self.wait_ns, RETRY_NS_MAX) if self.expected == self.asked_at else self.retry_ns
@@ -155,6 +158,7 @@ cdef class MoldReceiver:
         cdef int64_t sequence = <int64_t>be64(p + SESSION_BYTES)
         cdef Py_ssize_t count = be16(p + SESSION_BYTES + 8), at = MOLD_HEADER, i
         cdef bint control = count == 0 or count == END_OF_SESSION
+        cdef int64_t before
         if sequence <= 0 or sequence > SEQUENCE_MAX:
             self.malformed += 1
             return "a sequence that is not above 0, or out of range"
@@ -185,7 +189,10 @@ cdef class MoldReceiver:
             self.ended = count == END_OF_SESSION
         else:
             self.know(sequence + count, now_ns)
+            before = self.expected
             self.accept(line, p + MOLD_HEADER, count, sequence, now_ns)
+            if line == REREQUESTED and self.expected > before:
+                self.answered_ns = now_ns
         self.judge(now_ns)
         return NULL
 
@@ -211,7 +218,7 @@ cdef class MoldReceiver:
         self.held = 0
         self.more = False
         self.expected = self.known = self.judged = 1
-        self.asked_to = self.asked_ns = self.asked_at = self.missing_since_ns = 0
+        self.asked_to = self.asked_ns = self.asked_at = self.answered_ns = self.missing_since_ns = 0
         self.wait_ns = self.retry_ns
         if self._midnight is not None:
             with gil:
