@@ -153,6 +153,15 @@ def test_a_stock_without_a_trading_action_is_halted_when_system_hours_start(fed)
     assert fed.quality(0) is QualityCode.WARMING
 
 
+def test_symbols_that_the_directory_does_not_name_are_known_when_system_hours_start(tmp_path):
+    fed = Fed(tmp_path)
+    fed.decoder.begin(MIDNIGHT)
+    fed.send(directory(7, "AAA"))
+    assert not fed.decoder.system_hours
+    fed.send(build("S", 0, 2, "S"))
+    assert (fed.decoder.system_hours, fed.decoder.unlisted) == (True, ["BBB"])
+
+
 def test_an_operational_halt_ends_only_when_both_halts_have(fed):
     fed.send(build("h", 1, 6, "AAA", "Q", "H"))
     (event,) = fed.send(build("H", 1, 7, "AAA", "T", " ", ""))

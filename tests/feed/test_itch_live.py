@@ -28,6 +28,7 @@ from quotelife_server.feeds.udp_ring import UdpRing, send_all
 from quotelife_server.settings import ServiceConfig
 from quotelife_server.simvenue.__main__ import parser
 from quotelife_server.simvenue.itch import ItchVenue, LineFaults
+from reference.itch_twin import build
 
 NAMES = ("AAA", "BBB")
 MIDNIGHT, OPEN = 0, 34_200_000_000_000
@@ -287,6 +288,17 @@ async def test_silence_is_found_and_ends_when_the_line_is_heard(tmp_path):
     finally:
         await feed.stop()
         await venue.stop()
+
+
+async def test_a_symbol_that_the_venue_does_not_list_is_named_once(tmp_path):
+    desk = Desk(tmp_path)
+    day = ItchMarket([ItchSymbol("AAA")], midnight_ns=MIDNIGHT, start_ns=OPEN)
+    with structlog.testing.capture_logs() as log:
+        async with mold(desk) as (feed, venue):
+            venue.publish([*day.opening, build("S", 0, 2, "S")])
+            await told(feed, venue)
+            await asyncio.sleep(0.2)
+    assert [line["symbols"] for line in log if line["event"] == "symbols_not_listed"] == [["BBB"]]
 
 
 async def test_one_of_two_lines_that_is_not_heard_is_told_and_costs_no_book(tmp_path):

@@ -38,6 +38,7 @@ cdef class ItchDecoder:
     cdef readonly int64_t midnight_ns
     cdef readonly int64_t messages, skipped, unknown, malformed, off_grid, broken_trades, crosses, hidden
     cdef readonly int state              # ItchState
+    cdef readonly bint system_hours      # have started: directory and trading states have been told
     cdef readonly int64_t last_ns        # exchange time of the last message that was looked into
     cdef const char* fault               # of the last message refused, until it has been told
     cdef uint8_t fault_type

@@ -19,6 +19,7 @@ class ItchDecoder:
     crosses: int
     hidden: int
     state: int
+    system_hours: bool
     last_ns: int
     def __init__(
         self,
@@ -39,5 +40,7 @@ class ItchDecoder:
         self, data: bytes | bytearray | memoryview, at: int, sequence: int, events_max: int
     ) -> tuple[int, int]: ...
     def take_fault(self) -> str | None: ...
+    @property
+    def unlisted(self) -> list[str]: ...
     @property
     def counts(self) -> dict[str, int]: ...

@@ -126,6 +126,7 @@ cdef class ItchDecoder:
         for i in range(self.instruments):
             self.own[i].off = self.own[i].halted = False
             self.own[i].trading = 0
+        self.system_hours = False
         self.state = ITCH_CATCHING_UP
         self.for_all(EV_SNAPSHOT_BEGIN, FLAG_SNAPSHOT, 0, receive_ns, 0)
 
@@ -201,6 +202,14 @@ cdef class ItchDecoder:
     def counts(self):
         """Messages by type, those of other instruments too."""
         return {chr(kind): self.seen[kind] for kind in range(256) if self.seen[kind]}
+
+    @property
+    def unlisted(self):
+        """Symbols that the session's directory has not named."""
+        cdef Py_ssize_t i
+        listed = {self.slot[i] - 1 for i in range(LOCATES) if self.slot[i]}
+        return [(<bytes>(<char*>&self.own[i].symbol)[:8]).decode("ascii").strip()
+                for i in range(self.instruments) if i not in listed]
 
     cdef Py_ssize_t room(self) noexcept nogil:
         # Events that messages may bring with one fault and a change of state behind them.
@@ -360,6 +369,7 @@ cdef class ItchDecoder:
         if code == b'E' or code == b'C':
             self.for_all(EV_STATUS, FLAG_LAST, STATUS_CLOSED, receive_ns, 0)
         elif code == b'S':
+            self.system_hours = True
             # Trading states are told before system hours: what none was told of is halted there.
             for i in range(self.instruments):
                 if self.own[i].trading == 0:

@@ -29,6 +29,7 @@ from quotelife_server.feeds.udp_ring import UdpRing
 FAULT_LOG_INTERVAL_NS = NS_PER_S
 HOLE_LOOK_NS = NS_PER_MS
 LOOK_S = 0.05
+HEARTBEAT_S = 1.0 - LOOK_S  # SoupBinTCP: a packet in every second
 LINE_A, LINE_B, REREQUESTED = range(3)
 LIVE = 2
 
@@ -61,6 +62,7 @@ class ItchFeed:
         self._running: asyncio.Task[None] | None = None
         self._faults_unlogged = 0
         self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
+        self._unlisted_told = False
 
     @classmethod
     def from_table(
@@ -98,6 +100,13 @@ class ItchFeed:
         self._log.warning("message_refused", error=error, not_logged=self._faults_unlogged)
         self._faults_unlogged = 0
         self._fault_logged_ns = now_ns
+
+    def tell_unlisted(self) -> None:
+        """Once a session, when the venue has named all its symbols."""
+        if self.decoder.system_hours and not self._unlisted_told and (symbols := self.decoder.unlisted):
+            mend = "mend their symbol in instruments, or take them out of this feed"
+            self._log.warning("symbols_not_listed", symbols=symbols, mend=mend)
+        self._unlisted_told = self.decoder.system_hours
 
     def decoder_counters(self) -> dict[str, int]:
         decoder = self.decoder
@@ -142,6 +151,7 @@ class MoldFeed(ItchFeed):
         if self._running is not None:
             raise RuntimeError("the feed runs already")
         config, lines = self.config, list[tuple[int, int]]()
+        self.addresses.clear()
         try:
             for line, address, interface in (
                 (LINE_A, config.line_a, config.interface),
@@ -156,10 +166,10 @@ class MoldFeed(ItchFeed):
                 self._asking = await asking(config.name, config.rerequest, config.socket_bytes, self._log)
                 self._sockets.append(self._asking)
                 lines.append((REREQUESTED, self._asking.fileno()))
-        except OSError:
+            self.ring = UdpRing(lines, capacity=config.ring_datagrams, nap_ns=config.gather_ns)
+        except BaseException:
             self._close()
             raise
-        self.ring = UdpRing(lines, capacity=self.config.ring_datagrams, nap_ns=self.config.gather_ns)
         asyncio.get_running_loop().add_reader(self.ring.fileno(), self._on_ready)
         self.ring.start(f"feed-{self.config.name}")
         self._running = asyncio.create_task(self._watch(), name=f"feed-{self.config.name}")
@@ -264,6 +274,7 @@ class MoldFeed(ItchFeed):
             await asyncio.sleep(LOOK_S)
             if self.mold.missing_since_ns == 0:
                 self._tick()
+            self.tell_unlisted()
             if self.config.line_b is not None:
                 self._look_at_lines(self._clock.now_ns())
             if self.connected and self.silent():
@@ -382,17 +393,17 @@ class SoupFeed(ItchFeed):
             transport, _ = await loop.create_connection(lambda: line, host, port)
         self.last_message_ns = self._clock.now_ns()
         try:
-            beats = 0.0
+            beaten_s = loop.time()
             while not line.ended.done():
                 await asyncio.wait((line.ended,), timeout=LOOK_S)
+                self.tell_unlisted()
                 if line.ended.done():
                     break
                 if self.silent():
                     line.reason = f"nothing heard for {self.config.silence_ns / NS_PER_S:g} s"
                     break
-                beats += LOOK_S
-                if beats >= 1.0 and self.soup.logged_in:
-                    beats = 0.0
+                if loop.time() - beaten_s >= HEARTBEAT_S and self.soup.logged_in:
+                    beaten_s = loop.time()
                     transport.write(HEARTBEAT)
                     if self.decoder.state == LIVE:
                         self.decoder.heartbeat(self._clock.now_ns())
