@@ -393,6 +393,59 @@ def test_a_recording_without_a_book_says_what_is_missing(run: Run, config: Path,
         f"binance-futures,BTCUSDT,{T // 1000},{T // 1000},1,buy,100.1,0.5\n",
         encoding="utf-8",
     )
-    refused(run("replay", "-c", config, path), "no book was ever built", "trades make none")
+    refused(run("replay", "-c", config, path), "no book was ever built", "trades alone are none")
     path.write_text(path.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
     refused(run("replay", "-c", config, f"BTC={path}"), "the recording holds no market data of BTC")
+    path.write_text(
+        "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
+        f"binance-futures,BTCUSDT,{T // 1000},{T // 1000},0.5,100.1,99.9,0.5\n",
+        encoding="utf-8",
+    )
+    refused(run("replay", "-c", config, path), "no book was ever built", "quotes_only: true")
+
+
+def test_increments_are_no_quotes(run: Run, config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+        f"fx,EURUSD,{T // 1000},{T // 1000},true,bid,1.3,1\n",
+        encoding="utf-8",
+    )
+    refused(run("replay", "-c", config, path), "EURUSD: the file holds levels; set quotes_only: false")
+
+
+def test_an_instrument_id_is_a_symbol_beside_mappings_too(run: Run, config: Path, tmp_path: Path) -> None:
+    """The id of ESZ3 in the file is 7."""
+    path = tmp_path / "x.dbn"
+    path.write_bytes(dbn_orders())
+    whole = run("replay", "-c", config, "--json", f"ES={path}")
+    config.write_text(
+        CONFIG.replace(
+            "symbol: ESZ3, tick_size: 0.25, lot_size: 1, order_level",
+            'symbol: "7", tick_size: 0.25, lot_size: 1, order_level',
+        ),
+        encoding="utf-8",
+    )
+    assert run("replay", "-c", config, "--json", f"ES={path}").out == whole.out
+    config.write_text(config.read_text(encoding="utf-8").replace('"7"', '"8"'), encoding="utf-8")
+    refused(run("replay", "-c", config, f"ES={path}"), "no market data of ES")
+
+
+def test_the_instruments_that_the_page_shows_are_a_configuration(tmp_path: Path) -> None:
+    """And every one of them is used by a command of the page."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "recordings.md").read_text(encoding="utf-8")
+    text = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "a.yaml")
+    assert len(config.instruments) == 6
+    named = {
+        word.rstrip(",")
+        for line in text.splitlines()
+        if "# " in line
+        for word in line.split()
+        if ".yaml" in word
+    }
+    commands = [line for line in page.splitlines() if line.startswith("quotelife replay ")]
+    used = {word for line in commands for word in line.split() if word.endswith(".yaml")}
+    assert used == named - {"nasdaq.yaml"}
+    assert len(commands) > 6

@@ -81,9 +81,10 @@ class DbnRecording:
         by_index = {instrument.index: instrument for instrument in self.instruments}
         metadata = read_metadata(self.path)
         named = {name for name, *_ in metadata.identities()} if metadata is not None else set()
-        if len(self.instruments) == 1 and named and self.instruments[0].symbol not in named:
+        symbol = self.instruments[0].symbol
+        if len(self.instruments) == 1 and named and symbol not in named and not symbol.isdigit():
             raise QuotelifeError(
-                f"{self.path}: has {', '.join(sorted(named)[:5])}, not {self.instruments[0].symbol}, the symbol of "
+                f"{self.path}: has {', '.join(sorted(named)[:5])}, not {symbol}, the symbol of "
                 f"{self.instruments[0].name}"
             )
         for instrument in self.instruments:

@@ -60,6 +60,10 @@ class TardisRecording:
                 lot_size=instrument.lot_size,
                 quotes_only=own.quotes_only,
             )
+            if own.quotes_only and decoder.schema.kind == "incremental_book_L2":
+                raise QuotelifeError(
+                    f"{instrument.name}: the file holds levels; set quotes_only: false for it"
+                )
             symbols: set[str] = set()
             seen = 0
             t = 0

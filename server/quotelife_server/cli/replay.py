@@ -169,9 +169,9 @@ def replay(
         raise QuotelifeError(
             "no book was ever built: "
             + (
-                "nothing in the recording says what a book held at the start, and trades make none. Record the "
-                "snapshot too (Binance: the answer of /depth, as one of the lines; Databento: orders with a snapshot, "
-                "or from the start of the session), and begin with it"
+                "nothing in the recording says what a book held at the start. Record the snapshot too (Binance: the "
+                "answer of /depth, as one of the lines; Databento: orders with a snapshot, or from the start of the "
+                "session), and begin with it. Quotes alone are a market with quotes_only: true, trades alone are none"
                 if report.lines
                 else f"the recording holds no market data of {', '.join(report.sources)}"
             )
