@@ -120,6 +120,21 @@ def test_fx_ticks(report: Callable[..., dict[str, dict]], run: Run, config: Path
     )
 
 
+def test_nobody_asks_while_the_market_is_closed(
+    report: Callable[..., dict[str, dict]],
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    """Two days with a night between them are as many decisions as each by itself."""
+    paths = []
+    for day in ("20140507", "20140508"):
+        paths.append(tmp_path / f"eurusd_{day}.csv")
+        paths[-1].write_text(
+            "".join(f"{i * 200},1.3924{i % 3},1.39250\n" for i in range(300)), encoding="utf-8"
+        )
+    alone = [sum(report(path)["decisions"].values()) for path in paths]
+    assert sum(report(*paths)["decisions"].values()) == sum(alone) > 1000
+
+
 def test_tardis(report: Callable[..., dict[str, dict]], run: Run, config: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]
     """Increments and trades of one instrument, merged; venue and symbol out of the file."""
     us = T // 1000

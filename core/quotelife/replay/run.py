@@ -17,7 +17,9 @@ from quotelife.records import (
     RequestRecord,
 )
 from quotelife.replay.tickers import TickerReport
-from quotelife.units import NS_PER_MS
+from quotelife.units import NS_PER_MS, NS_PER_S
+
+SILENCE_NS = 3600 * NS_PER_S  # a stretch without any input so long is a closed market: nobody asks in it
 
 
 @dataclass(slots=True)
@@ -93,7 +95,8 @@ class Replay:
     """Drives ``engine`` from ``source``; ``ask`` builds the requests to put in between.
 
     Every ``ask_every_ns`` of recorded time, ``ask(now_ns)`` gives the requests to decide; ``on_decision`` sees each
-    answer.
+    answer. Nobody asks in a stretch of ``SILENCE_NS`` in which nothing came: between two days, or before a stamp that
+    is wrong.
     """
 
     def __init__(
@@ -121,12 +124,13 @@ class Replay:
     def steps(self) -> Generator[int, None, None]:
         """Yields the recorded time of what comes next and does it when resumed, so that a caller can pace, show
         progress or stop."""
-        next_ask = first = stamp = 0
+        next_ask = first = stamp = latest = 0
         try:
             for stamp in self._source.steps(self.engine, self.report):
-                if not first:
-                    first = stamp
+                first = first or stamp
+                if stamp - latest > SILENCE_NS:  # the first one too
                     next_ask = stamp + self._ask_every_ns
+                latest = max(latest, stamp)
                 if self._ask is not None and self._ask_every_ns > 0:
                     while next_ask <= stamp:
                         yield next_ask

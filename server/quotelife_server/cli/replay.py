@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ from quotelife.units import parse_duration_ns
 from quotelife_server.cli.options import wrong
 
 if TYPE_CHECKING:
+    from array import array
+
     from quotelife.config import Config
     from quotelife.records import DecisionRecord
     from quotelife.replay.run import Replay, ReplayReport, Source
@@ -325,10 +326,12 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _percentiles(lives: Iterable[int]) -> dict[str, float]:
-    ordered = sorted(lives)
+def _percentiles(lives: "array[int]") -> dict[str, float]:
+    import numpy as np
+
+    ordered = np.sort(np.asarray(lives))
     at = {"min": 0.0, "p10": 0.1, "p50": 0.5, "p90": 0.9, "max": 1.0}
-    return {name: ordered[min(len(ordered) - 1, int(q * len(ordered)))] / 1e6 for name, q in at.items()}
+    return {name: int(ordered[min(len(ordered) - 1, int(q * len(ordered)))]) / 1e6 for name, q in at.items()}
 
 
 def _as_dict(report: "ReplayReport", interrupted: bool) -> dict[str, object]:
