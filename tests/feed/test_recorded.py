@@ -83,11 +83,12 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.zst"])
+@pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.zst", "s.jsonl.gz"])
 def test_a_session_gives_what_was_received_with_its_exact_stamp(tmp_path, name):
     text = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
     path = tmp_path / name
-    path.write_bytes(zstandard.ZstdCompressor().compress(text) if name.endswith("zst") else text)
+    pack = {".zst": zstandard.compress, ".gz": gzip.compress}.get(path.suffix, bytes)
+    path.write_bytes(pack(text))
     (message,) = read_lines(path, 2)
     assert message == RecordedMessage(1_626_993_724_318_123_000, 2, '{"a":"ä"}'.encode(), False)
 

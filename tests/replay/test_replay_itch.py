@@ -172,6 +172,10 @@ def test_the_day_stands_in_the_name(name, day):
         assert ItchFile.find(Path(name)).midnight_ns == midnight_of(day.isoformat())
 
 
+def test_a_databento_file_of_the_dataset_is_none():
+    assert not is_itch(Path("XNAS.ITCH-20240102.mbo.dbn.zst"))
+
+
 def test_midnight_is_that_of_new_york_over_a_change_of_the_clocks():
     assert midnight_before(midnight_of("2020-03-08") + 23 * 3600 * S - 1) == midnight_of("2020-03-08")
     assert midnight_before(midnight_of("2020-03-08") + 23 * 3600 * S) == midnight_of("2020-03-09")

@@ -51,9 +51,9 @@ def midnight_before(now_ns: int) -> int:
 
 
 def is_itch(path: Path) -> bool:
-    """Whether the name is one of an ITCH file."""
+    """Whether the name is one of an ITCH file; a dataset of Databento's has it in its name too."""
     name = path.name.lower()
-    return ".itch" in name or "_itch50" in name or "-v50" in name
+    return ".dbn" not in name and (".itch" in name or "_itch50" in name or "-v50" in name)
 
 
 def day_in(name: str) -> date | None:

@@ -1,7 +1,7 @@
 """Recorded websocket captures, merged by local stamp.
 
 Either lines of ``<local stamp> <json>``, where a line without ``"stream"`` that holds ``lastUpdateId`` is the REST
-depth snapshot of the file's symbol; or a recorded session (``.jsonl``, ``.jsonl.zst``): one JSON object a line, of
+depth snapshot of the file's symbol; or a recorded session (``.jsonl``, packed or not): one JSON object a line, of
 which those with ``"t": "recv"`` hold a message (``data``, a string) and the second of its arrival (``ts``).
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quotelife.errors import DecodeError
-from quotelife.feed.unpack import lines
+from quotelife.feed.unpack import SUFFIXES, lines
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, since_1970_ns
 
-SESSION_SUFFIXES = (".jsonl", ".jsonl.zst")
+SESSION_SUFFIXES = tuple(f".jsonl{packed}" for packed in ("", *SUFFIXES))
 
 
 class RecordedMessage(NamedTuple):
