@@ -22,8 +22,9 @@ from reference.event_books import rows
 from soak.books import Received
 from soak.venues import Handler
 
-RECOVERY_S = 30.0
-"""Within so long after the last fault everything must be GOOD: several times the longest wait of any feed."""
+RECOVERY_S = 60.0
+"""Within so long after the last fault everything must be GOOD: many times the longest wait of any feed."""
+STANDS_S = 1.5
 SETTLE_S = 0.3
 PROGRESS_S = 10.0
 ENGINE_FAILS = 0.03  # of all faults: what the feed hands on is refused, and it must begin anew
@@ -51,6 +52,7 @@ class Watched:
         self.events = 0
         self.compared = 0
         self.checkpoints = 0
+        self.retries = 0
         self.wrong: list[str] = []
         self.recovery_s = 0.0
         self.outdated_s = 0.0
@@ -206,7 +208,9 @@ class Rig:
         rng = each.rng
         end_s = time.monotonic() + seconds
         try:
-            await self._until(lambda: self._good(each), each, "never became GOOD")
+            await self._until(
+                lambda: self._good(each), each, "never became GOOD", time.monotonic() + RECOVERY_S
+            )
             while time.monotonic() < end_s:
                 stretch_s = min(end_s, time.monotonic() + rng.uniform(*between_s))
                 while time.monotonic() < stretch_s:
@@ -229,13 +233,26 @@ class Rig:
         each.fails = False
         await handler.calm()
         began_s = time.monotonic()
-        await self._until(lambda: self._good(each), each, "did not become GOOD again")
+        end_s = began_s + RECOVERY_S
+        await self._until(lambda: self._good(each), each, "did not become GOOD again", end_s)
         each.recovery_s = max(each.recovery_s, time.monotonic() - began_s)
-        await asyncio.sleep(SETTLE_S)  # what was lost last shows with the message after it
-        await self._until(lambda: self._good(each), each, "did not stay GOOD")
-        await handler.freeze()
-        await self._until(lambda: not self._differences(each), each, "is not the venue's book")
-        handler.thaw()
+        while True:
+            await asyncio.sleep(SETTLE_S)  # what was lost last shows with the message after it
+            await self._until(lambda: self._good(each), each, "did not stay GOOD", end_s)
+            await handler.freeze()
+            try:
+                # A market that stands still for long is silence to a feed: then it goes on, and we try again.
+                stands_s = min(end_s, time.monotonic() + STANDS_S)
+                await self._until(
+                    lambda: not self._differences(each), each, "is not the venue's book", stands_s
+                )
+                break
+            except SoakFailure:
+                each.retries += 1
+                if time.monotonic() > end_s:
+                    raise
+            finally:
+                handler.thaw()
         each.checkpoints += 1
 
     def _good(self, each: Watched) -> bool:
@@ -262,14 +279,12 @@ class Rig:
                 out.append(f"{symbol}: the engine holds {status.orders} orders of {len(truth.book.all)}")
         return out
 
-    async def _until(self, holds: Callable[[], bool], each: Watched, what: str) -> None:
-        end_s = time.monotonic() + RECOVERY_S
+    async def _until(self, holds: Callable[[], bool], each: Watched, what: str, end_s: float) -> None:
         while not holds():
             if time.monotonic() > end_s:
                 told = [f"{self.quality(index).name}" for index in each.indices]
                 raise SoakFailure(
-                    f"{each.name} {what} within {RECOVERY_S:g} s: {told}, {self._differences(each)}, "
-                    f"{self.figures(each)}"
+                    f"{each.name} {what} in time: {told}, {self._differences(each)}, {self.figures(each)}"
                 )
             await asyncio.sleep(0.01)
 
@@ -317,6 +332,7 @@ class Rig:
             "snapshots": sum(received.snapshots for received in each.received),
             "gaps": sum(received.gaps for received in each.received),
             "checkpoints": each.checkpoints,
+            "retries": each.retries,
             "compared": each.compared,
             "wrong": len(each.wrong),
             "not_good_s": round(not_good_ns / NS_PER_S / len(each.indices), 1),

@@ -25,9 +25,9 @@ from soak.books import Truth
 HOST = "127.0.0.1"
 PORTS = (15_000, 32_000)
 WHOLE = 10_000
-BEAT_NS = 50 * NS_PER_MS
+BEAT_NS = 100 * NS_PER_MS
 STEP_NS = 10 * NS_PER_MS
-SYMBOLS = tuple(replace(symbol, flow_per_second=60.0) for symbol in (BTC, ETH))
+SYMBOLS = tuple(replace(symbol, flow_per_second=40.0) for symbol in (BTC, ETH))
 SETTINGS = VenueSettings(tick_s=0.01)
 
 
@@ -138,7 +138,7 @@ class MarketHandler(Handler):
         kind = rng.choice((*self.timed, *self.counted, *self.sudden, *self.venue.FAULTS))
         body: dict[str, Any] = {}
         if kind in self.timed:
-            body["duration_ms"] = rng.choice((50, 200, 800, 2500))
+            body["duration_ms"] = rng.choice((50, 200, 800, 3000, 5000))
         elif kind in self.counted:
             body["count"] = rng.choice((1, 1, 2, 5, 20))
         if kind in self.counted or kind in ("mute", "delay"):
@@ -166,9 +166,9 @@ class MarketHandler(Handler):
         self.venue.thaw()
 
 
-RECONNECT = {"min": "20ms", "max": "300ms", "timeout": "1s"}
-LIVENESS = {"ping": "200ms", "idle": "1s", "mute": "2s"}
-RESUBSCRIBE = {"timeout": "600ms", "retry_min": "20ms", "retry_max": "300ms"}
+RECONNECT = {"min": "20ms", "max": "300ms", "timeout": "3s"}
+LIVENESS = {"ping": "500ms", "idle": "2s", "mute": "4s"}
+RESUBSCRIBE = {"timeout": "1s", "retry_min": "20ms", "retry_max": "300ms"}
 
 
 class BinanceHandler(MarketHandler):
@@ -189,7 +189,7 @@ class BinanceHandler(MarketHandler):
             "rest_url": f"http://{address}",
             "snapshot": {
                 "interval": "20ms",
-                "timeout": "1s",
+                "timeout": "3s",
                 "retry_min": "20ms",
                 "retry_max": "300ms",
                 "weight_per_minute": 1_000_000,
@@ -235,9 +235,9 @@ class FixHandler(MarketHandler):
             "address": address,
             "sender": "QUOTELIFE",
             "target": "SIM",
-            "heartbeat": "1s",
-            "resend_timeout": "500ms",
-            "mute": "2s",
+            "heartbeat": "2s",
+            "resend_timeout": "1s",
+            "mute": "4s",
             "resubscribe": RESUBSCRIBE,
             "reconnect": RECONNECT,
         }
@@ -259,7 +259,7 @@ class BinaryHandler(MarketHandler):
             "kind": "binary",
             "transport": self.transport,
             "address": self.udp or address,
-            "silence": "1s",
+            "silence": "2s",
             "reconnect": RECONNECT,
             "socket_bytes": 100_000,
         }
@@ -273,7 +273,7 @@ class BinaryHandler(MarketHandler):
 
 ITCH_SYMBOLS = ("AAA", "BBB")
 MIDNIGHT, OPEN = 0, 34_200 * NS_PER_S
-TURN_S, TURN_MESSAGES = 0.01, 3
+TURN_S, TURN_MESSAGES = 0.02, 4
 NEW_SESSION = 0.02  # of all faults
 SESSION_MESSAGES = 150_000  # a day is told anew to whoever has lost it: it must not become too long
 
@@ -345,7 +345,7 @@ class ItchHandler(Handler):
         async def hold() -> None:
             on()
             try:
-                await asyncio.sleep(rng.choice((0.05, 0.2, 0.8, 2.0)))
+                await asyncio.sleep(rng.choice((0.05, 0.2, 0.8, 3.0)))
             finally:
                 off()
 
@@ -413,7 +413,7 @@ class MoldHandler(ItchHandler):
             "line_b": lines[1],
             "interface": HOST,
             "rerequest": self.venue.rerequest_address,
-            "silence": "1500ms",
+            "silence": "2s",
             "socket_bytes": 100_000,
             "ring_datagrams": 1024,
         }
@@ -443,7 +443,7 @@ class MoldHandler(ItchHandler):
             for _ in range(rng.randrange(1, 30)):
                 venue.noise(mold_noise(rng, venue.session))
         elif kind == "restart":
-            self._keep(venue.restart(rng.choice((0.1, 0.5, 2.5))))
+            self._keep(venue.restart(rng.choice((0.1, 0.5, 3.0))))
         elif kind == "new_session":
             if rng.random() < 0.5:
                 venue.end_session()
@@ -479,7 +479,7 @@ class SoupHandler(ItchHandler):
             "kind": "itch",
             "transport": "soup",
             "server": self.venue.soup_address,
-            "silence": "1500ms",
+            "silence": "2s",
             "reconnect": RECONNECT,
         }
 
@@ -496,7 +496,7 @@ class SoupHandler(ItchHandler):
         elif kind == "noise":
             venue.noise(rng.choice((b"\x00\x00", b"\x00\x05?????", b"\x00\x01+", b"GET / HTTP/1.1\r\n\r\n")))
         elif kind == "restart":
-            self._keep(venue.restart(rng.choice((0.1, 0.5, 2.5))))
+            self._keep(venue.restart(rng.choice((0.1, 0.5, 3.0))))
         elif kind == "new_session":
             if rng.random() < 0.5:
                 venue.end_session()

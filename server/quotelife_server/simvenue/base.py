@@ -21,6 +21,7 @@ from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.simvenue.faults import KINDS, TIMED, Fault, FaultLine
 
 CATCH_UP_NS = 200 * NS_PER_MS
+LAG_NS_MAX = 1 * NS_PER_S
 REOPEN_S = 0.05
 HALF_FRAME = (
     b"\x81\x7e\x02\x00" + b'{"stream":"' + 100 * b"x"
@@ -134,6 +135,7 @@ class Venue:
         self._runner: web.AppRunner | None = None
         self._address = ("", 0)
         self._away: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Future[None] | None = None
         self._stalling: asyncio.TimerHandle | None = None
         self.app = web.Application(client_max_size=64 * 1024)
         self.app.add_routes(
@@ -212,6 +214,10 @@ class Venue:
     async def _pace(self) -> None:
         while True:
             now_ns = self.now_ns
+            slipped_ns = now_ns - self.market.now_ns - LAG_NS_MAX
+            if slipped_ns > 0:  # the machine is too slow for this market: let it be a slower one
+                self._epoch += slipped_ns / NS_PER_S
+                now_ns -= slipped_ns
             # After a stall the market catches up in pieces, so that the clients' tasks get their turn.
             self.run_to(min(now_ns, self.market.now_ns + CATCH_UP_NS))
             behind = now_ns - self.market.now_ns > CATCH_UP_NS
@@ -275,13 +281,17 @@ class Venue:
                 line.abort()
             await asyncio.sleep(away_s)
         finally:
-            await again(lambda: self.open(*self._address))
+            # Whoever ends the wait must not end the reopening, too.
+            self._reopening = asyncio.ensure_future(again(lambda: self.open(*self._address)))
+            await asyncio.shield(self._reopening)
 
     async def _back(self) -> None:
         """End a restart and a stall that are under way."""
         if self._away is not None and not self._away.done():
             self._away.cancel()
             await asyncio.gather(self._away, return_exceptions=True)
+        if self._reopening is not None:
+            await self._reopening
         self._stall(False)
 
     def _stall(self, stalled: bool) -> None:

@@ -119,6 +119,7 @@ class ItchVenue:
         self._server: asyncio.Server | None = None
         self._rerequests: asyncio.DatagramTransport | None = None
         self._beats: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Future[None] | None = None
         self._more = asyncio.Event()
         self._clients: set[asyncio.StreamWriter] = set()
         self._talks: set[asyncio.Task[None]] = set()
@@ -153,12 +154,17 @@ class ItchVenue:
             await asyncio.sleep(away_s)
         finally:
             self.mute = False
-            await again(lambda: self._listen(*host_and_port(self.soup_address)))
+            # Whoever ends the wait must not end the reopening, too.
+            reopening = again(lambda: self._listen(*host_and_port(self.soup_address)))
+            self._reopening = asyncio.ensure_future(reopening)
+            await asyncio.shield(self._reopening)
 
     async def stop(self) -> None:
         if self._beats is not None:
             self._beats.cancel()
             await asyncio.gather(self._beats, return_exceptions=True)
+        if self._reopening is not None:
+            await self._reopening
         self.drop_connections()
         if self._server is not None:
             self._server.close()

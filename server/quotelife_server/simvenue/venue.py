@@ -18,7 +18,7 @@ from quotelife_server.simvenue.base import Client, VenueSettings, WebsocketVenue
 REST_PREFIX = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
 LIMITS = {"spot": (100, 5000), "usdm": (500, 1000), "coinm": (500, 1000)}
 STREAMS_MAX = 1024
-REST_LATE_S = 1.5
+REST_LATE_S = 4.0
 
 
 class _BinanceClient(Client):
