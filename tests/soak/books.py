@@ -72,6 +72,7 @@ class Truth:
         self._keys: list[int] = []
         self._digests: list[int] = []
         self._times: list[float] = []
+        self._before: tuple[list[int], list[int]] = ([], [])
 
     def note(self, key: int, now_s: float) -> None:
         """A message has been sent: the book as it is now is what a receiver must have after it."""
@@ -87,19 +88,28 @@ class Truth:
                 del kept[:KEPT]
 
     def begin_anew(self) -> None:
+        """Another session: keys and book begin anew. What is still on its way belongs to the one before."""
         self.book.clear()
-        for kept in (self._keys, self._digests, self._times):
-            kept.clear()
+        self._before = self._keys, self._digests
+        self._keys, self._digests, self._times = [], [], []
 
     def digest_at(self, key: int) -> int | None:
         """As of the last message up to ``key``; None where there was none yet."""
-        at = bisect_right(self._keys, key)
-        return self._digests[at - 1] if at else None
+        return _at(self._keys, self._digests, key)
+
+    def was(self, digest: int, key: int) -> bool:
+        """Whether the book had this digest after the message ``key``, of this session or the one before."""
+        return digest in (self.digest_at(key), _at(*self._before, key))
 
     def outdated_s(self, key: int, now_s: float) -> float:
         """Since when there has been something newer than ``key``; 0: nothing newer."""
         at = bisect_right(self._keys, key)
         return now_s - self._times[at] if at < len(self._times) else 0.0
+
+
+def _at(keys: list[int], digests: list[int], key: int) -> int | None:
+    at = bisect_right(keys, key)
+    return digests[at - 1] if at else None
 
 
 class Received:

@@ -160,7 +160,7 @@ class Rig:
         elif received.ended:
             each.compared += 1
             key = each.handler.key(received.row)
-            if received.book.digest != each.handler.truths[at].digest_at(key):
+            if not each.handler.truths[at].was(received.book.digest, key):
                 self._found_wrong(each, at, f"GOOD, but not what the venue's book was at {key}")
 
     def _found_wrong(self, each: Watched, at: int, what: str) -> None:
