@@ -254,6 +254,20 @@ async def test_a_mute_venue_that_answers_pings_is_left(venue):
     await desk.feed.stop()
 
 
+async def test_messages_that_say_nothing_about_our_markets_do_not_hide_a_mute_venue(venue):
+    desk = Desk(venue, liveness={"ping": "20ms", "idle": "1s", "mute": "200ms"})
+    await desk.feed.start()
+    await until(lambda: desk.feed.connected and bool(venue.sockets))
+    end = time.monotonic() + 5.0
+    while len(venue.sockets) < 2 and time.monotonic() < end:
+        for text in ("{", '{"e":"kline","s":"BTCUSDT"}', venue.diff("DOGEUSDT")):
+            if desk.feed.connected:
+                await venue.send(text)
+        await asyncio.sleep(0.02)
+    assert len(venue.sockets) >= 2
+    await desk.feed.stop()
+
+
 async def test_a_venue_that_answers_nothing_is_left():
     """A listener that shakes hands and then reads nothing: no frame, no pong."""
     import base64

@@ -227,6 +227,17 @@ def test_deribit_a_number_that_is_null_is_not_known():
     assert decoder.take_tickers() == []
 
 
+def test_deribit_a_closed_market_is_halted_until_it_is_open_again():
+    decoder = made("deribit")
+    told = []
+    for at, state in enumerate(["open", "closed", "closed", None, "open", "open"]):
+        data = {"timestamp": 100 + at, "instrument_name": BTC} | ({"state": state} if state else {})
+        decoder.message(deribit(f"ticker.{BTC}.100ms", data), 5)
+        told += [StatusKind(event.aux) for event in drained(decoder)]
+    heartbeat = StatusKind.HEARTBEAT
+    assert told == [heartbeat, StatusKind.CLOSED, heartbeat, heartbeat, StatusKind.TRADING, heartbeat]
+
+
 def test_deribit_an_older_ticker_changes_nothing():
     decoder = made("deribit")
     for at, mark in ((9, 1.0), (5, 2.0)):

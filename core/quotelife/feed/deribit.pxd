@@ -16,6 +16,7 @@ cdef struct TickerFields:
     double gamma
     double vega
     double theta
+    bint closed                  # state; where it is seen
 
 
 cdef struct Fields:              # what one message said; positions point into its bytes
@@ -45,6 +46,7 @@ cdef struct Fields:              # what one message said; positions point into i
 cdef class DeribitSymbol(StreamedSymbol):
     cdef TickerFields ticker     # the newest
     cdef bint ticker_fresh
+    cdef bint closed             # as told last
 
 
 cdef class DeribitDecoder(StreamedDecoder):

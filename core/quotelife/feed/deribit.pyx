@@ -24,7 +24,8 @@ from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.feed.venue_decoder cimport push_level, push_trade, stamp
 from quotelife.records cimport (
-    EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
+    EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_CLOSED, STATUS_HEARTBEAT, STATUS_TRADING,
+    Event, EventBuffer,
 )
 
 cdef extern from "Python.h":
@@ -70,6 +71,7 @@ cdef enum TickerField:
     HAS_vega = 64
     HAS_theta = 128
     HAS_time = 256
+    HAS_state = 512
 
 
 class Ticker(NamedTuple):
@@ -124,6 +126,7 @@ cdef class DeribitDecoder(StreamedDecoder):
     ``quotes``: the quote channel becomes QUOTE events. It names no change id, so beside a book nobody could tell
     which of the two is newer: only for feeds without a book channel; else quotes are passed over.
 
+    A ticker that says ``closed`` becomes STATUS CLOSED, the next that says ``open`` STATUS TRADING.
     A change without levels becomes a STATUS heartbeat that carries its change id, a ticker one without; a heartbeat of
     the venue becomes one for every instrument. Not thread-safe.
     """
@@ -270,7 +273,10 @@ cdef class DeribitDecoder(StreamedDecoder):
         if f.ticker.exchange_ns < feed.ticker.exchange_ns:
             feed.duplicates += 1
             return True
-        if not feed.companion:
+        if f.ticker.seen & HAS_state and f.ticker.closed != feed.closed:
+            feed.closed = f.ticker.closed              # expired, settled, or the platform is locked
+            self.push_status(feed, STATUS_CLOSED if feed.closed else STATUS_TRADING)
+        elif not feed.companion:
             # It comes on the line of the book: an unchanged book is a quiet one.
             self.push_status(feed, STATUS_HEARTBEAT)   # need_room() keeps place for one
         stamp(self.buffer, f.start, f.ticker.exchange_ns, f.receive_ns, 0, FLAG_LAST)
@@ -532,6 +538,7 @@ cdef class DeribitDecoder(StreamedDecoder):
 
     cdef const char* read_ticker(self, const char* p, TickerFields* t, Fault* fault):
         cdef Members m
+        cdef Text text
         cdef int64_t time_ms = 0
         p = first_member(p, &m, &t.seen, fault)
         while m.more:
@@ -543,6 +550,10 @@ cdef class DeribitDecoder(StreamedDecoder):
                 p = self.read_own_symbol(p, fault)
             elif same(m.key, b"greeks") and p[0] == b'{':
                 p = self.read_greeks(p, t, fault)
+            elif same(m.key, b"state") and p[0] == b'"':
+                m.field = HAS_state
+                p = read_text(p, &text, fault)
+                t.closed = same(text, b"closed")
             elif same(m.key, b"mark_price"):
                 p = read_given(p, &t.mark_price, HAS_mark_price, &m, fault)
             elif same(m.key, b"mark_iv"):

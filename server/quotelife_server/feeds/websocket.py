@@ -262,14 +262,14 @@ class WebsocketFeed:
         self.bytes += len(data)
         decoder = self.decoder
         errors = decoder.errors
-        asides = decoder.heartbeats + decoder.replies
+        asides = decoder.heartbeats + decoder.replies + decoder.ignored + decoder.malformed
         try:
             decoder.message(data, now_ns)
         except DecodeError as error:
             self._log_fault("message_refused", str(error), now_ns)
         if decoder.errors != errors:
             self._log_fault("venue_error", decoder.last_error or "", now_ns)
-        if decoder.heartbeats + decoder.replies == asides:
+        if decoder.heartbeats + decoder.replies + decoder.ignored + decoder.malformed == asides:
             self.last_message_ns = now_ns
         if last_in_read or 2 * self.buffer.count > self.buffer.capacity:
             self._drain()
