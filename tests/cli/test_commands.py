@@ -393,11 +393,15 @@ def test_bench_as_json(run: Run, simulator: None) -> None:
 def test_bench_feeds_measures_every_json_venue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUOTELIFE_DATA", raising=False)
     monkeypatch.setattr("quotelife_server.cli.bench_json.SIMULATED_S", 5)
+    monkeypatch.setattr("quotelife_server.cli.bench_itch.SIMULATED", 20_000)
+    monkeypatch.setattr("quotelife_server.cli.bench_itch.PACED_S", 1)
     figures = json.loads(run("bench", "feeds", "--rounds", "1", "--json").out)["feeds"]
     for venue in ("binance", "deribit", "coinbase", "okx"):
         assert figures[venue]["messages"] >= 50
         assert figures[venue]["ns_per_message"] > 0
         assert figures[venue]["ratio_to_orjson_and_float"] > 0
+    dropping = [each for name, each in figures["itch"].items() if "dropped" in name]
+    assert [each["books_equal"] for each in dropping] == [True] * 3
 
 
 def test_bench_book_needs_nothing_but_ours(

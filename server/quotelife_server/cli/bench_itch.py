@@ -9,6 +9,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ OPEN_NS = 34_200 * NS_PER_S
 PACED_PER_S = 200_000
 PACED_S = 5
 TURN_S = 0.001
+DROPPED_SHARES = (0.0001, 0.001)
+BOTH_LINES_PER_S = 100_000
 
 
 def bench_itch(data: Path | None, rounds: int) -> dict[str, Any]:
@@ -56,6 +59,13 @@ def bench_itch(data: Path | None, rounds: int) -> dict[str, Any]:
     for name, engine in (("before_the_book", False), ("with_books", True)):
         out[f"udp_one_message_a_datagram_at_200_k_a_second_{name}"] = uvloop.run(_udp(messages, engine))
         out[f"tcp_at_200_k_a_second_{name}"] = uvloop.run(_tcp(messages, engine))
+    for share in DROPPED_SHARES:
+        out[f"udp_at_200_k_a_second_with_{share:.2%}_dropped_by_the_sender"] = uvloop.run(
+            _udp(messages, True, dropped=share, truth=simulated.encoder)
+        )
+    out["udp_two_lines_at_100_k_a_second_with_1_%_dropped_on_each"] = uvloop.run(
+        _udp(messages, True, dropped=0.01, lines=2, per_s=BOTH_LINES_PER_S, truth=simulated.encoder)
+    )
     return out
 
 
@@ -111,12 +121,6 @@ def _nothing(buffer: EventBuffer) -> None:
     pass
 
 
-def _sink(engine: bool) -> Callable[[EventBuffer], None]:
-    if not engine:
-        return _nothing
-    return order_engine(SYMBOLS).on_events
-
-
 def _feed(made: type[Any], sink: Callable[[EventBuffer], None], **fields: Any) -> Any:
     config = ItchFeedConfig.model_validate(
         {
@@ -134,8 +138,20 @@ def _feed(made: type[Any], sink: Callable[[EventBuffer], None], **fields: Any) -
     return made(config, instruments, sink=sink, clock=_Clock(), logger=logger)
 
 
-async def _udp(messages: list[bytes], engine: bool) -> dict[str, Any]:
-    """One line, one message a datagram, from a process of its own that answers re-requests too."""
+async def _udp(
+    messages: list[bytes],
+    engine: bool,
+    *,
+    dropped: float = 0.0,
+    lines: int = 1,
+    per_s: int = PACED_PER_S,
+    truth: ItchEncoder | None = None,
+) -> dict[str, Any]:
+    """One message a datagram, from a process of its own that answers re-requests too.
+
+    ``dropped``: share of each line's datagrams that the sender leaves out, so that there is something to recover.
+    ``truth``: has the books that the messages lead to.
+    """
     sent = (
         list(itertools.islice(itertools.cycle(messages), PACED_PER_S * PACED_S)) if not engine else messages
     )
@@ -143,29 +159,60 @@ async def _udp(messages: list[bytes], engine: bool) -> dict[str, Any]:
     ours, theirs = context.Pipe()
     answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     answers.bind(("127.0.0.1", 0))
-    port = answers.getsockname()[1]
+    books = order_engine(SYMBOLS)
     feed = _feed(
-        MoldFeed, _sink(engine), transport="mold", line_a="127.0.0.1:0", rerequest=f"127.0.0.1:{port}"
+        MoldFeed,
+        books.on_events if engine else _nothing,
+        transport="mold",
+        line_a="127.0.0.1:0",
+        line_b="127.0.0.1:0" if lines == 2 else None,
+        rerequest=f"127.0.0.1:{answers.getsockname()[1]}",
     )
     await feed.start()
-    venue = context.Process(target=_send_datagrams, args=(feed.addresses[0], answers, theirs), daemon=True)
+    venue = context.Process(
+        target=_send_datagrams, args=(feed.addresses, answers, theirs, dropped, per_s), daemon=True
+    )
     venue.start()
     answers.close()
     try:
         await asyncio.to_thread(ours.send_bytes, framed(sent))
-        measured = await _measure(lambda: feed.mold.expected - 1, len(sent))
-        counters = feed.figures().counters
-        return measured | {
-            "loss_share_of_the_line": round(1 - counters["messages_first_on_a"] / len(sent), 6),
-            "recovered": counters["messages_recovered"],
-            "kernel_drops": counters["kernel_drops"],
-            "gaps_flagged": counters["gaps"],
-            "datagrams_a_system_call": round(feed.ring.datagrams / max(1, feed.ring.calls), 1),
-        }
+        measured: dict[str, Any] = await _measure(lambda: feed.mold.expected - 1, len(sent))
+        tops = [tuple(books.level_top(i)[1:]) for i in range(SYMBOLS)]
+        ours.send_bytes(b"")
+        asked = await asyncio.to_thread(ours.recv)
     finally:
         await feed.stop()
-        ours.send_bytes(b"")
+        if venue.is_alive():
+            venue.kill()
         venue.join(5)
+    counters = feed.figures().counters
+    kept = np.ones((lines, len(sent)), dtype=bool)
+    for line in range(lines):
+        kept[line] = _kept(len(sent), dropped, line)
+    arrived = sum(counters[f"packets_on_{line}"] for line in "ab") - counters["heartbeats"]
+    out = measured | {
+        "datagrams_sent": int(kept.sum()),
+        "datagrams_lost_on_the_way": int(kept.sum()) - arrived,
+        "loss_share_on_the_way": round(1 - arrived / int(kept.sum()), 6),
+        "messages_dropped_on_every_line": int((~kept.any(axis=0)).sum()),
+        "requests": counters["requests"],
+        "messages_rerequested": asked,
+        "messages_recovered": counters["messages_recovered"],
+        "messages_lost_for_good": counters["messages_lost"],
+        "kernel_drops": counters["kernel_drops"],
+        "gaps_flagged": counters["gaps"],
+        "datagrams_a_system_call": round(feed.ring.datagrams / max(1, feed.ring.calls), 1),
+    }
+    if truth is not None:
+        out["books_equal"] = tops == [truth.best(i) for i in range(SYMBOLS)]
+    return out
+
+
+def _kept(n: int, dropped: float, line: int) -> np.ndarray[Any, Any]:
+    """Which of a line's datagrams are sent; the first and the last always."""
+    kept = np.random.default_rng(1 + line).random(n) >= dropped
+    kept[[0, -1]] = True
+    return kept
 
 
 async def _tcp(messages: list[bytes], engine: bool) -> dict[str, Any]:
@@ -175,7 +222,8 @@ async def _tcp(messages: list[bytes], engine: bool) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        feed = _feed(SoupFeed, _sink(engine), transport="soup", server=f"127.0.0.1:{server.getsockname()[1]}")
+        sink = order_engine(SYMBOLS).on_events if engine else _nothing
+        feed = _feed(SoupFeed, sink, transport="soup", server=f"127.0.0.1:{server.getsockname()[1]}")
         venue = context.Process(target=_send_stream, args=(server, theirs), daemon=True)
         venue.start()
     try:
@@ -213,28 +261,44 @@ def _unframed(stream: bytes) -> list[bytes]:
     return out
 
 
-def _send_datagrams(to: Any, answers: socket.socket, pipe: Any) -> None:
+def _send_datagrams(to: list[Any], answers: socket.socket, pipe: Any, dropped: float, per_s: int) -> None:
+    """Says in the end for how many messages it was asked."""
     venue = ItchVenue()
     venue.messages = _unframed(pipe.recv_bytes())
+    asked = 0
 
     def answer() -> None:
+        nonlocal asked
         while True:
             request, address = answers.recvfrom(100)
+            asked += int.from_bytes(request[18:20], "big")
             for packet in venue.answers(request):
                 answers.sendto(packet, address)
 
     threading.Thread(target=answer, daemon=True).start()
     packets = [mold_packet(venue.session, i, [message]) for i, message in enumerate(venue.messages, start=1)]
-    turn = round(PACED_PER_S * TURN_S)
+    kept = [_kept(len(packets), dropped, line) for line in range(len(to))]
+    turn = round(per_s * TURN_S)
     turns = []
     for at in range(0, len(packets), turn):
-        part = packets[at : at + turn]
-        turns.append((b"".join(part), np.cumsum([len(packet) for packet in part], dtype=np.int64)))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.connect(to)
-        _paced(turns, lambda part: send_all(udp.fileno(), *part))
+        parts = []
+        for which in kept:
+            part = [packets[i] for i in range(at, min(at + turn, len(packets))) if which[i]]
+            parts.append((b"".join(part), np.cumsum([len(packet) for packet in part], dtype=np.int64)))
+        turns.append(parts)
+    with ExitStack() as stack:
+        lines = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in to]
+        for udp, address in zip(lines, to, strict=True):
+            udp.connect(address)
+
+        def send(parts: list[Any]) -> None:
+            for udp, part in zip(lines, parts, strict=True):
+                send_all(udp.fileno(), *part)
+
+        _paced(turns, send)
         while not pipe.poll(0.1):
-            udp.send(mold_packet(venue.session, len(packets) + 1, []))
+            lines[0].send(mold_packet(venue.session, len(packets) + 1, []))
+    pipe.send(asked)
 
 
 def _send_stream(server: socket.socket, pipe: Any) -> None:
