@@ -484,7 +484,7 @@ def test_the_documented_trial_fits_the_venues_own_addresses(tmp_path):
     assert isinstance(feed, ItchFeedConfig)
     assert (feed.line_a, feed.line_b) == (venue.line_a, venue.line_b)
     assert feed.rerequest == f"{venue.host}:{venue.port}"
-    assert ",".join(feed.instruments) == venue.symbols
+    assert list(feed.instruments) == venue.symbols
 
 
 async def test_an_address_that_cannot_be_had_is_named(tmp_path):

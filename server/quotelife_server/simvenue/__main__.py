@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--shock-intensity", type=float, default=1.0)
     cli.add_argument("--shock-every", type=parse_duration_ns, default="0s", help="repeat it; 0s: once")
     itch = cli.add_argument_group("itch", "ITCH 5.0 over two MoldUDP64 lines and SoupBinTCP; no shocks")
-    itch.add_argument("--symbols", default="AAPL,AMZN")
+    itch.add_argument("--symbols", type=_symbols, default="AAPL,AMZN")
     itch.add_argument(
         "--line-a", default="127.0.0.1:26477", help="where line A is sent, host:port or a group"
     )
@@ -64,6 +64,13 @@ def parser() -> argparse.ArgumentParser:
     itch.add_argument("--duplicate", type=float, default=0.0)
     itch.add_argument("--reorder", type=float, default=0.0)
     return cli
+
+
+def _symbols(text: str) -> list[str]:
+    names = text.split(",")
+    if len(set(names)) < len(names) or not all(0 < len(name) <= 8 and name.isascii() for name in names):
+        raise argparse.ArgumentTypeError("1 to 8 ASCII characters each, none twice, commas in between")
+    return names
 
 
 async def run(arguments: argparse.Namespace) -> None:
@@ -113,15 +120,14 @@ async def _run_itch(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
     ]
     venue = ItchVenue(lines=lines, faults=faults)
     await venue.start(arguments.host, arguments.port, arguments.port)
-    symbols = arguments.symbols.split(",")
-    running = asyncio.create_task(ItchDays(venue, symbols, arguments.seed).run())
+    running = asyncio.create_task(ItchDays(venue, arguments.symbols, arguments.seed).run())
     line = {
         "venue": "itch",
         "line_a": arguments.line_a,
         "line_b": arguments.line_b,
         "rerequest": venue.rerequest_address,
         "server": venue.soup_address,
-        "symbols": symbols,
+        "symbols": arguments.symbols,
         "seed": arguments.seed,
     }
     _tell(line)
