@@ -11,7 +11,7 @@ from quotelife.config.checks import Path, Problem, no_instrument
 from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
-from quotelife_server.feeds.settings import FeedConfig, ItchFeedConfig
+from quotelife_server.feeds.settings import BinanceFeedConfig, FeedConfig, ItchFeedConfig
 
 KEPT_SEGMENTS_MIN = 3
 
@@ -160,6 +160,12 @@ class ServiceConfig(Config):
                     yield path, no_instrument(instrument, known)
                 elif isinstance(feed, ItchFeedConfig) and (fault := _itch_fault(known[instrument])):
                     yield path, f"{instrument!r}: {fault}"
+                elif isinstance(feed, BinanceFeedConfig) and feed.has_depth:
+                    kept = known[instrument].book_levels_max
+                    if feed.snapshot.limit > kept:
+                        fault = f"{feed.snapshot.limit} levels do not fit the book of {instrument!r}"
+                        mend = f"lower it, or raise the instrument's book_levels_max of {kept}"
+                        yield ("feeds", at, "snapshot", "limit"), f"{fault}; {mend}"
                 if feed.has_depth and depth.setdefault(instrument, feed.name) != feed.name:
                     yield path, f"{instrument!r} would get depth from {depth[instrument]!r} and {feed.name!r}"
 

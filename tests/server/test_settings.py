@@ -173,6 +173,10 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + BINARY.replace("}", ", reorder_frames: 100}"), "buffer_events"),
         (CONFIG + BINARY.replace("}", ", silence: 0s}"), r"feeds\[0\].silence"),
         (CONFIG + ITCH, "'BTC-USDT': ITCH tells single orders; set order_level: true"),
+        (
+            CONFIG + FEED.replace("market: usdm", "market: spot, snapshot: {limit: 5000}"),
+            "5000 levels do not fit the book of 'BTC-USDT'; lower it, or raise .*book_levels_max of 4096",
+        ),
         (CONFIG + BINARY + GRPC, "'BTC-USDT' would get depth from 'two' and 'three'"),
         (CONFIG + FEED + GRPC, "'BTC-USDT' would get depth from 'one' and 'three'"),
         (CONFIG + STREAMED.replace("ws://h", "http://h"), r"feeds\[0\].ws_url"),
