@@ -24,7 +24,6 @@ from quotelife_server.simvenue.base import Connection, Venue, VenueSettings
 SOH = "\x01"
 HEAD = re.compile(rb"8=FIX\.4\.4\x019=(\d{1,6})\x01")
 WHOLE = 10_000  # levels a side: all
-BUY, SELL = "1", "2"
 Fields = Iterable[tuple[int, object]]
 
 
@@ -91,10 +90,8 @@ class SimulatedFix(Venue):
                 self.books[at].apply(update)
                 self._tell("book", at, update.time_ns, self._changes(at, update))
             elif isinstance(update, TradeUpdate):
-                entry = [
-                    *self._entry(0, "2", at, update.price_ticks, update.lots),
-                    (54, SELL if update.seller_is_aggressor else BUY),
-                ]
+                # Whose order it met is not in the standard's entries.
+                entry = self._entry(0, "2", at, update.price_ticks, update.lots)
                 self._tell("trades", at, update.time_ns, [entry])
 
     def send(self, stream: str, payload: bytes) -> None:
@@ -148,8 +145,8 @@ class SimulatedFix(Venue):
             if wanted is None or not entries:
                 continue
             if wanted.incremental or kind == "trades":
-                fields = [(262, wanted.request), (60, _utc(time_ns)), (268, len(entries)), *body]
-                session.send("X", fields, f"{kind}.{self.names[at]}")
+                fields = [(262, wanted.request), (268, len(entries)), *body]
+                session.send("X", fields, f"{kind}.{self.names[at]}", time_ns)
             else:
                 session.refresh(at, wanted.request, wanted.depth)
 
@@ -226,24 +223,27 @@ class _Session(asyncio.Protocol):
 
     # What goes out.
 
-    def _message(self, kind: str, fields: Fields, number: int | None = None) -> bytes:
+    def _message(
+        self, kind: str, fields: Fields, number: int | None = None, time_ns: int | None = None
+    ) -> bytes:
         head: list[tuple[int, object]] = [(35, kind), (49, self.venue.sender), (56, self.venue.target)]
         if number is None:
             number = self._out
             self._out += 1
         now_ns = self.venue.market.now_ns
-        head += [(34, number), (52, _utc(now_ns))]
+        head += [(34, number), (52, _utc(now_ns if time_ns is None else time_ns))]
         self._sent_ns = now_ns
         body = "".join(f"{tag}={value}{SOH}" for tag, value in [*head, *fields]).encode()
         text = b"8=FIX.4.4\x019=%d\x01%b" % (len(body), body)
         return b"%b10=%03d\x01" % (text, sum(text) % 256)
 
-    def send(self, kind: str, fields: Fields, stream: str | None = None) -> None:
-        """``stream``: it meets that stream's faults; the session's own messages meet none."""
+    def send(self, kind: str, fields: Fields, stream: str | None = None, time_ns: int | None = None) -> None:
+        """``stream``: it meets that stream's faults; the session's own messages meet none. ``time_ns``: when it
+        happened; left out, now."""
         venue = self.venue
         if venue.own_fault("skip"):
             self._out += 3
-        data = self._message(kind, fields)
+        data = self._message(kind, fields, time_ns=time_ns)
         if stream is None:
             self.write(data)
             return
