@@ -221,6 +221,7 @@ def test_a_refused_login_says_why(code, said):
     [
         b"\x00\x00\x00",
         soup_packet(b"x"),
+        b"GET / HTTP/1.1\r\n\r\n",  # a length of 18 kB: not waited for
         soup_packet(b"S", EVERY[0]),
         soup_packet(b"A", b"short"),
         accepted(0),

@@ -24,6 +24,7 @@ cdef int64_t FRESH_NS = 1_000_000_000
 cdef enum:
     ACCEPTED_BYTES = 30
 cdef int64_t SEQUENCE_MAX = <int64_t>1 << 60
+cdef bytes TYPES = b"+AHJSUZ"
 LOGOUT = b"\x00\x01O"
 HEARTBEAT = b"\x00\x01R"
 _REJECTIONS = {"A": "not authorised: check username and password", "S": "the session is not available"}
@@ -109,6 +110,8 @@ cdef class SoupClient:
             if length == 0:
                 self.refuse("a packet without a type")
             if left < length + 2:
+                if p[2] not in TYPES:          # a length that means nothing must not swallow what follows
+                    self.refuse(f"an unknown type {chr(p[2])!r}")
                 break
             if p[2] == b'S':
                 if self.decoder.room() < 1:
