@@ -124,7 +124,8 @@ def test_deribit_change_ids_hold_and_each_ticker_has_the_books_best(data_dir):
 )
 def test_a_replay_holds_tickers_against_the_book_of_their_stamp(data_dir, tmp_path, venue, grids, expected):
     """Equal at their stamp, within 1 s, in prices within 1 s, unequal. Deribit's are the book's own. Coinbase's come
-    apart from it, one before it. OKX's trail a book whose checksums hold by two to three seconds."""
+    apart from it, one before it. Most of
+    OKX's fit no book of their second, although its checksums hold."""
     rows = "".join(
         f'  - {{name: {name}, venue: {venue}, symbol: {name}, tick_size: "{tick}", lot_size: "{lot:f}"}}\n'
         for name, (tick, lot) in grids.items()
