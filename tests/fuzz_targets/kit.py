@@ -1,8 +1,9 @@
 """What targets have in common: how one is declared, bytes taken apart, and what must hold of any events."""
 
-from array import array
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+import numpy as np
 
 from quotelife.records import EventBuffer, EventFlags, EventKindCode
 from reference.event_books import EventRow, rows
@@ -59,7 +60,9 @@ class Bytes:
 
 def exact(data: bytes) -> memoryview:
     """The bytes in memory of just their size: a read of one more is seen, which ``bytes`` with its zero would hide."""
-    return memoryview(array("B", data))
+    return memoryview(
+        np.frombuffer(data, dtype=np.uint8).copy()
+    )  # array and bytearray take more than they hold
 
 
 def pieces(data: bytes, seed: int) -> list[bytes]:

@@ -146,7 +146,7 @@ def _first_block(segment: Segment) -> bytes:
             if len(start) < HEADER_BYTES:
                 return start
             length = int(np.frombuffer(start, dtype=HEADER_DTYPE)["length"][0])
-            return start + stream.read(min(length, BLOCK_BYTES_MAX) - HEADER_BYTES)
+            return start + stream.read(min(max(length, HEADER_BYTES), BLOCK_BYTES_MAX) - HEADER_BYTES)
         except zstandard.ZstdError:
             return b""
 
