@@ -60,9 +60,8 @@ class Bytes:
 
 def exact(data: bytes) -> memoryview:
     """The bytes in memory of just their size: a read of one more is seen, which ``bytes`` with its zero would hide."""
-    return memoryview(
-        np.frombuffer(data, dtype=np.uint8).copy()
-    )  # array and bytearray take more than they hold
+    held = np.frombuffer(data, dtype=np.uint8).copy()  # array and bytearray take more than they hold
+    return held.data
 
 
 def pieces(data: bytes, seed: int) -> list[bytes]:
