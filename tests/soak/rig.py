@@ -180,6 +180,8 @@ class Rig:
         ``between_s``: from checkpoint to checkpoint; ``pause_s``: from fault to fault.
         """
         await self.start()
+        for each in self.watched:
+            self._tell(self.figures(each))
         looking = asyncio.create_task(self._look())
         try:
             results = await asyncio.gather(
@@ -316,11 +318,10 @@ class Rig:
     def figures(self, each: Watched) -> dict[str, Any]:
         engine = self.app.engine
         now_ns = engine.now_ns
-        not_good_ns = entered = 0
+        not_good_ns = 0
         for index in each.indices:
             status = engine.instrument_status(index, now_ns)
             not_good_ns += sum(status.quality_ns) - status.quality_ns[QualityCode.GOOD]
-            entered += sum(status.quality_entered) - status.quality_entered[QualityCode.GOOD]
         assert each.feed is not None
         counters = each.feed.figures().counters
         return {

@@ -4,8 +4,12 @@ The short form is a few seconds of all handlers at once; ``make soak`` is the ho
 """
 
 import itertools
+import json
 import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +136,29 @@ def test_a_received_order_book_is_the_sum_of_its_events() -> None:
     assert received.book.top(order_level=True) == (0, 0, 100, 3)
     received.apply(row(EventKindCode.CANCEL, 1))
     assert received.book.top(order_level=True) == (0, 0, 102, 9)
+
+
+def test_its_command_line_can_be_interrupted_and_leaves_its_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "soak", "--handlers", "okx,fix", "--directory", str(tmp_path)]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["handlers"] == ["okx", "fix"]
+        while json.loads(process.stdout.readline()).get("handler") != "fix":
+            pass  # until both have begun
+        process.send_signal(signal.SIGINT)
+        told = [json.loads(line) for line in process.stdout.read().splitlines()]
+        assert process.wait(30) == 130
+    assert told[-1] == {"interrupted": True}
+    for name in ("okx", "fix"):
+        last = (tmp_path / f"{name}.jsonl").read_text().splitlines()[-1]
+        assert json.loads(last)["done"], "figures up to here"
 
 
 @pytest.mark.slow
