@@ -25,6 +25,7 @@ from soak.venues import Handler
 RECOVERY_S = 60.0
 """Within so long after the last fault everything must be GOOD: many times the longest wait of any feed."""
 STANDS_S = 1.5
+TURN_S = 0.05  # longer between two looks was not our doing
 SETTLE_S = 0.3
 PROGRESS_S = 10.0
 ENGINE_FAILS = 0.03  # of all faults: what the feed hands on is refused, and it must begin anew
@@ -35,6 +36,20 @@ BOOK_KINDS = {int(kind) for kind in EventKindCode if kind not in (EventKindCode.
 
 class SoakFailure(AssertionError):
     """A book that did not become what it must be."""
+
+
+class Patience:
+    """So many seconds in which this process ran: a machine that gave it no turn has not been waited for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left_s = seconds
+        self._seen_s = time.monotonic()
+
+    def over(self) -> bool:
+        now_s = time.monotonic()
+        self._left_s -= min(now_s - self._seen_s, TURN_S)
+        self._seen_s = now_s
+        return self._left_s < 0
 
 
 class Watched:
@@ -210,9 +225,7 @@ class Rig:
         rng = each.rng
         end_s = time.monotonic() + seconds
         try:
-            await self._until(
-                lambda: self._good(each), each, "never became GOOD", time.monotonic() + RECOVERY_S
-            )
+            await self._until(lambda: self._good(each), each, "never became GOOD", Patience(RECOVERY_S))
             while time.monotonic() < end_s:
                 stretch_s = min(end_s, time.monotonic() + rng.uniform(*between_s))
                 while time.monotonic() < stretch_s:
@@ -235,24 +248,25 @@ class Rig:
         each.fails = False
         await handler.calm()
         began_s = time.monotonic()
-        end_s = began_s + RECOVERY_S
-        await self._until(lambda: self._good(each), each, "did not become GOOD again", end_s)
+        patience = Patience(RECOVERY_S)
+        await self._until(lambda: self._good(each), each, "did not become GOOD again", patience)
         each.recovery_s = max(each.recovery_s, time.monotonic() - began_s)
         while True:
             await asyncio.sleep(SETTLE_S)  # what was lost last shows with the message after it
-            await self._until(lambda: self._good(each), each, "did not stay GOOD", end_s)
+            await self._until(lambda: self._good(each), each, "did not stay GOOD", patience)
             await handler.freeze()
             try:
                 # A market that stands still for long is silence to a feed: then it goes on, and we try again.
-                stands_s = min(end_s, time.monotonic() + STANDS_S)
-                await self._until(
-                    lambda: not self._differences(each), each, "is not the venue's book", stands_s
-                )
-                break
-            except SoakFailure:
+                stands_s = time.monotonic() + STANDS_S
+                different = self._differences(each)
+                while different and not patience.over() and time.monotonic() < stands_s:
+                    await asyncio.sleep(0.01)
+                    different = self._differences(each)
+                if not different:
+                    break
+                if patience.over():
+                    raise SoakFailure(f"{each.name} is not the venue's book: {different}")
                 each.retries += 1
-                if time.monotonic() > end_s:
-                    raise
             finally:
                 handler.thaw()
         each.checkpoints += 1
@@ -281,13 +295,10 @@ class Rig:
                 out.append(f"{symbol}: the engine holds {status.orders} orders of {len(truth.book.all)}")
         return out
 
-    async def _until(self, holds: Callable[[], bool], each: Watched, what: str, end_s: float) -> None:
+    async def _until(self, holds: Callable[[], bool], each: Watched, what: str, patience: Patience) -> None:
         while not holds():
-            if time.monotonic() > end_s:
-                told = [f"{self.quality(index).name}" for index in each.indices]
-                raise SoakFailure(
-                    f"{each.name} {what} in time: {told}, {self._differences(each)}, {self.figures(each)}"
-                )
+            if patience.over():
+                raise SoakFailure(f"{each.name} {what}: {self._differences(each)}, {self.figures(each)}")
             await asyncio.sleep(0.01)
 
     async def _look(self) -> None:
