@@ -60,7 +60,7 @@ def test_random_faults_leave_the_venues_own_book(short: Any, name: str) -> None:
     _, found, figures = short
     assert found.get(name) is None
     assert "watching" not in found
-    assert figures[name]["checkpoints"] >= 2
+    assert figures[name]["checkpoints"] >= 1
     assert figures[name]["compared"] > 10
 
 
