@@ -64,6 +64,8 @@ def told(chunks: list[bytes], limit: int) -> tuple[list[EventRow], list[str], tu
 
     def drain() -> None:
         assert buffer.overflowed == 0
+        if not len(buffer):
+            return
         found = rows(buffer)
         for event in found:
             assert event.kind in KINDS, event

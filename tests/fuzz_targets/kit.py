@@ -70,7 +70,7 @@ def pieces(data: bytes, seed: int) -> list[bytes]:
     at, state = 0, seed * 2 + 1
     while at < len(data):
         state = state * 1103515245 + 12345 & 0x7FFFFFFF
-        n = 1 + (state >> 16) % (4 if seed & 1 else 64)
+        n = 1 + (state >> 16) % (8 if seed & 1 else 64)
         out.append(data[at : at + n])
         at += n
     return out
@@ -79,6 +79,8 @@ def pieces(data: bytes, seed: int) -> list[bytes]:
 def drain(buffer: EventBuffer, instruments: int) -> list[EventRow]:
     """Takes all events out; each must be one that the engine may be given."""
     assert buffer.overflowed == 0
+    if not len(buffer):
+        return []
     events = rows(buffer)
     buffer.clear()
     for event in events:
