@@ -74,6 +74,7 @@ cdef struct InstrumentState:
     uint8_t distrust           # Cause of the last time the book was distrusted
     uint8_t regime
     bint in_snapshot
+    bint every_order
     bint dirty                 # the message under way touched the book
     bint halted
     bint closed                # halted because the market is closed
@@ -125,6 +126,7 @@ cdef class Engine:
     cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
     cdef void _distrust(self, InstrumentState* state, int64_t t, bint gap, int cause) noexcept nogil
     cdef void _on_order(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
+    cdef bint _orders_broken(self, InstrumentState* state, int64_t t) noexcept nogil
     cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
                             int64_t t) noexcept nogil
     cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil

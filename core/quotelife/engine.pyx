@@ -25,9 +25,9 @@ from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
 )
 from quotelife.book.quality cimport (
-    CAUSE_BOOK_FULL, CAUSE_BOOK_SILENT, CAUSE_BOOK_UNANSWERED, CAUSE_CLOSED, CAUSE_CROSSED, CAUSE_FEED_DOWN, CAUSE_HALT,
-    CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE, CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING,
-    CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
+    CAUSE_BOOK_FULL, CAUSE_BOOK_SILENT, CAUSE_BOOK_UNANSWERED, CAUSE_CLOSED, CAUSE_CROSSED, CAUSE_DIVERGED,
+    CAUSE_FEED_DOWN, CAUSE_HALT, CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE, CAUSE_ONE_SIDED,
+    CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
@@ -58,8 +58,8 @@ from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
     BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE,
     EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
-    EV_STATUS, EV_TRADE, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS, MODE_EXPECTED_VALUE, NO_INDEX,
-    OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
+    EV_STATUS, EV_TRADE, EVERY_ORDER, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS,
+    MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
@@ -353,6 +353,7 @@ cdef class Engine:
             book_clear_levels(&state.book)
             if params.order_level:
                 orders_clear(&state.orders)
+            state.every_order = event.aux == EVERY_ORDER
             state.in_snapshot = True
             state.dirty = True
             if state.book_state == BOOK_WHOLE:
@@ -363,9 +364,7 @@ cdef class Engine:
             state.unsupported += 1           # of nothing: what was begun has been given up since
         elif event.kind == EV_SNAPSHOT_END:
             state.in_snapshot = False
-            if state.orders.full:
-                self._distrust(state, t, True, CAUSE_BOOK_FULL)
-            else:
+            if not self._orders_broken(state, t):
                 state.book.level_sequence = event.sequence
                 state.book_state = BOOK_WHOLE
                 state.whole_since_ns = t
@@ -468,8 +467,17 @@ cdef class Engine:
             feature_on_trade(state.features, t, change.executed_ticks, change.executed_lots,
                              SIDE_ASK if change.side == SIDE_BID else SIDE_BID)
         state.book.level_sequence = event.sequence
+        self._orders_broken(state, t)
+
+    cdef bint _orders_broken(self, InstrumentState* state, int64_t t) noexcept nogil:
+        # Where every order is told from the first on, a record that does not fit what rests proves the book wrong.
         if state.orders.full:
             self._distrust(state, t, True, CAUSE_BOOK_FULL)
+        elif state.orders.diverged and state.every_order:
+            self._distrust(state, t, True, CAUSE_DIVERGED)
+        else:
+            return False
+        return True
 
     cdef void _on_published(self, InstrumentState* state, const InstrumentParams* params, const Event* event,
                             int64_t t) noexcept nogil:
@@ -477,6 +485,8 @@ cdef class Engine:
         if state.in_snapshot or state.book_state != BOOK_WHOLE:
             return
         state.last_quote_ns = t
+        if state.every_order:
+            return
         if orders_purge(&state.orders, &state.book, event.price_ticks, event.size_lots, event.order_id, event.aux,
                         t - params.purge_after_ns):
             feature_on_order(state.features, SIDE_BID, 0, 0)
@@ -484,7 +494,10 @@ cdef class Engine:
 
     cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         # Orders may cross while the records of their match are on the way; what stays crossed holds a stale one.
-        if not state.book.crossed:
+        # While nothing is matched, or messages are missing, a crossed book is as it should be; and where every order
+        # is told nothing is purged: its end would not be known any more.
+        if (not state.book.crossed or state.halted or state.auction or state.every_order
+                or state.book_state != BOOK_WHOLE):
             state.crossed_since_ns = 0
             return False
         if not state.crossed_since_ns:

@@ -10,6 +10,7 @@ cdef enum:
 
 cdef enum:
     NO_INDEX = 0xFFFFFFFF  # "none" or "all" for instrument, counterparty, desk
+    EVERY_ORDER = 1        # aux of a SNAPSHOT_BEGIN: every order is told, a record that fits none proves the book wrong
 
 cdef enum EventKind:
     EV_ADD = 1               # a new resting order; one of that id that rests already is replaced
@@ -23,7 +24,7 @@ cdef enum EventKind:
     EV_LEVEL = 6             # absolute size at a price, 0 removes the level
     EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0). On order-level instruments the
                              # venue's published best, which tells stale orders
-    EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow
+    EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow. aux EVERY_ORDER: all orders there are, and are to be
     EV_SNAPSHOT_END = 9      # the book is whole again as of sequence
     EV_CLEAR = 10            # the book is not to be trusted any more; FLAG_GAP says that messages were lost
     EV_STATUS = 11           # aux holds a StatusCode
@@ -59,7 +60,7 @@ cdef struct Event:           # 64 bytes, one cache line
     int64_t price_ticks      # QUOTE: bid price
     int64_t size_lots        # QUOTE: bid size
     int64_t order_id         # QUOTE: ask price in ticks
-    int64_t aux              # QUOTE: ask size in lots; STATUS: StatusCode; TRADE: venue trade id
+    int64_t aux              # QUOTE: ask size in lots; STATUS: StatusCode; TRADE: venue trade id; SNAPSHOT_BEGIN: EVERY_ORDER
     uint32_t instrument
     uint8_t kind
     uint8_t side

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from quotelife.book.quality import QualityCause
 from quotelife.config import load_config
 from quotelife.engine import Engine
 from quotelife.features.schema import INDEX
@@ -58,9 +59,9 @@ class Feed:
     def add(self, t: int, order_id: int, side: int, price: int, lots: int, **more: int) -> None:
         self.send(ADD, t, order_id=order_id, side=side, price_ticks=price, size_lots=lots, **more)
 
-    def snapshot(self, t: int, levels: int = 12) -> None:
+    def snapshot(self, t: int, levels: int = 12, *, every_order: bool = False) -> None:
         """Two orders a level: ids 1.. on the bid, 101.. on the ask; best prices 1000 and 1002, 100 lots each."""
-        self.send(EventKindCode.SNAPSHOT_BEGIN, t, flags=0)
+        self.send(EventKindCode.SNAPSHOT_BEGIN, t, flags=0, aux=int(every_order))
         for k in range(levels):
             for half, lots in enumerate((60, 40)):
                 self.add(t, 1 + 2 * k + half, BID, 1000 - k, lots, flags=EventFlags.SNAPSHOT)
@@ -360,6 +361,7 @@ def test_after_any_storm_a_snapshot_makes_the_book_right(feed: Feed, seed: int, 
     feed.snapshot(T0 + S)
     storm(feed, seed, events)
     t = feed.engine.now_ns + MS
+    feed.send(EventKindCode.STATUS, t, aux=StatusKind.FEED_UP, instrument=2**32 - 1)  # companions begin anew too
     feed.send(EventKindCode.STATUS, t, aux=StatusKind.TRADING)
     feed.send(EventKindCode.CLEAR, t)
     feed.snapshot(t)
@@ -372,3 +374,57 @@ def test_after_any_storm_a_snapshot_makes_the_book_right(feed: Feed, seed: int, 
 def test_memory_of_the_orders_is_stated(feed: Feed) -> None:
     order_level, level = (feed.engine.instrument_status(i, T0).memory_bytes for i in (0, 1))
     assert order_level - level == 2 * 4096 * 8 + 4096  # two tables, a page for 101 orders
+
+
+WRONG = {
+    "unknown to cancel": (CANCEL, {"order_id": 999, "size_lots": 1}),
+    "unknown to execute": (EXECUTE, {"order_id": 999, "size_lots": 1}),
+    "unknown to replace": (MODIFY, {"order_id": 999, "aux": 1000, "price_ticks": 1000, "size_lots": 1}),
+    "one that rests already": (ADD, {"order_id": 1, "side": BID, "price_ticks": 998, "size_lots": 1}),
+    "more than is left": (EXECUTE, {"order_id": 1, "size_lots": 61}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_where_every_order_is_told_a_record_that_fits_none_makes_the_book_gapped(
+    warm: Feed, wrong: str
+) -> None:
+    """From that record until a new snapshot, under its own cause; another feed's book goes on."""
+    kind, fields = WRONG[wrong]
+    warm.send(kind, T0 + 2 * S, **fields)
+    assert warm.quality() is QualityCode.GOOD
+    warm.snapshot(T0 + 3 * S, every_order=True)
+    warm.send(EventKindCode.STATUS, T0 + 5 * S, aux=StatusKind.HEARTBEAT)
+    assert warm.quality() is QualityCode.GOOD
+    warm.send(kind, T0 + 5 * S, **fields)
+    status = warm.engine.instrument_status(0, T0 + 5 * S)
+    assert (status.quality, status.quality_cause) == (QualityCode.GAPPED, QualityCause.DIVERGED)
+    warm.send(EventKindCode.SNAPSHOT_END, T0 + 6 * S)
+    warm.add(T0 + 6 * S, 5000, BID, 1000, 1)
+    assert warm.quality() is QualityCode.GAPPED
+    warm.snapshot(T0 + 7 * S, every_order=True)
+    warm.send(EventKindCode.STATUS, T0 + 9 * S, aux=StatusKind.HEARTBEAT)
+    assert warm.quality() is QualityCode.GOOD
+
+
+def test_a_divergence_among_recovered_messages_outlasts_the_recovery(warm: Feed) -> None:
+    warm.snapshot(T0 + 2 * S, every_order=True)
+    warm.send(EventKindCode.STATUS, T0 + 3 * S, aux=StatusKind.MISSING)
+    warm.send(CANCEL, T0 + 3 * S, order_id=999, size_lots=1, flags=EventFlags.SNAPSHOT)
+    warm.send(EventKindCode.SNAPSHOT_END, T0 + 3 * S)
+    status = warm.engine.instrument_status(0, T0 + 5 * S)
+    assert (status.quality, status.quality_cause) == (QualityCode.GAPPED, QualityCause.DIVERGED)
+
+
+@pytest.mark.parametrize("pause", [StatusKind.HALT, StatusKind.AUCTION, StatusKind.MISSING])
+def test_orders_that_cross_while_nothing_is_matched_are_kept(warm: Feed, pause: int) -> None:
+    """A halt, an auction, a hole that is being closed: afterwards the matches are told, and the book is as it was."""
+    warm.send(EventKindCode.STATUS, T0 + 2 * S, aux=pause)
+    flags = EventFlags.SNAPSHOT if pause == StatusKind.MISSING else EventFlags.LAST
+    warm.add(T0 + 2 * S, 900, BID, 1003, 5, flags=flags)
+    for k in range(10):
+        warm.send(EventKindCode.STATUS, T0 + 3 * S + k * S, aux=StatusKind.HEARTBEAT)
+        warm.add(T0 + 3 * S + k * S, 901 + k, BID, 980, 5, flags=flags)
+    if pause == StatusKind.MISSING:
+        warm.send(EventKindCode.STATUS, T0 + 14 * S, aux=StatusKind.HALT)  # a record of a message, LAST
+    assert warm.engine.instrument_status(0, T0 + 14 * S).purged_orders == 0

@@ -84,7 +84,7 @@ def test_a_session_met_at_its_beginning_is_whole_at_once():
     line = Line()
     line.send(mold_packet("S1", 1, messages(3)))
     assert line.told == [2, 3]
-    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0), (KIND.SNAPSHOT_END, 0)]
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 1), (KIND.SNAPSHOT_END, 0)]
     assert (line.mold.session, line.mold.expected, line.decoder.state) == ("S1", 4, LIVE)
 
 
@@ -122,7 +122,7 @@ def test_whatever_order_two_lines_come_in_all_is_told_once_and_in_order(seed, n,
         line.send(packet, which)
     assert line.told == list(range(2, n + 1))
     assert (line.mold.gaps, line.mold.lost, line.mold.held, line.mold.missing_since_ns) == (0, 0, 0, 0)
-    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0), (KIND.SNAPSHOT_END, 0)]
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 1), (KIND.SNAPSHOT_END, 0)]
 
 
 def covered(packet: bytes) -> set[int]:
@@ -167,7 +167,7 @@ def test_what_both_lines_lost_is_asked_for_and_told_in_its_place(seed, n, loss, 
     assert line.told == list(range(2, n + 1))
     assert (line.mold.held, line.mold.lost, line.decoder.state) == (0, 0, LIVE)
     control = line.take_control()
-    assert control[:1] == [(KIND.SNAPSHOT_BEGIN, 0)]
+    assert control[:1] == [(KIND.SNAPSHOT_BEGIN, 1)]
     assert control.count((KIND.STATUS, StatusKind.MISSING)) == line.mold.gaps
     assert control.count((KIND.SNAPSHOT_END, 0)) == line.mold.gaps + 1
 
@@ -234,7 +234,7 @@ def test_without_a_server_to_ask_a_hole_is_lost_and_there_is_no_book_any_more():
     assert line.told == [2, 3, 4, 5]
     assert (line.mold.lost, line.mold.expected, line.decoder.state) == (2, 41, LOST)
     line.send(mold_packet("S2", 1, messages(3)))
-    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0), (KIND.SNAPSHOT_END, 0)]
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 1), (KIND.SNAPSHOT_END, 0)]
     assert line.told[4:] == [2, 3]
 
 
@@ -248,10 +248,10 @@ def test_a_session_met_in_its_middle_is_asked_for_from_its_first_message_on():
         request = line.mold.request(line.now_ns)
         if request is None:
             break
-        assert line.control == [(KIND.SNAPSHOT_BEGIN, 0)]
+        assert line.control == [(KIND.SNAPSHOT_BEGIN, 1)]
         line.send(answer(every, request, 20), R)
     assert line.told == list(range(2, 451))
-    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0), (KIND.SNAPSHOT_END, 0)]
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 1), (KIND.SNAPSHOT_END, 0)]
     assert line.mold.beyond == 51
 
 
@@ -328,7 +328,7 @@ def test_what_the_rerequest_server_tells_is_no_sign_of_the_lines():
     line.mold.silent(line.now_ns)
     line.send(answer(every, line.mold.request(line.now_ns), 99), R)
     assert (line.mold.last_ns, line.told) == (heard_ns, list(range(2, 31)))
-    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 0)]
+    assert line.take_control() == [(KIND.SNAPSHOT_BEGIN, 1)]
     line.send(mold_packet("S1", 31, every[30:31]))
     assert line.take_control() == [(KIND.SNAPSHOT_END, 0)]
 

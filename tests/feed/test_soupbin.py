@@ -85,7 +85,7 @@ def test_a_day_is_caught_up_with_from_its_first_message_and_good_at_the_target(s
     client.soup.disconnected(1)
     assert client.connect() == ("S1", 1)
     client.receive(accepted(1) + data(1, 99), step)
-    assert client.take_control() == [(KIND.SNAPSHOT_BEGIN, 0)]
+    assert client.take_control() == [(KIND.SNAPSHOT_BEGIN, 1)]
     client.receive(data(100, 150), step)
     assert client.told == list(range(2, 151))
     assert client.take_control() == [(KIND.SNAPSHOT_END, 0)]

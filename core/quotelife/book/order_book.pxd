@@ -41,6 +41,7 @@ cdef struct OrderBook:
     int32_t shift              # 64 - log2(slots): the hash is the upper bits of the product
     int64_t floor[2]           # bid, ask: key at and below which orders are not in the levels
     bint full                  # an ADD was dropped since the last clear: the book is not whole
+    bint diverged              # a record did not fit what rests since the last clear: repeated, unknown, invalid, excessive
     uint64_t repeated          # ADDs with the id of an order that rests already
     uint64_t unknown           # MODIFY, CANCEL, EXECUTE of an id that does not rest
     uint64_t invalid           # no side, a price or size out of range

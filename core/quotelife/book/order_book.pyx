@@ -67,7 +67,7 @@ cdef size_t orders_bytes(const OrderBook* self) noexcept nogil:
 cdef void orders_clear(OrderBook* self) noexcept nogil:
     memset(self.slots, 0, (self.mask + 1) * sizeof(uint64_t))
     self.n = self.used = self.spare = 0
-    self.full = False
+    self.full = self.diverged = False
     self.floor[0] = self.floor[1] = INT64_MIN
 
 
@@ -211,6 +211,7 @@ cdef inline void take_away(OrderBook* self, LevelBook* book, uint64_t* slot, int
 
 cdef inline void replace(OrderBook* self, LevelBook* book, uint64_t* slot) noexcept nogil:
     self.repeated += 1
+    self.diverged = True
     take_away(self, book, slot, order_at(self, slot).lots, 0)
 
 
@@ -220,6 +221,7 @@ cdef inline bint add(OrderBook* self, LevelBook* book, const Event* event, Order
     cdef int64_t lots = event.size_lots, place
     if lots == 0 or (event.side != SIDE_BID and event.side != SIDE_ASK):
         self.invalid += 1
+        self.diverged = True
         return False
     slot = find(self, event.order_id)
     if slot[0]:
@@ -305,12 +307,14 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
     change.side = SIDE_NONE
     if not 0 <= event.size_lots <= LOTS_MAX or not -PRICE_MAX <= event.price_ticks <= PRICE_MAX:
         self.invalid += 1
+        self.diverged = True
         return False
     if event.kind == EV_ADD:
         return add(self, book, event, change)
     slot = find(self, event.order_id)
     if slot[0] == 0:
         self.unknown += 1
+        self.diverged = True
         if (event.kind == EV_EXECUTE and event.size_lots > 0 and event.price_ticks != 0
                 and (event.side == SIDE_BID or event.side == SIDE_ASK)):
             change.executed_lots = event.size_lots
@@ -325,6 +329,7 @@ cdef bint order_apply(OrderBook* self, LevelBook* book, const Event* event, Orde
         lots = order.lots
     elif lots > order.lots:
         self.excessive += 1
+        self.diverged = True
         lots = order.lots
     change.side = order.side
     if event.kind == EV_EXECUTE:

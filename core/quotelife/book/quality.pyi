@@ -15,3 +15,4 @@ class QualityCause(IntEnum):
     CROSSED = 11
     HALT = 12
     CLOSED = 13
+    DIVERGED = 14

@@ -22,6 +22,7 @@ class QualityCause(IntEnum):
     CROSSED = CAUSE_CROSSED
     HALT = CAUSE_HALT
     CLOSED = CAUSE_CLOSED
+    DIVERGED = CAUSE_DIVERGED
 
 
 cdef void quality_note(QualityRecord* self, const Verdict* verdict, int64_t t) noexcept nogil:

@@ -24,7 +24,7 @@ from quotelife.errors import DecodeError
 
 from quotelife.records cimport (
     EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE, EV_MODIFY, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, EV_STATUS, EV_TRADE,
-    FLAG_GAP, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, SIDE_NONE, STATUS_AUCTION, STATUS_CLOSED,
+    EVERY_ORDER, FLAG_GAP, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, SIDE_NONE, STATUS_AUCTION, STATUS_CLOSED,
     STATUS_FEED_DOWN, STATUS_FEED_UP, STATUS_HALT, STATUS_HEARTBEAT, STATUS_MISSING, STATUS_TRADING, Event,
     EventBuffer,
 )
@@ -128,7 +128,7 @@ cdef class ItchDecoder:
             self.own[i].trading = 0
         self.system_hours = False
         self.state = ITCH_CATCHING_UP
-        self.for_all(EV_SNAPSHOT_BEGIN, FLAG_SNAPSHOT, 0, receive_ns, 0)
+        self.for_all(EV_SNAPSHOT_BEGIN, FLAG_SNAPSHOT, EVERY_ORDER, receive_ns, 0)
 
     cdef void doubt_c(self, int64_t receive_ns) noexcept nogil:
         if self.state == ITCH_LIVE:

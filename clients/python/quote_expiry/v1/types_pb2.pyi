@@ -77,6 +77,7 @@ class QualityCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_CAUSE_CROSSED: _ClassVar[QualityCause]
     QUALITY_CAUSE_HALT: _ClassVar[QualityCause]
     QUALITY_CAUSE_CLOSED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_DIVERGED: _ClassVar[QualityCause]
 
 class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -197,6 +198,7 @@ QUALITY_CAUSE_BOOK_UNANSWERED: QualityCause
 QUALITY_CAUSE_CROSSED: QualityCause
 QUALITY_CAUSE_HALT: QualityCause
 QUALITY_CAUSE_CLOSED: QualityCause
+QUALITY_CAUSE_DIVERGED: QualityCause
 RULE_UNSPECIFIED: Rule
 RULE_KILL_SWITCH: Rule
 RULE_DATA_QUALITY: Rule
