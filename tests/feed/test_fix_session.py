@@ -10,6 +10,7 @@ from quotelife.feed.fix_session import (
     FixReader,
     FixSession,
     FixSessionError,
+    checksum,
     encode,
     fields_of,
 )
@@ -68,6 +69,43 @@ def test_a_length_beyond_the_bound_is_not_waited_for() -> None:
     assert reader.read(b"8=FIX.4.4\x019=99999\x01" + good) == [good]
     assert reader.garbled == 1
     assert "99999" in reader.last_garbled
+
+
+class CountedReader(FixReader):
+    """Counts the messages whose end was looked for."""
+
+    looked = 0
+
+    def _end_of(self, held: bytearray, start: int) -> int:
+        self.looked += 1
+        return super()._end_of(held, start)
+
+
+def test_a_garbled_message_full_of_beginnings_is_summed_up_once() -> None:
+    """Each of them names the same end: looked for one by one, 4 MB would hold the event loop for hours."""
+    begin, beginnings = b"8=FIX.4.4\x019=", 10_000
+    unit = len(begin) + 8
+    nested = b"".join(b"%s%07d\x01" % (begin, (beginnings - n - 1) * unit + 1) for n in range(beginnings))
+    storm = nested + b"\x01"
+    wrong = (sum(storm) + 1) & 0xFF
+    reader, good = CountedReader(), message("0", 2)
+    assert reader.read(b"%s10=%03d\x01" % (storm, wrong) + good) == [good]
+    assert (reader.garbled, reader.looked) == (1, 3)  # the storm, the good one, what is not here yet
+
+
+@pytest.mark.parametrize("size", [200, 5000, 100_000])
+def test_the_checksum_is_that_of_plain_summing_at_every_length(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert checksum(data) == checksum(memoryview(bytearray(data))) == sum(data) % 256
+
+
+def test_of_a_message_the_session_looks_at_the_beginning_alone(session: FixSession) -> None:
+    """A text of 4 MB in a million fields: taken as the message it is, its end not gone through."""
+    fields = [(58, "x")] * 200_000 + [(0, "")]
+    big = message("B", 2, *fields)
+    (taken,) = session.received(big, 2 * S)
+    assert isinstance(taken, FixMessage) and taken.data == big
+    assert session._header(big).keys() == {8, 9, 35, 49, 56, 34, 52, 58}
 
 
 def test_encoded_messages_carry_their_length_and_sum() -> None:

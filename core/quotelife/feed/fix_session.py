@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 
+import numpy as np
+
 from quotelife.errors import DecodeError
 from quotelife.units import NS_PER_S
 
@@ -26,6 +28,8 @@ LENGTH_DIGITS_MAX = 9
 TAG_DIGITS_MAX = 9
 SEQUENCE_DIGITS_MAX = 18
 HEARTBEAT_S_MAX = 3600
+HEADER_BYTES_MAX = 65_536  # what the session needs of a message stands before, or is not looked for
+SUMMED_BY_NUMPY = 1024
 
 Field = tuple[int, str | bytes]
 
@@ -72,12 +76,15 @@ class FixReader:
                 out.append(bytes(held[start:end]))
                 start = end
                 continue
-            start = self._next_begin(held, start + 1)
+            # A garbled message whose end is certain goes as a whole: looked for inside it, one of 4 MB that is full of
+            # beginnings would be summed up once for each.
+            start = self._next_begin(held, -end if end < -1 else start + 1)
         del held[:start]
         return out
 
     def _end_of(self, held: bytearray, start: int) -> int:
-        """Where the message that begins there ends; 0: not all of it is here, -1: garbled."""
+        """Where the message that begins there ends; 0: not all of it is here; below 0: garbled, and its end negated or,
+        where it has none, -1."""
         begin = held[start : start + len(BEGIN)]
         if begin != BEGIN:
             return (
@@ -103,7 +110,8 @@ class FixReader:
             return self._garble("BodyLength (9) does not lead to CheckSum (10)")
         said, found = int(trailer[3:6]), checksum(memoryview(held)[start : end - TRAILER_BYTES])
         if said != found:
-            return self._garble(f"CheckSum (10) is {said}, the bytes give {found}")
+            self._garble(f"CheckSum (10) is {said}, the bytes give {found}")
+            return -end
         return end
 
     def _garble(self, why: str) -> int:
@@ -125,7 +133,9 @@ class FixReader:
 
 def checksum(data: bytes | bytearray | memoryview) -> int:
     """CheckSum (10): the sum of all bytes before the field, modulo 256."""
-    return sum(data) & 0xFF
+    if len(data) < SUMMED_BY_NUMPY:
+        return sum(data) & 0xFF
+    return int(np.frombuffer(data, np.uint8).sum(dtype=np.uint8))
 
 
 def encode(fields: Sequence[Field]) -> bytes:
@@ -327,7 +337,9 @@ class FixSession:
     def _header(self, message: bytes) -> Mapping[int, bytes]:
         """The fields before the first repeating group, the first of each tag."""
         # Market data can hold thousands of entries, and its body is the decoder's.
-        cut = message.find(b"\x01268=")
+        cut = message.find(b"\x01268=", 0, HEADER_BYTES_MAX)
+        if cut < 0 and len(message) > HEADER_BYTES_MAX:
+            cut = message.rfind(SOH, 0, HEADER_BYTES_MAX)
         fields: dict[int, bytes] = {}
         try:
             for tag, value in fields_of(message if cut < 0 else message[: cut + 1]):
