@@ -361,7 +361,9 @@ def test_after_any_storm_a_snapshot_makes_the_book_right(feed: Feed, seed: int, 
     feed.snapshot(T0 + S)
     storm(feed, seed, events)
     t = feed.engine.now_ns + MS
-    feed.send(EventKindCode.STATUS, t, aux=StatusKind.FEED_UP, instrument=2**32 - 1)  # companions begin anew too
+    feed.send(
+        EventKindCode.STATUS, t, aux=StatusKind.FEED_UP, instrument=2**32 - 1
+    )  # companions begin anew too
     feed.send(EventKindCode.STATUS, t, aux=StatusKind.TRADING)
     feed.send(EventKindCode.CLEAR, t)
     feed.snapshot(t)
