@@ -177,6 +177,11 @@ class Application:
         )
         if unfed := self.config.without_feed():
             _log.warning("instruments without a feed, declined for ever", instruments=few(unfed))
+        if bookless := self.config.without_book():
+            mend = "add a feed with depth, or set quotes_only"
+            _log.warning(
+                "instruments without a book, declined for ever", instruments=few(bookless), mend=mend
+            )
         self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
         engine = self.engine
         self.feeds = open_feeds(

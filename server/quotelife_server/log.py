@@ -46,6 +46,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It tells each connection's begin and end; the feeds do that, with their name and reason.
+    logging.getLogger("picows").setLevel(max(root.level, logging.WARNING))
 
 
 def get_logger(name: str) -> Logger:

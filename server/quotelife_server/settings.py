@@ -11,7 +11,7 @@ from quotelife.config.checks import Path, Problem, no_instrument
 from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
-from quotelife_server.feeds.settings import BinanceFeedConfig, FeedConfig, ItchFeedConfig
+from quotelife_server.feeds.settings import DEPTH_PATHS, BinanceFeedConfig, FeedConfig, ItchFeedConfig
 
 KEPT_SEGMENTS_MIN = 3
 
@@ -140,6 +140,12 @@ def few(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _other_market(feed: BinanceFeedConfig, venue: str) -> bool:
+    """The instrument is of one of Binance's markets, and the feed of another. A name of one's own says neither."""
+    own = f"binance-{feed.market}"
+    return venue != own and venue in {f"binance-{market}" for market in DEPTH_PATHS}
+
+
 class ServiceConfig(Config):
     """The whole configuration of a service."""
 
@@ -160,6 +166,11 @@ class ServiceConfig(Config):
                     yield path, no_instrument(instrument, known)
                 elif isinstance(feed, ItchFeedConfig) and (fault := _itch_fault(known[instrument])):
                     yield path, f"{instrument!r}: {fault}"
+                elif isinstance(feed, BinanceFeedConfig) and _other_market(feed, known[instrument].venue):
+                    fault = (
+                        f"{instrument!r} has venue {known[instrument].venue}, this feed market {feed.market}"
+                    )
+                    yield path, f"{fault}: the same symbol is another book there; mend one of the two"
                 elif isinstance(feed, BinanceFeedConfig) and feed.has_depth:
                     kept = known[instrument].book_levels_max
                     if feed.snapshot.limit > kept:
@@ -179,6 +190,12 @@ class ServiceConfig(Config):
             for name in each.instruments:
                 gives.setdefault(name, each)
         return [name for name in feed.instruments if gives.get(name, feed) is not feed]
+
+    def without_book(self) -> list[str]:
+        """Instruments whose feeds give no book, and that do not say ``quotes_only``: they are never GOOD."""
+        booked = {name for feed in self.feeds if feed.has_depth for name in feed.instruments}
+        fed = {name for feed in self.feeds for name in feed.instruments}
+        return [each.name for each in self.instruments if each.name in fed - booked and not each.quotes_only]
 
     def without_feed(self) -> list[str]:
         """Instruments that no feed carries: no market is ever known for them, so that all quotes are declined."""

@@ -95,6 +95,9 @@ async def status_reply(
             setattr(line, name, feed.counters.get(name, 0))
         if feed.last_message_ns:
             line.data_age_ns = max(0, now_ns - feed.last_message_ns)
+        if feed.fault is not None:
+            line.fault = feed.fault.text
+            line.fault_age_ns = max(0, now_ns - feed.fault.at_ns)
     return response.SerializeToString()
 
 

@@ -529,8 +529,13 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
         alerts=[admin.Alert(name="clock_unsynchronised", text="the wall clock is away", since_utc_ns=1)],
         kills=[admin.KillStatus(counterparty="alpha", reason="fat finger")],
         feeds=[
-            admin.FeedStatus(feed="spot", data_age_ns=1_500_000_000),
-            admin.FeedStatus(feed="usdm", connected=True),
+            admin.FeedStatus(
+                feed="spot", data_age_ns=1_500_000_000, fault="feed down: no route", fault_age_ns=500_000_000
+            ),
+            admin.FeedStatus(feed="usdm", connected=True, fault="mended since", fault_age_ns=1),
+            admin.FeedStatus(
+                feed="options", connected=True, fault="channels refused: E", fault_age_ns=2_000_000_000
+            ),
         ],
         instruments=[
             admin.InstrumentStatus(instrument="A", quality=types.QUALITY_GOOD),
@@ -539,18 +544,23 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
             admin.InstrumentStatus(
                 instrument="D", quality=types.QUALITY_WARMING, quality_cause=types.QUALITY_CAUSE_NO_DATA
             ),
+            admin.InstrumentStatus(instrument="E", quality=types.QUALITY_WARMING, feeds=["options"]),
         ],
         journal=admin.JournalStatus(fault="No space left on device"),
         capture=admin.CaptureStatus(fault="Read-only file system"),
         config_problems=["config.yaml:3: key: wrong"],
     )
     found = list(of_status(status))
-    assert [each.name for each in found if each.good] == ["state", "feed usdm"]
+    assert [each.name for each in found if each.good] == ["state", "feed usdm", "feed options"]
+    texts = {each.name: each.text for each in found}
+    assert texts["feed usdm"] == "connected"
+    assert texts["feed options"] == "connected; 2.0 s ago: channels refused: E"
     assert [f"{each.name}: {each.text}" for each in found if not each.good] == [
         "alert clock_unsynchronised: the wall clock is away (since 1970-01-01T00:00:00+00:00)",
         "kill: alpha: fat finger (since 1970-01-01T00:00:00+00:00)",
-        "feed spot: down, last heard 1.5 s ago",
-        "books: 1 of 4 good, 1 halted: declined are C STALE (feed spot), D WARMING (no data, no feed)",
+        "feed spot: down, last heard 1.5 s ago; 0.5 s ago: feed down: no route",
+        "books: 1 of 5 good, 1 halted: declined are "
+        "C STALE (feed spot), D WARMING (no data, no feed), E WARMING (feed options)",
         "journal: No space left on device",
         "capture: Read-only file system",
         "configuration: config.yaml:3: key: wrong",

@@ -146,3 +146,23 @@ async def test_after_a_sink_that_failed_nothing_of_the_same_read_is_built_upon()
     finally:
         await feed.stop()
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "told_of_it"),
+    [(30.0, "feed down: no answer within 0.05 s"), (None, "feed down: ConnectionRefused")],
+)
+async def test_status_has_the_reason_why_a_feed_is_down(delay_s: float | None, told_of_it: str) -> None:
+    server = Server(delay_s or 0.0)
+    address = await server.start()
+    if delay_s is None:
+        server.stop()
+    feed = feed_to(address, Told(), reconnect={"min": "1s", "max": "2s", "timeout": "50ms"})
+    await feed.start()
+    try:
+        await until(lambda: feed.figures().fault is not None)
+        fault = feed.figures().fault
+        assert fault is not None and fault.text.startswith(told_of_it) and address in fault.text
+    finally:
+        await feed.stop()
+        server.stop()

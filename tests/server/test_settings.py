@@ -152,6 +152,29 @@ def test_subscriptions_cost_deribit_no_more_than_it_gives_back() -> None:
     assert 3000 * NS_PER_S / feed.request_interval_ns <= 10_000
 
 
+def test_an_instrument_whose_feeds_have_no_book_is_told_unless_it_is_quotes_only(tmp_path: Path) -> None:
+    feed = FEED.replace("}", ", streams: [bookTicker]}")
+    config = load_config(write_config(tmp_path, CONFIG + feed), ServiceConfig)
+    assert config.without_book() == ["BTC-USDT"]
+    quotes = CONFIG.replace("name: BTC-USDT,", "name: BTC-USDT, quotes_only: true,", 1)
+    quotes = quotes.replace("name: BTC-USDT\n", "name: BTC-USDT\n    quotes_only: true\n", 1)
+    assert load_config(write_config(tmp_path, quotes + feed), ServiceConfig).without_book() == []
+    assert load_config(write_config(tmp_path, CONFIG + FEED), ServiceConfig).without_book() == []
+
+
+def test_of_a_list_only_the_refused_entry_is_told_not_that_it_is_too_short_without(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(write_config(tmp_path, CONFIG + FEED.replace("}", ", streams: [x]}")), ServiceConfig)
+    assert str(refused.value).count("streams") == 1
+
+
+def test_a_comparison_within_a_feed_points_at_the_key_it_names(tmp_path: Path) -> None:
+    text = CONFIG + STREAMED.replace("}", ",\n     heartbeat: 5s}")
+    line = text[: text.index("heartbeat:")].count("\n") + 1
+    with pytest.raises(ConfigError, match=rf"config.yaml:{line}: feeds\[0\].heartbeat: the venue takes"):
+        load_config(write_config(tmp_path, text), ServiceConfig)
+
+
 def test_the_demo_folder_loads() -> None:
     assert load_config(ROOT / "configs/demo", ServiceConfig).instruments
 
@@ -174,12 +197,30 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + BINARY.replace("}", ", silence: 0s}"), r"feeds\[0\].silence"),
         (CONFIG + ITCH, "'BTC-USDT': ITCH tells single orders; set order_level: true"),
         (
-            CONFIG + FEED.replace("market: usdm", "market: spot, snapshot: {limit: 5000}"),
+            CONFIG.replace("binance-usdm", "binance-spot")
+            + FEED.replace("market: usdm", "market: spot, snapshot: {limit: 5000}"),
             "5000 levels do not fit the book of 'BTC-USDT'; lower it, or raise .*book_levels_max of 4096",
         ),
         (CONFIG + BINARY + GRPC, "'BTC-USDT' would get depth from 'two' and 'three'"),
         (CONFIG + FEED + GRPC, "'BTC-USDT' would get depth from 'one' and 'three'"),
-        (CONFIG + STREAMED.replace("ws://h", "http://h"), r"feeds\[0\].ws_url"),
+        (
+            CONFIG + STREAMED.replace("ws://h", "http://h"),
+            r"feeds\[0\].ws_url: must be wss://host or ws://host",
+        ),
+        (
+            CONFIG + FEED.replace("http://h", "ws://h"),
+            r"feeds\[0\].rest_url: must be https://host or http://",
+        ),
+        (CONFIG + FEED.replace("[BTC-USDT]", "BTC-USDT"), r"feeds\[0\].instruments: must be a list"),
+        (
+            CONFIG + FEED.replace("usdm", "spot"),
+            "'BTC-USDT' has venue binance-usdm, this feed market spot: the same symbol is another book",
+        ),
+        (
+            CONFIG + FEED.replace("}", ", streams: [depth20]}"),
+            r"streams\[0\]: must be depth@100ms or another",
+        ),
+        (CONFIG + ITCH.replace("}", ", gap: 10ms}"), r"feeds\[0\].gap: must be at most 5ms, got 10ms"),
         (CONFIG + STREAMED.replace("}", ", quotes: true}"), "quotes: a book gives the best prices already"),
         (
             CONFIG + STREAMED.replace("}", ", book: null, trades: null, ticker: null}"),

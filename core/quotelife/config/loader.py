@@ -306,7 +306,13 @@ class _Read(Generic[C]):
             self.config = self._model.model_validate(self._rest(self._data, ()))
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-            return [{**problem, "loc": self.as_written(problem["loc"])} for problem in problems]
+            # A list that is too short only without its refused entries has no fault of its own.
+            inner = {problem["loc"][:-1] for problem in problems}
+            return [
+                {**problem, "loc": self.as_written(problem["loc"])}
+                for problem in problems
+                if not (problem["type"] == "too_short" and problem["loc"] in inner)
+            ]
         return []
 
     def without(self, problem: Any, marks: Mapping[Path, Mark]) -> bool:
@@ -396,6 +402,12 @@ def _explain(problem: Any, marks: Mapping[Path, Mark], model: type[BaseModel]) -
         return _Fault(mark, _render(known), f"must be one of {', '.join(tags)}, got {_shorten(tag)}{meant}")
     reason = str(problem["msg"]).removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
+    if kind == "tuple_type":
+        reason = "must be a list, such as [a, b]"
+    if kind == "value_error" and (named := re.match(r"([a-z_]+(?:\.[a-z_]+)*): ", reason)):
+        path = (*known, *named[1].split("."))
+        if path in marks:  # a comparison within a section: point at the key that it names
+            return _Fault(marks[path], _render(path), reason[named.end() :])
     if kind == "literal_error" and isinstance(value, str):
         return _Fault(
             mark,

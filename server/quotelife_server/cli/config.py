@@ -35,3 +35,6 @@ def check(
     typer.echo(f"  feeds           {len(config.feeds)}")
     if unfed := config.without_feed():
         typer.echo(f"warning: no feed carries {few(unfed)}: quotes in them are declined for ever", err=True)
+    if bookless := config.without_book():
+        mend = "add a feed with depth, or set quotes_only"
+        typer.echo(f"warning: no feed has a book of {few(bookless)}, declined for ever: {mend}", err=True)

@@ -46,13 +46,7 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     for kill in status.kills:
         who = kill.counterparty or "everybody"
         yield Finding("kill", False, f"{who}: {kill.reason} (since {_instant(kill.since_utc_ns)})")
-    for feed in status.feeds:
-        heard = (
-            f", last heard {feed.data_age_ns / NS_PER_S:.1f} s ago" if feed.HasField("data_age_ns") else ""
-        )
-        yield Finding(
-            f"feed {feed.feed}", feed.connected, ("connected" if feed.connected else "down") + heard
-        )
+    yield from _feeds(status)
     yield from _books(status)
     yield from _calendar(status)
     for name, part in (("journal", status.journal), ("capture", status.capture)):
@@ -63,6 +57,18 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     if status.restart_required:
         good += f"; waits for a restart: {', '.join(status.restart_required)}"
     yield Finding("configuration", not status.config_problems, "; ".join(status.config_problems) or good)
+
+
+def _feeds(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """Where a feed is down, or one of its books is bad, with the newest fault that it logged."""
+    troubled = {feed for each in status.instruments if each.quality not in _QUIET for feed in each.feeds}
+    for feed in status.feeds:
+        text = "connected" if feed.connected else "down"
+        if feed.HasField("data_age_ns"):
+            text += f", last heard {feed.data_age_ns / NS_PER_S:.1f} s ago"
+        if feed.fault and (not feed.connected or feed.feed in troubled):
+            text += f"; {feed.fault_age_ns / NS_PER_S:.1f} s ago: {feed.fault}"
+        yield Finding(f"feed {feed.feed}", feed.connected, text)
 
 
 def _books(status: admin.GetStatusResponse) -> Iterator[Finding]:

@@ -3,10 +3,13 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+from quotelife.clock import Clock
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
+
+FAULT_CHARS_MAX = 512
 
 Sink = Callable[[EventBuffer], None]
 """Takes the events of a buffer; the buffer is cleared as soon as it returns."""
@@ -28,6 +31,49 @@ class GreeksSink(Protocol):
     ) -> None: ...
 
 
+class Fault(NamedTuple):
+    """Something that went wrong on a feed, in the words of its log."""
+
+    text: str
+    at_ns: int
+
+
+class FaultLog:
+    """The logger of one feed; it keeps the newest warning or error, so that status can say what the log says."""
+
+    def __init__(self, logger: Any, name: str, clock: Clock) -> None:
+        self._log = logger.bind(feed=name)
+        self._clock = clock
+        self.newest: Fault | None = None
+
+    def info(self, event: str, **fields: object) -> None:
+        self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._keep(event, fields)
+        self._log.warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._keep(event, fields)
+        self._log.error(event, **fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        self._keep(event, fields)
+        self._log.exception(event, **fields)
+
+    def _keep(self, event: str, fields: Mapping[str, object]) -> None:
+        told = "; ".join(str(value) for key, value in fields.items() if key not in ("retry_s", "not_logged"))
+        text = event.replace("_", " ") + (f": {told}" if told else "")
+        self.newest = Fault(text[:FAULT_CHARS_MAX], self._clock.now_ns())
+
+
+def why_not_connected(error: Exception, timeout_ns: int) -> str:
+    """An attempt's end in words; the error of a timeout has none of its own."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {timeout_ns / NS_PER_S:g} s"
+    return f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True, slots=True)
 class FeedFigures:
     """What one feed tells of itself. Counters only grow."""
@@ -36,6 +82,7 @@ class FeedFigures:
     connected: bool
     last_message_ns: int  # 0: none yet
     counters: Mapping[str, int]
+    fault: Fault | None = None  # the newest that was logged
 
 
 class Feed(Protocol):

@@ -16,7 +16,7 @@ from quotelife.instruments import InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
 from quotelife_server.feeds.datagrams import listening
 from quotelife_server.feeds.settings import BinaryFeedConfig
 
@@ -48,7 +48,7 @@ class BinaryFeed:
         self.last_message_ns = 0
         self._sink = sink
         self._clock = clock
-        self._log = logger.bind(feed=config.name)
+        self._log = FaultLog(logger, config.name, clock)
         self._rng = rng or random.Random()
         self._running: asyncio.Task[None] | None = None
         self._gap_timer: asyncio.TimerHandle | None = None
@@ -103,6 +103,7 @@ class BinaryFeed:
                 "events_lost": decoder.lost,
                 "foreign": decoder.foreign,
             },
+            self._log.newest,
         )
 
     # The line, whatever carries it.
@@ -154,7 +155,8 @@ class BinaryFeed:
             try:
                 await self._connection()
             except (OSError, TimeoutError) as error:
-                self._log.warning("no_connection", address=self.config.address, error=f"{error}")
+                reason = why_not_connected(error, reconnect.timeout_ns)
+                self._log.warning("no_connection", address=self.config.address, error=reason)
             except Exception:  # the sink failed: say so loudly, and begin anew from snapshots
                 self._log.exception("feed_failed")
             if self._clock.now_ns() - began_ns > reconnect.max_ns:

@@ -21,7 +21,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
 from quotelife_server.feeds.settings import FixFeedConfig
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -65,7 +65,7 @@ class FixFeed:
         self.last_message_ns = 0
         self._sink = sink
         self._clock = clock
-        self._log = logger.bind(feed=config.name)
+        self._log = FaultLog(logger, config.name, clock)
         self._rng = rng or random.Random()
         self._running: asyncio.Task[None] | None = None
         self._line: _Line | None = None
@@ -122,6 +122,7 @@ class FixFeed:
                 "duplicates": sum(s.duplicates for s in stats),
                 "subscriptions": self.subscriptions,
             },
+            self._log.newest,
         )
 
     # Connection.
@@ -134,7 +135,7 @@ class FixFeed:
             try:
                 reason = await self._connection()
             except (OSError, TimeoutError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = why_not_connected(error, reconnect.timeout_ns)
             except Exception as error:  # the sink failed: say so loudly, and begin anew from refreshes
                 self._log.exception("feed_failed")
                 reason = f"{type(error).__name__}: {error}"

@@ -21,7 +21,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, Feed, FeedFigures, Sink
+from quotelife_server.feeds.base import Backoff, FaultLog, Feed, FeedFigures, Sink, why_not_connected
 from quotelife_server.feeds.datagrams import asking, listening
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing
@@ -57,7 +57,7 @@ class ItchFeed:
         self.last_message_ns = 0
         self._sink = sink
         self._clock = clock
-        self._log = logger.bind(feed=config.name)
+        self._log = FaultLog(logger, config.name, clock)
         self._rng = rng or random.Random()
         self._running: asyncio.Task[None] | None = None
         self._faults_unlogged = 0
@@ -217,6 +217,7 @@ class MoldFeed(ItchFeed):
                 "receive_failures": ring.failures if ring is not None else 0,
                 "ring_full": ring.full if ring is not None else 0,
             },
+            self._log.newest,
         )
 
     # The lines.
@@ -270,8 +271,18 @@ class MoldFeed(ItchFeed):
         return True
 
     async def _watch(self) -> None:
+        began_ns = self._clock.now_ns()
+        told = False
         while True:
             await asyncio.sleep(LOOK_S)
+            never = self.last_message_ns == 0
+            if never and not told and self._clock.now_ns() - began_ns > self.config.silence_ns:
+                told = True
+                self._log.warning(
+                    "never_heard",
+                    lines=", ".join(each for each in (self.config.line_a, self.config.line_b) if each),
+                    mend="check addresses, interface and cabling",
+                )
             if self.mold.missing_since_ns == 0:
                 self._tick()
             self.tell_unlisted()
@@ -362,6 +373,7 @@ class SoupFeed(ItchFeed):
                 "sessions": soup.sessions,
                 "malformed_packets": soup.malformed,
             },
+            self._log.newest,
         )
 
     async def _keep_connected(self) -> None:
@@ -374,7 +386,8 @@ class SoupFeed(ItchFeed):
                 if self.soup.again:
                     continue
             except (OSError, TimeoutError) as error:
-                self._log.warning("no_connection", address=self.config.server, error=f"{error}")
+                reason = why_not_connected(error, reconnect.timeout_ns)
+                self._log.warning("no_connection", address=self.config.server, error=reason)
             except Exception:
                 self._log.exception("feed_failed")
                 self._begin_anew()

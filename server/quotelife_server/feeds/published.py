@@ -14,7 +14,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, StatusKind
 from quotelife.units import NS_PER_S
 from quotelife_server import convert
-from quotelife_server.feeds.base import FeedFigures, Sink
+from quotelife_server.feeds.base import FaultLog, FeedFigures, Sink
 from quotelife_server.feeds.settings import GrpcFeedConfig
 from quotelife_server.rpc import CallContext, Code, RpcError, StreamCall
 
@@ -54,7 +54,7 @@ class PublishedFeed:
         self.ended = 0
         self._buffer = EventBuffer(2 * convert.MARKET_EVENTS_MAX + len(self.instruments))
         self._sink = sink
-        self._log = logger.bind(feed=config.name)
+        self._log = FaultLog(logger, config.name, clock)
         self._faults_unlogged = 0
         self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
@@ -81,6 +81,7 @@ class PublishedFeed:
                 "resyncs": self.resyncs,
                 "events": self.events,
             },
+            self._log.newest,
         )
 
     # Streams.

@@ -1,5 +1,6 @@
 """The ``feeds`` section of the configuration: one entry per source of market data, told apart by ``kind``."""
 
+import re
 from ipaddress import IPv4Address
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -7,15 +8,54 @@ from pydantic import AfterValidator, Field, model_validator
 
 from quotelife.config.schema import Duration, LongerThanZero, Name, Section
 from quotelife.feed.binary import FRAME_EVENTS_MAX
-from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration_ns
 from quotelife_server.addresses import Address
 
 Market = Literal["spot", "usdm", "coinm"]
-WsUrl = Annotated[str, Field(pattern=r"^wss?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)]
-RestUrl = Annotated[
-    str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?$", max_length=256)
+
+
+def _written(pattern: str, words: str) -> AfterValidator:
+    """The text matches; ``words`` say what is right to whoever cannot read patterns."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(check)
+
+
+def _at_most(limit_ns: int) -> AfterValidator:
+    """A duration within a limit; pydantic's own words would count both in nanoseconds."""
+
+    def check(duration_ns: int) -> int:
+        if duration_ns > limit_ns:
+            raise ValueError(f"must be at most {format_duration_ns(limit_ns)}")
+        return duration_ns
+
+    return AfterValidator(check)
+
+
+HOST_AND_PATH = r"://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._/-]*)?"
+WsUrl = Annotated[
+    str,
+    Field(max_length=256),
+    _written(
+        "wss?" + HOST_AND_PATH, "must be wss://host or ws://host, with :port and /path if need be, no more"
+    ),
 ]
-Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=128)]
+RestUrl = Annotated[
+    str,
+    Field(max_length=256),
+    _written(
+        "https?" + HOST_AND_PATH,
+        "must be https://host or http://host, with :port and /path if need be, no more",
+    ),
+]
+Path = Annotated[
+    str, Field(max_length=128), _written(r"/[A-Za-z0-9._/-]*", "must be a path such as /stream, no more")
+]
 
 
 def _own_address(text: str) -> str:
@@ -26,7 +66,13 @@ def _own_address(text: str) -> str:
 
 
 OwnAddress = Annotated[str, AfterValidator(_own_address)]
-Stream = Annotated[str, Field(pattern=r"^(depth(@[0-9]+ms)?|bookTicker|trade|aggTrade)$")]
+Stream = Annotated[
+    str,
+    _written(
+        r"depth(@[0-9]+ms)?|bookTicker|trade|aggTrade",
+        "must be depth@100ms or another beat of depth, bookTicker, trade or aggTrade",
+    ),
+]
 
 DEPTH_PATHS: dict[Market, str] = {
     "spot": "/api/v3/depth",
@@ -352,7 +398,9 @@ class BinaryFeedConfig(Section):
     silence_ns: LongerThanZero = Field(default=3 * NS_PER_S, alias="silence")
     # UDP: frames held, and for how long, at most 5 ms, while an earlier one is missing; then it is lost.
     reorder_frames: int = Field(default=16, ge=0, le=1024)
-    reorder_ns: LongerThanZero = Field(default=2 * NS_PER_MS, alias="reorder", le=5 * NS_PER_MS)
+    reorder_ns: Annotated[LongerThanZero, _at_most(5 * NS_PER_MS)] = Field(
+        default=2 * NS_PER_MS, alias="reorder"
+    )
     # TCP: how a connection is made again.
     reconnect: ReconnectSettings = ReconnectSettings()
     # Events that one read of the socket, or the frames held, may bring.
@@ -410,7 +458,7 @@ class ItchFeedConfig(Section):
     # mold: a hole is asked for when the other line has had so long to close it …
     reorder_ns: LongerThanZero = Field(default=NS_PER_MS, alias="reorder")
     # … makes the books GAPPED when it is so old, at most 5 ms …
-    gap_ns: LongerThanZero = Field(default=3 * NS_PER_MS, alias="gap", le=5 * NS_PER_MS)
+    gap_ns: Annotated[LongerThanZero, _at_most(5 * NS_PER_MS)] = Field(default=3 * NS_PER_MS, alias="gap")
     # … and is asked for again every so often, so many messages at a time.
     retry_ns: LongerThanZero = Field(default=10 * NS_PER_MS, alias="retry")
     request_messages: int = Field(default=1000, ge=1, le=65_000)
@@ -419,7 +467,7 @@ class ItchFeedConfig(Section):
     # mold: datagrams that may wait for the event loop; a power of two, 2,048 bytes each.
     ring_datagrams: int = Field(default=8192, ge=64, le=1_048_576)
     # mold: how long the receive thread lets datagrams gather while they come fast; saves system calls, costs time.
-    gather_ns: Duration = Field(default=50 * NS_PER_US, alias="gather", le=NS_PER_MS)
+    gather_ns: Annotated[Duration, _at_most(NS_PER_MS)] = Field(default=50 * NS_PER_US, alias="gather")
     # soup: how a connection is made again.
     reconnect: ReconnectSettings = ReconnectSettings()
     # Events handed to the engine at a time, at most.

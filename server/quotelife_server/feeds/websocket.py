@@ -28,7 +28,7 @@ from quotelife.feed.venue_decoder import VenueDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
-from quotelife_server.feeds.base import Backoff, FeedFigures, Sink
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
 from quotelife_server.feeds.settings import LivenessSettings, ReconnectSettings
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -90,7 +90,7 @@ class WebsocketFeed:
         self.last_frame_ns = 0
         self._sink = sink
         self._clock = clock
-        self._log = logger.bind(feed=config.name)
+        self._log = FaultLog(logger, config.name, clock)
         self._rng = rng or random.Random()
         self.transport: WSTransport | None = None
         self._running: asyncio.Task[None] | None = None
@@ -121,7 +121,9 @@ class WebsocketFeed:
             self._running = None
 
     def figures(self) -> FeedFigures:
-        return FeedFigures(self.config.name, self.connected, self.last_message_ns, self.counters())
+        return FeedFigures(
+            self.config.name, self.connected, self.last_message_ns, self.counters(), self._log.newest
+        )
 
     def counters(self) -> dict[str, int]:
         """What ``figures`` tells; a subclass adds its own."""
@@ -167,7 +169,7 @@ class WebsocketFeed:
             except WSHandshakeError as error:
                 reason = f"{error}: {(error.raw_body or b'')[:200]!r}"  # the venue says there what it refuses
             except (OSError, WSError, TimeoutError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = why_not_connected(error, reconnect.timeout_ns)
             except Exception as error:  # the sink failed: say so loudly, and begin anew from a snapshot
                 self._log.exception("feed_failed")
                 reason = f"{type(error).__name__}: {error}"

@@ -97,6 +97,10 @@ async def run(arguments: argparse.Namespace) -> None:
             "path": getattr(venue, "PATH", "/stream"),
             "control_port": getattr(venue, "control_port", port),
             "market": arguments.market,
+            "symbols": [
+                {"symbol": each.symbol, "tick_size": str(each.tick_size), "lot_size": str(each.lot_size)}
+                for each in config.symbols
+            ],
             "seed": arguments.seed,
             "start_ns": market.start_ns,
             "shock_at_ns": shock_at_ns,

@@ -145,6 +145,8 @@ class SimulatedDeribit(StreamedVenue[DeribitWire]):
                 "is_active": True,
             }
             self._result(client, number, instrument)
+        elif method == "public/get_instrument":
+            self._error(client, number, 13020, "instrument_not_found")
         else:
             self._error(client, number, -32601, "Method not found")
 

@@ -271,7 +271,7 @@ class OptionStatus(_message.Message):
     def __init__(self, greeks: _Optional[_Union[_quote_expiry_service_pb2.Greeks, _Mapping]] = ..., mark_iv: _Optional[float] = ..., underlying_price: _Optional[float] = ..., mark_price: _Optional[float] = ..., funding: _Optional[float] = ..., age_ns: _Optional[int] = ..., updates: _Optional[int] = ..., ignored: _Optional[int] = ...) -> None: ...
 
 class FeedStatus(_message.Message):
-    __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns")
+    __slots__ = ("feed", "connected", "reconnects", "messages", "bytes", "gaps", "decode_errors", "data_age_ns", "fault", "fault_age_ns")
     FEED_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     RECONNECTS_FIELD_NUMBER: _ClassVar[int]
@@ -280,6 +280,8 @@ class FeedStatus(_message.Message):
     GAPS_FIELD_NUMBER: _ClassVar[int]
     DECODE_ERRORS_FIELD_NUMBER: _ClassVar[int]
     DATA_AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    FAULT_AGE_NS_FIELD_NUMBER: _ClassVar[int]
     feed: str
     connected: bool
     reconnects: int
@@ -288,7 +290,9 @@ class FeedStatus(_message.Message):
     gaps: int
     decode_errors: int
     data_age_ns: int
-    def __init__(self, feed: _Optional[str] = ..., connected: bool = ..., reconnects: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., gaps: _Optional[int] = ..., decode_errors: _Optional[int] = ..., data_age_ns: _Optional[int] = ...) -> None: ...
+    fault: str
+    fault_age_ns: int
+    def __init__(self, feed: _Optional[str] = ..., connected: bool = ..., reconnects: _Optional[int] = ..., messages: _Optional[int] = ..., bytes: _Optional[int] = ..., gaps: _Optional[int] = ..., decode_errors: _Optional[int] = ..., data_age_ns: _Optional[int] = ..., fault: _Optional[str] = ..., fault_age_ns: _Optional[int] = ...) -> None: ...
 
 class SetOverrideRequest(_message.Message):
     __slots__ = ("posture", "ttl_ns", "counterparty", "instrument", "desk")
