@@ -533,6 +533,7 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
                 feed="spot", data_age_ns=1_500_000_000, fault="feed down: no route", fault_age_ns=500_000_000
             ),
             admin.FeedStatus(feed="usdm", connected=True, fault="mended since", fault_age_ns=1),
+            admin.FeedStatus(feed="published"),
             admin.FeedStatus(
                 feed="options", connected=True, fault="channels refused: E", fault_age_ns=2_000_000_000
             ),
@@ -559,6 +560,7 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
         "alert clock_unsynchronised: the wall clock is away (since 1970-01-01T00:00:00+00:00)",
         "kill: alpha: fat finger (since 1970-01-01T00:00:00+00:00)",
         "feed spot: down, last heard 1.5 s ago; 0.5 s ago: feed down: no route",
+        "feed published: down, nothing heard yet",
         "books: 1 of 5 good, 1 halted: declined are "
         "C STALE (feed spot), D WARMING (no data, no feed), E WARMING (feed options)",
         "journal: No space left on device",

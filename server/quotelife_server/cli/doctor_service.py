@@ -68,6 +68,8 @@ def _feeds(status: admin.GetStatusResponse) -> Iterator[Finding]:
             text += f", last heard {feed.data_age_ns / NS_PER_S:.1f} s ago"
         if feed.fault and (not feed.connected or feed.feed in troubled):
             text += f"; {feed.fault_age_ns / NS_PER_S:.1f} s ago: {feed.fault}"
+        elif not feed.connected and not feed.HasField("data_age_ns"):
+            text += ", nothing heard yet"
         yield Finding(f"feed {feed.feed}", feed.connected, text)
 
 
