@@ -393,6 +393,31 @@ async def test_soup_waits_between_connections_when_the_server_leaves_after_the_f
     assert 1 <= [line["event"] for line in log].count("no_connection") <= 8
 
 
+async def test_a_soup_server_that_says_nothing_is_told_as_a_fault(tmp_path):
+    """The first connection asks how far the server is, and ends by design: only an end without an answer is told."""
+    ended = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = config(
+        transport="soup", server=f"127.0.0.1:{port}", silence="100ms", reconnect={"min": "20ms"}
+    )
+    feed = feed_of(Desk(tmp_path), settings)
+    await feed.start()
+    try:
+        await until(lambda: feed.figures().fault is not None)
+        assert feed.figures().fault.text == f"feed down: nothing heard for 0.1 s; 127.0.0.1:{port}"
+        await until(ended.is_set)
+    finally:
+        await feed.stop()
+        server.close()
+
+
 async def test_soup_takes_the_next_session(tmp_path):
     desk, day = Desk(tmp_path), market()
     async with soup(desk) as (feed, venue):

@@ -421,6 +421,9 @@ class SoupFeed(ItchFeed):
                     if self.decoder.state == LIVE:
                         self.decoder.heartbeat(self._clock.now_ns())
                         self.drain()
+        except asyncio.CancelledError:
+            line.reason = "stopped"
+            raise
         finally:
             if self.soup.logged_in and not transport.is_closing():
                 transport.write(LOGOUT)
@@ -434,11 +437,12 @@ class SoupFeed(ItchFeed):
 
     def _line_down(self, reason: str) -> None:
         was_connected, self.connected = self.connected, False
+        left = self.soup.leave
         self.soup.disconnected(self._clock.now_ns())
         self.drain()
         if self.soup.rejected is not None:
             self._log.error("login_refused", reason=self.soup.rejected, address=self.config.server)
-        elif was_connected:
+        elif was_connected or not left:
             self._log.warning("feed_down", reason=reason, address=self.config.server)
 
     def _begin_anew(self) -> None:
