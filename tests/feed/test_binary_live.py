@@ -273,6 +273,18 @@ async def test_a_silent_source_is_down_and_any_frame_brings_it_back() -> None:
         assert running.feed.decoder.session == 3, "after a silence any session is taken"
 
 
+async def test_a_sink_that_fails_while_it_is_told_of_silence_is_told_again_and_the_feed_goes_on() -> None:
+    async with Running(config("127.0.0.1:0", "udp", silence="80ms")) as running:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(BinaryEncoder(1, session=9).frame(LEVEL), running.feed.address or ("", 0))
+            await until(lambda: running.told.count(EventKindCode.LEVEL) == 1)
+            running.told.fails = 1
+            await until(lambda: running.told.count(EventKindCode.STATUS, StatusKind.FEED_DOWN) == 2)
+            assert running.told.fails == 0
+            udp.sendto(BinaryEncoder(1, session=10).frame(LEVEL), running.feed.address or ("", 0))
+            await until(lambda: running.told.count(EventKindCode.LEVEL) == 2)
+
+
 @pytest.mark.parametrize("in_order", [True, False])
 async def test_after_a_sink_that_failed_no_datagram_is_built_upon(in_order: bool) -> None:
     async with Running(config("127.0.0.1:0", "udp", reorder="2ms")) as running:

@@ -328,6 +328,33 @@ async def test_an_engine_that_failed_is_rebuilt_from_the_first_message(tmp_path)
         assert desk.equals(day)
 
 
+async def test_an_engine_that_fails_at_a_silence_is_told_again_and_the_feed_goes_on(tmp_path):
+    desk, day = Desk(tmp_path), market()
+    lines = [f"127.0.0.1:{free_port()}"]
+    venue = ItchVenue(lines=lines)
+    await venue.start()
+    settings = config(transport="mold", line_a=lines[0], rerequest=venue.rerequest_address, silence="200ms")
+    feed = feed_of(desk, settings)
+    await feed.start()
+    try:
+        venue.publish(day.opening)
+        await publish(venue, day, 500)
+        await told(feed, venue)
+        for _ in range(2):  # whoever watches must outlive the first
+            await until(desk.good)
+            desk.fails = 1
+            venue.mute = True
+            await until(lambda: desk.quality() is QualityCode.GAPPED)
+            assert desk.fails == 0
+            venue.mute = False
+            venue.publish(day.advance(10))
+        await until(desk.good)
+        assert desk.equals(day)
+    finally:
+        await feed.stop()
+        await venue.stop()
+
+
 async def test_a_stopped_feed_says_so_and_calls_no_one_any_more(tmp_path):
     desk, day = Desk(tmp_path), market()
     async with mold(desk) as (feed, venue):

@@ -166,3 +166,19 @@ async def test_status_has_the_reason_why_a_feed_is_down(delay_s: float | None, t
     finally:
         await feed.stop()
         server.stop()
+
+
+async def test_a_sink_that_fails_while_it_is_told_of_the_end_is_told_again() -> None:
+    server, told = Server(0.0), Told()
+    feed = feed_to(await server.start(), told, reconnect={"min": "2s", "max": "3s"})
+    await feed.start()
+    try:
+        await until(lambda: len(server.writers) == 1 and feed.connected)
+        told.fails = True
+        server.writers[0].transport.abort()
+        await until(lambda: not feed.connected)
+        assert not told.fails
+        assert told.rows[-1].aux == StatusKind.FEED_DOWN
+    finally:
+        await feed.stop()
+        server.stop()

@@ -97,6 +97,17 @@ class Feed(Protocol):
     def figures(self) -> FeedFigures: ...
 
 
+def tell_down(tell: Callable[[], None], logger: Any) -> None:
+    """Tell the sink what must not be trusted any more. One that fails at it is told once more: all else may be lost,
+    this may not, nor may the feed end over it. ``tell`` may be called twice."""
+    for _ in range(2):
+        try:
+            tell()
+            return
+        except Exception:
+            logger.exception("feed_failed")
+
+
 class Backoff:
     """Exponential waits with jitter: the n-th lies in [half, whole] of ``min_ns · 2ⁿ``, at most ``max_ns``.
 

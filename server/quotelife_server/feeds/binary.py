@@ -16,7 +16,7 @@ from quotelife.instruments import InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, tell_down, why_not_connected
 from quotelife_server.feeds.datagrams import listening
 from quotelife_server.feeds.settings import BinaryFeedConfig
 
@@ -121,10 +121,13 @@ class BinaryFeed:
             return
         self.connected = False
         self._cancel_gap_timer()
+        tell_down(self._tell_down, self._log)
+        self._log.warning("feed_down", reason=reason, address=self.config.address)
+
+    def _tell_down(self) -> None:
         self.drain()
         self.decoder.disconnected(self._clock.now_ns())
         self.drain()
-        self._log.warning("feed_down", reason=reason, address=self.config.address)
 
     def drain(self) -> None:
         if self.buffer.count:

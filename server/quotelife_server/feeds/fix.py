@@ -21,7 +21,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, tell_down, why_not_connected
 from quotelife_server.feeds.settings import FixFeedConfig
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -232,6 +232,9 @@ class FixFeed:
         if not self.connected:
             return
         self.connected = False
+        tell_down(self._tell_down, self._log)
+
+    def _tell_down(self) -> None:
         self.buffer.clear()
         self.decoder.disconnected(self._clock.now_ns())
         self._drain()

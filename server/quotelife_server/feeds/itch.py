@@ -21,7 +21,15 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FaultLog, Feed, FeedFigures, Sink, why_not_connected
+from quotelife_server.feeds.base import (
+    Backoff,
+    FaultLog,
+    Feed,
+    FeedFigures,
+    Sink,
+    tell_down,
+    why_not_connected,
+)
 from quotelife_server.feeds.datagrams import asking, listening
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing
@@ -292,7 +300,10 @@ class MoldFeed(ItchFeed):
                 self.connected = False
                 self.reconnects += 1
                 self.mold.silent(self._clock.now_ns())
-                self.drain()
+                try:
+                    self.drain()
+                except Exception:
+                    self._failed()
                 self._log.warning(
                     "feed_silent", reason=f"nothing heard for {self.config.silence_ns / NS_PER_S:g} s"
                 )
@@ -318,13 +329,13 @@ class MoldFeed(ItchFeed):
 
     def _down(self, reason: str) -> None:
         self.connected = False
+        tell_down(self._tell_down, self._log)
+        self._log.warning("feed_down", reason=reason)
+
+    def _tell_down(self) -> None:
         self.buffer.clear()
         self.mold.down(self._clock.now_ns())
-        try:
-            self.drain()
-        except Exception:
-            self._log.exception("feed_failed")
-        self._log.warning("feed_down", reason=reason)
+        self.drain()
 
     def _cancel_hole_timer(self) -> None:
         if self._hole_timer is not None:
@@ -446,12 +457,12 @@ class SoupFeed(ItchFeed):
             self._log.warning("feed_down", reason=reason, address=self.config.server)
 
     def _begin_anew(self) -> None:
+        tell_down(self._tell_down, self._log)
+
+    def _tell_down(self) -> None:
         self.buffer.clear()
         self.soup.down(self._clock.now_ns())
-        try:
-            self.drain()
-        except Exception:
-            self._log.exception("feed_failed")
+        self.drain()
 
 
 def _password(config: ItchFeedConfig) -> str:

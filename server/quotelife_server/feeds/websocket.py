@@ -28,7 +28,7 @@ from quotelife.feed.venue_decoder import VenueDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
-from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, why_not_connected
+from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, tell_down, why_not_connected
 from quotelife_server.feeds.settings import LivenessSettings, ReconnectSettings
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -221,19 +221,14 @@ class WebsocketFeed:
     def drop(self) -> None:
         """End the connection, if there is one, now: nothing that is under way on it is taken any more."""
         transport = self.transport
-        try:
-            self.on_disconnected()
-        finally:
-            if transport is not None:
-                transport.disconnect(graceful=False)
+        self.on_disconnected()
+        if transport is not None:
+            transport.disconnect(graceful=False)
 
     def failed(self) -> None:
         """The sink failed: the engine may have stopped half-way. Say so loudly, and begin anew from a snapshot."""
         self._log.exception("feed_failed")
-        try:
-            self.drop()
-        except Exception:
-            self._log.exception("feed_failed")
+        self.drop()
 
     def on_connected(self, transport: WSTransport) -> None:
         now_ns = self._clock.now_ns()
@@ -252,6 +247,9 @@ class WebsocketFeed:
         self.connected = False
         self.transport = None
         self.dropped()
+        tell_down(self._tell_down, self._log)
+
+    def _tell_down(self) -> None:
         self.buffer.clear()
         self.decoder.disconnected(self._clock.now_ns())
         self._drain()
@@ -352,7 +350,4 @@ class _Listener(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if transport is self._feed.transport:
-            try:
-                self._feed.on_disconnected()
-            except Exception:
-                self._feed.failed()
+            self._feed.on_disconnected()
