@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from quotelife.features.probe import FeatureProbe
-from quotelife.features.schema import NAMES
+from quotelife.features.schema import NAMES, SCHEMA
 from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.curve import UNMIRRORED, CurveModel
+from quotelife.model.tree_hazard import TreeHazardModel
 from quotelife.units import NS_PER_MS, NS_PER_S
+from reference import tree_kit
 
 START = 1_000 * NS_PER_S
 BID, ASK = 1, 2
@@ -49,10 +52,16 @@ def market(seed: int, upside_down: bool) -> FeatureProbe:
     return probe
 
 
-@pytest.mark.parametrize("kind", ["first_passage", "golden", "logistic"])
+def trees() -> CurveModel:
+    """Over every feature that moves here and that a model may read; none stands on a threshold of a split."""
+    names = [spec.name for spec in SCHEMA if spec.name not in UNMIRRORED and spec.name != "threshold"]
+    return TreeHazardModel(tree_kit.random_parameters(np.random.default_rng(8), names))
+
+
+@pytest.mark.parametrize("kind", ["first_passage", "golden", "logistic", "trees"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mirrored_market_gives_the_other_sides_curve(kind: str, seed: int) -> None:
-    model = load_artifact(builtin_artifact(kind))
+    model = trees() if kind == "trees" else load_artifact(builtin_artifact(kind))
     plain, mirrored = market(seed, False), market(seed, True)
     now = START + 200 * NS_PER_S
     curves = []

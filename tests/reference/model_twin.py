@@ -1,8 +1,10 @@
 """Plain twins of the curve models: the formulas of their docstrings, one number at a time, no shared code."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from reference import tree_kit
 
 GRID_MS = (25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000)
 
@@ -31,11 +33,10 @@ def first_passage(
     return [2.0 * _normal_cdf(-h / (sigma * math.sqrt(ms / 1000.0))) for ms in GRID_MS]
 
 
-def logistic(parameters: Mapping[str, Any], features: Mapping[str, float], h: float, sigma: float) -> Any:
-    if math.isnan(h):
-        return None
-    if h <= 0:
-        return [1.0] * 12
+def hazard(
+    parameters: Mapping[str, Any], h: float, sigma: float, score: Callable[[int], float]
+) -> list[float] | None:
+    """The curve of b_k + c·offset_k + ``score`` of the horizon in ms."""
     offset = parameters["offset"]
     base = None
     if offset["coefficient"] != 0:
@@ -44,22 +45,60 @@ def logistic(parameters: Mapping[str, Any], features: Mapping[str, float], h: fl
             return None
     alive, before, curve = 1.0, 0.0, []
     for k, ms in enumerate(GRID_MS):
-        logit = parameters["intercepts"][k]
+        logit = parameters["intercepts"][k] + score(ms)
         if base is not None:
             hit, left = base[k] - before, 1.0 - base[k]
             before = base[k]
             own = -math.inf if hit <= 0 else math.inf if left <= 0 else math.log(hit / left)
             logit += offset["coefficient"] * min(max(own, offset["min"]), offset["max"])
-        for entry in parameters["features"]:
-            if entry["name"] not in features:
-                logit += entry["missing"]
-                continue
-            z = (TRANSFORM[entry["transform"]](features[entry["name"]]) - entry["mean"]) / entry["scale"]
-            z = min(max(z, -parameters["clip"]), parameters["clip"])
-            logit += (entry["weight"] + entry["slope"] * math.log(ms / 500.0)) * z
         alive *= 1.0 - 1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0)))
         curve.append(1.0 - alive)
     return curve
+
+
+def logistic(parameters: Mapping[str, Any], features: Mapping[str, float], h: float, sigma: float) -> Any:
+    if math.isnan(h):
+        return None
+    if h <= 0:
+        return [1.0] * 12
+
+    def score(ms: int) -> float:
+        total = 0.0
+        for entry in parameters["features"]:
+            if entry["name"] not in features:
+                total += entry["missing"]
+                continue
+            z = (TRANSFORM[entry["transform"]](features[entry["name"]]) - entry["mean"]) / entry["scale"]
+            z = min(max(z, -parameters["clip"]), parameters["clip"])
+            total += (entry["weight"] + entry["slope"] * math.log(ms / 500.0)) * z
+        return total
+
+    return hazard(parameters, h, sigma, score)
+
+
+def trees(parameters: Mapping[str, Any], features: Mapping[str, float], h: float, sigma: float) -> Any:
+    if math.isnan(h):
+        return None
+    if h <= 0:
+        return [1.0] * 12
+    row = []
+    for entry in parameters["features"]:
+        x = features.get(entry["name"], math.nan)
+        if entry["per"] == "sigma":
+            x = x / sigma if sigma > 0 else math.nan
+        row.append(x if math.isnan(x) else TRANSFORM[entry["transform"]](x))
+    if parameters["log_threshold"]:
+        row.append(math.log(h / sigma) if sigma > 0 else math.inf)
+    margin = sum(
+        entry["weight"] * tree_kit.margin(*tree_kit.unpacked(entry), entry["base"], row)
+        for entry in parameters["ensembles"]
+    )
+    return hazard(
+        parameters,
+        h,
+        sigma,
+        lambda ms: (parameters["weight"] + parameters["slope"] * math.log(ms / 500.0)) * margin,
+    )
 
 
 def golden(parameters: Mapping[str, Any], features: Mapping[str, float], h: float, sigma: float) -> Any:
@@ -77,7 +116,7 @@ def golden(parameters: Mapping[str, Any], features: Mapping[str, float], h: floa
 def probability_at(p: list[float], tau_ns: int) -> float:
     """The interpolation rules of quotelife.model.curve, from their text."""
 
-    def hazard(value: float) -> float:
+    def hazard_of(value: float) -> float:
         return 40.0 if value >= 1.0 else max(1e-12, -math.log1p(-value))
 
     grid = [ms * 1_000_000 for ms in GRID_MS]
@@ -90,7 +129,7 @@ def probability_at(p: list[float], tau_ns: int) -> float:
     k = min(max(sum(tau_ns > t for t in grid) - 1, 0), 10)
     if p[k] == p[k + 1] and tau_ns > grid[0]:
         return p[k]
-    left, right = hazard(p[k]), hazard(p[k + 1])
+    left, right = hazard_of(p[k]), hazard_of(p[k + 1])
     power = (math.log(right) - math.log(left)) / math.log(grid[k + 1] / grid[k])
     if tau_ns < grid[0]:
         power = max(power, 1.0)
@@ -101,4 +140,4 @@ def probability_at(p: list[float], tau_ns: int) -> float:
     return min(max(value, low), high)
 
 
-TWINS = {"first_passage": first_passage, "logistic": logistic, "golden": golden}
+TWINS = {"first_passage": first_passage, "logistic": logistic, "golden": golden, "trees": trees}

@@ -1,7 +1,8 @@
 from libc.stdint cimport int32_t
 
 from quotelife.model.curve cimport CurveModel
-from quotelife.records cimport FEATURES_MAX, HORIZONS
+from quotelife.model.hazard cimport HazardParams
+from quotelife.records cimport FEATURES_MAX
 
 cdef struct LogisticTerm:
     int32_t feature
@@ -15,10 +16,7 @@ cdef struct LogisticTerm:
 cdef struct LogisticParams:
     int32_t terms
     double clip
-    double offset_coefficient
-    double offset_min
-    double offset_max
-    double intercept[HORIZONS]
+    HazardParams hazard
     LogisticTerm term[FEATURES_MAX]
 
 

@@ -1,43 +1,27 @@
 """Discrete-time logistic hazard, pooled over the horizon bins, on top of first passage (SPEC 5.2).
 
-Bin k runs from τ_{k−1} (0 for the first) to τ_k. Its hazard h_k = Pr(T_h ≤ τ_k | T_h > τ_{k−1}) obeys
+The hazard of ``quotelife.model.hazard`` with
 
-    logit h_k = b_k + c·clip(logit h_k^FP, offset_min, offset_max) + Σ_i (w_i + v_i·ln(τ_k/500 ms))·z_i
-    z_i = clip((g_i(x_i) − mean_i)/scale_i, −clip, clip)
+    level = Σ_i w_i·z_i,  slope = Σ_i v_i·z_i,  z_i = clip((g_i(x_i) − mean_i)/scale_i, −clip, clip)
 
-with h_k^FP the first-passage hazard of the bin: c = 1 and all else 0 is first passage itself, c = 0 a plain
-logistic hazard that needs no σ. An invalid feature adds missing_i instead of its term. Then
-P(τ_k) = 1 − Π_{j≤k}(1 − h_j), which never falls. h ≤ 0 (passed already) gives P = 1.
-
-Model form: discrete-time survival by pooled logistic regression (Cox 1972; Efron 1988), with an offset.
+c = 1 and all else 0 is first passage itself, c = 0 a plain logistic hazard that needs no σ. An invalid feature adds
+missing_i to the level instead of its terms. h ≤ 0 (passed already) gives P = 1.
 """
-
-from libc.math cimport exp, log
-from libc.stdint cimport int64_t
 
 from quotelife.errors import ArtifactError
 from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.features.schema import NAMES
-from quotelife.records import HORIZONS_NS
-from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
-from quotelife.model.first_passage cimport first_passage_log_odds
+from quotelife.model.hazard import LARGEST
+from quotelife.model.curve cimport CurveModel, ModelInput, feature_index
+from quotelife.model.hazard cimport hazard_curve, hazard_parameters, read_hazard
 from quotelife.model.transform cimport clip, number, text, transform, transform_index, transform_inverse
 from quotelife.records cimport HORIZONS, is_valid
-
-LARGEST = 1e6          # of any weight, intercept or slope: beyond it a file is corrupt, not fitted
-OFFSET_LARGEST = 700.0 # exp() of it is still finite
-
-cdef double LOG_TAU[HORIZONS]    # ln(τ_k / 500 ms)
-
-for _k in range(HORIZONS):
-    LOG_TAU[_k] = log(<double><int64_t>HORIZONS_NS[_k] / 500e6)
 
 
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const LogisticParams* m = <const LogisticParams*>params
     cdef const LogisticTerm* term
-    cdef double offset[HORIZONS]
-    cdef double level = 0.0, slope = 0.0, alive = 1.0, dead = 0.0, x, z, odds, survival
+    cdef double level = 0.0, slope = 0.0, x, z
     cdef int i, k
     if row.h_ticks != row.h_ticks:
         return 1
@@ -54,20 +38,7 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
         z = clip((transform(term.transform, x) - term.mean) * term.inverse_scale, -m.clip, m.clip)
         level += term.weight * z
         slope += term.slope * z
-    if m.offset_coefficient != 0.0:
-        if not first_passage_answers(row.h_ticks, row.sigma_ticks):
-            return 1
-        first_passage_log_odds(row.h_ticks, row.sigma_ticks, offset)
-    for k in range(HORIZONS):
-        z = m.intercept[k] + level + slope * LOG_TAU[k]
-        if m.offset_coefficient != 0.0:
-            z += m.offset_coefficient * clip(offset[k], m.offset_min, m.offset_max)
-        odds = exp(clip(z, -700.0, 700.0))
-        survival = 1.0 / (1.0 + odds)
-        dead += alive * (odds * survival)    # not 1 − alive: small probabilities keep their digits
-        alive *= survival
-        p[k] = dead if dead < 1.0 else 1.0
-    return 0
+    return hazard_curve(&m.hazard, row.h_ticks, row.sigma_ticks, level, slope, p)
 
 
 cdef class LogisticHazardModel(CurveModel):
@@ -85,18 +56,8 @@ cdef class LogisticHazardModel(CurveModel):
         cdef LogisticTerm* term
         cdef int i
         check_keys(parameters, ("intercepts", "clip", "offset", "features"), "parameters")
-        intercepts = parameters["intercepts"]
-        if not isinstance(intercepts, list) or len(intercepts) != HORIZONS:
-            raise ArtifactError(f"intercepts: a list of {HORIZONS} numbers is needed")
-        by_place = {str(i): value for i, value in enumerate(intercepts)}
-        for i in range(HORIZONS):
-            self.c.intercept[i] = number(by_place, str(i), "intercepts", -LARGEST, LARGEST)
+        read_hazard(parameters, &self.c.hazard)
         self.c.clip = number(parameters, "clip", "parameters", 0.1, LARGEST)
-        offset = parameters["offset"]
-        check_keys(offset, ("coefficient", "min", "max"), "offset")
-        self.c.offset_coefficient = number(offset, "coefficient", "offset", -100.0, 100.0)
-        self.c.offset_min = number(offset, "min", "offset", -OFFSET_LARGEST, OFFSET_LARGEST)
-        self.c.offset_max = number(offset, "max", "offset", self.c.offset_min, OFFSET_LARGEST)
         features = parameters["features"]
         if not isinstance(features, list) or len(features) > len(NAMES):
             raise ArtifactError(f"features: a list of at most {len(NAMES)} objects is needed")
@@ -124,13 +85,8 @@ cdef class LogisticHazardModel(CurveModel):
 
     def parameters(self):
         return {
-            "intercepts": [self.c.intercept[k] for k in range(HORIZONS)],
+            **hazard_parameters(&self.c.hazard),
             "clip": self.c.clip,
-            "offset": {
-                "coefficient": self.c.offset_coefficient,
-                "min": self.c.offset_min,
-                "max": self.c.offset_max,
-            },
             "features": [
                 {
                     "name": NAMES[self.c.term[i].feature],

@@ -1,0 +1,22 @@
+"""From an XGBoost booster to the ``ensembles`` entry of a tree model."""
+
+from typing import Any, Protocol
+
+from quotelife.model.booster_file import read_booster
+from quotelife.model.tree_hazard import pack
+
+
+class SavesRaw(Protocol):
+    """What is asked of an ``xgboost.Booster``; so this module reads boosters where XGBoost is not installed."""
+
+    def save_raw(self, raw_format: str = ...) -> bytearray: ...
+
+
+def ensemble_parameters(booster: SavesRaw, weight: float = 1.0) -> dict[str, Any]:
+    """``booster`` as an entry of ``TreeHazardModel``'s ``ensembles``, its margins counted ``weight`` times.
+
+    Its columns must be the model's: the features in their order, then ln(h/σ) where the model reads it. All its
+    trees are taken: slice the booster first where fewer are wanted. ``ArtifactError`` for what the trees here
+    cannot be: see ``quotelife.model.booster_file``.
+    """
+    return {"weight": weight, **pack(read_booster(bytes(booster.save_raw("ubj"))))}

@@ -1,0 +1,16 @@
+# The discrete-time hazard that models of the curve share: one level and one slope over ln τ give all twelve bins.
+from quotelife.records cimport HORIZONS
+
+cdef struct HazardParams:
+    double intercept[HORIZONS]
+    double offset_coefficient
+    double offset_min
+    double offset_max
+
+cdef double LOG_TAU[HORIZONS]    # ln(τ_k / 500 ms)
+
+# Fills p[HORIZONS]. Nonzero: it needs σ and there is none. The caller has checked that h is a number above 0.
+cdef int hazard_curve(const HazardParams* m, double h_ticks, double sigma_ticks, double level, double slope,
+                      double* p) noexcept nogil
+cdef int read_hazard(object parameters, HazardParams* m) except -1
+cdef dict hazard_parameters(const HazardParams* m)

@@ -1,0 +1,2 @@
+LARGEST: float
+OFFSET_LARGEST: float

@@ -1,0 +1,31 @@
+from libc.stdint cimport int32_t
+
+from quotelife.model.curve cimport CurveModel
+from quotelife.model.hazard cimport HazardParams
+from quotelife.model.trees cimport Trees
+from quotelife.records cimport FEATURES_MAX
+
+cdef enum:
+    ENSEMBLES_MAX = 4
+
+cdef struct TreeColumn:
+    int32_t feature
+    int32_t transform
+    bint per_sigma
+
+cdef struct TreeHazardParams:
+    int32_t columns            # features; ln(h/σ), where read, is one column more
+    bint log_threshold
+    int32_t ensembles
+    double weight              # of the score in every bin
+    double slope               # more of it per ln(τ_k/500 ms)
+    HazardParams hazard
+    double share[ENSEMBLES_MAX]
+    const Trees* trees[ENSEMBLES_MAX]
+    TreeColumn column[FEATURES_MAX]
+
+
+cdef class TreeHazardModel(CurveModel):
+    cdef TreeHazardParams c
+    cdef tuple _ensembles
+    cdef list _references

@@ -1,0 +1,175 @@
+"""The hazard of every horizon from one call of trees (SPEC 5.3, 5.5).
+
+The hazard of ``quotelife.model.hazard`` with level = w·m and slope = v·m, where the score m is the weighted sum of the
+margins of one to four tree ensembles over the same columns: one walk through the trees gives all twelve bins.
+
+A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. With
+``log_threshold`` the last column is ln(h/σ). w + v·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0, shares ≥ 0 and trees
+that fall with ln(h/σ) are required, so that a wider threshold is never more likely to be passed, whatever the input.
+"""
+
+import base64
+import binascii
+
+import numpy as np
+
+from libc.math cimport NAN, log
+
+from quotelife.errors import ArtifactError
+from quotelife.features.schema import NAMES
+from quotelife.model.hazard import LARGEST
+from quotelife.model.transform import TRANSFORMS, check_keys
+from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
+from quotelife.model.hazard cimport LOG_TAU, hazard_curve, hazard_parameters, read_hazard
+from quotelife.model.transform cimport number, text, transform, transform_index
+from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
+from quotelife.records cimport FEATURES_MAX, HORIZONS, is_valid
+
+ENSEMBLE_KEYS = ("weight", "base", "sizes", "slots", "values")
+_DTYPES = {"sizes": "<i4", "slots": "<u2", "values": "<f4"}
+
+
+cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
+    cdef const TreeHazardParams* m = <const TreeHazardParams*>params
+    cdef const TreeColumn* column
+    cdef float slots[2 * (FEATURES_MAX + 1)]
+    cdef double score = 0.0, x
+    cdef int i, k
+    if row.h_ticks != row.h_ticks:
+        return 1
+    if row.h_ticks <= 0.0:
+        for k in range(HORIZONS):
+            p[k] = 1.0
+        return 0
+    for i in range(m.columns):
+        column = &m.column[i]
+        x = row.x[column.feature] if is_valid(row.valid, column.feature) else NAN
+        if column.per_sigma:
+            x = x / row.sigma_ticks if row.sigma_ticks > 0.0 else NAN
+        trees_put(slots, i, <float>(transform(column.transform, x) if x == x else NAN))
+    if m.log_threshold:
+        if not first_passage_answers(row.h_ticks, row.sigma_ticks):
+            return 1
+        trees_put(slots, m.columns, <float>log(row.h_ticks / row.sigma_ticks))
+    for i in range(m.ensembles):
+        score += m.share[i] * <double>trees_margin(m.trees[i], slots)
+    return hazard_curve(&m.hazard, row.h_ticks, row.sigma_ticks, m.weight * score, m.slope * score, p)
+
+
+def pack(TreeEnsemble ensemble):
+    """The JSON-ready values of an ensemble: its base and, in base64 of little-endian numbers, its three arrays."""
+    out = {"base": ensemble.base}
+    for name, dtype in _DTYPES.items():
+        out[name] = base64.b64encode(getattr(ensemble, name).astype(dtype).tobytes()).decode("ascii")
+    return out
+
+
+def unpack(parameters, int columns, str where):
+    """The ensemble over ``columns`` columns that ``pack`` put into ``parameters``. ``ArtifactError`` naming ``where``."""
+    arrays = []
+    for name, dtype in _DTYPES.items():
+        try:
+            raw = base64.b64decode(text(parameters, name, where), validate=True)
+            arrays.append(np.frombuffer(raw, dtype=dtype))
+        except (binascii.Error, ValueError) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(f"{where}.{name}: not base64 of {dtype[1:]} numbers ({error})") from None
+    base = number(parameters, "base", where, -3.4e38, 3.4e38)
+    try:
+        return TreeEnsemble(columns, base, *arrays)
+    except ArtifactError as error:
+        raise ArtifactError(f"{where}.{error}") from None
+
+
+cdef class TreeHazardModel(CurveModel):
+    """Trees over a pooled hazard. ``parameters``::
+
+        {"intercepts": [12 numbers], "offset": {"coefficient": c, "min": lo, "max": hi}, "weight": w, "slope": v,
+         "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...], "log_threshold": true or false,
+         "ensembles": [{"weight": share, "base", "sizes", "slots", "values"}, ...]}
+
+    ``reference`` is the value of the feature, before division and transform, that its effect is told against: the
+    mean of what was fitted. Cannot answer without σ when c > 0 or ``log_threshold``. Raises ``ArtifactError`` naming
+    the parameter that does not fit.
+    """
+
+    def __init__(self, parameters):
+        cdef TreeColumn* column
+        cdef TreeEnsemble ensemble
+        cdef int i, k
+        keys = ("intercepts", "offset", "weight", "slope", "features", "log_threshold", "ensembles")
+        check_keys(parameters, keys, "parameters")
+        read_hazard(parameters, &self.c.hazard)
+        if self.c.hazard.offset_coefficient < 0.0:
+            raise ArtifactError("offset.coefficient: below 0 the hazard would rise with the threshold")
+        self.c.weight = number(parameters, "weight", "parameters", 0.0, LARGEST)
+        self.c.slope = number(parameters, "slope", "parameters", -LARGEST, LARGEST)
+        for k in range(HORIZONS):
+            if self.c.weight + self.c.slope * LOG_TAU[k] < 0.0:
+                raise ArtifactError(f"slope: turns the weight of the trees below 0 at horizon {k}; fit it within bounds")
+        if not isinstance(parameters["log_threshold"], bool):
+            raise ArtifactError("log_threshold: true or false is needed")
+        self.c.log_threshold = parameters["log_threshold"]
+        features = parameters["features"]
+        if not isinstance(features, list) or len(features) > len(NAMES):
+            raise ArtifactError(f"features: a list of at most {len(NAMES)} objects is needed")
+        self._references = []
+        for i, entry in enumerate(features):
+            where = f"features[{i}]"
+            check_keys(entry, ("name", "transform", "per", "reference"), where)
+            name = text(entry, "name", where)
+            column = &self.c.column[i]
+            column.feature = feature_index(name, where)
+            if name == "threshold":
+                raise ArtifactError(f"{where}: 'threshold' moves with h; take log_threshold, which is kept monotone")
+            column.transform = transform_index(text(entry, "transform", where), name, where)
+            if entry["per"] not in (None, "sigma"):
+                raise ArtifactError(f"{where}.per: null or \"sigma\" is needed, not {entry['per']!r}")
+            column.per_sigma = entry["per"] == "sigma"
+            self._references.append(number(entry, "reference", where, -1e15, 1e15))
+        self.c.columns = len(features)
+        if self.c.columns + self.c.log_threshold == 0:
+            raise ArtifactError("features: trees need at least one column")
+        ensembles = parameters["ensembles"]
+        if not isinstance(ensembles, list) or not 1 <= len(ensembles) <= ENSEMBLES_MAX:
+            raise ArtifactError(f"ensembles: a list of 1 to {ENSEMBLES_MAX} objects is needed")
+        built = []
+        for i, entry in enumerate(ensembles):
+            where = f"ensembles[{i}]"
+            check_keys(entry, ENSEMBLE_KEYS, where)
+            self.c.share[i] = number(entry, "weight", where, 0.0, LARGEST)
+            ensemble = unpack(entry, self.c.columns + self.c.log_threshold, where)
+            if self.c.log_threshold and not ensemble.falls_with(self.c.columns):
+                raise ArtifactError(f"{where}: rises with the threshold; train it with monotone_constraints -1 on its "
+                                    f"last column")
+            self.c.trees[i] = &ensemble.c
+            built.append(ensemble)
+        self.c.ensembles = len(built)
+        self._ensembles = tuple(built)
+        self.kind = "trees"
+        self.params = &self.c
+        self.fn = _curve
+
+    def parameters(self):
+        return {
+            **hazard_parameters(&self.c.hazard),
+            "weight": self.c.weight,
+            "slope": self.c.slope,
+            "features": [
+                {
+                    "name": NAMES[self.c.column[i].feature],
+                    "transform": TRANSFORMS[self.c.column[i].transform],
+                    "per": "sigma" if self.c.column[i].per_sigma else None,
+                    "reference": self._references[i],
+                }
+                for i in range(self.c.columns)
+            ],
+            "log_threshold": bool(self.c.log_threshold),
+            "ensembles": [
+                {"weight": self.c.share[i], **pack(ensemble)} for i, ensemble in enumerate(self._ensembles)
+            ],
+        }
+
+    def reference(self):
+        return {NAMES[self.c.column[i].feature]: self._references[i] for i in range(self.c.columns)}
