@@ -87,6 +87,7 @@ SERVER = [
     "orjson>=3.10",
 ]
 EXPORT = ["pyarrow>=15.0"]
+LEARN = ["xgboost-cpu>=2.1.1"]
 DEV = [
     "databento-dbn>=0.45",
     "duckdb>=1.0",
@@ -135,6 +136,6 @@ setup(
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"parallel": JOBS}},
     zip_safe=False,
     install_requires=["numpy>=1.26", "pydantic>=2.7", "PyYAML>=6.0", "tzdata>=2024.1", "zstandard>=0.22"],
-    extras_require={"server": SERVER, "export": EXPORT, "dev": [*DEV, *EXPORT]},
+    extras_require={"server": SERVER, "export": EXPORT, "learn": LEARN, "dev": [*DEV, *EXPORT, *LEARN]},
     entry_points={"console_scripts": ["quotelife = quotelife_server.cli:main"]},
 )

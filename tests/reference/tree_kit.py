@@ -10,7 +10,9 @@ import numpy.typing as npt
 LEAF = 0xFFFF
 
 
-def packed(sizes: Sequence[int], slots: Sequence[int], values: Sequence[float], base: float) -> dict[str, Any]:
+def packed(
+    sizes: Sequence[int], slots: Sequence[int], values: Sequence[float], base: float
+) -> dict[str, Any]:
     """The JSON-ready form, as its description says."""
     arrays = {
         "sizes": np.array(sizes, "<i4"),

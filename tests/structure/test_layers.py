@@ -133,6 +133,13 @@ def test_cython_asks_no_clock() -> None:
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 
 
+def test_only_the_offline_part_knows_xgboost() -> None:
+    """The server reads boosters without it: so does every module of the core that it imports."""
+    for path in core_sources():
+        if path.relative_to(CORE).parts[0] != "learn":
+            assert not any(name.startswith("xgboost") for name in imported(path)), path
+
+
 def test_the_server_never_imports_the_offline_part() -> None:
     for path in (ROOT / "server").rglob("*.py"):
         for name in imported(path):

@@ -3,8 +3,7 @@
 Read is every booster of trees with one output: no categories, no classes, no vector leaves, no DART, no linear booster.
 What is refused and what is corrupt is an ``ArtifactError`` that says which; no bytes do anything else.
 
-Formats: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html and https://ubjson.org. A UBJ file differs
-from the standard in its numbers within typed arrays only by never mixing types.
+Formats: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html and https://ubjson.org.
 """
 
 import json
@@ -27,20 +26,13 @@ from quotelife.model.trees import (
 BYTES_MOST = 1 << 28
 DEPTH_MOST = 64  # of what is nested; a booster nests 8 deep
 
-LOGISTIC = frozenset({"binary:logistic", "binary:logitraw", "reg:logistic"})
-LOG = frozenset({"survival:aft", "survival:cox", "count:poisson", "reg:gamma", "reg:tweedie"})
-IDENTITY = frozenset(
-    {
-        "binary:hinge",
-        "rank:map",
-        "rank:ndcg",
-        "rank:pairwise",
-        "reg:absoluteerror",
-        "reg:pseudohubererror",
-        "reg:squarederror",
-        "reg:squaredlogerror",
-    }
-)
+# Objectives by what makes a margin of the stored base score.
+LOGISTIC = frozenset({"binary:logistic", "reg:logistic"})
+LOG = frozenset({"survival:aft", "count:poisson", "reg:gamma"})
+IDENTITY = frozenset({"reg:squarederror"})
+
+UBJ_NUMBERS = {b"i": ">i1", b"U": ">u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
+UBJ_CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 
 
 def read_booster(raw: bytes) -> TreeEnsemble:
@@ -182,9 +174,6 @@ def _read_json(raw: bytes) -> object:
 class _Ubj:
     """One UBJ document; arrays of numbers of one type come as numpy arrays."""
 
-    NUMBERS = {b"i": ">i1", b"U": ">u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
-    CONSTANTS = {b"Z": None, b"T": True, b"F": False}
-
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._at = 0
@@ -211,23 +200,23 @@ class _Ubj:
             return self._mapping(depth)
         if marker == b"[":
             return self._list(depth)
-        if marker in self.NUMBERS:
+        if marker in UBJ_NUMBERS:
             return self._row(marker, 1)[0].item()
         if marker == b"S":
             return self._text()
         if marker == b"C":
             return self._take(1).decode("latin-1")
-        if marker in self.CONSTANTS:
-            return self.CONSTANTS[marker]
+        if marker in UBJ_CONSTANTS:
+            return UBJ_CONSTANTS[marker]
         raise self._error(f"unknown type {marker!r}")
 
     def _row(self, marker: bytes, n: int) -> npt.NDArray[Any]:
-        dtype = np.dtype(self.NUMBERS[marker])
+        dtype = np.dtype(UBJ_NUMBERS[marker])
         return np.frombuffer(self._take(n * dtype.itemsize), dtype=dtype)
 
     def _length(self) -> int:
         marker = self._take(1)
-        if marker not in self.NUMBERS or marker in b"dD":
+        if marker not in UBJ_NUMBERS or marker in b"dD":
             raise self._error("a length is needed")
         length = int(self._row(marker, 1)[0])
         if not 0 <= length <= len(self._raw):
@@ -262,7 +251,7 @@ class _Ubj:
             self._take(1)
             length = self._length()
             if kind is not None:
-                if kind not in self.NUMBERS:
+                if kind not in UBJ_NUMBERS:
                     raise self._error(f"a list of type {kind!r}")
                 return self._row(kind, length)
             return [self._value(self._take(1), depth + 1) for _ in range(length)]

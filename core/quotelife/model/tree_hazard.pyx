@@ -115,6 +115,7 @@ cdef class TreeHazardModel(CurveModel):
         if not isinstance(features, list) or len(features) > len(NAMES):
             raise ArtifactError(f"features: a list of at most {len(NAMES)} objects is needed")
         self._references = []
+        references = {}
         for i, entry in enumerate(features):
             where = f"features[{i}]"
             check_keys(entry, ("name", "transform", "per", "reference"), where)
@@ -127,7 +128,10 @@ cdef class TreeHazardModel(CurveModel):
             if entry["per"] not in (None, "sigma"):
                 raise ArtifactError(f"{where}.per: null or \"sigma\" is needed, not {entry['per']!r}")
             column.per_sigma = entry["per"] == "sigma"
-            self._references.append(number(entry, "reference", where, -1e15, 1e15))
+            reference = number(entry, "reference", where, -1e15, 1e15)
+            if references.setdefault(name, reference) != reference:
+                raise ArtifactError(f"{where}: {name!r} has another reference before; give it one")
+            self._references.append(reference)
         self.c.columns = len(features)
         if self.c.columns + self.c.log_threshold == 0:
             raise ArtifactError("features: trees need at least one column")

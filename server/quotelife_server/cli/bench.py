@@ -43,11 +43,12 @@ from quotelife_server.cli.bench_ingest import ingest
 from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 from quotelife_server.cli.bench_kill import bench_kill
 from quotelife_server.cli.bench_ledger import ledger_figures
+from quotelife_server.cli.bench_trees import bench_trees
 from quotelife_server.cli.options import wrong
 
 ROUNDS = 5
 SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "feeds", "ledger")
-LONG = ("restart", "kill")  # only when named: they write a gigabyte, and start a service
+LONG = ("restart", "kill", "trees")  # only when named: a gigabyte, a service, XGBoost
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
@@ -56,8 +57,8 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart and kill only when named. "
-            "[default: all but these two]"
+            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill and trees only when "
+            "named. [default: all but these three]"
         ),
     ] = None,
     data: Annotated[
@@ -85,7 +86,7 @@ def bench(
         if name not in SUITES + LONG:
             wrong("SUITES", f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    if {"engine", "decide", "capture", "ingest", "ledger"} & set(chosen):
+    if {"engine", "decide", "capture", "ingest", "ledger", "trees"} & set(chosen):
         tape, result["tape"] = _tape(data)
         result["events"] = len(tape)
     if "engine" in chosen:
@@ -107,6 +108,8 @@ def bench(
         result["feeds"] = bench_feeds(data, rounds)
     if "kill" in chosen:
         result["kill"] = bench_kill(rounds)
+    if "trees" in chosen:
+        result["trees"] = bench_trees(rounds, lambda model: _decision_ns(tape, rounds, model)[0])
     if "ledger" in chosen:
         result["ledger"] = ledger_figures(tape, rounds)
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
@@ -290,30 +293,37 @@ def _instruments_of(n: int, data: Path | None, rounds: int) -> dict[str, Any]:
     }
 
 
-def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
+def _decision_ns(
+    tape: EventBuffer, rounds: int, model: str, mode: str = "tolerance", edge_ticks: float = 0.0
+) -> tuple[float, float]:
+    """(p50, p99) of a decision in ns after the tape, medians over rounds."""
     n = 20_000
+    clock = time_clock()
+    p50s, p99s = [], []
+    for _ in range(rounds):
+        engine = _engine_for(1, model, mode)
+        time_engine(engine, tape)
+        request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=100.0, edge_ticks=edge_ticks)
+        # 20 µs apart, as at 50,000 requests a second, so that no window is empty at the end.
+        times = time_decisions(engine, request, n, 20_000)
+        times.sort()
+        p50s.append(float(times[n // 2]) - clock)
+        p99s.append(float(times[n * 99 // 100]) - clock)
+    return statistics.median(p50s), statistics.median(p99s)
+
+
+def _decide(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     reference = statistics.median(time_reference(tape)[0] / len(tape) for _ in range(rounds))
-    clock = time_clock()
     for name, model, mode, edge_ticks in (
         ("first_passage", "first_passage", "tolerance", 0.0),
         ("logistic", "logistic", "tolerance", 0.0),
         ("expected_value", "logistic", "expected_value", 20.0),
     ):
-        p50s, p99s = [], []
-        for _ in range(rounds):
-            engine = _engine_for(1, model, mode)
-            time_engine(engine, tape)
-            request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=100.0, edge_ticks=edge_ticks)
-            # 20 µs apart, as at 50,000 requests a second, so that no window is empty at the end.
-            times = time_decisions(engine, request, n, 20_000)
-            times.sort()
-            p50s.append(float(times[n // 2]) - clock)
-            p99s.append(float(times[n * 99 // 100]) - clock)
-        p50 = statistics.median(p50s)
+        p50, p99 = _decision_ns(tape, rounds, model, mode, edge_ticks)
         out[name] = {
             "p50_ns": round(p50),
-            "p99_ns": round(statistics.median(p99s)),
+            "p99_ns": round(p99),
             "p50_ratio_to_reference_event": round(p50 / reference, 1),
         }
     for figures in out.values():
