@@ -65,7 +65,7 @@ def pack(TreeEnsemble ensemble):
 
 
 def unpack(parameters, int columns, str where):
-    """The ensemble over ``columns`` columns that ``pack`` put into ``parameters``. ``ArtifactError`` naming ``where``."""
+    """What ``pack`` packed, as an ensemble over ``columns`` columns. ``ArtifactError`` naming ``where``."""
     arrays = []
     for name, dtype in _DTYPES.items():
         try:
