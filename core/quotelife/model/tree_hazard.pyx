@@ -107,7 +107,7 @@ cdef class TreeHazardModel(CurveModel):
         self.c.slope = number(parameters, "slope", "parameters", -LARGEST, LARGEST)
         for k in range(HORIZONS):
             if self.c.weight + self.c.slope * LOG_TAU[k] < 0.0:
-                raise ArtifactError(f"slope: turns the weight of the trees below 0 at horizon {k}; fit it within bounds")
+                raise ArtifactError(f"slope: turns the weight of the trees below 0 at horizon {k}; bound it")
         if not isinstance(parameters["log_threshold"], bool):
             raise ArtifactError("log_threshold: true or false is needed")
         self.c.log_threshold = parameters["log_threshold"]
