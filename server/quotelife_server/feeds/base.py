@@ -15,6 +15,10 @@ Sink = Callable[[EventBuffer], None]
 """Takes the events of a buffer; the buffer is cleared as soon as it returns."""
 
 
+UNREAD_BYTES_MAX = 1 << 20
+"""So much of what we sent may wait for a venue that does not read: it may go on asking for answers."""
+
+
 class GreeksSink(Protocol):
     """Takes what a venue says of an option; ``Engine.on_greeks``."""
 

@@ -19,6 +19,7 @@ from quotelife_server.feeds.settings import BinanceFeedConfig
 from quotelife_server.feeds.websocket import WebsocketFeed, instruments_of
 
 MINUTE_NS = 60 * NS_PER_S
+RETRY_DIGITS_MAX = 9  # more are beyond the hour anyhow, and int() refuses some thousands
 
 
 class SnapshotError(Exception):
@@ -169,5 +170,5 @@ class BinanceFeed(WebsocketFeed):
 def _retry_after_s(status: int, text: str) -> float:
     """Seconds the venue asks to be left alone, at most an hour; a minute where 429 or 418 do not say."""
     if text.isascii() and text.isdigit():
-        return float(min(int(text), 3600))
+        return float(min(int(text[:RETRY_DIGITS_MAX]), 3600))
     return 60.0 if status in (429, 418) else 0.0

@@ -21,7 +21,15 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, tell_down, why_not_connected
+from quotelife_server.feeds.base import (
+    UNREAD_BYTES_MAX,
+    Backoff,
+    FaultLog,
+    FeedFigures,
+    Sink,
+    tell_down,
+    why_not_connected,
+)
 from quotelife_server.feeds.settings import FixFeedConfig
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -372,6 +380,8 @@ class _Line(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+            if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                self._end("the venue does not read what we send")
 
     def close(self) -> None:
         self.ended.cancel()

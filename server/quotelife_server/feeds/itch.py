@@ -417,7 +417,7 @@ class SoupFeed(ItchFeed):
             transport, _ = await loop.create_connection(lambda: line, host, port)
         self.last_message_ns = self._clock.now_ns()
         try:
-            beaten_s = loop.time()
+            beaten_s, heard_ns = loop.time(), self.last_message_ns
             while not line.ended.done():
                 await asyncio.wait((line.ended,), timeout=LOOK_S)
                 self.tell_unlisted()
@@ -429,7 +429,8 @@ class SoupFeed(ItchFeed):
                 if loop.time() - beaten_s >= HEARTBEAT_S and self.soup.logged_in:
                     beaten_s = loop.time()
                     transport.write(HEARTBEAT)
-                    if self.decoder.state == LIVE:
+                    if self.decoder.state == LIVE and self.last_message_ns != heard_ns:
+                        heard_ns = self.last_message_ns
                         self.decoder.heartbeat(self._clock.now_ns())
                         self.drain()
         except asyncio.CancelledError:
@@ -445,6 +446,11 @@ class SoupFeed(ItchFeed):
             self._line_down(line.reason)
         if line.failed:
             self._begin_anew()
+
+    def packets(self) -> tuple[int | bool, ...]:
+        """Changes with every whole packet. Bytes alone are no sign of a server: a packet may never end."""
+        soup = self.soup
+        return soup.messages, soup.heartbeats, soup.unsequenced, soup.logged_in, soup.leave
 
     def _line_down(self, reason: str) -> None:
         was_connected, self.connected = self.connected, False
@@ -504,13 +510,15 @@ class _SoupLine(asyncio.BufferedProtocol):
             return
         soup, now_ns = feed.soup, feed._clock.now_ns()
         feed.bytes += nbytes
-        feed.last_message_ns = now_ns
+        packets = feed.packets()
         try:
             more = soup.received(nbytes, now_ns)
             feed.drain()
             while more:
                 more = soup.received(0, now_ns)
                 feed.drain()
+            if feed.packets() != packets:
+                feed.last_message_ns = now_ns
             feed.log_fault(feed.decoder.take_fault())
             if soup.logged_in and not soup.probing and not feed.connected:
                 feed.on_up()

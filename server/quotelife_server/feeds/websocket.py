@@ -28,7 +28,15 @@ from quotelife.feed.venue_decoder import VenueDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
-from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, tell_down, why_not_connected
+from quotelife_server.feeds.base import (
+    UNREAD_BYTES_MAX,
+    Backoff,
+    FaultLog,
+    FeedFigures,
+    Sink,
+    tell_down,
+    why_not_connected,
+)
 from quotelife_server.feeds.settings import LivenessSettings, ReconnectSettings
 
 FAULT_LOG_INTERVAL_NS = NS_PER_S
@@ -216,6 +224,8 @@ class WebsocketFeed:
                 return f"no frame for {(now_ns - self.last_frame_ns) / NS_PER_S:.1f} s"
             if now_ns - self.last_message_ns > liveness.mute_ns:
                 return f"no market data for {(now_ns - self.last_message_ns) / NS_PER_S:.1f} s"
+            if transport.underlying_transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                return "the venue does not read what we send"  # pongs, say
             self.keep_alive(transport, now_ns)
 
     def drop(self) -> None:
@@ -347,6 +357,9 @@ class _Listener(WSListener):
                 self._parts.clear()
         elif kind in (WSMsgType.PING, WSMsgType.PONG):
             self._feed.on_liveness()
+        elif kind == WSMsgType.CLOSE:  # nothing comes any more, however long the venue keeps the line
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect(graceful=False)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if transport is self._feed.transport:
