@@ -18,16 +18,16 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_level, book_quote, book_refresh,
-    book_two_sided, side_best,
+    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_is_known, book_level, book_quote,
+    book_refresh, book_two_sided, side_best,
 )
 from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
 )
 from quotelife.book.quality cimport (
-    CAUSE_BOOK_FULL, CAUSE_BOOK_SILENT, CAUSE_BOOK_UNANSWERED, CAUSE_CLOSED, CAUSE_CROSSED, CAUSE_DIVERGED,
-    CAUSE_FEED_DOWN, CAUSE_HALT, CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE, CAUSE_ONE_SIDED,
-    CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
+    CAUSE_BEYOND_KNOWN_DEPTH, CAUSE_BOOK_FULL, CAUSE_BOOK_SILENT, CAUSE_BOOK_UNANSWERED, CAUSE_CLOSED, CAUSE_CROSSED,
+    CAUSE_DIVERGED, CAUSE_FEED_DOWN, CAUSE_HALT, CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE,
+    CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
@@ -387,6 +387,9 @@ cdef class Engine:
         state.messages += 1
         self.heard(state, params, event, t)
         if state.dirty:
+            # Levels summed from orders are filled up from them; those of a venue are lost until it sends a snapshot.
+            if not book_is_known(&state.book) and state.book_state == BOOK_WHOLE and not params.order_level:
+                self._distrust(state, t, True, CAUSE_BEYOND_KNOWN_DEPTH)
             state.dirty = False
             changed = book_refresh(&state.book)
             if params.order_level and self._uncross(state, params, t):
@@ -1522,6 +1525,17 @@ cdef class Engine:
             if count <= most:
                 found.append((i, state.quality.quality, state.quality.cause, state.quality.trouble_ns))
         return count, found
+
+    def want_resync(self):
+        """Indices of the instruments that nothing but another snapshot mends, and of which the feed cannot know."""
+        cdef const InstrumentState* state
+        cdef uint32_t i
+        found = []
+        for i in range(self.n_instruments):
+            state = self.states[i]
+            if state.book_state == BOOK_GAPPED and state.distrust == CAUSE_BEYOND_KNOWN_DEPTH:
+                found.append(i)
+        return found
 
     def level_top(self, uint32_t index):
         """(sequence, bid ticks, bid lots, ask ticks, ask lots) of the depth levels alone, no quote laid over them.

@@ -269,6 +269,10 @@ class Application:
             await asyncio.sleep(TICK_S)
             now_ns = self.clock.now_ns()
             self.engine.on_timer(now_ns)
+            if given_up := self.engine.want_resync():
+                for feed in self.feeds:
+                    if isinstance(feed, WebsocketFeed | FixFeed):  # the others have nobody to ask
+                        feed.resynchronise(given_up)
             self.service.replies.expire(now_ns)
             if self.capturing is not None:
                 self.capturing.tick(now_ns)

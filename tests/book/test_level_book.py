@@ -215,3 +215,75 @@ def test_microprice_leans_to_the_heavier_side() -> None:
     book.level(ASK, 102, 10)
     book.refresh(1)
     assert book.microprice_ticks == pytest.approx((102 * 30 + 100 * 10) / 40)
+
+
+# What a full side no longer knows.
+
+
+def test_levels_that_were_given_up_and_would_be_the_best_by_now_are_missed() -> None:
+    book = Book(8)
+    for price in range(981, 1001):
+        book.level(BID, price, 1)
+    assert book.known
+    for price in range(992, 1001):
+        book.level(BID, price, 0)
+    book.level(BID, 900, 1)
+    book.refresh()
+    assert book.best[0] == 900, "991 stands at the venue"
+    assert not book.known
+
+
+def test_a_thin_side_that_gave_up_nothing_is_known() -> None:
+    book = Book(8)
+    assert book.known
+    book.level(BID, 99, 1)
+    book.level(BID, 99, 0)
+    book.level(ASK, 101, 1)
+    assert book.known
+
+
+def test_an_empty_side_that_gave_levels_up_is_not_known_until_it_begins_anew() -> None:
+    book = Book(8)
+    for price in range(1, 10):
+        book.level(ASK, price, 1)
+    for price in range(1, 10):
+        book.level(ASK, price, 0)
+    assert not book.known
+    book.clear()
+    assert book.known
+
+
+@pytest.mark.parametrize(("capacity", "read"), [(8, 4), (12, 6), (40, 10)])
+def test_while_a_book_is_known_its_best_levels_are_those_of_one_without_a_bound(
+    capacity: int, read: int
+) -> None:
+    """Prices of both signs, near ones and some outside the window; one that is no longer known begins anew."""
+    rng = random.Random(capacity)
+    book, twins = Book(capacity), {side: SideTwin(side, 10**9) for side in (BID, ASK)}
+    mid = known = lost = 0
+    for step in range(40_000):
+        mid += rng.randint(-3, 3)
+        side = rng.choice((BID, ASK))
+        away = int(abs(rng.gauss(0, 25))) if rng.random() < 0.95 else rng.randint(0, 3000)
+        price = mid - away if side == BID else mid + 1 + away
+        if twins[side].lots and rng.random() < (0.8 if step // 500 % 2 else 0.3):
+            price = twins[side].levels()[0][0] if rng.random() < 0.6 else rng.choice(list(twins[side].lots))
+            lots = 0
+        else:
+            lots = rng.randint(1, 50)
+        book.level(side, price, lots)
+        twins[side].put(price, lots)
+        book.refresh()
+        if book.known:
+            known += 1
+            assert book.bids(read) == twins[BID].levels()[:read], f"step {step}"
+            assert book.asks(read) == twins[ASK].levels()[:read], f"step {step}"
+        else:
+            lost += 1
+            book.clear()
+            for each, twin in twins.items():
+                for at, size in rng.sample(twin.levels(), len(twin.lots)):
+                    book.level(each, at, size)
+            assert book.known, "a snapshot, in whatever order it is told"
+    assert lost > 20, "the walk leaves what is known"
+    assert known > 20_000

@@ -12,9 +12,12 @@
 # when a change falls below it while the best level stands in its lowest quarter. Either way the best price stands three
 # quarters up afterwards, so a market must go hundreds of ticks before the window moves again.
 #
+# A full side gives up its farthest levels. No venue tells them again, so from there on outwards levels may be missing,
+# between those that came later: above known_above the side is complete, at and below it nothing can be told.
+#
 # A QUOTE newer than the levels is an overlay on the view, never written into the levels: a feed whose best
 # quote runs ahead of its depth would otherwise lose levels that the depth stream has no reason to repeat.
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from *:
     int leading_zeros "__builtin_clzll"(uint64_t word) noexcept nogil      # of a word that is not 0
@@ -22,11 +25,13 @@ cdef extern from *:
 cdef enum:
     WINDOW = 1024              # ticks; a multiple of 64, with a bit a word in BookSide.words
     WORDS = 16                 # WINDOW / 64
+    LEVELS_READ = 10           # a side, by features; what looks farther looks at known_above too
     BLOCK = 64                 # levels a block holds
     BLOCK_MERGE = 48           # neighbours that hold no more than this together become one
 
 cdef struct BookSide:
     int64_t base               # lowest key of the window, a multiple of 64
+    int64_t known_above        # highest key given up since the side was cleared; INT64_MIN: none, the side is complete
     int64_t* near              # by key mod WINDOW: lots
     uint32_t words             # bit w: bits[w] is not 0
     int32_t n                  # levels, near and far
@@ -72,6 +77,8 @@ cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64
                      int64_t ask_ticks, int64_t ask_lots) noexcept nogil
 # Recompute the view after a venue message; True when a best price or size changed.
 cdef bint book_refresh(LevelBook* book) noexcept nogil
+# Are the best LEVELS_READ levels of a side known, or half of a side that holds fewer than twice as many?
+cdef bint side_is_known(const BookSide* side) noexcept nogil
 # Best level of the arrays alone, no quote laid over them; 0 when the side is empty.
 cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil
 # Key of the worst level; the side has one.
@@ -132,6 +139,12 @@ cdef inline int side_below(const BookSide* side, int64_t* key, int64_t* lots) no
     if near_highest(side, words_from_base(side) & ((<uint32_t>1 << ((last - side.base) >> 6)) - 1), key, lots):
         return 1
     return far_below(side, key, lots)
+
+cdef inline bint book_is_known(const LevelBook* book) noexcept nogil:
+    # A side that gave up nothing is known, however few levels it has.
+    if book.bid.known_above == INT64_MIN and book.ask.known_above == INT64_MIN:
+        return True
+    return side_is_known(&book.bid) and side_is_known(&book.ask)
 
 cdef inline bint book_two_sided(const LevelBook* book) noexcept nogil:
     return book.bid_lots > 0 and book.ask_lots > 0

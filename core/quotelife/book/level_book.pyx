@@ -48,6 +48,7 @@ cdef void side_clear(BookSide* side) noexcept nogil:
         memset(side.near, 0, WINDOW * sizeof(int64_t))
     memset(side.bits, 0, sizeof(side.bits))
     side.words = 0
+    side.known_above = INT64_MIN
     side.n = 0
     side.used = 0
     side.spares = side.blocks
@@ -159,6 +160,11 @@ cdef inline void move_few(int64_t* to, const int64_t* start) noexcept nogil:
     memcpy(to, few, sizeof(few))
 
 
+cdef inline void give_up(BookSide* side, int64_t key) noexcept nogil:
+    side.dropped += 1
+    side.known_above = max(side.known_above, key)
+
+
 cdef inline bint is_few(int32_t i, int32_t after) noexcept nogil:
     # May the levels after i be moved by one with move_few, without leaving the block?
     return after <= 8 and i + 9 <= BLOCK
@@ -205,9 +211,10 @@ cdef void insert(BookSide* side, int32_t place, int32_t i, int64_t key, int64_t 
     cdef int64_t* keys
     cdef int64_t* sizes
     if side.n >= side.capacity:
-        side.dropped += 1
         if place == 0 and i == 0:
+            give_up(side, key)
             return             # itself the farthest
+        give_up(side, side_worst(side))
         remove(side, 0, 0)
         locate(side, key, &place, &i)
     if not side.used:
@@ -353,8 +360,8 @@ cdef int64_t side_put_far(BookSide* side, int64_t key, int64_t lots, bint is_cha
         if <uint64_t>key - <uint64_t>side.base >= WINDOW:
             return blocks_put(side, key, lots, is_change)
     if side.n >= side.capacity and lots > 0 and side.near[key & (WINDOW - 1)] == 0:
-        side.dropped += 1
         worst = side_worst(side)
+        give_up(side, min(key, worst))
         if key < worst:
             return 0           # itself the farthest
         if side.used:
@@ -370,6 +377,19 @@ cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept n
 
 cdef int64_t side_worst(const BookSide* side) noexcept nogil:
     return side.key[side.order[0] * BLOCK] if side.used else near_lowest(side)
+
+
+cdef bint side_is_known(const BookSide* side) noexcept nogil:
+    cdef int64_t key = 0, lots = 0
+    cdef int32_t k
+    if side.known_above == INT64_MIN:
+        return True
+    if not side_best(side, &key, &lots):
+        return False
+    for k in range(1, min(LEVELS_READ, side.capacity // 2)):
+        if key <= side.known_above or not side_below(side, &key, &lots):
+            return False
+    return key > side.known_above
 
 
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil:
@@ -462,6 +482,11 @@ cdef class Book:
     def dropped(self):
         """Far levels given up to stay inside capacity, both sides."""
         return self.c.bid.dropped + self.c.ask.dropped
+
+    @property
+    def known(self):
+        """Has no level been given up that may be among the best ``LEVELS_READ`` of its side by now?"""
+        return bool(book_is_known(&self.c))
 
     def bids(self, int n=10):
         """The best ``n`` bid levels of the view as (price ticks, lots)."""

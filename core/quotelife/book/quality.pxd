@@ -20,6 +20,7 @@ cdef enum Cause:                    # why the data is not GOOD; CAUSE_NONE while
     CAUSE_HALT = 12                 # HALTED: the venue says halt
     CAUSE_CLOSED = 13               # HALTED: the venue says closed
     CAUSE_DIVERGED = 14             # GAPPED: a record does not fit the orders, all of which were told
+    CAUSE_BEYOND_KNOWN_DEPTH = 15   # GAPPED: the market has come to levels that are not known
 
 cdef struct Verdict:
     int64_t since_ns                # the instant from which it holds, where the data alone says; else the look's own

@@ -16,3 +16,4 @@ class QualityCause(IntEnum):
     HALT = 12
     CLOSED = 13
     DIVERGED = 14
+    BEYOND_KNOWN_DEPTH = 15

@@ -23,6 +23,7 @@ class QualityCause(IntEnum):
     HALT = CAUSE_HALT
     CLOSED = CAUSE_CLOSED
     DIVERGED = CAUSE_DIVERGED
+    BEYOND_KNOWN_DEPTH = CAUSE_BEYOND_KNOWN_DEPTH
 
 
 cdef void quality_note(QualityRecord* self, const Verdict* verdict, int64_t t) noexcept nogil:

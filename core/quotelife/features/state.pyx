@@ -959,8 +959,8 @@ cdef void put_book(const LevelBook* book, double mirror, const FeatureQuery* que
             found = book_next_bid(book, k, &price, &lots)
         else:
             found = book_next_ask(book, k, &price, &lots)
-        if not found:
-            break
+        if not found or (price <= book.bid.known_above if query.side > 0 else -price <= book.ask.known_above):
+            break              # where levels may be missing, the cost is not known
         if left <= lots:
             put(out, valid, F_SWEEP_COST, (cost + left * fabs(<double>(price - best))) / query.size_lots, True)
             break

@@ -41,7 +41,6 @@ cdef class BinanceSymbol(SymbolFeed):
 cdef class BinanceDecoder(VenueDecoder):
     cdef readonly str market
     cdef readonly Py_ssize_t pending_bytes_max
-    cdef readonly int64_t drifts
     cdef Py_ssize_t snapshot_levels
     cdef bint futures
 

@@ -9,7 +9,7 @@ from quotelife.records cimport EV_LEVEL, EV_TRADE, FLAG_LAST, Event, EventBuffer
 
 cdef class VenueDecoder:
     cdef readonly EventBuffer buffer
-    cdef readonly int64_t messages, ignored, malformed, off_grid, replies, heartbeats, errors
+    cdef readonly int64_t messages, ignored, malformed, off_grid, replies, heartbeats, errors, drifts
     cdef readonly object last_error
     cdef list feeds
     cdef dict by_symbol

@@ -177,6 +177,19 @@ cdef class VenueDecoder:
         if feed.state == WAITING:
             self.want(feed)
 
+    def resynchronise(self, uint32_t instrument_index):
+        """Whoever keeps the book has given it up, though no message was lost: it is wanted anew, if it is whole here.
+
+        No event is written, nothing is shown of the book before its next snapshot. Others' instruments are ignored.
+        """
+        cdef SymbolFeed feed
+        for feed in self.feeds:
+            if feed.instrument == instrument_index and feed.state == SYNCED and not feed.companion:
+                self.drifts += 1
+                feed.forget()
+                feed.requested = False     # what was asked for has come, and is of no use any more
+                self.want(feed)
+
     cdef int want(self, SymbolFeed feed) except -1:
         if not feed.requested:
             feed.requested = True

@@ -85,7 +85,6 @@ class BinanceFeed(WebsocketFeed):
     def counters(self) -> dict[str, int]:
         return super().counters() | {
             "snapshots": self.snapshots,
-            "drifts": self.decoder.drifts,
             "snapshot_failures": self.snapshot_failures,
         }
 

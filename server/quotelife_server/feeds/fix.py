@@ -8,7 +8,7 @@ import base64
 import hashlib
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,18 @@ class FixFeed:
                 "venue_errors": decoder.refused_requests + session.rejects,
                 "session_gaps": session.gaps,
                 "gaps": sum(s.gaps for s in stats),
+                "drifts": decoder.drifts,
                 "resyncs": sum(s.resyncs for s in stats),
                 "duplicates": sum(s.duplicates for s in stats),
                 "subscriptions": self.subscriptions,
             },
             self._log.newest,
         )
+
+    def resynchronise(self, instruments: Iterable[int]) -> None:
+        """As ``WebsocketFeed.resynchronise``."""
+        for index in instruments:
+            self.decoder.resynchronise(index)
 
     # Connection.
 

@@ -111,6 +111,12 @@ class WebsocketFeed:
         for name in names:
             self.decoder.book_elsewhere(self._symbols[name])
 
+    def resynchronise(self, instruments: Iterable[int]) -> None:
+        """The engine has given up the books of these (``Engine.want_resync``): those that are whole here are asked for
+        anew after the next message, as ones that broke are."""
+        for index in instruments:
+            self.decoder.resynchronise(index)
+
     # Feed.
 
     async def start(self) -> None:
@@ -145,6 +151,7 @@ class WebsocketFeed:
             "decode_errors": decoder.malformed + decoder.off_grid + sum(s.overflows for s in stats),
             "venue_errors": decoder.errors,
             "gaps": sum(s.gaps + s.mismatches for s in stats),
+            "drifts": decoder.drifts,
             "resyncs": sum(s.resyncs for s in stats),
             "duplicates": sum(s.duplicates for s in stats),
             "snapshots_refused": sum(s.refused for s in stats),

@@ -78,6 +78,7 @@ class QualityCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_CAUSE_HALT: _ClassVar[QualityCause]
     QUALITY_CAUSE_CLOSED: _ClassVar[QualityCause]
     QUALITY_CAUSE_DIVERGED: _ClassVar[QualityCause]
+    QUALITY_CAUSE_BEYOND_KNOWN_DEPTH: _ClassVar[QualityCause]
 
 class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -199,6 +200,7 @@ QUALITY_CAUSE_CROSSED: QualityCause
 QUALITY_CAUSE_HALT: QualityCause
 QUALITY_CAUSE_CLOSED: QualityCause
 QUALITY_CAUSE_DIVERGED: QualityCause
+QUALITY_CAUSE_BEYOND_KNOWN_DEPTH: QualityCause
 RULE_UNSPECIFIED: Rule
 RULE_KILL_SWITCH: Rule
 RULE_DATA_QUALITY: Rule
