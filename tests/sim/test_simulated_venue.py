@@ -2,12 +2,12 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,7 +21,6 @@ from quotelife_server.simvenue.base import VenueSettings
 from quotelife_server.simvenue.faults import Fault, FaultLine
 from quotelife_server.simvenue.venue import SimulatedVenue
 
-ROOT = Path(__file__).resolve().parents[2]
 Client = TestClient[Any, Any]
 Open = Callable[..., Awaitable[tuple[SimulatedVenue, Client]]]
 
@@ -346,7 +345,7 @@ async def test_own_process_tells_its_port_and_ends_on_sigterm():
         sys.executable,
         *("-m", "quotelife_server.simvenue", "--seed", "3", "--market", "spot", "--shock-at", "300ms"),
         stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'server'}", "PATH": ""},
+        env={"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PATH": ""},
     )
     assert process.stdout is not None
     try:

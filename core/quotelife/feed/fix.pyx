@@ -302,6 +302,9 @@ cdef class FixDecoder(StreamedDecoder):
                     self.new_bids, self.new_asks, self.new_ids, self.new_report = {}, {}, {}, -1
             elif tag == 34:
                 m.sequence = whole(value, n)
+                if m.sequence < 0:
+                    fail(fault, FAULT_VALUE, "MsgSeqNum (34), a number", value)
+                    return False
             elif tag == 52 or tag == 60:
                 stamp_ns = utc_ns(value, n)
                 if stamp_ns < 0:
