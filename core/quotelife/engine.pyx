@@ -18,8 +18,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    LevelBook, book_bytes, book_clear, book_clear_levels, book_free, book_init, book_is_known, book_level, book_quote,
-    book_refresh, book_two_sided, side_best,
+    LevelBook, book_bytes, book_clear, book_clear_levels, book_cut, book_free, book_init, book_is_known, book_level,
+    book_quote, book_refresh, book_two_sided, side_best,
 )
 from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
@@ -365,6 +365,8 @@ cdef class Engine:
         elif event.kind == EV_SNAPSHOT_END:
             state.in_snapshot = False
             if not self._orders_broken(state, t):
+                if event.size_lots > 0 and not params.order_level:
+                    book_cut(&state.book, event.size_lots, event.price_ticks, event.order_id)
                 state.book.level_sequence = event.sequence
                 state.book_state = BOOK_WHOLE
                 state.whole_since_ns = t

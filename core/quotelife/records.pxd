@@ -25,7 +25,9 @@ cdef enum EventKind:
     EV_QUOTE = 7             # best bid and offer; sides may be empty (size 0). On order-level instruments the
                              # venue's published best, which tells stale orders
     EV_SNAPSHOT_BEGIN = 8    # the book is emptied; levels follow. aux EVERY_ORDER: all orders there are, and are to be
-    EV_SNAPSHOT_END = 9      # the book is whole again as of sequence
+    EV_SNAPSHOT_END = 9      # the book is whole again as of sequence. size above 0: the snapshot told so many levels a
+                             # side and no more, the last bid at price, the last ask at order_id; a price of 0: all of
+                             # that side. Of what lies beyond only what has changed since is known
     EV_CLEAR = 10            # the book is not to be trusted any more; FLAG_GAP says that messages were lost
     EV_STATUS = 11           # aux holds a StatusCode
 
@@ -57,9 +59,9 @@ cdef struct Event:           # 64 bytes, one cache line
     int64_t exchange_ns      # venue time, 0 if the venue gives none
     int64_t receive_ns       # local stamp
     int64_t sequence         # venue sequence (Binance: u / lastUpdateId)
-    int64_t price_ticks      # QUOTE: bid price
-    int64_t size_lots        # QUOTE: bid size
-    int64_t order_id         # QUOTE: ask price in ticks
+    int64_t price_ticks      # QUOTE: bid price; SNAPSHOT_END: lowest bid told
+    int64_t size_lots        # QUOTE: bid size; SNAPSHOT_END: levels a side it was cut at
+    int64_t order_id         # QUOTE: ask price in ticks; SNAPSHOT_END: highest ask told
     int64_t aux              # QUOTE: ask size in lots; STATUS: StatusCode; TRADE: venue trade id; SNAPSHOT_BEGIN: EVERY_ORDER
     uint32_t instrument
     uint8_t kind

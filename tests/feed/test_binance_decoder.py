@@ -1,7 +1,6 @@
 """BinanceDecoder: what each message becomes, the splice rule, and every way trust is lost."""
 
 import json
-import random
 from decimal import Decimal
 from typing import Any
 
@@ -752,78 +751,32 @@ def ladder(best: str, step: str, levels: int) -> list[tuple[str, str]]:
     return [(str(Decimal(best) + k * Decimal(step)), "1") for k in range(levels)]
 
 
+def cut(venue: Venue, bids: int, asks: int) -> tuple[int, int, int]:
+    """(levels, lowest bid, highest ask) told of a snapshot of so many levels."""
+    venue.send(venue.diff(9, 12, bids=(), asks=()))
+    *_, end = venue.answer(10, ladder("99.0", "-0.1", bids), ladder("103.0", "0.1", asks))
+    assert end.kind == KIND.SNAPSHOT_END
+    return end.size_lots, end.price_ticks, end.order_id
+
+
 @every_market
 @pytest.mark.parametrize(
-    ("bids", "asks"),
-    [((), (("97.1", "1"),)), ((("104.9", "1"),), ())],
-    ids=["an ask among its farthest bids", "a bid among its farthest asks"],
+    ("bids", "asks", "told"),
+    [(20, 20, (20, 971, 1049)), (20, 19, (20, 971, 0)), (7, 20, (20, 0, 1049)), (19, 19, (0, 0, 0))],
 )
-def test_a_market_about_to_leave_a_cut_snapshot_begins_the_book_anew(market, bids, asks):
-    venue = Venue(market, snapshot_levels=20)
-    venue.send(venue.diff(9, 12, bids=(), asks=()))
-    venue.answer(10, ladder("99.0", "-0.1", 20), ladder("103.0", "0.1", 20))
-    assert venue.state is SyncState.SYNCED
-    venue.send(venue.diff(13, 14, bids=(("102.9", "1"),), asks=(("99.1", "1"),)))
-    assert venue.state is SyncState.SYNCED
-    first, *rest = venue.send(venue.diff(15, 16, bids=bids, asks=asks))
-    assert (first.kind, first.flags, rest) == (KIND.CLEAR, LAST, [])
-    assert venue.decoder.wants_snapshot() == [venue.symbol]
-    assert (venue.decoder.drifts, venue.stats().gaps) == (1, 0)
-    venue.answer(16)
-    venue.send(venue.diff(17, 18))
-    assert venue.state is SyncState.SYNCED
+def test_the_end_of_a_snapshot_tells_where_each_side_of_as_many_levels_as_were_asked_for_was_cut(
+    market, bids, asks, told
+):
+    assert cut(Venue(market, snapshot_levels=20), bids, asks) == told
 
 
-def test_a_whole_snapshot_has_no_edge_to_fall_off():
-    venue = Venue("spot", snapshot_levels=20)
-    venue.send(venue.diff(9, 12, bids=(), asks=()))
-    venue.answer(10, ladder("99.0", "-0.1", 19), ladder("103.0", "0.1", 19))
-    venue.send(venue.diff(13, 14, bids=(), asks=(("50.0", "1"),)))
-    assert venue.state is SyncState.SYNCED
-
-
-def test_held_diffs_that_leave_the_snapshot_behind_ask_for_another():
-    venue = Venue("spot", snapshot_levels=20)
-    venue.send(venue.diff(9, 12, bids=(), asks=(("97.0", "1"),)))
-    assert venue.answer(10, ladder("99.0", "-0.1", 20), ladder("103.0", "0.1", 20)) == []
-    assert venue.state is SyncState.WAITING
-    assert venue.decoder.wants_snapshot() == [venue.symbol]
+def test_where_nothing_is_said_of_a_limit_a_snapshot_is_a_whole_book():
+    assert cut(Venue("spot"), 20, 20) == (0, 0, 0)
 
 
 @every_market
-def test_the_best_levels_are_the_venues_however_far_the_market_walks(market):
-    """400 levels a side rest at the venue, 50 of them are in a snapshot; the market falls and rises through them."""
-    rng = random.Random(3)
-    venue = Venue(market, snapshot_levels=50)
-    bids = dict.fromkeys(range(600, 1000), 1)
-    asks = dict.fromkeys(range(1001, 1401), 1)
-    at, whole = 100, 0
-    for turn in range(1500):
-        # One best level is taken, and the other side follows; now and then an order far out.
-        falls = (turn // 300) % 2 == 0
-        taken, follower = (bids, asks) if falls else (asks, bids)
-        best = max(bids) if falls else min(asks)
-        del taken[best]
-        follower[best] = rng.randint(1, 9)
-        changes = {SideCode.BID: {best: bids.get(best, 0)}, SideCode.ASK: {best: asks.get(best, 0)}}
-        far = max(bids) - rng.randint(1, 300)
-        bids[far] = changes[SideCode.BID][far] = rng.randint(1, 9)
-        at += 1
-        words = {
-            side: [(f"{price / 10:.1f}", f"{lots / 1000:.3f}") for price, lots in of.items()]
-            for side, of in changes.items()
-        }
-        venue.send(venue.diff(at, at, bids=words[SideCode.BID], asks=words[SideCode.ASK]))
-        if venue.decoder.wants_snapshot():
-            cut = [
-                [(f"{price / 10:.1f}", f"{of[price] / 1000:.3f}") for price in sorted(of, reverse=side)[:50]]
-                for of, side in ((bids, True), (asks, False))
-            ]
-            venue.answer(at if venue.futures else at - 1, *cut)
-        if venue.book.whole:
-            whole += 1
-            shown = venue.book.levels()
-            assert sorted(shown[0].items(), reverse=True)[:5] == sorted(bids.items(), reverse=True)[:5]
-            assert sorted(shown[1].items())[:5] == sorted(asks.items())[:5]
-    assert venue.decoder.drifts > 5
-    assert whole > 1400
+def test_the_cut_is_that_of_the_snapshot_whatever_the_held_diffs_do_to_its_edge(market):
+    venue = Venue(market, snapshot_levels=20)
+    venue.send(venue.diff(9, 12, bids=(("97.1", "0"), ("90.0", "1")), asks=(("104.9", "0"), ("110.0", "1"))))
+    *_, end = venue.answer(10, ladder("99.0", "-0.1", 20), ladder("103.0", "0.1", 20))
+    assert (end.kind, end.size_lots, end.price_ticks, end.order_id) == (KIND.SNAPSHOT_END, 20, 971, 1049)

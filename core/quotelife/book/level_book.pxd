@@ -12,8 +12,9 @@
 # when a change falls below it while the best level stands in its lowest quarter. Either way the best price stands three
 # quarters up afterwards, so a market must go hundreds of ticks before the window moves again.
 #
-# A full side gives up its farthest levels. No venue tells them again, so from there on outwards levels may be missing,
-# between those that came later: above known_above the side is complete, at and below it nothing can be told.
+# A full side gives up its farthest levels, and a snapshot that was cut never told them. No venue tells them again, so
+# from there on outwards levels may be missing, between those that came later: above known_above the side is complete,
+# at and below it nothing can be told.
 #
 # A QUOTE newer than the levels is an overlay on the view, never written into the levels: a feed whose best
 # quote runs ahead of its depth would otherwise lose levels that the depth stream has no reason to repeat.
@@ -31,11 +32,13 @@ cdef enum:
 
 cdef struct BookSide:
     int64_t base               # lowest key of the window, a multiple of 64
-    int64_t known_above        # highest key given up since the side was cleared; INT64_MIN: none, the side is complete
+    int64_t known_above        # highest key given up, or not told, since the side was cleared; INT64_MIN: none, the side
+                               # is complete
     int64_t* near              # by key mod WINDOW: lots
     uint32_t words             # bit w: bits[w] is not 0
     int32_t n                  # levels, near and far
     int32_t capacity
+    int32_t wanted             # levels that must be known: LEVELS_READ, half of what is kept or told if that is less
     uint64_t bits[16]          # by (key / 64) mod WORDS, bit key mod 64: a level stands there
     int64_t* top               # by place: highest key of the block; start of the side's memory
     int64_t* key               # blocks x BLOCK, each block ascending
@@ -77,7 +80,9 @@ cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64
                      int64_t ask_ticks, int64_t ask_lots) noexcept nogil
 # Recompute the view after a venue message; True when a best price or size changed.
 cdef bint book_refresh(LevelBook* book) noexcept nogil
-# Are the best LEVELS_READ levels of a side known, or half of a side that holds fewer than twice as many?
+# The levels come from a snapshot that told so many a side: the farthest bid and ask; 0: that side is complete.
+cdef void book_cut(LevelBook* book, int64_t levels, int64_t bid_ticks, int64_t ask_ticks) noexcept nogil
+# Are the best levels of a side known, as many as are wanted?
 cdef bint side_is_known(const BookSide* side) noexcept nogil
 # Best level of the arrays alone, no quote laid over them; 0 when the side is empty.
 cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil

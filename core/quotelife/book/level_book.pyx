@@ -49,6 +49,7 @@ cdef void side_clear(BookSide* side) noexcept nogil:
     memset(side.bits, 0, sizeof(side.bits))
     side.words = 0
     side.known_above = INT64_MIN
+    side.wanted = min(LEVELS_READ, side.capacity // 2)
     side.n = 0
     side.used = 0
     side.spares = side.blocks
@@ -379,6 +380,19 @@ cdef int64_t side_worst(const BookSide* side) noexcept nogil:
     return side.key[side.order[0] * BLOCK] if side.used else near_lowest(side)
 
 
+cdef inline void side_cut(BookSide* side, int64_t levels, int64_t last) noexcept nogil:
+    # The farthest level told is the last one known.
+    side.known_above = max(side.known_above, last - 1)
+    side.wanted = <int32_t>min(<int64_t>side.wanted, max(levels // 2, 1))
+
+
+cdef void book_cut(LevelBook* book, int64_t levels, int64_t bid_ticks, int64_t ask_ticks) noexcept nogil:
+    if bid_ticks:
+        side_cut(&book.bid, levels, bid_ticks)
+    if ask_ticks:
+        side_cut(&book.ask, levels, -ask_ticks)
+
+
 cdef bint side_is_known(const BookSide* side) noexcept nogil:
     cdef int64_t key = 0, lots = 0
     cdef int32_t k
@@ -386,7 +400,7 @@ cdef bint side_is_known(const BookSide* side) noexcept nogil:
         return True
     if not side_best(side, &key, &lots):
         return False
-    for k in range(1, min(LEVELS_READ, side.capacity // 2)):
+    for k in range(1, side.wanted):
         if key <= side.known_above or not side_below(side, &key, &lots):
             return False
     return key > side.known_above

@@ -29,13 +29,17 @@ cdef struct Fields:              # what one message said; positions point into i
     bint asks_done
 
 
+cdef struct Edge:                # where a snapshot was cut
+    int64_t levels               # a side; 0: nowhere
+    int64_t bid_ticks            # its lowest bid, 0: the bids are all there are
+    int64_t ask_ticks
+
+
 cdef class BinanceSymbol(SymbolFeed):
     cdef bytes snapshot          # held until a diff splices, else None
     cdef int64_t snapshot_id     # its lastUpdateId
     cdef list pending            # held diffs (U, u, bytes): one unbroken chain
     cdef Py_ssize_t pending_bytes
-    cdef int64_t floor           # an ask at or below it, or a bid at or above the ceiling: the market is about to leave
-    cdef int64_t ceiling         # what the snapshot showed
 
 
 cdef class BinanceDecoder(VenueDecoder):
@@ -56,7 +60,6 @@ cdef class BinanceDecoder(VenueDecoder):
     cdef bint read_snapshot(self, SymbolFeed feed, bytes data, Fields* f, Fault* fault)
     cdef void on_reply(self, bytes data, const Fields* f)
     cdef int give_up_snapshot(self, BinanceSymbol feed) except -1
-    cdef void find_bounds(self, BinanceSymbol feed, Py_ssize_t start) noexcept
-    cdef bint has_drifted(self, BinanceSymbol feed, Py_ssize_t start) noexcept
+    cdef Edge find_edge(self, Py_ssize_t start) noexcept
     cdef int hold(self, BinanceSymbol feed, bytes data, const Fields* f) except -1
     cdef int splice(self, BinanceSymbol feed, int64_t receive_ns) except -1

@@ -14,13 +14,12 @@ message; the symbol then wants a snapshot and holds diffs again. An older copy o
 (u <= previous u *and* not sent later than the last diff) is no break: absolute sizes of the past, already
 superseded in an unbroken chain. The second condition tells it from a venue whose numbering started again.
 
-A snapshot of ``snapshot_levels`` a side was cut there: of what rests farther out, only what has changed since is known.
-Before the market gets there (an ask among the farthest tenth of its bids, a bid among that of its asks) the book is
-begun anew: CLEAR (LAST), and another snapshot is wanted.
+A side of ``snapshot_levels`` was cut there: of what rests farther out, only what has changed since is known. END tells
+where (records.pxd); whoever keeps the book sees when the market gets there, and calls ``resynchronise``.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memset
 
 from quotelife.errors import DecodeError
@@ -33,8 +32,8 @@ from quotelife.feed.json_bytes cimport (
 from quotelife.feed.symbol_feed cimport SPLICING, SYNCED, WAITING, SymbolFeed
 from quotelife.feed.venue_decoder cimport VenueDecoder, describe, push_level, push_trade, stamp
 from quotelife.records cimport (
-    EV_CLEAR, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID,
-    Event, EventBuffer,
+    EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, Event,
+    EventBuffer,
 )
 
 cdef enum MessageKind:
@@ -119,8 +118,6 @@ cdef class BinanceSymbol(SymbolFeed):
     def __init__(self, symbol, instrument, tick_size, lot_size):
         super().__init__(symbol, instrument, tick_size, lot_size)
         self.pending = []
-        self.floor = INT64_MIN
-        self.ceiling = INT64_MAX
 
     cdef void forget(self):
         SymbolFeed.forget(self)
@@ -135,7 +132,7 @@ cdef class BinanceDecoder(VenueDecoder):
     ``market`` is ``"spot"``, ``"usdm"`` or ``"coinm"``. ``pending_bytes_max`` bounds the diffs held per symbol
     while a snapshot is on its way; the default holds more than ten seconds of a busy symbol, and snapshot plus
     held diffs of that size still fit the default ``EventBuffer``. ``snapshot_levels`` is what the venue is asked for a
-    side; 0: snapshots are whole books.
+    side; 0: snapshots are taken for whole books.
 
     Depth diffs become LEVEL events (LAST on the last one; a diff without levels becomes a STATUS heartbeat that
     carries its update id), bookTicker becomes QUOTE, trade and aggTrade become TRADE. Time stamps are
@@ -426,13 +423,7 @@ cdef class BinanceDecoder(VenueDecoder):
             feed.pending = []
             feed.pending_bytes = 0
         elif feed.state == SYNCED:
-            if not self.has_drifted(feed, start):
-                return self.show(feed, start, f.last_id, exchange_ns, receive_ns)
-            self.drifts += 1
-            buffer.count = start
-            feed.forget()
-            self.push_marker(feed, EV_CLEAR)
-            stamp(buffer, start, exchange_ns, receive_ns, f.last_id, FLAG_LAST)
+            return self.show(feed, start, f.last_id, exchange_ns, receive_ns)
         else:
             buffer.count = start
         self.hold(feed, data, f)
@@ -444,39 +435,27 @@ cdef class BinanceDecoder(VenueDecoder):
         feed.state = WAITING
         return self.want(feed)
 
-    cdef void find_bounds(self, BinanceSymbol feed, Py_ssize_t start) noexcept:
-        # Of the snapshot whose levels stand in the buffer from start on, best first on each side.
-        cdef Py_ssize_t i, seen
-        cdef Py_ssize_t inside = self.snapshot_levels * 9 // 10
-        cdef Event* event
-        cdef int64_t bound
-        cdef int side
-        feed.floor = INT64_MIN
-        feed.ceiling = INT64_MAX
-        for side in (SIDE_BID, SIDE_ASK):
-            seen = 0
-            bound = 0
-            for i in range(start, self.buffer.count):
-                event = &self.buffer.events[i]
-                if event.kind == EV_LEVEL and event.side == side:
-                    if seen == inside:
-                        bound = event.price_ticks
-                    seen += 1
-            if 0 < self.snapshot_levels <= seen:
-                if side == SIDE_BID:
-                    feed.floor = bound
-                else:
-                    feed.ceiling = bound
-
-    cdef bint has_drifted(self, BinanceSymbol feed, Py_ssize_t start) noexcept:
+    cdef Edge find_edge(self, Py_ssize_t start) noexcept:
+        # Of the snapshot whose levels stand in the buffer from start on.
+        cdef Py_ssize_t bids = 0, asks = 0, limit = self.snapshot_levels
+        cdef int64_t bid = INT64_MAX, ask = 0
         cdef Py_ssize_t i
-        cdef Event* event
+        cdef const Event* event
+        cdef Edge edge
+        memset(&edge, 0, sizeof(Edge))
         for i in range(start, self.buffer.count):
             event = &self.buffer.events[i]
-            if event.size_lots != 0 and (event.price_ticks <= feed.floor if event.side == SIDE_ASK
-                                         else event.price_ticks >= feed.ceiling):
-                return True
-        return False
+            if event.side == SIDE_BID:
+                bids += 1
+                bid = min(bid, event.price_ticks)
+            elif event.side == SIDE_ASK:
+                asks += 1
+                ask = max(ask, event.price_ticks)
+        if limit > 0 and max(bids, asks) >= limit:
+            edge.levels = limit
+            edge.bid_ticks = bid if bids >= limit else 0
+            edge.ask_ticks = ask if asks >= limit else 0
+        return edge
 
     cdef int hold(self, BinanceSymbol feed, bytes data, const Fields* f) except -1:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
@@ -498,6 +477,8 @@ cdef class BinanceDecoder(VenueDecoder):
         cdef Py_ssize_t start = buffer.count
         cdef Py_ssize_t at, older = 0
         cdef int64_t last_id, base
+        cdef Edge edge
+        cdef Event* end
         cdef Fields f
         cdef Fault fault
         if feed.snapshot is None:
@@ -517,7 +498,7 @@ cdef class BinanceDecoder(VenueDecoder):
             self.push_marker(feed, EV_SNAPSHOT_BEGIN)
             if not self.read_snapshot(feed, feed.snapshot, &f, &fault):
                 self.refuse(&fault, feed.snapshot, feed, start, receive_ns)
-            self.find_bounds(feed, start)
+            edge = self.find_edge(start)
             stamp(buffer, start, exchange_ns_of(&f), receive_ns, feed.snapshot_id, FLAG_SNAPSHOT)
             for _, last_id, data in feed.pending:
                 at = buffer.count
@@ -525,9 +506,6 @@ cdef class BinanceDecoder(VenueDecoder):
                 if not self.read_message(data, &f, &fault) or not self.read_rest(&f, &fault):
                     self.refuse(&fault, data, feed, start, receive_ns)
                 stamp(buffer, at, exchange_ns_of(&f), receive_ns, last_id, FLAG_SNAPSHOT)
-            if self.has_drifted(feed, start):
-                buffer.count = start
-                return self.give_up_snapshot(feed)
             at = buffer.count
             if not self.push_marker(feed, EV_SNAPSHOT_END):
                 fail(&fault, FAULT_FULL, "room in the event buffer", NULL)
@@ -536,6 +514,10 @@ cdef class BinanceDecoder(VenueDecoder):
             # All were read before: only the event buffer can have been too small.
             feed.forget()
             raise
+        end = &buffer.events[at]
+        end.size_lots = edge.levels
+        end.price_ticks = edge.bid_ticks
+        end.order_id = edge.ask_ticks
         stamp(buffer, at, feed.chain_ns, receive_ns, feed.chain_id, FLAG_SNAPSHOT | FLAG_LAST)
         feed.state = SYNCED
         feed.syncs += 1

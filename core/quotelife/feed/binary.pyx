@@ -120,7 +120,10 @@ cdef const char* event_fault(const Event* event, uint32_t instruments) noexcept 
     elif event.kind == EV_STATUS:
         if event.aux < STATUS_TRADING or event.aux > STATUS_HEARTBEAT:
             return "an unknown status"
-    elif event.kind != EV_SNAPSHOT_BEGIN and event.kind != EV_SNAPSHOT_END and event.kind != EV_CLEAR:
+    elif event.kind == EV_SNAPSHOT_END:
+        if beyond(event.size_lots) or beyond(event.price_ticks) or beyond(event.order_id):
+            return "levels or a price of a cut below 0 or out of range"
+    elif event.kind != EV_SNAPSHOT_BEGIN and event.kind != EV_CLEAR:
         return "an unknown kind"
     return NULL
 
