@@ -125,7 +125,7 @@ cdef class TreeHazardModel(CurveModel):
             if name == "threshold":
                 raise ArtifactError(f"{where}: 'threshold' moves with h; take log_threshold, which is kept monotone")
             column.transform = transform_index(text(entry, "transform", where), name, where)
-            if entry["per"] not in (None, "sigma"):
+            if entry["per"] is not None and entry["per"] != "sigma":
                 raise ArtifactError(f"{where}.per: null or \"sigma\" is needed, not {entry['per']!r}")
             column.per_sigma = entry["per"] == "sigma"
             reference = number(entry, "reference", where, -1e15, 1e15)
