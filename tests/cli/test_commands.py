@@ -169,8 +169,10 @@ def test_help_says_what_every_option_is_and_is_by_default(run: Run, command: str
 
 # ------------------------------------------------------------------------------------------------- interrupted
 
+# A shell without job control starts what goes on behind it with SIGINT ignored, and children inherit that.
 INTERRUPT = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
