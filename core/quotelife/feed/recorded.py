@@ -60,7 +60,7 @@ def read_lines(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
 def is_message(line: bytes) -> bool:
     """Whether a line is one of ``<local stamp> <json>``."""
     stamp, _, data = line.rstrip().partition(b" ")
-    return stamp.isdigit() and len(stamp) < 20 and int(stamp) < 2**63 and bool(data)
+    return stamp.isdigit() and len(stamp) < 20 and stamp_to_ns(int(stamp)) < 2**63 and bool(data)
 
 
 def read_session(path: Path, file: int = 0) -> Iterator[RecordedMessage]:
