@@ -169,10 +169,8 @@ def test_help_says_what_every_option_is_and_is_by_default(run: Run, command: str
 
 # ------------------------------------------------------------------------------------------------- interrupted
 
-# A shell without job control starts what goes on behind it with SIGINT ignored, and children inherit that.
 INTERRUPT = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
@@ -208,7 +206,9 @@ main()
     ],
 )
 def test_ctrl_c_while_modules_are_imported_is_quiet(module: str, arguments: list[str]) -> None:
-    code = INTERRUPT.format(module=module, arguments=arguments)
+    # A shell without job control starts what goes on behind it with SIGINT ignored, and children inherit that.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = heard + INTERRUPT.format(module=module, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (cli.EXIT_INTERRUPTED, b"", b"")
 
