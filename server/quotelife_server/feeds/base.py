@@ -10,6 +10,7 @@ from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
 
 FAULT_CHARS_MAX = 512
+OFTEN_NS = NS_PER_S
 
 Sink = Callable[[EventBuffer], None]
 """Takes the events of a buffer; the buffer is cleared as soon as it returns."""
@@ -48,6 +49,8 @@ class FaultLog:
     def __init__(self, logger: Any, name: str, clock: Clock) -> None:
         self._log = logger.bind(feed=name)
         self._clock = clock
+        self._often_ns = -OFTEN_NS
+        self._not_logged = 0
         self.newest: Fault | None = None
 
     def info(self, event: str, **fields: object) -> None:
@@ -56,6 +59,16 @@ class FaultLog:
     def warning(self, event: str, **fields: object) -> None:
         self._keep(event, fields)
         self._log.warning(event, **fields)
+
+    def often(self, event: str, **fields: object) -> None:
+        """A warning that a wrong tick size, say, brings with every message: one a second, which counts the others."""
+        now_ns = self._clock.now_ns()
+        if now_ns - self._often_ns < OFTEN_NS:
+            self._not_logged += 1
+            return
+        self.warning(event, **fields, not_logged=self._not_logged)
+        self._not_logged = 0
+        self._often_ns = now_ns
 
     def error(self, event: str, **fields: object) -> None:
         self._keep(event, fields)

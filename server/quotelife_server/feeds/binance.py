@@ -132,7 +132,7 @@ class BinanceFeed(WebsocketFeed):
         except (SnapshotError, DecodeError, aiohttp.ClientError, TimeoutError, OSError) as error:
             self.snapshot_failures += 1
             error_text = f"{symbol}: {type(error).__name__}: {error}"
-            self._log_fault("snapshot_failed", error_text, self._clock.now_ns())
+            self._log.often("snapshot_failed", error=error_text)
             self.decoder.snapshot_failed(symbol)
         self._fetched_ns[symbol] = self._clock.now_ns()
         self._drain()

@@ -20,7 +20,6 @@ from quotelife_server.feeds.base import Backoff, FaultLog, FeedFigures, Sink, te
 from quotelife_server.feeds.datagrams import listening
 from quotelife_server.feeds.settings import BinaryFeedConfig
 
-FAULT_LOG_INTERVAL_NS = NS_PER_S
 LOOKS_PER_SILENCE = 8
 
 
@@ -52,8 +51,6 @@ class BinaryFeed:
         self._rng = rng or random.Random()
         self._running: asyncio.Task[None] | None = None
         self._gap_timer: asyncio.TimerHandle | None = None
-        self._faults_unlogged = 0
-        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
     @classmethod
     def from_table(
@@ -136,15 +133,6 @@ class BinaryFeed:
             finally:
                 self.buffer.clear()
 
-    def log_fault(self, error: str, now_ns: int) -> None:
-        # A publisher of another version would otherwise write one line per frame.
-        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
-            self._faults_unlogged += 1
-            return
-        self._log.warning("frame_refused", error=error, not_logged=self._faults_unlogged)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = now_ns
-
     def silent(self) -> bool:
         return self._clock.now_ns() - self.last_message_ns > self.config.silence_ns
 
@@ -226,7 +214,7 @@ class BinaryFeed:
         try:
             decoder.datagram(data, now_ns)
         except DecodeError as error:
-            self.log_fault(str(error), now_ns)
+            self._log.often("frame_refused", error=str(error))
         self.drain()
         if decoder.frames != frames:
             self.last_message_ns = now_ns
@@ -301,7 +289,7 @@ class _Line(asyncio.BufferedProtocol):
                 feed.drain()
         except DecodeError as error:
             feed.drain()
-            feed.log_fault(str(error), now_ns)
+            feed._log.often("frame_refused", error=str(error))
             self._end(str(error))
         except Exception as error:  # the sink failed
             self._end(f"{type(error).__name__}: {error}")

@@ -147,7 +147,7 @@ class DeribitFeed(SubscribingFeed):
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError as error:  # the decoder skips what it does not need
-            self._log_fault("reply_refused", str(error), self._clock.now_ns())
+            self._log.often("reply_refused", error=str(error))
             return
         number, result = body.get("id"), body.get("result")
         expected = self._asked.pop(number, None) if isinstance(number, int) else None

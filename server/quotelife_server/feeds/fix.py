@@ -32,7 +32,6 @@ from quotelife_server.feeds.base import (
 )
 from quotelife_server.feeds.settings import FixFeedConfig
 
-FAULT_LOG_INTERVAL_NS = NS_PER_S
 TICKS_PER_HEARTBEAT = 10
 LOGOUT_S = 0.5  # a counterparty that does not answer our logout is not waited for
 
@@ -85,8 +84,6 @@ class FixFeed:
         self._subscribed_ns: dict[str, int] = {}
         self._gap_ns = 0
         self._waiting: dict[str, asyncio.TimerHandle] = {}
-        self._faults_unlogged = 0
-        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
     @classmethod
     def from_table(
@@ -265,11 +262,11 @@ class FixFeed:
         finally:
             self._send()
         if self.session.garbled != garbled:
-            self._log_fault("message_garbled", self.session.last_garbled, now_ns)
+            self._log.often("message_garbled", error=self.session.last_garbled)
             if self.connected:
                 self.decoder.gap(now_ns)  # now, not when the next message shows the hole in the numbers
         if self.session.rejects != rejects:
-            self._log_fault("rejected", self.session.last_reject, now_ns)
+            self._log.often("rejected", error=self.session.last_reject)
         if not items and self.connected and self.session.messages != messages:
             self.decoder.heartbeat(now_ns)  # nothing but the session's own: the line is heard
         for item in items:
@@ -293,9 +290,9 @@ class FixFeed:
         try:
             self.decoder.message(message, now_ns)
         except DecodeError as error:
-            self._log_fault("message_refused", str(error), now_ns)
+            self._log.often("message_refused", error=str(error))
         if self.decoder.refused_requests != refused:
-            self._log_fault("request_refused", self.decoder.last_error or "", now_ns)
+            self._log.often("request_refused", error=self.decoder.last_error or "")
 
     def _drain(self) -> None:
         if self.buffer.count:
@@ -303,15 +300,6 @@ class FixFeed:
                 self._sink(self.buffer)
             finally:
                 self.buffer.clear()
-
-    def _log_fault(self, event: str, error: str, now_ns: int) -> None:
-        # A wrong tick size would otherwise write one line per message.
-        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
-            self._faults_unlogged += 1
-            return
-        self._log.warning(event, error=error, not_logged=self._faults_unlogged)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = now_ns
 
     # Subscriptions.
 

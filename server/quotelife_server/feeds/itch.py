@@ -34,7 +34,6 @@ from quotelife_server.feeds.datagrams import asking, listening
 from quotelife_server.feeds.settings import ItchFeedConfig
 from quotelife_server.feeds.udp_ring import UdpRing
 
-FAULT_LOG_INTERVAL_NS = NS_PER_S
 HOLE_LOOK_NS = NS_PER_MS
 LOOK_S = 0.05
 HEARTBEAT_S = 1.0 - LOOK_S  # SoupBinTCP: a packet in every second
@@ -68,8 +67,6 @@ class ItchFeed:
         self._log = FaultLog(logger, config.name, clock)
         self._rng = rng or random.Random()
         self._running: asyncio.Task[None] | None = None
-        self._faults_unlogged = 0
-        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
         self._unlisted_told = False
 
     @classmethod
@@ -97,17 +94,9 @@ class ItchFeed:
         self.drain()
         self._log.info("feed_up", transport=self.config.transport, instruments=self.decoder.instruments)
 
-    def log_fault(self, error: str | None) -> None:
-        # A venue of another version would otherwise write one line per message.
-        if error is None:
-            return
-        now_ns = self._clock.now_ns()
-        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
-            self._faults_unlogged += 1
-            return
-        self._log.warning("message_refused", error=error, not_logged=self._faults_unlogged)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = now_ns
+    def tell_refused(self, error: str | None) -> None:
+        if error is not None:
+            self._log.often("message_refused", error=error)
 
     def tell_unlisted(self) -> None:
         """Once a session, when the venue has named all its symbols."""
@@ -243,7 +232,7 @@ class MoldFeed(ItchFeed):
         now_ns = self._clock.now_ns()
         try:
             self.ring.pump(self.mold, self._sink, now_ns - time.time_ns(), now_ns)
-            self.log_fault(self.ring.take_fault() or self.decoder.take_fault())
+            self.tell_refused(self.ring.take_fault() or self.decoder.take_fault())
             if self.mold.last_ns > self.last_message_ns:
                 self.last_message_ns = self.mold.last_ns
                 if not self.connected:
@@ -519,12 +508,12 @@ class _SoupLine(asyncio.BufferedProtocol):
                 feed.drain()
             if feed.packets() != packets:
                 feed.last_message_ns = now_ns
-            feed.log_fault(feed.decoder.take_fault())
+            feed.tell_refused(feed.decoder.take_fault())
             if soup.logged_in and not soup.probing and not feed.connected:
                 feed.on_up()
         except DecodeError as error:
             feed.drain()
-            feed.log_fault(str(error))
+            feed.tell_refused(str(error))
             self._end(str(error))
             return
         except Exception as error:  # the sink failed

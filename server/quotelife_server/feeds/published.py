@@ -12,13 +12,11 @@ from typing import Any
 from quotelife.clock import Clock
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, StatusKind
-from quotelife.units import NS_PER_S
 from quotelife_server import convert
 from quotelife_server.feeds.base import FaultLog, FeedFigures, Sink
 from quotelife_server.feeds.settings import GrpcFeedConfig
 from quotelife_server.rpc import CallContext, Code, RpcError, StreamCall
 
-FAULT_LOG_INTERVAL_NS = NS_PER_S
 GAP = EventFlags.GAP | EventFlags.LAST
 
 
@@ -55,8 +53,6 @@ class PublishedFeed:
         self._buffer = EventBuffer(2 * convert.MARKET_EVENTS_MAX + len(self.instruments))
         self._sink = sink
         self._log = FaultLog(logger, config.name, clock)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
     # Feed.
 
@@ -162,15 +158,6 @@ class PublishedFeed:
             finally:
                 self._buffer.clear()
 
-    def log_fault(self, error: RpcError, peer: str, now_ns: int) -> None:
-        # A wrong tick size would otherwise write one line per message.
-        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
-            self._faults_unlogged += 1
-            return
-        self._log.warning("message_refused", error=error.message, peer=peer, not_logged=self._faults_unlogged)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = now_ns
-
     def _status(self, published: Published, code: StatusKind) -> None:
         self._buffer.append(
             EventKindCode.STATUS,
@@ -222,7 +209,7 @@ class PublishStream:
             self.refused += len(message.events)
             for feed in feeds.values():
                 feed.refused += 1
-                feed.log_fault(refusal, self._context.peer, now_ns)
+                feed._log.often("message_refused", error=refusal.message, peer=self._context.peer)
             for name in names:
                 self._published[name].feed.distrust(self._published[name], now_ns)
         else:

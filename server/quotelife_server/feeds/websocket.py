@@ -39,8 +39,6 @@ from quotelife_server.feeds.base import (
 )
 from quotelife_server.feeds.settings import LivenessSettings, ReconnectSettings
 
-FAULT_LOG_INTERVAL_NS = NS_PER_S
-
 
 class WebsocketConfig(Protocol):
     """What of a feed's settings concerns its connection."""
@@ -103,8 +101,6 @@ class WebsocketFeed:
         self.transport: WSTransport | None = None
         self._running: asyncio.Task[None] | None = None
         self._stopping = False
-        self._faults_unlogged = 0
-        self._fault_logged_ns = -FAULT_LOG_INTERVAL_NS
 
     def books_elsewhere(self, names: Iterable[str]) -> None:
         """Other feeds give the books of these instruments, this one what goes beside them. Before ``start``."""
@@ -283,9 +279,9 @@ class WebsocketFeed:
         try:
             decoder.message(data, now_ns)
         except DecodeError as error:
-            self._log_fault("message_refused", str(error), now_ns)
+            self._log.often("message_refused", error=str(error))
         if decoder.errors != errors:
-            self._log_fault("venue_error", decoder.last_error or "", now_ns)
+            self._log.often("venue_error", error=decoder.last_error or "")
         if decoder.heartbeats + decoder.replies + decoder.ignored + decoder.malformed == asides:
             self.last_message_ns = now_ns
         if last_in_read or 2 * self.buffer.count > self.buffer.capacity:
@@ -306,15 +302,6 @@ class WebsocketFeed:
                 self._sink(self.buffer)
             finally:
                 self.buffer.clear()
-
-    def _log_fault(self, event: str, error: str, now_ns: int) -> None:
-        # A wrong tick size would otherwise write one line per message.
-        if now_ns - self._fault_logged_ns < FAULT_LOG_INTERVAL_NS:
-            self._faults_unlogged += 1
-            return
-        self._log.warning(event, error=error, not_logged=self._faults_unlogged)
-        self._faults_unlogged = 0
-        self._fault_logged_ns = now_ns
 
 
 class _Listener(WSListener):
