@@ -83,7 +83,7 @@ def open_feeds(
     }
     feeds = []
     for each in config.feeds:
-        feed = kinds[type(each)](each, instruments, sink=sink, clock=clock, logger=_log.bind(feed=each.name))
+        feed = kinds[type(each)](each, instruments, sink=sink, clock=clock, logger=_log)
         if isinstance(feed, WebsocketFeed):
             feed.books_elsewhere(config.books_elsewhere(each))
         feeds.append(feed)
