@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -108,11 +109,11 @@ class Client:
                 await self.wake.wait()
 
 
-class Venue:
+class Venue(ABC):
     """One ``MarketSimulator`` on the loop's clock and the faults of its line; made inside the running event loop.
 
     A venue adds ``publish`` (what has happened, to the clients), ``send`` (one message, past the faults), ``lines``
-    (the connections that stand) and ``open``. ``app`` is its control door, or all of it.
+    (the connections that stand), ``open`` and ``shut``. ``app`` is its control door, or all of it.
     """
 
     FAULTS: ClassVar[tuple[str, ...]] = ()
@@ -151,17 +152,17 @@ class Venue:
 
     # ---------------------------------------------------------------------------------------------- venue
 
+    @abstractmethod
     def publish(self, updates: Sequence[VenueUpdate]) -> None:
         """Send what has just happened."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, stream: str, payload: bytes) -> None:
         """One message to everybody who gets that stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lines(self) -> Sequence[Connection]:
         """The connections that stand."""
-        raise NotImplementedError
 
     def own_fault(self, kind: str) -> bool:
         """Does this fault of the venue hit now? Counts it off."""
@@ -252,13 +253,13 @@ class Venue:
         self._address = (host, await self.open(host, port))
         return self._address[1]
 
+    @abstractmethod
     async def open(self, host: str, port: int) -> int:
         """Open the listener of the market data; returns its port."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def shut(self) -> None:
         """Close the listener, so that who connects is refused."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """End everything that ``listen`` began."""
@@ -404,9 +405,9 @@ class WebsocketVenue(Venue):
         self._site: web.TCPSite | None = None
         super().__init__(market, settings, routes)
 
+    @abstractmethod
     def command(self, client: Client, text: str) -> None:
         """Do what a client asks for, and answer with ``enqueue``."""
-        raise NotImplementedError
 
     def lines(self) -> Sequence[Connection]:
         return list(self.clients)
