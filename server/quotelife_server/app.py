@@ -23,7 +23,7 @@ from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_
 from quotelife_server.capturing import open_capture
 from quotelife_server.clock import SystemClock
 from quotelife_server.explaining import JournalExplanations, Turns
-from quotelife_server.feeds.base import Feed, GreeksSink, Sink
+from quotelife_server.feeds.base import Feed, GreeksSink, Sink, few
 from quotelife_server.feeds.binance import BinanceFeed
 from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.coinbase import CoinbaseFeed
@@ -51,7 +51,7 @@ from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.quality import MarketDataWatch
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
-from quotelife_server.settings import Server, ServiceConfig, few
+from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply
 from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
 from quotelife_server.transport.http import HttpServer

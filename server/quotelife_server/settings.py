@@ -1,6 +1,6 @@
 """Configuration of the service: everything of the core, and the ``server`` and ``feeds`` sections."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -132,12 +132,6 @@ def _itch_fault(instrument: InstrumentSettings) -> str | None:
     if len(instrument.symbol) > 8:
         return "an ITCH symbol has at most 8 characters"
     return None
-
-
-def few(names: Sequence[str], most: int = 10) -> str:
-    """Some names in words, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _other_market(feed: BinanceFeedConfig, venue: str) -> bool:

@@ -23,7 +23,8 @@ def check(
     """
     from quotelife.config import load_config
     from quotelife.decision.policy import Policy
-    from quotelife_server.settings import ServiceConfig, few
+    from quotelife_server.feeds.base import few
+    from quotelife_server.settings import ServiceConfig
 
     config = load_config(path, ServiceConfig)
     Policy(config)

@@ -1,7 +1,7 @@
 """What every feed has in common: how it is run and what it tells of itself, and how long it waits."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +14,6 @@ OFTEN_NS = NS_PER_S
 
 Sink = Callable[[EventBuffer], None]
 """Takes the events of a buffer; the buffer is cleared as soon as it returns."""
-
 
 UNREAD_BYTES_MAX = 1 << 20
 """So much of what we sent may wait for a venue that does not read: it may go on asking for answers."""
@@ -82,6 +81,12 @@ class FaultLog:
         told = "; ".join(str(value) for key, value in fields.items() if key not in ("retry_s", "not_logged"))
         text = event.replace("_", " ") + (f": {told}" if told else "")
         self.newest = Fault(text[:FAULT_CHARS_MAX], self._clock.now_ns())
+
+
+def few(names: Sequence[str], most: int = 10) -> str:
+    """Some names in words, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def why_not_connected(error: Exception, timeout_ns: int) -> str:

@@ -13,11 +13,10 @@ from quotelife.feed.deribit_instruments import read_instrument
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
 from quotelife.units import NS_PER_S
-from quotelife_server.feeds.base import GreeksSink, Sink
+from quotelife_server.feeds.base import GreeksSink, Sink, few
 from quotelife_server.feeds.settings import DeribitFeedConfig
 from quotelife_server.feeds.subscribing import Outgoing, SubscribingFeed, in_batches
 from quotelife_server.feeds.websocket import instruments_of
-from quotelife_server.settings import few
 
 
 class DeribitFeed(SubscribingFeed):

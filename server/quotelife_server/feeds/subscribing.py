@@ -23,10 +23,9 @@ from quotelife.feed.streamed_decoder import StreamedDecoder
 from quotelife.feed.symbol_feed import SyncState
 from quotelife.instruments import Instrument
 from quotelife.units import NS_PER_S
-from quotelife_server.feeds.base import Backoff, Sink
+from quotelife_server.feeds.base import Backoff, Sink, few
 from quotelife_server.feeds.settings import StreamedFeedConfig
 from quotelife_server.feeds.websocket import WebsocketFeed
-from quotelife_server.settings import few
 
 
 class Outgoing(NamedTuple):
