@@ -12,6 +12,7 @@ the symbol that spoils them stands alone.
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Outgoing(NamedTuple):
     asks: tuple[str, ...] = ()
 
 
-class SubscribingFeed(WebsocketFeed):
+class SubscribingFeed(WebsocketFeed, ABC):
     """``Feed`` of a venue with streamed snapshots; a subclass words the requests."""
 
     config: StreamedFeedConfig
@@ -73,17 +74,17 @@ class SubscribingFeed(WebsocketFeed):
 
     # What a venue words.
 
+    @abstractmethod
     def subscriptions(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         """The requests for everything configured, of ``symbols``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resubscriptions_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         """The requests that make the venue send snapshots of ``symbols``, at most ``config.batch``, again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def others_of(self, symbols: Sequence[str]) -> Iterable[Outgoing]:
         """The requests for what is configured beside the books, such as trades, of ``symbols``."""
-        raise NotImplementedError
 
     def has_books(self) -> bool:
         return True
