@@ -12,6 +12,7 @@ import structlog
 from quote_expiry.v1 import market_data_service_pb2 as market
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.records import EVENT_DTYPE, EventBuffer, EventKindCode, QualityCode, StatusKind
+from quotelife_client import AsyncClient
 from quotelife_server.feeds.published import PublishedFeed
 from quotelife_server.feeds.settings import GrpcFeedConfig
 from quotelife_server.handlers import State
@@ -390,3 +391,17 @@ async def test_a_receipt_comes_over_the_socket_and_status_shows_the_feed(tmp_pat
         assert (figures.name, figures.connected) == ("desk", False)
         assert figures.counters["messages"] == 2 and figures.counters["decode_errors"] == 1
         assert app.engine.instrument_status(1, app.clock.now_ns()).quality + 1 == types.QUALITY_GAPPED
+
+
+async def test_status_tells_the_newest_fault_of_a_feed_in_the_words_of_its_log(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path, CONFIG + FEEDS)) as app,
+        AsyncClient(app.addresses[0], timeout_s=5) as client,
+    ):
+        (feed,) = (await client.status()).feeds
+        assert feed.fault == "" and not feed.HasField("fault_age_ns")
+        async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
+            await channel.stream_unary(PUBLISH)(iter([snapshot(instrument="ETH-USDT")]))
+        (feed,) = (await client.status()).feeds
+        assert feed.fault == "feed down: the last stream ended"
+        assert 0 < feed.fault_age_ns < 60 * S
