@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quotelife_server.cli.options import Config, wrong
+from quotelife_server.cli.progress import Progress
 
 if TYPE_CHECKING:
     from quotelife.engine import Engine
@@ -146,19 +147,12 @@ def export(
     from quotelife.capture.reader import Capture
 
     capture = Capture(folder)
-    terminal = sys.stderr.isatty()
+    with Progress() as progress:
 
-    def progress(rows: int) -> None:
-        if terminal:
-            share = capture.bytes_read / max(1, capture.bytes_total)
-            sys.stderr.write(f"\r\033[K{rows:,} rows, {share:.0%}")
-            sys.stderr.flush()
+        def told(rows: int) -> None:
+            progress(f"{rows:,} rows, {capture.bytes_read / max(1, capture.bytes_total):.0%}")
 
-    try:
-        rows = export_parquet(capture, out, boot_id=boot, progress=progress)
-    finally:
-        if terminal:
-            sys.stderr.write("\r\033[K")
+        rows = export_parquet(capture, out, boot_id=boot, progress=told)
     typer.echo(f"{rows:,} rows in {out}")
     for damage in capture.damage:
         what = "torn tail" if damage.torn else "damaged"

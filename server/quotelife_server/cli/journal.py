@@ -1,12 +1,13 @@
 """``quotelife journal``: is a journal whole, and what does it hold."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from quotelife_server.cli.progress import Progress
 
 app = typer.Typer(
     help="Check and export the journal.",
@@ -38,9 +39,8 @@ def verify(
 
     if not folder.is_dir():
         raise JournalError(f"{folder}: no such folder; name the journal's")
-    line = _Line()
-    report = read_through(str(folder), lambda done, total: line.show(done, total, "bytes"))
-    line.close()
+    with Progress() as progress:
+        report = read_through(str(folder), lambda done, total: progress(_share(done, total, "bytes")))
     if not report.segments:  # a wrong path must not pass for a clean journal
         raise JournalError(f"{folder}: no segment of a journal in it; name the folder of server.journal")
     if as_json:
@@ -71,25 +71,12 @@ def export(
     from quotelife.journal.export import export_parquet
     from quotelife.journal.reader import Journal
 
-    line = _Line()
-    rows = export_parquet(
-        Journal(folder), out, progress=lambda done, total: line.show(done, total, "records")
-    )
-    line.close()
+    with Progress() as progress:
+        rows = export_parquet(
+            Journal(folder), out, progress=lambda done, total: progress(_share(done, total, "records"))
+        )
     typer.echo(f"{out}: " + ", ".join(f"{count:,} {name}" for name, count in rows.items()))
 
 
-class _Line:
-    """Progress that is written over, on a terminal only."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-
-    def show(self, done: int, total: int, unit: str) -> None:
-        if self._terminal:
-            sys.stderr.write(f"\r\033[K{done:,} of {total:,} {unit}, {done / max(1, total):.0%}")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\033[K")
+def _share(done: int, total: int, unit: str) -> str:
+    return f"{done:,} of {total:,} {unit}, {done / max(1, total):.0%}"

@@ -1,7 +1,6 @@
 """``quotelife replay``: recorded or captured market data through the live engine."""
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from quotelife.errors import QuotelifeError
 from quotelife.units import parse_duration_ns
 from quotelife_server.cli.options import wrong
+from quotelife_server.cli.progress import Progress
 
 if TYPE_CHECKING:
     from array import array
@@ -189,7 +189,7 @@ def _with_signals(source: "Source", arguments: list[str], config: "Config", scor
         found = import_scorer(scorer) if ":" in scorer else find_scorer(scorer)
     except Exception as error:  # of its import too
         wrong("--scorer", f"{type(error).__name__}: {error}")
-    with _Progress(show=sys.stderr.isatty()) as progress:
+    with Progress() as progress:
         read = read_signals(
             arguments, config, found, progress=lambda scored: progress(f"{scored:,} headlines scored")
         )
@@ -288,7 +288,7 @@ def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
 
     first = 0
     steps = run.steps()
-    with _Progress(show=sys.stderr.isatty() and not quiet) as progress:
+    with Progress(show=not quiet) as progress:
         try:
             for stamp in pace(steps, speed, time.monotonic_ns, time.sleep):
                 first = first or stamp
@@ -299,31 +299,6 @@ def _drive(run: "Replay", speed: float, *, quiet: bool) -> bool:
         finally:
             steps.close()  # writes the report
     return False
-
-
-class _Progress:
-    """One line on the terminal, written anew at most five times a second and gone at the end."""
-
-    def __init__(self, *, show: bool) -> None:
-        self._next_s = 0.0 if show else float("inf")
-        self._show = show
-
-    def due(self) -> bool:
-        return time.monotonic() >= self._next_s
-
-    def __call__(self, text: str) -> None:
-        if self.due():
-            self._next_s = time.monotonic() + 0.2
-            sys.stderr.write(f"\r\033[K{text} ")
-            sys.stderr.flush()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._show:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
 
 
 def _percentiles(lives: "array[int]") -> dict[str, float]:
@@ -459,7 +434,7 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
 
     report = Verification()
     interrupted = False
-    with _Progress(show=sys.stderr.isatty() and not as_json) as progress:
+    with Progress(show=not as_json) as progress:
         try:
             verify(
                 journal,
