@@ -23,7 +23,8 @@ from quotelife.sim.streamed_wires import (
 )
 from quotelife.sim.updates import DepthUpdate, TradeUpdate, VenueUpdate
 from quotelife.units import NS_PER_S
-from quotelife_server.simvenue.base import Client, VenueSettings, WebsocketVenue
+from quotelife_server.simvenue.base import VenueSettings
+from quotelife_server.simvenue.websocket import Client, WebsocketVenue
 
 Wire = TypeVar("Wire", bound=StreamedWire)
 WHOLE = 10_000  # levels a side: all

@@ -13,7 +13,8 @@ from quotelife.sim.binance_wire import NEWS_STREAM, BinanceWire
 from quotelife.sim.market import MarketSimulator
 from quotelife.sim.updates import VenueUpdate
 from quotelife.units import NS_PER_MS
-from quotelife_server.simvenue.base import Client, VenueSettings, WebsocketVenue
+from quotelife_server.simvenue.base import VenueSettings
+from quotelife_server.simvenue.websocket import Client, WebsocketVenue
 
 REST_PREFIX = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
 LIMITS = {"spot": (100, 5000), "usdm": (500, 1000), "coinm": (500, 1000)}
