@@ -182,3 +182,16 @@ async def test_a_sink_that_fails_while_it_is_told_of_the_end_is_told_again() -> 
     finally:
         await feed.stop()
         server.stop()
+
+
+async def test_a_companion_that_never_came_to_stand_is_told_of_at_the_start() -> None:
+    server, told = Server(30.0), Told()
+    feed = feed_to(await server.start(), told)
+    feed.books_elsewhere(["BTC"])
+    await feed.start()
+    try:
+        down = (EventKindCode.STATUS, StatusKind.COMPANION_DOWN)
+        assert [(row.kind, row.aux) for row in told.rows] == [down]
+    finally:
+        await feed.stop()
+        server.stop()
