@@ -19,6 +19,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer, EventKindCode, StatusKind
 from quotelife_client.binary import BinaryEncoder, record
 from quotelife_client.types import BookSide, EventKind
+from quotelife_server.feeds import datagrams
 from quotelife_server.feeds.binary import BinaryFeed
 from quotelife_server.feeds.settings import BinaryFeedConfig
 from reference.binary_record_twin import Publisher
@@ -307,3 +308,11 @@ async def test_a_port_that_is_taken_is_said_by_name() -> None:
         udp.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="feeds: desk: cannot listen on 127"):
             await Running(config(f"127.0.0.1:{udp.getsockname()[1]}", "udp")).feed.start()
+
+
+async def test_an_interface_that_an_ipv6_group_would_not_heed_is_refused_by_name() -> None:
+    expected = (
+        r"feeds: desk: cannot listen on \[ff02::1\]:1 on interface 127.0.0.1: interface belongs to an IPv4"
+    )
+    with pytest.raises(OSError, match=expected):
+        await datagrams.listening("desk", "[ff02::1]:1", "127.0.0.1", 65_536, structlog.get_logger())

@@ -18,6 +18,8 @@ async def listening(
     """
     try:
         family, target = await _resolved(address)
+        if interface and family == socket.AF_INET6:
+            raise OSError("interface belongs to an IPv4 address; leave it out, the system's routes choose")
         udp = _socket(family, bytes_kept, log)
         try:
             _join_if_group(udp, family, str(target[0]), interface)
