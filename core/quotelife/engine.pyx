@@ -390,7 +390,7 @@ cdef class Engine:
         self.heard(state, params, event, t)
         if state.dirty:
             # Levels summed from orders are filled up from them; those of a venue are lost until it sends a snapshot.
-            if not book_is_known(&state.book) and state.book_state == BOOK_WHOLE and not params.order_level:
+            if state.book_state == BOOK_WHOLE and not params.order_level and not book_is_known(&state.book):
                 self._distrust(state, t, True, CAUSE_BEYOND_KNOWN_DEPTH)
             state.dirty = False
             changed = book_refresh(&state.book)

@@ -260,6 +260,7 @@ def test_while_a_book_is_known_its_best_levels_are_those_of_one_without_a_bound(
     """Prices of both signs, near ones and some outside the window; one that is no longer known begins anew."""
     rng = random.Random(capacity)
     book, twins = Book(capacity), {side: SideTwin(side, 10**9) for side in (BID, ASK)}
+    bounded = {side: SideTwin(side, capacity) for side in (BID, ASK)}
     mid = known = lost = 0
     for step in range(40_000):
         mid += rng.randint(-3, 3)
@@ -273,7 +274,9 @@ def test_while_a_book_is_known_its_best_levels_are_those_of_one_without_a_bound(
             lots = rng.randint(1, 50)
         book.level(side, price, lots)
         twins[side].put(price, lots)
+        bounded[side].put(price, lots)
         book.refresh()
+        assert book.known == all(twin.known(read) for twin in bounded.values()), f"step {step}"
         if book.known:
             known += 1
             assert book.bids(read) == twins[BID].levels()[:read], f"step {step}"
@@ -282,8 +285,10 @@ def test_while_a_book_is_known_its_best_levels_are_those_of_one_without_a_bound(
             lost += 1
             book.clear()
             for each, twin in twins.items():
+                bounded[each] = SideTwin(each, capacity)
                 for at, size in rng.sample(twin.levels(), len(twin.lots)):
                     book.level(each, at, size)
+                    bounded[each].put(at, size)
             assert book.known, "a snapshot, in whatever order it is told"
     assert lost > 20, "the walk leaves what is known"
     assert known > 20_000

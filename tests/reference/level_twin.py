@@ -14,6 +14,7 @@ class SideTwin:
         self.capacity = capacity
         self.lots: dict[int, int] = {}
         self.dropped = 0
+        self.given_up: int | None = None  # the best price of what was
 
     def put(self, price: int, lots: int) -> int:
         before = self.lots.get(price, 0)
@@ -23,7 +24,10 @@ class SideTwin:
         if price not in self.lots and len(self.lots) >= self.capacity:
             self.dropped += 1
             farthest = self.levels()[-1][0]
-            if price < farthest if self.side == BID else price > farthest:
+            better, worse = (max, min) if self.side == BID else (min, max)
+            lost = worse(price, farthest)
+            self.given_up = lost if self.given_up is None else better(lost, self.given_up)
+            if lost == price:
                 return before
             del self.lots[farthest]
         self.lots[price] = lots
@@ -32,6 +36,12 @@ class SideTwin:
     def levels(self) -> list[tuple[int, int]]:
         """Best first."""
         return sorted(self.lots.items(), reverse=self.side == BID)
+
+    def known(self, wanted: int) -> bool:
+        """Are the best so many levels those of a side without a bound?"""
+        if self.given_up is None:
+            return True
+        return wanted <= sum(p > self.given_up if self.side == BID else p < self.given_up for p in self.lots)
 
     def behind(self, price: int) -> list[tuple[int, int]]:
         """The levels worse than a price, best first."""

@@ -37,6 +37,7 @@ cdef struct BookSide:
     int64_t* near              # by key mod WINDOW: lots
     uint32_t words             # bit w: bits[w] is not 0
     int32_t n                  # levels, near and far
+    int32_t beyond             # of them, those at and below known_above
     int32_t capacity
     int32_t wanted             # levels that must be known: LEVELS_READ, half of what is kept or told if that is less
     uint64_t bits[16]          # by (key / 64) mod WORDS, bit key mod 64: a level stands there
@@ -82,8 +83,6 @@ cdef void book_quote(LevelBook* book, int64_t sequence, int64_t bid_ticks, int64
 cdef bint book_refresh(LevelBook* book) noexcept nogil
 # The levels come from a snapshot that told so many a side: the farthest bid and ask; 0: that side is complete.
 cdef void book_cut(LevelBook* book, int64_t levels, int64_t bid_ticks, int64_t ask_ticks) noexcept nogil
-# Are the best levels of a side known, as many as are wanted?
-cdef bint side_is_known(const BookSide* side) noexcept nogil
 # Best level of the arrays alone, no quote laid over them; 0 when the side is empty.
 cdef int side_best(const BookSide* side, int64_t* key, int64_t* lots) noexcept nogil
 # Key of the worst level; the side has one.
@@ -107,6 +106,8 @@ cdef inline int64_t near_put(BookSide* side, int64_t key, int64_t lots, bint is_
     side.bits[word] = bits
     side.words = (side.words & ~(<uint32_t>1 << word)) | (<uint32_t>(bits != 0) << word)
     side.n += (new > 0) - (old > 0)
+    if key <= side.known_above:
+        side.beyond += (new > 0) - (old > 0)
     return old
 
 cdef inline int64_t side_put(BookSide* side, int64_t key, int64_t lots, bint is_change) noexcept nogil:
@@ -145,10 +146,12 @@ cdef inline int side_below(const BookSide* side, int64_t* key, int64_t* lots) no
         return 1
     return far_below(side, key, lots)
 
-cdef inline bint book_is_known(const LevelBook* book) noexcept nogil:
+cdef inline bint side_is_known(const BookSide* side) noexcept nogil:
     # A side that gave up nothing is known, however few levels it has.
-    if book.bid.known_above == INT64_MIN and book.ask.known_above == INT64_MIN:
-        return True
+    return side.n - side.beyond >= side.wanted or side.known_above == INT64_MIN
+
+cdef inline bint book_is_known(const LevelBook* book) noexcept nogil:
+    # Are the best levels known, as many as are wanted?
     return side_is_known(&book.bid) and side_is_known(&book.ask)
 
 cdef inline bint book_two_sided(const LevelBook* book) noexcept nogil:

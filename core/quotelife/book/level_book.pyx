@@ -49,6 +49,7 @@ cdef void side_clear(BookSide* side) noexcept nogil:
     memset(side.bits, 0, sizeof(side.bits))
     side.words = 0
     side.known_above = INT64_MIN
+    side.beyond = 0
     side.wanted = min(LEVELS_READ, side.capacity // 2)
     side.n = 0
     side.used = 0
@@ -162,8 +163,11 @@ cdef inline void move_few(int64_t* to, const int64_t* start) noexcept nogil:
 
 
 cdef inline void give_up(BookSide* side, int64_t key) noexcept nogil:
+    # No level but the one that is going to go can stand as far out.
     side.dropped += 1
-    side.known_above = max(side.known_above, key)
+    if key > side.known_above:
+        side.known_above = key
+        side.beyond = side_worst(side) <= key
 
 
 cdef inline bint is_few(int32_t i, int32_t after) noexcept nogil:
@@ -176,6 +180,7 @@ cdef void remove(BookSide* side, int32_t place, int32_t i) noexcept nogil:
     cdef int32_t left = side.fill[block] - 1
     cdef int64_t* key = side.key + block * BLOCK
     cdef int64_t* lots = side.lots + block * BLOCK
+    side.beyond -= key[i] <= side.known_above
     if is_few(i, left - i):
         move_few(key + i, key + i + 1)
         move_few(lots + i, lots + i + 1)
@@ -253,6 +258,7 @@ cdef void insert(BookSide* side, int32_t place, int32_t i, int64_t key, int64_t 
     side.fill[block] = n + 1
     side.top[place] = keys[n]
     side.n += 1
+    side.beyond += key <= side.known_above
 
 
 cdef int64_t blocks_put(BookSide* side, int64_t key, int64_t lots, bint is_change) noexcept nogil:
@@ -380,9 +386,14 @@ cdef int64_t side_worst(const BookSide* side) noexcept nogil:
     return side.key[side.order[0] * BLOCK] if side.used else near_lowest(side)
 
 
-cdef inline void side_cut(BookSide* side, int64_t levels, int64_t last) noexcept nogil:
+cdef void side_cut(BookSide* side, int64_t levels, int64_t last) noexcept nogil:
     # The farthest level told is the last one known.
-    side.known_above = max(side.known_above, last - 1)
+    cdef int64_t key = last, lots = 0
+    if last - 1 > side.known_above:
+        side.known_above = last - 1
+        side.beyond = 0
+        while side_below(side, &key, &lots):
+            side.beyond += 1
     side.wanted = <int32_t>min(<int64_t>side.wanted, max(levels // 2, 1))
 
 
@@ -391,19 +402,6 @@ cdef void book_cut(LevelBook* book, int64_t levels, int64_t bid_ticks, int64_t a
         side_cut(&book.bid, levels, bid_ticks)
     if ask_ticks:
         side_cut(&book.ask, levels, -ask_ticks)
-
-
-cdef bint side_is_known(const BookSide* side) noexcept nogil:
-    cdef int64_t key = 0, lots = 0
-    cdef int32_t k
-    if side.known_above == INT64_MIN:
-        return True
-    if not side_best(side, &key, &lots):
-        return False
-    for k in range(1, side.wanted):
-        if key <= side.known_above or not side_below(side, &key, &lots):
-            return False
-    return key > side.known_above
 
 
 cdef int64_t book_level(LevelBook* book, int side, int64_t price_ticks, int64_t lots) noexcept nogil:
@@ -499,7 +497,7 @@ cdef class Book:
 
     @property
     def known(self):
-        """Has no level been given up that may be among the best ``LEVELS_READ`` of its side by now?"""
+        """Are the best levels of both sides known, as many as are wanted (``level_book.pxd``)?"""
         return bool(book_is_known(&self.c))
 
     def bids(self, int n=10):
