@@ -30,9 +30,9 @@ from quotelife.feed.json_bytes cimport (
     skip_value,
 )
 from quotelife.feed.symbol_feed cimport SPLICING, SYNCED, WAITING, SymbolFeed
-from quotelife.feed.venue_decoder cimport VenueDecoder, describe, push_level, push_trade, stamp
+from quotelife.feed.venue_decoder cimport VenueDecoder, describe, push_level, push_quote, push_trade, stamp
 from quotelife.records cimport (
-    EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, Event,
+    EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END, FLAG_LAST, FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, Event,
     EventBuffer,
 )
 
@@ -531,7 +531,6 @@ cdef class BinanceDecoder(VenueDecoder):
     cdef int on_quote(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:
         cdef SymbolFeed feed = self.current
         cdef int64_t bid = 0, bid_size = 0, ask = 0, ask_size = 0
-        cdef Event* event
         if (read_decimal(f.bids, &feed.price_grid, &bid, fault) == NULL
                 or read_decimal(f.bid_size, &feed.size_grid, &bid_size, fault) == NULL
                 or read_decimal(f.asks, &feed.price_grid, &ask, fault) == NULL
@@ -540,18 +539,7 @@ cdef class BinanceDecoder(VenueDecoder):
         if bid == 0 and bid_size != 0 or ask == 0 and ask_size != 0:
             fail(fault, FAULT_VALUE, "a price above 0 where there is a size", f.bids)
             return 0
-        event = self.buffer.push()     # need_room() keeps place for one
-        event.exchange_ns = exchange_ns_of(f)
-        event.receive_ns = receive_ns
-        event.sequence = f.last_id
-        event.price_ticks = bid
-        event.size_lots = bid_size
-        event.order_id = ask
-        event.aux = ask_size
-        event.instrument = feed.instrument
-        event.kind = EV_QUOTE
-        event.flags = FLAG_LAST
-        feed.quotes += 1
+        push_quote(self.buffer, feed, bid, bid_size, ask, ask_size, f.last_id, exchange_ns_of(f), receive_ns)
         return 0
 
     cdef int on_trade(self, Fields* f, int64_t receive_ns, Fault* fault) except -1:

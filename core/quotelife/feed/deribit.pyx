@@ -22,10 +22,10 @@ from quotelife.feed.json_bytes cimport (
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
-from quotelife.feed.venue_decoder cimport push_level, push_trade, stamp
+from quotelife.feed.venue_decoder cimport push_level, push_quote, push_trade, stamp
 from quotelife.records cimport (
-    EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_CLOSED, STATUS_HEARTBEAT, STATUS_TRADING,
-    Event, EventBuffer,
+    EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_CLOSED, STATUS_HEARTBEAT, STATUS_TRADING,
+    EventBuffer,
 )
 
 cdef extern from "Python.h":
@@ -240,7 +240,6 @@ cdef class DeribitDecoder(StreamedDecoder):
         cdef SymbolFeed feed = self.current
         cdef unsigned int needed = HAS_timestamp | HAS_bids | HAS_asks | HAS_bid_size | HAS_ask_size
         cdef int64_t bid = 0, bid_size = 0, ask = 0, ask_size = 0
-        cdef Event* event
         if f.seen & needed != needed:
             fail(fault, FAULT_MISSING, "timestamp and the four of best bid and ask", NULL)
             return False
@@ -251,18 +250,7 @@ cdef class DeribitDecoder(StreamedDecoder):
         if not self.quotes:
             self.ignored += 1
             return True
-        event = self.buffer.push()                     # need_room() keeps place for one
-        event.exchange_ns = f.time_ms * NS_PER_MS
-        event.receive_ns = f.receive_ns
-        event.sequence = f.time_ms
-        event.price_ticks = bid
-        event.size_lots = bid_size
-        event.order_id = ask
-        event.aux = ask_size
-        event.instrument = feed.instrument
-        event.kind = EV_QUOTE
-        event.flags = FLAG_LAST
-        feed.quotes += 1
+        push_quote(self.buffer, feed, bid, bid_size, ask, ask_size, f.time_ms, f.time_ms * NS_PER_MS, f.receive_ns)
         return True
 
     cdef bint on_ticker(self, Fields* f, Fault* fault):

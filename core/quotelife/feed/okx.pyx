@@ -23,9 +23,9 @@ from quotelife.feed.json_bytes cimport (
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SymbolFeed
 from quotelife.feed.text_book cimport TextBook
-from quotelife.feed.venue_decoder cimport push_level, push_trade
+from quotelife.feed.venue_decoder cimport push_level, push_quote, push_trade
 from quotelife.records cimport (
-    EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
+    EV_LEVEL, EV_SNAPSHOT_BEGIN, FLAG_LAST, SIDE_ASK, SIDE_BID, STATUS_HEARTBEAT, Event, EventBuffer,
 )
 
 cdef enum Channel:
@@ -214,18 +214,8 @@ cdef class OkxDecoder(StreamedDecoder):
         if not self.quotes:
             self.ignored += 1
             return True
-        event = buffer.push()                          # need_room() keeps place for one
-        event.exchange_ns = f.time_ms * NS_PER_MS
-        event.receive_ns = f.receive_ns
-        event.sequence = f.sequence if f.seen & HAS_sequence else f.time_ms
-        event.price_ticks = price[<int>SIDE_BID]
-        event.size_lots = size[<int>SIDE_BID]
-        event.order_id = price[<int>SIDE_ASK]
-        event.aux = size[<int>SIDE_ASK]
-        event.instrument = feed.instrument
-        event.kind = EV_QUOTE
-        event.flags = FLAG_LAST
-        feed.quotes += 1
+        push_quote(buffer, feed, price[<int>SIDE_BID], size[<int>SIDE_BID], price[<int>SIDE_ASK], size[<int>SIDE_ASK],
+                   f.sequence if f.seen & HAS_sequence else f.time_ms, f.time_ms * NS_PER_MS, f.receive_ns)
         return True
 
     # Reading.

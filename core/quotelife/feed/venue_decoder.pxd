@@ -4,7 +4,7 @@ from libc.string cimport memset
 
 from quotelife.feed.json_bytes cimport Fault
 from quotelife.feed.symbol_feed cimport SymbolFeed
-from quotelife.records cimport EV_LEVEL, EV_TRADE, FLAG_LAST, Event, EventBuffer
+from quotelife.records cimport EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, Event, EventBuffer
 
 
 cdef class VenueDecoder:
@@ -68,6 +68,23 @@ cdef inline bint push_level(EventBuffer buffer, SymbolFeed feed, int side, int64
     event.kind = EV_LEVEL
     event.side = side
     return True
+
+
+cdef inline void push_quote(EventBuffer buffer, SymbolFeed feed, int64_t bid, int64_t bid_size, int64_t ask,
+                            int64_t ask_size, int64_t sequence, int64_t exchange_ns, int64_t receive_ns) noexcept:
+    # The one event of its message: need_room() keeps place for it.
+    cdef Event* event = buffer.push()
+    event.exchange_ns = exchange_ns
+    event.receive_ns = receive_ns
+    event.sequence = sequence
+    event.price_ticks = bid
+    event.size_lots = bid_size
+    event.order_id = ask
+    event.aux = ask_size
+    event.instrument = feed.instrument
+    event.kind = EV_QUOTE
+    event.flags = FLAG_LAST
+    feed.quotes += 1
 
 
 cdef inline bint push_trade(EventBuffer buffer, SymbolFeed feed, int side, int64_t price, int64_t size,
