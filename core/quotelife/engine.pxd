@@ -1,5 +1,5 @@
 # The engine: the one place that wires events, book, features, model and decision together.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.book.level_book cimport LevelBook
 from quotelife.book.order_book cimport OrderBook

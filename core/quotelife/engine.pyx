@@ -35,7 +35,7 @@ from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.policy cimport (
     REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride, SessionParams,
 )
-from quotelife.decision.regime cimport RegimeState, regime_update
+from quotelife.decision.regime cimport regime_update
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
@@ -57,7 +57,7 @@ from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
     BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE,
-    EV_ADD, EV_CANCEL, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_MODIFY, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
+    EV_ADD, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
     EV_STATUS, EV_TRADE, EVERY_ORDER, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS,
     MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,

@@ -15,7 +15,7 @@ BEGIN was lost is not passed on, or the engine would take half a book for a whol
 REPEAT is for those who need it: where the book is whole it is left out, since it would begin the windows anew.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove
 

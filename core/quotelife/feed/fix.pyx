@@ -19,7 +19,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from quotelife.feed.json_bytes cimport (
-    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_RANGE, FAULT_SYNTAX, FAULT_VALUE, Fault, fail, read_number,
+    FAULT_FULL, FAULT_MISSING, FAULT_NONE, FAULT_SYNTAX, FAULT_VALUE, Fault, fail, read_number,
 )
 from quotelife.feed.streamed_decoder cimport StreamedDecoder, StreamedSymbol
 from quotelife.feed.symbol_feed cimport SYNCED, SymbolFeed

@@ -2,10 +2,9 @@
 # docs/itch.md.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from quotelife.records cimport Event, EventBuffer
+from quotelife.records cimport EventBuffer
 
 cdef enum:
-    MESSAGE_BYTES_MAX = 50     # of any type
     LOCATES = 65_536
 
 cdef enum ItchState:

@@ -1,5 +1,5 @@
 # The best levels of a book in the venue's own words, for checksums over text.
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
 from quotelife.feed.json_bytes cimport Text
 
