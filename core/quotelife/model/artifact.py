@@ -98,8 +98,8 @@ def load_artifact(folder: str | os.PathLike[str]) -> CurveModel:
     """The model in ``folder``, its digest stamped on.
 
     Refuses with ``ArtifactError``, naming file and mend: files that are missing, unknown, no regular files,
-    too     large, not canonical JSON or changed; another digest, format, kind, schema or horizon grid;
-    parameters that do     not fit; a self-test that gives another curve; a curve that falls, leaves [0, 1]
+    too large, not canonical JSON or changed; another digest, format, kind, schema or horizon grid;
+    parameters that do not fit; a self-test that gives another curve; a curve that falls, leaves [0, 1]
     or is no number.
     """
     root = Path(folder)

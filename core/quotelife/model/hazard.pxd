@@ -9,7 +9,14 @@ cdef struct HazardParams:
 
 cdef double LOG_TAU[HORIZONS]    # ln(τ_k / 500 ms)
 
-# Fills p[HORIZONS]. Nonzero: it needs σ and there is none. The caller has checked that h is a number above 0.
+# h ≤ 0: passed already, with or without σ and whatever the features.
+cdef inline int hazard_passed(double* p) noexcept nogil:
+    cdef int k
+    for k in range(HORIZONS):
+        p[k] = 1.0
+    return 0
+
+# Fills p[HORIZONS] for h > 0. Nonzero: h is NaN, or it needs σ and there is none.
 cdef int hazard_curve(const HazardParams* m, double h_ticks, double sigma_ticks, double level, double slope,
                       double* p) noexcept nogil
 cdef int read_hazard(object parameters, HazardParams* m) except -1

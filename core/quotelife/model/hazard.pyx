@@ -33,6 +33,8 @@ cdef int hazard_curve(const HazardParams* m, double h_ticks, double sigma_ticks,
     cdef double offset[HORIZONS]
     cdef double alive = 1.0, dead = 0.0, z, odds, survival
     cdef int k
+    if h_ticks != h_ticks:
+        return 1
     if m.offset_coefficient != 0.0:
         if not first_passage_answers(h_ticks, sigma_ticks):
             return 1

@@ -13,22 +13,18 @@ from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.features.schema import NAMES
 from quotelife.model.hazard import LARGEST
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index
-from quotelife.model.hazard cimport hazard_curve, hazard_parameters, read_hazard
+from quotelife.model.hazard cimport hazard_curve, hazard_parameters, hazard_passed, read_hazard
 from quotelife.model.transform cimport clip, number, text, transform, transform_index, transform_inverse
-from quotelife.records cimport HORIZONS, is_valid
+from quotelife.records cimport is_valid
 
 
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const LogisticParams* m = <const LogisticParams*>params
     cdef const LogisticTerm* term
     cdef double level = 0.0, slope = 0.0, x, z
-    cdef int i, k
-    if row.h_ticks != row.h_ticks:
-        return 1
+    cdef int i
     if row.h_ticks <= 0.0:
-        for k in range(HORIZONS):
-            p[k] = 1.0
-        return 0
+        return hazard_passed(p)
     for i in range(m.terms):
         term = &m.term[i]
         x = row.x[term.feature]

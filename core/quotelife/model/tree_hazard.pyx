@@ -20,7 +20,7 @@ from quotelife.features.schema import NAMES
 from quotelife.model.hazard import LARGEST
 from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
-from quotelife.model.hazard cimport LOG_TAU, hazard_curve, hazard_parameters, read_hazard
+from quotelife.model.hazard cimport LOG_TAU, hazard_curve, hazard_parameters, hazard_passed, read_hazard
 from quotelife.model.transform cimport number, text, transform, transform_index
 from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
 from quotelife.records cimport FEATURES_MAX, HORIZONS, is_valid
@@ -34,13 +34,9 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
     cdef const TreeColumn* column
     cdef float slots[2 * (FEATURES_MAX + 1)]
     cdef double score = 0.0, x
-    cdef int i, k
-    if row.h_ticks != row.h_ticks:
-        return 1
+    cdef int i
     if row.h_ticks <= 0.0:
-        for k in range(HORIZONS):
-            p[k] = 1.0
-        return 0
+        return hazard_passed(p)
     for i in range(m.columns):
         column = &m.column[i]
         x = row.x[column.feature] if is_valid(row.valid, column.feature) else NAN
