@@ -19,6 +19,7 @@ from quotelife.feed.lobster import LobsterDecoder
 from quotelife.feed.recorded import RecordedMessage, read_lines
 from quotelife.feed.tardis import TardisDecoder, parse_header
 from quotelife.records import EventBuffer, EventKindCode
+from reference.event_books import EventRow
 
 CAPACITY = 4096
 TICK, LOT = Decimal("0.01"), Decimal("0.001")
@@ -27,6 +28,13 @@ TICK, LOT = Decimal("0.01"), Decimal("0.001")
 def refused_whole(buffer: EventBuffer) -> None:
     """Nothing of a refused message reaches the buffer."""
     assert len(buffer) == 0
+
+
+def order_events(buffer: EventBuffer) -> list[EventRow]:
+    """A whole message of an order log; what has no price and size has 0."""
+    events = ended(drain(buffer, 1))
+    assert all(min(event.price_ticks, event.size_lots) >= 0 for event in events)
+    return events
 
 
 # --- Bitstamp's order log ---
@@ -47,14 +55,10 @@ def run_bitstamp(data: bytes) -> None:
             assert str(error)
             refused_whole(buffer)
             continue
-        events = buffer.array()
-        assert not len(events) or events["flags"][-1] & 1
-        assert (events["size_lots"] >= 0).all()
-        assert (events["price_ticks"] >= 0).all()
+        events = order_events(buffer)
         if top is not None:
-            assert events["kind"][-1] == EventKindCode.QUOTE
+            assert events[-1].kind == EventKindCode.QUOTE
             assert 0 < top.bid_ticks < top.ask_ticks and min(top.bid_lots, top.ask_lots) > 0
-        buffer.clear()
 
 
 def bitstamp_seeds() -> Iterator[bytes]:
@@ -206,11 +210,7 @@ def run_lobster(data: bytes) -> None:
             assert str(error)
             refused_whole(buffer)
             continue
-        events = buffer.array()
-        assert not len(events) or events["flags"][-1] & 1
-        assert (events["size_lots"] >= 0).all()
-        assert (events["price_ticks"] >= 0).all()
-        buffer.clear()
+        order_events(buffer)
 
 
 def lobster_seeds() -> Iterator[bytes]:
