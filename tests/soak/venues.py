@@ -341,6 +341,21 @@ class ItchHandler(Handler):
     def key(self, row: EventRow) -> int:
         return row.sequence
 
+    def hit_either(self, kind: str, rng: random.Random) -> None:
+        """What goes wrong over datagrams and over a connection."""
+        if kind == "silence":
+            self.for_a_while(rng, self.mute(True), self.mute(False))
+        elif kind == "restart":
+            self._keep(self.venue.restart(rng.choice((0.1, 0.5, 3.0))))
+        elif kind == "new_session":
+            if rng.random() < 0.5:
+                self.venue.end_session()
+            self.open_session()
+        elif kind == "burst":
+            self.publish(self.market.advance(rng.choice((100, 1000))))
+        else:
+            raise AssertionError(f"{kind} is no fault of this venue")
+
     def for_a_while(self, rng: random.Random, on: Callable[[], None], off: Callable[[], None]) -> None:
         async def hold() -> None:
             on()
@@ -430,8 +445,6 @@ class MoldHandler(ItchHandler):
                 for _ in venue.lines
             ]
             self.for_a_while(rng, lambda: self._lines(worse), lambda: self._lines(self.usual))
-        elif kind == "silence":
-            self.for_a_while(rng, self.mute(True), self.mute(False))
         elif kind == "one_line":
             line = rng.randrange(2)
             self.for_a_while(
@@ -442,14 +455,8 @@ class MoldHandler(ItchHandler):
         elif kind == "noise":
             for _ in range(rng.randrange(1, 30)):
                 venue.noise(mold_noise(rng, venue.session))
-        elif kind == "restart":
-            self._keep(venue.restart(rng.choice((0.1, 0.5, 3.0))))
-        elif kind == "new_session":
-            if rng.random() < 0.5:
-                venue.end_session()
-            self.open_session()
         else:
-            self.publish(self.market.advance(rng.choice((100, 1000))))
+            self.hit_either(kind, rng)
         return kind
 
     def _lines(self, faults: Sequence[LineFaults]) -> None:
@@ -491,18 +498,10 @@ class SoupHandler(ItchHandler):
             venue.drop_connections()
         elif kind == "half":
             venue.break_off()
-        elif kind == "silence":
-            self.for_a_while(rng, self.mute(True), self.mute(False))
         elif kind == "noise":
             venue.noise(rng.choice((b"\x00\x00", b"\x00\x05?????", b"\x00\x01+", b"GET / HTTP/1.1\r\n\r\n")))
-        elif kind == "restart":
-            self._keep(venue.restart(rng.choice((0.1, 0.5, 3.0))))
-        elif kind == "new_session":
-            if rng.random() < 0.5:
-                venue.end_session()
-            self.open_session()
         else:
-            self.publish(self.market.advance(rng.choice((100, 1000))))
+            self.hit_either(kind, rng)
         return kind
 
 
