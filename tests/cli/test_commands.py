@@ -1,7 +1,9 @@
 """Every command through its entry point: exit codes, words for people, JSON for machines, never a traceback."""
 
 import asyncio
+import contextlib
 import gzip
+import io
 import json
 import re
 import socket
@@ -15,6 +17,9 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.decision.kill import KillSource
 from quotelife.journal.storage import DirectoryStorage
+from quotelife.learn import time_boosters
+from quotelife.model.booster_file import read_booster
+from quotelife.model.trees import TreeEnsemble
 from quotelife.sim.binance_wire import BinanceWire
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 from quotelife.units import NS_PER_MS, NS_PER_S
@@ -404,6 +409,46 @@ def test_bench_feeds_measures_every_json_venue(run: Run, monkeypatch: pytest.Mon
         assert figures[venue]["ratio_to_orjson_and_float"] > 0
     dropping = [each for name, each in figures["itch"].items() if "dropped" in name]
     assert [each["books_equal"] for each in dropping] == [True] * 3
+
+
+def test_bench_trees_gives_ratios_to_xgboost(
+    run: Run, simulator: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xgboost")
+    for name, small in (("SHAPES", ((9, 2), (4, 3))), ("TRAINED_ROWS", 300), ("ROWS", 200), ("CALLS", 5)):
+        monkeypatch.setattr(time_boosters, name, small)
+
+    def here(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        """In this process, where it is small."""
+        assert command[:3] == [sys.executable, "-m", time_boosters.__name__]
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            code = time_boosters.main(command[3:])
+        return subprocess.CompletedProcess(command, code, out.getvalue(), "")
+
+    monkeypatch.setattr("quotelife_server.cli.bench_trees.subprocess.run", here)
+    figures = json.loads(run("bench", "trees", "--rounds", "1", "--json").out)["trees"]
+    for shape in ("9_trees_of_depth_2", "4_trees_of_depth_3"):
+        assert figures[shape]["rows_with_equal_margins"] == 200
+        assert figures[shape]["ns_per_row"] > 0
+        assert figures[shape]["inplace_predict_to_ours"] > 0
+    assert figures["decision"]["p50_ns"] > 0
+    assert figures["decision"]["inplace_predict_to_decision"] > 0
+
+
+def test_bench_trees_gives_no_figures_for_margins_that_are_not_xgboosts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("xgboost")
+    for name, small in (("SHAPES", ((2, 2),)), ("TRAINED_ROWS", 100), ("ROWS", 10), ("CALLS", 1)):
+        monkeypatch.setattr(time_boosters, name, small)
+
+    def other(raw: bytes) -> TreeEnsemble:
+        read = read_booster(raw)
+        return TreeEnsemble(read.features, read.base + 1e-3, read.sizes, read.slots, read.values)
+
+    monkeypatch.setattr(time_boosters, "read_booster", other)
+    with pytest.raises(AssertionError, match="not XGBoost's"):
+        time_boosters.main([str(tmp_path)])
 
 
 def test_bench_book_needs_nothing_but_ours(

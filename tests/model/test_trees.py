@@ -1,6 +1,8 @@
 """Trees add up to XGBoost's margins, bit for bit, and no file is read that could not be evaluated."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -179,6 +181,29 @@ def test_monotone_training_is_seen_and_its_absence_too() -> None:
     bound = xgboost.train(options | {"monotone_constraints": (0, 0, -1)}, xgboost.DMatrix(x, y), 30)
     assert not read_booster(bytes(free.save_raw())).falls_with(2)
     assert read_booster(bytes(bound.save_raw())).falls_with(2)
+
+
+def four(leaves: Sequence[float]) -> TreeEnsemble:
+    """A split on column 0, on either side of it one on column 1."""
+    return TreeEnsemble(2, 0.0, [7], [0, 2, 2, *[LEAF] * 4], [0.0, 0.0, 0.0, *leaves])
+
+
+@pytest.mark.parametrize("leaves", itertools.permutations((1.0, 2.0, 3.0, 4.0)))
+def test_a_tree_falls_where_the_least_leaf_on_the_left_is_not_below_the_greatest_on_the_right(
+    leaves: tuple[float, ...],
+) -> None:
+    assert four(leaves).falls_with(0) is (min(leaves[:2]) >= max(leaves[2:]))
+    assert four(leaves).falls_with(1) is (leaves[0] >= leaves[1] and leaves[2] >= leaves[3])
+
+
+@pytest.mark.parametrize("swap", [None, *itertools.product(range(4), range(4, 8))])
+def test_one_leaf_deep_down_is_enough_for_a_rise(swap: tuple[int, int] | None) -> None:
+    leaves = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+    if swap is not None:
+        one, other = swap
+        leaves[one], leaves[other] = leaves[other], leaves[one]
+    tree = TreeEnsemble(2, 0.0, [15], [0, *[2] * 6, *[LEAF] * 8], [*[0.0] * 7, *leaves])
+    assert tree.falls_with(0) is (swap is None)
 
 
 def edited(booster: Any, change: Any) -> bytes:
