@@ -188,7 +188,7 @@ def four(leaves: Sequence[float]) -> TreeEnsemble:
     return TreeEnsemble(2, 0.0, [7], [0, 2, 2, *[LEAF] * 4], [0.0, 0.0, 0.0, *leaves])
 
 
-@pytest.mark.parametrize("leaves", itertools.permutations((1.0, 2.0, 3.0, 4.0)))
+@pytest.mark.parametrize("leaves", list(itertools.permutations((1.0, 2.0, 3.0, 4.0))))
 def test_a_tree_falls_where_the_least_leaf_on_the_left_is_not_below_the_greatest_on_the_right(
     leaves: tuple[float, ...],
 ) -> None:
