@@ -750,8 +750,10 @@ def calendar_status(engine: Engine, indices: Collection[int], now_ns: int) -> li
         targets = {entry[4] for entry in entries}
         if NO_INDEX_VALUE in targets or not targets.isdisjoint(indices):
             found.append(_published_event(engine, entries))
+    asked = [engine.instruments[index] for index in indices]
+    names, venues = {each.name for each in asked}, {each.venue for each in asked}
     for calendar in engine.config.calendars:
-        if set(engine.config.calendar_instruments(calendar)).isdisjoint(indices):
+        if not calendar.concerns(names, venues):
             continue
         for from_ns, until_ns in calendar.ahead(now_ns):
             event = signals.CalendarEvent(

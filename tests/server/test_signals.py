@@ -491,6 +491,26 @@ def test_status_lists_the_calendars_of_the_configuration_too(tmp_path: Path) -> 
     assert listed(kit, ("ETH-USDT",)) == []
 
 
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("instruments: all", {"BTC-USDT", "ETH-USDT", "BTC-USD"}),
+        ("instruments: [ETH-USDT]", {"ETH-USDT"}),
+        ("venues: [binance-usdm]", {"BTC-USDT"}),
+        ("instruments: [BTC-USD], venues: [binance-spot]", {"ETH-USDT", "BTC-USD"}),
+    ],
+)
+def test_a_calendar_of_the_configuration_is_listed_for_the_instruments_it_moves(
+    tmp_path: Path, scope: str, told: set[str]
+) -> None:
+    text = CONFIG + f"calendars:\n  - {{name: a, regime: halt, dates: ['2030-01-01'], {scope}}}\n"
+    kit = Kit(tmp_path, text=text)
+    (calendar,) = kit.engine.config.calendars
+    moved = {kit.engine.instruments[i].name for i in kit.engine.config.calendar_instruments(calendar)}
+    assert moved == told
+    assert {each.name for each in kit.engine.instruments if listed(kit, (each.name,))} == told
+
+
 async def test_the_service_and_its_doctor_list_what_is_scheduled(tmp_path: Path) -> None:
     async with (
         running(write_config(tmp_path)) as app,

@@ -9,7 +9,7 @@ sections 6.1 to 6.3.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
@@ -493,6 +493,16 @@ class Calendar(Section):
     end_ns: Instant | None = Field(default=None, alias="end")
     window: Window | None = None
 
+    @property
+    def everywhere(self) -> bool:
+        """It is about all instruments."""
+        return self.instruments is None and not self.venues
+
+    def concerns(self, names: Set[str], venues: Set[str]) -> bool:
+        """It is about one of the instruments of these names, which have these venues."""
+        named = not names.isdisjoint(self.instruments or ())
+        return self.everywhere or named or not venues.isdisjoint(self.venues)
+
     def ahead(self, now_ns: int) -> list[tuple[int, int]]:
         """[start, end), UTC ns, of what is under way or to come; of a weekly one the next alone."""
         if self.window is None:
@@ -573,7 +583,7 @@ class Config(Section):
 
     def calendar_instruments(self, entry: Calendar) -> tuple[int, ...]:
         """Places of the instruments that an entry of the calendar is about."""
-        everywhere = entry.instruments is None and not entry.venues
+        everywhere = entry.everywhere
         return tuple(
             place
             for place, each in enumerate(self.instruments)
