@@ -87,7 +87,7 @@ SERVER = [
     "orjson>=3.10",
 ]
 EXPORT = ["pyarrow>=15.0"]
-LEARN = ["xgboost-cpu>=2.1.1"]
+LEARN = ["xgboost-cpu>=2.1.1", *EXPORT]
 DEV = [
     "databento-dbn>=0.45",
     "duckdb>=1.0",

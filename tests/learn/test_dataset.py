@@ -1,0 +1,167 @@
+"""Decisions in memory and in Parquet files: equal after a round trip, refused where spoilt or of another schema."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from tests.reference.dataset_kit import decisions
+
+from quotelife.features.schema import INDEX, NAMES
+from quotelife.learn import dataset
+from quotelife.learn.dataset import (
+    Dataset,
+    DatasetError,
+    Decisions,
+    read_decisions,
+    threshold_ticks,
+    write_decisions,
+)
+from quotelife.learn.labels import NEVER
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    both = tmp_path / "a.decisions.parquet", tmp_path / "a.path.parquet"
+    write_decisions(decisions(), *both, {"key": "k"})
+    return both
+
+
+def test_a_round_trip_gives_the_same_bytes(files: tuple[Path, Path]) -> None:
+    was, now = decisions(), read_decisions(*files)
+    assert was.digest() == now.digest()
+    for each in fields(Decisions):
+        if each.name != "path":
+            np.testing.assert_array_equal(getattr(was, each.name), getattr(now, each.name))
+            if isinstance(getattr(was, each.name), np.ndarray):
+                assert getattr(was, each.name).dtype == getattr(now, each.name).dtype, each.name
+
+
+def test_the_same_decisions_give_the_same_files(files: tuple[Path, Path], tmp_path: Path) -> None:
+    again = tmp_path / "b.decisions.parquet", tmp_path / "b.path.parquet"
+    write_decisions(decisions(), *again, {"key": "k"})
+    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in again]
+
+
+def test_columns_bear_the_names_of_the_schema_and_never_is_null(files: tuple[Path, Path]) -> None:
+    table = parquet.read_table(files[0])
+    assert [name for name in table.column_names if name.startswith("x.")] == [f"x.{name}" for name in NAMES]
+    never = decisions().passage_ns[:, 0] == NEVER
+    assert never.any() and not never.all()
+    assert table.column("passage_ns.1tick").is_null().to_numpy().tolist() == never.tolist()
+
+
+@pytest.mark.parametrize("column", ["passage_ns", "x", "side", "observed_ns"])
+def test_the_digest_changes_with_any_value(column: str) -> None:
+    was = decisions()
+    changed = np.array(getattr(was, column))
+    changed.flat[-1] -= 1
+    assert replace(was, **{column: changed}).digest() != was.digest()
+
+
+def test_rows_are_taken_from_every_column() -> None:
+    all_of_them = decisions()
+    some = all_of_them[3:7]
+    assert len(some) == 4
+    np.testing.assert_array_equal(some.x, all_of_them.x[3:7])
+    np.testing.assert_array_equal(some.passage_ns, all_of_them.passage_ns[3:7])
+    assert some.path is all_of_them.path
+
+
+def test_inputs_are_those_of_a_model_with_a_bit_for_each_known_feature() -> None:
+    all_of_them = decisions()
+    x, valid = all_of_them.inputs(slice(0, 5))
+    assert x.shape == (5, 128) and valid.shape == (5, 2) and valid.dtype == np.uint64
+    for i in range(len(NAMES)):
+        known = [int(word >> (i % 64)) & 1 for word in valid[:, i // 64].tolist()]
+        assert known == (~np.isnan(all_of_them.x[:5, i])).astype(int).tolist()
+        np.testing.assert_array_equal(x[:, i], np.nan_to_num(all_of_them.x[:5, i]))
+    assert not x[:, len(NAMES) :].any()
+
+
+def test_inputs_at_another_threshold_have_its_feature() -> None:
+    all_of_them = decisions()
+    x, valid = all_of_them.inputs(h_ticks=all_of_them.h_ticks[:, 2])
+    i = INDEX["threshold"]
+    known = ~np.isnan(all_of_them.sigma_ticks)
+    assert (valid[:, i // 64] >> np.uint64(i % 64) & np.uint64(1)).astype(bool).tolist() == known.tolist()
+    np.testing.assert_allclose(x[:, i], np.where(known, 1.0, 0.0))
+
+
+def test_an_outcome_is_unknown_where_the_path_ends_before_the_horizon() -> None:
+    some = decisions(3)
+    some = replace(
+        some,
+        passage_ns=np.array([[5], [NEVER], [NEVER]]),
+        observed_ns=np.array([7, 9, 10]),
+        h_ticks=np.ones((3, 1)),
+    )
+    assert some.outcome(10).tolist() == [1, -1, 0]
+    assert some.outcome(4).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"), [("6tick", 6.0), ("0.5bp", 0.05), ("0.3sigma", 0.6), ("1ticks", 1.0)]
+)
+def test_thresholds_in_ticks(spec: str, expected: float) -> None:
+    assert threshold_ticks(spec, np.array([2.0]), np.array([1000.0])).tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("spec", ["", "tick", "0tick", "-1bp", "nansigma", "3", "1pip", "infbp"])
+def test_what_is_no_threshold_is_refused(spec: str) -> None:
+    with pytest.raises(ValueError, match="tick, bp or sigma"):
+        threshold_ticks(spec, np.ones(1), np.ones(1))
+
+
+def test_another_schema_is_refused_with_the_mend(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "SCHEMA_HASH", "another")
+    with pytest.raises(
+        DatasetError, match=r"a\.decisions\.parquet: of another feature schema.*quotelife labels"
+    ):
+        read_decisions(*files)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_file_cut_short_is_named_with_the_mend(files: tuple[Path, Path], place: int) -> None:
+    whole = files[place].read_bytes()
+    files[place].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match=rf"{files[place].name}: .*remove it and run"):
+        read_decisions(*files)
+
+
+def test_a_missing_file_is_named(files: tuple[Path, Path]) -> None:
+    files[1].unlink()
+    with pytest.raises(DatasetError, match=r"a\.path\.parquet: no such file"):
+        read_decisions(*files)
+
+
+def test_a_path_of_other_decisions_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "b.decisions.parquet", tmp_path / "b.path.parquet"
+    write_decisions(decisions(instrument="GBP"), *other, {"key": "k"})
+    with pytest.raises(DatasetError, match="does not belong to"):
+        read_decisions(files[0], other[1])
+
+
+def test_any_other_parquet_file_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    table = parquet.read_table(files[0]).replace_schema_metadata(None)
+    parquet.write_table(table, files[0])
+    with pytest.raises(DatasetError, match="not a file of a dataset"):
+        read_decisions(*files)
+
+
+def test_a_folder_without_a_head_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no whole dataset; make it with: quotelife labels"):
+        Dataset(tmp_path)
+
+
+def test_a_head_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        Dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps(dataset.schema_head()))
+    with pytest.raises(DatasetError, match=r"dataset\.json: KeyError"):
+        Dataset(tmp_path)
