@@ -263,6 +263,7 @@ def test_trades_quotes_and_snapshots() -> None:
         (INCREMENTAL, "x,S,1,2,true,buy,10,1", "side must be bid or ask"),
         (INCREMENTAL, "x,S,1,2,true,bid,10.1,1", "10.1 is no multiple of 0.5; mend tick_size"),
         (INCREMENTAL, "x,S,1,2,true,bid,10,-1", "amount must not be below 0"),
+        (INCREMENTAL, "x,S,1,2,true,bid,-10,1", "price must not be below 0"),
         (INCREMENTAL, "x,S,-1,2,true,bid,10,1", "microseconds since 1970"),
         (TRADES, "x,S,1,2,7,bid,10,1", "side must be buy, sell or unknown"),
         (b"exchange,symbol,timestamp,local_timestamp,funding_rate", "", "row 1: columns"),

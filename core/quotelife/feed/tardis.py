@@ -68,6 +68,13 @@ def parse_header(line: bytes) -> Schema | None:
     return Schema("", place)
 
 
+def _not_below_0(grid: Grid, text: str, name: str) -> int:
+    number = grid(text)
+    if number < 0:
+        raise ValueError(f"{name} must not be below 0, found {text}")
+    return number
+
+
 class TardisDecoder:
     """Messages of one instrument in, events out. No I/O.
 
@@ -157,9 +164,8 @@ class TardisDecoder:
             side = {"bid": SideCode.BID, "ask": SideCode.ASK}.get(self._field(row, "side"))
             if side is None:
                 raise ValueError(f"side must be bid or ask, found {self._field(row, 'side')!r}")
-            ticks, lots = self._ticks(self._field(row, "price")), self._lots(self._field(row, "amount"))
-            if lots < 0:
-                raise ValueError(f"amount must not be below 0, found {self._field(row, 'amount')}")
+            ticks = _not_below_0(self._ticks, self._field(row, "price"), "price")
+            lots = _not_below_0(self._lots, self._field(row, "amount"), "amount")
             changes.append((side, ticks, lots))
         first, last = rows[0], len(rows) - 1
         self._last = rows[last]
@@ -199,10 +205,8 @@ class TardisDecoder:
         """An empty field, or a size of 0: nobody is there."""
         place = self.schema.place
         prices, amounts = row.fields[place[price]], row.fields[place[amount]]
-        lots = self._lots(amounts) if amounts else 0
-        if lots < 0:
-            raise ValueError(f"{amount} must not be below 0, found {amounts}")
-        return (self._ticks(prices), lots) if prices and lots else (0, 0)
+        lots = _not_below_0(self._lots, amounts, amount) if amounts else 0
+        return (_not_below_0(self._ticks, prices, price), lots) if prices and lots else (0, 0)
 
     def _quote(self, row: TardisRow) -> None:
         bid, bid_lots = self._side(row, "bid_price", "bid_amount")
