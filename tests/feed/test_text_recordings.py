@@ -266,6 +266,7 @@ def test_trades_quotes_and_snapshots() -> None:
         (INCREMENTAL, "x,S,1,2,true,bid,-10,1", "price must not be below 0"),
         (INCREMENTAL, "x,S,-1,2,true,bid,10,1", "microseconds since 1970"),
         (TRADES, "x,S,1,2,7,bid,10,1", "side must be buy, sell or unknown"),
+        (TRADES, "x,S,1,2,7,buy,-10,1", "price must not be below 0"),
         (b"exchange,symbol,timestamp,local_timestamp,funding_rate", "", "row 1: columns"),
     ],
 )

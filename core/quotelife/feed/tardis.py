@@ -6,7 +6,7 @@ with the first row that is none.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ def parse_header(line: bytes) -> Schema | None:
     return Schema("", place)
 
 
-def _not_below_0(grid: Grid, text: str, name: str) -> int:
+def _not_below_0(grid: Callable[[str], int], text: str, name: str) -> int:
     number = grid(text)
     if number < 0:
         raise ValueError(f"{name} must not be below 0, found {text}")
@@ -190,7 +190,7 @@ class TardisDecoder:
             if side is None:
                 raise ValueError(f"side must be buy, sell or unknown, found {self._field(row, 'side')!r}")
             ticks, lots = (
-                self._ticks.nearest(self._field(row, "price")),
+                _not_below_0(self._ticks.nearest, self._field(row, "price"), "price"),
                 self._lots(self._field(row, "amount")),
             )
             if side is SideCode.NONE or lots <= 0:
