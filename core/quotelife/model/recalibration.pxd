@@ -1,0 +1,65 @@
+# Rolling two-parameter recalibration of the curve from labels already resolved (SPEC 5).
+from libc.stdint cimport int8_t, int32_t, int64_t
+
+from quotelife.records cimport HORIZONS
+
+cdef enum:
+    CALIBRATION_BINS = 64      # of logit P
+    CALIBRATION_BUCKETS = 60   # of the window
+    ANCHORS_MAX = HORIZONS
+
+cdef struct CalibrationPair:
+    double a                   # logit P' = a + b logit P; 0 and 1 leave P as it is
+    double b
+
+cdef struct LabelCell:
+    int64_t z                  # sum of logits in units of 2^-24: integers, so that what leaves the window leaves no trace
+    int32_t n
+    int32_t hits
+
+cdef struct LabelBucket:
+    LabelCell bin[CALIBRATION_BINS]
+    int64_t n
+
+cdef struct AnchorLabels:
+    LabelBucket total
+    LabelBucket bucket[CALIBRATION_BUCKETS]
+    bint changed               # since the last fit
+
+# Where between its anchors each horizon lies, in ln tau; beyond the first and the last the nearest pair holds.
+cdef struct AnchorGrid:
+    int anchors
+    int horizon[ANCHORS_MAX]
+    int low[HORIZONS]
+    int high[HORIZONS]
+    double share[HORIZONS]     # of high
+
+# p[HORIZONS] in place, a curve before and after: never falls with tau, and falls with h where it fell before.
+cdef void calibrate_curve(const AnchorGrid* grid, const CalibrationPair* pair, double* p) noexcept nogil
+
+
+cdef class RollingCalibration:
+    cdef AnchorLabels* anchor  # one for each anchor
+    cdef AnchorGrid grid
+    cdef CalibrationPair pair[ANCHORS_MAX]
+    cdef readonly int64_t window_ns
+    cdef readonly int64_t refit_ns
+    cdef readonly double ridge
+    cdef readonly double a_max
+    cdef readonly double b_min
+    cdef readonly double b_max
+    cdef readonly int64_t fits
+    cdef int64_t bucket_ns
+    cdef int64_t bucket        # newest one begun, of absolute time
+    cdef int64_t now_ns        # of the newest input
+    cdef int64_t fitted_ns
+    cdef bint began
+
+    # One label: P at an anchor as the model gave it, before this calibration; time never goes back.
+    cdef void add_c(self, int64_t now_ns, int place, double p, bint hit) noexcept nogil
+    # The pairs in force at now_ns, refitted when that is due. Of this object, one for each anchor.
+    cdef const CalibrationPair* pairs_c(self, int64_t now_ns) noexcept nogil
+    cdef void _pass(self, int64_t now_ns) noexcept nogil
+    cdef void _fit(self, int place) noexcept nogil
+    cdef void _add_label(self, const int64_t[::1] at, const int8_t[::1] y, const double[:, ::1] curve,
+                         int64_t place) noexcept nogil
