@@ -89,11 +89,9 @@ BY_HAND: dict[str, dict[str, Any]] = {
     "trees": {
         "intercepts": [0.0] * 12,
         "offset": {"coefficient": 1.0, "min": -30.0, "max": 30.0},
-        "weight": 1.0,
-        "slope": 0.1,
         "features": [{"name": "queue_imbalance", "transform": "identity", "per": None, "reference": 0.0}],
         "log_threshold": True,
-        "ensembles": [{"weight": 1.0, **STUMPS}],
+        "ensembles": [{"weight": 1.0, "slope": 0.1, **STUMPS}],
     }
 }
 
@@ -303,7 +301,7 @@ def test_a_threshold_that_is_no_number_is_not_answered_even_where_volatility_is_
     parameters["offset"]["coefficient"] = 0.0
     if kind == "trees":
         without = tree_kit.random_ensemble(np.random.default_rng(1), len(parameters["features"]))
-        parameters |= {"log_threshold": False, "ensembles": [{"weight": 1.0, **without}]}
+        parameters |= {"log_threshold": False, "ensembles": [{"weight": 1.0, "slope": 0.0, **without}]}
     model = artifact.KINDS[kind](parameters)
     assert model.curve({}, h_ticks=1.0, sigma_ticks=math.nan) is not None
     assert model.curve({}, h_ticks=math.nan, sigma_ticks=math.nan) is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from quotelife.errors import ArtifactError
+from quotelife.features.schema import INDEX
 from quotelife.model.artifact import load_artifact, save_artifact
 from quotelife.model.curve import first_passage
 from quotelife.model.tree_hazard import TreeHazardModel
@@ -22,11 +23,9 @@ STUMPS = tree_kit.packed(
 PLAIN: dict[str, Any] = {
     "intercepts": [0.0] * 12,
     "offset": {"coefficient": 1.0, "min": -700.0, "max": 700.0},
-    "weight": 1.0,
-    "slope": 0.0,
     "features": [FEATURE],
     "log_threshold": True,
-    "ensembles": [{"weight": 1.0, **STUMPS}],
+    "ensembles": [{"weight": 1.0, "slope": 0.0, **STUMPS}],
 }
 
 
@@ -65,15 +64,36 @@ def test_the_margin_moves_every_bin(features: dict[str, float], h: float, margin
 
 
 def test_the_slope_turns_the_margin_over_the_horizon() -> None:
-    got = logits(changed(weight=2.0, slope=0.3), {"queue_imbalance": 1.0})
+    got = logits(changed(ensembles=[{"weight": 2.0, "slope": 0.3, **STUMPS}]), {"queue_imbalance": 1.0})
     grid = np.array([25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000]) / 500.0
     np.testing.assert_allclose(got, (2.0 + 0.3 * np.log(grid)) * 1.75, atol=1e-9)
 
 
-def test_margins_of_several_ensembles_are_weighted() -> None:
+def test_each_ensemble_has_its_weight_and_slope() -> None:
     other = tree_kit.packed([1], [LEAF], [3.0], 1.0)
-    model = changed(ensembles=[{"weight": 0.5, **STUMPS}, {"weight": 0.25, **other}])
-    np.testing.assert_allclose(logits(model, {}), [0.5 * 1.75 + 0.25 * 4.0] * 12, atol=1e-9)
+    model = changed(
+        ensembles=[{"weight": 0.5, "slope": 0.1, **STUMPS}, {"weight": 0.25, "slope": -0.1, **other}]
+    )
+    grid = np.log(np.array([25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000]) / 500.0)
+    expected = (0.5 + 0.1 * grid) * 1.75 + (0.25 - 0.1 * grid) * 4.0
+    np.testing.assert_allclose(logits(model, {}), expected, atol=1e-9)
+
+
+def test_columns_are_what_the_trees_read() -> None:
+    """From what ``columns`` gives, ``margins`` come as by hand, and a missing input is NaN."""
+    model = TreeHazardModel(changed(features=[{**FEATURE, "per": "sigma", "transform": "asinh"}]))
+    x = np.zeros((3, 128))
+    x[:, INDEX["queue_imbalance"]] = [3.0, -1.0, 7.0]
+    valid = np.full((3, 2), 2**64 - 1, dtype=np.uint64)
+    valid[2] = 0
+    columns = model.columns(x, valid, np.array([1.0, 4.0, 1.0]), np.full(3, 2.0))
+    expected = [
+        [math.asinh(1.5), math.log(0.5)],
+        [math.asinh(-0.5), math.log(2.0)],
+        [math.nan, math.log(0.5)],
+    ]
+    np.testing.assert_array_equal(columns, np.array(expected, dtype=np.float32))
+    np.testing.assert_array_equal(model.margins(columns)[:, 0], [1.75, -0.75, 1.75])
 
 
 @pytest.mark.parametrize(("x", "margin"), [(0.9, -0.25), (1.1, 1.75)])
@@ -100,24 +120,29 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        (changed(ensembles=[{"weight": 1.0, **RISING}]), "rises with the threshold"),
+        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **RISING}]), "rises with the threshold"),
         (changed(ensembles=[]), "1 to 4"),
-        (changed(ensembles=[{"weight": 1.0, **STUMPS}] * 5), "1 to 4"),
-        (changed(ensembles=[{"weight": -1.0, **STUMPS}]), r"ensembles\[0\]\.weight"),
-        (changed(ensembles=[{"weight": 1.0, **STUMPS, "base": math.nan}]), r"ensembles\[0\]\.base"),
+        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS}] * 5), "1 to 4"),
+        (changed(ensembles=[{"weight": -1.0, "slope": 0.0, **STUMPS}]), r"ensembles\[0\]\.weight"),
         (
-            changed(ensembles=[{"weight": 1.0, **STUMPS, "values": "a?"}]),
+            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "base": math.nan}]),
+            r"ensembles\[0\]\.base",
+        ),
+        (
+            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": "a?"}]),
             r"ensembles\[0\]\.values: not base64",
         ),
-        (changed(ensembles=[{"weight": 1.0, **STUMPS, "values": "YWI="}]), r"values: not base64 of f4"),
-        (changed(ensembles=[{"weight": 1.0, **STUMPS, "values": 7}]), r"values: text"),
-        (changed(ensembles=[{"weight": 1.0, **STUMPS, "sizes": ""}]), r"ensembles\[0\]\.sizes"),
+        (
+            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": "YWI="}]),
+            r"values: not base64 of f4",
+        ),
+        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": 7}]), r"values: text"),
+        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "sizes": ""}]), r"ensembles\[0\]\.sizes"),
         (changed(features=[], log_threshold=True), "feature 1 is beyond"),
         (changed(features=[], log_threshold=False), "at least one column"),
         (changed(log_threshold=1), "true or false"),
-        (changed(weight=-0.1), r"parameters\.weight"),
-        (changed(weight=1.0, slope=0.4), "below 0 at horizon 0"),
-        (changed(weight=1.0, slope=-0.5), "below 0 at horizon 11"),
+        (changed(ensembles=[{"weight": 1.0, "slope": 0.4, **STUMPS}]), "below 0 at horizon 0"),
+        (changed(ensembles=[{"weight": 1.0, "slope": -0.5, **STUMPS}]), "below 0 at horizon 11"),
         (changed(offset={"coefficient": -1.0, "min": -1.0, "max": 1.0}), "rise with the threshold"),
         (changed(features=[{**FEATURE, "name": "threshold"}]), "log_threshold"),
         (changed(features=[{**FEATURE, "name": "moon_phase"}]), "moon_phase"),
@@ -137,6 +162,6 @@ def test_parameters_that_do_not_fit_are_refused_by_name(parameters: Any, message
 def test_a_model_as_large_as_those_measured_is_stored(tmp_path: Any) -> None:
     """300 trees of depth 6."""
     entry = tree_kit.random_ensemble(np.random.default_rng(1), 2, trees=300, depth=6, falls_with=1)
-    model = TreeHazardModel(changed(ensembles=[{"weight": 1.0, **entry}]))
+    model = TreeHazardModel(changed(ensembles=[{"weight": 1.0, "slope": 0.0, **entry}]))
     loaded = load_artifact(save_artifact(model, tmp_path, name="m", description=""))
     assert loaded.parameters() == model.parameters()

@@ -89,15 +89,15 @@ def trees(parameters: Mapping[str, Any], features: Mapping[str, float], h: float
         row.append(x if math.isnan(x) else TRANSFORM[entry["transform"]](x))
     if parameters["log_threshold"]:
         row.append(math.log(h / sigma) if sigma > 0 else math.inf)
-    margin = sum(
-        entry["weight"] * tree_kit.margin(*tree_kit.unpacked(entry), entry["base"], row)
+    margins = [
+        (entry["weight"], entry["slope"], tree_kit.margin(*tree_kit.unpacked(entry), entry["base"], row))
         for entry in parameters["ensembles"]
-    )
+    ]
     return hazard(
         parameters,
         h,
         sigma,
-        lambda ms: (parameters["weight"] + parameters["slope"] * math.log(ms / 500.0)) * margin,
+        lambda ms: sum((w + v * math.log(ms / 500.0)) * margin for w, v, margin in margins),
     )
 
 

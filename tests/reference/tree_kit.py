@@ -83,7 +83,6 @@ def random_parameters(
     rng: np.random.Generator, features: Sequence[str], *, coefficient: float | None = None
 ) -> dict[str, Any]:
     """Parameters of a tree model over ``features`` and ln(h/σ)."""
-    weight = float(rng.uniform(0.2, 2))
     columns = len(features) + 1
     return {
         "intercepts": rng.normal(0, 1, 12).tolist(),
@@ -92,8 +91,6 @@ def random_parameters(
             "min": -30.0,
             "max": 30.0,
         },
-        "weight": weight,
-        "slope": float(rng.uniform(-0.4, 0.3)) * weight,  # ln(5 s / 500 ms) is 2.3, ln(25 ms / 500 ms) −3
         "features": [
             {
                 "name": name,
@@ -106,7 +103,9 @@ def random_parameters(
         "log_threshold": True,
         "ensembles": [
             {
-                "weight": float(rng.uniform(0.1, 1)),
+                "weight": (weight := float(rng.uniform(0.1, 1))),
+                "slope": float(rng.uniform(-0.4, 0.3))
+                * weight,  # ln(5 s / 500 ms) is 2.3, ln(25 ms / 500 ms) −3
                 **random_ensemble(rng, columns, falls_with=columns - 1),
             }
             for _ in range(int(rng.integers(1, 5)))

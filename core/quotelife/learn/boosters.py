@@ -12,11 +12,11 @@ class SavesRaw(Protocol):
     def save_raw(self, raw_format: str = ...) -> bytearray: ...
 
 
-def ensemble_parameters(booster: SavesRaw, weight: float = 1.0) -> dict[str, Any]:
-    """``booster`` as an entry of ``TreeHazardModel``'s ``ensembles``, its margins counted ``weight`` times.
+def ensemble_parameters(booster: SavesRaw, weight: float = 1.0, slope: float = 0.0) -> dict[str, Any]:
+    """``booster`` as an entry of ``TreeHazardModel``'s ``ensembles``, with its ``weight`` and ``slope``.
 
     Its columns must be the model's: the features in their order, then ln(h/σ) where the model reads it. All its
     trees are taken: slice the booster first where fewer are wanted. ``ArtifactError`` for what the trees here
     cannot be: see ``quotelife.model.booster_file``.
     """
-    return {"weight": weight, **pack(read_booster(bytes(booster.save_raw("ubj"))))}
+    return {"weight": weight, "slope": slope, **pack(read_booster(bytes(booster.save_raw("ubj"))))}

@@ -92,14 +92,12 @@ def _model(booster: Any) -> TreeHazardModel:
         {
             "intercepts": [0.0] * 12,
             "offset": {"coefficient": 1.0, "min": -15.0, "max": 15.0},
-            "weight": 1.0,
-            "slope": 0.1,
             "features": [
                 {"name": name, "transform": "identity", "per": None, "reference": 0.0}
                 for name in names[: COLUMNS - 1]
             ],
             "log_threshold": True,
-            "ensembles": [ensemble_parameters(booster)],
+            "ensembles": [ensemble_parameters(booster, slope=0.1)],
         }
     )
 

@@ -17,10 +17,9 @@ cdef struct TreeHazardParams:
     int32_t columns            # features; ln(h/σ), where read, is one column more
     bint log_threshold
     int32_t ensembles
-    double weight              # of the score in every bin
-    double slope               # more of it per ln(τ_k/500 ms)
     HazardParams hazard
-    double share[ENSEMBLES_MAX]
+    double weight[ENSEMBLES_MAX]   # of the margin in every bin
+    double slope[ENSEMBLES_MAX]    # more of it per ln(τ_k/500 ms)
     const Trees* trees[ENSEMBLES_MAX]
     TreeColumn column[FEATURES_MAX]
 

@@ -1,11 +1,12 @@
 """The hazard of every horizon from one call of trees (SPEC 5.3, 5.5).
 
-The hazard of ``quotelife.model.hazard`` with level = w·m and slope = v·m, where the score m is the weighted sum of the
-margins of one to four tree ensembles over the same columns: one walk through the trees gives all twelve bins.
+The hazard of ``quotelife.model.hazard`` with level = Σ w_i·m_i and slope = Σ v_i·m_i, where m_i are the margins of one
+to four tree ensembles over the same columns: one walk through the trees gives all twelve bins. Several ensembles are
+one model where they were fitted to several horizons, or to several markets and stacked.
 
 A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. With
-``log_threshold`` the last column is ln(h/σ). w + v·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0, shares ≥ 0 and trees
-that fall with ln(h/σ) are required, so that a wider threshold is never more likely to be passed, whatever the input.
+``log_threshold`` the last column is ln(h/σ). w_i + v_i·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0 and trees that fall
+with ln(h/σ) are required, so that a wider threshold is never more likely to be passed, whatever the input.
 """
 
 import base64
@@ -14,6 +15,7 @@ import binascii
 import numpy as np
 
 from libc.math cimport NAN, log
+from libc.stdint cimport uint64_t
 
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import NAMES
@@ -23,33 +25,37 @@ from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_
 from quotelife.model.hazard cimport LOG_TAU, hazard_curve, hazard_parameters, hazard_passed, read_hazard
 from quotelife.model.transform cimport number, text, transform, transform_index
 from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
-from quotelife.records cimport FEATURES_MAX, HORIZONS, is_valid
+from quotelife.records cimport FEATURES_MAX, HORIZONS, VALID_WORDS, is_valid
 
-ENSEMBLE_KEYS = ("weight", "base", "sizes", "slots", "values")
+ENSEMBLE_KEYS = ("weight", "slope", "base", "sizes", "slots", "values")
 _DTYPES = {"sizes": "<i4", "slots": "<u2", "values": "<f4"}
+
+
+cdef inline float column_value(const TreeColumn* column, const ModelInput* row) noexcept nogil:
+    cdef double x = row.x[column.feature] if is_valid(row.valid, column.feature) else NAN
+    if column.per_sigma:
+        x = x / row.sigma_ticks if row.sigma_ticks > 0.0 else NAN
+    return <float>(transform(column.transform, x) if x == x else NAN)
 
 
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const TreeHazardParams* m = <const TreeHazardParams*>params
-    cdef const TreeColumn* column
     cdef float slots[2 * (FEATURES_MAX + 1)]
-    cdef double score = 0.0, x
+    cdef double level = 0.0, slope = 0.0, margin
     cdef int i
     if row.h_ticks <= 0.0:
         return hazard_passed(p)
     for i in range(m.columns):
-        column = &m.column[i]
-        x = row.x[column.feature] if is_valid(row.valid, column.feature) else NAN
-        if column.per_sigma:
-            x = x / row.sigma_ticks if row.sigma_ticks > 0.0 else NAN
-        trees_put(slots, i, <float>(transform(column.transform, x) if x == x else NAN))
+        trees_put(slots, i, column_value(&m.column[i], row))
     if m.log_threshold:
         if not first_passage_answers(row.h_ticks, row.sigma_ticks):
             return 1
         trees_put(slots, m.columns, <float>log(row.h_ticks / row.sigma_ticks))
     for i in range(m.ensembles):
-        score += m.share[i] * <double>trees_margin(m.trees[i], slots)
-    return hazard_curve(&m.hazard, row.h_ticks, row.sigma_ticks, m.weight * score, m.slope * score, p)
+        margin = <double>trees_margin(m.trees[i], slots)
+        level += m.weight[i] * margin
+        slope += m.slope[i] * margin
+    return hazard_curve(&m.hazard, row.h_ticks, row.sigma_ticks, level, slope, p)
 
 
 def pack(TreeEnsemble ensemble):
@@ -81,9 +87,9 @@ def unpack(parameters, int columns, str where):
 cdef class TreeHazardModel(CurveModel):
     """Trees over a pooled hazard. ``parameters``::
 
-        {"intercepts": [12 numbers], "offset": {"coefficient": c, "min": lo, "max": hi}, "weight": w, "slope": v,
+        {"intercepts": [12 numbers], "offset": {"coefficient": c, "min": lo, "max": hi},
          "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...], "log_threshold": true or false,
-         "ensembles": [{"weight": share, "base", "sizes", "slots", "values"}, ...]}
+         "ensembles": [{"weight": w, "slope": v, "base", "sizes", "slots", "values"}, ...]}
 
     ``reference`` is the value of the feature, before division and transform, that its effect is told against: the
     mean of what was fitted. Cannot answer without σ when c > 0 or ``log_threshold``. Raises ``ArtifactError`` naming
@@ -94,16 +100,11 @@ cdef class TreeHazardModel(CurveModel):
         cdef TreeColumn* column
         cdef TreeEnsemble ensemble
         cdef int i, k
-        keys = ("intercepts", "offset", "weight", "slope", "features", "log_threshold", "ensembles")
+        keys = ("intercepts", "offset", "features", "log_threshold", "ensembles")
         check_keys(parameters, keys, "parameters")
         read_hazard(parameters, &self.c.hazard)
         if self.c.hazard.offset_coefficient < 0.0:
             raise ArtifactError("offset.coefficient: below 0 the hazard would rise with the threshold")
-        self.c.weight = number(parameters, "weight", "parameters", 0.0, LARGEST)
-        self.c.slope = number(parameters, "slope", "parameters", -LARGEST, LARGEST)
-        for k in range(HORIZONS):
-            if self.c.weight + self.c.slope * LOG_TAU[k] < 0.0:
-                raise ArtifactError(f"slope: turns the weight of the trees below 0 at horizon {k}; bound it")
         if not isinstance(parameters["log_threshold"], bool):
             raise ArtifactError("log_threshold: true or false is needed")
         self.c.log_threshold = parameters["log_threshold"]
@@ -138,7 +139,11 @@ cdef class TreeHazardModel(CurveModel):
         for i, entry in enumerate(ensembles):
             where = f"ensembles[{i}]"
             check_keys(entry, ENSEMBLE_KEYS, where)
-            self.c.share[i] = number(entry, "weight", where, 0.0, LARGEST)
+            self.c.weight[i] = number(entry, "weight", where, 0.0, LARGEST)
+            self.c.slope[i] = number(entry, "slope", where, -LARGEST, LARGEST)
+            for k in range(HORIZONS):
+                if self.c.weight[i] + self.c.slope[i] * LOG_TAU[k] < 0.0:
+                    raise ArtifactError(f"{where}.slope: turns the weight below 0 at horizon {k}; bound it")
             ensemble = unpack(entry, self.c.columns + self.c.log_threshold, where)
             if self.c.log_threshold and not ensemble.falls_with(self.c.columns):
                 raise ArtifactError(f"{where}: rises with the threshold; train it with monotone_constraints -1 on its "
@@ -154,8 +159,6 @@ cdef class TreeHazardModel(CurveModel):
     def parameters(self):
         return {
             **hazard_parameters(&self.c.hazard),
-            "weight": self.c.weight,
-            "slope": self.c.slope,
             "features": [
                 {
                     "name": NAMES[self.c.column[i].feature],
@@ -167,9 +170,41 @@ cdef class TreeHazardModel(CurveModel):
             ],
             "log_threshold": bool(self.c.log_threshold),
             "ensembles": [
-                {"weight": self.c.share[i], **pack(ensemble)} for i, ensemble in enumerate(self._ensembles)
+                {"weight": self.c.weight[i], "slope": self.c.slope[i], **pack(ensemble)}
+                for i, ensemble in enumerate(self._ensembles)
             ],
         }
 
     def reference(self):
         return {NAMES[self.c.column[i].feature]: self._references[i] for i in range(self.c.columns)}
+
+    def columns(self, x, valid, h_ticks, sigma_ticks):
+        """What the trees read of n inputs given as to ``curves``: float32 (n, c), NaN where missing."""
+        cdef const double[:, ::1] rows = np.ascontiguousarray(x, dtype=np.float64)
+        cdef const uint64_t[:, ::1] bits = np.ascontiguousarray(valid, dtype=np.uint64)
+        cdef const double[::1] h = np.ascontiguousarray(h_ticks, dtype=np.float64)
+        cdef const double[::1] sigma = np.ascontiguousarray(sigma_ticks, dtype=np.float64)
+        cdef Py_ssize_t n = rows.shape[0], i
+        cdef int k, width = self.c.columns + self.c.log_threshold
+        cdef ModelInput row
+        if rows.shape[1] != FEATURES_MAX or bits.shape[1] != VALID_WORDS:
+            raise ValueError(f"x must have {FEATURES_MAX} columns and valid {VALID_WORDS}, "
+                             f"not {rows.shape[1]} and {bits.shape[1]}")
+        if bits.shape[0] != n or h.shape[0] != n or sigma.shape[0] != n:
+            raise ValueError("x, valid, h_ticks and sigma_ticks must have the same number of rows")
+        out = np.empty((n, width), dtype=np.float32)
+        cdef float[:, ::1] filled = out
+        with nogil:
+            for i in range(n):
+                row.x = &rows[i, 0]
+                row.valid = &bits[i, 0]
+                row.sigma_ticks = sigma[i]
+                for k in range(self.c.columns):
+                    filled[i, k] = column_value(&self.c.column[k], &row)
+                if self.c.log_threshold:
+                    filled[i, width - 1] = (<float>log(h[i] / sigma[i]) if h[i] > 0.0 and sigma[i] > 0.0 else NAN)
+        return out
+
+    def margins(self, columns):
+        """Margins of each ensemble over ``columns()``: float32 (n, e), as XGBoost gives them."""
+        return np.column_stack([ensemble.margins(columns) for ensemble in self._ensembles])
