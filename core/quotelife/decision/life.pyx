@@ -18,7 +18,7 @@ import numpy as np
 from libc.math cimport INFINITY, NAN, floor, log1p, pow
 from libc.stdint cimport int64_t
 
-from quotelife.decision.expected_value cimport ValueResult, compile_terms, has_value, value_best
+from quotelife.decision.expected_value cimport ExpectedValue, ValueResult, compile_terms, has_value, value_best
 from quotelife.model.curve cimport curve_invert
 from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_HORIZON, BIND_MAX, BIND_MIN, BIND_STEP, BIND_TOLERANCE,
                                 BIND_VALUE, DECISION_DECLINE, DECISION_INDICATIVE,
@@ -220,3 +220,74 @@ cdef class PostureLife:
                 choose_life(&self.c, self.c.alpha, curve, &result)
                 lives[i] = result.life_ns
         return out
+
+    def choose(self, p, alpha=None):
+        """Lives on many curves, shape (n, 12), each in [0, 1] and non-decreasing: ``Lives`` of arrays of shape (n,).
+
+        ``alpha`` of shape (n,) stands for the posture's tolerance. ``ValueError`` when shapes differ.
+        """
+        cdef const double[:, ::1] curves = _curves(p)
+        cdef Py_ssize_t n = curves.shape[0], i
+        cdef const double[::1] alphas = _column(self.c.alpha if alpha is None else alpha, n)
+        cdef LifeResult result
+        out = _lives(n)
+        cdef int64_t[::1] life_ns = out.life_ns
+        cdef uint16_t[::1] binding = out.binding
+        with nogil:
+            for i in range(n):
+                choose_life(&self.c, alphas[i], &curves[i, 0], &result)
+                life_ns[i] = result.life_ns
+                binding[i] = result.binding
+        return out
+
+    def choose_by_value(self, p, ExpectedValue value not None, *, edge_ticks, h_ticks, alpha=None):
+        """The same by expected value, with the tier and the terms of ``value`` and without a position.
+
+        ``edge_ticks`` and ``h_ticks``: (n,) or one number. The value is that of the life, NaN without one.
+        """
+        cdef const double[:, ::1] curves = _curves(p)
+        cdef Py_ssize_t n = curves.shape[0], i
+        cdef const double[::1] alphas = _column(self.c.alpha if alpha is None else alpha, n)
+        cdef const double[::1] edge = _column(edge_ticks, n)
+        cdef const double[::1] h = _column(h_ticks, n)
+        cdef PostureParams posture = self.c
+        cdef LifeResult result
+        posture.value = value.terms
+        out = _lives(n)
+        cdef int64_t[::1] life_ns = out.life_ns
+        cdef uint16_t[::1] binding = out.binding
+        cdef double[::1] worth = out.value_ticks
+        with nogil:
+            for i in range(n):
+                choose_by_value(&posture, &value.prior, alphas[i], &curves[i, 0], edge[i], h[i], 0.0, posture.max_ns,
+                                BIND_MAX, &result)
+                life_ns[i] = result.life_ns
+                binding[i] = result.binding
+                if not result.decline:
+                    worth[i] = result.value_ticks
+        return out
+
+
+class Lives(NamedTuple):
+    """Lives of n curves: int64 ns (0: none is given), ``BindingFlags``, and by value their V in ticks, else NaN."""
+
+    life_ns: np.ndarray
+    binding: np.ndarray
+    value_ticks: np.ndarray
+
+
+def _lives(Py_ssize_t n):
+    return Lives(np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint16), np.full(n, np.nan))
+
+
+def _column(values, Py_ssize_t n):
+    return np.ascontiguousarray(np.broadcast_to(np.asarray(values, dtype=np.float64), (n,)))
+
+
+def _curves(p):
+    curves = np.ascontiguousarray(p, dtype=np.float64)
+    if curves.ndim != 2 or curves.shape[1] != HORIZONS:
+        raise ValueError(f"curves have shape (n, {HORIZONS}), not {curves.shape}")
+    if not (curves[:, 0] >= 0.0).all() or not (curves[:, -1] <= 1.0).all() or not (np.diff(curves) >= 0.0).all():
+        raise ValueError("a curve must lie in [0, 1] and never fall; see model.curve.enforce()")
+    return curves
