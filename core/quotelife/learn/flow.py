@@ -66,15 +66,17 @@ class Flow:
 
     def tier(self, *, loss_in_h: float, adverse_share: float) -> TierValue:
         """The same assumptions as expected value reads them, with what was learned of the instrument."""
-        return TierValue(
-            hit_probability=self.hit_probability,
-            response_median=self.response_median_ns,
-            response_sigma=self.response_sigma,
-            latency=self.latency_ns,
-            informed_share=self.informed_share,
-            taker_latency=self.taker_latency_ns,
-            loss_in_h=min(100.0, max(0.0, loss_in_h)),
-            adverse_share=min(10.0, max(0.0, adverse_share)),
+        return TierValue.model_validate(
+            {
+                "hit_probability": self.hit_probability,
+                "response_median": f"{self.response_median_ns}ns",
+                "response_sigma": self.response_sigma,
+                "latency": f"{self.latency_ns}ns",
+                "informed_share": self.informed_share,
+                "taker_latency": f"{self.taker_latency_ns}ns",
+                "loss_in_h": min(100.0, max(0.0, loss_in_h)),
+                "adverse_share": min(10.0, max(0.0, adverse_share)),
+            }
         )
 
     def accepted(self, age_ns: npt.NDArray[Any]) -> Floats:
@@ -96,7 +98,9 @@ class Flow:
         """Takers for every decision. Rows must be observed over the longest horizon: ``ValueError``."""
         n = len(decisions)
         if n and int(decisions.observed_ns.min()) < LONGEST_NS:
-            raise ValueError("a backtest takes only decisions observed over the longest horizon; filter by observed_ns")
+            raise ValueError(
+                "a backtest takes only decisions observed over the longest horizon; filter by observed_ns"
+            )
         rng = np.random.Generator(np.random.Philox(key=seed))
         withdrawal = withdrawal or Withdrawal()
 
@@ -110,7 +114,9 @@ class Flow:
         favour = passage(-decisions.side, h_ticks, decisions.reference, decisions.reference_ticks)
         warned = passage(decisions.side, withdrawal.share * h_ticks, "mid", decisions.mid_ticks)
         stratum = (np.arange(self.draws) + rng.random((n, self.draws))) / self.draws
-        accept = self.latency_ns + self.response_median_ns * np.exp(self.response_sigma * _phi_inverse(stratum))
+        accept = self.latency_ns + self.response_median_ns * np.exp(
+            self.response_sigma * _phi_inverse(stratum)
+        )
         taker = self.taker_latency_ns * np.exp(self.taker_sigma * rng.standard_normal(n))
         hit = np.minimum(against, NEVER // 2) + taker.astype(np.int64)
         met = Met(

@@ -1,6 +1,6 @@
 """Pick-offs of a policy against a fixed life at equal fill (SPEC 12): the fair measure of who chooses lives well.
 
-A family of lives has one parameter that makes all of them longer. It is searched for the values at which the benign fill
+A family of lives has one parameter that makes all of them longer, searched for the values at which the benign fill
 is what the levels ask; between two of them the pick-offs are linear in the fill, which is what a coin between the two
 would give. A fixed life has its fill in closed form.
 """
@@ -41,7 +41,7 @@ def frontier(
 ) -> list[dict[str, Any]]:
     """For each level ``{fill, static, policy, change, interval}``: pick-offs a request and policy / static − 1.
 
-    ``family`` gives lives (n,) for a parameter in [``low``, ``high``], both above 0, along which the fill rises. A level
+    ``family`` gives lives (n,) for a parameter in [``low``, ``high``], both above 0, along which fill rises. A level
     beyond its reach has no policy and no change.
     """
     points: dict[float, Floats] = {}

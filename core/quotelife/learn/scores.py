@@ -30,7 +30,7 @@ def auc_within(p: Floats, hit: npt.NDArray[np.bool_], group: Longs) -> float:
 def horizon_score(
     p: Floats, hit: npt.NDArray[np.bool_], now_ns: Longs, *, block_ns: int, seed: int
 ) -> dict[str, Any]:
-    """Figures of one horizon; skill is against the base rate of these rows. No AUC and no skill without both classes."""
+    """Figures of one horizon; skill is against the base rate of these rows, None like the AUC without both classes."""
     table = reliability(p, hit)
     out: dict[str, Any] = {
         "auc": None, "auc_interval": None, "auc_within_10min": None, "brier_skill": None,
