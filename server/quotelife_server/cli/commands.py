@@ -13,6 +13,7 @@ from quotelife_server.cli import (
     journal,
     kill,
     replay,
+    report,
     serve,
 )
 
@@ -34,6 +35,7 @@ app.command("get")(get.get)
 app.command("kill")(kill.kill)
 app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)
+app.command("report")(report.report)
 app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

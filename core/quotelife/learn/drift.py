@@ -1,0 +1,67 @@
+"""How far the features of a test have moved from those that a model was fitted on: the population stability index."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Longs = npt.NDArray[np.int64]
+
+BINS = 10
+SHARE_LEAST = 1e-4  # an empty bin counts as this, or ln 0 would be the answer
+
+
+@dataclass(frozen=True)
+class Drift:
+    """``psi`` (features, slices) of features ``names`` in slices of time that begin at ``starts_ns``."""
+
+    names: tuple[str, ...]
+    starts_ns: Longs
+    psi: Floats
+
+
+def shares(values: npt.NDArray[np.floating], edges: Floats) -> Floats:
+    """Share of ``values`` (n,) in each bin between ``edges`` (k,), and last the share of those missing: (k + 2,)."""
+    missing = np.isnan(values)
+    counts = np.bincount(np.searchsorted(edges, values[~missing], side="left"), minlength=len(edges) + 1)
+    return np.append(counts, missing.sum()) / max(len(values), 1)
+
+
+def index(expected: Floats, actual: Floats) -> float:
+    """PSI = Σ (a − e)·ln(a / e) over the bins; 0 where the shares are the same."""
+    e, a = np.maximum(expected, SHARE_LEAST), np.maximum(actual, SHARE_LEAST)
+    return float(np.sum((a - e) * np.log(a / e)))
+
+
+def drift(
+    names: tuple[str, ...],
+    train: npt.NDArray[np.floating],
+    test: npt.NDArray[np.floating],
+    test_ns: Longs,
+    *,
+    slices: int = 12,
+) -> Drift:
+    """PSI of each column of ``test`` (n, f), in ``slices`` of equal time, against ``train`` (m, f); NaN is missing.
+
+    The bins are tenths of the training column; one of fewer values has fewer. A slice without rows is left out.
+    ``ValueError`` when there are no rows on either side.
+    """
+    if not len(train) or not len(test):
+        raise ValueError("drift needs rows to compare on both sides")
+    cuts = np.linspace(int(test_ns.min()), int(test_ns.max()) + 1, slices + 1).astype(np.int64)
+    parts = [
+        (start, rows) for start, end in pairwise(cuts) if (rows := (test_ns >= start) & (test_ns < end)).any()
+    ]
+    psi = np.empty((len(names), len(parts)))
+    for i in range(len(names)):
+        column = train[:, i].astype(np.float64)
+        known = column[~np.isnan(column)]
+        edges = (
+            np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
+        )
+        expected = shares(column, edges)
+        for k, (_, rows) in enumerate(parts):
+            psi[i, k] = index(expected, shares(test[rows, i].astype(np.float64), edges))
+    return Drift(names, np.array([start for start, _ in parts]), psi)
