@@ -38,28 +38,30 @@ cdef struct AnchorGrid:
 cdef void calibrate_curve(const AnchorGrid* grid, const CalibrationPair* pair, double* p) noexcept nogil
 
 
-cdef class RollingCalibration:
-    cdef AnchorLabels* anchor  # one for each anchor
-    cdef AnchorGrid grid
-    cdef CalibrationPair pair[ANCHORS_MAX]
-    cdef readonly int64_t window_ns
-    cdef readonly int64_t refit_ns
-    cdef readonly double ridge
-    cdef readonly double a_max
-    cdef readonly double b_min
-    cdef readonly double b_max
-    cdef readonly int64_t fits
-    cdef int64_t bucket_ns
-    cdef int64_t bucket        # newest one begun, of absolute time
-    cdef int64_t now_ns        # of the newest input
-    cdef int64_t fitted_ns
-    cdef bint began
+cdef struct Rolling:
+    AnchorLabels* anchor       # one for each anchor
+    AnchorGrid grid
+    CalibrationPair pair[ANCHORS_MAX]
+    int64_t window_ns
+    int64_t refit_ns
+    double ridge
+    double a_max
+    double b_min
+    double b_max
+    int64_t fits
+    int64_t bucket_ns
+    int64_t bucket             # newest one begun, of absolute time
+    int64_t now_ns             # of the newest input
+    int64_t fitted_ns
+    bint began
 
-    # One label: P at an anchor as the model gave it, before this calibration; time never goes back.
-    cdef void add_c(self, int64_t now_ns, int place, double p, bint hit) noexcept nogil
-    # The pairs in force at now_ns, refitted when that is due. Of this object, one for each anchor.
-    cdef const CalibrationPair* pairs_c(self, int64_t now_ns) noexcept nogil
-    cdef void _pass(self, int64_t now_ns) noexcept nogil
-    cdef void _fit(self, int place) noexcept nogil
+# One label: P at an anchor as the model gave it, before this calibration; time never goes back.
+cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil
+# The pairs in force at now_ns, refitted when that is due. Of this object, one for each anchor.
+cdef const CalibrationPair* rolling_pairs(Rolling* self, int64_t now_ns) noexcept nogil
+
+
+cdef class RollingCalibration:
+    cdef Rolling c
     cdef void _add_label(self, const int64_t[::1] at, const int8_t[::1] y, const double[:, ::1] curve,
                          int64_t place) noexcept nogil

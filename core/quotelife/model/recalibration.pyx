@@ -141,6 +141,107 @@ cdef double newton(const LabelBucket* labels, double ridge, bint free_a, bint fr
     return now.value
 
 
+cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil:
+    cdef AnchorLabels* labels = &self.anchor[place]
+    cdef LabelBucket* bucket
+    cdef double z = logit_of(p)
+    cdef int64_t fixed = <int64_t>(z * FIXED)
+    cdef int i = <int>((z - BIN_LOW) * BINS_PER_LOGIT)
+    if isnan(p):
+        return
+    i = 0 if z < BIN_LOW else CALIBRATION_BINS - 1 if i >= CALIBRATION_BINS else i
+    rolling_pass(self, now_ns)
+    bucket = &labels.bucket[self.bucket % CALIBRATION_BUCKETS]
+    bucket.n += 1
+    bucket.bin[i].n += 1
+    bucket.bin[i].hits += hit
+    bucket.bin[i].z += fixed
+    labels.total.n += 1
+    labels.total.bin[i].n += 1
+    labels.total.bin[i].hits += hit
+    labels.total.bin[i].z += fixed
+    labels.changed = True
+
+
+cdef const CalibrationPair* rolling_pairs(Rolling* self, int64_t now_ns) noexcept nogil:
+    cdef int j
+    rolling_pass(self, now_ns)
+    if self.fits == 0 or now_ns - self.fitted_ns >= self.refit_ns:
+        self.fitted_ns = now_ns
+        self.fits += 1
+        for j in range(self.grid.anchors):
+            if self.anchor[j].changed:
+                self.anchor[j].changed = False
+                rolling_fit(self, j)
+    return self.pair
+
+
+cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil:
+    # Empty the parts of the window that have come to its end.
+    cdef LabelBucket* bucket
+    cdef LabelBucket* total
+    cdef int64_t newest = now_ns // self.bucket_ns, gone
+    cdef int i, j
+    if not self.began:
+        self.began = True
+        self.bucket = newest
+    if now_ns > self.now_ns:
+        self.now_ns = now_ns
+    if newest <= self.bucket:
+        return
+    gone = newest - self.bucket
+    for i in range(1, 1 + <int>(gone if gone < CALIBRATION_BUCKETS else CALIBRATION_BUCKETS)):
+        for j in range(self.grid.anchors):
+            bucket = &self.anchor[j].bucket[(self.bucket + i) % CALIBRATION_BUCKETS]
+            if bucket.n:
+                forget(&self.anchor[j].total, bucket)
+                self.anchor[j].changed = True
+    self.bucket = newest
+
+
+cdef void rolling_fit(Rolling* self, int place) noexcept nogil:
+    cdef const LabelBucket* labels = &self.anchor[place].total
+    cdef CalibrationPair best
+    cdef double a = 0.0, b = 1.0, loss, least = 0.0, edge
+    cdef bint found = False
+    best.a = 0.0
+    best.b = 1.0
+    if labels.n:
+        newton(labels, self.ridge, True, True, &a, &b)
+        if fabs(a) <= self.a_max and self.b_min <= b <= self.b_max:
+            best.a = a
+            best.b = b
+        else:
+            # Convex: the best inside the bounds lies on a bound that the free optimum is beyond.
+            if fabs(a) > self.a_max:
+                best.a = self.a_max if a > 0.0 else -self.a_max
+                edge = 1.0
+                newton(labels, self.ridge, False, True, &best.a, &edge)
+                best.b = self.b_min if edge < self.b_min else self.b_max if edge > self.b_max else edge
+                least = newton(labels, self.ridge, False, False, &best.a, &best.b)
+                found = True
+            if not self.b_min <= b <= self.b_max:
+                b = self.b_min if b < self.b_min else self.b_max
+                edge = 0.0
+                newton(labels, self.ridge, True, False, &edge, &b)
+                edge = -self.a_max if edge < -self.a_max else self.a_max if edge > self.a_max else edge
+                loss = newton(labels, self.ridge, False, False, &edge, &b)
+                if not found or loss < least:
+                    best.a = edge
+                    best.b = b
+    self.pair[place] = best
+
+
+cdef void forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil:
+    cdef int i
+    for i in range(CALIBRATION_BINS):
+        total.bin[i].n -= bucket.bin[i].n
+        total.bin[i].hits -= bucket.bin[i].hits
+        total.bin[i].z -= bucket.bin[i].z
+    total.n -= bucket.n
+    memset(bucket, 0, sizeof(LabelBucket))
+
+
 cdef class RollingCalibration:
     """See the module. ``window_ns``: how long a label counts; ``ridge`` > 0: how many labels' worth of information
     (each P(1 − P)) the identity has; ``refit_ns``: the pairs change no more often, a 180th of the window where not
@@ -161,48 +262,83 @@ cdef class RollingCalibration:
             raise ValueError("bounds must hold the identity: a_max in [0, 100], 0 < b_min <= 1 <= b_max <= 100")
         if not anchors or any(tau not in HORIZONS_NS for tau in anchors) or list(anchors) != sorted(set(anchors)):
             raise ValueError("anchors_ns must be horizons of the grid in rising order")
-        self.window_ns = window_ns
-        self.refit_ns = window_ns // 180 if refit_ns is None else refit_ns
-        if self.refit_ns < 0:
+        self.c.window_ns = window_ns
+        self.c.refit_ns = window_ns // 180 if refit_ns is None else refit_ns
+        if self.c.refit_ns < 0:
             raise ValueError("refit_ns must not be negative")
-        self.ridge = ridge
-        self.a_max = a_max
-        self.b_min = b_min
-        self.b_max = b_max
-        self.bucket_ns = -(-window_ns // CALIBRATION_BUCKETS)
-        self.grid.anchors = len(anchors)
+        self.c.ridge = ridge
+        self.c.a_max = a_max
+        self.c.b_min = b_min
+        self.c.b_max = b_max
+        self.c.bucket_ns = -(-window_ns // CALIBRATION_BUCKETS)
+        self.c.grid.anchors = len(anchors)
         for j, tau in enumerate(anchors):
-            self.grid.horizon[j] = HORIZONS_NS.index(tau)
-            self.pair[j].a = 0.0
-            self.pair[j].b = 1.0
+            self.c.grid.horizon[j] = HORIZONS_NS.index(tau)
+            self.c.pair[j].a = 0.0
+            self.c.pair[j].b = 1.0
         for k, tau in enumerate(HORIZONS_NS):
             j = sum(anchor <= tau for anchor in anchors)          # anchors up to here
-            self.grid.low[k] = max(j - 1, 0)
-            self.grid.high[k] = min(j, len(anchors) - 1)
+            self.c.grid.low[k] = max(j - 1, 0)
+            self.c.grid.high[k] = min(j, len(anchors) - 1)
             if 0 < j < len(anchors):
-                self.grid.share[k] = log(<double>tau / anchors[j - 1]) / log(<double>anchors[j] / anchors[j - 1])
-        self.anchor = <AnchorLabels*>calloc(len(anchors), sizeof(AnchorLabels))
-        if self.anchor == NULL:
+                self.c.grid.share[k] = log(<double>tau / anchors[j - 1]) / log(<double>anchors[j] / anchors[j - 1])
+        self.c.anchor = <AnchorLabels*>calloc(len(anchors), sizeof(AnchorLabels))
+        if self.c.anchor == NULL:
             raise MemoryError()
 
     def __dealloc__(self):
-        free(self.anchor)
+        free(self.c.anchor)
+
+    @property
+    def window_ns(self):
+        """How long a label counts."""
+        return self.c.window_ns
+
+    @property
+    def refit_ns(self):
+        """The pairs change no more often."""
+        return self.c.refit_ns
+
+    @property
+    def ridge(self):
+        """Weight of the identity."""
+        return self.c.ridge
+
+    @property
+    def a_max(self):
+        """Bound on ``|a|``."""
+        return self.c.a_max
+
+    @property
+    def b_min(self):
+        """Lower bound of b."""
+        return self.c.b_min
+
+    @property
+    def b_max(self):
+        """Upper bound of b."""
+        return self.c.b_max
+
+    @property
+    def fits(self):
+        """How often the pairs were refitted so far."""
+        return self.c.fits
 
     @property
     def anchors_ns(self):
         """Horizons that have a pair of their own."""
-        return tuple([HORIZONS_NS[self.grid.horizon[j]] for j in range(self.grid.anchors)])
+        return tuple([HORIZONS_NS[self.c.grid.horizon[j]] for j in range(self.c.grid.anchors)])
 
     @property
     def labels(self):
         """(labels, hits) in the window, for each anchor, as of the newest input."""
         cdef int j, i
         found = []
-        for j in range(self.grid.anchors):
+        for j in range(self.c.grid.anchors):
             hits = 0
             for i in range(CALIBRATION_BINS):
-                hits += self.anchor[j].total.bin[i].hits
-            found.append((self.anchor[j].total.n, hits))
+                hits += self.c.anchor[j].total.bin[i].hits
+            found.append((self.c.anchor[j].total.n, hits))
         return tuple(found)
 
     def add(self, int64_t resolved_ns, p, hit):
@@ -211,19 +347,19 @@ cdef class RollingCalibration:
         cdef int j
         values = np.asarray(p, dtype=np.float64)
         hits = np.asarray(hit)
-        if values.shape != (self.grid.anchors,) or hits.shape != (self.grid.anchors,):
-            raise ValueError(f"p and hit have an entry for each of {self.grid.anchors} anchors")
+        if values.shape != (self.c.grid.anchors,) or hits.shape != (self.c.grid.anchors,):
+            raise ValueError(f"p and hit have an entry for each of {self.c.grid.anchors} anchors")
         self._check_time(resolved_ns)
-        for j in range(self.grid.anchors):
+        for j in range(self.c.grid.anchors):
             if hits[j] != UNKNOWN:
-                self.add_c(resolved_ns, j, values[j], hits[j] != 0)
+                rolling_add(&self.c, resolved_ns, j, values[j], hits[j] != 0)
 
     def at(self, int64_t now_ns):
         """The pairs (a, b) in force at ``now_ns``, shape (m, 2). ``ValueError`` when time goes back."""
         cdef const CalibrationPair* pair
         self._check_time(now_ns)
-        pair = self.pairs_c(now_ns)
-        return np.array([(pair[j].a, pair[j].b) for j in range(self.grid.anchors)])
+        pair = rolling_pairs(&self.c, now_ns)
+        return np.array([(pair[j].a, pair[j].b) for j in range(self.c.grid.anchors)])
 
     def apply(self, int64_t now_ns, p):
         """The curve ``p`` (12,) under the pairs in force at ``now_ns``."""
@@ -243,7 +379,7 @@ cdef class RollingCalibration:
         cdef const double[:, ::1] curve = np.ascontiguousarray(p, dtype=np.float64)
         resolved_at = np.ascontiguousarray(resolved_ns, dtype=np.int64)
         hits = np.ascontiguousarray(hit, dtype=np.int8)
-        cdef int m = self.grid.anchors, j
+        cdef int m = self.c.grid.anchors, j
         cdef Py_ssize_t n = now.shape[0], i, place = 0, labels
         cdef const CalibrationPair* pair
         if (curve.shape[0] != n or curve.shape[1] != HORIZONS or resolved_at.shape != (n, m)
@@ -269,12 +405,12 @@ cdef class RollingCalibration:
                 while place < labels and at[order[place]] <= now[i]:
                     self._add_label(at, y, curve, order[place])
                     place += 1
-                pair = self.pairs_c(now[i])
+                pair = rolling_pairs(&self.c, now[i])
                 for j in range(m):
                     pairs_out[i, j, 0] = pair[j].a
                     pairs_out[i, j, 1] = pair[j].b
                 if not isnan(p_out[i, 0]):
-                    calibrate_curve(&self.grid, pair, &p_out[i, 0])
+                    calibrate_curve(&self.c.grid, pair, &p_out[i, 0])
             while place < labels:
                 self._add_label(at, y, curve, order[place])
                 place += 1
@@ -282,8 +418,9 @@ cdef class RollingCalibration:
 
     cdef void _add_label(self, const int64_t[::1] at, const int8_t[::1] y, const double[:, ::1] curve,
                          int64_t place) noexcept nogil:
-        cdef int anchor = <int>(place % self.grid.anchors)
-        self.add_c(at[place], anchor, curve[place // self.grid.anchors, self.grid.horizon[anchor]], y[place] != 0)
+        cdef int anchor = <int>(place % self.c.grid.anchors)
+        rolling_add(&self.c, at[place], anchor, curve[place // self.c.grid.anchors, self.c.grid.horizon[anchor]],
+                    y[place] != 0)
 
     def calibrate(self, p, pairs):
         """Curves ``p`` (n, 12) under ``pairs`` (n, m, 2) or one (m, 2) for all. ``ValueError`` on other shapes."""
@@ -295,113 +432,16 @@ cdef class RollingCalibration:
         if curve.shape[1] != HORIZONS:
             raise ValueError(f"curves have {HORIZONS} points, not {curve.shape[1]}")
         cdef const double[:, :, ::1] given = np.ascontiguousarray(
-            np.broadcast_to(np.asarray(pairs, dtype=np.float64), (n, self.grid.anchors, 2)))
+            np.broadcast_to(np.asarray(pairs, dtype=np.float64), (n, self.c.grid.anchors, 2)))
         for i in range(n):
             if isnan(curve[i, 0]):
                 continue
-            for j in range(self.grid.anchors):
+            for j in range(self.c.grid.anchors):
                 pair[j].a = given[i, j, 0]
                 pair[j].b = given[i, j, 1]
-            calibrate_curve(&self.grid, pair, &curve[i, 0])
+            calibrate_curve(&self.c.grid, pair, &curve[i, 0])
         return out
 
     def _check_time(self, int64_t now_ns):
-        if self.began and now_ns < self.now_ns:
-            raise ValueError(f"time goes back: {now_ns} after {self.now_ns}")
-
-    cdef void add_c(self, int64_t now_ns, int place, double p, bint hit) noexcept nogil:
-        cdef AnchorLabels* labels = &self.anchor[place]
-        cdef LabelBucket* bucket
-        cdef double z = logit_of(p)
-        cdef int64_t fixed = <int64_t>(z * FIXED)
-        cdef int i = <int>((z - BIN_LOW) * BINS_PER_LOGIT)
-        if isnan(p):
-            return
-        i = 0 if z < BIN_LOW else CALIBRATION_BINS - 1 if i >= CALIBRATION_BINS else i
-        self._pass(now_ns)
-        bucket = &labels.bucket[self.bucket % CALIBRATION_BUCKETS]
-        bucket.n += 1
-        bucket.bin[i].n += 1
-        bucket.bin[i].hits += hit
-        bucket.bin[i].z += fixed
-        labels.total.n += 1
-        labels.total.bin[i].n += 1
-        labels.total.bin[i].hits += hit
-        labels.total.bin[i].z += fixed
-        labels.changed = True
-
-    cdef const CalibrationPair* pairs_c(self, int64_t now_ns) noexcept nogil:
-        cdef int j
-        self._pass(now_ns)
-        if self.fits == 0 or now_ns - self.fitted_ns >= self.refit_ns:
-            self.fitted_ns = now_ns
-            self.fits += 1
-            for j in range(self.grid.anchors):
-                if self.anchor[j].changed:
-                    self.anchor[j].changed = False
-                    self._fit(j)
-        return self.pair
-
-    cdef void _pass(self, int64_t now_ns) noexcept nogil:
-        # Empty the parts of the window that have come to its end.
-        cdef LabelBucket* bucket
-        cdef LabelBucket* total
-        cdef int64_t newest = now_ns // self.bucket_ns, gone
-        cdef int i, j
-        if not self.began:
-            self.began = True
-            self.bucket = newest
-        if now_ns > self.now_ns:
-            self.now_ns = now_ns
-        if newest <= self.bucket:
-            return
-        gone = newest - self.bucket
-        for i in range(1, 1 + <int>(gone if gone < CALIBRATION_BUCKETS else CALIBRATION_BUCKETS)):
-            for j in range(self.grid.anchors):
-                bucket = &self.anchor[j].bucket[(self.bucket + i) % CALIBRATION_BUCKETS]
-                if bucket.n:
-                    forget(&self.anchor[j].total, bucket)
-                    self.anchor[j].changed = True
-        self.bucket = newest
-
-    cdef void _fit(self, int place) noexcept nogil:
-        cdef const LabelBucket* labels = &self.anchor[place].total
-        cdef CalibrationPair best
-        cdef double a = 0.0, b = 1.0, loss, least = 0.0, edge
-        cdef bint found = False
-        best.a = 0.0
-        best.b = 1.0
-        if labels.n:
-            newton(labels, self.ridge, True, True, &a, &b)
-            if fabs(a) <= self.a_max and self.b_min <= b <= self.b_max:
-                best.a = a
-                best.b = b
-            else:
-                # Convex: the best inside the bounds lies on a bound that the free optimum is beyond.
-                if fabs(a) > self.a_max:
-                    best.a = self.a_max if a > 0.0 else -self.a_max
-                    edge = 1.0
-                    newton(labels, self.ridge, False, True, &best.a, &edge)
-                    best.b = self.b_min if edge < self.b_min else self.b_max if edge > self.b_max else edge
-                    least = newton(labels, self.ridge, False, False, &best.a, &best.b)
-                    found = True
-                if not self.b_min <= b <= self.b_max:
-                    b = self.b_min if b < self.b_min else self.b_max
-                    edge = 0.0
-                    newton(labels, self.ridge, True, False, &edge, &b)
-                    edge = -self.a_max if edge < -self.a_max else self.a_max if edge > self.a_max else edge
-                    loss = newton(labels, self.ridge, False, False, &edge, &b)
-                    if not found or loss < least:
-                        best.a = edge
-                        best.b = b
-        self.pair[place] = best
-
-
-cdef void forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil:
-    cdef int i
-    for i in range(CALIBRATION_BINS):
-        total.bin[i].n -= bucket.bin[i].n
-        total.bin[i].hits -= bucket.bin[i].hits
-        total.bin[i].z -= bucket.bin[i].z
-    total.n -= bucket.n
-    memset(bucket, 0, sizeof(LabelBucket))
+        if self.c.began and now_ns < self.c.now_ns:
+            raise ValueError(f"time goes back: {now_ns} after {self.c.now_ns}")

@@ -1,0 +1,14 @@
+# Held tolerance: adaptive conformal control of the realised share of passed lives, SPEC 6.1.
+from libc.stdint cimport uint8_t, uint16_t
+
+cdef enum HeldBy:              # what the tolerance had to do with a life
+    HELD_FREE = 0              # it set the life, or less of it would: the label counts
+    HELD_SHORTEST = 1          # the shortest life bound, or there was a decline below it: frozen, but see the module
+    HELD_FROZEN = 2            # something else set the life, or there was none
+
+cdef struct Held:
+    double alpha               # in [0, the posture's tolerance]
+    double debt                # in [-the posture's tolerance, 0]: what the shortest lives have lost
+
+cdef HeldBy held_by(uint8_t kind, uint16_t binding) noexcept nogil
+cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit) noexcept nogil

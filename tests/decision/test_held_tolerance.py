@@ -1,0 +1,125 @@
+"""Held tolerance: the realised share stays below α, whatever the model is worth."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quotelife.config.schema import LiquidityProvider
+from quotelife.decision.held_tolerance import FREE, FROZEN, SHORTEST, HeldTolerance
+from quotelife.decision.life import PostureLife
+from quotelife.records import HORIZONS_NS
+
+MS = 1_000_000
+NEVER = 2**63 - 1
+
+
+@given(st.lists(st.booleans(), max_size=300), st.floats(0.001, 0.5), st.floats(0.001, 0.5))
+def test_each_label_moves_alpha_by_the_formula(hits: list[bool], alpha: float, rate: float) -> None:
+    held = HeldTolerance(alpha, rate)
+    expected = alpha
+    for hit in hits:
+        expected = min(max(expected + rate * (alpha - hit), 0.0), alpha)
+        assert held.update(hit) == pytest.approx(expected, abs=1e-15)
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_what_something_else_set_moves_nothing(hits: list[bool]) -> None:
+    held = HeldTolerance(0.05, 0.01)
+    held.update(True)
+    before = held.alpha
+    for hit in hits:
+        held.update(hit, FROZEN)
+    assert held.alpha == before
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_hits_within_the_shortest_life_take_nothing_from_alpha(hits: list[bool]) -> None:
+    held = HeldTolerance(0.05, 0.01)
+    for _ in range(3):
+        held.update(True)
+    alpha, debt = held.alpha, 0.0
+    for hit in hits:
+        held.update(hit, SHORTEST)
+        debt += 0.01 * (0.05 - hit)
+        alpha = min(alpha + max(debt, 0.0), 0.05)
+        debt = min(max(debt, -0.05), 0.0)
+        assert held.alpha == pytest.approx(alpha)
+        assert held.debt == pytest.approx(debt)
+
+
+def test_a_tolerance_that_came_to_nothing_recovers_by_the_shortest_lives_of_a_calm_market() -> None:
+    held = HeldTolerance(0.05, 0.01)
+    for _ in range(10):
+        held.update(True)
+    assert held.alpha == 0.0
+    for _ in range(10):
+        held.update(True, SHORTEST)
+    for _ in range(400):
+        held.update(False, SHORTEST)
+    assert held.alpha == pytest.approx(0.05)
+
+
+def market(seed: int, n: int, overconfident: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decisions every 50 ms, their curves as an overconfident model has them, and true first passages."""
+    rng = np.random.default_rng(seed)
+    phase = np.sin(np.arange(n) / 4000.0)
+    z = -3.0 + 1.2 * phase + rng.normal(0.0, 0.8, n)
+    true = 1.0 / (1.0 + np.exp(-z))
+    said = 1.0 / (1.0 + np.exp(-(z - overconfident)))
+    grid = (np.array(HORIZONS_NS) / 5e8) ** 0.9
+    curves = -np.expm1(np.log1p(-said)[:, None] * grid)
+    rate = -np.log1p(-true)
+    passage = 5e8 * (rng.exponential(1.0, n) / rate) ** (1.0 / 0.9)
+    return (
+        np.arange(n) * 50 * MS,
+        curves,
+        np.where(passage < 5e9, np.minimum(passage, 5e9).astype(np.int64), NEVER),
+    )
+
+
+def lives(overconfident: float, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Hits and what set the life, of an LP posture under the curve tolerance."""
+    now, p, passage = market(7, 60_000, overconfident)
+    posture = PostureLife(LiquidityProvider(tolerance_source="curve", life_min="20ms"))
+    held = HeldTolerance(0.05, rate)
+    out = held.lives(posture, now, p, passage, np.full(len(now), 5_000 * MS))
+    return out.hit, out.by
+
+
+@pytest.mark.parametrize("overconfident", [0.0, 1.0, 2.0])
+def test_the_share_of_passed_lives_is_held_over_every_two_thousand_labels(overconfident: float) -> None:
+    hit, by = lives(overconfident, 0.005)
+    counted = hit[(by == FREE) & (hit >= 0)][2000:]
+    share = np.convolve(counted == 1, np.ones(2000), "valid") / 2000
+    assert len(counted) > 10_000
+    assert share.max() <= 0.06
+
+
+def test_without_it_an_overconfident_model_loses_more_than_the_tolerance() -> None:
+    hit, by = lives(2.0, 1e-12)
+    counted = hit[(by == FREE) & (hit >= 0)]
+    assert np.mean(counted == 1) > 0.08
+
+
+def test_a_label_counts_only_once_it_is_known() -> None:
+    """Decisions 10 ms apart, each passed after 30 ms: the fourth is the first that knows of one."""
+    now = np.arange(10) * 10 * MS
+    held = HeldTolerance(0.05, 0.01)
+    out = held.lives(
+        PostureLife(LiquidityProvider(tolerance_source="curve")),
+        now,
+        np.tile(np.linspace(0.001, 0.04, 12), (10, 1)),
+        np.full(10, 30 * MS),
+        np.full(10, 5_000 * MS),
+    )
+    assert out.by.tolist()[:4] == [FREE] * 4
+    assert out.alpha[:3].tolist() == [0.05] * 3
+    assert out.alpha[3] == pytest.approx(0.05 - 0.01 * 0.95)
+
+
+def test_a_life_that_was_not_watched_to_its_end_gives_no_label() -> None:
+    posture = PostureLife(LiquidityProvider())
+    held = HeldTolerance(0.05, 0.01)
+    out = held.lives(posture, [0], np.full((1, 12), 1e-6), [NEVER], [10 * MS])
+    assert out.hit.tolist() == [-1]
