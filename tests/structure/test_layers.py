@@ -146,9 +146,10 @@ def imported_at_once(path: Path) -> set[str]:
     """Without what a function imports when it is called."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
+        checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [ast.Pass()]
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        elif checked and node.test.id == "TYPE_CHECKING":
             node.body = [ast.Pass()]
     names: set[str] = set()
     for node in ast.walk(tree):

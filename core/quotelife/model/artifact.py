@@ -227,6 +227,15 @@ def selftest_inputs(model: CurveModel) -> list[Row]:
     return rows
 
 
+def check_selftest(model: CurveModel) -> None:
+    """``ArtifactError`` when a loaded model no longer gives what its artifact's self-test says, or has none."""
+    if "selftest.json" not in model.files:
+        raise ArtifactError(
+            "the model was not loaded from an artifact, so it has no self-test; save and load it"
+        )
+    _check_selftest(model, json.loads(model.files["selftest.json"]))
+
+
 def check_curves(model: CurveModel) -> None:
     """``ArtifactError`` when any probe gives a curve that is no number, leaves [0, 1] or falls.
 

@@ -12,6 +12,7 @@ from quotelife_server.cli import (
     get,
     journal,
     kill,
+    promote_check,
     replay,
     report,
     serve,
@@ -35,6 +36,7 @@ app.command("get")(get.get)
 app.command("kill")(kill.kill)
 app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)
+app.command("promote-check")(promote_check.promote_check)
 app.command("report")(report.report)
 app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)

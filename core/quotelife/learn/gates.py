@@ -1,0 +1,423 @@
+"""The promotion gates (SPEC 12): may a challenger take the champion's place? Each has a figure, a bound, a reason.
+
+Both models are judged on the same decisions, all later than what either was fitted on, and as they would be served:
+each under its own rolling recalibration. Differences are challenger minus champion, so below 0 is better, in units of
+what the base rate alone would score: −.01 is a hundredth of all there is to explain. Their intervals come from a block
+bootstrap, because neighbouring decisions see the same market.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quotelife.bench import time_clock, time_decisions, time_engine
+from quotelife.config import Config, load_config
+from quotelife.engine import Engine
+from quotelife.errors import ArtifactError, QuotelifeError
+from quotelife.features.schema import NAMES, SCHEMA_HASH
+from quotelife.learn.bootstrap import interval, weights
+from quotelife.learn.dataset import Decisions, Floats, Longs
+from quotelife.learn.hazard_fit import calibration_error, reliability
+from quotelife.learn.splits import purge_ns
+from quotelife.model.artifact import check_curves, check_selftest
+from quotelife.model.curve import UNMIRRORED, CurveModel
+from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.recalibration import UNKNOWN, RollingCalibration
+from quotelife.records import HORIZONS_NS, EventBuffer, RequestRecord
+from quotelife.sim.events import EventWriter
+from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
+
+MS, S = 1_000_000, 1_000_000_000
+SHORT_NS, LONG_NS = 500 * MS, 2000 * MS
+MARKETS = {"full_day": {SHORT_NS: 0.004, LONG_NS: 0.01}, "crypto": {SHORT_NS: 0.05, LONG_NS: 0.05}}
+P_LEAST = 1e-9  # what log loss takes for a probability of 0
+DECISIONS_TIMED, ROUNDS, SIMULATED_S = 4000, 5, 60
+CHECKED_ROWS = 2000
+H_FACTORS = (0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
+CHUNK = 50_000
+BLOCKS_LEAST = 10
+
+
+class GatesError(QuotelifeError):
+    """The gates cannot judge: what is missing, and the mend."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a challenger must reach. Horizons in ns.
+
+    A decision by first passage takes about 1 µs where the budget is 5 µs (SPEC 15), hence ``decision_to_yardstick``.
+    """
+
+    ece: tuple[tuple[int, float], ...] = tuple(MARKETS["full_day"].items())
+    decision_to_yardstick: float = 5.0
+    decision_to_champion: float = 10.0
+    block_ns: int = 60 * S
+    window_ns: int = 900 * S
+    ridge: float = 50.0
+    level: float = 0.95
+    seed: int = 20260101
+
+
+@dataclass(frozen=True)
+class Gate:
+    """``bound`` is what ``figure`` may at most be, unless the reason says otherwise; none where there is no number."""
+
+    name: str
+    passed: bool
+    figure: float | None
+    bound: float | None
+    reason: str
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All gates, in the order in which they were asked."""
+
+    challenger: str
+    champion: str
+    rows: int
+    gates: tuple[Gate, ...]
+
+    @property
+    def promoted(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+    def as_json(self) -> dict[str, Any]:
+        gates = [
+            {key: value for key, value in asdict(gate).items() if value is not None} for gate in self.gates
+        ]
+        return {
+            "promoted": self.promoted,
+            "challenger": self.challenger,
+            "champion": self.champion,
+            "rows": self.rows,
+            "gates": gates,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """n decisions of one market and threshold: curves (n, 12) as served, and outcome (n, 12): 1, 0, −1 unknown."""
+
+    market: str
+    now_ns: Longs
+    champion: Floats
+    challenger: Floats
+    outcome: npt.NDArray[np.int8]
+
+
+def check(
+    challenger: CurveModel,
+    champion: CurveModel,
+    decisions: Sequence[Decisions],
+    bounds: Bounds | None = None,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Verdict:
+    """The verdict on ``challenger``. ``decisions``: each one instrument in order of time. ``GatesError`` when
+    there is nothing to judge on.
+    """
+    bounds = bounds or Bounds()
+    if challenger.digest == champion.digest:
+        raise GatesError("the challenger is the champion: name another artifact")
+    later = unseen(decisions, (challenger, champion))
+    judged = []
+    for each in later:
+        for place, name in enumerate(each.thresholds or ("",) * each.h_ticks.shape[1]):
+            progress(f"curves of {each.instrument} {name}")
+            judged.append(served(challenger, champion, each, place, bounds))
+    gates = [*skill(judged, bounds), *calibration(judged, bounds)]
+    progress("timing decisions")
+    gates += latency(challenger, champion, bounds)
+    progress("invariants")
+    gates += invariants(challenger, later)
+    rows = sum(len(each.now_ns) for each in judged)
+    return Verdict(challenger.digest, champion.digest, rows, tuple(gates))
+
+
+def seen_until_ns(model: CurveModel) -> int:
+    """The last instant a model was fitted or calibrated on; 0 where it was fitted to nothing."""
+    training = (model.manifest or {}).get("training") or {}
+    own = training.get("span_end_ns") or (training.get("span_ns") or (0, 0))[1]
+    return max(int(own), int((training.get("trained") or {}).get("span_end_ns") or 0))
+
+
+def unseen(decisions: Sequence[Decisions], models: Sequence[CurveModel]) -> list[Decisions]:
+    """The decisions after all that the ``models`` were fitted on, and the purge. ``GatesError`` when there are none."""
+    until = max(seen_until_ns(model) for model in models)
+    found = []
+    for each in decisions:
+        rows = each.now_ns > until + (purge_ns(each.latency_ns) if until else 0)
+        if rows.any():
+            found.append(each[rows])
+    if not found:
+        raise GatesError(
+            "no decision lies after what the two models were fitted on; record more, label it, and name that dataset"
+        )
+    return found
+
+
+def with_thresholds(decisions: Decisions, wanted: Sequence[str]) -> Decisions:
+    """The decisions with only those of their thresholds; all where none is named. ``GatesError`` for one not stored."""
+    if not wanted:
+        return decisions
+    for name in wanted:
+        if name not in decisions.thresholds:
+            raise GatesError(
+                f"{decisions.instrument}: threshold {name!r} is not stored; there are: "
+                + ", ".join(decisions.thresholds)
+            )
+    at = [decisions.thresholds.index(name) for name in wanted]
+    return replace(
+        decisions,
+        h_ticks=decisions.h_ticks[:, at],
+        passage_ns=decisions.passage_ns[:, at],
+        thresholds=tuple(wanted),
+    )
+
+
+def served(
+    challenger: CurveModel, champion: CurveModel, decisions: Decisions, place: int, bounds: Bounds
+) -> Judged:
+    """Both models' curves on the rows with a threshold, each under its own rolling recalibration."""
+    rows = np.flatnonzero(decisions.h_ticks[:, place] > 0.0)
+    part = decisions[rows]
+    outcome = np.stack([part.outcome(ns, place) for ns in HORIZONS_NS], axis=1)
+    curves = [
+        recalibrated(part, outcome, raw_curves(model, part, place), bounds)
+        for model in (challenger, champion)
+    ]
+    name = f"{part.instrument} {part.thresholds[place]}" if part.thresholds else part.instrument
+    return Judged(name, part.now_ns, curves[1], curves[0], outcome)
+
+
+def raw_curves(model: CurveModel, decisions: Decisions, place: int) -> Floats:
+    """(n, 12), by first passage where the model has no answer, as the engine does; NaN where that has none either."""
+    out = np.empty((len(decisions), len(HORIZONS_NS)))
+    fallback = FirstPassageModel()
+    for start in range(0, len(decisions), CHUNK):
+        rows = slice(start, start + CHUNK)
+        h, sigma = decisions.h_ticks[rows, place], decisions.sigma_ticks[rows]
+        x, valid = decisions.inputs(rows, h)
+        p, answered = model.curves(x, valid, h, sigma)
+        if not answered.all():
+            lacking = ~answered
+            other, known = fallback.curves(x[lacking], valid[lacking], h[lacking], sigma[lacking])
+            p[lacking] = np.where(known[:, None], other, np.nan)
+        out[rows] = p
+    return out
+
+
+def recalibrated(decisions: Decisions, outcome: npt.NDArray[np.int8], p: Floats, bounds: Bounds) -> Floats:
+    """The curves as they would have been served, each under the pairs that its moment knew."""
+    rolling = RollingCalibration(bounds.window_ns, ridge=bounds.ridge)
+    anchors = np.array(rolling.anchors_ns, dtype=np.int64)
+    at = [HORIZONS_NS.index(ns) for ns in rolling.anchors_ns]
+    hit = np.where(outcome[:, at] < 0, UNKNOWN, outcome[:, at]).astype(np.int8)
+    resolved = decisions.now_ns[:, None] + decisions.latency_ns + anchors
+    return rolling.prequential(decisions.now_ns, p, resolved, hit)[0]
+
+
+def skill(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:
+    """Better in log loss and in Brier score, both horizons together, outside the interval; and at neither one worse."""
+    horizons = [ns for ns, _ in bounds.ece]
+    losses = {"log_loss": _log_loss, "brier": _brier}
+    base = {"log_loss": lambda q: -(q * np.log(q) + (1 - q) * np.log(1 - q)), "brier": lambda q: q * (1 - q)}
+    out: list[Gate] = []
+    worse: list[Gate] = []
+    first = min(int(each.now_ns[0]) for each in judged)
+    blocks = max(int(each.now_ns[-1]) for each in judged) // bounds.block_ns - first // bounds.block_ns + 1
+    for name, loss in losses.items():
+        point, drawn = 0.0, np.zeros(0)
+        for ns in horizons:
+            k = HORIZONS_NS.index(ns)
+            sums = np.zeros((blocks, 3))
+            for each in judged:
+                rows = usable(each, k)
+                hit = each.outcome[rows, k] == 1
+                change = loss(each.challenger[rows, k], hit) - loss(each.champion[rows, k], hit)
+                place = each.now_ns[rows] // bounds.block_ns - first // bounds.block_ns
+                for column, values in enumerate((np.ones(len(rows)), hit, change)):
+                    sums[:, column] += np.bincount(place, values, minlength=blocks)
+            held = sums[sums[:, 0] > 0]
+            count, hits, total = held.sum(axis=0) if len(held) else (0.0, 0.0, 0.0)
+            if len(held) < BLOCKS_LEAST or not 0 < hits < count:
+                raise GatesError(
+                    f"{_ms(ns)}: {len(held)} blocks of {bounds.block_ns / 1e9:g} s with {hits:.0f} passages of "
+                    f"{count:.0f} decisions say nothing; at least {BLOCKS_LEAST} blocks and both outcomes are needed: "
+                    "record more, or take shorter blocks"
+                )
+            scale = float(base[name](hits / count))
+            draws = weights(len(held), seed=bounds.seed) @ held
+            this = draws[:, 2] / draws[:, 0] / scale
+            point += total / count / scale / len(horizons)
+            drawn = this / len(horizons) if not len(drawn) else drawn + this / len(horizons)
+            if name == "log_loss":
+                reach = interval(this, bounds.level) or [float("-inf"), float("inf")]
+                said = f"{_ms(ns)}: log loss {total / count / scale:+.4f} of the base rate's"
+                fine = reach[0] <= 0.0
+                words = "not shown to be worse" if fine else "worse, outside the interval"
+                worse.append(
+                    Gate(
+                        f"not_worse_{_ms(ns)}", fine, reach[0], 0.0, f"{said}, {words}", (reach[0], reach[1])
+                    )
+                )
+        reach = interval(drawn, bounds.level) or [float("-inf"), float("inf")]
+        better = reach[1] < 0.0
+        words = "beats the champion" if better else "does not beat the champion outside its interval"
+        out.append(
+            Gate(
+                f"beats_champion_{name}",
+                better,
+                point,
+                0.0,
+                f"upper end {reach[1]:+.4f}: {words}",
+                (reach[0], reach[1]),
+            )
+        )
+    return out + worse
+
+
+def usable(judged: Judged, k: int) -> Longs:
+    """Rows whose label at horizon ``k`` is known and that both models answer."""
+    return np.flatnonzero(
+        (judged.outcome[:, k] >= 0) & ~np.isnan(judged.champion[:, k]) & ~np.isnan(judged.challenger[:, k])
+    )
+
+
+def _log_loss(p: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+    return -np.log(np.maximum(np.where(hit, p, 1.0 - p), P_LEAST))
+
+
+def _brier(p: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+    return (p - hit) ** 2
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:g} ms" if ns < S else f"{ns / 1e9:g} s"
+
+
+def calibration(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:
+    """Expected calibration error over ten quantile bins, of the market where it is largest."""
+    out = []
+    for ns, bound in bounds.ece:
+        k = HORIZONS_NS.index(ns)
+        worst, where = 0.0, ""
+        for each in judged:
+            rows = usable(each, k)
+            if len(rows):
+                error = calibration_error(reliability(each.challenger[rows, k], each.outcome[rows, k] == 1))
+                if error >= worst:
+                    worst, where = error, each.market
+        words = "within" if worst <= bound else "beyond"
+        out.append(
+            Gate(f"ece_{_ms(ns)}", worst <= bound, worst, bound, f"{where}: {words} its market's target")
+        )
+    return out
+
+
+def _simulated() -> tuple[EventBuffer, Config]:
+    """A market to time decisions in, and the configuration of its one instrument."""
+    tape = EventBuffer(200_000)
+    market = MarketSimulator(MarketConfig(symbols=(BTC,)), 1, 0)
+    writer = EventWriter(tape, [0])
+    for second in range(1, SIMULATED_S + 1):
+        updates = market.advance(second * S)
+        if second == 1:
+            writer.write_snapshot(market.snapshot(0))
+        else:
+            writer.write_all(updates)
+    instrument = "{name: I0, venue: gates, symbol: S0, tick_size: 0.1, lot_size: 0.001, warmup: 0s}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gates.yaml"
+        path.write_text(f"version: 1\ninstruments:\n  - {instrument}\n", encoding="utf-8")
+        return tape, load_config(path)
+
+
+def latency(challenger: CurveModel, champion: CurveModel, bounds: Bounds) -> list[Gate]:
+    """A whole decision with either model, in turns in one run, against first passage and against each other."""
+    tape, config = _simulated()
+    clock = time_clock()
+    models = {"challenger": challenger, "champion": champion, "yardstick": FirstPassageModel()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(ROUNDS):
+        for name, model in models.items():
+            engine = Engine(config, model=model)
+            time_engine(engine, tape)
+            request = RequestRecord(0, 1, now_ns=engine.now_ns, size_lots=1.0)
+            taken = time_decisions(engine, request, DECISIONS_TIMED, 20_000)
+            times[name].append(float(np.median(taken)) - clock)
+    mine, other, yardstick = (statistics.median(times[name]) for name in models)
+    relative, ratio = mine / yardstick, mine / other
+    words = f"a decision takes {mine / 1000:.2f} µs here"
+    return [
+        Gate("latency_yardstick", relative <= bounds.decision_to_yardstick, relative, bounds.decision_to_yardstick,
+             f"{words}, {yardstick / 1000:.2f} µs by first passage"),
+        Gate("latency_champion", ratio <= bounds.decision_to_champion, ratio, bounds.decision_to_champion,
+             f"{words}, {other / 1000:.2f} µs with the champion"),
+    ]  # fmt: skip
+
+
+def invariants(challenger: CurveModel, decisions: Sequence[Decisions]) -> list[Gate]:
+    """What every served model keeps: schema, self-test, numbers, order in τ and in h, no side of its own."""
+    schema = challenger.manifest["schema"]["hash"]
+    out = [
+        _gate(
+            "schema",
+            schema == SCHEMA_HASH,
+            "fitted to this build's feature schema",
+            "fitted to another schema",
+        )
+    ]
+    for name, fault in (
+        ("self_test", _fault(check_selftest, challenger)),
+        ("probes", _fault(check_curves, challenger)),
+    ):
+        out.append(_gate(name, fault is None, "passed", fault or ""))
+    rows = [each[:: max(1, len(each) // CHECKED_ROWS)] for each in decisions]
+    nan = tau = h_fall = 0
+    for each in rows:
+        h = each.h_ticks[:, 0]
+        last = np.full((len(each), len(HORIZONS_NS)), np.inf)
+        for factor in H_FACTORS:
+            x, valid = each.inputs(slice(None), h * factor)
+            p, answered = challenger.curves(x, valid, h * factor, each.sigma_ticks)
+            p = p[answered]
+            nan += int((~np.isfinite(p)).any(axis=1).sum())
+            tau += int((np.diff(p, axis=1) < 0.0).any(axis=1).sum())
+            h_fall += int((p > last[answered]).any(axis=1).sum())
+            last[answered] = p
+    total = sum(map(len, rows)) * len(H_FACTORS)
+    for name, count, words in (
+        ("no_nan", nan, "is a number"),
+        ("monotone_horizon", tau, "never falls with τ"),
+        ("monotone_threshold", h_fall, "never rises with h"),
+    ):
+        out.append(Gate(name, count == 0, count, 0, f"{count} of {total:,} curves break it: P {words}"))
+    read = {each["name"] for each in challenger.parameters().get("features", ())}
+    sided = sorted((read & UNMIRRORED) | (read - set(NAMES)))
+    out.append(
+        _gate("mirror", not sided, "reads signed or side-free features only: P_bid(x) = P_ask(mirror x)",
+              f"reads {', '.join(sided)}, which a mirrored market does not mirror")
+    )  # fmt: skip
+    return out
+
+
+def _gate(name: str, passed: bool, good: str, bad: str) -> Gate:
+    return Gate(name, passed, None, None, good if passed else bad)
+
+
+def _fault(test: Callable[[CurveModel], None], model: CurveModel) -> str | None:
+    try:
+        test(model)
+    except ArtifactError as error:
+        return str(error)
+    return None

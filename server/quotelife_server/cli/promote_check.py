@@ -1,0 +1,102 @@
+"""``quotelife promote-check``: may a challenger take the champion's place? Yes or no, and why."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quotelife_server.cli.options import wrong
+from quotelife_server.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from quotelife.learn.gates import Verdict
+
+EXIT_REFUSED = 1
+BUILT_IN = "first_passage"
+
+
+def promote_check(
+    challenger: Annotated[Path, typer.Argument(help="Folder of the artifact that wants to be champion.")],
+    dataset: Annotated[
+        list[Path],
+        typer.Option("--dataset", "-d", help="Folder that quotelife labels wrote. May be given again."),
+    ],
+    champion: Annotated[
+        str, typer.Option(help="Folder of the artifact that serves, or the name of a built-in one.")
+    ] = BUILT_IN,
+    market: Annotated[
+        str,
+        typer.Option(
+            help="Targets of calibration: full_day (.004 at 500 ms, .01 at 2 s) or crypto (.05 at both)."
+        ),
+    ] = "full_day",
+    ece_500ms: Annotated[
+        float | None, typer.Option("--ece-500ms", min=0.0, max=1.0, help="Another target at 500 ms.")
+    ] = None,
+    ece_2s: Annotated[
+        float | None, typer.Option("--ece-2s", min=0.0, max=1.0, help="Another target at 2 s.")
+    ] = None,
+    block: Annotated[
+        float | None, typer.Option(min=0.1, help="Blocks of the bootstrap, s. [default: 60, crypto 10]")
+    ] = None,
+    latency: Annotated[
+        float,
+        typer.Option(
+            min=1.0, help="What a decision may take, in decisions by first passage in the same run."
+        ),
+    ] = 5.0,
+    threshold: Annotated[
+        str | None,
+        typer.Option("--threshold", "-t", help="Only these stored thresholds, with commas. [default: all]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the bootstrap.")] = 20260101,
+    as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON (docs/report.md).")] = False,
+) -> None:
+    """Ask the promotion gates, on decisions later than all that either model was fitted on.
+
+    Exit 0: yes. 1: no, and which gates refuse; or nothing to judge on.
+    """
+    from quotelife.learn.dataset import Dataset
+    from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check, with_thresholds
+    from quotelife.model.artifact import builtin_artifact, load_artifact
+
+    if market not in MARKETS:
+        wrong("--market", f"{market!r} is none of {', '.join(MARKETS)}")
+    targets = dict(MARKETS[market])
+    targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
+    crypto = market == "crypto"
+    seconds = block if block is not None else 10.0 if crypto else 60.0
+    bounds = Bounds(
+        ece=tuple(targets.items()),
+        decision_to_yardstick=latency,
+        block_ns=round(seconds * 1e9),
+        window_ns=100_000_000_000 if crypto else 900_000_000_000,
+        ridge=10.0 if crypto else 50.0,
+        seed=seed,
+    )
+    rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))
+    wanted = tuple(threshold.split(",")) if threshold else ()
+    with Progress(show=not as_json) as progress:
+        decisions = [with_thresholds(each, wanted) for folder in dataset for each in Dataset(folder)]
+        verdict = check(load_artifact(challenger), rival, decisions, bounds, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(verdict.as_json(), indent=2))
+    else:
+        _print(verdict)
+    if not verdict.promoted:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _print(verdict: "Verdict") -> None:
+    typer.echo(
+        f"{verdict.challenger[:16]} against {verdict.champion[:16]}, {verdict.rows:,} labelled decisions"
+    )
+    for gate in verdict.gates:
+        figure = "" if gate.figure is None else f"{gate.figure:.4g}"
+        bound = "" if gate.bound is None else f"at most {gate.bound:g}"
+        typer.echo(
+            f"  {'yes' if gate.passed else 'NO ':3}  {gate.name:24} {figure:>10}  {bound:14}  {gate.reason}"
+        )
+    refused = [gate.name for gate in verdict.gates if not gate.passed]
+    typer.echo("promote: yes" if verdict.promoted else f"promote: no ({', '.join(refused)})")

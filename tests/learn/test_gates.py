@@ -1,0 +1,271 @@
+"""The promotion gates answer as they must where the answer is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quotelife.learn import gates
+from quotelife.learn.gates import Bounds, Gate, GatesError, Judged
+from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.golden import GoldenModel
+from quotelife.records import HORIZONS_NS
+from quotelife.units import NS_PER_S
+from reference import dataset_kit
+
+SHORT, LONG = HORIZONS_NS.index(500_000_000), HORIZONS_NS.index(2_000_000_000)
+ROWS = 40_000
+BOUNDS = Bounds()
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def truth(seed: int = 3, rows: int = ROWS) -> tuple[Floats, np.ndarray[Any, np.dtype[np.int8]]]:
+    """Curves that rise with τ, and outcomes drawn from them."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(-3.0, 1.5, rows)[:, None] + np.linspace(-1.0, 2.0, len(HORIZONS_NS))
+    p = 1.0 / (1.0 + np.exp(-level))
+    outcome = (rng.random(rows)[:, None] < p).astype(np.int8)
+    return p, outcome
+
+
+def judged(champion: Floats, challenger: Floats, outcome: Any) -> Judged:
+    now = np.arange(len(outcome), dtype=np.int64) * 250_000_000
+    return Judged("EUR 1tick", now, champion, challenger, outcome)
+
+
+def flat(outcome: Any) -> Floats:
+    return np.broadcast_to(outcome.mean(axis=0), outcome.shape).copy()
+
+
+def stretched(p: Floats, by: float) -> Floats:
+    return 1.0 / (1.0 + np.exp(-by * np.log(p / (1.0 - p))))
+
+
+def by_name(found: list[Gate]) -> dict[str, Gate]:
+    return {gate.name: gate for gate in found}
+
+
+def test_an_equal_model_does_not_beat_the_champion() -> None:
+    p, outcome = truth()
+    found = by_name(gates.skill([judged(p, p.copy(), outcome)], BOUNDS))
+    assert not found["beats_champion_log_loss"].passed
+    assert not found["beats_champion_brier"].passed
+    assert found["beats_champion_brier"].figure == 0.0
+    assert found["not_worse_500 ms"].passed
+
+
+def test_a_clearly_better_model_passes_every_gate_of_skill_and_calibration() -> None:
+    p, outcome = truth()
+    pair = [judged(flat(outcome), p, outcome)]
+    assert all(gate.passed for gate in gates.skill(pair, BOUNDS))
+    assert all(gate.passed for gate in gates.calibration(pair, BOUNDS))
+
+
+def test_a_clearly_worse_model_fails_every_gate_of_skill() -> None:
+    p, outcome = truth()
+    assert not any(gate.passed for gate in gates.skill([judged(p, flat(outcome), outcome)], BOUNDS))
+
+
+def test_a_gain_within_the_noise_of_its_blocks_is_no_gain() -> None:
+    p, outcome = truth(rows=4000)
+    rng = np.random.default_rng(5)
+    noisy = stretched(p, 1.0) * np.exp(rng.normal(0.0, 0.01, len(p)))[:, None]
+    found = by_name(gates.skill([judged(noisy, p, outcome)], BOUNDS))
+    gate = found["beats_champion_log_loss"]
+    assert gate.interval is not None
+    assert gate.passed == (gate.interval[1] < 0.0)
+    assert not gate.passed
+
+
+def test_an_overconfident_model_fails_at_its_calibration_though_it_ranks_better() -> None:
+    p, outcome = truth()
+    pair = [judged(flat(outcome), stretched(p, 0.6), outcome)]
+    found = by_name(gates.calibration(pair, BOUNDS))
+    assert not found["ece_500 ms"].passed
+    assert not found["ece_2 s"].passed
+    assert found["ece_2 s"].bound == 0.01
+
+
+def test_the_targets_of_crypto_are_wider() -> None:
+    p, outcome = truth()
+    pair = [judged(flat(outcome), stretched(p, 0.9), outcome)]
+    assert not by_name(gates.calibration(pair, BOUNDS))["ece_500 ms"].passed
+    crypto = Bounds(ece=tuple(gates.MARKETS["crypto"].items()))
+    assert all(gate.passed for gate in gates.calibration(pair, crypto))
+
+
+def test_one_bad_market_is_not_hidden_by_a_good_one() -> None:
+    p, outcome = truth()
+    good, bad = judged(p, p, outcome), judged(p, stretched(p, 0.6), outcome)
+    alone = by_name(gates.calibration([bad], BOUNDS))["ece_500 ms"].figure
+    assert by_name(gates.calibration([good, bad, good], BOUNDS))["ece_500 ms"].figure == alone
+
+
+def test_a_model_that_wins_at_one_horizon_must_not_lose_at_the_other() -> None:
+    p, outcome = truth()
+    champion, challenger = flat(outcome), p.copy()
+    champion[:, LONG] = p[:, LONG]
+    challenger[:, LONG] = stretched(p[:, LONG], 0.8)
+    found = by_name(gates.skill([judged(champion, challenger, outcome)], BOUNDS))
+    assert found["beats_champion_log_loss"].passed
+    assert not found["not_worse_2 s"].passed
+    assert found["not_worse_500 ms"].passed
+
+
+def test_the_difference_is_that_of_the_plain_formula() -> None:
+    p, outcome = truth()
+    q = stretched(p, 0.8)
+    found = by_name(gates.skill([judged(q, p, outcome)], BOUNDS))
+    total = 0.0
+    for k in (SHORT, LONG):
+        hit = outcome[:, k] == 1
+        rate = hit.mean()
+        change = np.mean((p[:, k] - hit) ** 2) - np.mean((q[:, k] - hit) ** 2)
+        total += change / (rate * (1 - rate)) / 2
+    assert found["beats_champion_brier"].figure == pytest.approx(total)
+
+
+def test_unknown_labels_and_rows_without_an_answer_count_for_neither() -> None:
+    p, outcome = truth()
+    q, censored = stretched(p, 0.8), outcome.copy()
+    whole = by_name(gates.skill([judged(q[:30_000], p[:30_000], outcome[:30_000])], BOUNDS))
+    censored[30_000:35_000] = -1
+    holed = q.copy()
+    holed[35_000:] = np.nan
+    found = by_name(gates.skill([judged(holed, p, censored)], BOUNDS))
+    assert found["beats_champion_brier"].figure == pytest.approx(whole["beats_champion_brier"].figure)
+
+
+def test_too_few_blocks_are_refused_with_the_mend() -> None:
+    p, outcome = truth(rows=1000)
+    with pytest.raises(GatesError, match="record more, or take shorter blocks"):
+        gates.skill([judged(p, p, outcome)], BOUNDS)
+
+
+def test_the_same_seed_gives_the_same_verdict() -> None:
+    p, outcome = truth()
+    pair = [judged(stretched(p, 0.9), p, outcome)]
+    assert gates.skill(pair, BOUNDS) == gates.skill(pair, BOUNDS)
+
+
+def test_only_what_neither_model_was_fitted_on_is_judged() -> None:
+    data = dataset_kit.decisions(400)
+    fitted = FirstPassageModel()
+    until = int(data.now_ns[200])
+    other = load_artifact(builtin_artifact("first_passage"))
+    fitted.stamp({**other.manifest, "training": {"span_start_ns": 0, "span_end_ns": until}})
+    (found,) = gates.unseen([data], (fitted, other))
+    assert found.now_ns.min() > until + HORIZONS_NS[-1] + data.latency_ns
+    assert len(found) == np.sum(data.now_ns > until + HORIZONS_NS[-1] + data.latency_ns)
+
+
+def test_a_dataset_that_was_all_seen_is_refused() -> None:
+    data = dataset_kit.decisions(40)
+    fitted = FirstPassageModel()
+    other = load_artifact(builtin_artifact("first_passage"))
+    fitted.stamp({**other.manifest, "training": {"span_ns": [0, int(data.now_ns[-1])]}})
+    with pytest.raises(GatesError, match="record more"):
+        gates.unseen([data], (other, fitted))
+
+
+def test_what_a_calibrated_artifact_was_trained_on_before_counts_as_seen() -> None:
+    other = load_artifact(builtin_artifact("first_passage"))
+    model = FirstPassageModel()
+    model.stamp({**other.manifest, "training": {"span_end_ns": 5, "trained": {"span_end_ns": 9}}})
+    assert gates.seen_until_ns(model) == 9
+
+
+def test_a_champion_does_not_challenge_itself() -> None:
+    model = load_artifact(builtin_artifact("first_passage"))
+    with pytest.raises(GatesError, match="is the champion"):
+        gates.check(model, model, [dataset_kit.decisions(40)])
+
+
+@pytest.mark.parametrize("name", ["first_passage", "golden", "logistic"])
+def test_shipped_models_keep_the_invariants(name: str) -> None:
+    model = load_artifact(builtin_artifact(name))
+    found = gates.invariants(model, [dataset_kit.decisions(300)])
+    assert {gate.name for gate in found} == {
+        "schema", "self_test", "probes", "no_nan", "monotone_horizon", "monotone_threshold", "mirror",
+    }  # fmt: skip
+    assert [gate.name for gate in found if not gate.passed] == []
+
+
+class Broken(GoldenModel):
+    """Golden, but for one fault of its curves."""
+
+    fault = ""
+
+    def curves(self, x: Any, valid: Any, h_ticks: Any, sigma_ticks: Any) -> Any:
+        p, answered = super().curves(x, valid, h_ticks, sigma_ticks)
+        if self.fault == "no_nan":
+            p[0, 3] = np.nan
+        elif self.fault == "monotone_horizon":
+            p[:, 5] = p[:, 4] / 2
+        elif self.fault == "monotone_threshold":
+            p *= (np.asarray(h_ticks) / (1.0 + np.asarray(h_ticks)))[:, None]
+        return p, answered
+
+
+@pytest.mark.parametrize("fault", ["no_nan", "monotone_horizon", "monotone_threshold"])
+def test_a_broken_invariant_is_found_and_named(fault: str) -> None:
+    whole = load_artifact(builtin_artifact("golden"))
+    model = Broken(whole.parameters())
+    model.fault = fault
+    model.stamp(whole.manifest, whole.files)
+    found = by_name(gates.invariants(model, [dataset_kit.decisions(300)]))
+    assert not found[fault].passed
+    others = {name for name, gate in found.items() if not gate.passed} - {fault}
+    assert others <= {"probes"}
+
+
+def test_a_model_of_another_schema_or_self_test_is_refused() -> None:
+    whole = load_artifact(builtin_artifact("golden"))
+    model = GoldenModel(whole.parameters())
+    model.stamp({**whole.manifest, "schema": {"version": 1, "hash": "0" * 64}})
+    found = by_name(gates.invariants(model, [dataset_kit.decisions(50)]))
+    assert not found["schema"].passed
+    assert not found["self_test"].passed
+
+
+def test_latency_is_told_against_first_passage_and_the_champion_and_bound() -> None:
+    model = load_artifact(builtin_artifact("logistic"))
+    champion = load_artifact(builtin_artifact("golden"))
+    wide = gates.latency(model, champion, Bounds(decision_to_yardstick=1e9, decision_to_champion=1e9))
+    tight = gates.latency(model, champion, Bounds(decision_to_yardstick=1e-9, decision_to_champion=1e-9))
+    assert [gate.name for gate in wide] == ["latency_yardstick", "latency_champion"]
+    assert all(gate.passed and gate.figure and gate.figure > 0 for gate in wide)
+    assert not any(gate.passed for gate in tight)
+
+
+def test_a_verdict_is_yes_only_when_every_gate_says_so() -> None:
+    yes, no = Gate("a", True, 1.0, 2.0, ""), Gate("b", False, None, None, "")
+    assert gates.Verdict("x", "y", 1, (yes, yes)).promoted
+    assert not gates.Verdict("x", "y", 1, (yes, no)).promoted
+    assert gates.Verdict("x", "y", 1, (yes, no)).as_json()["gates"][1] == {
+        "name": "b",
+        "passed": False,
+        "reason": "",
+    }
+
+
+def test_thresholds_can_be_chosen_by_name() -> None:
+    data = dataset_kit.decisions(40)
+    found = gates.with_thresholds(data, ("1sigma",))
+    assert found.thresholds == ("1sigma",)
+    assert np.array_equal(found.passage_ns[:, 0], data.passage_ns[:, 2])
+    with pytest.raises(GatesError, match="there are: 1tick"):
+        gates.with_thresholds(data, ("9tick",))
+
+
+def test_served_curves_are_those_of_the_models_where_no_label_has_come() -> None:
+    data = dataset_kit.decisions(400)
+    few = data[np.arange(5)]
+    champion, challenger = (load_artifact(builtin_artifact(name)) for name in ("first_passage", "logistic"))
+    found = gates.served(challenger, champion, few, 0, Bounds(window_ns=900 * NS_PER_S))
+    x, valid = few.inputs(slice(None), few.h_ticks[:, 0])
+    p, answered = challenger.curves(x, valid, few.h_ticks[:, 0], few.sigma_ticks)
+    early = answered & (few.now_ns < few.now_ns[0] + 500_000_000)
+    assert early.any()
+    assert np.array_equal(found.challenger[early], p[early])
