@@ -12,7 +12,8 @@ from quotelife.decision.throttle cimport Throttle
 from quotelife.features.greeks cimport Greeks
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
 from quotelife.model.curve cimport CurveModel
-from quotelife.records cimport Decision, Event, Request, Signal
+from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
+from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
 
 cdef enum:
     STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
@@ -89,7 +90,10 @@ cdef class Engine:
     cdef dict _event_names                           # what those events and those of the instruments are called
     cdef FeatureParams feature_params
     cdef Policy _policy
-    cdef CurveModel _model
+    cdef ServedModels _served
+    cdef ShadowAnswer _shadows[SERVED_SHADOWS_MAX + 1]   # of the last decision; the challenger's champion is one
+    cdef int _n_shadows
+    cdef Decision _again                             # a shadow's, while it is being taken
     cdef object _config
     cdef object _instruments
     cdef readonly int64_t now_ns
@@ -120,6 +124,7 @@ cdef class Engine:
     cdef int told(self, const Request* request, const Decision* decision) except -1
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
+    cdef object _serve(self, ServedModels served, int64_t now_ns)
     cdef int _grow(self, uint32_t n) except -1
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
@@ -131,13 +136,18 @@ cdef class Engine:
                             int64_t t) noexcept nogil
     cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
-    cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil
+    cdef void redo_c(self, const Request* request, const Decision* recorded, const ModelSlot* model,
+                     Decision* out) noexcept nogil
+    cdef void _ask_shadows(self, const Request* request, const Decision* decision) noexcept nogil
+    cdef void _ask_shadow(self, const Request* request, const Decision* decision,
+                          const ModelSlot* model) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                        Decision* out) noexcept nogil
     cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
     cdef void _features(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                         Decision* out) noexcept nogil
-    cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
+    cdef void _judge(self, const InstrumentParams* params, const Request* request, const ModelSlot* model,
+                     Decision* out) noexcept nogil
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,

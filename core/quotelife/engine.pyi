@@ -1,4 +1,8 @@
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from quotelife.config import Config
 from quotelife.decision.kill import KillSource, KillStatus
@@ -6,6 +10,8 @@ from quotelife.decision.policy import Policy
 from quotelife.inputs import InputSink
 from quotelife.instruments import InstrumentTable
 from quotelife.model.curve import CurveModel
+from quotelife.model.lineup import LineUp
+from quotelife.model.served import ServedModels
 from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
 
 CALENDAR_KEPT: int
@@ -70,7 +76,15 @@ class OverrideStatus(NamedTuple):
 def configured_model(config: Config) -> CurveModel: ...
 
 class Engine:
-    def __init__(self, config: Config, *, model: CurveModel | None = None, start_ns: int = 0) -> None: ...
+    def __init__(
+        self,
+        config: Config,
+        *,
+        model: CurveModel | None = None,
+        lineup: LineUp | None = None,
+        models: Mapping[str, CurveModel] = ...,
+        start_ns: int = 0,
+    ) -> None: ...
     def on_events(self, buffer: EventBuffer) -> None: ...
     def on_signal(
         self,
@@ -103,11 +117,21 @@ class Engine:
     def on_timer(self, now_ns: int) -> None: ...
     def decide(self, request: RequestRecord, decision: DecisionRecord) -> None: ...
     def redo(self, request: RequestRecord, recorded: DecisionRecord, decision: DecisionRecord) -> None: ...
+    def redo_shadows(self, request: RequestRecord, recorded: DecisionRecord) -> npt.NDArray[np.void]: ...
+    def shadows(self) -> npt.NDArray[np.void]: ...
     def record_to(self, *sinks: InputSink) -> None: ...
     def apply_config(self, config: Config, now_ns: int, *, model: CurveModel | None = None) -> int: ...
     def config_payload(self) -> dict[str, Any]: ...
     def continue_revisions(self, config_revision: int, model_revision: int) -> None: ...
     def apply_model(self, model: CurveModel, now_ns: int) -> int: ...
+    def apply_lineup(
+        self,
+        lineup: LineUp,
+        models: Mapping[str, CurveModel],
+        now_ns: int,
+        *,
+        model: CurveModel | None = None,
+    ) -> int: ...
     def set_override(
         self,
         *,
@@ -159,6 +183,9 @@ class Engine:
     def policy(self) -> Policy: ...
     @property
     def model(self) -> CurveModel: ...
+    @property
+    def served(self) -> ServedModels: ...
+    def model_of(self, decision: DecisionRecord) -> CurveModel: ...
     @property
     def instruments(self) -> InstrumentTable: ...
     @property

@@ -8,6 +8,7 @@ The path of a decision is one C function, ``decide_c``: no Python object is touc
 """
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ from quotelife.inputs cimport (
     InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
+from quotelife.model.served cimport ModelSlot, PostureModels, ServedModels
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
@@ -70,7 +72,7 @@ from quotelife.records cimport (
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
     WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
-    DecisionRecord, Event, EventBuffer, Request, RequestRecord, Signal,
+    MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, Request, RequestRecord, ShadowAnswer, Signal,
 )
 from quotelife.records cimport (
     OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED, WHY_THROTTLED,
@@ -79,6 +81,8 @@ from quotelife.records cimport (
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.lineup import LineUp
+from quotelife.records import SHADOW_DTYPE
 
 cdef enum:
     REF_HORIZON = 5                 # index of 500 ms on the horizon grid
@@ -191,7 +195,8 @@ cdef object greeks_of(const Greeks* greeks, int64_t t):
 
 cdef class Engine:
     """See the module. ``start_ns`` is the engine time before the first input, ``model`` defaults to the configured
-    artifact. Raises ``ConfigError`` or ``ArtifactError``.
+    artifact and serves where the ``lineup`` names no champion; ``models`` are those that it names, by digest. Raises
+    ``ConfigError``, ``ArtifactError`` or, where one is missing, ``QuotelifeError``.
     """
 
     def __cinit__(self):
@@ -199,7 +204,7 @@ cdef class Engine:
         self.shared = NULL
         self.n_instruments = 0
 
-    def __init__(self, config, *, CurveModel model=None, int64_t start_ns=0):
+    def __init__(self, config, *, CurveModel model=None, lineup=None, models=MappingProxyType({}), int64_t start_ns=0):
         if self.shared != NULL:
             raise QuotelifeError("an engine is initialised once")
         self.now_ns = start_ns
@@ -217,7 +222,7 @@ cdef class Engine:
         self._wire_drivers()
         if model is None:
             model = configured_model(config)
-        self._model = model
+        self._served = ServedModels(model, lineup or LineUp(), models, self._policy.counterparty_names)
         self.config_revision = 1
         self.model_revision = 1
 
@@ -823,8 +828,11 @@ cdef class Engine:
     cdef int told(self, const Request* request, const Decision* decision) except -1:
         # After every decide_c: the sinks, and the kill that a throttle has come to.
         cdef InputSink sink
+        cdef int k
         for sink in self._sinks:
             sink.decision(request, decision)
+            for k in range(self._n_shadows):
+                sink.shadow(&self._shadows[k])
         if self._trip:
             self._trip = False
             names = self._policy.counterparty_names
@@ -839,13 +847,19 @@ cdef class Engine:
         cdef InstrumentState* state = self.states[request.instrument]
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
         memset(out, 0, sizeof(Decision))
+        self._n_shadows = 0
         self.advance(request.now_ns)
         out.input_sequence = self.input_sequence
         out.now_ns = self.now_ns
         self._observe(state, params, request, out)
         if self._frame(params, request, out):
             self._features(state, params, request, out)
-            self._judge(params, request, out)
+            self._judge(
+                params, request,
+                self._served.slot(out.posture_effective, request.counterparty, &out.model_role),
+                out,
+            )
+            self._ask_shadows(request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
             state.declines += 1
@@ -858,9 +872,64 @@ cdef class Engine:
         """
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
-        self.redo_c(&request.c, &recorded.c, &decision.c)
+        self.redo_c(&request.c, &recorded.c, NULL, &decision.c)
 
-    cdef void redo_c(self, const Request* request, const Decision* recorded, Decision* out) noexcept nogil:
+    def redo_shadows(self, RequestRecord request, DecisionRecord recorded):
+        """What the shadows make of a recorded decision, as an array of ``SHADOW_DTYPE``: one of a posture's shadows
+        each, then the champion where the challenger has served.
+
+        Raises ``ValueError`` when the request's instrument index is out of range.
+        """
+        if request.c.instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {request.c.instrument}")
+        self._n_shadows = 0
+        if recorded.c.model_role:
+            self._ask_shadows(&request.c, &recorded.c)
+        return self.shadows()
+
+    def shadows(self):
+        """What the shadows made of the last decision, as an array of ``SHADOW_DTYPE``; empty where no model was
+        asked."""
+        cdef bytes raw = (<const char*>self._shadows)[:self._n_shadows * sizeof(ShadowAnswer)]
+        return np.frombuffer(raw, dtype=SHADOW_DTYPE)
+
+    cdef void _ask_shadows(self, const Request* request, const Decision* decision) noexcept nogil:
+        cdef const PostureModels* models = &self._served.posture[decision.posture_effective]
+        cdef bint challenged = decision.model_role == MODEL_CHALLENGER
+        cdef uint64_t served = models.challenger.model if challenged else models.champion.model
+        cdef uint32_t k
+        for k in range(models.n_shadows):
+            if models.shadow[k].model != served:
+                self._ask_shadow(request, decision, &models.shadow[k])
+        if challenged:
+            self._ask_shadow(request, decision, &models.champion)
+
+    cdef void _ask_shadow(self, const Request* request, const Decision* decision,
+                          const ModelSlot* model) noexcept nogil:
+        # The decision taken again with another model: whatever else is in the record is the same for both.
+        cdef ShadowAnswer* answer = &self._shadows[self._n_shadows]
+        cdef Decision* again = &self._again
+        self._n_shadows += 1
+        self.redo_c(request, decision, model, again)
+        memset(answer, 0, sizeof(ShadowAnswer))
+        answer.input_sequence = again.input_sequence
+        answer.now_ns = again.now_ns
+        answer.life_ns = again.life_ns
+        answer.reasons = again.reasons
+        answer.model = model.model
+        answer.h_ticks = again.h_ticks
+        answer.p_life = again.p_life
+        answer.expected_value_ticks = again.expected_value_ticks
+        memcpy(answer.p, again.p, sizeof(answer.p))
+        answer.instrument = again.instrument
+        answer.model_revision = again.model_revision
+        answer.binding = again.binding
+        answer.kind = again.kind
+        answer.posture_effective = again.posture_effective
+        answer.side = again.side
+
+    cdef void redo_c(self, const Request* request, const Decision* recorded, const ModelSlot* model,
+                     Decision* out) noexcept nogil:
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
         memset(out, 0, sizeof(Decision))
         out.input_sequence = recorded.input_sequence
@@ -878,7 +947,9 @@ cdef class Engine:
         if self._frame(params, request, out):
             memcpy(out.features, recorded.features, sizeof(out.features))
             memcpy(out.valid, recorded.valid, sizeof(out.valid))
-            self._judge(params, request, out)
+            if model == NULL:
+                model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
+            self._judge(params, request, model, out)
 
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                        Decision* out) noexcept nogil:
@@ -1021,7 +1092,8 @@ cdef class Engine:
         query.desk = request.desk
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
 
-    cdef void _judge(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil:
+    cdef void _judge(self, const InstrumentParams* params, const Request* request, const ModelSlot* model,
+                     Decision* out) noexcept nogil:
         # Features and threshold to curve, tolerance, life.
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
         cdef const PriceBoundsParams* bounds
@@ -1034,7 +1106,7 @@ cdef class Engine:
         model_input.valid = out.valid
         model_input.h_ticks = left
         model_input.sigma_ticks = out.sigma_ticks
-        if self._model.fn(self._model.params, &model_input, out.p) != 0:
+        if model.fn(model.params, &model_input, out.p) != 0:
             if isnan(out.sigma_ticks):
                 # Neither model nor volatility: no curve, so nothing to be firm on.
                 out.reasons |= WHY_NO_VOLATILITY
@@ -1217,8 +1289,9 @@ cdef class Engine:
         for i in range(self.n_instruments):
             self.states[i].features.news_half_life_ns = config.signals.news_half_life_ns
         if model is not None:
-            self._model = model
             self.model_revision += 1
+        self._served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
+                                    policy.counterparty_names)
         self._instruments = table
         self._grow(len(table))
         self._wire_drivers()
@@ -1233,8 +1306,9 @@ cdef class Engine:
             "revision": self.config_revision,
             "digest": self._config.digest,
             "config": self._config.model_dump(mode="json", by_alias=True),
-            "model_digest": self._model.digest,
+            "model_digest": self._served.base.digest,
             "model_revision": self.model_revision,
+            "lineup": self._served.lineup.to_json(),
         }
 
     cdef int _follow_names(self, Policy policy) except -1:
@@ -1276,11 +1350,27 @@ cdef class Engine:
         self.model_revision = model_revision
 
     def apply_model(self, CurveModel model not None, int64_t now_ns):
-        """Swap the curve model; returns the new model revision."""
+        """Swap the model of the configuration, which serves where the line-up names no champion; returns the new model
+        revision."""
+        return self._serve(ServedModels(model, self._served.lineup, self._served.models,
+                                        self._policy.counterparty_names), now_ns)
+
+    def apply_lineup(self, lineup, models, int64_t now_ns, *, CurveModel model=None):
+        """Swap everything that serves; returns the new model revision.
+
+        ``models``: by digest, at least all that the line-up names. ``model`` replaces that of the configuration too.
+        Raises ``QuotelifeError`` when one is missing, and changes nothing.
+        """
+        return self._serve(ServedModels(model or self._served.base, lineup, models, self._policy.counterparty_names),
+                           now_ns)
+
+    cdef object _serve(self, ServedModels served, int64_t now_ns):
         self.advance(now_ns)
-        self._model = model
+        self._served = served
         self.model_revision += 1
-        self._tell(CHANGE_MODEL, {"revision": self.model_revision, "digest": model.digest}, now_ns)
+        self._tell(CHANGE_MODEL, {
+            "revision": self.model_revision, "digest": served.base.digest, "lineup": served.lineup.to_json(),
+        }, now_ns)
         return self.model_revision
 
     def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,
@@ -1444,7 +1534,17 @@ cdef class Engine:
 
     @property
     def model(self):
-        return self._model
+        """The model of the configuration."""
+        return self._served.base
+
+    @property
+    def served(self):
+        """All models that serve, ``ServedModels``."""
+        return self._served
+
+    def model_of(self, DecisionRecord decision):
+        """The model whose curve a decision has, or would have had where none was asked. Only while it is in force."""
+        return self._served.model_of(decision.c.posture_effective, decision.c.model_role)
 
     @property
     def instruments(self):

@@ -4,11 +4,11 @@
 # not change the engine and must not fail for want of a disk: it notes its own faults and goes on.
 from libc.stdint cimport int64_t, uint64_t
 
-from quotelife.records cimport Decision, Event, Request, Signal
+from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
 
 cdef enum ChangeKind:
-    CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision"}
-    CHANGE_MODEL = 2             # {"revision", "digest"}
+    CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision", "lineup"}
+    CHANGE_MODEL = 2             # {"revision", "digest" (of the configuration's), "lineup" (LineUp.to_json)}
     CHANGE_OVERRIDE_SET = 3      # {"id", "posture", "counterparty", "desk", "instrument", "expires_ns"}, names or None
     CHANGE_OVERRIDE_CLEARED = 4  # {"id"}
     CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source" (KillSource), "since_ns"}
@@ -24,5 +24,7 @@ cdef class InputSink:
     cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1
     # The decision carries its sequence.
     cdef int decision(self, const Request* request, const Decision* decision) except -1
+    # No input: what a shadow made of the decision just told.
+    cdef int shadow(self, const ShadowAnswer* answer) except -1
     # A rare input; the payload is JSON-able and written down at once or never.
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1

@@ -6,7 +6,7 @@ import numpy as np
 
 from libc.string cimport memcpy
 
-from quotelife.records import EVENT_DTYPE, SIGNAL_DTYPE
+from quotelife.records import EVENT_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
 from quotelife.records cimport DecisionRecord, RequestRecord
 
 
@@ -35,12 +35,16 @@ cdef class InputSink:
     cdef int decision(self, const Request* request, const Decision* decision) except -1:
         return 0
 
+    cdef int shadow(self, const ShadowAnswer* answer) except -1:
+        return 0
+
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         return 0
 
 
 cdef class InputTap(InputSink):
-    """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input."""
+    """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input
+    and for each shadow's answer."""
 
     cdef object _tap
 
@@ -70,6 +74,11 @@ cdef class InputTap(InputSink):
         asked.c = request[0]
         answered.c = decision[0]
         self._tap("decision", decision.input_sequence, asked, answered)
+        return 0
+
+    cdef int shadow(self, const ShadowAnswer* answer) except -1:
+        self._tap("shadow", answer.input_sequence,
+                  np.frombuffer((<const char*>answer)[:sizeof(ShadowAnswer)], dtype=SHADOW_DTYPE)[0])
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:

@@ -266,6 +266,31 @@ cdef struct Decision:
     uint32_t rule_index          # which override, NO_INDEX if none
     uint32_t session             # venue session, NO_INDEX if none
     uint8_t actuation            # Actuation
+    uint8_t model_role           # ModelRole: whose curve it is
+    uint8_t pad0[2]
+
+cdef enum ModelRole:
+    MODEL_NONE = 0               # decided before a model was asked
+    MODEL_CHAMPION = 1
+    MODEL_CHALLENGER = 2         # the canary of the posture
+
+# What a model that did not serve would have decided: never sent, journaled behind the decision that was.
+cdef struct ShadowAnswer:
+    uint64_t input_sequence      # of the decision
+    int64_t now_ns
+    int64_t life_ns              # 0 unless kind is DECISION_QUOTE
+    uint64_t reasons
+    uint64_t model               # first 16 digits of its digest, as a number
+    double h_ticks
+    double p_life
+    double expected_value_ticks  # NaN outside expected-value mode
+    double p[HORIZONS]
+    uint32_t instrument
+    uint32_t model_revision
+    uint16_t binding
+    uint8_t kind
+    uint8_t posture_effective
+    int8_t side
     uint8_t pad0[3]
 
 cdef enum Mode:

@@ -10,6 +10,7 @@ EVENT_DTYPE: np.dtype[np.void]
 SIGNAL_DTYPE: np.dtype[np.void]
 REQUEST_DTYPE: np.dtype[np.void]
 DECISION_DTYPE: np.dtype[np.void]
+SHADOW_DTYPE: np.dtype[np.void]
 
 class EventKindCode(IntEnum):
     ADD = 1
@@ -146,6 +147,11 @@ class ModeCode(IntEnum):
     TOLERANCE_CURVE = 2
     STEP = 3
     EXPECTED_VALUE = 4
+
+class ModelRoleCode(IntEnum):
+    NONE = 0
+    CHAMPION = 1
+    CHALLENGER = 2
 
 class ActuationCode(IntEnum):
     NONE = 0
@@ -318,3 +324,5 @@ class DecisionRecord:
     def session(self) -> int: ...
     @property
     def actuation(self) -> int: ...
+    @property
+    def model_role(self) -> int: ...

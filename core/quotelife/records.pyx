@@ -161,6 +161,12 @@ class ModeCode(IntEnum):
     EXPECTED_VALUE = MODE_EXPECTED_VALUE
 
 
+class ModelRoleCode(IntEnum):
+    NONE = MODEL_NONE
+    CHAMPION = MODEL_CHAMPION
+    CHALLENGER = MODEL_CHALLENGER
+
+
 class ActuationCode(IntEnum):
     NONE = ACTUATION_NONE
     ABSOLUTE = ACTUATION_ABSOLUTE
@@ -182,6 +188,7 @@ cdef Event _event
 cdef Signal _signal
 cdef Request _request
 cdef Decision _decision
+cdef ShadowAnswer _shadow
 
 
 cdef Py_ssize_t _offset(const void* base, const void* field) noexcept:
@@ -276,12 +283,36 @@ _DECISION_FIELDS = [
     ("rule_index", "<u4", _offset(&_decision, &_decision.rule_index)),
     ("session", "<u4", _offset(&_decision, &_decision.session)),
     ("actuation", "u1", _offset(&_decision, &_decision.actuation)),
+    ("model_role", "u1", _offset(&_decision, &_decision.model_role)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
     [form for _, form, _ in _DECISION_FIELDS],
     [offset for _, _, offset in _DECISION_FIELDS],
     sizeof(Decision),
+)
+_SHADOW_FIELDS = [
+    ("input_sequence", "<u8", _offset(&_shadow, &_shadow.input_sequence)),
+    ("now_ns", "<i8", _offset(&_shadow, &_shadow.now_ns)),
+    ("life_ns", "<i8", _offset(&_shadow, &_shadow.life_ns)),
+    ("reasons", "<u8", _offset(&_shadow, &_shadow.reasons)),
+    ("model", "<u8", _offset(&_shadow, &_shadow.model)),
+    ("h_ticks", "<f8", _offset(&_shadow, &_shadow.h_ticks)),
+    ("p_life", "<f8", _offset(&_shadow, &_shadow.p_life)),
+    ("expected_value_ticks", "<f8", _offset(&_shadow, &_shadow.expected_value_ticks)),
+    ("p", ("<f8", (HORIZONS,)), _offset(&_shadow, _shadow.p)),
+    ("instrument", "<u4", _offset(&_shadow, &_shadow.instrument)),
+    ("model_revision", "<u4", _offset(&_shadow, &_shadow.model_revision)),
+    ("binding", "<u2", _offset(&_shadow, &_shadow.binding)),
+    ("kind", "u1", _offset(&_shadow, &_shadow.kind)),
+    ("posture_effective", "u1", _offset(&_shadow, &_shadow.posture_effective)),
+    ("side", "i1", _offset(&_shadow, &_shadow.side)),
+]
+SHADOW_DTYPE = _dtype(
+    [name for name, _, _ in _SHADOW_FIELDS],
+    [form for _, form, _ in _SHADOW_FIELDS],
+    [offset for _, _, offset in _SHADOW_FIELDS],
+    sizeof(ShadowAnswer),
 )
 
 
@@ -645,3 +676,7 @@ cdef class DecisionRecord:
     @property
     def actuation(self):
         return self.c.actuation
+
+    @property
+    def model_role(self):
+        return self.c.model_role

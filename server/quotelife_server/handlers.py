@@ -253,7 +253,7 @@ def _expiry_methods(service: Service) -> MethodTable:
         for record, decision in zip(call.records, decisions, strict=True):
             engine.decide(record, decision)
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
-        frame = convert.ReplyFrame(service.boot_id, engine.model.digest, synchronised)
+        frame = convert.ReplyFrame(service.boot_id, engine.model_of(decisions[0]).digest, synchronised)
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
         firm = any(decision.kind == DecisionCode.QUOTE for decision in decisions)

@@ -213,7 +213,7 @@ def test_the_explanation_gives_the_figures(engine: Engine) -> None:
     request = RequestRecord(0, 1, now_ns=engine.now_ns, price_ticks=0.9 * mid)
     decision = DecisionRecord()
     engine.decide(request, decision)
-    explanation = explain(request, decision, Grounds.of(engine))
+    explanation = explain(request, decision, Grounds.of(engine, decision))
     assert explanation.summary == "Declined: the quoted price lies too far from the market."
     (step,) = [each for each in explanation.constraints if each.binding]
     assert step.constraint is BindingFlags.MARKET and step.life_ns == 0
@@ -227,7 +227,7 @@ def test_the_explanation_of_a_negative_edge_and_of_a_capped_one(engine: Engine) 
         request = RequestRecord(0, 1, now_ns=engine.now_ns, counterparty=RISK_AVERSE, **options)
         decision = DecisionRecord()
         engine.decide(request, decision)
-        return explain(request, decision, Grounds.of(engine)).summary
+        return explain(request, decision, Grounds.of(engine, decision)).summary
 
     assert "set by the posture's minimum and a negative edge" in explained(edge_ticks=-0.5)
     assert explained(edge_ticks=-H).startswith("Declined: edge and relationship value together are too small")

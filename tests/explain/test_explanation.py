@@ -99,7 +99,7 @@ class Desk:
     def explained(self, request: RequestRecord) -> tuple[DecisionRecord, Explanation]:
         decision = DecisionRecord()
         self.engine.decide(request, decision)
-        return decision, explain(request, decision, Grounds.of(self.engine))
+        return decision, explain(request, decision, Grounds.of(self.engine, decision))
 
 
 @pytest.fixture
@@ -530,7 +530,7 @@ def test_the_venue_is_among_the_constraints() -> None:
     decision = DecisionRecord()
     engine.decide(request, decision)
     assert (decision.life_ns, decision.venue_life_ns) == (95 * MS, 90 * MS)
-    steps = {step.constraint: step for step in explain(request, decision, Grounds.of(engine)).constraints}
+    steps = {step.constraint: step for step in explain(request, decision, Grounds.of(engine, decision)).constraints}
     assert steps[BindingFlags.VENUE_MAXIMUM].life_ns == 95 * MS
     assert steps[BindingFlags.VENUE_MAXIMUM].binding
     assert "90 ms" in steps[BindingFlags.TRANSIT].detail

@@ -29,8 +29,16 @@ class Grounds:
     """False: ``model`` only stands in for the one that was used."""
 
     @classmethod
-    def of(cls, engine: Engine, *, config_digest: str = "", model_known: bool = True) -> "Grounds":
-        """What is in force in ``engine``. ``config_digest``: where its configuration is a part of another."""
+    def of(
+        cls,
+        engine: Engine,
+        decision: DecisionRecord,
+        *,
+        config_digest: str = "",
+        model_known: bool = True,
+    ) -> "Grounds":
+        """What is in force in ``engine`` for ``decision``. ``config_digest``: where its configuration is a part of
+        another."""
         overrides = tuple(
             OverrideSpec(
                 each.posture,
@@ -44,7 +52,7 @@ class Grounds:
         )
         return cls(
             engine.policy,
-            engine.model,
+            engine.model_of(decision),
             engine.instruments,
             overrides,
             config_digest or engine.policy.digest,

@@ -15,7 +15,8 @@ from quotelife.journal.records import Answer, Record, decode_decision
 from quotelife.journal.state import OperationalState
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
-from quotelife.records import DecisionRecord, RequestRecord
+from quotelife.model.lineup import LineUp
+from quotelife.records import DecisionRecord, ModelRoleCode, PostureCode, RequestRecord
 from quotelife.replay.follow import Follower, read_config, set_override
 
 
@@ -67,7 +68,7 @@ def _explained(journal: Journal, record: Record) -> JournaledDecision:
     request, decision = decode_decision(record)
     state = journal.state_at(record)
     engine, problem = _engine(journal, state, decision)
-    grounds = Grounds.of(engine, config_digest=state.config["digest"], model_known=not problem)
+    grounds = Grounds.of(engine, decision, config_digest=state.config["digest"], model_known=not problem)
     return JournaledDecision(
         record.decision_id,
         request,
@@ -83,14 +84,25 @@ def _engine(journal: Journal, state: OperationalState, decision: DecisionRecord)
     """An engine as it stood when ``decision`` was taken, without a market; why its model only stands in."""
     if not state.config:
         raise QuotelifeError("the journal does not say which configuration was in force")
-    digest = state.config["model_digest"]
+    follower, problem = Follower(Path(journal.storage.where("artifacts"))), ""
+    lineup = LineUp.from_json(state.config.get("lineup"))
+    posture, role = decision.posture_effective, decision.model_role
+    if posture == PostureCode.NONE:
+        digest = None
+    else:
+        serving = lineup.of(PostureCode(posture))
+        digest = serving.challenger if role == ModelRoleCode.CHALLENGER else serving.champion
+    digest = digest or state.config["model_digest"]
     model: CurveModel
     try:
-        model, problem = Follower(Path(journal.storage.where("artifacts"))).model(digest), ""
+        model = follower.model(digest)
     except QuotelifeError:
         model = FirstPassageModel()
         problem = f"the journal has no whole copy of the model {digest[:16] or 'without a digest'}"
-    engine = Engine(read_config(state.config), model=model)
+    # Of all models that served then only the one that answered is asked again: it stands for every other.
+    engine = Engine(
+        read_config(state.config), model=model, lineup=lineup, models=dict.fromkeys(lineup.digests(), model)
+    )
     engine.continue_revisions(state.config["revision"], state.config["model_revision"])
     for entry in sorted(state.overrides.values(), key=lambda each: int(each["id"])):
         if entry["expires_ns"] > decision.now_ns:

@@ -17,7 +17,7 @@ from quotelife.checksum cimport crc32c_c
 
 from quotelife.checksum import crc32c
 from quotelife.errors import JournalError
-from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SIGNAL_DTYPE
+from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
 
 FORMAT_VERSION = 1
 SEGMENT_HEADER_BYTES = HEADER_BYTES
@@ -40,6 +40,7 @@ class Kind(IntEnum):
     GAP = KIND_GAP
     STATE = KIND_STATE
     SEAL = KIND_SEAL
+    SHADOW = KIND_SHADOW
 
 
 class SegmentHeader(NamedTuple):
@@ -68,7 +69,7 @@ class RawRecord(NamedTuple):
 
 def _layout_hash():
     parts = []
-    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE):
+    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE, SHADOW_DTYPE):
         parts += [f"{name} {dtype.fields[name][0].str}{dtype.fields[name][0].shape} {dtype.fields[name][1]}"
                   for name in dtype.names] + [str(dtype.itemsize)]
     return hashlib.sha256("\n".join(parts).encode()).digest()
@@ -106,7 +107,7 @@ cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noe
     if offset + RECORD_HEADER_BYTES > size:
         return 0
     memcpy(&header, data + offset, RECORD_HEADER_BYTES)
-    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_SEAL:
+    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_SHADOW:
         return 0
     length = RECORD_HEADER_BYTES + padded(header.length)
     if offset + length > size or crc32c_c(0, data + offset + 4, length - 4) != header.crc:

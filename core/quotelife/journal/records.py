@@ -12,7 +12,8 @@ from quotelife.errors import JournalError
 from quotelife.inputs import Change
 from quotelife.journal.format import Kind
 from quotelife.journal.state import OperationalState
-from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SIGNAL_DTYPE, DecisionRecord, RequestRecord
+from quotelife.model.lineup import LineUp
+from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, DecisionRecord, RequestRecord
 
 _SIZES = struct.Struct("<6I")
 
@@ -88,6 +89,17 @@ def decode_signal(record: Record) -> np.void:
     return signal
 
 
+def decode_shadow(record: Record) -> np.void:
+    """A shadow's answer as a scalar of ``SHADOW_DTYPE``."""
+    payload = _expect(record, Kind.SHADOW)
+    if len(payload) != SHADOW_DTYPE.itemsize:
+        raise JournalError(
+            f"record {record.number}: a shadow's answer of another build; use that one to read it"
+        )
+    answer: np.void = np.frombuffer(payload, dtype=SHADOW_DTYPE)[0]
+    return answer
+
+
 def decode_answer(record: Record) -> Answer:
     payload = _expect(record, Kind.ANSWER)
     count, *lengths, _ = _SIZES.unpack_from(payload)
@@ -125,17 +137,20 @@ def decode_gap(record: Record) -> Gap:
     return Gap(value["first"], value["last"], value["reason"])
 
 
-def model_named(kind: int, payload: bytes) -> str:
-    """The digest of the model that a record says is in use; empty where it says nothing of it."""
+def models_named(kind: int, payload: bytes) -> set[str]:
+    """The digests of the models that a record says are in use; none where it says nothing of it."""
     if kind == Kind.STATE:
-        return str(json.loads(payload)["config"].get("model_digest", ""))
-    if kind == Kind.CHANGE:
+        named = json.loads(payload)["config"]
+        digest = named.get("model_digest", "")
+    elif kind == Kind.CHANGE:
         change = json.loads(payload)
-        if change["kind"] == Change.CONFIG:
-            return str(change["payload"]["model_digest"])
-        if change["kind"] == Change.MODEL:
-            return str(change["payload"]["digest"])
-    return ""
+        named = change["payload"]
+        if change["kind"] not in (Change.CONFIG, Change.MODEL):
+            return set()
+        digest = named["model_digest" if change["kind"] == Change.CONFIG else "digest"]
+    else:
+        return set()
+    return (LineUp.from_json(named.get("lineup")).digests() | {str(digest)}) - {""}
 
 
 def apply_record(state: OperationalState, record: Record) -> OperationalState:

@@ -36,7 +36,7 @@ from quotelife.journal.index import (
     stop_numbers,
 )
 from quotelife.journal.reader import read_one, refused_sequences, state_before
-from quotelife.journal.records import model_named
+from quotelife.journal.records import models_named
 from quotelife.journal.state import OperationalState
 from quotelife.journal.storage import ARTIFACTS, TEMPORARY, DirectoryStorage, Storage, write_whole
 from quotelife.model.artifact import MANIFEST, manifest_digest
@@ -225,9 +225,9 @@ def _models_in(raw: bytes, index: SegmentIndex) -> Iterator[tuple[int, int, str]
     """(offset, record number, digest) of every model that a segment names."""
     for offset in index.other_offset.tolist():
         record = read_record(raw, offset)
-        digest = model_named(record.kind, record.payload) if record is not None else ""
-        if record is not None and digest:
-            yield offset, record.number, digest
+        if record is not None:
+            for digest in models_named(record.kind, record.payload):
+                yield offset, record.number, digest
 
 
 def _model_problem(storage: Storage, digest: str) -> str:
@@ -418,5 +418,4 @@ def unnamed_models(
 def _models_of(storage: Storage, index: SegmentIndex) -> Iterator[str]:
     for offset in index.other_offset.tolist():
         record = read_one(storage, index.name, index.header.boot_id, offset)
-        if digest := model_named(record.kind, record.payload):
-            yield digest
+        yield from models_named(record.kind, record.payload)

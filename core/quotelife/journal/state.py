@@ -51,6 +51,7 @@ class OperationalState:
         elif kind == Change.MODEL:
             self.config["model_revision"] = payload["revision"]
             self.config["model_digest"] = payload["digest"]
+            self.config["lineup"] = payload.get("lineup")
         elif kind == Change.OVERRIDE_SET:
             self.overrides[payload["id"]] = dict(payload)
             self.next_override_id = max(self.next_override_id, payload["id"] + 1)

@@ -18,6 +18,7 @@ class JournalWriter(InputSink):
     committed_number: int
     durable_number: int
     lost: int
+    shadows_lost: int
     commits: int
     syncs: int
     failures: int

@@ -30,10 +30,10 @@ from libc.string cimport memcpy, memmove, memset
 from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_MODEL
 from quotelife.journal.format cimport (
-    HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SIGNAL,
-    KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan, padded,
+    HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SHADOW,
+    KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan, padded,
 )
-from quotelife.records cimport Decision, Request
+from quotelife.records cimport Decision, Request, ShadowAnswer
 
 from quotelife.errors import JournalError
 from quotelife.features.schema import SCHEMA_HASH, SCHEMA_VERSION
@@ -124,7 +124,7 @@ cdef class JournalWriter(InputSink):
         if self._used + size > self._capacity:
             self._compact()
         room = self._capacity
-        if kind == KIND_DECISION or kind == KIND_SIGNAL:
+        if kind == KIND_DECISION or kind == KIND_SIGNAL or kind == KIND_SHADOW:
             room = self._buffer_bytes - self._buffer_bytes // 8      # the rest is for their answers
         elif kind != KIND_ANSWER and self._used + size > room:
             # Rare, and not to be lost for want of room in a buffer meant for decisions.
@@ -203,6 +203,16 @@ cdef class JournalWriter(InputSink):
         self._last_sequence = decision.input_sequence
         return 0
 
+    cdef int shadow(self, const ShadowAnswer* answer) except -1:
+        # Never at the cost of an answer: one for which there is no room is counted, and nothing is refused for it.
+        cdef uint8_t* record = self._append(KIND_SHADOW, answer.input_sequence, answer.now_ns, sizeof(ShadowAnswer))
+        if record == NULL:
+            self.shadows_lost += 1
+            return 0
+        memcpy(record + RECORD_HEADER_BYTES, answer, sizeof(ShadowAnswer))
+        self._close_record(record)
+        return 0
+
     cdef int signal(self, const Signal* signal, uint64_t sequence) except -1:
         cdef uint8_t* record = self._append(KIND_SIGNAL, sequence, signal.receive_ns, sizeof(Signal))
         if record == NULL:
@@ -224,7 +234,8 @@ cdef class JournalWriter(InputSink):
             {"kind": kind, "payload": payload, "now_ns": now_ns}))
         self._state.change(kind, payload)
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
-            self._name_model(self._engine.model)
+            for model in self._engine.served.all():
+                self._name_model(model)
         return 0
 
     cdef int _name_model(self, model) except -1:

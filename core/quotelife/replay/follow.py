@@ -11,6 +11,7 @@ from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.inputs import Change
 from quotelife.model.artifact import load_artifact
 from quotelife.model.curve import CurveModel
+from quotelife.model.lineup import LineUp
 from quotelife.records import NO_INDEX_VALUE
 
 
@@ -54,9 +55,19 @@ class Follower:
             self._models[digest] = model
         return self._models[digest]
 
+    def _all(self, lineup: LineUp) -> dict[str, CurveModel]:
+        return {digest: self.model(digest) for digest in sorted(lineup.digests())}
+
     def engine(self, payload: Mapping[str, Any], start_ns: int) -> Engine:
         """A fresh engine under the configuration and model of a ``config_payload()``, at its revisions."""
-        engine = Engine(read_config(payload), model=self.model(payload["model_digest"]), start_ns=start_ns)
+        lineup = LineUp.from_json(payload.get("lineup"))
+        engine = Engine(
+            read_config(payload),
+            model=self.model(payload["model_digest"]),
+            lineup=lineup,
+            models=self._all(lineup),
+            start_ns=start_ns,
+        )
         engine.continue_revisions(payload["revision"], payload["model_revision"])
         return engine
 
@@ -66,7 +77,8 @@ class Follower:
             config = read_config(payload)
             engine.apply_config(config, now_ns, model=self.model(payload["model_digest"]))
         elif kind is Change.MODEL:
-            engine.apply_model(self.model(payload["digest"]), now_ns)
+            lineup = LineUp.from_json(payload.get("lineup"))
+            engine.apply_lineup(lineup, self._all(lineup), now_ns, model=self.model(payload["digest"]))
         elif kind is Change.OVERRIDE_SET:
             set_override(engine, payload, now_ns)
         elif kind is Change.OVERRIDE_CLEARED:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture, Inputs
@@ -32,15 +33,16 @@ from quotelife.journal.records import (
     decode_change,
     decode_decision,
     decode_gap,
+    decode_shadow,
     decode_state,
 )
-from quotelife.records import DECISION_DTYPE, DecisionRecord, EventBuffer
+from quotelife.records import DECISION_DTYPE, SHADOW_DTYPE, DecisionRecord, EventBuffer
 from quotelife.replay.follow import Follower, set_override
 
 KEPT = 20  # mismatches told in full
 FIELDS = 4  # of the first of them that differ
 EVERY = 1000  # records between two words of progress
-_KINDS = (Kind.BOOT, Kind.CHANGE, Kind.SIGNAL, Kind.DECISION, Kind.GAP, Kind.STATE)
+_KINDS = (Kind.BOOT, Kind.CHANGE, Kind.SIGNAL, Kind.DECISION, Kind.SHADOW, Kind.GAP, Kind.STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Verification:
     boots: int = 0
     decisions: int = 0
     equal: int = 0
+    shadows: int = 0
+    shadows_equal: int = 0
     changes: int = 0
     signals: int = 0
     events: int = 0
@@ -76,7 +80,7 @@ class Verification:
 
     @property
     def unequal(self) -> int:
-        return self.decisions - self.equal
+        return self.decisions - self.equal + self.shadows - self.shadows_equal
 
     @property
     def complete(self) -> bool:
@@ -156,6 +160,7 @@ class _Boot:
         self.report = report
         self.engine: Engine | None = None
         self.again = DecisionRecord()
+        self.shadows: npt.NDArray[np.void] = np.empty(0, SHADOW_DTYPE)  # of the last decision
         self.stretch: Stretch | None = None
 
     def leave(self, first: int, reason: str) -> None:
@@ -171,6 +176,24 @@ class _Boot:
             self.report.equal += 1
         elif len(self.report.mismatches) < KEPT:
             self.report.mismatches.append(Mismatch(record.decision_id, differences(was, now)))
+
+
+    def compare_shadow(self, record: Record) -> None:
+        """Against what was taken again for the decision before it."""
+        recorded = decode_shadow(record)
+        self.report.shadows += 1
+        for again in self.shadows:
+            if again["model"] == recorded["model"] and again["input_sequence"] == record.input_sequence:
+                if again.tobytes() == recorded.tobytes():
+                    self.report.shadows_equal += 1
+                elif len(self.report.mismatches) < KEPT:
+                    self._mismatch(record, differences(recorded.tobytes(), again.tobytes(), SHADOW_DTYPE))
+                return
+        if len(self.report.mismatches) < KEPT:
+            self._mismatch(record, (("model", f"{int(recorded['model']):016x}", "no shadow then"),))
+
+    def _mismatch(self, record: Record, fields: tuple[tuple[str, str, str], ...]) -> None:
+        self.report.mismatches.append(Mismatch(f"{record.decision_id} (shadow)", fields))
 
 
 class _Alone(_Boot):
@@ -198,6 +221,8 @@ class _Alone(_Boot):
                     self._resume(record)
             elif record.kind is Kind.DECISION:
                 self._decision(record)
+            elif record.kind is Kind.SHADOW and self.engine is not None:
+                self.compare_shadow(record)
 
     def _resume(self, record: Record) -> None:
         """Behind a gap, or where older segments were removed, a snapshot says what was in force."""
@@ -219,6 +244,7 @@ class _Alone(_Boot):
         request, recorded = decode_decision(record)
         self.engine.redo(request, recorded, self.again)
         self.compare(record, recorded)
+        self.shadows = self.engine.redo_shadows(request, recorded)
 
 
 class _Runs:
@@ -268,6 +294,9 @@ class _FromMarket(_Boot):
             elif record.kind is Kind.GAP:
                 gap = decode_gap(record)
                 self._gap = f"inputs {gap.first} to {gap.last} were served without a journal: {gap.reason}"
+            elif record.kind is Kind.SHADOW:
+                if self.engine is not None:
+                    self.compare_shadow(record)
             elif record.kind in (Kind.CHANGE, Kind.SIGNAL, Kind.DECISION):
                 if self.engine is None:
                     self._begin(record, boot)
@@ -301,6 +330,7 @@ class _FromMarket(_Boot):
             request, recorded = decode_decision(record)
             engine.decide(request, self.again)
             self.compare(record, recorded)
+            self.shadows = engine.shadows()
             return
         if record.kind is Kind.SIGNAL:
             engine.on_signal_record(record.payload)
@@ -359,11 +389,13 @@ class _FromMarket(_Boot):
         return reason + (f"; damaged: {', '.join(damage)}" if damage else "")
 
 
-def differences(was: bytes, now: bytes) -> tuple[tuple[str, str, str], ...]:
-    """The first fields that differ between two canonical decisions, with both values as text."""
-    recorded, recomputed = (np.frombuffer(each, dtype=DECISION_DTYPE)[0] for each in (was, now))
+def differences(
+    was: bytes, now: bytes, dtype: np.dtype[np.void] = DECISION_DTYPE
+) -> tuple[tuple[str, str, str], ...]:
+    """The first fields that differ between two canonical records, with both values as text."""
+    recorded, recomputed = (np.frombuffer(each, dtype=dtype)[0] for each in (was, now))
     out: list[tuple[str, str, str]] = []
-    for name in DECISION_DTYPE.names or ():
+    for name in dtype.names or ():
         if recorded[name].tobytes() == recomputed[name].tobytes():
             continue
         if recorded[name].shape:

@@ -1,0 +1,31 @@
+# The models that serve, by posture, as the engine reads them: C structs that the objects below keep alive.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from quotelife.model.curve cimport CurveModel, curve_fn
+
+cdef enum:
+    SERVED_SHADOWS_MAX = 4
+    SERVED_POSTURES = 4            # by Posture; 0, none chosen: the model of the configuration
+
+cdef struct ModelSlot:
+    curve_fn fn
+    const void* params
+    uint64_t model                 # first 16 digits of the digest
+
+cdef struct PostureModels:
+    ModelSlot champion
+    ModelSlot challenger
+    ModelSlot shadow[SERVED_SHADOWS_MAX]
+    const uint8_t* canary          # by counterparty: served by the challenger; NULL where there is none
+    uint32_t n_shadows
+
+
+cdef class ServedModels:
+    cdef PostureModels posture[SERVED_POSTURES]
+    cdef readonly CurveModel base
+    cdef readonly object lineup
+    cdef readonly dict models      # by digest, all that the line-up names
+    cdef uint32_t _counterparties
+    cdef list _canaries            # the bytes behind canary
+    # The slot that answers a counterparty under a posture; role gets its ModelRole.
+    cdef const ModelSlot* slot(self, int posture, uint32_t counterparty, uint8_t* role) noexcept nogil
