@@ -530,7 +530,9 @@ def test_the_venue_is_among_the_constraints() -> None:
     decision = DecisionRecord()
     engine.decide(request, decision)
     assert (decision.life_ns, decision.venue_life_ns) == (95 * MS, 90 * MS)
-    steps = {step.constraint: step for step in explain(request, decision, Grounds.of(engine, decision)).constraints}
+    steps = {
+        step.constraint: step for step in explain(request, decision, Grounds.of(engine, decision)).constraints
+    }
     assert steps[BindingFlags.VENUE_MAXIMUM].life_ns == 95 * MS
     assert steps[BindingFlags.VENUE_MAXIMUM].binding
     assert "90 ms" in steps[BindingFlags.TRANSIT].detail

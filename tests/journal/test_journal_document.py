@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quotelife.journal.format import SEGMENT_HEADER_BYTES, Kind, pack_record
-from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SIGNAL_DTYPE
+from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
 from quotelife_server.settings import JournalSettings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/journal.md").read_text()
@@ -18,6 +18,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/journal.md").read_text()
         (r"(\d+) bytes `DECISION_DTYPE`", DECISION_DTYPE.itemsize),
         (r"(\d+) bytes `REQUEST_DTYPE`", REQUEST_DTYPE.itemsize),
         (r"(\d+) bytes, `SIGNAL_DTYPE`", SIGNAL_DTYPE.itemsize),
+        (r"(\d+) bytes, `SHADOW_DTYPE`", SHADOW_DTYPE.itemsize),
         (r"a header of (\d+) bytes and records", SEGMENT_HEADER_BYTES),
         (r"\| (\d+) \| \| payload", len(pack_record(Kind.GAP, 1, 0, 0, 0, b""))),
         (r"closed at `segment_bytes` \((\d+) MiB\)", JournalSettings().segment_bytes >> 20),

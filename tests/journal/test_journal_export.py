@@ -87,7 +87,7 @@ def test_every_record_is_in_one_of_the_tables(folder: Path) -> None:
     found = query(
         folder,
         "SELECT record FROM (" + " UNION ALL ".join(
-            f"SELECT record FROM '{name}.parquet'" for name in ("decisions", "answers", "signals", "changes")
+            f"SELECT record FROM '{name}.parquet'" for name in ("decisions", "shadows", "answers", "signals", "changes")
         ) + ") ORDER BY record",
     )  # fmt: skip
     assert [number for (number,) in found] == records
@@ -148,8 +148,8 @@ def test_the_export_command(folder: Path, tmp_path: Path) -> None:
         app, ["journal", "export", str(folder / "journal"), "--out", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    assert "22 decisions, 20 answers" in result.output
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 4
+    assert "22 decisions, 0 shadows, 20 answers" in result.output
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 5
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from quotelife.journal.recovery import recover
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.journal.writer import JournalWriter
 from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.lineup import LineUp, Serving
 from quotelife.records import (
     NO_INDEX_VALUE,
     DecisionCode,
@@ -143,6 +144,8 @@ class Session:
         elif chance < 0.38:
             self.engine.apply_model(self.rng.choice(self.models), now_ns)
             self._count_change()
+        elif chance < 0.42:
+            self._line_up(now_ns)
 
     def _count_change(self) -> None:
         self.figures.changes += 1
@@ -170,6 +173,17 @@ class Session:
             ttl_ns=rng.choice([0, 5 * NS_PER_S]),
         )
         self.figures.signals += 1
+
+    def _line_up(self, now_ns: int) -> None:
+        first, second = (model.digest for model in self.models)
+        servings = [
+            Serving(),
+            Serving(champion=second, shadows=(first,)),
+            Serving(challenger=second, canary_bp=5000, shadows=(second,)),
+        ]
+        lineup = LineUp(*(self.rng.choice(servings) for _ in range(3)))
+        self.engine.apply_lineup(lineup, {model.digest: model for model in self.models}, now_ns)
+        self._count_change()
 
     def _override(self, now_ns: int) -> None:
         rng, engine = self.rng, self.engine

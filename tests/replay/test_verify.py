@@ -14,6 +14,7 @@ import pytest
 from quotelife.checksum import crc32c
 from quotelife.config import Config, load_config
 from quotelife.errors import QuotelifeError
+from quotelife.journal.records import Record
 from quotelife.records import DecisionCode, EventBuffer, RuleCode
 from quotelife.replay import verify as module
 from quotelife.replay.follow import Follower, read_config
@@ -74,6 +75,29 @@ def test_from_market_bytes_up_every_decision_is_equal(day: tuple[Path, Session])
     assert (report.decisions, report.equal, report.complete) == (1500, 1500, True)
     assert (report.changes, report.signals) == (run.figures.changes, run.figures.signals)
     assert 0 < report.events <= run.figures.events
+
+
+def test_both_ways_every_answer_of_a_shadow_is_equal(day: tuple[Path, Session]) -> None:
+    kept, market_up = both(day[0])
+    assert kept.shadows == kept.shadows_equal > 100
+    assert (market_up.shadows, market_up.shadows_equal) == (kept.shadows, kept.shadows)
+
+
+def test_a_shadow_s_answer_that_was_changed_is_found(
+    day: tuple[Path, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = module.decode_shadow
+
+    def bent(record: Record) -> Any:
+        answer = decode(record).copy()
+        answer["p"][3] += 1e-15
+        return answer
+
+    monkeypatch.setattr(module, "decode_shadow", bent)
+    report = verify(day[0] / "journal")
+    assert report.unequal == report.shadows > 0
+    assert report.mismatches[0].decision_id.endswith("(shadow)")
+    assert [name for name, _, _ in report.mismatches[0].fields] == ["p[3]"]
 
 
 def test_several_boots_are_verified_each_from_its_own_start(tmp_path: Path) -> None:

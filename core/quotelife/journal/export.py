@@ -1,5 +1,5 @@
-"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, answers, signals, changes. Needs pyarrow (extra
-``export``).
+"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, shadows, answers, signals, changes. Needs pyarrow
+(extra ``export``).
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from quotelife.records import (
     DECISION_DTYPE,
     HORIZONS_NS,
     REQUEST_DTYPE,
+    SHADOW_DTYPE,
     SIGNAL_DTYPE,
     ActuationCode,
     BindingFlags,
     DecisionCode,
     ModeCode,
+    ModelRoleCode,
     PostureCode,
     QualityCode,
     ReasonFlags,
@@ -40,7 +42,7 @@ from quotelife.records import (
 from quotelife.units import NS_PER_MS
 
 ROWS = 50_000
-TABLES = ("decisions", "answers", "signals", "changes")
+TABLES = ("decisions", "shadows", "answers", "signals", "changes")
 
 _PAIR = np.dtype([("request", REQUEST_DTYPE), ("decision", DECISION_DTYPE)])
 _CODES: dict[str, type[IntEnum]] = {
@@ -52,6 +54,7 @@ _CODES: dict[str, type[IntEnum]] = {
     "quality": QualityCode,
     "mode": ModeCode,
     "actuation": ActuationCode,
+    "model_role": ModelRoleCode,
 }
 _GIVEN = {"size_lots": 1, "price_ticks": 2, "edge_ticks": 4, "reference_ticks": 8, "client_deadline_ns": 16,
           "priced_at_ns": 32}  # fmt: skip
@@ -62,10 +65,13 @@ _PLAIN = (
 )  # fmt: skip
 
 
+_SHADOW_PLAIN = ("life_ns", "h_ticks", "p_life", "expected_value_ticks", "model_revision")
+
+
 def export_parquet(
     journal: Journal, out: Path, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, int]:
-    """Write ``decisions``, ``answers``, ``signals`` and ``changes.parquet`` to the new folder ``out``; rows of each.
+    """Write one Parquet file for each of ``TABLES`` to the new folder ``out``; rows of each.
 
     The folder gets its name when it is whole. ``progress(done, total)`` is told of records. Raises ``JournalError``
     on damage and where ``out`` exists, ``QuotelifeError`` when pyarrow is not there.
@@ -103,7 +109,9 @@ class _Tables:
         self.pa, self.parquet, self.folder, self.refused = pa, parquet, folder, refused
         self.writers: dict[str, Any] = {}
         self.rows = dict.fromkeys(TABLES, 0)
-        self.waiting: dict[str, list[Record]] = {name: [] for name in ("decisions", "answers", "signals")}
+        self.waiting: dict[str, list[Record]] = {
+            name: [] for name in ("decisions", "shadows", "answers", "signals")
+        }
         self.changes: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
         self.schema = {"decisions": _decisions_schema(pa), **_other_schemas(pa)}
@@ -111,6 +119,8 @@ class _Tables:
     def take(self, record: Record) -> None:
         if record.kind == Kind.DECISION:
             self._wait("decisions", record)
+        elif record.kind == Kind.SHADOW:
+            self._wait("shadows", record)
         elif record.kind == Kind.ANSWER:
             self._wait("answers", record)
         elif record.kind == Kind.SIGNAL:
@@ -129,6 +139,7 @@ class _Tables:
         config = payload.get("config", {})
         if config != self.config:
             self._flush("decisions")  # indices of records so far mean the old one's names
+            self._flush("shadows")
             self._flush("signals")
             self.config = config
 
@@ -153,6 +164,8 @@ class _Tables:
         self.waiting[name] = []
         if name == "decisions":
             columns = self._decisions(records)
+        elif name == "shadows":
+            columns = self._shadows(records)
         elif name == "answers":
             columns = self._answers(records)
         else:
@@ -244,6 +257,31 @@ class _Tables:
             columns[f"f_{name}"] = _number(pa, decision["features"][:, k], valid)
         return columns
 
+    def _shadows(self, records: list[Record]) -> dict[str, Any]:
+        if any(len(record.payload) != SHADOW_DTYPE.itemsize for record in records):
+            raise JournalError(
+                f"record {records[0].number}: a shadow's answer of another build; use that one to export it"
+            )
+        pa = self.pa
+        answers = np.frombuffer(b"".join(record.payload for record in records), dtype=SHADOW_DTYPE)
+        columns: dict[str, Any] = {
+            "record": [record.number for record in records],
+            "decision_id": [record.decision_id for record in records],
+            "time": np.ascontiguousarray(answers["now_ns"]),
+            "model": [f"{model:016x}" for model in answers["model"].tolist()],
+            "instrument": self._named(answers["instrument"], self._names()[0]),
+            "side": pa.array(np.where(answers["side"] > 0, "BUY", "SELL")),
+            "reasons": _flags(pa, answers["reasons"], ReasonFlags),
+            "binding": _flags(pa, answers["binding"], BindingFlags),
+        }
+        for name in ("kind", "posture_effective"):
+            columns[name] = [_CODES[name](code).name for code in answers[name].tolist()]
+        for name in _SHADOW_PLAIN:
+            columns[name] = _number(pa, answers[name])
+        for k, horizon in enumerate(HORIZONS_NS):
+            columns[f"p_{horizon // NS_PER_MS}ms"] = _number(pa, answers["p"][:, k])
+        return columns
+
     def _answers(self, records: list[Record]) -> dict[str, Any]:
         answers = [decode_answer(record) for record in records]
         return {
@@ -318,7 +356,13 @@ def _arrow(pa: Any, dtype: np.dtype[np.void], name: str) -> Any:
 
 def _other_schemas(pa: Any) -> dict[str, Any]:
     stamp, text, number = pa.timestamp("ns", tz="UTC"), pa.string(), pa.uint64()
+    shadow = [("record", number), ("decision_id", text), ("time", stamp)]
+    shadow += [(name, text) for name in ("model", "instrument", "side", "kind", "posture_effective")]
+    shadow += [(name, pa.list_(text)) for name in ("reasons", "binding")]
+    shadow += [(name, _arrow(pa, SHADOW_DTYPE, name)) for name in _SHADOW_PLAIN]
+    shadow += [(f"p_{horizon // NS_PER_MS}ms", pa.float64()) for horizon in HORIZONS_NS]
     return {
+        "shadows": pa.schema(shadow),
         "answers": pa.schema(
             [("record", number), ("boot_id", text), ("time", stamp), ("request_id", text),
              ("decision_ids", pa.list_(text)), ("taken_back", pa.bool_()), ("request", pa.binary()),

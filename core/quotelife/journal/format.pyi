@@ -19,6 +19,7 @@ class Kind(IntEnum):
     GAP = 7
     STATE = 8
     SEAL = 9
+    SHADOW = 10
 
 class SegmentHeader(NamedTuple):
     segment: int

@@ -13,7 +13,14 @@ from quotelife.inputs import Change
 from quotelife.journal.format import Kind
 from quotelife.journal.state import OperationalState
 from quotelife.model.lineup import LineUp
-from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, DecisionRecord, RequestRecord
+from quotelife.records import (
+    DECISION_DTYPE,
+    REQUEST_DTYPE,
+    SHADOW_DTYPE,
+    SIGNAL_DTYPE,
+    DecisionRecord,
+    RequestRecord,
+)
 
 _SIZES = struct.Struct("<6I")
 

@@ -204,8 +204,10 @@ cdef class JournalWriter(InputSink):
         return 0
 
     cdef int shadow(self, const ShadowAnswer* answer) except -1:
-        # Never at the cost of an answer: one for which there is no room is counted, and nothing is refused for it.
-        cdef uint8_t* record = self._append(KIND_SHADOW, answer.input_sequence, answer.now_ns, sizeof(ShadowAnswer))
+        # Behind its decision and never without it; for one that finds no room itself nothing is refused.
+        cdef uint8_t* record = NULL
+        if answer.input_sequence == self._last_sequence:
+            record = self._append(KIND_SHADOW, answer.input_sequence, answer.now_ns, sizeof(ShadowAnswer))
         if record == NULL:
             self.shadows_lost += 1
             return 0

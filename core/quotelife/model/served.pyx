@@ -1,11 +1,12 @@
 """A line-up of models made ready to serve; swapped whole, never changed."""
 
 from quotelife.errors import QuotelifeError
-from quotelife.model.lineup import SHADOWS_MAX, canary_place
+from quotelife.model import lineup as of_models
+from quotelife.model.lineup import canary_place
 from quotelife.records import PostureCode
 from quotelife.records cimport MODEL_CHALLENGER, MODEL_CHAMPION
 
-assert SHADOWS_MAX == SERVED_SHADOWS_MAX
+assert of_models.SHADOWS_MAX == SERVED_SHADOWS_MAX
 
 
 cdef class ServedModels:

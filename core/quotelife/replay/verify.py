@@ -177,7 +177,6 @@ class _Boot:
         elif len(self.report.mismatches) < KEPT:
             self.report.mismatches.append(Mismatch(record.decision_id, differences(was, now)))
 
-
     def compare_shadow(self, record: Record) -> None:
         """Against what was taken again for the decision before it."""
         recorded = decode_shadow(record)
