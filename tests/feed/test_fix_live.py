@@ -125,6 +125,27 @@ def test_a_refresh_that_was_gap_filled_is_asked_for_again_when_the_gap_ends() ->
     uvloop.run(run())
 
 
+def test_a_late_refresh_inside_a_gap_makes_no_book_whole() -> None:
+    """What followed it was dropped as out of turn, and is gap-filled: the book would lack it for good."""
+
+    async def run() -> None:
+        feed, sink = logged_on()
+        entries = [(268, 2), (269, 0), (270, 100), (271, 5), (269, 1), (270, 101), (271, 7)]
+        change = [(268, 1), (279, 2), (269, 0), (270, 100)]
+        feed.on_bytes(message("X", 3, (262, "A.1"), *change))
+        feed.on_bytes(message("W", 2, (55, "A"), (262, "A.1"), *entries))
+        assert not sink.books[0].whole
+        feed.on_bytes(message("4", 3, (43, "Y"), (123, "Y"), (36, 4)))
+        assert not sink.books[0].whole
+        await until(lambda: feed.subscriptions == 4, 2.0)
+        feed.on_bytes(message("W", 4, (55, "A"), (262, "A.3"), *entries))
+        feed.on_bytes(message("W", 5, (55, "A"), (262, "A.4"), *entries))
+        assert sink.books[0].whole
+        feed._down()
+
+    uvloop.run(run())
+
+
 def test_a_refresh_that_never_comes_is_asked_for_again() -> None:
     async def run() -> None:
         venue = FixVenue(["A", "B"], seed=3)

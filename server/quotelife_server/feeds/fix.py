@@ -33,6 +33,7 @@ from quotelife_server.feeds.base import (
 from quotelife_server.feeds.settings import FixFeedConfig
 
 TICKS_PER_HEARTBEAT = 10
+MARKET_DATA = ("W", "X")
 LOGOUT_S = 0.5  # a counterparty that does not answer our logout is not waited for
 
 
@@ -69,6 +70,7 @@ class FixFeed:
         self.reconnects = 0
         self.bytes = 0
         self.subscriptions = 0
+        self.skipped = 0
         self.last_message_ns = 0
         self._sink = sink
         self._clock = clock
@@ -83,6 +85,7 @@ class FixFeed:
         }
         self._subscribed_ns: dict[str, int] = {}
         self._gap_ns = 0
+        self._in_gap = False
         self._waiting: dict[str, asyncio.TimerHandle] = {}
 
     @classmethod
@@ -117,7 +120,7 @@ class FixFeed:
                 "reconnects": self.reconnects,
                 "messages": session.messages,
                 "bytes": self.bytes,
-                "ignored": decoder.ignored,
+                "ignored": decoder.ignored + self.skipped,
                 "garbled": session.garbled,
                 "decode_errors": decoder.malformed + decoder.off_grid + sum(s.overflows for s in stats),
                 "venue_errors": decoder.refused_requests + session.rejects,
@@ -271,14 +274,22 @@ class FixFeed:
             self.decoder.heartbeat(now_ns)  # nothing but the session's own: the line is heard
         for item in items:
             if item is FixNews.LOGGED_ON:
+                self._in_gap = False
                 self._up(now_ns)
             elif item is FixNews.GAP:
+                self._in_gap = True
                 self._gap_ns = now_ns
                 self.decoder.gap(now_ns)
             elif item is FixNews.CAUGHT_UP:
+                self._in_gap = False
                 self._ask_for_what_was_skipped()
             elif not isinstance(item, FixNews):
-                self._decode(item.data, now_ns)
+                if self._in_gap and item.type in MARKET_DATA:
+                    # What followed it was dropped as out of turn and may be gap-filled: no book can begin with it.
+                    self.last_message_ns = now_ns
+                    self.skipped += 1
+                else:
+                    self._decode(item.data, now_ns)
             if 2 * self.buffer.count > self.buffer.capacity:
                 self._drain()
         self._drain()
