@@ -16,6 +16,7 @@ from quotelife_server.cli import (
     replay,
     report,
     serve,
+    train,
 )
 
 app = typer.Typer(
@@ -38,6 +39,8 @@ app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)
 app.command("promote-check")(promote_check.promote_check)
 app.command("report")(report.report)
+app.command("train")(train.train)
+app.command("calibrate")(train.calibrate)
 app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -1,0 +1,324 @@
+"""Datasets to artifacts: what ``quotelife train`` and ``quotelife calibrate`` do."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quotelife.errors import QuotelifeError
+from quotelife.learn.dataset import Dataset, Decisions
+from quotelife.learn.flow import LONGEST_NS, Flow
+from quotelife.learn.hazard_fit import score
+from quotelife.learn.loss_given_pickoff import learn
+from quotelife.learn.samples import Market, Sample, drawn, markets, stored, thin
+from quotelife.learn.scores import WITHIN_NS, auc_within
+from quotelife.learn.splits import SHARES
+from quotelife.learn.static_calibration import levelled
+from quotelife.learn.training import (
+    CALIBRATION_ROWS,
+    DRAWS_MOST,
+    LOCAL,
+    ROWS_WANTED,
+    UNIVERSAL,
+    Progress,
+    data_digest,
+    train_logistic,
+    train_trees,
+    train_universal,
+    tuned,
+)
+from quotelife.model.artifact import load_artifact, save_artifact
+from quotelife.model.curve import CurveModel
+from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.records import HORIZONS_NS
+
+CREATED_BY = "quotelife 0.1.0"
+MODELS = ("logistic", "trees", "universal")
+CHECKPOINTS = ".checkpoints"
+PICK_OFF_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train. ``thresholds``: names of stored ones, all where empty. ``stack``: an artifact to stack on."""
+
+    model: str
+    out: Path
+    name: str = ""
+    instruments: tuple[str, ...] = ()
+    thresholds: tuple[str, ...] = ()
+    stack: Path | None = None
+    tune: int = 0
+    shares: tuple[float, float, float] = SHARES
+    rows_wanted: int = ROWS_WANTED
+    recipe: dict[str, Any] = field(default_factory=dict)  # parts of Recipe that are not the default
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An artifact that was written, and its manifest."""
+
+    folder: Path
+    model: CurveModel
+
+    def summary(self) -> dict[str, Any]:
+        manifest = self.model.manifest
+        return {
+            "artifact": str(self.folder),
+            "name": self.model.name,
+            "kind": self.model.kind,
+            "digest": self.model.digest,
+            "training": manifest["training"],
+            "metrics": manifest["metrics"],
+        }
+
+
+def silent(stage: str, done: int, of: int) -> None: ...
+
+
+def open_markets(
+    datasets: Sequence[Path],
+    instruments: Sequence[str] = (),
+    shares: tuple[float, float, float] = SHARES,
+) -> list[Market]:
+    """The instruments of all datasets, or those named. ``QuotelifeError`` naming one that is in none."""
+    pieces: list[Decisions] = []
+    known: set[str] = set()
+    for folder in datasets:
+        dataset = Dataset(folder)
+        known |= set(dataset.instruments)
+        pieces += [
+            dataset.decisions(piece)
+            for piece in dataset.pieces
+            if not instruments or piece.instrument in instruments
+        ]
+    lacking = sorted(set(instruments) - known)
+    if lacking:
+        raise QuotelifeError(
+            f"no instrument {lacking[0]!r} in the data; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+    return markets(pieces, shares=shares)
+
+
+def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> list[Trained]:
+    """One artifact for each market; of the universal model one for all."""
+    if plan.model not in MODELS:
+        raise QuotelifeError(f"model {plan.model!r} is none of {', '.join(MODELS)}")
+    base = None
+    if plan.stack is not None:
+        loaded = load_artifact(plan.stack)
+        if not isinstance(loaded, TreeHazardModel) or plan.model != "trees":
+            raise QuotelifeError("--stack takes an artifact of kind trees, to train --model trees on")
+        base = loaded
+    checkpoint = plan.out / CHECKPOINTS
+    done = []
+    groups = [list(found)] if plan.model == "universal" else [[market] for market in found]
+    for group in groups:
+        recipe = replace(UNIVERSAL if plan.model == "universal" else LOCAL, **plan.recipe)
+        places = {market.instrument: threshold_places(market, plan.thresholds) for market in group}
+        tried: list[dict[str, Any]] = []
+        if plan.model == "logistic":
+            model: CurveModel = train_logistic(group[0], places[group[0].instrument], progress=progress)
+        else:
+            if plan.tune:
+
+                def samples(part: str, group: list[Market] = group, seed: int = recipe.seed) -> list[Sample]:
+                    rng = np.random.default_rng(seed)
+                    wanted = CALIBRATION_ROWS // len(group)
+                    if plan.model == "universal":
+                        return [s for m in group for s in drawn(m, part, rng, wanted, DRAWS_MOST)]
+                    return thin(
+                        [
+                            s
+                            for j in threshold_places(group[0], plan.thresholds)
+                            for s in stored(group[0], part, j)
+                        ],
+                        CALIBRATION_ROWS,
+                    )
+
+                recipe, tried = tuned(samples, recipe, plan.tune, progress=progress)
+            if plan.model == "universal":
+                model = train_universal(
+                    group, recipe, rows_wanted=plan.rows_wanted, checkpoint=checkpoint, progress=progress
+                )
+            else:
+                model = train_trees(
+                    group[0],
+                    places[group[0].instrument],
+                    recipe,
+                    base=base,
+                    checkpoint=checkpoint,
+                    progress=progress,
+                )
+        training = training_record(group, plan.model, plan.shares)
+        if plan.model != "logistic":
+            training["recipe"] = asdict(recipe)
+            training["seed"] = recipe.seed
+            training["tried"] = tried
+        if base is not None:
+            training["stacked_on"] = base.digest
+        done.append(_save(model, group, places, plan, training, progress))
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return done
+
+
+def calibrate(
+    artifact: Path, found: Sequence[Market], plan: Plan, progress: Progress = silent
+) -> tuple[Trained, list[dict[str, Any]]]:
+    """The artifact's model with its level set by the first two parts of ``found``, scored on the last; and the scores
+    of the model as it was, on the same rows."""
+    model = load_artifact(artifact)
+    places = {market.instrument: threshold_places(market, plan.thresholds) for market in found}
+    recent = [
+        sample
+        for market in found
+        for part in ("train", "calibrate")
+        for j in places[market.instrument]
+        for sample in stored(market, part, j)
+    ]
+    progress("calibration", 0, 1)
+    level = levelled(model, thin(recent, CALIBRATION_ROWS))
+    before, _ = evaluate(model, found, places)
+    training = {
+        **training_record(found, "calibrated", plan.shares),
+        "calibrated_from": model.digest,
+        "trained": (model.manifest or {}).get("training"),
+    }
+    named = replace(plan, name=plan.name or f"{model.name}_calibrated")
+    return _save(level, found, places, named, training, progress), before
+
+
+def threshold_places(market: Market, names: Sequence[str]) -> list[int]:
+    """Where the stored thresholds stand that are named, all where none is."""
+    stored_names = market.pieces[0].thresholds
+    if not names:
+        return list(range(market.pieces[0].h_ticks.shape[1]))
+    for name in names:
+        if name not in stored_names:
+            raise QuotelifeError(
+                f"{market.instrument}: threshold {name!r} is not stored; there are: {', '.join(stored_names)}"
+            )
+    return [stored_names.index(name) for name in names]
+
+
+def training_record(
+    group: Sequence[Market], model: str, shares: tuple[float, float, float]
+) -> dict[str, Any]:
+    """What the manifest says of the data: instruments, spans, rows, digest, what a pick-off costs."""
+    return {
+        "model": model,
+        "data_digest": data_digest(group),
+        "shares": list(shares),
+        "span_start_ns": min(market.span_ns("train")[0] for market in group),
+        "span_end_ns": max(market.span_ns("calibrate")[1] for market in group),
+        "rows": sum(len(rows["train"]) + len(rows["calibrate"]) for m in group for rows in m.rows),
+        "test_rows": sum(len(rows["test"]) for m in group for rows in m.rows),
+        "instruments": [
+            {
+                "instrument": market.instrument,
+                "reference": market.pieces[0].reference,
+                "latency_ns": market.pieces[0].latency_ns,
+                **{
+                    f"{part}_{end}_ns": at
+                    for part in ("train", "calibrate", "test")
+                    for end, at in zip(("start", "end"), market.span_ns(part), strict=True)
+                },
+            }
+            for market in group
+        ],
+        "loss_given_pickoff": [entry for market in group for entry in loss_given_pickoff(market)],
+    }
+
+
+def loss_given_pickoff(market: Market) -> list[dict[str, Any]]:
+    """``loss_in_h`` and ``adverse_share`` as the counterparties of a configuration take them, before the edge, per
+    stored threshold, from the first part alone."""
+    out = []
+    for j, name in enumerate(market.pieces[0].thresholds):
+        learned = []
+        for piece, rows in zip(market.pieces, market.rows, strict=True):
+            at = rows["train"]
+            at = at[(piece.observed_ns[at] >= LONGEST_NS) & (piece.h_ticks[at, j] > 0.0)]
+            at = at[:: max(1, -(-len(at) // PICK_OFF_ROWS))]
+            if len(at):
+                learned.append(learn(Flow().meet(piece[at], piece.h_ticks[at, j], seed=1)))
+        seen = sum(one.passages for one in learned)
+        if seen:
+            out.append(
+                {
+                    "instrument": market.instrument,
+                    "threshold": name,
+                    "passages": seen,
+                    "loss_in_h": sum(one.loss_in_h * one.passages for one in learned) / seen,
+                    "adverse_share": sum(one.adverse_share * one.passages for one in learned) / seen,
+                }
+            )
+    return out
+
+
+def evaluate(
+    model: CurveModel, group: Sequence[Market], places: dict[str, list[int]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(metrics, reliability) on the last part of each market, per stored threshold and horizon."""
+    metrics, tables = [], []
+    for market in group:
+        for j in places[market.instrument]:
+            samples = stored(market, "test", j)
+            if not samples:
+                continue
+            p, now, event, known = (
+                np.concatenate(column)
+                for column in zip(
+                    *[(s.curves(model), s.decisions.now_ns[s.rows], s.event, s.known) for s in samples],
+                    strict=True,
+                )
+            )
+            answered = ~np.isnan(p[:, 0])
+            p, now, event, known = p[answered], now[answered], event[answered], known[answered]
+            where = {"instrument": market.instrument, "threshold": _name(market, j)}
+            scored, binned = score(p, event, known)
+            for entry, table in zip(scored, binned, strict=True):
+                k = HORIZONS_NS.index(entry["horizon_ns"])
+                seen = (event <= k) | (known > k)
+                within = auc_within(p[seen, k], event[seen] <= k, now[seen] // WITHIN_NS)
+                entry["auc_within_10min"] = None if np.isnan(within) else within
+                metrics.append({**where, **entry})
+                tables.append({**where, **table})
+    return metrics, tables
+
+
+def _name(market: Market, place: int) -> str:
+    names = market.pieces[0].thresholds
+    return names[place] if place < len(names) else str(place)
+
+
+def _save(
+    model: CurveModel,
+    group: Sequence[Market],
+    places: dict[str, list[int]],
+    plan: Plan,
+    training: dict[str, Any],
+    progress: Progress,
+) -> Trained:
+    progress("scores", 0, 1)
+    metrics, tables = evaluate(model, group, places)
+    names = ", ".join(market.instrument for market in group)
+    default = (
+        plan.model if len(group) > 1 or plan.model == "universal" else f"{plan.model}_{group[0].instrument}"
+    )
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in plan.name or default)
+    folder = save_artifact(
+        model,
+        plan.out,
+        name=safe,
+        description=f"Fitted on recorded decisions of {names}; scores are of the last part of the span alone.",
+        created_by=CREATED_BY,
+        training=training,
+        metrics=metrics,
+        reliability=tables,
+    )
+    progress("scores", 1, 1)
+    return Trained(folder, load_artifact(folder))

@@ -1,0 +1,334 @@
+"""Training: logistic and tree hazards of one market, and the universal one pooled over several (SPEC 5 and 12).
+
+Of each instrument's span, by the clock: trees and coefficients are fitted on the first part, what brings margins to
+probabilities on the second, and the last part is for scores alone. Trees are grown for P(500 ms) and P(2 s); the pooled
+hazard over the margins of both makes the curve. The same data, recipe and seed give the same bytes.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quotelife.errors import QuotelifeError
+from quotelife.features.schema import INDEX
+from quotelife.learn.boosters import ensemble_parameters
+from quotelife.learn.gradient_boosting import Recipe, boost
+from quotelife.learn.hazard_fit import Floats, fit_hazard, fit_score
+from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, stored, thin
+from quotelife.learn.static_calibration import levelled
+from quotelife.model.curve import CurveModel
+from quotelife.model.logistic import LogisticHazardModel
+from quotelife.model.tree_hazard import TreeHazardModel
+
+HORIZONS_NS = (500_000_000, 2_000_000_000)  # that trees are grown for
+CLIP = 5.0
+RIDGE = 20.0
+SCORE_RIDGE = 10.0
+LOGISTIC_ROWS = 60_000
+CALIBRATION_ROWS = 120_000
+
+# Of trees: (feature, transform, divided by). Free of ticks, lots and currency: a split means the same elsewhere.
+SIGMA = "sigma"
+COLUMNS: tuple[tuple[str, str, str | None], ...] = (
+    ("spread_ticks", "log", SIGMA),
+    ("spread_volatility_1s", "log1p", SIGMA),
+    ("spread_volatility_ratio", "log1p", None),
+    ("top_updates_100ms", "log1p", None),
+    ("top_updates_1s", "log1p", None),
+    ("top_update_ratio", "log1p", None),
+    ("book_imbalance", "identity", None),
+    ("queue_imbalance", "identity", None),
+    ("microprice_deviation", "identity", SIGMA),
+    ("book_pressure", "identity", None),
+    ("depth_ratio", "log1p", None),
+    ("cancel_ratio", "log1p", None),
+    ("order_flow_imbalance_100ms", "asinh", None),
+    ("order_flow_imbalance_1s", "asinh", None),
+    ("order_flow_imbalance_5_100ms", "asinh", None),
+    ("order_flow_imbalance_5_1s", "asinh", None),
+    ("trade_imbalance_500ms", "identity", None),
+    ("trade_imbalance_2s", "identity", None),
+    ("trade_intensity_100ms", "log1p", None),
+    ("trade_intensity_500ms", "log1p", None),
+    ("trade_intensity_2s", "log1p", None),
+    ("mid_moves_100ms", "log1p", None),
+    ("mid_moves_1s", "log1p", None),
+    ("mid_moves_10s", "log1p", None),
+    ("mid_moves_60s", "log1p", None),
+    ("last_move_age_s", "log1p", None),
+    ("last_move_direction", "identity", None),
+    ("realised_volatility_100ms", "log1p", SIGMA),
+    ("realised_volatility_1s", "log1p", SIGMA),
+    ("realised_volatility_10s", "log1p", SIGMA),
+    ("realised_volatility_60s", "log1p", SIGMA),
+    ("adds_own_100ms", "log1p", None),
+    ("adds_opposite_100ms", "log1p", None),
+    ("cancels_own_100ms", "log1p", None),
+    ("cancels_opposite_100ms", "log1p", None),
+    ("adds_own_1s", "log1p", None),
+    ("adds_opposite_1s", "log1p", None),
+    ("cancels_own_1s", "log1p", None),
+    ("cancels_opposite_1s", "log1p", None),
+)
+UNIVERSAL = Recipe()
+LOCAL = Recipe(depth=4, trees=150, eta=0.05, columns_share=0.3, bins=64)
+ROWS_WANTED = 700_000  # of each instrument in the universal pool
+DRAWS_MOST = 8
+
+Progress = Callable[[str, int, int], None]
+Columns = npt.NDArray[np.float32]
+
+
+def _silent(stage: str, done: int, of: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples of one part with what the trees read of them, stacked."""
+
+    samples: list[Sample]
+    columns: Columns
+
+    def labels(self, horizon_ns: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], Floats]:
+        """(known, hit, weight) of all rows at one horizon."""
+        hit = np.concatenate([s.passage_ns <= horizon_ns for s in self.samples])
+        seen = np.concatenate([s.decisions.observed_ns[s.rows] >= horizon_ns for s in self.samples])
+        return hit | seen, hit, np.concatenate([s.weight for s in self.samples])
+
+
+def train_universal(
+    markets: Sequence[Market],
+    recipe: Recipe = UNIVERSAL,
+    *,
+    rows_wanted: int = ROWS_WANTED,
+    checkpoint: Path | None = None,
+    progress: Progress = _silent,
+) -> TreeHazardModel:
+    """One model for all ``markets``, of random thresholds in units of σ."""
+    rng = np.random.default_rng(recipe.seed)
+    part: dict[str, list[Sample]] = {"train": [], "calibrate": []}
+    for name, samples in part.items():
+        wanted = rows_wanted if name == "train" else CALIBRATION_ROWS // len(markets)
+        for i, market in enumerate(markets):
+            progress(f"labels of {name}", i, len(markets))
+            samples += drawn(market, name, rng, wanted, DRAWS_MOST)
+    return _train(part["train"], part["calibrate"], recipe, None, checkpoint, progress)
+
+
+def train_trees(
+    market: Market,
+    thresholds: Sequence[int],
+    recipe: Recipe = LOCAL,
+    *,
+    base: TreeHazardModel | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress = _silent,
+) -> TreeHazardModel:
+    """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
+
+    The base, a universal model, must read the same columns, and leave room for two ensembles. What each is worth here
+    is fitted on the second part, shrunk to the mean.
+    """
+    if base is not None:
+        reads = [(e["name"], e["transform"], e["per"]) for e in base.parameters()["features"]]
+        if reads != list(COLUMNS) or not base.parameters()["log_threshold"]:
+            raise QuotelifeError(
+                "the model to stack on reads other columns than are trained here; train it again"
+            )
+    part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
+    return _train(part["train"], part["calibrate"], recipe, base, checkpoint, progress)
+
+
+def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
+    """The pooled logistic hazard of one market at the stored ``thresholds``, level and scale fitted on the second
+    part."""
+    samples = thin([s for j in thresholds for s in stored(market, "train", j)], LOGISTIC_ROWS)
+    inputs = [(name, transform) for name, transform, _ in COLUMNS]
+    progress("inputs", 0, 2)
+    parts = [_transformed(sample, inputs) for sample in samples]
+    seen = np.concatenate(parts)
+    with np.errstate(invalid="ignore"):
+        counted = (~np.isnan(seen)).sum(axis=0)
+        mean = np.divide(np.nansum(seen, axis=0), counted, out=np.zeros(len(inputs)), where=counted > 0)
+        scale = np.sqrt(np.nansum((seen - mean) ** 2, axis=0) / np.maximum(counted, 1))
+    live = [i for i in range(len(inputs)) if scale[i] > 1e-9]
+    mean, scale = mean[live], scale[live]
+    data = []
+    for sample, g in zip(samples, parts, strict=True):
+        missing = np.isnan(g[:, live])
+        z = np.where(missing, 0.0, np.clip((g[:, live] - mean) / scale, -CLIP, CLIP))
+        data.append(sample.hazard_data(z, missing))
+    progress("fit", 1, 2)
+    fit = fit_hazard(joined(data), ridge=RIDGE)
+    model = LogisticHazardModel(
+        {
+            "intercepts": fit.intercepts.tolist(),
+            "clip": CLIP,
+            "offset": {"coefficient": max(0.0, fit.coefficient), "min": OFFSET[0], "max": OFFSET[1]},
+            "features": [
+                {
+                    "name": inputs[j][0],
+                    "transform": inputs[j][1],
+                    "mean": float(mean[i]),
+                    "scale": float(scale[i]),
+                    "weight": float(fit.weight[i]),
+                    "slope": float(fit.slope[i]),
+                    "missing": float(fit.missing[i]),
+                }
+                for i, j in enumerate(live)
+            ],
+        }
+    )
+    recent = thin([s for j in thresholds for s in stored(market, "calibrate", j)], CALIBRATION_ROWS)
+    progress("calibration", 2, 2)
+    return levelled(model, recent)
+
+
+def tuned(
+    market_samples: Callable[[str], list[Sample]],
+    recipe: Recipe,
+    budget: int,
+    *,
+    progress: Progress = _silent,
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The best of ``recipe`` and ``budget`` − 1 random ones, and what each scored: log-loss per row at 500 ms on the
+    second part, by trees of the first. Neither sees the last part."""
+    rng = np.random.default_rng(recipe.seed)
+    train, recent = (pool(market_samples(name)) for name in ("train", "calibrate"))
+    known, hit, weight = train.labels(HORIZONS_NS[0])
+    seen, passed, _ = recent.labels(HORIZONS_NS[0])
+    tried: list[tuple[float, Recipe]] = []
+    for i in range(max(1, budget)):
+        progress("tuning", i, budget)
+        one = recipe
+        if i:
+            one = replace(
+                recipe,
+                depth=int(rng.integers(3, 7)),
+                eta=float(rng.choice([0.03, 0.05, 0.08, 0.12])),
+                trees=int(rng.choice([100, 150, 200])),
+                leaf_rows=float(rng.choice([300.0, 1000.0, 3000.0])),
+                columns_share=float(rng.choice([0.3, 0.5, 0.8])),
+            )
+        booster = boost(train.columns[known], hit[known], weight[known], one)
+        margin = booster.inplace_predict(recent.columns[seen], predict_type="margin").astype(np.float64)
+        loss = float(np.mean(np.logaddexp(0.0, margin) - margin * passed[seen]))
+        tried.append((loss, one))
+    progress("tuning", budget, budget)
+    best = min(tried, key=lambda entry: entry[0])[1]
+    return best, [{"log_loss": loss, **asdict(one)} for loss, one in tried]
+
+
+def pool(samples: list[Sample]) -> Pool:
+    """``samples`` with what the trees of ``COLUMNS`` read of them."""
+    if not samples:
+        raise QuotelifeError("no decision is left to train on: σ is unknown or the path has a hole at each")
+    empty = template([0.0] * len(COLUMNS))
+    return Pool(samples, np.concatenate([sample.columns(empty) for sample in samples]))
+
+
+def template(references: Sequence[float]) -> TreeHazardModel:
+    """A model without trees over ``COLUMNS``, its effects told against ``references``."""
+    leaf = {"base": 0.0, "sizes": "", "slots": "", "values": ""}
+    return TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, [{"weight": 0.0, "slope": 0.0, **leaf}]))
+
+
+def _train(
+    train: list[Sample],
+    recent: list[Sample],
+    recipe: Recipe,
+    base: TreeHazardModel | None,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> TreeHazardModel:
+    progress("columns", 0, 1)
+    grown = pool(train)
+    ensembles: list[dict[str, Any]] = [] if base is None else list(base.parameters()["ensembles"])
+    for horizon_ns in HORIZONS_NS:
+        known, hit, weight = grown.labels(horizon_ns)
+        stage = f"trees for {horizon_ns / 1e6:g} ms"
+        booster = boost(
+            grown.columns[known],
+            hit[known],
+            weight[known],
+            recipe,
+            checkpoint=checkpoint,
+            progress=lambda done, of, stage=stage: progress(stage, done, of),  # type: ignore[misc]
+        )
+        ensembles.append(ensemble_parameters(booster))
+    references = _references(train)
+    del grown
+    if not recent:
+        raise QuotelifeError("no decision is left to calibrate on; record for longer")
+    progress("calibration", 0, 1)
+    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, ensembles))
+    data = [
+        sample.hazard_data(bare.margins(sample.columns(bare)).astype(np.float64))
+        for sample in thin(recent, CALIBRATION_ROWS)
+    ]
+    fit = fit_score(joined(data), ridge=SCORE_RIDGE)
+    for i, entry in enumerate(ensembles):
+        entry["weight"], entry["slope"] = float(fit.weight[i]), float(fit.slope[i])
+    progress("calibration", 1, 1)
+    return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, ensembles))
+
+
+def _parameters(
+    references: Sequence[float],
+    intercepts: list[float],
+    coefficient: float,
+    ensembles: list[dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "intercepts": intercepts,
+        "offset": {"coefficient": coefficient, "min": OFFSET[0], "max": OFFSET[1]},
+        "features": [
+            {"name": name, "transform": transform, "per": per, "reference": reference}
+            for (name, transform, per), reference in zip(COLUMNS, references, strict=True)
+        ],
+        "log_threshold": True,
+        "ensembles": ensembles,
+    }
+
+
+def _references(samples: Sequence[Sample]) -> list[float]:
+    """Mean of each feature over all samples, 0 where it is never known."""
+    at = np.array([INDEX[name] for name, _, _ in COLUMNS])
+    total, counted = np.zeros(len(at)), np.zeros(len(at))
+    for sample in samples:
+        x = sample.decisions.x[np.ix_(sample.rows, at)].astype(np.float64)
+        total += np.nansum(x, axis=0)
+        counted += (~np.isnan(x)).sum(axis=0)
+    return [float(t / c) if c and math.isfinite(t) else 0.0 for t, c in zip(total, counted, strict=True)]
+
+
+def _transformed(sample: Sample, inputs: Sequence[tuple[str, str]]) -> Floats:
+    """(n, f) inputs after their transforms, NaN where missing."""
+    x: Floats = sample.decisions.x[np.ix_(sample.rows, np.array([INDEX[name] for name, _ in inputs]))].astype(
+        np.float64
+    )
+    for i, (_, transform) in enumerate(inputs):
+        x[:, i] = VECTORISED[transform](x[:, i])
+    return x
+
+
+# As ``quotelife.model.transform`` has them, of arrays; a test holds them against it.
+VECTORISED: dict[str, Callable[[Floats], Floats]] = {
+    "identity": lambda x: x,
+    "abs": np.abs,
+    "asinh": np.arcsinh,
+    "log1p": lambda x: np.log1p(np.maximum(x, 0.0)),
+    "log": lambda x: np.log(np.maximum(x, 1e-9)),
+}
+
+
+def data_digest(markets: Sequence[Market]) -> str:
+    """SHA-256 over the digests of all pieces, in whichever order they came."""
+    digests = sorted(piece.digest() for market in markets for piece in market.pieces)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

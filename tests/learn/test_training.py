@@ -1,0 +1,291 @@
+"""Training on a made-up market: it learns what is there, the same every time, and nothing from behind a cut."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.learn.training_kit import decisions, market
+
+from quotelife.errors import ArtifactError, QuotelifeError
+from quotelife.features.schema import INDEX
+from quotelife.learn import gradient_boosting, train
+from quotelife.learn.gradient_boosting import Recipe, boost
+from quotelife.learn.hazard_fit import LOG_TAU, HazardData, event_bins, fit_level, fit_score, score
+from quotelife.learn.labels import NEVER
+from quotelife.learn.samples import Market, drawn, markets, stored
+from quotelife.learn.static_calibration import hazard_logits, levelled, with_level
+from quotelife.learn.training import (
+    COLUMNS,
+    VECTORISED,
+    data_digest,
+    train_logistic,
+    train_trees,
+    train_universal,
+    tuned,
+)
+from quotelife.model.artifact import load_artifact
+from quotelife.model.golden import GoldenModel
+from quotelife.model.transform import TRANSFORMS, apply
+from quotelife.model.tree_hazard import TreeHazardModel
+
+pytest.importorskip("xgboost")
+SMALL = Recipe(trees=30, depth=3, eta=0.2, leaf_rows=20, bins=32)
+
+
+@pytest.fixture(scope="module")
+def small() -> Market:
+    return market()
+
+
+@pytest.fixture(scope="module")
+def trees(small: Market) -> TreeHazardModel:
+    return train_trees(small, [0, 1], SMALL)
+
+
+def inputs(n: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.0, 1.0, (n, 128)), rng.integers(0, 2**64, (n, 2), dtype=np.uint64)
+
+
+def test_bins_of_labels_are_those_of_the_grid_and_censored_where_unseen() -> None:
+    ms = 1_000_000
+    passage = np.array([0, 25 * ms, 25 * ms + 1, NEVER, NEVER, 700 * ms, 5_000 * ms], dtype=np.int64)
+    observed = np.array([5_000, 5_000, 5_000, 5_000, 499, 710, 5_000], dtype=np.int64) * ms
+    event, known = event_bins(passage, observed)
+    assert event.tolist() == [0, 0, 1, 12, 12, 6, 11]
+    assert known.tolist() == [12, 12, 12, 12, 5, 7, 12]
+
+
+def test_scores_leave_out_what_was_not_seen() -> None:
+    """A row censored at 500 ms counts up to 250 ms, as a miss, and not beyond."""
+    p = np.tile(np.linspace(0.1, 0.9, 12), (4, 1))
+    metrics, _ = score(p, np.array([0, 12, 12, 7]), np.array([12, 12, 5, 12]))
+    assert [entry["rows"] for entry in metrics] == [4] * 5 + [3] * 2 + [4 - 1] * 5
+
+
+def test_the_trees_learn_what_moves_the_price(small: Market, trees: TreeHazardModel) -> None:
+    metrics, _ = train.evaluate(trees, [small], {"A": [0, 1]})
+    at_500 = [entry for entry in metrics if entry["horizon_ns"] == 500_000_000]
+    assert [entry["threshold"] for entry in at_500] == ["1tick", "3tick"]
+    assert all(entry["auc"] > 0.6 for entry in at_500)
+    against, favourable = (
+        trees.curve({"queue_imbalance": z}, h_ticks=1.0, sigma_ticks=2.0) for z in (0.9, -0.9)
+    )
+    assert against is not None and favourable is not None
+    assert against[5] > 1.2 * favourable[5]
+
+
+def test_the_logistic_learns_it_too_and_is_calibrated(small: Market) -> None:
+    metrics, _ = train.evaluate(train_logistic(small, [0, 1]), [small], {"A": [0]})
+    entry = next(entry for entry in metrics if entry["horizon_ns"] == 500_000_000)
+    assert entry["auc"] > 0.6 and entry["calibration_error"] < 0.1
+
+
+def test_equal_data_and_seed_give_equal_bytes_and_another_seed_others(small: Market) -> None:
+    again = train_trees(market(), [0, 1], SMALL).parameters()
+    assert train_trees(small, [0, 1], SMALL).parameters() == again
+    other = train_trees(small, [0, 1], Recipe(**{**vars(SMALL), "seed": 2})).parameters()
+    assert other["ensembles"][0]["values"] != again["ensembles"][0]["values"]
+    assert train_logistic(small, [0]).parameters() == train_logistic(market(), [0]).parameters()
+    assert data_digest([small]) == data_digest([market()]) != data_digest([market(2)])
+
+
+def test_an_interrupted_boosting_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: Any) -> None:
+    """Stopped after each checkpoint in turn; and a checkpoint of other data is not taken up."""
+    monkeypatch.setattr(gradient_boosting, "ROUNDS", 10)
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(2_000, 4)).astype(np.float32)
+    hit, weight = rng.random(2_000) < 1.0 / (1.0 + np.exp(columns[:, 0] + columns[:, 3])), np.ones(2_000)
+
+    def run(hit: Any, folder: Path | None, stop: int = 99) -> bytes:
+        def progress(done: int, of: int) -> None:
+            if done == stop:
+                raise KeyboardInterrupt
+
+        return bytes(boost(columns, hit, weight, SMALL, checkpoint=folder, progress=progress).save_raw("ubj"))
+
+    whole = run(hit, None)
+    for stop in (10, 20):
+        with pytest.raises(KeyboardInterrupt):
+            run(hit, tmp_path, stop)
+    started: list[int] = []
+    resumed = boost(
+        columns, hit, weight, SMALL, checkpoint=tmp_path, progress=lambda done, of: started.append(done)
+    )
+    assert started[0] == 20 and bytes(resumed.save_raw("ubj")) == whole
+    assert run(~hit, tmp_path) == run(~hit, None) != whole
+    for path in tmp_path.glob("*.ubj"):
+        path.write_bytes(path.read_bytes()[:-5])
+    assert run(hit, tmp_path) == whole
+
+
+def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeHazardModel) -> None:
+    """Features and labels of the last part made anew: the same model."""
+    piece = small.pieces[0]
+    x, passage = piece.x.copy(), piece.passage_ns.copy()
+    rows = small.rows[0]["test"]
+    x[rows] = 7.0
+    passage[rows] = 0
+    from dataclasses import replace
+
+    changed = Market("A", (replace(piece, x=x, passage_ns=passage),), small.rows)
+    assert train_trees(changed, [0, 1], SMALL).parameters() == trees.parameters()
+
+
+def test_curves_rise_with_the_horizon_and_fall_with_the_threshold(trees: TreeHazardModel) -> None:
+    n = 100
+    h = np.geomspace(0.01, 100.0, n)
+    for seed in range(30):
+        x, valid = inputs(1, seed)
+        p, answered = trees.curves(np.repeat(x, n, axis=0), np.repeat(valid, n, axis=0), h, np.full(n, 2.0))
+        assert answered.all()
+        assert (np.diff(p, axis=1) >= 0.0).all() and (np.diff(p, axis=0) <= 1e-12).all()
+
+
+def test_a_universal_model_serves_thresholds_that_nobody_stored(small: Market) -> None:
+    other = market(5, instrument="B")
+    model = train_universal([small, other], SMALL, rows_wanted=4_000)
+    rows = drawn(other, "test", np.random.default_rng(1), 2_000, 1)[0]
+    metrics, _ = score(rows.curves(model), rows.event, rows.known)
+    assert next(entry for entry in metrics if entry["horizon_ns"] == 500_000_000)["auc"] > 0.7
+
+
+def test_random_thresholds_are_labelled_as_stored_ones_are(small: Market) -> None:
+    """The stored threshold drawn by hand gives the stored label."""
+    sample = stored(small, "calibrate", 1)[0]
+    from quotelife.learn.samples import passages
+
+    again = passages(sample.decisions, sample.rows, sample.h_ticks)
+    np.testing.assert_array_equal(again, sample.passage_ns)
+    z = drawn(small, "calibrate", np.random.default_rng(0), 10_000, 2)
+    assert len(z) == 2 and all(((s.h_ticks / 2.0 > 0.29) & (s.h_ticks / 2.0 < 6.01)).all() for s in z)
+
+
+def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazardModel) -> None:
+    base = train_universal([small], SMALL, rows_wanted=2_000)
+    stack = train_trees(small, [0], SMALL, base=base).parameters()
+    assert len(stack["ensembles"]) == 4
+    for entry, own in zip(stack["ensembles"], base.parameters()["ensembles"], strict=False):
+        assert entry["values"] == own["values"]
+    fewer = trees.parameters()
+    fewer["features"][0]["transform"] = "log1p"
+    with pytest.raises(QuotelifeError, match="other columns"):
+        train_trees(small, [0], SMALL, base=TreeHazardModel(fewer))
+
+
+def test_margins_of_no_use_get_no_weight_and_never_a_negative_one() -> None:
+    """The best of three margins turned round is 0, and at every horizon what stays is at least 0."""
+    rng = np.random.default_rng(2)
+    n = 10_000
+    z = rng.normal(size=(n, 3))
+    logit = -3.0 + 1.2 * z[:, :1] - 0.2 * z[:, 1:2] + 0.0 * LOG_TAU
+    event = np.full(n, 12)
+    for k in range(12):
+        hit = rng.random(n) < 1.0 / (1.0 + np.exp(-logit[:, k]))
+        event[(event == 12) & hit] = k
+    fit = fit_score(HazardData(z, np.zeros((n, 3), bool), rng.normal(size=(n, 12)), event), ridge=1.0)
+    by_bin = fit.weight[:, None] + fit.slope[:, None] * LOG_TAU
+    assert (by_bin >= 0.0).all() and fit.coefficient >= 0.0
+    np.testing.assert_allclose(by_bin[0], 1.2, atol=0.1)
+    np.testing.assert_allclose(by_bin[1], 0.0, atol=1e-12)
+    np.testing.assert_allclose(by_bin[2], 0.0, atol=0.1)
+
+
+def test_weights_of_rows_are_rows() -> None:
+    """Weight 2 is the row twice."""
+    rng = np.random.default_rng(4)
+    logit, event = rng.normal(-3.0, 1.0, (500, 12)), rng.integers(0, 13, 500)
+    weight = rng.integers(1, 4, 500)
+    twice = np.repeat(np.arange(500), weight)
+    a = fit_level(logit, event, weight=weight.astype(float))
+    b = fit_level(logit[twice], event[twice])
+    np.testing.assert_allclose(np.append(a.shift, a.scale), np.append(b.shift, b.scale), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["trees", "logistic"])
+def test_a_level_moves_every_hazard_as_it_says(small: Market, trees: TreeHazardModel, kind: str) -> None:
+    model = trees if kind == "trees" else train_logistic(small, [0])
+    sample = stored(small, "calibrate", 0)[0]
+    rng = np.random.default_rng(1)
+    fit = fit_level(np.full((10, 12), -3.0), np.full(10, 12))
+    fit = type(fit)(rng.normal(0, 0.3, 12), 0.8)
+    before, after = (hazard_logits(sample.curves(m)) for m in (model, with_level(model, fit)))
+    np.testing.assert_allclose(after, fit.shift + 0.8 * before, atol=1e-6)
+
+
+def test_calibration_mends_a_model_that_is_told_too_much(small: Market, trees: TreeHazardModel) -> None:
+    bent = with_level(trees, type(fit_level(np.zeros((1, 12)), np.array([12])))(np.full(12, 1.5), 0.5))
+    mended = levelled(bent, stored(small, "train", 0), ridge=1.0)
+    errors = {}
+    for name, model in (("bent", bent), ("mended", mended)):
+        metrics, _ = train.evaluate(model, [small], {"A": [0]})
+        errors[name] = next(
+            entry["calibration_error"] for entry in metrics if entry["horizon_ns"] == 500_000_000
+        )
+    assert errors["mended"] < errors["bent"] / 2
+    with pytest.raises(QuotelifeError, match="no level"):
+        levelled(GoldenModel(), stored(small, "calibrate", 0))
+
+
+def test_transforms_of_arrays_are_those_of_the_models() -> None:
+    assert set(VECTORISED) == set(TRANSFORMS)
+    x = np.array([-3.0, -0.2, 0.0, 1e-12, 0.7, 40.0])
+    for name, function in VECTORISED.items():
+        np.testing.assert_allclose(function(x), [apply(name, value) for value in x], rtol=1e-14, atol=1e-15)
+
+
+def test_no_column_is_in_ticks_or_lots() -> None:
+    from quotelife.features.schema import SCHEMA
+
+    for name, _, per in COLUMNS:
+        unit = SCHEMA[INDEX[name]].unit
+        assert "lots" not in unit and "bp" not in unit
+        assert ("ticks" in unit) == (per == "sigma"), name
+
+
+def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -> None:
+    plan = train.Plan("trees", tmp_path, recipe={"trees": 20, "depth": 2}, thresholds=("3tick",))
+    (done,) = train.train([small], plan)
+    training = load_artifact(done.folder).manifest["training"]
+    assert training["data_digest"] == data_digest([small]) and training["seed"] == 1
+    assert training["span_end_ns"] + 5_000_000_000 < training["instruments"][0]["test_start_ns"]
+    assert {entry["threshold"] for entry in done.model.manifest["metrics"]} == {"3tick"}
+    costs = {entry["threshold"]: entry["loss_in_h"] for entry in training["loss_given_pickoff"]}
+    assert 0.9 < costs["3tick"] < 1.6 and costs["1tick"] > costs["3tick"]
+    assert not (tmp_path / train.CHECKPOINTS).exists()
+    path = done.folder / "parameters.json"
+    path.write_bytes(path.read_bytes().replace(b"log1p", b"log1q", 1))
+    with pytest.raises(ArtifactError):
+        load_artifact(done.folder)
+    calibrated, before = train.calibrate(
+        train.train([small], train.Plan("logistic", tmp_path, thresholds=("1tick",)))[0].folder,
+        [small],
+        train.Plan("calibrated", tmp_path, thresholds=("1tick",)),
+    )
+    assert calibrated.model.name == "logistic_A_calibrated" and before[0]["horizon_ns"] > 0
+    json.dumps(calibrated.summary())
+
+
+def test_tuning_looks_at_no_test_row_and_keeps_its_budget(small: Market) -> None:
+    asked: list[str] = []
+
+    def samples(part: str) -> Any:
+        asked.append(part)
+        return stored(small, part, 0)
+
+    best, tried = tuned(samples, Recipe(trees=10, depth=2, leaf_rows=20), 2)
+    assert sorted(asked) == ["calibrate", "train"] and len(tried) == 2
+    assert min(tried, key=lambda entry: entry["log_loss"])["depth"] == best.depth
+
+
+def test_what_cannot_be_trained_names_the_mend(small: Market, tmp_path: Path) -> None:
+    with pytest.raises(QuotelifeError, match="'9tick' is not stored; there are: 1tick, 3tick"):
+        train.train([small], train.Plan("trees", tmp_path, thresholds=("9tick",)))
+    with pytest.raises(QuotelifeError, match="none of logistic, trees, universal"):
+        train.train([small], train.Plan("forest", tmp_path))
+    with pytest.raises(QuotelifeError, match="choose another"):
+        boost(np.zeros((5, 2), np.float32), np.zeros(5, bool), np.ones(5), SMALL)
+    with pytest.raises(QuotelifeError, match="A: 10 s leave nothing"):
+        markets([decisions(1, 11)])
