@@ -176,6 +176,40 @@ def test_what_the_results_lack_is_left_out() -> None:
     assert not re.search("Fewer pick-offs|worth under|tolerance held|Lives are long|The model", page)
 
 
+def test_only_the_chosen_model_has_its_frontier_drawn() -> None:
+    entry = one_set()
+    entry["frontier"] = [
+        {**row, "model": model} for model in (NASTY, "volatility") for row in entry["frontier"]
+    ]
+    (line,) = summary(results(entry))
+    assert len(line["frontier"]) == 2 * 3
+    (line,) = summary(results(entry), "volatility")
+    assert len(line["frontier"]) == 2 * 3
+
+
+def test_every_value_stands_in_the_table_even_where_the_picture_shows_the_chief_ones() -> None:
+    entry = one_set()
+    base = entry["value"][1]
+    entry["value"] += [
+        {**base, "policy": f"expected value, posture {i}", "value": 0.2 + i / 1000} for i in range(20)
+    ]
+    page = html(results(entry), source="r.json")
+    drawn = sum("posture" in (each.text or "") for root in parsed(charts.value(entry["value"], charts.colours(entry)))
+                for each in root.iter("text"))  # fmt: skip
+    assert drawn == 0
+    assert all(f"posture {i}" in page for i in range(20))
+
+
+def test_what_missed_its_target_is_told_first_and_open() -> None:
+    targets = [
+        {"set": "GBP", "what": "AUC at 500 ms", "must": ">= 0.895", "value": 0.9, "met": True},
+        {"set": "GBP", "what": "ECE at 2 s", "must": "<= 0.01", "value": 0.012, "met": False},
+    ]
+    page = html({**results(), "targets": targets}, source="r.json")
+    assert page.index("ECE at 2 s") < page.index("AUC at 500 ms")
+    assert "<details open><summary>1 of 2 targets are not missed" in page
+
+
 def test_a_figure_that_is_null_is_not_drawn() -> None:
     entry = one_set()
     entry["frontier"][0] |= {"change": None, "interval": None, "pickoffs": None}

@@ -146,10 +146,8 @@ def imported_at_once(path: Path) -> set[str]:
     """Without what a function imports when it is called."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [ast.Pass()]
-        elif checked and node.test.id == "TYPE_CHECKING":
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [ast.Pass()]
     names: set[str] = set()
     for node in ast.walk(tree):

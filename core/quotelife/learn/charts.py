@@ -5,6 +5,7 @@ how to read it. What the JSON lacks is not drawn.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ PSI_SOME, PSI_MUCH = (
 PANEL_W, PANEL_H = 232.0, 250.0
 WIDE = 960.0
 NAME_CHARACTERS = 30
+ROWS_DRAWN = 16  # of a panel of values; the rest stand in the table
 
 Json = Mapping[str, Any]
 
@@ -232,6 +234,10 @@ def value(rows: Sequence[Json], colour: Mapping[str, int]) -> Figure | None:
     rows = [each for each in rows if each.get("value") is not None]
     if not rows:
         return None
+    if max(Counter((each.get("case"), each.get("slice")) for each in rows).values()) > ROWS_DRAWN:
+        rows = [
+            each for each in rows if ", " not in each["policy"]
+        ] or rows  # a mode in one posture is in the table
     groups: dict[str, list[Json]] = {}
     for each in rows:
         groups.setdefault(", ".join(filter(None, (each.get("case"), each.get("slice")))), []).append(each)
@@ -294,7 +300,7 @@ def lives(entry: Json, colour: Mapping[str, int], h_ticks: float | None = None) 
     picture = Picture(WIDE, height, "Lives over the day")
     marks = _clock_ticks(time_ns[0], time_ns[-1])
     top = 34.0
-    heads = {"mid": "mid price, ticks", "sigma_ticks": "volatility σ, ticks/√s"}
+    heads = {"mid": "mid price", "sigma_ticks": "volatility σ, ticks/√s"}
     for name in rows:
         known = [v for v in entry[name] if v is not None and math.isfinite(v)]
         if not known:

@@ -22,6 +22,7 @@ from quotelife.model.trees import LEAF
 
 SHORT_NS, LONG_NS = 500_000_000, 2_000_000_000
 NOWRAP_CHARACTERS = 24
+YEAR_2000_NS = 946_684_800_000_000_000  # a smaller number of ns is a duration
 LOG_THRESHOLD = "log_h_sigma"
 
 
@@ -89,7 +90,7 @@ def summary(results: Json, model: str | None = None) -> list[dict[str, Any]]:
                 }
         line["frontier"] = [
             {key: each[key] for key in ("policy", "fill", "change", "interval") if key in each}
-            for each in entry.get("frontier", ())
+            for each in of_model(entry.get("frontier", ()), chosen)
             if each.get("change") is not None and each["fill"] in (0.5, 0.9)
         ]
         out.append(line)
@@ -101,6 +102,12 @@ def training_span(model: CurveModel) -> tuple[int, int] | None:
     training = (model.manifest or {}).get("training") or {}
     span = training.get("span_ns") or [training.get("span_start_ns"), training.get("span_end_ns")]
     return (int(span[0]), int(span[1])) if None not in span else None
+
+
+def of_model(rows: Sequence[Json], model: str | None) -> list[Json]:
+    """The rows of ``model`` and those that name none; all where none is of ``model``."""
+    found = [each for each in rows if each.get("model") in (None, model)]
+    return found or list(rows)
 
 
 def importance_of(model: CurveModel) -> tuple[dict[str, float], str] | None:
@@ -142,12 +149,13 @@ def html(
         f"<h1>quotelife: how good are the lives?</h1>{_origin(results, source)}",
         _summary_table(results, wanted),
     ]
-    anchors = [(f"set-{place}", each["name"]) for place, each in enumerate(sets)]
+    anchors = [(f"set-{place}", _set_name(each)) for place, each in enumerate(sets)]
     if model is not None:
         anchors.append(("model", "the model"))
     parts.insert(
         1, "<nav>" + "".join(f'<a href="#{at}">{escape(name)}</a>' for at, name in anchors) + "</nav>"
     )
+    parts.append(_targets(results.get("targets") or ()))
     for place, entry in enumerate(sets):
         parts.append(_set(entry, f"set-{place}", wanted))
     if model is not None:
@@ -258,16 +266,65 @@ def _set(entry: Json, anchor: str, wanted: str | None) -> str:
         if isinstance(span, list) and len(span) == 2:
             words.append(f"{name} {_instant(span[0])} to {_instant(span[1])}")
     parts = [
-        f'<h2 id="{anchor}">{escape(str(entry["name"]))}</h2><p class="dim">{escape("; ".join(words))}</p>'
+        f'<h2 id="{anchor}">{escape(_set_name(entry))}</h2><p class="dim">{escape("; ".join(words))}</p>'
     ]
     parts += [_scores(entry, chosen)]
     if chosen is not None:
         parts.append(_figure(charts.reliability(entry["horizons"], chosen)))
-    parts.append(_figure(charts.frontier(entry.get("frontier") or (), colour)))
-    parts.append(_figure(charts.value(entry.get("value") or (), colour)))
+    parts.append(_figure(charts.frontier(of_model(entry.get("frontier") or (), chosen), colour)))
+    parts.append(_figure(charts.value(entry.get("value") or (), colour)) + _values(entry.get("value") or ()))
     parts.append(_held(entry.get("held_tolerance")))
     parts.append(_figure(charts.lives(entry.get("lives") or {}, colour, entry.get("h_ticks"))))
     return "".join(parts)
+
+
+def _set_name(entry: Json) -> str:
+    return f"{entry['name']}, {entry['reference']}" if "reference" in entry else str(entry["name"])
+
+
+def _targets(rows: Sequence[Json]) -> str:
+    """What the figures had to reach, what failed first."""
+    if not rows:
+        return ""
+    words = {True: "met", False: "NOT MET", None: "not known"}
+    order = sorted(rows, key=lambda each: (each["met"] is not False, each["met"] is True))
+    body = [
+        [words[each["met"]], str(each["set"]), str(each["what"]), _word(each["value"]), str(each["must"])]
+        for each in order
+    ]
+    missed = sum(each["met"] is False for each in rows)
+    head = f"{len(rows) - missed} of {len(rows)} targets are not missed"
+    table = _table(["", "set", "figure", "is", "must be"], body)
+    return f"<details{' open' if missed else ''}><summary>{head}</summary>{table}</details>"
+
+
+def _values(rows: Sequence[Json]) -> str:
+    """Every value in a table that opens: the pictures show the chief policies."""
+    if not rows:
+        return ""
+    head = [
+        ("case", "case"),
+        ("slice", "slice"),
+        ("policy", "policy"),
+        ("value", "value in h"),
+        ("interval", "interval"),
+    ]
+    head += [
+        ("over_static", "over best fixed life"),
+        ("over_static_interval", "interval"),
+        ("fill", "filled"),
+    ]
+    head += [("pickoffs", "picked off"), ("declined", "declined")]
+    head = [(key, words) for key, words in head if any(each.get(key) is not None for each in rows)]
+    body = [
+        [_span(each[key]) if isinstance(each.get(key), list) else _word(each.get(key)) for key, _ in head]
+        for each in rows
+    ]
+    return f"<details><summary>All {len(rows)} values</summary>{_table([words for _, words in head], body)}</details>"
+
+
+def _span(bounds: Sequence[float]) -> str:
+    return f"[{_word(float(bounds[0]))}, {_word(float(bounds[1]))}]"
 
 
 def _scores(entry: Json, chosen: str | None) -> str:
@@ -339,19 +396,26 @@ def model_card(model: CurveModel) -> list[tuple[str, str]]:
     for key, value in (training or {}).items():
         if key == "importance":
             continue
-        words = _instant(value) if key.endswith("_ns") and isinstance(value, int) and value > 10**17 else None
-        if words is None and key.endswith("_ns") and isinstance(value, list):
-            words = " to ".join(_instant(each) for each in value)
-        card.append(
-            (
-                key.replace("_", " "),
-                words or (json.dumps(value) if isinstance(value, dict | list) else str(value)),
-            )
-        )
+        words = _told(key, value)
+        if words:
+            card.append((key.replace("_", " "), words))
     if not manifest["metrics"]:
         card.append(("metrics", "none are recorded"))
     card.append(("limits", _limits(manifest)))
     return card
+
+
+def _told(key: str, value: Any) -> str:
+    """A value of a manifest in words: instants as such, objects and lists in line."""
+    if isinstance(value, Mapping):
+        inner = ((name, _told(str(name), each)) for name, each in value.items())
+        return ", ".join(f"{str(name).replace('_', ' ')} {words}" for name, words in inner if words)
+    if isinstance(value, list):
+        apart = "; " if any(isinstance(each, Mapping) for each in value) else ", "
+        return apart.join(_told(key, each) for each in value)
+    if key.endswith("_ns") and isinstance(value, int):
+        return _instant(value) if value > YEAR_2000_NS else horizon(value)
+    return "" if value is None else _word(value) if isinstance(value, float | bool) else str(value)
 
 
 def _limits(manifest: Mapping[str, Any]) -> str:
