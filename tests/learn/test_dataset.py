@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from tests.reference.dataset_kit import decisions
 
 from quotelife.features.schema import INDEX, NAMES
 from quotelife.learn import dataset
@@ -20,6 +19,7 @@ from quotelife.learn.dataset import (
     write_decisions,
 )
 from quotelife.learn.labels import NEVER
+from reference.dataset_kit import decisions
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import label_twin
 
 from quotelife.learn.dataset import ReferencePath
 from quotelife.learn.labels import NEVER, first_passage_ns, observed_ns
+from reference import label_twin
 
 LONGEST = 50
 
@@ -25,7 +25,7 @@ def paths(draw: st.DrawFn) -> list[label_twin.Point]:
     return [(time, v / 2, good) for time, (v, good) in ((t, draw(step)) for t in sorted(times))]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     points=paths(),
     now=st.lists(st.integers(0, 200), min_size=1, max_size=8),

@@ -12,6 +12,7 @@ from quotelife_server.cli import (
     get,
     journal,
     kill,
+    labels,
     promote_check,
     replay,
     report,
@@ -37,6 +38,7 @@ app.command("get")(get.get)
 app.command("kill")(kill.kill)
 app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)
+app.command("labels")(labels.labels)
 app.command("promote-check")(promote_check.promote_check)
 app.command("report")(report.report)
 app.command("train")(train.train)

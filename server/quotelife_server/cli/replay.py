@@ -204,30 +204,18 @@ def _open(
     """The configuration to replay with, and what to replay."""
     from quotelife.capture.reader import Capture
     from quotelife.config import load_config
-    from quotelife.feed.itch_files import is_itch
     from quotelife.replay.captured import CapturedSource
-    from quotelife.replay.files import split_argument
     from quotelife.replay.follow import read_config
-    from quotelife.replay.itch import ItchSource, find_itch
-    from quotelife.replay.recordings import open_recordings
-    from quotelife.replay.session import SessionSource, find_session, is_session
+    from quotelife.replay.sources import SourcesError, open_files
     from quotelife_server.cli.paths import config_path
     from quotelife_server.settings import ServiceConfig
 
     if not any(Path(argument).is_dir() for argument in arguments):
         loaded = load_config(config_path(config, "default"), ServiceConfig)
-        table = loaded.instrument_table()
-        paths = [split_argument(argument)[1] for argument in arguments]
-        itch = [is_itch(path) for path in paths]
-        if all(itch):
-            return loaded, ItchSource(find_itch(arguments, table, day=day))
-        if any(itch):
-            wrong("SOURCES", "ITCH files and other recordings do not go into one replay")
-        if any(is_session(path) for path in paths):
-            if len(arguments) > 1:
-                wrong("SOURCES", "one recorded session at a time, and no other recordings beside it")
-            return loaded, SessionSource(find_session(arguments[0], table))
-        return loaded, open_recordings(arguments, table, day=day)
+        try:
+            return loaded, open_files(arguments, loaded.instrument_table(), day=day)
+        except SourcesError as error:
+            wrong("SOURCES", str(error))
     if len(arguments) > 1:
         wrong("SOURCES", "one captured folder at a time, and no recorded files beside it")
     capture = Capture(Path(arguments[0]))
