@@ -6,7 +6,7 @@ import numpy.typing as npt
 from quotelife.engine import Engine
 from quotelife.inputs import InputSink
 
-NUMBER_NAMES: tuple[str, ...]
+COLUMNS: tuple[str, ...]
 
 class Recorder(InputSink):
     def __init__(self, engine: Engine) -> None: ...

@@ -17,9 +17,9 @@ from quotelife.records cimport (
 
 cdef enum:
     BLOCK = 16384               # rows of decisions in a block
-    NUMBERS = 6                 # of a row, beside its features: the order is that of NUMBER_NAMES
+    NUMBERS = 6                 # of a row, beside its features: the order is that of COLUMNS
 
-NUMBER_NAMES = ("sigma_ticks", "mid_ticks", "microprice_ticks", "spread_ticks", "reference_ticks", "h_ticks")
+COLUMNS = ("sigma_ticks", "mid_ticks", "microprice_ticks", "spread_ticks", "reference_ticks", "h_ticks")
 
 cdef int FEATURES = len(NAMES)
 
@@ -231,9 +231,9 @@ cdef class Recorder(InputSink):
         return out
 
     def rows(self, uint32_t i):
-        """The decisions of instrument ``i`` in the order asked: now_ns, side, regime, ``NUMBER_NAMES`` and x by name."""
+        """The decisions of instrument ``i`` in the order asked: now_ns, side, regime, x and ``COLUMNS`` by name."""
         now, codes, numbers, x = self._rows[i].taken()
-        found = {name: np.ascontiguousarray(numbers[:, k]) for k, name in enumerate(NUMBER_NAMES)}
+        found = {name: np.ascontiguousarray(numbers[:, k]) for k, name in enumerate(COLUMNS)}
         return {"now_ns": now, "side": codes[:, 0].copy(), "regime": codes[:, 1].copy(), "x": x, **found}
 
 
