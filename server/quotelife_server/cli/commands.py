@@ -3,6 +3,7 @@
 import typer
 
 from quotelife_server.cli import (
+    backtest,
     bench,
     capture,
     config,
@@ -43,6 +44,7 @@ app.command("promote-check")(promote_check.promote_check)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("calibrate")(train.calibrate)
+app.command("backtest")(backtest.backtest)
 app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -1,0 +1,87 @@
+"""Which models the real-data suite judges: those that are named, or those that it trains."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from quotelife.learn.dataset import Decisions
+from quotelife.learn.realdata import SETS
+from quotelife.learn.samples import markets
+from quotelife.learn.suite import Models, Progress
+from quotelife.learn.training import data_digest, train_trees, train_universal
+from quotelife.model.artifact import MANIFEST, load_artifact, save_artifact
+from quotelife.model.curve import CurveModel
+from quotelife.model.tree_hazard import TreeHazardModel
+
+UNIVERSAL = "universal"
+STACKED = "universal-local"
+
+
+def given_models(folders: Sequence[str]) -> Models:
+    """The artifacts in these folders, for every set."""
+
+    def models(
+        sets: Mapping[str, Decisions], work: Path, progress: Progress
+    ) -> Mapping[str, Mapping[str, CurveModel]]:
+        loaded = {model.name: model for model in map(load_artifact, folders)}
+        return dict.fromkeys(sets, loaded)
+
+    return models
+
+
+def trained_models(
+    sets: Mapping[str, Decisions], work: Path, progress: Progress
+) -> Mapping[str, Mapping[str, CurveModel]]:
+    """The universal model over all sets, and for each set one stacked on it; each is trained once and then loaded.
+
+    They see the first half of each set, and what brings margins to probabilities the next 15 %.
+    """
+    folder = work / "models"
+    own = {
+        name: markets([decisions], purge=next(spec.plan.purge_ns for spec in SETS if spec.name == name))[0]
+        for name, decisions in sets.items()
+    }
+    whole = data_digest(list(own.values()))
+
+    def tell(what: str) -> "_Tell":
+        return _Tell(what, progress)
+
+    def kept(name: str, digest: str) -> Path:
+        return folder / f"{name}-{digest[:12]}"
+
+    def save(model: TreeHazardModel, name: str, digest: str, description: str) -> CurveModel:
+        place = kept(name, digest)
+        save_artifact(
+            model, folder, name=name, description=description, folder=place.name,
+            created_by="quotelife backtest --suite realdata", training={"data_digest": digest},
+        )  # fmt: skip
+        return load_artifact(place)
+
+    path = kept(UNIVERSAL, whole)
+    if (path / MANIFEST).is_file():
+        universal = load_artifact(path)
+    else:
+        grown = train_universal(list(own.values()), progress=tell(UNIVERSAL))
+        universal = save(grown, UNIVERSAL, whole, "Pooled over the sets of the suite")
+    assert isinstance(universal, TreeHazardModel)
+    out: dict[str, dict[str, CurveModel]] = {}
+    for name, market in own.items():
+        title = f"{STACKED}-{name.replace(' ', '-')}"
+        digest = data_digest([market])
+        path = kept(title, digest)
+        if (path / MANIFEST).is_file():
+            stacked = load_artifact(path)
+        else:
+            spec = next(each for each in SETS if each.name == name)
+            column = [sets[name].thresholds.index(spec.threshold)]
+            model = train_trees(market, column, base=universal, progress=tell(title))
+            stacked = save(model, title, digest, f"Trees of {name} on top of the universal ones")
+        out[name] = {UNIVERSAL: universal, STACKED: stacked}
+    return out
+
+
+class _Tell:
+    def __init__(self, what: str, progress: Progress) -> None:
+        self._what, self._progress = what, progress
+
+    def __call__(self, stage: str, done: int, of: int) -> None:
+        self._progress(f"{self._what}: {stage}, {done} of {of}")

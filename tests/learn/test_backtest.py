@@ -1,0 +1,154 @@
+"""The backtest of a market whose odds are known: who knows them, wins; what comes later plays no part."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quotelife.learn.backtest import (
+    Case,
+    Plan,
+    frontiers,
+    held_tolerance,
+    joined,
+    judge,
+    make_case,
+    model_curves,
+    policy_rows,
+    recalibrated,
+    scores,
+    worst_run,
+)  # fmt: skip
+from quotelife.learn.dataset import Decisions
+from quotelife.learn.realdata import targets
+from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.first_passage import FirstPassageModel
+from reference import flow_twin as twin
+
+MS = twin.MS
+PLAN = Plan(block_ns=10_000 * MS, window_ns=60_000 * MS, ridge=10.0, horizons_ns=(500 * MS, 2000 * MS),
+            purge_ns=6_000 * MS, rows_max=20_000)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def market() -> Decisions:
+    return twin.market(5, seconds=900)
+
+
+def informed_curves(d: Decisions) -> np.ndarray:
+    """Curves of somebody who half knows the future: high where h is passed within 2 s, but for one in five."""
+    rng = np.random.default_rng(9)
+    h = d.h_ticks[:, 0]
+    from quotelife.learn.backtest import passages
+
+    bad = (passages(d, h) <= 2000 * MS) ^ (rng.random(len(d)) < 0.2)
+    return np.where(bad[:, None], np.linspace(0.05, 0.9, 12), np.linspace(0.001, 0.1, 12))
+
+
+@pytest.fixture(scope="module")
+def case(market: Decisions) -> Case:
+    h = market.h_ticks[:, 0]
+    curves = {"half knows": informed_curves(market), "first": model_curves(FirstPassageModel(), market, h)}
+    return make_case("walk", "1tick", market, h, curves, PLAN)
+
+
+def test_who_half_knows_the_future_scores_and_trades_better(case: Case) -> None:
+    """AUC well above first passage, and at half fill far fewer pick-offs than a fixed life has."""
+    by_model = {m["model"]: m for m in scores(case)[1]["models"]}
+    assert by_model["half knows"]["auc"] > 0.75 > by_model["first"]["auc"] + 0.15
+    rows = {(r["model"], r["policy"], r["fill"]): r for r in frontiers(case, ["half knows", "first"])}
+    assert rows["half knows", "expected value", 0.5]["change"] < -0.15
+    assert rows["half knows", "expected value", 0.5]["interval"][1] < -0.05
+    assert (
+        abs(rows["first", "expected value", 0.5]["change"]) < 0.1
+    )  # σ is the same for all: nothing to choose by
+
+
+def test_all_figures_come_in_json_and_again_to_the_bit(case: Case) -> None:
+    result = judge(case, "half knows", ["half knows"])
+    text = json.dumps(result, allow_nan=False)
+    assert text == json.dumps(judge(case, "half knows", ["half knows"]), allow_nan=False)
+    values = {(v["case"], v["slice"], v["policy"]): v for v in result["value"]}
+    for name in ("fast client, marked at accept", "toxic slow client, walks away"):
+        assert values[name, "all", "expected value"]["value"] > values[name, "all", "static best"]["value"]
+        assert values[name, "all", "static best"]["over_static"] == 0.0
+    for figures in result["outcomes"].values():
+        kinds = ("filled", "picked_off", "expired", "declined", "withdrawn")
+        assert sum(figures[kind] for kind in kinds) == len(policy_rows(case, case.split.test, ["half knows"]))
+
+
+def test_recalibration_knows_nothing_of_later_labels(market: Decisions) -> None:
+    """Passages of the second half turned round: curves of the first half stay as they are."""
+    p = informed_curves(market)
+    passage = np.where(market.now_ns % 3 == 0, 100 * MS, np.iinfo(np.int64).max)
+    half = len(market) // 2
+    turned = passage.copy()
+    turned[half:] = 100 * MS
+    one, two = (recalibrated(market, t, p, window_ns=60_000 * MS, ridge=10.0) for t in (passage, turned))
+    assert np.array_equal(one[:half], two[:half]) and not np.array_equal(one[half:], two[half:])
+
+
+def test_the_test_slice_teaches_nothing_to_the_fixed_life(case: Case, market: Decisions) -> None:
+    """The path after the second cut shifted away: best fixed life and loss given pick-off stay."""
+    cut = case.split.cuts_ns[1] + 6_000 * MS
+    late = market.path.time_ns > cut
+    path = replace(market.path, **{
+        name: np.where(late, 2.0 * getattr(market.path, name) - 990.0, getattr(market.path, name))
+        for name in ("mid_ticks", "microprice_ticks")
+    })  # fmt: skip
+    other = replace(case, decisions=replace(market, path=path))
+    from quotelife.learn.backtest import values
+
+    learned = [
+        {(v["case"], v["static_life_ns"], v["loss_in_h"], v["watch_share"]) for v in values(c, "half knows")}
+        for c in (case, other)
+    ]
+    assert learned[0] == learned[1]
+
+
+def test_held_tolerance_brings_an_overconfident_model_down(case: Case) -> None:
+    """Without it a model that says a third of what it should is passed more often than α + 3 points."""
+    tenth = replace(case, curves={"low": np.clip(case.curves["first"] / 10.0, 0.0, 1.0)})
+    rows = {(r["posture"], r["model"], r["held"]): r for r in held_tolerance(tenth, "low", rate=0.01)}
+    free, held = (rows["liquidity_provider", "low", held] for held in (False, True))
+    assert free["realised"] > 0.08
+    assert held["realised_all"] < free["realised_all"]
+    assert held["mean_life_ms"] < free["mean_life_ms"]
+
+
+def test_worst_run_is_the_worst_of_all_windows() -> None:
+    hit = np.array([0, 1, 1, 0, 0, 1, 1, 1, 0])
+    assert worst_run(hit, 4) == 0.75
+    assert worst_run(hit[:3], 4) is None
+
+
+def test_pieces_join_into_one_with_a_hole_between(market: Decisions) -> None:
+    later = replace(
+        market, now_ns=market.now_ns + 10**13, path=replace(market.path, time_ns=market.path.time_ns + 10**13)
+    )
+    both = joined([market, later])
+    assert len(both) == 2 * len(market)
+    gap = both.path.at(np.array([int(market.path.time_ns[-1]) + 5]), "mid")
+    assert np.isnan(gap).all()
+    assert both.path.at(both.now_ns, "mid").tolist() == both.mid_ticks.tolist()
+
+
+def test_a_target_missed_is_said_to_be_missed(case: Case) -> None:
+    """The figures of a case under the name of a set: unmet where they are, met where they are."""
+    result = judge(case, "half knows", ["half knows"]) | {"name": "GBP", "reference": "microprice"}
+    result["frontier"] = [{**row, "change": -0.5, "interval": [-0.6, -0.3]} for row in result["frontier"]]
+    found = {entry["what"]: entry for entry in targets([result])}
+    assert found["frontier at 50 % fill, upper end"]["met"] is True
+    assert found["AUC 500 ms"]["met"] == (round(found["AUC 500 ms"]["value"], 3) >= 0.895)
+    result["frontier"] = [{**row, "change": 0.2, "interval": [0.1, 0.3]} for row in result["frontier"]]
+    worse = {entry["what"]: entry for entry in targets([result])}
+    assert worse["frontier at 50 % fill, upper end"]["met"] is False
+    assert worse["frontier at 90 % fill"]["met"] is False
+
+
+def test_a_builtin_artifact_answers_every_row(market: Decisions) -> None:
+    """Rows that the model cannot answer get first passage, as the engine does."""
+    blind = replace(market, x=np.full_like(market.x, np.nan))
+    p = model_curves(load_artifact(builtin_artifact("logistic")), blind, blind.h_ticks[:, 0])
+    assert not np.isnan(p).any() and (np.diff(p, axis=1) >= 0).all()
