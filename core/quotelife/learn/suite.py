@@ -61,7 +61,8 @@ def run_suite(
             curves = {name: model_curves(model, d, h) for name, model in own.items()}
             case = make_case(spec.name, spec.threshold, d, h, curves, plan)
             names_by_loss = sorted(own, key=lambda name: calibrate_loss(case, name))
-            result = judge(case, names_by_loss[0], names_by_loss, progress=progress)
+            compared = names_by_loss if reference == "microprice" else names_by_loss[:1]
+            result = judge(case, names_by_loss[0], compared, progress=progress)
             result["models"] = {name: model.digest for name, model in own.items()}
             result["data_digest"] = digest
             result["baseline"] = {str(ms): figures for ms, figures in spec.baseline.items()}

@@ -7,13 +7,14 @@ from quotelife.learn.dataset import Decisions
 from quotelife.learn.realdata import SETS
 from quotelife.learn.samples import markets
 from quotelife.learn.suite import Models, Progress
-from quotelife.learn.training import data_digest, train_trees, train_universal
+from quotelife.learn.training import data_digest, train_logistic, train_trees, train_universal
 from quotelife.model.artifact import MANIFEST, load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
 from quotelife.model.tree_hazard import TreeHazardModel
 
 UNIVERSAL = "universal"
 STACKED = "universal-local"
+LOGISTIC = "local-logistic"
 
 
 def given_models(folders: Sequence[str]) -> Models:
@@ -31,7 +32,7 @@ def given_models(folders: Sequence[str]) -> Models:
 def trained_models(
     sets: Mapping[str, Decisions], work: Path, progress: Progress
 ) -> Mapping[str, Mapping[str, CurveModel]]:
-    """The universal model over all sets, and for each set one stacked on it; each is trained once and then loaded.
+    """The universal model over all sets, and for each set one stacked on it and a logistic; trained once, then loaded.
 
     They see the first half of each set, and what brings margins to probabilities the next 15 %.
     """
@@ -48,7 +49,7 @@ def trained_models(
     def kept(name: str, digest: str) -> Path:
         return folder / f"{name}-{digest[:12]}"
 
-    def save(model: TreeHazardModel, name: str, digest: str, description: str) -> CurveModel:
+    def save(model: CurveModel, name: str, digest: str, description: str) -> CurveModel:
         place = kept(name, digest)
         save_artifact(
             model, folder, name=name, description=description, folder=place.name,
@@ -60,22 +61,26 @@ def trained_models(
     if (path / MANIFEST).is_file():
         universal = load_artifact(path)
     else:
-        grown = train_universal(list(own.values()), progress=tell(UNIVERSAL))
-        universal = save(grown, UNIVERSAL, whole, "Pooled over the sets of the suite")
+        pooled = train_universal(list(own.values()), progress=tell(UNIVERSAL))
+        universal = save(pooled, UNIVERSAL, whole, "Pooled over the sets of the suite")
     assert isinstance(universal, TreeHazardModel)
     out: dict[str, dict[str, CurveModel]] = {}
     for name, market in own.items():
-        title = f"{STACKED}-{name.replace(' ', '-')}"
+        spec = next(each for each in SETS if each.name == name)
+        column = [sets[name].thresholds.index(spec.threshold)]
         digest = data_digest([market])
-        path = kept(title, digest)
-        if (path / MANIFEST).is_file():
-            stacked = load_artifact(path)
-        else:
-            spec = next(each for each in SETS if each.name == name)
-            column = [sets[name].thresholds.index(spec.threshold)]
-            model = train_trees(market, column, base=universal, progress=tell(title))
-            stacked = save(model, title, digest, f"Trees of {name} on top of the universal ones")
-        out[name] = {UNIVERSAL: universal, STACKED: stacked}
+        out[name] = {UNIVERSAL: universal}
+        for kind in (STACKED, LOGISTIC):
+            title = f"{kind}-{name.replace(' ', '-')}"
+            path = kept(title, digest)
+            if (path / MANIFEST).is_file():
+                out[name][kind] = load_artifact(path)
+                continue
+            if kind == STACKED:
+                grown: CurveModel = train_trees(market, column, base=universal, progress=tell(title))
+            else:
+                grown = train_logistic(market, column, progress=tell(title))
+            out[name][kind] = save(grown, title, digest, f"Trained on {name} alone, {kind}")
     return out
 
 
