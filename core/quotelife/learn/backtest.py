@@ -119,7 +119,8 @@ def joined(pieces: Sequence[Decisions]) -> Decisions:
     first = pieces[0]
     rows = ("now_ns", "side", "x", "sigma_ticks", "reference_ticks", "mid_ticks", "spread_ticks", "regime",
             "observed_ns", "h_ticks", "passage_ns")  # fmt: skip
-    return replace(first, path=path, **{k: np.concatenate([getattr(p, k) for p in pieces]) for k in rows})
+    whole: dict[str, Any] = {k: np.concatenate([getattr(p, k) for p in pieces]) for k in rows}
+    return replace(first, path=path, **whole)
 
 
 def passages(decisions: Decisions, h_ticks: Floats) -> Longs:
@@ -430,10 +431,12 @@ def worst_run(hit: Any, run: int = RUN) -> float | None:
 
 
 def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[dict[str, Any]]:
-    """Realised shares with and without the held tolerance, for the model and for one overconfident, on the test slice.
+    """Realised shares with and without the held tolerance, for the model and for an overconfident one, on the test
+    slice.
 
-    With ``held_life_min_ns`` shorter lives are declined, so that none has a label that the feed cannot tell. ``worst_2000`` is over decisions whose life the tolerance
-    decided, after a warm-up of 2,000; ``worst_2000_all`` over all that were granted, those at the shortest life too.
+    With ``held_life_min_ns`` shorter lives are declined, so that none has a label that the feed cannot tell.
+    ``worst_2000`` is over decisions whose life the tolerance decided, after a warm-up of 2,000; ``worst_2000_all`` over
+    all that were granted, those at the shortest life too.
     """
     d, plan = case.decisions, case.plan
     rows = case.split.test[~np.isnan(case.curves[model][case.split.test, 0])]
@@ -490,7 +493,9 @@ def lives_over_time(case: Case, model: str, points: int = 800) -> dict[str, Any]
         "regime": d.regime[rows].tolist(),
         "sigma_ticks": [None if np.isnan(s) else float(s) for s in d.sigma_ticks[rows]],
         "life_ms": {
-            posture: (PostureLife(base.model_validate({})).choose(case.curves[model][rows]).life_ns / MS).tolist()
+            posture: (
+                PostureLife(base.model_validate({})).choose(case.curves[model][rows]).life_ns / MS
+            ).tolist()
             for posture, base in POSTURES.items()
         },
     }

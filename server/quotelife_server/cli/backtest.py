@@ -152,7 +152,6 @@ def _suite(
     from quotelife.learn.realdata import SETS
     from quotelife.learn.suite import run_suite
     from quotelife.learn.suite_models import given_models, trained_models
-    from quotelife.learn.suite_sets import collect_sets
 
     folder = data or (Path(os.environ["QUOTELIFE_DATA"]) if "QUOTELIFE_DATA" in os.environ else None)
     if folder is None:
@@ -162,6 +161,8 @@ def _suite(
     if unknown:
         wrong("--set", f"{unknown[0]!r} is none of {', '.join(spec.name for spec in SETS)}")
     models = given_models(paths) if paths else trained_models
+    from quotelife.learn.suite_sets import collect_sets
+
     collected = collect_sets(folder, work, progress)
     return run_suite(collected, work, models, progress, seed=seed, names=names)
 

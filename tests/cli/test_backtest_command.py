@@ -1,0 +1,77 @@
+"""``quotelife backtest``: artifacts and datasets in, figures out; what is missing is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from reference import flow_twin as twin
+from typer.testing import CliRunner
+
+from quotelife.errors import QuotelifeError
+from quotelife.learn.dataset import HEAD, Piece, dataset_digest, schema_head, write_decisions
+from quotelife.model.artifact import builtin_artifact
+from quotelife_server.cli.commands import app
+
+ARTIFACT = str(builtin_artifact("first_passage"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset")
+    d = twin.market(7, seconds=300)
+    piece = Piece(
+        name="X", day="1970-01-01", instrument="X", group="x", reference=d.reference, rows=len(d),
+        points=len(d.path), first_ns=int(d.now_ns[0]), last_ns=int(d.now_ns[-1]), key="k", digest=d.digest(),
+    )  # fmt: skip
+    write_decisions(d, folder / piece.decisions_file, folder / piece.path_file, {})
+    head = {**schema_head(), "settings": {}, "digest": dataset_digest({}, [piece]), "pieces": [vars(piece)]}
+    (folder / HEAD).write_text(json.dumps(head))
+    return folder
+
+
+def test_a_dataset_and_an_artifact_give_figures(dataset: Path, tmp_path: Path) -> None:
+    """JSON with scores, frontier, value and held tolerance, the same in --out; twice the same."""
+    out = tmp_path / "out.json"
+    arguments = ["backtest", ARTIFACT, str(dataset), "--json", "--rows", "1000", "--block", "5s", "--window", "30s"]
+    run = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)
+    assert result == json.loads(out.read_text())
+    (entry,) = result["sets"]
+    assert entry["h"] == "h" and entry["model"] == "first_passage"
+    assert {row["fill"] for row in entry["frontier"]} == {0.2, 0.3, 0.5, 0.7, 0.9}
+    assert entry["value"] and entry["held_tolerance"] and entry["horizons"]
+    assert CliRunner().invoke(app, arguments).stdout == run.stdout
+
+
+def test_figures_are_told_in_words_without_json(dataset: Path) -> None:
+    run = CliRunner().invoke(app, ["backtest", ARTIFACT, str(dataset), "--rows", "1000", "--block", "5s"])
+    assert run.exit_code == 0, run.output
+    assert "pick-offs against a fixed life at equal fill" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([ARTIFACT], "at least one artifact folder and one dataset folder"),
+        (["--suite", "unreal"], "none of realdata"),
+        (["--suite", "realdata", "--data", "x", "--set", "DAX"], "none of GBP"),
+        ([ARTIFACT, "--block", "0s"], "must be above 0"),
+    ],
+)
+def test_wrong_usage_is_named(arguments: list[str], words: str) -> None:
+    run = CliRunner().invoke(app, ["backtest", *arguments])
+    assert run.exit_code == 2
+    assert words in " ".join(run.output.replace("│", " ").split())
+
+
+def test_a_threshold_that_is_none_is_named(dataset: Path) -> None:
+    run = CliRunner().invoke(app, ["backtest", ARTIFACT, str(dataset), "--threshold", "6ticks ago"])
+    assert run.exit_code == 2 and "is no threshold" in " ".join(run.output.replace("│", " ").split())
+
+
+def test_the_suite_names_the_file_that_is_missing(tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        app, ["backtest", "--suite", "realdata", "--data", str(tmp_path), "--work", str(tmp_path / "work")]
+    )
+    assert isinstance(run.exception, QuotelifeError) and "name the folder with --data" in str(run.exception)
