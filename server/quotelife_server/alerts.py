@@ -16,6 +16,7 @@ KILL_NOT_KEPT = "kill_not_kept"
 THROTTLED = "throttled"
 CAPTURE_FAILING = "capture_failing"
 MARKET_DATA = "market_data"
+MODEL_FAILED = "model_failed"
 
 
 @dataclass(frozen=True, slots=True)

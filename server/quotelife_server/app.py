@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from quotelife.config import load_config
-from quotelife.engine import Engine
 from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
@@ -48,6 +47,7 @@ from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
+from quotelife_server.models import Models
 from quotelife_server.quality import MarketDataWatch
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
@@ -133,10 +133,11 @@ class Application:
         settings = self.config.server
         self.clock = SystemClock(settings.wall_offset_max_ns)
         self.started_ns = self.clock.now_ns()
-        self.engine = Engine(self.config, start_ns=self.started_ns)
+        self.alerts = Alerts()
+        self.models = Models(settings.models.directory, self.clock.now_ns, self.alerts)
+        self.engine = self.models.open(self.config, self.started_ns)
         # Unique even where the clock was set back between two starts.
         boot_id = f"{self.started_ns:x}{secrets.token_hex(4)}"
-        self.alerts = Alerts()
         self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, alerts=self.alerts)
         sinks = [] if self.capturing is None else [self.capturing.sink]
         self.engine.record_to(*sinks)
@@ -171,6 +172,7 @@ class Application:
             synchronised=lambda: self.clock.synchronised and not self._ahead,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
             kills=self.kills,
+            models=self.models,
             explanations=None
             if settings.journal.directory is None
             else JournalExplanations(Path(settings.journal.directory)),
@@ -182,7 +184,14 @@ class Application:
             _log.warning(
                 "instruments without a book, declined for ever", instruments=few(bookless), mend=mend
             )
-        self.reloader = Reloader(config_path, load_again, self.config, self.engine, self.clock.now_ns)
+        self.reloader = Reloader(
+            config_path,
+            load_again,
+            self.config,
+            self.engine,
+            self.clock.now_ns,
+            promoted=self.models.promoted_over,
+        )
         engine = self.engine
         self.feeds = open_feeds(
             self.config, engine.instruments, self.clock, engine.on_events, engine.on_greeks
@@ -262,6 +271,7 @@ class Application:
         await asyncio.to_thread(self._threads.shutdown)
         if self.ledger is not None:
             self.ledger.close()
+        self.models.close()
         _log.info("stopped", input_sequence=self.engine.input_sequence)
 
     async def _tick(self) -> None:
@@ -372,6 +382,7 @@ class Application:
             restart_required=self.reloader.restart_required,
             capture=self.capturing.figures() if self.capturing is not None else None,
             alerts=self.alerts.active(),
+            model_failures=self.models.state.failures,
             journal=self.ledger,
             feeds_of=self.market_data.feeds_of,
         )

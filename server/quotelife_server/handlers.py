@@ -41,6 +41,8 @@ from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
+from quotelife_server.model_methods import model_methods
+from quotelife_server.models import Models
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
     Answer,
@@ -118,6 +120,7 @@ class Service:
         later: Later = at_once,
         explanations: JournalExplanations | None = None,
         kills: KillControl | None = None,
+        models: Models | None = None,
     ) -> None:
         """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
@@ -136,6 +139,7 @@ class Service:
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
         self.scoring = NewsScoring(find_scorer)
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
+        self.models = models or Models(None, clock.now_ns, Alerts(), engine=engine)
         self.retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
         self._decisions = (DecisionRecord(), DecisionRecord())
@@ -638,6 +642,7 @@ def _admin_methods(service: Service) -> MethodTable:
         prefix + "ClearOverride": Unary(clear_override),
         prefix + "ListOverrides": Unary(list_overrides),
         prefix + "Reload": Unary(reload),
+        **model_methods(service, later),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quotelife.engine import Engine
 from quotelife.errors import ArtifactError, ConfigError
+from quotelife.records import PostureCode
 from quotelife_server import convert
 from quotelife_server.log import get_logger
 from quotelife_server.settings import ServiceConfig
@@ -28,15 +29,17 @@ class Reloader:
         config: ServiceConfig,
         engine: Engine,
         now_ns: Callable[[], int],
+        promoted: Callable[[], list[PostureCode]] = list,
     ) -> None:
         """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at
-        start."""
+        start. ``promoted``: postures that a promoted model serves, whatever the configuration names."""
         self._path = path
         self._load = load
         self._started_with = config
         self._config = config
         self._engine = engine
         self._now_ns = now_ns
+        self._promoted = promoted
         self._lock = asyncio.Lock()
         self.problems: list[str] = []
         self.restart_required: list[str] = []
@@ -65,6 +68,11 @@ class Reloader:
             self.problems = []
             self.restart_required = self._waiting_for_restart(config)
             if changed:
+                if config.model != self._config.model and (promoted := self._promoted()):
+                    _log.warning(
+                        "model.artifact has changed, but promoted models go on serving: roll them back for it to serve",
+                        postures=[posture.name.lower() for posture in promoted],
+                    )
                 self._config = config
                 self.applied += 1
                 _log.info(

@@ -88,6 +88,12 @@ class CaptureSettings(Section):
     compress: bool = True
 
 
+class ModelSettings(Section):
+    """Where models are stored, and what of them serves."""
+
+    directory: str | None = Field(default=None, min_length=1, max_length=4096)
+
+
 class Server(Section):
     """Where the service listens and what it lets clients do. All of it takes a restart to change."""
 
@@ -108,6 +114,7 @@ class Server(Section):
     journal: JournalSettings = JournalSettings()
     drain: Drain = Drain()
     capture: CaptureSettings = CaptureSettings()
+    models: ModelSettings = ModelSettings()
 
     @model_validator(mode="after")
     def _admin_is_apart(self) -> "Server":

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.features.schema import SCHEMA_HASH
+from quotelife.model.registry import Failure
 from quotelife_server import convert
 from quotelife_server.alerts import Alert
 from quotelife_server.capturing import CaptureFigures
@@ -13,6 +14,8 @@ from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import Service, State
 from quotelife_server.journaling import JournalLedger
 from quotelife_server.limits import in_pieces
+from quotelife_server.model_methods import champion_status
+from quotelife_server.model_methods import model_failures as model_failed
 
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
 
@@ -39,6 +42,7 @@ async def status_reply(
     config_problems: Sequence[str],
     restart_required: Sequence[str],
     alerts: Sequence[Alert],
+    model_failures: Sequence[Failure] = (),
     capture: CaptureFigures | None = None,
     journal: JournalLedger | None = None,
     feeds_of: Callable[[str], Iterable[str]] = lambda _: (),
@@ -56,9 +60,8 @@ async def status_reply(
         in_flight=service.in_flight.count,
         config_revision=engine.config_revision,
         config_problems=config_problems[:100],
-        model=admin.ModelStatus(
-            digest=engine.model.digest, kind=engine.model.kind, revision=engine.model_revision, champion=True
-        ),
+        model=champion_status(engine),
+        model_failures=model_failed(model_failures),
         schema_hash=SCHEMA_HASH,
         restart_required=restart_required,
         kills=[convert.kill_status(kill) for kill in engine.kills()[:KILLS_SHOWN_MAX]],

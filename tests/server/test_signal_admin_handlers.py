@@ -193,10 +193,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
     "path",
     [
         "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
-        "/quote_expiry.v1.AdminService/LoadModel",
-        "/quote_expiry.v1.AdminService/PromoteModel",
-        "/quote_expiry.v1.AdminService/RollbackModel",
-        "/quote_expiry.v1.AdminService/ListModels",
     ],
 )
 def test_a_method_not_served_yet_names_itself(kit: Kit, path: str) -> None:

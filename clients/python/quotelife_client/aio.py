@@ -138,6 +138,13 @@ class AsyncClient:
     reload = _awaited(Requests.reload)
     kill = _awaited(Requests.kill)
     enable = _awaited(Requests.enable)
+    models = _awaited(Requests.models)
+    load_model = _awaited(Requests.load_model)
+    unload_model = _awaited(Requests.unload_model)
+    promote_model = _awaited(Requests.promote_model)
+    rollback_model = _awaited(Requests.rollback_model)
+    set_canary = _awaited(Requests.set_canary)
+    clear_model_failures = _awaited(Requests.clear_model_failures)
 
     async def stream_expiry(
         self,

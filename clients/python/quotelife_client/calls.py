@@ -470,6 +470,11 @@ def inventory_request(
     )
 
 
+def posture_numbers(postures: Iterable[Posture | str]) -> list[Any]:
+    """Each a member or its name."""
+    return [_number("postures", Posture, posture) for posture in postures]
+
+
 def override_request(
     posture: Posture | str, ttl_ns: int, counterparty: str, instrument: str, desk: str
 ) -> admin_service_pb2.SetOverrideRequest:

@@ -136,6 +136,13 @@ class Client:
     reload = _waited_for(Requests.reload)
     kill = _waited_for(Requests.kill)
     enable = _waited_for(Requests.enable)
+    models = _waited_for(Requests.models)
+    load_model = _waited_for(Requests.load_model)
+    unload_model = _waited_for(Requests.unload_model)
+    promote_model = _waited_for(Requests.promote_model)
+    rollback_model = _waited_for(Requests.rollback_model)
+    set_canary = _waited_for(Requests.set_canary)
+    clear_model_failures = _waited_for(Requests.clear_model_failures)
 
     def stream_expiry(
         self,

@@ -6,7 +6,7 @@
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -65,6 +65,13 @@ METHODS: dict[str, type[Message]] = {
     _ADMIN + "Reload": admin.ReloadResponse,
     _ADMIN + "Kill": admin.KillResponse,
     _ADMIN + "Enable": admin.EnableResponse,
+    _ADMIN + "LoadModel": admin.LoadModelResponse,
+    _ADMIN + "UnloadModel": admin.UnloadModelResponse,
+    _ADMIN + "PromoteModel": admin.PromoteModelResponse,
+    _ADMIN + "RollbackModel": admin.RollbackModelResponse,
+    _ADMIN + "SetCanary": admin.SetCanaryResponse,
+    _ADMIN + "ClearModelFailures": admin.ClearModelFailuresResponse,
+    _ADMIN + "ListModels": admin.ListModelsResponse,
 }
 
 T = TypeVar("T")
@@ -423,6 +430,55 @@ class Requests:
         """End the kill of everybody, or that of one counterparty; the other kills stay."""
         request = admin.EnableRequest(reason=reason, counterparty=counterparty)
         return self._call(_ADMIN + "Enable", request, _whole, timeout_s)
+
+    def models(self, *, timeout_s: float | None = None) -> Call[admin.ListModelsResponse]:
+        """What serves each posture, what is stored, and what could not be loaded."""
+        return self._call(_ADMIN + "ListModels", admin.ListModelsRequest(), _whole, timeout_s)
+
+    def load_model(
+        self, digest: str, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+    ) -> Call[admin.ModelStatus]:
+        """Load a stored model as a shadow of ``postures``, none: of all. One that cannot be raises
+        FAILED_PRECONDITION with the reason, and everything stays as it is."""
+        request = admin.LoadModelRequest(digest=digest, postures=calls.posture_numbers(postures))
+        return self._call(_ADMIN + "LoadModel", request, lambda reply: reply.model, timeout_s)
+
+    def unload_model(
+        self, digest: str, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+    ) -> Call[admin.UnloadModelResponse]:
+        """End a model's service as a shadow or challenger."""
+        request = admin.UnloadModelRequest(digest=digest, postures=calls.posture_numbers(postures))
+        return self._call(_ADMIN + "UnloadModel", request, _whole, timeout_s, attempts_max=1)
+
+    def promote_model(
+        self, digest: str, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+    ) -> Call[admin.ModelStatus]:
+        """Make a model the champion of ``postures``, none: of all. Not retried: it would be refused the second time."""
+        request = admin.PromoteModelRequest(digest=digest, postures=calls.posture_numbers(postures))
+        return self._call(
+            _ADMIN + "PromoteModel", request, lambda reply: reply.model, timeout_s, attempts_max=1
+        )
+
+    def rollback_model(
+        self, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+    ) -> Call[admin.ModelStatus]:
+        """Undo the last promotion. Not retried: it would go back by two."""
+        request = admin.RollbackModelRequest(postures=calls.posture_numbers(postures))
+        return self._call(
+            _ADMIN + "RollbackModel", request, lambda reply: reply.model, timeout_s, attempts_max=1
+        )
+
+    def set_canary(
+        self, digest: str, share: float, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+    ) -> Call[admin.ModelStatus]:
+        """Let a model answer a ``share`` (0 to 1) of the configured counterparties; 0 ends it."""
+        request = admin.SetCanaryRequest(digest=digest, share=share, postures=calls.posture_numbers(postures))
+        return self._call(_ADMIN + "SetCanary", request, lambda reply: reply.model, timeout_s)
+
+    def clear_model_failures(self, digest: str = "", *, timeout_s: float | None = None) -> Call[int]:
+        """Forget the failed loads of one model or of all; how many there were."""
+        request = admin.ClearModelFailuresRequest(digest=digest)
+        return self._call(_ADMIN + "ClearModelFailures", request, lambda reply: int(reply.cleared), timeout_s)
 
     def _call(
         self,

@@ -14,6 +14,7 @@ from quotelife_server.cli import (
     journal,
     kill,
     labels,
+    models,
     promote_check,
     replay,
     report,
@@ -51,3 +52,4 @@ app.command("bench")(bench.bench)
 app.add_typer(config.app, name="config")
 app.add_typer(capture.app, name="capture")
 app.add_typer(journal.app, name="journal")
+app.add_typer(models.app, name="models")

@@ -49,7 +49,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class GetStatusResponse(_message.Message):
     JOURNAL_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
     CALENDAR_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FAILURES_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -90,7 +91,8 @@ class GetStatusResponse(_message.Message):
     journal: JournalStatus
     capture: CaptureStatus
     calendar: _containers.RepeatedCompositeFieldContainer[CalendarStatus]
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ...) -> None: ...
+    model_failures: _containers.RepeatedCompositeFieldContainer[ModelFailure]
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ...) -> None: ...
 
 class CalendarStatus(_message.Message):
     __slots__ = ("event", "active", "source")
@@ -159,16 +161,60 @@ class CaptureStatus(_message.Message):
     def __init__(self, writable: bool = ..., records: _Optional[int] = ..., lost: _Optional[int] = ..., segments: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("digest", "kind", "revision", "champion")
+    __slots__ = ("digest", "kind", "revision", "champion", "name", "configured")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     digest: str
     kind: str
     revision: int
     champion: bool
-    def __init__(self, digest: _Optional[str] = ..., kind: _Optional[str] = ..., revision: _Optional[int] = ..., champion: bool = ...) -> None: ...
+    name: str
+    configured: bool
+    def __init__(self, digest: _Optional[str] = ..., kind: _Optional[str] = ..., revision: _Optional[int] = ..., champion: bool = ..., name: _Optional[str] = ..., configured: bool = ...) -> None: ...
+
+class PostureModels(_message.Message):
+    __slots__ = ("posture", "champion", "challenger", "canary_share", "shadows", "rollbacks")
+    POSTURE_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGER_FIELD_NUMBER: _ClassVar[int]
+    CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    SHADOWS_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACKS_FIELD_NUMBER: _ClassVar[int]
+    posture: _types_pb2.Posture
+    champion: str
+    challenger: str
+    canary_share: float
+    shadows: _containers.RepeatedScalarFieldContainer[str]
+    rollbacks: int
+    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ..., shadows: _Optional[_Iterable[str]] = ..., rollbacks: _Optional[int] = ...) -> None: ...
+
+class ModelFailure(_message.Message):
+    __slots__ = ("digest", "reason", "at_utc_ns")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    reason: str
+    at_utc_ns: int
+    def __init__(self, digest: _Optional[str] = ..., reason: _Optional[str] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class StoredModel(_message.Message):
+    __slots__ = ("digest", "name", "kind", "description", "problem")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    name: str
+    kind: str
+    description: str
+    problem: str
+    def __init__(self, digest: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., description: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class RegimeTime(_message.Message):
     __slots__ = ("regime", "time_ns")
@@ -397,10 +443,12 @@ class EnableResponse(_message.Message):
     def __init__(self, since_utc_ns: _Optional[int] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
-    __slots__ = ("digest",)
+    __slots__ = ("digest", "postures")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
     digest: str
-    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+    postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
+    def __init__(self, digest: _Optional[str] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
 
 class LoadModelResponse(_message.Message):
     __slots__ = ("model",)
@@ -409,10 +457,12 @@ class LoadModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
 
 class PromoteModelRequest(_message.Message):
-    __slots__ = ("digest",)
+    __slots__ = ("digest", "postures")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
     digest: str
-    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+    postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
+    def __init__(self, digest: _Optional[str] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
 
 class PromoteModelResponse(_message.Message):
     __slots__ = ("model",)
@@ -421,8 +471,10 @@ class PromoteModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
 
 class RollbackModelRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("postures",)
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
+    postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
+    def __init__(self, postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
 
 class RollbackModelResponse(_message.Message):
     __slots__ = ("model",)
@@ -435,7 +487,53 @@ class ListModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "postures", "failures", "stored")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+    postures: _containers.RepeatedCompositeFieldContainer[PostureModels]
+    failures: _containers.RepeatedCompositeFieldContainer[ModelFailure]
+    stored: _containers.RepeatedCompositeFieldContainer[StoredModel]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., postures: _Optional[_Iterable[_Union[PostureModels, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., stored: _Optional[_Iterable[_Union[StoredModel, _Mapping]]] = ...) -> None: ...
+
+class UnloadModelRequest(_message.Message):
+    __slots__ = ("digest", "postures")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
+    def __init__(self, digest: _Optional[str] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
+
+class UnloadModelResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SetCanaryRequest(_message.Message):
+    __slots__ = ("digest", "share", "postures")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    POSTURES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    share: float
+    postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
+    def __init__(self, digest: _Optional[str] = ..., share: _Optional[float] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
+
+class SetCanaryResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelStatus
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+
+class ClearModelFailuresRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class ClearModelFailuresResponse(_message.Message):
+    __slots__ = ("cleared",)
+    CLEARED_FIELD_NUMBER: _ClassVar[int]
+    cleared: int
+    def __init__(self, cleared: _Optional[int] = ...) -> None: ...

@@ -90,6 +90,21 @@ class AdminServiceStub(object):
                 request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/UnloadModel',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.SetCanary = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/SetCanary',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryResponse.FromString,
+                _registered_method=True)
+        self.ClearModelFailures = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/ClearModelFailures',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -175,6 +190,27 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnloadModel(self, request, context):
+        """Ends the service of a model as a shadow or challenger. A champion stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCanary(self, request, context):
+        """Lets a model answer, in the champion's place, a share of the configured counterparties; ends it with 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearModelFailures(self, request, context):
+        """Forgets loads that failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -232,6 +268,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsRequest.FromString,
                     response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'SetCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCanary,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryResponse.SerializeToString,
+            ),
+            'ClearModelFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearModelFailures,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -532,6 +583,87 @@ class AdminService(object):
             '/quote_expiry.v1.AdminService/ListModels',
             quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsRequest.SerializeToString,
             quote__expiry_dot_v1_dot_admin__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/UnloadModel',
+            quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/SetCanary',
+            quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.SetCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearModelFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/ClearModelFailures',
+            quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

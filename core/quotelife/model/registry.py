@@ -1,0 +1,421 @@
+"""A folder of models and what of them serves.
+
+``artifacts/<digest>/`` are artifacts, each under its own digest, so that none can be changed without it showing.
+``registry.json`` is the state: the line-up, the champions before it for a rollback, and loads that failed, until
+somebody clears them. It is replaced whole. Whoever changes the state holds ``lock``: a running service for as long
+as it runs, so that there is one writer.
+
+A state is a value; what may happen to it are its methods, each of which gives the next one or raises
+``QuotelifeError``.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from quotelife.errors import ArtifactError, QuotelifeError
+from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact
+from quotelife.model.curve import CurveModel
+from quotelife.model.lineup import BASIS_POINTS, POSTURES, LineUp, Serving, is_digest
+from quotelife.records import PostureCode
+
+FORMAT = "quotelife-registry-1"
+STATE = "registry.json"
+ARTIFACTS = "artifacts"
+LOCK = "lock"
+HISTORY_MAX = 64
+FAILURES_MAX = 64
+PREFIX_MIN = 6
+"""Digits of a digest that may stand for all of it."""
+REASON_CHARACTERS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A model that was to be loaded and could not be. ``at_ns``: the last time."""
+
+    digest: str
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One promotion: the champions before it, of the postures it changed."""
+
+    at_ns: int
+    champions: Mapping[PostureCode, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """What serves, how it came to, and what could not be loaded."""
+
+    lineup: LineUp = field(default_factory=LineUp)
+    history: tuple[Act, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def loaded(self, digest: str, postures: Iterable[PostureCode]) -> "RegistryState":
+        """``digest`` as a shadow of ``postures`` that it does not serve yet; a failure of it is over."""
+        lineup = self.lineup
+        for posture in postures:
+            serving = lineup.of(posture)
+            if digest not in serving.digests():
+                lineup = lineup.put(posture, replace(serving, shadows=(*serving.shadows, digest)))
+        return replace(self.cleared(digest), lineup=lineup)
+
+    def unloaded(self, digest: str, postures: Iterable[PostureCode]) -> "RegistryState":
+        """``digest`` no longer a shadow or a challenger of ``postures``; a champion stays."""
+        lineup = self.lineup
+        for posture in postures:
+            serving = lineup.of(posture)
+            if serving.challenger == digest:
+                serving = replace(serving, challenger=None, canary_bp=0)
+            kept = tuple(each for each in serving.shadows if each != digest)
+            lineup = lineup.put(posture, replace(serving, shadows=kept))
+        if lineup == self.lineup:
+            raise QuotelifeError(f"{digest[:16]} is neither shadow nor challenger there")
+        return replace(self, lineup=lineup)
+
+    def canaried(self, digest: str, postures: Iterable[PostureCode], share_bp: int) -> "RegistryState":
+        """``digest`` answers ``share_bp`` ten-thousandths of the counterparties of ``postures``; 0 ends it."""
+        if not 0 <= share_bp <= BASIS_POINTS:
+            raise QuotelifeError("share: must lie between 0 and 1, in steps of 0.0001")
+        lineup = self.lineup
+        for posture in postures:
+            serving = lineup.of(posture)
+            if share_bp:
+                if serving.champion == digest:
+                    raise QuotelifeError(f"{digest[:16]} is the champion of {_word(posture)} already")
+                serving = replace(serving, challenger=digest, canary_bp=share_bp)
+            elif serving.challenger == digest:
+                serving = replace(serving, challenger=None, canary_bp=0)
+            lineup = lineup.put(posture, serving)
+        if not share_bp and lineup == self.lineup:
+            raise QuotelifeError(f"{digest[:16]} is no challenger there; nothing was ended")
+        return replace(self.cleared(digest), lineup=lineup)
+
+    def promoted(self, digest: str, postures: Iterable[PostureCode], at_ns: int) -> "RegistryState":
+        """``digest`` as the champion of ``postures``; no longer their challenger or shadow."""
+        before: dict[PostureCode, str | None] = {}
+        lineup = self.lineup
+        for posture in postures:
+            serving = lineup.of(posture)
+            if serving.champion != digest:
+                before[posture] = serving.champion
+                lineup = lineup.put(posture, _crowned(serving, digest))
+        if not before:
+            raise QuotelifeError(f"{digest[:16]} is the champion there already")
+        history = (*self.history, Act(at_ns, before))[-HISTORY_MAX:]
+        return replace(self.cleared(digest), lineup=lineup, history=history)
+
+    def rolled_back(self, postures: Iterable[PostureCode] = ()) -> "RegistryState":
+        """The last promotion undone, of ``postures`` the last one each; none: all that the last one changed."""
+        wanted = list(postures)
+        acts = list(self.history)
+        if not wanted:
+            if not acts:
+                raise QuotelifeError("there is no promotion to go back behind")
+            wanted = list(acts[-1].champions)
+        lineup = self.lineup
+        for posture in wanted:
+            at = next((i for i in reversed(range(len(acts))) if posture in acts[i].champions), None)
+            if at is None:
+                raise QuotelifeError(f"{_word(posture)}: there is no promotion to go back behind")
+            lineup = lineup.put(posture, _crowned(lineup.of(posture), acts[at].champions[posture]))
+            left = {key: value for key, value in acts[at].champions.items() if key != posture}
+            acts[at : at + 1] = [Act(acts[at].at_ns, left)] if left else []
+        return replace(self, lineup=lineup, history=tuple(acts))
+
+    def failed(self, failure: Failure) -> "RegistryState":
+        """A load that failed, instead of an earlier one of the same model."""
+        short = replace(failure, reason=failure.reason[:REASON_CHARACTERS_MAX])
+        others = self.cleared(failure.digest).failures
+        return replace(self, failures=(*others, short)[-FAILURES_MAX:])
+
+    def cleared(self, digest: str | None = None) -> "RegistryState":
+        """Without the failure of one model, or of all."""
+        kept = tuple(each for each in self.failures if digest is not None and each.digest != digest)
+        return replace(self, failures=kept)
+
+    def named(self) -> set[str]:
+        """Models that serve, or would after rollbacks: none of them may be removed."""
+        former = {digest for act in self.history for digest in act.champions.values() if digest is not None}
+        return self.lineup.digests() | former
+
+    def without(self, broken: Iterable[str]) -> "RegistryState":
+        """What can serve where the models ``broken`` cannot: a champion's place goes to the one before it that can,
+        at last to the configuration's."""
+        gone = set(broken)
+        lineup = self.lineup
+        for posture, serving in self.lineup.items():
+            champion = serving.champion
+            earlier = [act.champions[posture] for act in self.history if posture in act.champions]
+            while champion in gone:
+                champion = earlier.pop() if earlier else None
+            kept = replace(
+                serving,
+                challenger=None if serving.challenger in gone else serving.challenger,
+                canary_bp=0 if serving.challenger in gone else serving.canary_bp,
+                shadows=tuple(each for each in serving.shadows if each not in gone),
+            )
+            lineup = lineup.put(posture, kept if champion == serving.champion else _crowned(kept, champion))
+        return replace(self, lineup=lineup)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "lineup": self.lineup.to_json(),
+            "history": [
+                {"at_ns": act.at_ns, "champions": {p.name.lower(): c for p, c in act.champions.items()}}
+                for act in self.history
+            ],
+            "failures": [
+                {"digest": each.digest, "reason": each.reason, "at_ns": each.at_ns} for each in self.failures
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "RegistryState":
+        """Raises ``QuotelifeError`` on anything that ``to_json`` does not give."""
+        try:
+            if value["format"] != FORMAT:
+                raise QuotelifeError(f"format {value['format']!r} is not {FORMAT}")
+            return cls(
+                LineUp.from_json(value["lineup"]),
+                tuple(
+                    Act(
+                        int(act["at_ns"]),
+                        {PostureCode[name.upper()]: c for name, c in act["champions"].items()},
+                    )
+                    for act in value["history"]
+                ),
+                tuple(
+                    Failure(str(each["digest"]), str(each["reason"]), int(each["at_ns"]))
+                    for each in value["failures"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise QuotelifeError(f"is no state of a registry ({error!r})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One artifact of the folder; ``problem``: why it cannot be used, as far as was looked at."""
+
+    digest: str
+    name: str = ""
+    kind: str = ""
+    description: str = ""
+    problem: str = ""
+
+
+class Registry:
+    """See the module. Nothing is made before something is added, written or locked."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._lock: IO[bytes] | None = None
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Become the one that changes the state, until ``unlock``. Raises ``QuotelifeError`` when another one is."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stream = open(self.folder / LOCK, "ab")  # noqa: SIM115 (held until unlock)
+        except OSError as error:
+            raise QuotelifeError(
+                f"{self.folder}: cannot be written ({error.strerror}); make it writable, or name another folder"
+            ) from None
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            raise QuotelifeError(
+                f"{self.folder}: is in use by a running service; ask that service (--target), or stop it first"
+            ) from None
+        self._lock = stream
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> "Registry":
+        self.lock()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unlock()
+
+    def read(self) -> RegistryState:
+        """The state; a fresh one where none was written yet. Raises ``QuotelifeError`` when it cannot be read."""
+        path = self.folder / STATE
+        try:
+            return RegistryState.from_json(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return RegistryState()
+        except (OSError, ValueError, QuotelifeError) as error:
+            raise QuotelifeError(
+                f"{path}: {error}; restore it, or remove it to begin with the configuration's model alone"
+            ) from None
+
+    def write(self, state: RegistryState) -> None:
+        """Replace the state, synced. Needs ``lock``. Raises ``QuotelifeError`` when the disk refuses: the old stays."""
+        if self._lock is None:
+            raise QuotelifeError(f"{self.folder}: is not locked")
+        path = self.folder / STATE
+        aside = path.with_suffix(".tmp")
+        try:
+            with open(aside, "wb") as stream:
+                stream.write(canonical(state.to_json()))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(aside, path)
+            _sync(self.folder)
+        except OSError as error:
+            raise QuotelifeError(
+                f"{path}: cannot be written ({error.strerror}); nothing was changed"
+            ) from None
+
+    # --- artifacts ----------------------------------------------------------------------------------------------
+
+    def add(self, source: str | os.PathLike[str]) -> CurveModel:
+        """Copy an artifact into the folder, a shipped one by its name, any other by its path with a slash in it.
+
+        It is loaded, and so tested, before it is copied and after. One that is there already stays. Raises
+        ``ArtifactError``.
+        """
+        name = os.fspath(source)
+        if "/" not in name and not Path(name).is_dir():
+            model = load_artifact(builtin_artifact(name))
+        else:
+            model = load_artifact(name)
+        target = self._place(model.digest)
+        if target.exists():
+            return self.load(model.digest)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
+        except OSError as error:
+            raise ArtifactError(f"{target.parent}: cannot be written ({error.strerror})") from None
+        try:
+            aside.chmod(0o755)
+            for file, raw in model.files.items():
+                with open(aside / file, "xb") as stream:
+                    stream.write(raw)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            load_artifact(aside)
+            os.rename(aside, target)
+            _sync(target.parent)
+        except OSError as error:
+            raise ArtifactError(
+                f"{target}: cannot be written ({error.strerror}); nothing was added"
+            ) from None
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return model
+
+    def load(self, digest: str) -> CurveModel:
+        """The model of that digest, its self-test passed. Raises ``ArtifactError``."""
+        folder = self._place(digest)
+        if not folder.is_dir():
+            raise ArtifactError(f"{folder}: there is no such artifact; add it first (quotelife models add)")
+        model = load_artifact(folder)
+        if model.digest != digest:
+            raise ArtifactError(f"{folder}: holds {model.digest[:16]}; restore the artifact of its name")
+        return model
+
+    def stored(self, *, test: bool = False) -> list[Stored]:
+        """All artifacts by digest; with ``test`` each is loaded and tested, else only its manifest is read."""
+        try:
+            digests = sorted(
+                entry.name for entry in os.scandir(self.folder / ARTIFACTS) if is_digest(entry.name)
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise QuotelifeError(f"{self.folder}: cannot be read ({error.strerror})") from None
+        return [self._stored(digest, test) for digest in digests]
+
+    def _stored(self, digest: str, test: bool) -> Stored:
+        try:
+            if test:
+                self.load(digest)
+            manifest = json.loads((self._place(digest) / MANIFEST).read_bytes())
+            words = [str(manifest[key]) for key in ("name", "kind", "description")]
+            return Stored(digest, *words)
+        except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
+            return Stored(digest, problem=str(error))
+
+    def find(self, text: str) -> str:
+        """The digest that a digest, at least ``PREFIX_MIN`` digits of one, or a name stands for.
+
+        Raises ``QuotelifeError`` when none or several fit.
+        """
+        if is_digest(text):
+            return text
+        stored = self.stored()
+        found = [each.digest for each in stored if len(text) >= PREFIX_MIN and each.digest.startswith(text)]
+        found = found or [each.digest for each in stored if each.name == text]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise QuotelifeError(f"{text}: several models fit: {', '.join(each[:16] for each in found)}")
+        raise QuotelifeError(
+            f"{text}: no such model in {self.folder}; quotelife models list names those there are"
+        )
+
+    def remove(self, digest: str) -> None:
+        """Remove an artifact that nothing names. Needs ``lock``. Raises ``QuotelifeError``."""
+        if self._lock is None:
+            raise QuotelifeError(f"{self.folder}: is not locked")
+        if digest in self.read().named():
+            raise QuotelifeError(f"{digest[:16]}: serves, or would after a rollback; it stays")
+        folder = self._place(digest)
+        aside = folder.with_name(f".removed-{digest[:16]}")
+        try:
+            os.rename(folder, aside)
+            shutil.rmtree(aside)
+        except OSError as error:
+            raise QuotelifeError(f"{folder}: cannot be removed ({error.strerror})") from None
+
+    def _place(self, digest: str) -> Path:
+        if not is_digest(digest):
+            raise ArtifactError(f"{digest!r}: a digest has 64 digits 0-9 and a-f")
+        return self.folder / ARTIFACTS / digest
+
+
+def _crowned(serving: Serving, champion: str | None) -> Serving:
+    ended = champion is not None and serving.challenger == champion
+    return Serving(
+        champion,
+        None if ended else serving.challenger,
+        0 if ended else serving.canary_bp,
+        tuple(each for each in serving.shadows if each != champion),
+    )
+
+
+def _word(posture: PostureCode) -> str:
+    return posture.name.lower()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def all_or(postures: Iterable[PostureCode]) -> tuple[PostureCode, ...]:
+    """The postures given, each once; none: all of them."""
+    return tuple(dict.fromkeys(postures)) or POSTURES

@@ -1,0 +1,371 @@
+"""``quotelife models``: what serves, and how that is changed, on a running service or on a folder at rest."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quotelife.errors import ArtifactError, QuotelifeError
+from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, wrong
+
+if TYPE_CHECKING:
+    from quotelife.model.registry import RegistryState
+    from quotelife.records import PostureCode
+
+app = typer.Typer(
+    help="The models of a service: stored, loaded as shadows, tried on a share of counterparties, promoted, rolled "
+    "back. All commands ask a running service; with --registry they work on its folder (server.models.directory) while "
+    "no service runs on it.",
+    no_args_is_help=True,
+)
+
+
+class Posture(StrEnum):
+    CLIENT_PRIORITY = "client_priority"
+    LIQUIDITY_PROVIDER = "liquidity_provider"
+    RISK_AVERSE = "risk_averse"
+
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="The folder of models itself instead of a service. [default: ask the service]"),
+]
+Given = Annotated[Path, typer.Option(help="The folder of models, server.models.directory of the service.")]
+Postures = Annotated[
+    list[Posture] | None,
+    typer.Option("--posture", "-p", help="Of this posture alone; may be given several times. [default: all]"),
+]
+Model = Annotated[str, typer.Argument(help="Its digest, the first 6 or more digits of it, or its name.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Change = Callable[["RegistryState", str, tuple["PostureCode", ...]], "RegistryState"]
+
+
+@app.command("list")
+def list_(
+    target: Admin = TARGET, registry: Folder = None, as_json: Json = False, timeout: Timeout = 5.0
+) -> None:
+    """What serves each posture, what is stored, and what could not be loaded. Exit 1 where something could not."""
+    view = _of_service(target, timeout) if registry is None else _of_folder(registry)
+    if as_json:
+        typer.echo(json.dumps(view, indent=2))
+    else:
+        _show(view)
+    if view["failures"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def add(source: Annotated[str, typer.Argument(help="A shipped artifact by name, or an artifact's folder.")],
+        registry: Given, as_json: Json = False) -> None:  # fmt: skip
+    """Copy an artifact into the folder, tested before and after. A running service finds it there at once."""
+    from quotelife.model.registry import Registry
+
+    model = Registry(registry).add(source)
+    _done(as_json, {"digest": model.digest, "name": model.name}, f"{model.digest} {model.name}")
+
+
+@app.command()
+def verify(registry: Given, as_json: Json = False) -> None:
+    """Load and test every stored artifact. Exit 1 where one is not whole."""
+    from quotelife.model.registry import Registry
+
+    stored = Registry(registry).stored(test=True)
+    if as_json:
+        typer.echo(
+            json.dumps([{"digest": s.digest, "name": s.name, "problem": s.problem} for s in stored], indent=2)
+        )
+    else:
+        for each in stored:
+            text = each.problem or f"{each.name}: whole"
+            typer.echo(f"{each.digest[:16]} {text}")
+    if any(each.problem for each in stored):
+        raise typer.Exit(1)
+
+
+@app.command()
+def remove(model: Model, registry: Given) -> None:
+    """Remove an artifact that neither serves nor would after a rollback."""
+    from quotelife.model.registry import Registry
+
+    with Registry(registry) as folder:
+        digest = folder.find(model)
+        folder.remove(digest)
+    typer.echo(f"{digest[:16]} removed")
+
+
+@app.command()
+def load(model: Model, posture: Postures = None, target: Admin = TARGET, registry: Folder = None,
+         as_json: Json = False, timeout: Timeout = 60.0) -> None:  # fmt: skip
+    """Load a stored model as a shadow: its answers are journaled, not served."""
+    digest = _change(
+        model, posture, target, registry, timeout,
+        lambda client, digest, names: client.load_model(digest, postures=names),
+        lambda state, digest, postures: state.loaded(digest, postures),
+    )  # fmt: skip
+    _done(as_json, {"digest": digest}, f"{digest[:16]} is a shadow of {_words(posture)}")
+
+
+@app.command()
+def unload(model: Model, posture: Postures = None, target: Admin = TARGET, registry: Folder = None,
+           as_json: Json = False, timeout: Timeout = 60.0) -> None:  # fmt: skip
+    """End a model's service as a shadow or challenger."""
+    digest = _change(
+        model, posture, target, registry, timeout,
+        lambda client, digest, names: client.unload_model(digest, postures=names),
+        lambda state, digest, postures: state.unloaded(digest, postures),
+        loads=False,
+    )  # fmt: skip
+    _done(as_json, {"digest": digest}, f"{digest[:16]} is unloaded from {_words(posture)}")
+
+
+@app.command()
+def promote(model: Model, posture: Postures = None, target: Admin = TARGET, registry: Folder = None,
+            as_json: Json = False, timeout: Timeout = 60.0) -> None:  # fmt: skip
+    """Make a model the champion. The one before it comes back by rollback."""
+    digest = _change(
+        model, posture, target, registry, timeout,
+        lambda client, digest, names: client.promote_model(digest, postures=names),
+        lambda state, digest, postures: state.promoted(digest, postures, time.time_ns()),
+    )  # fmt: skip
+    _done(as_json, {"digest": digest}, f"{digest[:16]} is the champion of {_words(posture)}")
+
+
+@app.command()
+def canary(model: Model,
+           share: Annotated[float, typer.Argument(min=0.0, max=1.0, help="Share of counterparties; 0 ends it.")],
+           posture: Postures = None, target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
+           timeout: Timeout = 60.0) -> None:  # fmt: skip
+    """Let a model answer a share of the configured counterparties in the champion's place."""
+    share_bp = round(share * 10_000)
+    if abs(share_bp - share * 10_000) > 1e-6:
+        wrong("SHARE", "must be a multiple of 0.0001")
+    digest = _change(
+        model, posture, target, registry, timeout,
+        lambda client, digest, names: client.set_canary(digest, share, postures=names),
+        lambda state, digest, postures: state.canaried(digest, postures, share_bp),
+        loads=share_bp > 0,
+    )  # fmt: skip
+    text = f"{digest[:16]} answers {share:.2%} of counterparties under {_words(posture)}"
+    _done(as_json, {"digest": digest, "share": share}, text)
+
+
+@app.command()
+def rollback(posture: Postures = None, target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
+             timeout: Timeout = 60.0) -> None:  # fmt: skip
+    """Undo the last promotion, of the postures given or of all that it changed."""
+    from quotelife.model.registry import Registry
+
+    if registry is None:
+        reply = _ask(target, timeout, lambda client: client.rollback_model(postures=_names(posture)))
+        digest = str(reply.digest)
+    else:
+        with Registry(registry) as folder:
+            before = folder.read()
+            after = before.rolled_back(_codes(posture))
+            for each in sorted(after.lineup.digests() - before.lineup.digests()):
+                folder.load(each)
+            folder.write(after)
+        changed = [s for code, s in after.lineup.items() if s != before.lineup.of(code)]
+        digest = (changed[0].champion if changed else None) or ""
+    text = f"{digest[:16] or 'the model of the configuration'} is the champion again"
+    _done(as_json, {"digest": digest}, text)
+
+
+@app.command()
+def clear(model: Annotated[str, typer.Argument(help="Of this model alone. [default: of all]")] = "",
+          target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
+          timeout: Timeout = 5.0) -> None:  # fmt: skip
+    """Forget loads that failed."""
+    from quotelife.model.registry import Registry
+
+    if registry is None:
+        view = _of_service(target, timeout)
+        digest = _failed_one(view, model) if model else ""
+        count = _ask(target, timeout, lambda client: client.clear_model_failures(digest))
+    else:
+        with Registry(registry) as folder:
+            before = folder.read()
+            digest = _failed_one(_of_folder(registry), model) if model else ""
+            after = before.cleared(digest or None)
+            folder.write(after)
+            count = len(before.failures) - len(after.failures)
+    _done(as_json, {"cleared": count}, f"{count} failed loads forgotten")
+
+
+def _change(
+    model: str, posture: list[Posture] | None, target: str, folder: Path | None, timeout: float,
+    call: Callable[[Any, str, Sequence[Any]], object], change: Change, *, loads: bool = True,
+) -> str:  # fmt: skip
+    """Carry a change out, on the service or on the folder; the digest of the model."""
+    from quotelife.model.registry import Failure, Registry, all_or
+
+    if folder is None:
+        digest = _find(_of_service(target, timeout), model, target)
+        _ask(target, timeout, lambda client: call(client, digest, _names(posture)))
+        return digest
+    with Registry(folder) as registry:
+        digest = registry.find(model)
+        state = registry.read()
+        after = change(state, digest, all_or(_codes(posture)))
+        try:
+            if loads:
+                registry.load(digest)
+        except ArtifactError as error:
+            registry.write(state.failed(Failure(digest, str(error), time.time_ns())))
+            raise
+        registry.write(after)
+        return digest
+
+
+def _ask(target: str, timeout: float, call: Callable[[Any], Any]) -> Any:
+    from quotelife_client import Client, ServiceError
+
+    try:
+        with Client(target, timeout_s=timeout) as client:
+            return call(client)
+    except ServiceError as error:
+        raise failed(target, error) from None
+
+
+def _of_service(target: str, timeout: float) -> dict[str, Any]:
+    from quote_expiry.v1 import types_pb2 as types
+
+    reply = _ask(target, timeout, lambda client: client.models())
+    return {
+        "models": [
+            {
+                "digest": m.digest,
+                "name": m.name,
+                "kind": m.kind,
+                "champion": m.champion,
+                "configured": m.configured,
+            }
+            for m in reply.models
+        ],
+        "postures": [
+            {
+                "posture": types.Posture.Name(p.posture).removeprefix("POSTURE_").lower(),
+                "champion": p.champion,
+                "challenger": p.challenger or None,
+                "canary_share": p.canary_share,
+                "shadows": list(p.shadows),
+                "rollbacks": p.rollbacks,
+            }
+            for p in reply.postures
+        ],
+        "failures": [{"digest": f.digest, "reason": f.reason, "at_ns": f.at_utc_ns} for f in reply.failures],
+        "stored": [
+            {
+                "digest": s.digest,
+                "name": s.name,
+                "kind": s.kind,
+                "description": s.description,
+                "problem": s.problem,
+            }
+            for s in reply.stored
+        ],
+    }
+
+
+def _of_folder(folder: Path) -> dict[str, Any]:
+    from quotelife.model.registry import Registry
+
+    if not folder.is_dir():
+        raise QuotelifeError(
+            f"{folder}: is no folder; name server.models.directory, or add a model to begin one"
+        )
+    registry = Registry(folder)
+    state = registry.read()
+    return {
+        "models": [],
+        "postures": [
+            {
+                "posture": code.name.lower(),
+                "champion": serving.champion,
+                "challenger": serving.challenger,
+                "canary_share": serving.canary_bp / 10_000,
+                "shadows": list(serving.shadows),
+                "rollbacks": sum(code in act.champions for act in state.history),
+            }
+            for code, serving in state.lineup.items()
+        ],
+        "failures": state.to_json()["failures"],
+        "stored": [
+            {
+                "digest": s.digest,
+                "name": s.name,
+                "kind": s.kind,
+                "description": s.description,
+                "problem": s.problem,
+            }
+            for s in registry.stored()
+        ],
+    }
+
+
+def _show(view: dict[str, Any]) -> None:
+    known = {each["digest"]: each["name"] for each in (*view["stored"], *view["models"])}
+
+    def word(digest: str | None) -> str:
+        return "the configuration's" if digest is None else f"{digest[:16]} {known.get(digest, '')}".rstrip()
+
+    for each in view["postures"]:
+        line = f"{each['posture']}: {word(each['champion'])}"
+        if each["challenger"]:
+            line += f"; canary {each['canary_share']:.2%}: {word(each['challenger'])}"
+        if each["shadows"]:
+            line += f"; shadows: {', '.join(map(word, each['shadows']))}"
+        typer.echo(f"{line}; {each['rollbacks']} to roll back")
+    for each in view["stored"]:
+        text = each["problem"] or f"{each['name']} ({each['kind']})"
+        typer.echo(f"stored {each['digest'][:16]} {text}")
+    for each in view["failures"]:
+        typer.echo(f"failed {each['digest'][:16]} {each['reason']}; mend it and load it again, or clear it")
+
+
+def _find(view: dict[str, Any], text: str, target: str) -> str:
+    from quotelife.model.lineup import is_digest
+    from quotelife.model.registry import PREFIX_MIN
+
+    if is_digest(text):
+        return text
+    there = {each["digest"]: each["name"] for each in (*view["stored"], *view["models"])}
+    found = [digest for digest in there if len(text) >= PREFIX_MIN and digest.startswith(text)]
+    found = found or [digest for digest, name in there.items() if name == text]
+    if len(found) != 1:
+        problem = (
+            f"several models fit: {', '.join(d[:16] for d in found)}" if found else "no such model is stored"
+        )
+        raise QuotelifeError(f"{target}: {text}: {problem}; quotelife models list names those there are")
+    return str(found[0])
+
+
+def _failed_one(view: dict[str, Any], text: str) -> str:
+    found = sorted({str(each["digest"]) for each in view["failures"] if each["digest"].startswith(text)})
+    if len(found) != 1:
+        raise QuotelifeError(f"{text}: {len(found)} failed loads fit; quotelife models list names them")
+    return found[0]
+
+
+def _codes(postures: list[Posture] | None) -> list["PostureCode"]:
+    from quotelife.records import PostureCode
+
+    return [PostureCode[each.name] for each in postures or ()]
+
+
+def _names(postures: list[Posture] | None) -> list[Any]:
+    from quotelife_client import Posture as Named
+
+    return [Named[each.name] for each in postures or ()]
+
+
+def _words(postures: list[Posture] | None) -> str:
+    return ", ".join(postures) if postures else "every posture"
+
+
+def _done(as_json: bool, value: dict[str, Any], text: str) -> None:
+    typer.echo(json.dumps(value) if as_json else text)

@@ -1,0 +1,218 @@
+"""AdminService's calls about models: messages in, messages out."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from google.rpc import error_details_pb2
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.model.curve import CurveModel
+from quotelife.model.lineup import BASIS_POINTS, POSTURES, is_digest
+from quotelife.model.registry import Failure, all_or
+from quotelife.records import ModelRoleCode, PostureCode
+from quotelife_server import convert
+from quotelife_server.log import get_logger
+from quotelife_server.rpc import CallContext, Code, Deferred, MethodTable, RpcError, Unary, waited
+
+if TYPE_CHECKING:
+    from quotelife_server.handlers import Service
+
+_log = get_logger(__name__)
+
+CHAMPION = ModelRoleCode.CHAMPION
+
+
+def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferred]) -> MethodTable:
+    engine, models, ledger = service.engine, service.models, service.ledger
+
+    def changed(context: CallContext, what: str, digest: str, work: Awaitable[bytes]) -> Deferred:
+        """The reply once the change is in force, on the disk and in the journal."""
+
+        async def carry_out() -> bytes:
+            try:
+                reply = await work
+            except QuotelifeError as error:
+                _log.warning(
+                    "model call refused", call=what, digest=digest, reason=str(error), peer=context.peer
+                )
+                raise model_refused(str(error)) from None
+            _log.warning("model call", call=what, digest=digest, peer=context.peer)
+            return await waited(ledger.acknowledge(reply))
+
+        return later(carry_out())
+
+    def load(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
+        request = convert.parse(admin.LoadModelRequest, payload)
+        digest, postures = _wanted(request.digest, request.postures)
+
+        async def work() -> bytes:
+            model = await models.load(digest, postures)
+            return admin.LoadModelResponse(model=model_status(engine, model)).SerializeToString()
+
+        return changed(context, "load", digest, work())
+
+    def promote(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
+        request = convert.parse(admin.PromoteModelRequest, payload)
+        digest, postures = _wanted(request.digest, request.postures)
+
+        async def work() -> bytes:
+            model = await models.promote(digest, postures)
+            return admin.PromoteModelResponse(model=model_status(engine, model)).SerializeToString()
+
+        return changed(context, "promote", digest, work())
+
+    def rollback(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
+        request = convert.parse(admin.RollbackModelRequest, payload)
+        faults = convert.Faults()
+        postures = _postures(request.postures, faults)
+        faults.raise_if_any()
+
+        async def work() -> bytes:
+            model = await models.rollback(postures)
+            return admin.RollbackModelResponse(model=model_status(engine, model)).SerializeToString()
+
+        return changed(context, "rollback", "", work())
+
+    def unload(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
+        request = convert.parse(admin.UnloadModelRequest, payload)
+        digest, postures = _wanted(request.digest, request.postures)
+
+        async def work() -> bytes:
+            await models.unload(digest, postures)
+            return admin.UnloadModelResponse().SerializeToString()
+
+        return changed(context, "unload", digest, work())
+
+    def canary(payload: bytes, context: CallContext) -> Deferred:
+        ledger.check()
+        request = convert.parse(admin.SetCanaryRequest, payload)
+        faults = convert.Faults()
+        _digest(request.digest, faults)
+        postures = all_or(_postures(request.postures, faults))
+        share_bp = 0
+        if not 0.0 <= request.share <= 1.0:  # no number is neither
+            faults.add("share", "must lie between 0 and 1")
+        else:
+            share_bp = round(request.share * BASIS_POINTS)
+            if abs(share_bp - request.share * BASIS_POINTS) > 1e-6:
+                faults.add("share", "must be a multiple of 0.0001")
+        faults.raise_if_any()
+
+        async def work() -> bytes:
+            model = await models.canary(request.digest, postures, share_bp)
+            return admin.SetCanaryResponse(model=model_status(engine, model)).SerializeToString()
+
+        return changed(context, "canary", request.digest, work())
+
+    def clear(payload: bytes, context: CallContext) -> Deferred:
+        request = convert.parse(admin.ClearModelFailuresRequest, payload)
+        faults = convert.Faults()
+        if request.digest:
+            _digest(request.digest, faults)
+        faults.raise_if_any()
+
+        async def work() -> bytes:
+            count = await models.clear(request.digest or None)
+            return admin.ClearModelFailuresResponse(cleared=count).SerializeToString()
+
+        return changed(context, "clear", request.digest, work())
+
+    def list_models(payload: bytes, context: CallContext) -> Deferred:
+        convert.parse(admin.ListModelsRequest, payload)
+
+        async def work() -> bytes:
+            try:
+                stored = await models.stored()
+            except QuotelifeError as error:
+                raise model_refused(str(error)) from None
+            response = admin.ListModelsResponse(failures=model_failures(models.state.failures))
+            served = sorted(engine.served.all(), key=lambda model: not _is_champion(engine, model))
+            response.models.extend(model_status(engine, model) for model in served)
+            for posture, serving in engine.served.lineup.items():
+                response.postures.add(
+                    posture=cast(Any, int(posture)),
+                    champion=engine.served.model_of(int(posture), CHAMPION).digest,
+                    challenger=serving.challenger or "",
+                    canary_share=serving.canary_bp / BASIS_POINTS,
+                    shadows=serving.shadows,
+                    rollbacks=sum(posture in act.champions for act in models.state.history),
+                )
+            for each in stored:
+                response.stored.add(
+                    digest=each.digest,
+                    name=each.name,
+                    kind=each.kind,
+                    description=each.description,
+                    problem=each.problem,
+                )
+            return response.SerializeToString()
+
+        return later(work())
+
+    prefix = "/quote_expiry.v1.AdminService/"
+    return {
+        prefix + "LoadModel": Unary(load),
+        prefix + "PromoteModel": Unary(promote),
+        prefix + "RollbackModel": Unary(rollback),
+        prefix + "UnloadModel": Unary(unload),
+        prefix + "SetCanary": Unary(canary),
+        prefix + "ClearModelFailures": Unary(clear),
+        prefix + "ListModels": Unary(list_models),
+    }
+
+
+def model_status(engine: Engine, model: CurveModel) -> admin.ModelStatus:
+    return admin.ModelStatus(
+        digest=model.digest,
+        kind=model.kind,
+        revision=engine.model_revision,
+        champion=_is_champion(engine, model),
+        name=model.name,
+        configured=model.digest == engine.model.digest,
+    )
+
+
+def champion_status(engine: Engine) -> admin.ModelStatus:
+    """Of the middle posture's, which stands for all where they are one."""
+    return model_status(engine, engine.served.model_of(PostureCode.LIQUIDITY_PROVIDER, CHAMPION))
+
+
+def model_failures(failures: Sequence[Failure]) -> list[admin.ModelFailure]:
+    return [admin.ModelFailure(digest=f.digest, reason=f.reason, at_utc_ns=f.at_ns) for f in failures]
+
+
+def model_refused(reason: str) -> RpcError:
+    """What keeps a model from being loaded or swapped; everything that serves stays as it was."""
+    details = error_details_pb2.PreconditionFailure()
+    details.violations.add(type="MODEL", subject="model", description=reason)
+    return RpcError(Code.FAILED_PRECONDITION, f"{reason}; nothing was changed", (details,))
+
+
+def _is_champion(engine: Engine, model: CurveModel) -> bool:
+    return any(engine.served.model_of(int(each), CHAMPION).digest == model.digest for each in POSTURES)
+
+
+def _wanted(digest: str, postures: Sequence[int]) -> tuple[str, tuple[PostureCode, ...]]:
+    faults = convert.Faults()
+    _digest(digest, faults)
+    found = _postures(postures, faults)
+    faults.raise_if_any()
+    return digest, all_or(found)
+
+
+def _digest(text: str, faults: convert.Faults) -> None:
+    if not is_digest(text):
+        faults.add("digest", "must be the 64 digits 0-9, a-f of an artifact; ListModels names those stored")
+
+
+def _postures(postures: Sequence[int], faults: convert.Faults) -> list[PostureCode]:
+    if len(postures) > len(POSTURES) or any(each not in POSTURES for each in postures):
+        faults.add("postures", "must be postures, each once; leave them out for all")
+        return []
+    return [PostureCode(each) for each in postures]

@@ -1,0 +1,211 @@
+"""Loading, promoting and rolling back models of a running service.
+
+Everything slow is done on a thread: reading an artifact, its self-test (which walks every parameter and so warms it),
+writing the state. What is left for the loop is one swap of pointers, an input like any other, so that no call waits and
+none fails. The state is on the disk before the swap: what was acknowledged survives a restart, and a crash between the
+two comes back with the new line-up. One change at a time; each begins from what the one before it left.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from quotelife.config import Config
+from quotelife.engine import Engine, configured_model
+from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
+from quotelife.model.curve import CurveModel
+from quotelife.model.lineup import LineUp
+from quotelife.model.registry import Failure, Registry, RegistryState, Stored
+from quotelife.records import ModelRoleCode, PostureCode
+from quotelife_server.alerts import MODEL_FAILED, Alerts
+from quotelife_server.log import get_logger
+
+_log = get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Models:
+    """What serves by the registry's word. ``engine``: one that is there already, where there is no folder; otherwise
+    ``open`` makes it."""
+
+    def __init__(
+        self,
+        folder: str | None,
+        now_ns: Callable[[], int],
+        alerts: Alerts,
+        engine: Engine | None = None,
+    ) -> None:
+        self.registry = None if folder is None else Registry(folder)
+        self.state = RegistryState()
+        self._now_ns = now_ns
+        self._alerts = alerts
+        self._loaded: dict[str, CurveModel] = {}
+        self._engine = engine
+        self._one_at_a_time = asyncio.Lock()
+
+    def open(self, config: Config, start_ns: int) -> Engine:
+        """The engine with what served before the restart.
+
+        A model that cannot be loaded is left out, its failure kept and an alert raised: the champion before it serves.
+        Raises ``ConfigError`` when the folder is in use by another service or its state cannot be read,
+        ``ArtifactError`` when the configuration's own model does not load.
+        """
+        if self.registry is not None:
+            try:
+                self.registry.lock()
+                self.state = self.registry.read()
+            except QuotelifeError as error:
+                self.close()
+                raise ConfigError([f"server: models: directory: {error}"]) from None
+            self._load_all(self.registry)
+        self._engine = Engine(
+            config,
+            model=configured_model(config),
+            lineup=self.state.lineup,
+            models=self._loaded,
+            start_ns=start_ns,
+        )
+        self._tell()
+        return self._engine
+
+    def _load_all(self, registry: Registry) -> None:
+        state, broken = self.state, set[str]()
+        while missing := state.lineup.digests() - set(self._loaded):
+            digest = min(missing)
+            try:
+                self._loaded[digest] = registry.load(digest)
+            except ArtifactError as error:
+                broken.add(digest)
+                _log.error("model not loaded, the one before it serves", digest=digest, error=str(error))
+                self.state = self.state.failed(self._failure(digest, error))
+                state = self.state.without(broken)
+        self.state = state
+
+    def close(self) -> None:
+        if self.registry is not None:
+            self.registry.unlock()
+
+    # --- changes, each by itself --------------------------------------------------------------------------------
+
+    async def load(self, digest: str, postures: Collection[PostureCode]) -> CurveModel:
+        """Load a model of the store as a shadow. Raises ``ArtifactError``, ``QuotelifeError``: all stays as it is."""
+        return await self._with_model(digest, lambda state: state.loaded(digest, postures))
+
+    async def promote(self, digest: str, postures: Collection[PostureCode]) -> CurveModel:
+        """Make a model of the store the champion, loading it where it is not. Raises as ``load``."""
+        return await self._with_model(digest, lambda state: state.promoted(digest, postures, self._now_ns()))
+
+    async def canary(self, digest: str, postures: Collection[PostureCode], share_bp: int) -> CurveModel:
+        """Let a model of the store answer a share of counterparties. Raises as ``load``."""
+        return await self._with_model(digest, lambda state: state.canaried(digest, postures, share_bp))
+
+    async def unload(self, digest: str, postures: Collection[PostureCode]) -> None:
+        """End its service as a shadow or challenger. Raises ``QuotelifeError``."""
+        async with self._one_at_a_time:
+            await self._become(self.state.unloaded(digest, postures))
+
+    async def rollback(self, postures: Collection[PostureCode]) -> CurveModel:
+        """Undo the last promotion; the model that is the champion again. Raises as ``load``."""
+        async with self._one_at_a_time:
+            before, after = self.state, self.state.rolled_back(postures)
+            await self._become(after)
+            changed = [p for p, serving in after.lineup.items() if serving != before.lineup.of(p)]
+            return self._serving_engine().served.model_of(
+                int(changed[0] if changed else 1), ModelRoleCode.CHAMPION
+            )
+
+    async def clear(self, digest: str | None) -> int:
+        """Forget the failure of one model or of all; how many there were. Raises ``QuotelifeError``."""
+        async with self._one_at_a_time:
+            after = self.state.cleared(digest)
+            count = len(self.state.failures) - len(after.failures)
+            if count:
+                await asyncio.to_thread(self._registry().write, after)
+                self.state = after
+                self._tell()
+            return count
+
+    async def stored(self) -> list[Stored]:
+        """What the store holds, by its manifests."""
+        return [] if self.registry is None else await asyncio.to_thread(self.registry.stored)
+
+    async def _with_model(self, digest: str, change: Callable[[RegistryState], RegistryState]) -> CurveModel:
+        async with self._one_at_a_time:
+            change(self.state)  # what cannot be is refused before anything is loaded
+            model = self._loaded.get(digest) or await self._load(digest)
+            await self._become(change(self.state))
+            return model
+
+    async def _load(self, digest: str) -> CurveModel:
+        """Off the loop. A failure is kept until it is cleared, or the model loads."""
+        registry = self._registry()
+        try:
+            model = await asyncio.to_thread(registry.load, digest)
+        except ArtifactError as error:
+            failure = self._failure(digest, error)
+            failed = self.state.failed(failure)
+            self.state = failed
+            self._tell()
+            try:
+                await asyncio.to_thread(registry.write, failed)
+            except QuotelifeError as refusal:
+                _log.error("a failed load could not be written down", error=str(refusal))
+            raise ArtifactError(failure.reason) from None
+        self._loaded[digest] = model
+        return model
+
+    def _failure(self, digest: str, error: ArtifactError) -> Failure:
+        """Told to whoever asks: where on this machine the folder lies is nobody's business."""
+        reason = str(error).replace(f"{self._registry().folder}/", "")
+        return Failure(digest, reason, self._now_ns())
+
+    async def _become(self, after: RegistryState) -> None:
+        """Load what is not, write the state, swap: nothing has changed where one of the first two raises."""
+        engine, before = self._serving_engine(), self.state
+        for digest in sorted(after.lineup.digests() - set(self._loaded)):
+            await self._load(digest)
+            after = after.cleared(digest)
+        await asyncio.to_thread(self._registry().write, after)
+        self.state = after
+        if after.lineup != before.lineup:
+            revision = engine.apply_lineup(after.lineup, self._loaded, self._now_ns())
+            _log.warning("models swapped", revision=revision, lineup=after.lineup.to_json())
+        # Kept ready beside what serves: the champions that the next rollback brings back.
+        former = {digest for act in after.history[-1:] for digest in act.champions.values() if digest}
+        kept = after.lineup.digests() | former
+        self._loaded = {digest: model for digest, model in self._loaded.items() if digest in kept}
+        self._tell()
+
+    def _tell(self) -> None:
+        failures = self.state.failures
+        if not failures:
+            self._alerts.clear(MODEL_FAILED, self._now_ns())
+            return
+        last = failures[-1]
+        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+        text = (
+            f"{last.digest[:16]} was not loaded: {last.reason}{more}; mend it and load it again, or clear it"
+        )
+        self._alerts.raise_(MODEL_FAILED, text, self._now_ns())
+
+    def _registry(self) -> Registry:
+        if self.registry is None:
+            raise QuotelifeError(
+                "this service has no folder of models; set server.models.directory and restart it"
+            )
+        return self.registry
+
+    def _serving_engine(self) -> Engine:
+        assert self._engine is not None
+        return self._engine
+
+    # --- views --------------------------------------------------------------------------------------------------
+
+    @property
+    def lineup(self) -> LineUp:
+        return self.state.lineup
+
+    def promoted_over(self) -> list[PostureCode]:
+        """Postures that a promotion serves, whatever model the configuration names."""
+        return [posture for posture, serving in self.lineup.items() if serving.champion is not None]

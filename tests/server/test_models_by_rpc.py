@@ -1,0 +1,319 @@
+"""Models loaded, promoted and rolled back over the wire while the service answers."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quotelife.errors import ConfigError
+from quotelife.journal.reader import Journal
+from quotelife.model import artifact
+from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact, manifest_digest
+from quotelife.model.golden import GoldenModel
+from quotelife.model.registry import Registry
+from quotelife.replay.verify import verify
+from quotelife_client import AsyncClient, Decision, Posture, ServiceError
+from quotelife_server.app import Application
+from reference.service_kit import CONFIG, running, write_config
+
+TEXT = CONFIG.replace(
+    "  log_level: error\n",
+    "  log_level: error\n  models: {directory: FOLDER/models}\n  journal: {directory: FOLDER/journal}\n",
+)
+PASSAGE, GOLDEN, LOGISTIC = (
+    load_artifact(builtin_artifact(name)).digest for name in ("first_passage", "golden", "logistic")
+)
+RACE = 200
+
+
+def store(folder: Path) -> Registry:
+    registry = Registry(folder / "models")
+    for name in ("golden", "logistic"):
+        registry.add(name)
+    return registry
+
+
+@asynccontextmanager
+async def service(folder: Path, text: str = TEXT) -> AsyncIterator[tuple[Application, AsyncClient]]:
+    path = write_config(folder, text.replace("FOLDER", str(folder)))
+    async with (
+        running(path, watch_configuration=False) as app,
+        AsyncClient(app.addresses[0], timeout_s=20) as client,
+    ):
+        yield app, client
+
+
+async def serving(client: AsyncClient, counterparty: str = "alpha") -> str:
+    reply = await client.get_expiry(instrument="BTC-USDT", side="BUY", counterparty=counterparty)
+    return str(reply.model_digest)
+
+
+async def champions(client: AsyncClient) -> list[str]:
+    return [each.champion for each in (await client.models()).postures]
+
+
+async def test_a_model_is_loaded_as_a_shadow_promoted_and_rolled_back_twice(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        assert await serving(client) == PASSAGE
+        assert not (await client.load_model(GOLDEN)).champion
+        assert [list(each.shadows) for each in (await client.models()).postures] == [[GOLDEN]] * 3
+        assert await serving(client) == PASSAGE
+        assert (await client.promote_model(GOLDEN)).champion
+        await client.promote_model(LOGISTIC, postures=[Posture.LIQUIDITY_PROVIDER])
+        assert (await serving(client), await serving(client, "beta")) == (GOLDEN, LOGISTIC)
+        assert (await client.rollback_model()).digest == GOLDEN
+        assert (await serving(client), await serving(client, "beta")) == (GOLDEN, GOLDEN)
+        back = await client.rollback_model()
+        assert (back.digest, back.configured) == (PASSAGE, True)
+        assert (await serving(client), await serving(client, "beta")) == (PASSAGE, PASSAGE)
+        with pytest.raises(ServiceError, match="no promotion to go back behind") as caught:
+            await client.rollback_model()
+        assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_serves_survives_a_restart_and_so_does_the_way_back(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN)
+        await client.set_canary(LOGISTIC, 1.0, postures=[Posture.CLIENT_PRIORITY])
+    async with service(tmp_path) as (app, client):
+        assert (await serving(client), await serving(client, "beta")) == (LOGISTIC, GOLDEN)
+        assert (await client.rollback_model()).digest == PASSAGE
+        assert await champions(client) == [PASSAGE] * 3
+        assert app.engine.served.lineup.client_priority.challenger == LOGISTIC
+
+
+async def test_every_decision_across_swaps_canaries_and_a_restart_is_verified(tmp_path: Path) -> None:
+    store(tmp_path)
+    for _ in range(2):
+        async with service(tmp_path) as (_, client):
+            for change in (
+                client.load_model(LOGISTIC),
+                client.promote_model(GOLDEN, postures=["RISK_AVERSE"]),
+                client.set_canary(LOGISTIC, 0.5),
+                client.rollback_model(),
+            ):
+                await change
+                for counterparty in ("alpha", "beta", ""):
+                    await serving(client, counterparty)
+    report = verify(tmp_path / "journal")
+    assert report.mismatches == [] and report.complete
+    assert (report.boots, report.decisions) == (2, 24)
+    assert report.shadows == report.shadows_equal > 10
+    journal = Journal(str(tmp_path / "journal"))
+    assert {PASSAGE, GOLDEN, LOGISTIC} <= {path.name for path in (tmp_path / "journal/artifacts").iterdir()}
+    assert journal.segments
+
+
+def damaged(registry: Registry, digest: str) -> None:
+    path = registry.folder / "artifacts" / digest / "parameters.json"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def forged(registry: Registry, *, file: str = "", key: str = "", value: object = None) -> str:
+    """Another artifact whose every digest is right, with something wrong inside; its digest."""
+    source = builtin_artifact("logistic")
+    manifest = json.loads((source / MANIFEST).read_bytes())
+    files = {name: (source / name).read_bytes() for name in manifest["files"]}
+    if file:
+        content = json.loads(files[file])
+        assert isinstance(value, dict)
+        content["rows"][0].update(value)
+        files[file] = canonical(content)
+    if key:
+        manifest[key] = value
+    for name, raw in files.items():
+        manifest["files"][name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    manifest["digest"] = manifest_digest(manifest)
+    folder = registry.folder / "artifacts" / manifest["digest"]
+    folder.mkdir()
+    for name, raw in {**files, MANIFEST: canonical(manifest)}.items():
+        (folder / name).write_bytes(raw)
+    return str(manifest["digest"])
+
+
+async def test_a_model_that_cannot_be_is_refused_and_seen_until_it_is_cleared(tmp_path: Path) -> None:
+    registry = store(tmp_path)
+    damaged(registry, GOLDEN)
+    other = forged(registry, key="schema", value={"version": 1, "hash": "0" * 64})
+    no_number = forged(registry, file="selftest.json", value={"curve": [2.0] * 12})
+    async with service(tmp_path) as (_, client):
+        for digest, why in (
+            (GOLDEN, f"artifacts/{GOLDEN}/parameters.json: is not in canonical form"),
+            (other, "fitted to feature schema"),
+            (no_number, "answers otherwise"),
+            ("0" * 64, "there is no such artifact"),
+        ):
+            for call in (client.load_model, client.promote_model):
+                with pytest.raises(ServiceError, match=why) as caught:
+                    await call(digest)
+                assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+                assert str(tmp_path) not in str(caught.value)
+        assert await serving(client) == PASSAGE
+        assert await champions(client) == [PASSAGE] * 3
+        assert (await client.status()).alerts[0].name == "model_failed"
+    async with service(tmp_path) as (_, client):
+        failures = (await client.models()).failures
+        assert {each.digest for each in failures} == {GOLDEN, other, no_number, "0" * 64}
+        assert {each.digest for each in (await client.status()).model_failures} == {
+            f.digest for f in failures
+        }
+        assert await client.clear_model_failures(GOLDEN) == 1
+        assert await client.clear_model_failures() == 3
+        status = await client.status()
+        assert not status.model_failures and not [a for a in status.alerts if a.name == "model_failed"]
+
+
+class NoNumber(GoldenModel):
+    """Answers NaN."""
+
+    def curve(self, *args: object, **kwargs: object) -> npt.NDArray[np.float64]:
+        return np.full(12, np.nan)
+
+
+async def test_a_model_whose_self_test_gives_no_number_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path)
+    monkeypatch.setitem(artifact.KINDS, GoldenModel().kind, NoNumber)
+    async with service(tmp_path) as (_, client):
+        with pytest.raises(ServiceError, match="the model's answer is no number"):
+            await client.promote_model(GOLDEN)
+        assert await serving(client) == PASSAGE
+        assert [each.digest for each in (await client.models()).failures] == [GOLDEN]
+
+
+async def test_a_champion_that_is_gone_at_a_restart_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
+    registry = store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN)
+        await client.promote_model(LOGISTIC)
+    shutil.rmtree(registry.folder / "artifacts" / LOGISTIC)
+    async with service(tmp_path) as (_, client):
+        assert await serving(client) == GOLDEN
+        assert [each.digest for each in (await client.models()).failures] == [LOGISTIC]
+
+
+async def test_a_reload_does_not_undo_a_promotion(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, postures=["CLIENT_PRIORITY"])
+        text = TEXT.replace("artifact: first_passage", "artifact: logistic").replace("FOLDER", str(tmp_path))
+        write_config(tmp_path, text)
+        assert (await client.reload()).changed
+        assert (await serving(client), await serving(client, "beta")) == (GOLDEN, LOGISTIC)
+        assert (await client.rollback_model()).digest == LOGISTIC
+
+
+async def test_of_two_promotions_at_once_both_are_in_the_history_and_the_last_serves(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (app, client):
+        await asyncio.gather(client.promote_model(GOLDEN), client.promote_model(LOGISTIC))
+        last = app.models.state.lineup.client_priority.champion
+        first = app.models.state.history[-1].champions[1]  # type: ignore[index]
+        assert {first, last} == {GOLDEN, LOGISTIC}
+        assert await serving(client) == last
+        assert (await client.rollback_model()).digest == first
+        assert (await client.rollback_model()).digest == PASSAGE
+
+
+async def test_the_same_promotion_twice_at_once_is_refused_once(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        calls = (client.promote_model(GOLDEN), client.promote_model(GOLDEN))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert sorted(isinstance(each, ServiceError) for each in outcomes) == [False, True]
+        await client.rollback_model()
+        assert await serving(client) == PASSAGE
+
+
+async def swaps(folder: Path, count: int) -> tuple[int, float]:
+    """Promotions and rollbacks while others ask without a pause: calls answered, longest wait in seconds."""
+    store(folder)
+    async with service(folder) as (app, client):
+        done = False
+        answered, longest = 0, 0.0
+
+        async def ask() -> None:
+            nonlocal answered, longest
+            async with AsyncClient(app.addresses[0], timeout_s=20, attempts_max=1) as mine:
+                while not done:
+                    started = time.perf_counter()
+                    reply = await mine.get_expiry(instrument="BTC-USDT", side="BUY", counterparty="alpha")
+                    longest = max(longest, time.perf_counter() - started)
+                    assert reply.decision is Decision.QUOTE
+                    assert reply.model_digest in (PASSAGE, GOLDEN, LOGISTIC)
+                    answered += 1
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(4)]
+        try:
+            for turn in range(count):
+                if turn % 4 >= 2:
+                    await client.rollback_model()
+                else:
+                    await client.promote_model((GOLDEN, LOGISTIC)[turn % 4])
+        finally:
+            done = True
+            await asyncio.gather(*asking)
+        assert app.engine.model_revision == count + 1
+        return answered, longest
+
+
+async def test_swaps_under_load_fail_no_call(tmp_path: Path) -> None:
+    answered, _ = await swaps(tmp_path, 60)
+    assert answered > 60
+
+
+@pytest.mark.slow
+async def test_a_thousand_swaps_under_load_fail_no_call(tmp_path: Path) -> None:
+    answered, longest = await swaps(tmp_path, 1000)
+    print(f"1,000 swaps, {answered:,} calls answered, 0 failed, longest {1e3 * longest:.1f} ms")
+    assert answered > 1000
+
+
+async def test_without_a_folder_of_models_the_call_names_the_key(tmp_path: Path) -> None:
+    text = TEXT.replace("models: {directory: FOLDER/models}", "models: {directory: null}")
+    async with service(tmp_path, text) as (_, client):
+        with pytest.raises(ServiceError, match=r"set server\.models\.directory"):
+            await client.load_model(GOLDEN)
+        reply = await client.models()
+        assert [each.digest for each in reply.models] == [PASSAGE] and not reply.stored
+
+
+async def test_a_folder_in_use_is_not_served_twice(tmp_path: Path) -> None:
+    with Registry(tmp_path / "models"), pytest.raises(ConfigError, match="in use by a running service"):
+        async with service(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (("LoadModel", admin.LoadModelRequest(digest="golden")), "digest"),
+        (("PromoteModel", admin.PromoteModelRequest(digest=GOLDEN, postures=[9])), "postures"),  # type: ignore[list-item]
+        (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=1.5)), "share"),
+        (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=float("nan"))), "share"),
+        (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=0.00005)), "share"),
+    ],
+)
+async def test_a_request_that_makes_no_sense_names_its_field(
+    tmp_path: Path, call: tuple[str, admin.LoadModelRequest], field: str
+) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (app, _), grpc.aio.insecure_channel(app.addresses[0]) as channel:
+        method = channel.unary_unary(f"/quote_expiry.v1.AdminService/{call[0]}")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(call[1].SerializeToString(), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (caught.value.details() or "").startswith(field)
