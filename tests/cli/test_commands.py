@@ -51,6 +51,22 @@ COMMANDS = [
     "journal",
     "journal verify",
     "journal export",
+    "models",
+    *(
+        f"models {name}"
+        for name in (
+            "list",
+            "add",
+            "verify",
+            "remove",
+            "load",
+            "unload",
+            "canary",
+            "promote",
+            "rollback",
+            "clear",
+        )
+    ),
 ]
 
 

@@ -149,7 +149,8 @@ async def test_while_it_leaves_the_address_takes_kills_and_their_end_and_tells_t
     app.service.set_state(State.DRAINING)
     codes = {method: await code(app.admin_address, ADMIN + method) for method in METHODS}
     refused = {method for method, each in codes.items() if each is grpc.StatusCode.UNAVAILABLE}
-    assert refused == {"SetOverride", "ClearOverride", "ListOverrides", "Reload"}
+    assert refused == set(METHODS) - {"Kill", "Enable", "GetStatus"}
+    assert {"SetOverride", "ClearOverride", "ListOverrides", "Reload", "PromoteModel"} <= refused
 
 
 async def test_a_kill_is_taken_and_kept_while_the_service_drains(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""``quotelife models`` on a folder at rest and on a running service."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.registry import Registry
+from quotelife_server.cli.doctor_service import findings
+from reference.cli_kit import Ended, Run
+from reference.service_kit import CONFIG, running, write_config
+
+PASSAGE, GOLDEN, LOGISTIC = (
+    load_artifact(builtin_artifact(name)).digest for name in ("first_passage", "golden", "logistic")
+)
+
+
+@pytest.fixture
+def folder(run: Run, tmp_path: Path) -> Path:
+    for name, digest in (("golden", GOLDEN), ("logistic", LOGISTIC)):
+        ended = run("models", "add", name, "--registry", tmp_path / "models", "--json")
+        assert (ended.code, json.loads(ended.out)["digest"]) == (0, digest)
+    return tmp_path / "models"
+
+
+def listed(run: Run, folder: Path) -> dict[str, object]:
+    """By posture: champion, challenger, share, shadows."""
+    view = json.loads(run("models", "list", "--registry", folder, "--json").out)
+    keys = ("champion", "challenger", "canary_share", "shadows")
+    return {each["posture"]: [each[key] for key in keys] for each in view["postures"]}
+
+
+def test_a_folder_at_rest_goes_from_shadow_to_canary_to_champion_and_back(run: Run, folder: Path) -> None:
+    at = ("--registry", folder)
+    assert run("models", "load", GOLDEN[:8], *at).code == 0
+    assert listed(run, folder)["risk_averse"] == [None, None, 0.0, [GOLDEN]]
+    assert run("models", "canary", GOLDEN, "0.05", "-p", "risk_averse", *at).code == 0
+    assert listed(run, folder)["risk_averse"] == [None, GOLDEN, 0.05, [GOLDEN]]
+    assert run("models", "promote", GOLDEN[:8], *at).code == 0
+    assert run("models", "promote", LOGISTIC, "-p", "client_priority", *at).code == 0
+    assert listed(run, folder) == {
+        "client_priority": [LOGISTIC, None, 0.0, []],
+        "liquidity_provider": [GOLDEN, None, 0.0, []],
+        "risk_averse": [GOLDEN, None, 0.0, []],
+    }
+    assert run("models", "rollback", *at).out.startswith(GOLDEN[:16])
+    assert run("models", "rollback", *at).out.startswith("the model of the configuration")
+    ended = run("models", "rollback", *at)
+    assert (ended.code, ended.out) == (1, "") and "no promotion to go back behind" in ended.err
+
+
+def test_a_broken_model_is_refused_listed_verified_and_cleared(run: Run, folder: Path) -> None:
+    path = folder / "artifacts" / GOLDEN / "parameters.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    at = ("--registry", folder)
+    ended = run("models", "promote", GOLDEN, *at)
+    assert ended.code == 1 and "restore it" in ended.err and "Traceback" not in ended.err
+    ended = run("models", "list", *at)
+    assert ended.code == 1 and f"failed {GOLDEN[:16]}" in ended.out
+    ended = run("models", "verify", *at)
+    assert ended.code == 1 and f"{LOGISTIC[:16]} " in ended.out and "whole" in ended.out
+    assert run("models", "clear", GOLDEN[:8], *at).out.startswith("1 failed")
+    assert run("models", "list", *at).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("promote", "nobody", "--registry", "FOLDER"), 1, "no such model"),
+        (("canary", "GOLDEN", "1.5", "--registry", "FOLDER"), 2, "less than or equal to 1"),
+        (("canary", "GOLDEN", "0.00005", "--registry", "FOLDER"), 2, "multiple of 0.0001"),
+        (("promote", "GOLDEN", "--posture", "bold", "--registry", "FOLDER"), 2, "bold"),
+        (("list", "--registry", "FOLDER/nowhere"), 1, "is no folder"),
+        (("list", "--target", "127.0.0.1:1", "--timeout", "0.2"), 1, "127.0.0.1:1"),
+        (("add", "no-such-artifact", "--registry", "FOLDER"), 1, "there are: first_passage"),
+        (("unload", "GOLDEN", "--registry", "FOLDER"), 1, "neither shadow nor challenger"),
+    ],
+)
+def test_what_cannot_be_says_why(
+    run: Run, folder: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    given = [text.replace("FOLDER", str(folder)).replace("GOLDEN", GOLDEN) for text in arguments]
+    ended = run("models", *given)
+    assert ended.code == code and words in ended.err and "Traceback" not in ended.err, ended.err
+
+
+def test_a_folder_in_use_is_left_to_its_service(run: Run, folder: Path) -> None:
+    with Registry(folder):
+        ended = run("models", "promote", GOLDEN, "--registry", folder)
+    assert ended.code == 1 and "ask that service (--target)" in ended.err
+
+
+def test_only_what_nothing_names_is_removed(run: Run, folder: Path) -> None:
+    run("models", "promote", GOLDEN, "--registry", folder)
+    assert run("models", "remove", GOLDEN, "--registry", folder).code == 1
+    assert run("models", "remove", LOGISTIC, "--registry", folder).code == 0
+    assert [each.digest for each in Registry(folder).stored()] == [GOLDEN]
+
+
+async def test_a_running_service_is_asked(run: Run, folder: Path) -> None:
+    text = CONFIG.replace("  log_level: error\n", f"  log_level: error\n  models: {{directory: {folder}}}\n")
+    async with running(write_config(folder.parent, text), watch_configuration=False) as app:
+
+        async def command(*arguments: object) -> Ended:
+            asked: Callable[[], Ended] = lambda: run("models", *arguments, "--target", app.addresses[0])  # noqa: E731
+            return await asyncio.to_thread(asked)
+
+        assert (await command("load", GOLDEN[:8])).out.startswith(f"{GOLDEN[:16]} is a shadow")
+        assert (await command("canary", GOLDEN, 0.25)).code == 0
+        assert (await command("promote", LOGISTIC)).code == 0
+        ended = await command("list")
+        assert ended.code == 0 and f"client_priority: {LOGISTIC[:16]}" in ended.out
+        assert f"canary 25.00%: {GOLDEN[:16]}" in ended.out
+        assert json.loads((await command("rollback", "--json")).out)["digest"] == PASSAGE
+        assert (await command("unload", GOLDEN)).code == 0
+        assert (await command("load", "0" * 64)).code == 1
+        said = await asyncio.to_thread(findings, app.addresses[0], 5.0)
+        assert any(each.name == "alert model_failed" and not each.good for each in said)
+        assert (await command("list")).code == 1
+        assert (await command("clear")).out.startswith("1 failed")
+        assert (await command("list")).code == 0
