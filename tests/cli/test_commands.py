@@ -164,6 +164,17 @@ WRONG = {
     "journal": [[], ["no-such-command"]],
     "journal verify": [[], ["a", "b"]],
     "journal export": [[], ["folder"]],
+    "models": [[], ["no-such-command"]],
+    "models list": [["a"], ["--timeout", "soon"]],
+    "models add": [[], ["golden"]],
+    "models verify": [[]],
+    "models remove": [[], ["golden"]],
+    "models load": [[], ["a", "-p", "bold"]],
+    "models unload": [[], ["a", "-p", "bold"]],
+    "models canary": [["a"], ["a", "2"], ["a", "half"]],
+    "models promote": [[], ["a", "b"]],
+    "models rollback": [["a"]],
+    "models clear": [["a", "b"]],
 }
 
 
