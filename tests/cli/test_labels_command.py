@@ -11,7 +11,6 @@ from quotelife.capture.writer import CaptureWriter
 from quotelife.engine import Engine
 from quotelife.learn import build
 from quotelife.learn.dataset import Dataset
-from quotelife.records import EventBuffer
 from reference import market_kit
 from reference.cli_kit import Run
 
@@ -142,21 +141,34 @@ def test_days_go_apart_and_what_drives_each_other_goes_together(run: Run, tmp_pa
     assert made(run, tmp_path / "e", "--config", config, *sources, "--jobs", 1, "--continued")["units"] == 2
 
 
-def test_a_capture_gives_what_its_market_gave(run: Run, tmp_path: Path) -> None:
-    """One piece an instrument and boot, under the captured configuration."""
-    writer = CaptureWriter(SegmentFiles(tmp_path / "capture"), boot_id="first")
+def captured(folder: Path, boot_id: str, seed: int) -> None:
+    writer = CaptureWriter(SegmentFiles(folder), boot_id=boot_id)
     engine = Engine(market_kit.CONFIG, start_ns=market_kit.START_NS)
     writer.begin(engine.config_payload(), start_ns=market_kit.START_NS)
     engine.record_to(writer)
-    for buffer in market_kit.market(12):
+    for buffer in market_kit.market(10, seed):
         engine.on_events(buffer)
         writer.write_pending()
-    engine.on_events(EventBuffer(1))
     engine.record_to()
     assert writer.close()
+
+
+def test_boots_of_a_capture_are_labelled_apart_and_kept_when_another_joins_them(
+    run: Run, tmp_path: Path
+) -> None:
+    """One piece an instrument and boot, under the captured configuration; compressing a segment changes nothing."""
+    captured(tmp_path / "capture", "first", 1)
     summary = made(run, tmp_path / "d", tmp_path / "capture", "--reference", "mid")
     assert [(p["instrument"], p["reference"]) for p in summary["pieces"]] == [("BTC", "mid"), ("ETH", "mid")]
     assert all(p["rows"] > 30 for p in summary["pieces"])
+    files = SegmentFiles(tmp_path / "capture")
+    while files.tidy(0):
+        pass
+    files.close()
+    assert list((tmp_path / "capture").glob("*.zst"))
+    captured(tmp_path / "capture", "second", 2)
+    both = made(run, tmp_path / "d", tmp_path / "capture", "--reference", "mid", "--jobs", 1)
+    assert (both["units"], both["kept_units"], len(both["pieces"])) == (2, 1, 4)
 
 
 @pytest.mark.parametrize(

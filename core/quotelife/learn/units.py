@@ -110,14 +110,13 @@ def captured_units(folder: Path, boot_id: str | None, config: Config | None) -> 
         raise QuotelifeError(
             f"{folder}: no start of boot {boot_id} in it; there are: {', '.join(heads) or 'none'}"
         )
-    content = digest_of(segment.path for segment in capture.segments)
     return [
         Unit(
             "capture",
             read_config(head.configuration) if config is None else config,
             tuple(each.name for each in head.instruments()),
             boot[:12],
-            f"{content} {boot}",
+            digest_of_boot(capture, boot),
             arguments=(str(folder),),
             boot_id=boot,
         )
@@ -164,6 +163,22 @@ def digest_of(paths: Iterable[Path]) -> str:
                 sha.update(block)
         whole.update(sha.digest())
     return whole.hexdigest()
+
+
+def digest_of_boot(capture: Capture, boot_id: str) -> str:
+    """SHA-256 over the inputs of one boot: equal when its segments are compressed, or later boots join them."""
+    sha = hashlib.sha256()
+    head = None
+    for run in capture.inputs(boot_id):
+        if run.head is not head:
+            head = run.head
+            grids = [(each.name, str(each.tick_size), str(each.lot_size)) for each in head.instruments()]
+            sha.update(
+                json.dumps([grids, head.configuration["config"].get("desks")], sort_keys=True).encode()
+            )
+        sha.update(f"{run.kind} {run.first_sequence} {run.length}".encode())
+        sha.update(run.records.tobytes())
+    return sha.hexdigest()
 
 
 def day_of(time_ns: int) -> str:
