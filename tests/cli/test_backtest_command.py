@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from reference import flow_twin as twin
 from typer.testing import CliRunner
 
 from quotelife.errors import QuotelifeError
 from quotelife.learn.dataset import HEAD, Piece, dataset_digest, schema_head, write_decisions
 from quotelife.model.artifact import builtin_artifact
 from quotelife_server.cli.commands import app
+from reference import flow_twin as twin
 
 ARTIFACT = str(builtin_artifact("first_passage"))
 
@@ -32,7 +32,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_dataset_and_an_artifact_give_figures(dataset: Path, tmp_path: Path) -> None:
     """JSON with scores, frontier, value and held tolerance, the same in --out; twice the same."""
     out = tmp_path / "out.json"
-    arguments = ["backtest", ARTIFACT, str(dataset), "--json", "--rows", "1000", "--block", "5s", "--window", "30s"]
+    arguments = [
+        "backtest",
+        ARTIFACT,
+        str(dataset),
+        "--json",
+        "--rows",
+        "1000",
+        "--block",
+        "5s",
+        "--window",
+        "30s",
+    ]
     run = CliRunner().invoke(app, [*arguments, "--out", str(out)])
     assert run.exit_code == 0, run.output
     result = json.loads(run.stdout)
