@@ -8,13 +8,14 @@ from quotelife.learn.realdata import SETS
 from quotelife.learn.samples import markets
 from quotelife.learn.suite import Models, Progress
 from quotelife.learn.training import data_digest, train_logistic, train_trees, train_universal
-from quotelife.model.artifact import MANIFEST, load_artifact, save_artifact
+from quotelife.model.artifact import MANIFEST, builtin_artifact, load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
 from quotelife.model.tree_hazard import TreeHazardModel
 
 UNIVERSAL = "universal"
 STACKED = "universal-local"
 LOGISTIC = "local-logistic"
+SHIPPED = "shipped-logistic"  # trained on the simulated market, never on these sets
 
 
 def given_models(folders: Sequence[str]) -> Models:
@@ -64,12 +65,13 @@ def trained_models(
         pooled = train_universal(list(own.values()), progress=tell(UNIVERSAL))
         universal = save(pooled, UNIVERSAL, whole, "Pooled over the sets of the suite")
     assert isinstance(universal, TreeHazardModel)
+    shipped = load_artifact(builtin_artifact("logistic"))
     out: dict[str, dict[str, CurveModel]] = {}
     for name, market in own.items():
         spec = next(each for each in SETS if each.name == name)
         column = [sets[name].thresholds.index(spec.threshold)]
         digest = data_digest([market])
-        out[name] = {UNIVERSAL: universal}
+        out[name] = {UNIVERSAL: universal, SHIPPED: shipped}
         for kind in (STACKED, LOGISTIC):
             title = f"{kind}-{name.replace(' ', '-')}"
             path = kept(title, digest)
