@@ -32,7 +32,7 @@ def test_samples_are_whole(samples: bootstrap.Samples) -> None:
 
 def test_labels_are_the_first_passage_of_the_reference_price() -> None:
     """A hand-made path: the desk buys at 100; −2 ticks at 60 ms, −3 at 700 ms, both for a moment."""
-    instrument = bootstrap._Instrument()
+    instrument = bootstrap.SimulatedInstrument()
     ms = 1_000_000
     instrument.times = [10 * ms, 60 * ms, 61 * ms, 700 * ms, 701 * ms, 9_000 * ms]
     instrument.path = [100.0, 98.0, 100.5, 97.0, 101.0, 50.0]

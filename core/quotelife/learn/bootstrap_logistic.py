@@ -10,6 +10,7 @@ first 65 % of the time and scores it on the rest, 10 s apart. The scores are wri
 import argparse
 import hashlib
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from quotelife.features.probe import FeatureProbe
 from quotelife.features.schema import INDEX, NAMES
 from quotelife.learn.builtin_artifacts import CREATED_BY
 from quotelife.learn.hazard_fit import Floats, HazardData, fit_hazard, score
+from quotelife.learn.samples import OFFSET, first_passage_logits
 from quotelife.model.artifact import save_artifact
-from quotelife.model.curve import CurveModel, first_passage
+from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.logistic import LogisticHazardModel
 from quotelife.model.transform import apply
 from quotelife.records import HORIZONS_NS, SideCode
-from quotelife.sim.market import MarketConfig, MarketSimulator
+from quotelife.sim.market import MarketConfig, MarketSimulator, NewsShock
 from quotelife.sim.updates import DepthUpdate, TopUpdate, TradeUpdate
 from quotelife.units import NS_PER_MS, NS_PER_S
 
@@ -44,7 +46,6 @@ H_TICKS_MAX = 100.0
 BANDS = ((0.0, 1.0), (1.0, 5.0), (5.0, 20.0), (20.0, 100.0))
 TRAIN_SHARE = 0.65
 CLIP = 5.0
-OFFSET = (-15.0, 15.0)
 RIDGE = 20.0
 
 # Free of ticks, lots and currency, so that the same weights mean the same on another instrument.
@@ -90,7 +91,7 @@ class Samples:
         return sha.hexdigest()
 
 
-class _Instrument:
+class SimulatedInstrument:
     """One symbol's features, the path of its reference price, and the decisions taken on it."""
 
     def __init__(self) -> None:
@@ -144,35 +145,69 @@ class _Instrument:
         return out
 
 
-def simulate(hours: float, seed: int) -> Samples:
-    """Decisions with their labels from one simulated market. Equal arguments give equal bytes."""
+@dataclass(frozen=True)
+class Shocks:
+    """News shocks of random time, length, strength and direction; ``gap_s`` is the mean time between them."""
+
+    gap_s: float = SHOCK_GAP_S
+    intensity: tuple[float, float] = (0.2, 1.0)
+
+
+def run_market(
+    hours: float,
+    seed: int,
+    threshold: Callable[[np.random.Generator, float], float],
+    *,
+    shocks: Shocks | Sequence[NewsShock] = Shocks(),
+    gap_ns: float = DECISION_GAP_NS,
+) -> tuple[MarketSimulator, list[SimulatedInstrument]]:
+    """One simulated market with decisions of both sides at random times, ``gap_ns`` apart in the mean.
+
+    ``threshold(rng, reference in ticks)`` gives h in ticks. ``shocks`` are random ones or those given. Equal arguments
+    give equal decisions.
+    """
     rng = np.random.default_rng(seed)
     market = MarketSimulator(MarketConfig(), seed, START_NS)
-    stop_ns = START_NS + round(hours * 3600 * NS_PER_S)
-    at = START_NS + WARMUP_NS
-    while (at := at + round(rng.exponential(SHOCK_GAP_S) * NS_PER_S) + 10 * NS_PER_S) < stop_ns:
-        direction = int(rng.choice([-1, 1]))
-        market.schedule_shock(
-            at,
-            round(rng.uniform(1.0, 6.0) * NS_PER_S),
-            intensity=float(rng.uniform(0.2, 1.0)),
-            direction=direction,
-            score=float(direction),
-        )
-    instruments = [_Instrument() for _ in market.config.symbols]
-    due = [START_NS + WARMUP_NS + round(rng.exponential(DECISION_GAP_NS)) for _ in instruments]
+    if isinstance(shocks, Shocks):
+        stop_ns = START_NS + round(hours * 3600 * NS_PER_S)
+        at = START_NS + WARMUP_NS
+        while (at := at + round(rng.exponential(shocks.gap_s) * NS_PER_S) + 10 * NS_PER_S) < stop_ns:
+            direction = int(rng.choice([-1, 1]))
+            market.schedule_shock(
+                at,
+                round(rng.uniform(1.0, 6.0) * NS_PER_S),
+                intensity=float(rng.uniform(*shocks.intensity)),
+                direction=direction,
+                score=float(direction),
+            )
+    else:
+        for shock in shocks:
+            market.add_shock(shock)
+    instruments = [SimulatedInstrument() for _ in market.config.symbols]
+    due = [START_NS + WARMUP_NS + round(rng.exponential(gap_ns)) for _ in instruments]
     for symbol, instrument in enumerate(instruments):
         book = market.snapshot(symbol)
         instrument.probe.snapshot(START_NS, book.bids, book.asks)
     for update in market.run(hours * 3600):
         instrument = instruments[update.symbol]
         while due[update.symbol] < update.time_ns + LATENCY_NS:
-            one_tick = rng.random() < ONE_TICK_SHARE
-            h = 1.0 if one_tick else float(np.exp(rng.uniform(0.0, np.log(H_TICKS_MAX))))
+            h = threshold(rng, instrument.reference)
             for side in (1, -1):
                 instrument.decide(due[update.symbol], side, h)
-            due[update.symbol] += max(1, round(rng.exponential(DECISION_GAP_NS)))
+            due[update.symbol] += max(1, round(rng.exponential(gap_ns)))
         instrument.apply(update)
+    return market, instruments
+
+
+def one_tick_or_more(rng: np.random.Generator, reference_ticks: float) -> float:
+    """h in ticks of the logistic model's samples."""
+    one_tick = rng.random() < ONE_TICK_SHARE
+    return 1.0 if one_tick else float(np.exp(rng.uniform(0.0, np.log(H_TICKS_MAX))))
+
+
+def simulate(hours: float, seed: int) -> Samples:
+    """Decisions with their labels from one simulated market. Equal arguments give equal bytes."""
+    market, instruments = run_market(hours, seed, one_tick_or_more)
     rows = [row for instrument in instruments for row in instrument.label(market.now_ns)]
     rows.sort(key=lambda row: row[0])
     x = np.zeros((len(rows), 128))
@@ -189,15 +224,6 @@ def simulate(hours: float, seed: int) -> Samples:
         np.array([row[2] for row in rows]),
         np.array([row[3] for row in rows], dtype=np.int64),
     )
-
-
-def first_passage_logits(h_ticks: Floats, sigma_ticks: Floats) -> Floats:
-    """Logit of each bin's first-passage hazard, clipped to OFFSET: (n, 12)."""
-    p = np.array([first_passage(h, sigma) for h, sigma in zip(h_ticks, sigma_ticks, strict=True)])
-    hit = np.diff(p, axis=1, prepend=0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logit = np.log(hit / (1.0 - p))
-    return np.asarray(np.clip(np.nan_to_num(logit, nan=OFFSET[1]), *OFFSET), dtype=np.float64)
 
 
 def transformed(samples: Samples) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX
 from quotelife.learn.boosters import ensemble_parameters
+from quotelife.learn.bootstrap_logistic import INPUTS
 from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import Floats, fit_hazard, fit_score
 from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, stored, thin
@@ -147,9 +148,13 @@ def train_trees(
 
 def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
     """The pooled logistic hazard of one market at the stored ``thresholds``, level and scale fitted on the second
-    part."""
+    part.
+
+    Over the inputs of the shipped one: counts and volatilities, which the trees read too, stand for the hour of the
+    morning and mislead in the afternoon (GBP at 500 ms, AUC as it is .654 with them, .815 without).
+    """
     samples = thin([s for j in thresholds for s in stored(market, "train", j)], LOGISTIC_ROWS)
-    inputs = [(name, transform) for name, transform, _ in COLUMNS]
+    inputs = list(INPUTS)
     progress("inputs", 0, 2)
     parts = [_transformed(sample, inputs) for sample in samples]
     seen = np.concatenate(parts)

@@ -86,7 +86,7 @@ def manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 
 def builtin_artifact(name: str) -> Path:
-    """Folder of an artifact shipped inside the package: ``first_passage``, ``golden`` or ``logistic``."""
+    """Folder of an artifact shipped inside the package: ``first_passage``, ``golden``, ``logistic`` and the like."""
     root = Path(__file__).resolve().parent / "builtin"
     shipped = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
     if name not in shipped:

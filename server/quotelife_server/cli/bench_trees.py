@@ -14,6 +14,7 @@ from typing import Any
 from quotelife.errors import QuotelifeError
 
 NO_XGBOOST = 3
+SHIPPED = "simulated_trees"
 
 
 def bench_trees(rounds: int, decide_ns: Callable[[str], float]) -> dict[str, Any]:
@@ -27,10 +28,11 @@ def bench_trees(rounds: int, decide_ns: Callable[[str], float]) -> dict[str, Any
             raise QuotelifeError(f"bench trees: {(run.stderr.strip().splitlines() or ['no answer'])[-1]}")
         out: dict[str, Any] = json.loads(run.stdout)
         first = next(figures for figures in out.values() if isinstance(figures, dict))
-        p50 = decide_ns(str(Path(folder) / "trees"))
-    out["decision"] = {
-        "p50_ns": round(p50),
-        "inplace_predict_ns": first["inplace_predict_ns"],
-        "inplace_predict_to_decision": round(first["inplace_predict_ns"] / p50, 1),
-    }
+        for name, artifact in (("decision", str(Path(folder) / "trees")), ("shipped_decision", SHIPPED)):
+            p50 = decide_ns(artifact)
+            out[name] = {
+                "p50_ns": round(p50),
+                "inplace_predict_ns": first["inplace_predict_ns"],
+                "inplace_predict_to_decision": round(first["inplace_predict_ns"] / p50, 1),
+            }
     return out
