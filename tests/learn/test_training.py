@@ -175,6 +175,16 @@ def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazard
         train_trees(small, [0], SMALL, base=TreeHazardModel(fewer))
 
 
+def test_a_refit_grows_the_trees_on_both_parts_under_the_hazard_it_had(
+    small: Market, trees: TreeHazardModel
+) -> None:
+    again, before = train_trees(small, [0, 1], SMALL, refit=True).parameters(), trees.parameters()
+    assert again["intercepts"] == before["intercepts"] and again["offset"] == before["offset"]
+    for mine, theirs in zip(again["ensembles"], before["ensembles"], strict=True):
+        assert (mine["weight"], mine["slope"]) == (theirs["weight"], theirs["slope"])
+        assert mine["values"] != theirs["values"]
+
+
 def test_margins_of_no_use_get_no_weight_and_never_a_negative_one() -> None:
     """The best of three margins turned round is 0, and at every horizon what stays is at least 0."""
     rng = np.random.default_rng(2)

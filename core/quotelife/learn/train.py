@@ -52,6 +52,7 @@ class Plan:
     thresholds: tuple[str, ...] = ()
     stack: Path | None = None
     tune: int = 0
+    refit: bool = False
     shares: tuple[float, float, float] = SHARES
     rows_wanted: int = ROWS_WANTED
     recipe: dict[str, Any] = field(default_factory=dict)  # parts of Recipe that are not the default
@@ -142,7 +143,12 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
                 recipe, tried = tuned(samples, recipe, plan.tune, progress=progress)
             if plan.model == "universal":
                 model = train_universal(
-                    group, recipe, rows_wanted=plan.rows_wanted, checkpoint=checkpoint, progress=progress
+                    group,
+                    recipe,
+                    rows_wanted=plan.rows_wanted,
+                    refit=plan.refit,
+                    checkpoint=checkpoint,
+                    progress=progress,
                 )
             else:
                 model = train_trees(
@@ -150,6 +156,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
                     places[group[0].instrument],
                     recipe,
                     base=base,
+                    refit=plan.refit,
                     checkpoint=checkpoint,
                     progress=progress,
                 )
@@ -157,6 +164,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
         if plan.model != "logistic":
             training["recipe"] = asdict(recipe)
             training["seed"] = recipe.seed
+            training["refit"] = plan.refit
             training["tried"] = tried
         if base is not None:
             training["stacked_on"] = base.digest

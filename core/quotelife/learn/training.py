@@ -108,18 +108,23 @@ def train_universal(
     recipe: Recipe = UNIVERSAL,
     *,
     rows_wanted: int = ROWS_WANTED,
+    refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
 ) -> TreeHazardModel:
-    """One model for all ``markets``, of random thresholds in units of σ."""
+    """One model for all ``markets``, of random thresholds in units of σ.
+
+    ``refit``: in the end the trees are grown once more on the first two parts, under the hazard that was fitted on the
+    second to trees that had not seen it.
+    """
     rng = np.random.default_rng(recipe.seed)
     part: dict[str, list[Sample]] = {"train": [], "calibrate": []}
     for name, samples in part.items():
-        wanted = rows_wanted if name == "train" else CALIBRATION_ROWS // len(markets)
+        wanted = rows_wanted if name == "train" or refit else CALIBRATION_ROWS // len(markets)
         for i, market in enumerate(markets):
             progress(f"labels of {name}", i, len(markets))
             samples += drawn(market, name, rng, wanted, DRAWS_MOST)
-    return _train(part["train"], part["calibrate"], recipe, None, checkpoint, progress)
+    return _train(part["train"], part["calibrate"], recipe, None, refit, checkpoint, progress)
 
 
 def train_trees(
@@ -128,6 +133,7 @@ def train_trees(
     recipe: Recipe = LOCAL,
     *,
     base: TreeHazardModel | None = None,
+    refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
 ) -> TreeHazardModel:
@@ -143,7 +149,7 @@ def train_trees(
                 "the model to stack on reads other columns than are trained here; train it again"
             )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
-    return _train(part["train"], part["calibrate"], recipe, base, checkpoint, progress)
+    return _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
 
 
 def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
@@ -249,12 +255,37 @@ def _train(
     recent: list[Sample],
     recipe: Recipe,
     base: TreeHazardModel | None,
+    refit: bool,
     checkpoint: Path | None,
     progress: Progress,
 ) -> TreeHazardModel:
-    progress("columns", 0, 1)
-    grown = pool(train)
     ensembles: list[dict[str, Any]] = [] if base is None else list(base.parameters()["ensembles"])
+    ensembles += _grown(train, recipe, checkpoint, progress)
+    references = _references(train)
+    if not recent:
+        raise QuotelifeError("no decision is left to calibrate on; record for longer")
+    progress("calibration", 0, 1)
+    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, ensembles))
+    data = [
+        sample.hazard_data(bare.margins(sample.columns(bare)).astype(np.float64))
+        for sample in thin(recent, CALIBRATION_ROWS)
+    ]
+    fit = fit_score(joined(data), ridge=SCORE_RIDGE)
+    if refit:
+        ensembles[-len(HORIZONS_NS) :] = _grown([*train, *recent], recipe, checkpoint, progress)
+    for i, entry in enumerate(ensembles):
+        entry["weight"], entry["slope"] = float(fit.weight[i]), float(fit.slope[i])
+    progress("calibration", 1, 1)
+    return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, ensembles))
+
+
+def _grown(
+    samples: list[Sample], recipe: Recipe, checkpoint: Path | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """An ensemble for each of ``HORIZONS_NS``, its weight still 1."""
+    progress("columns", 0, 1)
+    grown = pool(samples)
+    out = []
     for horizon_ns in HORIZONS_NS:
         known, hit, weight = grown.labels(horizon_ns)
         stage = f"trees for {horizon_ns / 1e6:g} ms"
@@ -266,22 +297,8 @@ def _train(
             checkpoint=checkpoint,
             progress=lambda done, of, stage=stage: progress(stage, done, of),  # type: ignore[misc]
         )
-        ensembles.append(ensemble_parameters(booster))
-    references = _references(train)
-    del grown
-    if not recent:
-        raise QuotelifeError("no decision is left to calibrate on; record for longer")
-    progress("calibration", 0, 1)
-    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, ensembles))
-    data = [
-        sample.hazard_data(bare.margins(sample.columns(bare)).astype(np.float64))
-        for sample in thin(recent, CALIBRATION_ROWS)
-    ]
-    fit = fit_score(joined(data), ridge=SCORE_RIDGE)
-    for i, entry in enumerate(ensembles):
-        entry["weight"], entry["slope"] = float(fit.weight[i]), float(fit.slope[i])
-    progress("calibration", 1, 1)
-    return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, ensembles))
+        out.append(ensemble_parameters(booster))
+    return out
 
 
 def _parameters(

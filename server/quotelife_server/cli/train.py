@@ -60,6 +60,13 @@ def train(
         int,
         typer.Option(min=0, max=200, help="Recipes to try, on parts that are not scored; 0: as they are."),
     ] = 0,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="In the end grow the trees once more, on the first two parts: twice the time, more data.",
+        ),
+    ] = False,
     split: Split = "50/15/35",
     trees: Annotated[int | None, typer.Option(min=1, max=1000, help="Of each ensemble.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, max=10, help="Of a tree.")] = None,
@@ -85,8 +92,8 @@ def train(
         wrong("--model", f"{model!r} is none of {', '.join(MODELS)}")
     if stack is not None and model != "trees":
         wrong("--stack", "belongs to --model trees")
-    if tune and model == "logistic":
-        wrong("--tune", "belongs to trees: the logistic model has no recipe")
+    if (tune or refit) and model == "logistic":
+        wrong("--tune, --refit", "belong to trees: the logistic model has no recipe")
     chosen = {"trees": trees, "depth": depth, "seed": seed, "threads": threads}
     plan = Plan(
         model,
@@ -96,6 +103,7 @@ def train(
         thresholds=_names(thresholds),
         stack=stack,
         tune=tune,
+        refit=refit,
         shares=_shares(split),
         recipe={key: value for key, value in chosen.items() if value is not None},
         **({} if rows is None else {"rows_wanted": rows}),
