@@ -136,7 +136,7 @@ def test_the_summary_repeats_the_results_to_the_last_digit() -> None:
 
 def test_the_page_shows_the_numbers_of_the_results() -> None:
     page = html(results(), source="r.json")
-    for words in ("0.900", "+0.045 [+0.029, +0.061]", "0.0031", "−82 % [−88, −77]", "0.3125", "0.0265"):
+    for words in ("0.900", "+0.045<br>[+0.029, +0.061]", "0.0031", "−82 % [−88, −77]", "0.3125", "0.0265"):
         assert words in page, words
 
 

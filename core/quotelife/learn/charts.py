@@ -182,7 +182,9 @@ def frontier(rows: Sequence[Json], colour: Mapping[str, int]) -> Figure | None:
 
 
 def _signed_percent(value: float) -> str:
-    return f"{100 * value:+.3g} %".replace("-", "−") if value else "0 %"
+    if not value:
+        return "0 %"
+    return (f"{100 * value:+,.0f} %" if abs(value) >= 1.0 else f"{100 * value:+.3g} %").replace("-", "−")
 
 
 def _interval(bounds: Sequence[float] | None, words: Any) -> str:
@@ -202,8 +204,8 @@ def _curves(
     step = nice_step((high - low) or 1.0, 5)
     low, high = (0.0 if from_zero else step * math.floor(low / step)), step * max(math.ceil(high / step), 1)
     room = 16.0 + max(words_px(cut(name, NAME_CHARACTERS)) for name in lines)
-    picture = Picture(330.0 + room, 300.0, words)
-    x = Scale(0.0, 1.0, 56.0, 318.0)
+    picture = Picture(334.0 + room, 300.0, words)
+    x = Scale(0.0, 1.0, 66.0, 322.0)
     y = Scale(low, high, 258.0, 34.0)
     picture.text(4.0, 14.0, words, "t strong")
     picture.text((x.start + x.end) / 2, 294.0, "share of RFQs filled", "t dim", "middle")
@@ -253,7 +255,7 @@ def value(rows: Sequence[Json], colour: Mapping[str, int]) -> Figure | None:
 def _value_panel(words: str, rows: Sequence[Json], colour: Mapping[str, int]) -> Picture:
     names = [cut(each["policy"], NAME_CHARACTERS) for each in rows]
     left = 12.0 + max(words_px(name) for name in names)
-    right = left + 220.0
+    right = left + 196.0
     head = cut(words, int((right + 60.0) / CHARACTERS_OF_HEAD))
     height = 34.0 + 20.0 * len(rows) + 40.0
     picture = Picture(right + 72.0, height, words)

@@ -218,7 +218,7 @@ def _skill(scored: Json) -> str:
     if scored.get("brier_skill") is None:
         return ""
     bounds = scored.get("brier_skill_interval")
-    text = f"{scored['brier_skill']:+.3f}" + (f" [{bounds[0]:+.3f}, {bounds[1]:+.3f}]" if bounds else "")
+    text = f"{scored['brier_skill']:+.3f}" + (f"\n[{bounds[0]:+.3f}, {bounds[1]:+.3f}]" if bounds else "")
     return text.replace("-", "−")
 
 

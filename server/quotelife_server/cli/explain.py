@@ -1,7 +1,7 @@
 """``quotelife explain``: why a decision is what it is, for a desk or as JSON for an auditor."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,11 +9,17 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.options import TARGET, Timeout, checked_target, wrong
 
+if TYPE_CHECKING:
+    from quotelife.journal.reader import Journal
+
 EXIT_UNVERIFIED = 4
+LAST = "last"
 
 
 def explain(
-    decision_id: Annotated[str, typer.Argument(help="Id that came with the answer.")],
+    decision_id: Annotated[
+        str, typer.Argument(help="Id that came with the answer; with --journal also: last.")
+    ],
     journal: Annotated[
         Path | None,
         typer.Option(help="Folder of a journal, of a running or a stopped service. [default: ask --target]"),
@@ -82,10 +88,22 @@ def _from_journal(folder: Path, decision_id: str) -> expiry.ExplainDecisionRespo
     from quotelife.journal.reader import Journal
     from quotelife_server import convert
 
-    found = explain_from(Journal(folder), decision_id)
+    journal = Journal(folder)
+    found = explain_from(journal, _newest(journal) if decision_id == LAST else decision_id)
     if found is None:
         raise QuotelifeError(f"{folder}: holds no decision {decision_id}")
     return convert.explained_answer(found)
+
+
+def _newest(journal: "Journal") -> str:
+    from collections import deque
+
+    from quotelife.journal.format import Kind
+
+    decisions = deque(journal.records((Kind.DECISION,)), maxlen=1)
+    if not decisions:
+        raise QuotelifeError("the journal holds no decision yet")
+    return str(decisions[0].decision_id)
 
 
 def _from_service(target: str, decision_id: str, timeout_s: float) -> expiry.ExplainDecisionResponse:
