@@ -140,7 +140,7 @@ def test_a_target_missed_is_said_to_be_missed(case: Case) -> None:
     result["frontier"] = [{**row, "change": -0.5, "interval": [-0.6, -0.3]} for row in result["frontier"]]
     found = {entry["what"]: entry for entry in targets([result])}
     assert found["frontier at 50 % fill, upper end"]["met"] is True
-    assert found["AUC 500 ms"]["met"] == (round(found["AUC 500 ms"]["value"], 3) >= 0.895)
+    assert found["AUC 500 ms"]["met"] == (found["AUC 500 ms"]["value"] >= 0.895)
     result["frontier"] = [{**row, "change": 0.2, "interval": [0.1, 0.3]} for row in result["frontier"]]
     worse = {entry["what"]: entry for entry in targets([result])}
     assert worse["frontier at 50 % fill, upper end"]["met"] is False
@@ -152,3 +152,14 @@ def test_a_builtin_artifact_answers_every_row(market: Decisions) -> None:
     blind = replace(market, x=np.full_like(market.x, np.nan))
     p = model_curves(load_artifact(builtin_artifact("logistic")), blind, blind.h_ticks[:, 0])
     assert not np.isnan(p).any() and (np.diff(p, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize(("skill", "met"), [(0.0598, False), (0.06, True)])
+def test_a_figure_is_not_rounded_up_to_its_target(case: Case, skill: float, met: bool) -> None:
+    """A skill of .0598 does not meet .060."""
+    result = judge(case, "half knows", ["half knows"]) | {"name": "AMZN", "reference": "microprice"}
+    for horizon in result["horizons"]:
+        for model in horizon["models"]:
+            model["brier_skill"] = skill
+    found = {entry["what"]: entry for entry in targets([result])}
+    assert found["Brier skill 500 ms"]["met"] is met
