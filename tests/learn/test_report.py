@@ -231,7 +231,7 @@ def test_the_card_tells_span_digest_schema_and_threshold() -> None:
     assert card["digest"] == model.digest
     assert model.manifest["schema"]["hash"] in card["feature schema"]
     assert card["threshold h"] == model.manifest["threshold"]
-    assert card["span start ns"] == "2023-11-14 22:14:50 UTC"
+    assert card["span start"] == "2023-11-14 22:14:50 UTC"
     assert card["data digest"] == model.manifest["training"]["data_digest"]
 
 

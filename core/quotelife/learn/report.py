@@ -200,7 +200,7 @@ def _summary_table(results: Json, wanted: str | None) -> str:
             + [_change(best.get(fill)) for fill in (0.5, 0.9)]
         )
     head = ["set", "reference", "h", "model", "AUC 500 ms", "Brier skill 500 ms", "ECE 500 ms", "AUC 2 s"]
-    head += ["Brier skill 2 s", "ECE 2 s", "pick-offs at 50 % fill", "at 90 % fill"]
+    head += ["Brier skill 2 s", "ECE 2 s", "pick-offs at 50 % fill", "pick-offs at 90 % fill"]
     shown = [column for column in range(len(head)) if any(row[column] for row in rows)]
     table = _table([head[c] for c in shown], [[row[c] for c in shown] for row in rows])
     return (
@@ -394,11 +394,11 @@ def model_card(model: CurveModel) -> list[tuple[str, str]]:
     if training is None:
         card.append(("training", "none: fitted to nothing"))
     for key, value in (training or {}).items():
-        if key == "importance":
+        if key in ("importance", "trained"):  # a picture; the card of the model it was calibrated from
             continue
         words = _told(key, value)
         if words:
-            card.append((key.replace("_", " "), words))
+            card.append((key.removesuffix("_ns").replace("_", " "), words))
     if not manifest["metrics"]:
         card.append(("metrics", "none are recorded"))
     card.append(("limits", _limits(manifest)))
@@ -409,7 +409,9 @@ def _told(key: str, value: Any) -> str:
     """A value of a manifest in words: instants as such, objects and lists in line."""
     if isinstance(value, Mapping):
         inner = ((name, _told(str(name), each)) for name, each in value.items())
-        return ", ".join(f"{str(name).replace('_', ' ')} {words}" for name, words in inner if words)
+        return ", ".join(
+            f"{str(name).removesuffix('_ns').replace('_', ' ')} {words}" for name, words in inner if words
+        )
     if isinstance(value, list):
         apart = "; " if any(isinstance(each, Mapping) for each in value) else ", "
         return apart.join(_told(key, each) for each in value)
@@ -444,7 +446,9 @@ def _model(model: CurveModel) -> str:
             for each in metrics
         ]
         head = ["horizon" if key == "horizon_ns" else key.replace("_", " ") for key in keys]
-        parts.append(f'<p class="how">Scores recorded when it was made.</p>{_table(head, rows)}')
+        parts.append(
+            f"<details><summary>{len(rows)} scores recorded when it was made</summary>{_table(head, rows)}</details>"
+        )
     found = importance_of(model)
     if found:
         parts.append(_figure(charts.importance(*found)))
