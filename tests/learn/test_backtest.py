@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from quotelife.learn.backtest import (
+    IMBALANCE,
     Case,
     Plan,
     frontiers,
@@ -21,7 +23,7 @@ from quotelife.learn.backtest import (
     worst_run,
 )  # fmt: skip
 from quotelife.learn.dataset import Decisions
-from quotelife.learn.realdata import targets
+from quotelife.learn.realdata import SETS, targets
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
 from reference import flow_twin as twin
@@ -163,3 +165,19 @@ def test_a_figure_is_not_rounded_up_to_its_target(case: Case, skill: float, met:
             model["brier_skill"] = skill
     found = {entry["what"]: entry for entry in targets([result])}
     assert found["Brier skill 500 ms"]["met"] is met
+
+
+def test_the_mean_over_crypto_takes_the_model_that_each_set_chose() -> None:
+    """Not the best one of each, nor the first set's."""
+
+    def entry(name: str, chosen: str) -> dict[str, Any]:
+        aucs = {"a": 0.6, "b": 0.8, IMBALANCE: 0.7}
+        models = [{"model": model, "auc": auc, "ece": 0.01} for model, auc in aucs.items()]
+        empty: dict[str, Any] = {"frontier": [], "value": [], "held_tolerance": []}
+        horizons = [{"horizon_ns": 500 * MS, "models": models}]
+        return {"name": name, "reference": "microprice", "model": chosen, "horizons": horizons, **empty}
+
+    names = [spec.name for spec in SETS if spec.crypto]
+    found = targets([entry(name, "b" if i == 0 else "a") for i, name in enumerate(names)])
+    (mean,) = [each for each in found if each["set"] == "crypto, mean of four"]
+    assert mean["value"] == pytest.approx(0.65) and mean["met"] is False

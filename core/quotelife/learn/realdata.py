@@ -155,10 +155,9 @@ def targets(sets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         out += _value_targets(spec.name, entry["value"])
         out += _held_targets(spec.name, entry["held_tolerance"])
         if spec.crypto:
-            crypto.append(by_horizon[500])
+            crypto.append((by_horizon[500][entry["model"]]["auc"], by_horizon[500][IMBALANCE]["auc"]))
     if len(crypto) == 4:
-        own = float(np.mean([each[named["usdm BTC"]["model"]]["auc"] for each in crypto]))
-        bar = float(np.mean([each[IMBALANCE]["auc"] for each in crypto]))
+        own, bar = (float(mean) for mean in np.mean(crypto, axis=0))
         add("crypto, mean of four", "AUC 500 ms", f"> {bar:.4f} (queue imbalance)", own, own > bar)
     return out
 
