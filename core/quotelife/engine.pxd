@@ -11,7 +11,11 @@ from quotelife.decision.regime cimport RegimeState
 from quotelife.decision.throttle cimport Throttle
 from quotelife.features.greeks cimport Greeks
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
+from quotelife.decision.held_tolerance cimport Held
+from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
+from quotelife.model.open_labels cimport LABEL_ANCHORS, OpenLabel, OpenLabels
+from quotelife.model.recalibration cimport AnchorGrid, Rolling
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
 from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
 
@@ -35,6 +39,10 @@ cdef struct CalendarList:
     CalendarEntry entry[ANNOUNCED_MAX]
     int n
 
+cdef struct Group:             # instruments that learn together
+    Rolling* calibration       # of _calibrations; NULL: off
+    Held held[POSTURES]        # by records.Posture
+
 cdef enum BookState:
     BOOK_WAITING = 0           # never whole so far
     BOOK_WHOLE = 1
@@ -56,6 +64,9 @@ cdef struct InstrumentState:
     int64_t stress_checked_ns
     int64_t regime_ns[REGIMES]
     QualityRecord quality
+    OpenLabels labels          # decisions and probes whose first passage is not known yet
+    int64_t probe_ns           # when the next probe is due
+    uint32_t group
     CalendarList announced     # events of the calendar, for this instrument
     double gap_sum             # of the times between book messages, and of their squares, both forgotten over
     double gap_square_sum      # RHYTHM_NS: their ratio is the silence to be expected at a random moment
@@ -108,6 +119,15 @@ cdef class Engine:
     cdef Throttle _throttle
     cdef bint _trip                                  # the decision just made tripped a throttle released by hand
     cdef tuple _sinks          # of InputSink
+    cdef Group* groups
+    cdef list _group_names     # in the order of groups, which only grows
+    cdef list _calibrations    # RollingCalibration or None, in that order
+    cdef AnchorGrid anchors    # of the recalibration
+    cdef uint64_t _learner_model           # what the calibrations are of
+    cdef bint _watching        # labels are wanted at all
+    cdef int64_t _probe_interval_ns        # 0: no probes
+    cdef double _raw[LABEL_ANCHORS]        # P at the anchors as the model gave it to the latest _judge; NaN: none
+    cdef Decision _probed      # room for a probe
 
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
@@ -150,5 +170,16 @@ cdef class Engine:
                      Decision* out) noexcept nogil
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil
+    cdef const ModelSlot* _learner(self) noexcept nogil
+    cdef int _learn(self, object config) except -1
+    cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil
+    cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil
+    cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil
+    cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil
+    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int side, double left,
+                     OpenLabel* label) noexcept nogil
+    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, bint champion,
+                              const Decision* out) noexcept nogil
+    cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil

@@ -65,6 +65,15 @@ class InstrumentStatus(NamedTuple):
     greeks: GreeksStatus | None
     memory_bytes: int
 
+class GroupStatus(NamedTuple):
+    name: str
+    calibration: tuple[tuple[float, float], ...]
+    labels: tuple[tuple[int, int], ...]
+    tolerance: tuple[float, ...]
+    opened: int
+    overflowed: int
+    censored: int
+
 class OverrideStatus(NamedTuple):
     override_id: int
     posture: int
@@ -144,6 +153,7 @@ class Engine:
         override_id: int = 0,
     ) -> int: ...
     def clear_override(self, override_id: int, now_ns: int) -> bool: ...
+    def learned(self) -> list[GroupStatus]: ...
     def overrides(self, now_ns: int) -> list[OverrideStatus]: ...
     def kill(
         self,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from libc.math cimport NAN, fabs, fmax, fmin, isfinite, isnan
-from libc.stdint cimport INT64_MAX, uint8_t, uint16_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -31,10 +31,12 @@ from quotelife.book.quality cimport (
     CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
+from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.policy cimport (
-    REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride, SessionParams,
+    POSTURES, REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride,
+    SessionParams,
 )
 from quotelife.decision.regime cimport regime_update
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
@@ -55,6 +57,13 @@ from quotelife.inputs cimport (
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.model.served cimport ModelSlot, PostureModels, ServedModels
+from quotelife.model.open_labels cimport (
+    LABEL_ANCHORS, LABEL_END_NS, LABEL_ENDS, LABELS_MAX, OpenLabel, OpenLabels, WATCHED, labels_any, labels_censor,
+    labels_due, labels_free, labels_init, labels_open, labels_passed,
+)
+from quotelife.model.recalibration cimport (
+    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_pairs,
+)
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
@@ -155,6 +164,18 @@ class InstrumentStatus(NamedTuple):
     memory_bytes: int
 
 
+class GroupStatus(NamedTuple):
+    """What instruments that learn together have learned. ``calibration`` and ``labels`` are empty while off."""
+
+    name: str
+    calibration: tuple   # (a, b) at 500 ms and at 2 s
+    labels: tuple        # (labels, hits) within the window, for each of the two
+    tolerance: tuple     # held tolerance by posture, from CLIENT_PRIORITY on
+    opened: int          # decisions and probes watched so far …
+    overflowed: int      # … that found no room …
+    censored: int        # … and whose label will never be known
+
+
 class OverrideStatus(NamedTuple):
     """One runtime override that is still alive; ``NO_INDEX_VALUE`` means any."""
 
@@ -203,6 +224,7 @@ cdef class Engine:
         self.states = NULL
         self.shared = NULL
         self.n_instruments = 0
+        self.groups = NULL
 
     def __init__(self, config, *, CurveModel model=None, lineup=None, models=MappingProxyType({}), int64_t start_ns=0):
         if self.shared != NULL:
@@ -211,6 +233,9 @@ cdef class Engine:
         self.next_override_id = 1
         self._sinks = ()
         self._event_names = {}
+        self._group_names = []
+        self._calibrations = []
+        self.anchors = RollingCalibration(1 << 32).c.grid
         self.shared = shared_signals_new()
         self._policy = Policy(config)
         self._killed = KillSwitch(self._policy.counterparty_names)
@@ -223,6 +248,7 @@ cdef class Engine:
         if model is None:
             model = configured_model(config)
         self._served = ServedModels(model, lineup or LineUp(), models, self._policy.counterparty_names)
+        self._learn(config)
         self.config_revision = 1
         self.model_revision = 1
 
@@ -230,12 +256,14 @@ cdef class Engine:
         cdef uint32_t i
         for i in range(self.n_instruments):
             if self.states[i] != NULL:
+                labels_free(&self.states[i].labels)
                 book_free(&self.states[i].book)
                 orders_free(&self.states[i].orders)
                 if self.states[i].features != NULL:
                     feature_state_free(self.states[i].features)
                 free(self.states[i])
         free(self.states)
+        free(self.groups)
         if self.shared != NULL:
             shared_signals_free(self.shared)
 
@@ -406,8 +434,12 @@ cdef class Engine:
                     state.crossed += 1
             elif state.book_state == BOOK_WHOLE and book_two_sided(&state.book):
                 feature_on_book(state.features, &state.book, t, changed)
+        if labels_any(&state.labels):
+            self._passages(state, t)
         if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
             self.update_regime(state, event.instrument, t)
+            if self._watching and t >= state.probe_ns:
+                self._probe(state, params, t)
         elif state.quality.quality != QUALITY_GOOD or state.book_state != BOOK_WHOLE or state.book.crossed:
             self.look(state, params, t)       # what is worth counting however short it is
 
@@ -782,6 +814,8 @@ cdef class Engine:
             state.regime_ns[state.regime] += t - state.regime_since_ns
         state.regime_since_ns = t
         self.look(state, &self._policy.instrument[instrument], t)
+        if labels_any(&state.labels):
+            self._ends(state, t)
         state.stress_checked_ns = t
         feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
@@ -846,6 +880,7 @@ cdef class Engine:
         # last step know no state but policy, model and overrides: redo_c takes them again from a record.
         cdef InstrumentState* state = self.states[request.instrument]
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
+        cdef const ModelSlot* model
         memset(out, 0, sizeof(Decision))
         self._n_shadows = 0
         self.advance(request.now_ns)
@@ -854,11 +889,11 @@ cdef class Engine:
         self._observe(state, params, request, out)
         if self._frame(params, request, out):
             self._features(state, params, request, out)
-            self._judge(
-                params, request,
-                self._served.slot(out.posture_effective, request.counterparty, &out.model_role),
-                out,
-            )
+            model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
+            self._learned(state, model.model == self._learner().model, out)
+            self._judge(params, request, model, out)
+            if self._watching:
+                self._watch_decision(state, params, model.model == self._learner().model, out)
             self._ask_shadows(request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
@@ -931,6 +966,7 @@ cdef class Engine:
     cdef void redo_c(self, const Request* request, const Decision* recorded, const ModelSlot* model,
                      Decision* out) noexcept nogil:
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
+        cdef int k
         memset(out, 0, sizeof(Decision))
         out.input_sequence = recorded.input_sequence
         out.now_ns = recorded.now_ns
@@ -947,8 +983,16 @@ cdef class Engine:
         if self._frame(params, request, out):
             memcpy(out.features, recorded.features, sizeof(out.features))
             memcpy(out.valid, recorded.valid, sizeof(out.valid))
+            memcpy(out.calibration, recorded.calibration, sizeof(out.calibration))
+            out.held_alpha = self._policy.posture[out.posture_effective].alpha
+            if self._policy.posture[out.posture_effective].held_rate > 0.0:
+                out.held_alpha = fmin(recorded.held_alpha, out.held_alpha)
             if model == NULL:
                 model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
+            elif model.model != self._learner().model:
+                for k in range(LABEL_ANCHORS):
+                    out.calibration[2 * k] = 0.0
+                    out.calibration[2 * k + 1] = 1.0
             self._judge(params, request, model, out)
 
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
@@ -1101,7 +1145,12 @@ cdef class Engine:
         cdef LifeResult life
         cdef double left = out.h_ticks - out.moved_ticks       # what can still be passed
         cdef int64_t age = age_of(request, out.now_ns)
+        cdef CalibrationPair pair[LABEL_ANCHORS]
         cdef int k
+        for k in range(LABEL_ANCHORS):
+            self._raw[k] = NAN
+            pair[k].a = out.calibration[2 * k]
+            pair[k].b = out.calibration[2 * k + 1]
         model_input.x = out.features
         model_input.valid = out.valid
         model_input.h_ticks = left
@@ -1117,11 +1166,15 @@ cdef class Engine:
                 return
             out.reasons |= WHY_MODEL_FALLBACK
             first_passage_curve(left, out.sigma_ticks, out.p)
+        else:
+            for k in range(LABEL_ANCHORS):
+                self._raw[k] = out.p[self.anchors.horizon[k]]
+            calibrate_curve(&self.anchors, pair, out.p)
         out.p_ref = out.p[REF_HORIZON]
 
         risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
         out.risk_sum = risk_weighted_sum(posture.weights, out.risk)
-        out.alpha = risk_alpha(posture.alpha, out.risk_sum)
+        out.alpha = risk_alpha(out.held_alpha, out.risk_sum)
         if posture.mode == MODE_EXPECTED_VALUE:
             if request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
                 self._judge_value(request, posture, out, age)
@@ -1228,6 +1281,222 @@ cdef class Engine:
         out.kind = DECISION_QUOTE
         out.expiry_ns = out.now_ns + out.life_ns
 
+    # --- what is learned from the market --------------------------------------------------------------------------
+
+    cdef int _learn(self, config) except -1:
+        # Follow configuration and models. What was learned of another model is forgotten, with its open labels; else a
+        # group keeps its state as long as its settings stay.
+        cdef Group* groups
+        cdef Held* held
+        cdef double alpha
+        cdef size_t g, known = len(self._group_names)
+        cdef uint32_t i
+        cdef int k
+        settings = config.learning.recalibration
+        cdef bint afresh = (self._learner().model != self._learner_model
+                            or settings != self._config.learning.recalibration)
+        self._learner_model = self._learner().model
+        names = [each.group or each.name for each in config.instruments]
+        self._group_names += [name for name in dict.fromkeys(names) if name not in self._group_names]
+        groups = <Group*>calloc(max(len(self._group_names), 1), sizeof(Group))
+        if groups == NULL:
+            raise MemoryError()
+        if known:
+            memcpy(groups, self.groups, known * sizeof(Group))
+        free(self.groups)
+        self.groups = groups
+        self._watching = settings.enabled
+        for g in range(len(self._group_names)):
+            if g >= known or afresh:
+                calibration = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns
+                                                 ) if settings.enabled else None
+                if g >= known:
+                    self._calibrations.append(calibration)
+                else:
+                    self._calibrations[g] = calibration
+                groups[g].calibration = NULL if calibration is None else &(<RollingCalibration>calibration).c
+            for k in range(1, POSTURES):
+                held = &groups[g].held[k]
+                alpha = self._policy.posture[k].alpha
+                if self._policy.posture[k].held_rate > 0.0:
+                    self._watching = True
+                if g >= known or self._policy.posture[k].held_rate == 0.0:
+                    held.alpha = alpha
+                    held.debt = 0.0
+                held.alpha = fmin(held.alpha, alpha)
+                held.debt = fmax(held.debt, -alpha)
+        self._probe_interval_ns = config.learning.probe_interval_ns if settings.enabled else 0
+        place = {name: g for g, name in enumerate(self._group_names)}
+        for i in range(self.n_instruments):
+            self.states[i].group = place[names[i]]
+            if self._watching:
+                labels_init(&self.states[i].labels)
+            if afresh or not self._watching:
+                labels_censor(&self.states[i].labels)
+        return 0
+
+    cdef const ModelSlot* _learner(self) noexcept nogil:
+        # The model whose level is followed: the champion of the default posture. Others are left as they are.
+        return &self._served.posture[self._policy._global_posture].champion
+
+    cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil:
+        # What was learned so far goes into the record: the decision can then be taken again without it.
+        cdef const Group* group = &self.groups[state.group]
+        cdef const CalibrationPair* pair = NULL
+        cdef int k
+        if champion and group.calibration != NULL:
+            pair = rolling_pairs(group.calibration, out.now_ns)
+        for k in range(LABEL_ANCHORS):
+            out.calibration[2 * k] = pair[k].a if pair != NULL else 0.0
+            out.calibration[2 * k + 1] = pair[k].b if pair != NULL else 1.0
+        out.held_alpha = group.held[out.posture_effective].alpha
+
+    cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil:
+        # At the end of a message: who is passed by where the market now stands.
+        cdef OpenLabel* label
+        cdef double bid, ask, bid_lots, ask_lots, x
+        cdef int watched
+        if state.book_state != BOOK_WHOLE or state.halted or state.companions_down:
+            labels_censor(&state.labels)
+            return
+        self._ends(state, t)
+        if state.book.crossed or not book_two_sided(&state.book):
+            return
+        bid = <double>state.book.bid_ticks
+        ask = <double>state.book.ask_ticks
+        for watched in range(WATCHED):
+            if state.labels.heap_n[watched] == 0:
+                continue
+            if watched & 2:
+                bid_lots = <double>state.book.bid_lots
+                ask_lots = <double>state.book.ask_lots
+                x = (ask * bid_lots + bid * ask_lots) / (bid_lots + ask_lots)
+            else:
+                x = 0.5 * (bid + ask)
+            if not watched & 1:
+                x = -x
+            while True:
+                label = labels_passed(&state.labels, watched, x, t)
+                if label == NULL:
+                    break
+                self._hold(state, label, label.passage_ns <= label.life_ns)
+
+    cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil:
+        # Labels whose horizon is over; of a market that cannot be trusted nothing is known.
+        cdef OpenLabel* label
+        cdef Rolling* calibration = self.groups[state.group].calibration
+        cdef int end
+        if state.quality.quality != QUALITY_GOOD and state.quality.quality != QUALITY_CROSSED:
+            labels_censor(&state.labels)
+            return
+        for end in range(LABEL_ENDS):
+            while True:
+                label = labels_due(&state.labels, end, t)
+                if label == NULL:
+                    break
+                if end < LABEL_ANCHORS and calibration != NULL and not isnan(label.raw[end]):
+                    rolling_add(calibration, t, end, label.raw[end], 0 <= label.passage_ns <= LABEL_END_NS[end])
+                if label.life_ns <= LABEL_END_NS[end]:
+                    self._hold(state, label, False)
+
+    cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil:
+        # Once for each life: hit as it happens, else when an end has come.
+        cdef const PostureParams* posture = &self._policy.posture[label.posture]
+        if label.life_ns > 0 and posture.held_rate > 0.0:
+            held_update(&self.groups[state.group].held[label.posture], posture.alpha, posture.held_rate,
+                        <HeldBy>label.held_by, hit)
+        label.life_ns = 0
+
+    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int side, double left,
+                     OpenLabel* label) noexcept nogil:
+        # The reference stays the one of the decision, whatever the spread does.
+        cdef bint micro = params.reference == REF_MICROPRICE or (
+            params.reference == REF_AUTO
+            and state.book.ask_ticks - state.book.bid_ticks <= params.microprice_spread_ticks_max)
+        label.watched = 2 * micro + (side < 0)
+        label.key = -side * reference(state, params) + left - 1e-9
+        labels_open(&state.labels, label)
+
+    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, bint champion,
+                              const Decision* out) noexcept nogil:
+        cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
+        cdef OpenLabel label
+        cdef int k
+        if not out.h_ticks - out.moved_ticks > 0.0:
+            return                             # no curve was drawn
+        memset(&label, 0, sizeof(OpenLabel))
+        label.decided_ns = out.now_ns
+        label.posture = out.posture_effective
+        label.sequence = out.input_sequence
+        label.held_by = held_by(out.kind, out.binding)
+        if label.held_by != HELD_FROZEN:
+            label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
+            if label.life_ns > LABEL_END_NS[LABEL_ENDS - 1]:
+                label.life_ns = 0                  # its end is not watched
+        for k in range(LABEL_ANCHORS):
+            label.raw[k] = self._raw[k] if champion else NAN
+        self._watch(state, params, out.side, out.h_ticks - out.moved_ticks, &label)
+
+    cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        # What a request without price, size and counterparty would be told on either side; nobody is.
+        cdef Decision* out = &self._probed
+        cdef FeatureQuery query
+        cdef ModelInput model_input
+        cdef const ModelSlot* model = self._learner()
+        cdef OpenLabel label
+        cdef int side, k
+        if self._probe_interval_ns == 0 or not params.enabled or state.quality.quality != QUALITY_GOOD:
+            return
+        state.probe_ns = t + self._probe_interval_ns
+        query.now_ns = t
+        query.size_lots = query.fill_rate = query.average_size_lots = NAN
+        query.h_ticks = fmax(fmax(1.0, params.adverse_ticks), params.adverse_bps * 1e-4 * reference(state, params))
+        query.sigma_ticks = feature_sigma(state.features, t)
+        query.volatility_index = params.volatility_index
+        query.desk = NO_INDEX
+        model_input.x = out.features
+        model_input.valid = out.valid
+        model_input.h_ticks = query.h_ticks
+        model_input.sigma_ticks = query.sigma_ticks
+        for side in range(-1, 2, 2):
+            query.side = side
+            memset(out, 0, sizeof(Decision))
+            feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
+            if model.fn(model.params, &model_input, out.p) != 0:
+                return
+            memset(&label, 0, sizeof(OpenLabel))
+            label.decided_ns = t
+            label.held_by = HELD_FROZEN
+            for k in range(LABEL_ANCHORS):
+                label.raw[k] = out.p[self.anchors.horizon[k]]
+            self._watch(state, params, side, query.h_ticks, &label)
+
+    def learned(self):
+        """What was learned so far, by instrument group: a list of ``GroupStatus``."""
+        cdef size_t g
+        cdef int k
+        cdef const CalibrationPair* pair
+        cdef uint32_t i
+        found = []
+        for g in range(len(self._group_names)):
+            calibration = self._calibrations[g]
+            pairs, labels = (), ()
+            if calibration is not None:
+                pair = self.groups[g].calibration.pair
+                pairs = tuple([(pair[k].a, pair[k].b) for k in range(LABEL_ANCHORS)])
+                labels = calibration.labels
+            states = [i for i in range(self.n_instruments) if self.states[i].group == g]
+            found.append(GroupStatus(
+                name=self._group_names[g],
+                calibration=pairs,
+                labels=labels,
+                tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
+                opened=sum([self.states[i].labels.opened for i in states]),
+                overflowed=sum([self.states[i].labels.overflowed for i in states]),
+                censored=sum([self.states[i].labels.censored for i in states]),
+            ))
+        return found
+
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
     def record_to(self, *sinks):
@@ -1284,7 +1553,7 @@ cdef class Engine:
         self._killed.follow(policy.counterparty_names)
         self._throttle.follow(config)
         self._policy = policy
-        self._config = config
+        self._grow(len(table))
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         for i in range(self.n_instruments):
             self.states[i].features.news_half_life_ns = config.signals.news_half_life_ns
@@ -1292,8 +1561,9 @@ cdef class Engine:
             self.model_revision += 1
         self._served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
                                     policy.counterparty_names)
+        self._learn(config)
+        self._config = config
         self._instruments = table
-        self._grow(len(table))
         self._wire_drivers()
         self.config_revision += 1
         if self._sinks:
@@ -1367,6 +1637,7 @@ cdef class Engine:
     cdef object _serve(self, ServedModels served, int64_t now_ns):
         self.advance(now_ns)
         self._served = served
+        self._learn(self._config)
         self.model_revision += 1
         self._tell(CHANGE_MODEL, {
             "revision": self.model_revision, "digest": served.base.digest, "lineup": served.lineup.to_json(),
@@ -1603,6 +1874,7 @@ cdef class Engine:
                 + feature_state_bytes(state.features)
                 + book_bytes(&state.book)
                 + orders_bytes(&state.orders)
+                + (LABELS_MAX * (sizeof(OpenLabel) + WATCHED * sizeof(uint32_t)) if state.labels.ring != NULL else 0)
             ),
         )
 

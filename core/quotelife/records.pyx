@@ -284,6 +284,8 @@ _DECISION_FIELDS = [
     ("session", "<u4", _offset(&_decision, &_decision.session)),
     ("actuation", "u1", _offset(&_decision, &_decision.actuation)),
     ("model_role", "u1", _offset(&_decision, &_decision.model_role)),
+    ("calibration", ("<f8", (4,)), _offset(&_decision, _decision.calibration)),
+    ("held_alpha", "<f8", _offset(&_decision, &_decision.held_alpha)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
@@ -556,6 +558,15 @@ cdef class DecisionRecord:
     @property
     def alpha(self):
         return self.c.alpha
+
+    @property
+    def calibration(self):
+        cdef int i
+        return tuple([self.c.calibration[i] for i in range(4)])
+
+    @property
+    def held_alpha(self):
+        return self.c.held_alpha
 
     @property
     def risk_sum(self):

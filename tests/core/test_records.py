@@ -35,11 +35,13 @@ def test_signal_is_one_cache_line_with_pinned_offsets() -> None:
 
 
 def test_decision_layout_is_pinned() -> None:
-    assert DECISION_DTYPE.itemsize == 1440
+    assert DECISION_DTYPE.itemsize == 1480
     assert DECISION_DTYPE.fields["p"][1] == 160
     assert DECISION_DTYPE.fields["features"][1] == 352
     assert DECISION_DTYPE.fields["rule_index"][1] == 1424
-    assert len(DecisionRecord().canonical()) == 1440
+    assert len(DecisionRecord().canonical()) == 1480
+    assert DECISION_DTYPE.fields["calibration"][1] == 1440
+    assert DECISION_DTYPE.fields["held_alpha"][1] == 1472
 
 
 def test_request_layout_is_pinned() -> None:
@@ -54,10 +56,10 @@ def test_request_layout_is_pinned() -> None:
 def test_records_survive_the_way_through_bytes() -> None:
     request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
     assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
-    assert DecisionRecord.from_bytes(bytes(1440)).canonical() == bytes(1440)
+    assert DecisionRecord.from_bytes(bytes(1480)).canonical() == bytes(1480)
     with pytest.raises(ValueError, match="80 bytes"):
         RequestRecord.from_bytes(b"short")
-    with pytest.raises(ValueError, match="1440 bytes"):
+    with pytest.raises(ValueError, match="1480 bytes"):
         DecisionRecord.from_bytes(b"short")
 
 

@@ -100,6 +100,24 @@ def test_a_shadow_s_answer_that_was_changed_is_found(
     assert [name for name, _, _ in report.mismatches[0].fields] == ["p[3]"]
 
 
+def test_what_was_learned_from_the_market_comes_out_again_both_ways(tmp_path: Path) -> None:
+    """Calibration and held tolerance move, and follow from the record and from market bytes alike."""
+    content = CONFIG.model_dump(mode="json", by_alias=True)
+    content["learning"]["recalibration"] |= {"enabled": True, "refit": "1s", "ridge": 1.0}
+    for posture in content["postures"].values():
+        posture["held_tolerance"] = {"enabled": True, "rate": 0.02}
+    config = Config.model_validate_json(json.dumps(content))
+    run = Session(tmp_path / "journal", tmp_path / "capture", config, start_ns=START_NS)
+    run.work(market(60), 1500, 0.25)
+    learned = run.engine.learned()
+    run.close()
+    assert all(group.opened > 100 for group in learned)
+    assert any(group.tolerance != (0.10, 0.05, 0.02) for group in learned)
+    alone, from_market = both(tmp_path)
+    assert (alone.decisions, alone.equal, alone.complete) == (1500, 1500, True)
+    assert (from_market.decisions, from_market.equal, from_market.complete) == (1500, 1500, True)
+
+
 def test_several_boots_are_verified_each_from_its_own_start(tmp_path: Path) -> None:
     for number, boot in enumerate(("boot1", "boot2", "boot3")):
         worked(tmp_path, 300, boot_id=boot, seed=number)
@@ -250,7 +268,7 @@ def test_one_other_constant_is_found(
     folder, _ = day
     report = verify(folder / "journal", folder / "capture" if capture else None)
     assert 0 < report.unequal < report.decisions
-    assert report.mismatches[0].fields[0][0] in ("life_ns", "alpha")
+    assert report.mismatches[0].fields[0][0] in ("life_ns", "alpha", "held_alpha")
 
 
 @pytest.mark.parametrize(

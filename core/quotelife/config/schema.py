@@ -167,6 +167,7 @@ class InstrumentSettings(Section):
     """One instrument; its place in the list is its dense index."""
 
     name: Name
+    group: Name | None = None
     venue: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
     symbol: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,31}$")]
     tick_size: Size
@@ -278,6 +279,13 @@ class RiskAverseValue(ValueSettings):
     pick_off_weight: float = Field(default=3.0, ge=0, le=100)
 
 
+class HeldToleranceSettings(Section):
+    """Keep the realised share of passed lives at or below the tolerance, whatever the model is worth, SPEC 6.1."""
+
+    enabled: bool = False
+    rate: float = Field(default=0.005, gt=0, le=0.5)
+
+
 class PostureSettings(Section):
     """Tolerance, bounds, value terms and input weights of one posture, SPEC.md 6.1 and 6.2.
 
@@ -288,6 +296,7 @@ class PostureSettings(Section):
     tolerance_source: Literal["p500", "curve"] = "p500"
     tolerance: float = Field(gt=0, le=ALPHA_MAX)
     gamma: float = Field(default=GAMMA, ge=0.1, le=10)
+    held_tolerance: HeldToleranceSettings = HeldToleranceSettings()
     life_min_ns: LongerThanZero = Field(alias="life_min")
     life_max_ns: LongerThanZero = Field(alias="life_max")
     below_minimum: Literal["clip", "decline"] | None = None
@@ -545,6 +554,22 @@ class Model(Section):
     artifact: str = Field(default="first_passage", min_length=1, max_length=4096)
 
 
+class Recalibration(Section):
+    """Rolling recalibration of the curve from labels resolved within ``window``, SPEC 5."""
+
+    enabled: bool = False
+    window_ns: LongerThanZero = Field(default=1800 * NS_PER_S, alias="window")
+    refit_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="refit")
+    ridge: float = Field(default=10.0, ge=1e-3, le=1e6)
+
+
+class Learning(Section):
+    """What moves by itself: labels from the market, and what is made of them."""
+
+    probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval")
+    recalibration: Recalibration = Recalibration()
+
+
 class Config(Section):
     """Everything that decides a life. Immutable; a change is a new Config, swapped whole."""
 
@@ -562,6 +587,7 @@ class Config(Section):
     calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
     signals: Signals = Signals()
     model: Model = Model()
+    learning: Learning = Learning()
 
     @property
     def digest(self) -> str:

@@ -61,8 +61,9 @@ _GIVEN = {"size_lots": 1, "price_ticks": 2, "edge_ticks": 4, "reference_ticks": 
 _PLAIN = (
     "life_ns", "expiry_ns", "venue_life_ns", "data_age_ns", "reference_ticks", "edge_ticks", "h_ticks", "moved_ticks",
     "sigma_ticks", "alpha", "risk_sum", "p_ref", "p_life", "expected_value_ticks", "break_even_edge_ticks",
-    "mid_ticks", "spread_ticks", "config_revision", "model_revision",
+    "mid_ticks", "spread_ticks", "held_alpha", "config_revision", "model_revision",
 )  # fmt: skip
+_CALIBRATION = ("calibration_a_500ms", "calibration_b_500ms", "calibration_a_2s", "calibration_b_2s")
 
 
 _SHADOW_PLAIN = ("life_ns", "h_ticks", "p_life", "expected_value_ticks", "model_revision")
@@ -252,6 +253,8 @@ class _Tables:
             columns[f"request_{name}"] = _number(pa, request[name], request["flags"] & flag != 0)
         for k, horizon in enumerate(HORIZONS_NS):
             columns[f"p_{horizon // NS_PER_MS}ms"] = _number(pa, decision["p"][:, k])
+        for k, name in enumerate(_CALIBRATION):
+            columns[name] = _number(pa, decision["calibration"][:, k])
         for k, name in enumerate(NAMES):
             valid = (decision["valid"][:, k // 64] >> np.uint64(k % 64)) & np.uint64(1) != 0
             columns[f"f_{name}"] = _number(pa, decision["features"][:, k], valid)
@@ -345,6 +348,7 @@ def _decisions_schema(pa: Any) -> Any:
     fields += [(name, _arrow(pa, DECISION_DTYPE, name)) for name in _PLAIN]
     fields += [(f"request_{name}", _arrow(pa, REQUEST_DTYPE, name)) for name in _GIVEN]
     fields += [(f"p_{horizon // NS_PER_MS}ms", pa.float64()) for horizon in HORIZONS_NS]
+    fields += [(name, pa.float64()) for name in _CALIBRATION]
     fields += [(f"f_{name}", pa.float64()) for name in NAMES]
     return pa.schema(fields, metadata={"layout": LAYOUT_HASH.hex(), "features": SCHEMA_HASH})
 

@@ -1,0 +1,193 @@
+"""What the engine learns from the market while it runs, against first passages searched on the whole path."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from quotelife.config import Config
+from quotelife.engine import Engine
+from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.curve import first_passage
+from quotelife.model.recalibration import RollingCalibration
+from quotelife.records import (
+    BindingFlags,
+    DecisionCode,
+    DecisionRecord,
+    EventBuffer,
+    EventKindCode,
+    RequestRecord,
+)
+from reference.market_kit import CONFIG, START_NS, market
+
+MS = 1_000_000
+S = 1000 * MS
+BETA = 1  # liquidity provider
+ANCHOR_NS = (500 * MS, 2 * S)
+
+
+def learning_config(
+    *, rate: float | None = None, probe: str = "0s", enabled: bool = True, **more: Any
+) -> Config:
+    content = CONFIG.model_dump(mode="json", by_alias=True)
+    content["model"]["artifact"] = "first_passage"
+    content["learning"] = {
+        "probe_interval": probe,
+        "recalibration": {"enabled": enabled, "refit": "1us", "ridge": 1.0},
+    }
+    for each in content["instruments"]:
+        each["reference"] = "mid"
+        each["adverse_ticks"] = 3.0
+    for posture in content["postures"].values():
+        posture["weights"] = dict.fromkeys(posture["weights"], 0.0)
+        posture["tolerance_source"] = "curve"
+        if rate is not None:
+            posture["held_tolerance"] = {"enabled": True, "rate": rate}
+    return Config.model_validate_json(json.dumps(content))
+
+
+class Run(NamedTuple):
+    decisions: list[DecisionRecord]
+    path: list[tuple[int, float]]  # engine time and mid after each batch
+
+
+def run(engine: Engine, seconds: float = 40.0, every: int = 5) -> Run:
+    """Decisions on BTC, both sides, after every so many batches."""
+    decisions, path = [], []
+    for i, buffer in enumerate(market(seconds)):
+        engine.on_events(buffer)
+        status = engine.instrument_status(0, engine.now_ns)
+        path.append((engine.now_ns, (status.bid_ticks + status.ask_ticks) / 2))
+        if i % every == 0:
+            decided = DecisionRecord()
+            engine.decide(
+                RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA), decided
+            )
+            decisions.append(decided)
+    return Run(decisions, path)
+
+
+def passage_ns(run_: Run, decided: DecisionRecord) -> int:
+    """First touch after the decision, by looking at every later mid."""
+    for t, mid in run_.path:
+        if t >= decided.now_ns and decided.side * (decided.mid_ticks - mid) >= decided.h_ticks:
+            return t - decided.now_ns
+    return 2**63 - 1
+
+
+def test_the_pair_of_each_decision_is_fitted_to_the_labels_known_by_then() -> None:
+    engine = Engine(learning_config(), start_ns=START_NS)
+    done = run(engine)
+    curves = [d for d in done.decisions if d.h_ticks > 0]
+    assert len(curves) > 500
+    pending = [(d.now_ns + tau, k, d) for d in curves for k, tau in enumerate(ANCHOR_NS)]
+    pending.sort(key=lambda each: each[:2])
+    twin = RollingCalibration(1800 * S, ridge=1.0, refit_ns=0)
+    moved = 0
+    for decided in curves:
+        while pending and pending[0][0] < decided.now_ns:
+            resolved, k, label = pending.pop(0)
+            p = first_passage(label.h_ticks, label.sigma_ticks)[[5, 9]]
+            hit = [-1, -1]
+            hit[k] = int(passage_ns(done, label) <= ANCHOR_NS[k])
+            twin.add(resolved, p, hit)
+        expected = twin.at(decided.now_ns).ravel()
+        assert decided.calibration == pytest.approx(tuple(expected), abs=1e-9)
+        moved += decided.calibration != (0.0, 1.0, 0.0, 1.0)
+        raw = first_passage(decided.h_ticks, decided.sigma_ticks)
+        assert decided.p == pytest.approx(tuple(twin.calibrate(raw, twin.at(decided.now_ns))[0]), rel=1e-9)
+    assert moved > 400
+    (btc, eth) = engine.learned()
+    assert btc.labels[0][0] > 400
+    assert eth.labels == ((0, 0), (0, 0))
+
+
+def test_the_tolerance_in_force_follows_the_realised_passages() -> None:
+    """Hits as they happen, misses by the end of 500 ms, 2 s or 5 s that the life lies within."""
+    engine = Engine(learning_config(rate=0.01, enabled=False), start_ns=START_NS)
+    done = run(engine)
+    postures = {d.posture_effective for d in done.decisions if d.kind == DecisionCode.QUOTE}
+    assert len(postures) >= 1
+    for posture in postures:
+        alpha = {1: 0.10, 2: 0.05, 3: 0.02}[posture]
+        inputs = []
+        for d in done.decisions:
+            if d.posture_effective != posture or d.kind != DecisionCode.QUOTE or not d.h_ticks:
+                continue
+            shortest = bool(d.binding & (BindingFlags.MINIMUM | BindingFlags.BELOW_MINIMUM))
+            passed = passage_ns(done, d)
+            end = next(each for each in (*ANCHOR_NS, 5 * S) if each >= d.life_ns)
+            if passed <= end:
+                inputs.append((d.now_ns + passed, 1, passed <= d.life_ns, shortest))
+            else:
+                inputs.append((d.now_ns + end, 0, False, shortest))
+        inputs.sort(key=lambda each: each[:2])
+        held, debt, at = alpha, 0.0, 0
+        for d in done.decisions:
+            if d.posture_effective != posture or not d.h_ticks:
+                continue
+            while at < len(inputs) and (
+                inputs[at][0] < d.now_ns or (inputs[at][1] and inputs[at][0] <= d.now_ns)
+            ):
+                step = 0.01 * (alpha - inputs[at][2])
+                if inputs[at][3]:
+                    debt += step
+                    step, debt = max(debt, 0.0), min(max(debt, -alpha), 0.0)
+                held = min(max(held + step, 0.0), alpha)
+                at += 1
+            assert d.held_alpha == pytest.approx(held, abs=1e-12)
+            assert d.alpha == d.held_alpha
+
+
+def test_off_a_decision_is_what_it_was() -> None:
+    decided = run(Engine(learning_config(enabled=False), start_ns=START_NS), 15.0).decisions[-1]
+    assert decided.calibration == (0.0, 1.0, 0.0, 1.0)
+    assert decided.held_alpha == 0.05
+    assert np.array_equal(decided.p, first_passage(decided.h_ticks, decided.sigma_ticks))
+
+
+def test_probes_calibrate_an_instrument_that_nobody_asks_for() -> None:
+    engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
+    for buffer in market(20.0):
+        engine.on_events(buffer)
+    for group in engine.learned():
+        labels = group.labels[0][0]
+        assert 100 < labels < 160  # two sides, four times a second, warmup and the last 500 ms left out
+        assert group.overflowed == 0
+
+
+def test_a_gap_leaves_what_is_open_unknown() -> None:
+    engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
+    for buffer in market(10.0):
+        engine.on_events(buffer)
+    before = engine.learned()[0]
+    buffer = EventBuffer(8)
+    buffer.append(EventKindCode.STATUS, instrument=0, receive_ns=engine.now_ns, aux=5, flags=1)
+    engine.on_events(buffer)
+    engine.on_timer(engine.now_ns + 10 * S)
+    after = engine.learned()[0]
+    assert after.labels == before.labels
+    assert after.censored > before.censored
+
+
+def test_instruments_of_one_group_learn_together() -> None:
+    content = json.loads(learning_config(probe="250ms").model_dump_json(by_alias=True))
+    for each in content["instruments"]:
+        each["group"] = "crypto"
+    engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=START_NS)
+    for buffer in market(20.0):
+        engine.on_events(buffer)
+    (group,) = engine.learned()
+    assert (group.name, group.opened > 100) == ("crypto", True)
+
+
+def test_another_model_starts_from_the_identity() -> None:
+    engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
+    for buffer in market(10.0):
+        engine.on_events(buffer)
+    assert engine.learned()[0].labels[0][0] > 0
+    engine.apply_model(engine.model, engine.now_ns)  # the same one
+    assert engine.learned()[0].labels[0][0] > 0
+    engine.apply_model(load_artifact(builtin_artifact("logistic")), engine.now_ns)
+    assert [group.labels for group in engine.learned()] == [((0, 0), (0, 0))] * 2
