@@ -175,6 +175,20 @@ def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazard
         train_trees(small, [0], SMALL, base=TreeHazardModel(fewer))
 
 
+def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
+    small: Market, trees: TreeHazardModel
+) -> None:
+    again = train_trees(small, [0, 1], SMALL, refit=True)
+    stack = train_trees(small, [0], SMALL, base=trees, base_refit=again).parameters()
+    plain = train_trees(small, [0], SMALL, base=trees).parameters()
+    worth = [[(e["weight"], e["slope"]) for e in each["ensembles"]] for each in (stack, plain)]
+    assert worth[0] == worth[1]
+    grown = again.parameters()["ensembles"]
+    assert [e["values"] for e in stack["ensembles"][: len(grown)]] == [e["values"] for e in grown]
+    assert stack["ensembles"][len(grown) :] == plain["ensembles"][len(grown) :]
+    assert stack != plain
+
+
 def test_a_refit_grows_the_trees_on_both_parts_under_the_hazard_it_had(
     small: Market, trees: TreeHazardModel
 ) -> None:

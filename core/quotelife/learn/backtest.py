@@ -205,14 +205,6 @@ def scores(case: Case) -> list[dict[str, Any]]:
     return out
 
 
-def calibrate_loss(case: Case, model: str, horizon_ns: int = 500 * MS) -> float:
-    """Log-loss on the calibration slice: by it one of several models is taken, and the test slice is not looked at."""
-    rows = case.split.calibrate
-    p = case.curves[model][rows, HORIZONS_NS.index(horizon_ns)]
-    seen = known(case.decisions, case.passage_ns, horizon_ns)[rows] & ~np.isnan(p)
-    return _log_loss(p[seen], case.passage_ns[rows][seen] <= horizon_ns) if seen.any() else float("inf")
-
-
 def _log_loss(p: Floats, hit: Any) -> float:
     q = np.clip(p, 1e-12, 1.0 - 1e-12)
     return float(-np.where(hit, np.log(q), np.log1p(-q)).mean())

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from quotelife.learn.backtest import Plan, calibrate_loss, judge, make_case, model_curves
+from quotelife.learn.backtest import Plan, judge, make_case, model_curves
 from quotelife.learn.dataset import Decisions, threshold_ticks
 from quotelife.learn.realdata import SETS, SetSpec, targets
 from quotelife.model.curve import CurveModel
@@ -60,9 +60,9 @@ def run_suite(
             progress(f"{spec.name}, {reference}: curves")
             curves = {name: model_curves(model, d, h) for name, model in own.items()}
             case = make_case(spec.name, spec.threshold, d, h, curves, plan)
-            names_by_loss = sorted(own, key=lambda name: calibrate_loss(case, name))
-            compared = names_by_loss if reference == "microprice" else names_by_loss[:1]
-            result = judge(case, names_by_loss[0], compared, progress=progress)
+            decider, *others = own
+            compared = [decider, *others] if reference == "microprice" else [decider]
+            result = judge(case, decider, compared, progress=progress)
             result["models"] = {name: model.digest for name, model in own.items()}
             result["data_digest"] = digest
             result["baseline"] = {str(ms): figures for ms, figures in spec.baseline.items()}

@@ -133,6 +133,7 @@ def train_trees(
     recipe: Recipe = LOCAL,
     *,
     base: TreeHazardModel | None = None,
+    base_refit: TreeHazardModel | None = None,
     refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
@@ -140,16 +141,28 @@ def train_trees(
     """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
 
     The base, a universal model, must read the same columns, and leave room for two ensembles. What each is worth here
-    is fitted on the second part, shrunk to the mean.
+    is fitted on the second part, shrunk to the mean. ``base_refit``, the base grown once more on both parts, takes its
+    place after that: judged on rows that it had seen, it would seem worth more than it is.
     """
-    if base is not None:
-        reads = [(e["name"], e["transform"], e["per"]) for e in base.parameters()["features"]]
-        if reads != list(COLUMNS) or not base.parameters()["log_threshold"]:
+    for model in (each for each in (base, base_refit) if each is not None):
+        reads = [(e["name"], e["transform"], e["per"]) for e in model.parameters()["features"]]
+        if reads != list(COLUMNS) or not model.parameters()["log_threshold"]:
             raise QuotelifeError(
                 "the model to stack on reads other columns than are trained here; train it again"
             )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
-    return _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
+    model = _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
+    if base is None or base_refit is None:
+        return model
+    parameters = model.parameters()
+    again = base_refit.parameters()["ensembles"]
+    if len(again) != len(base.parameters()["ensembles"]):
+        raise QuotelifeError(
+            "the base and what it was grown to have another number of ensembles; train them together"
+        )
+    for entry, grown in zip(parameters["ensembles"], again, strict=False):
+        entry.update({key: value for key, value in grown.items() if key not in ("weight", "slope")})
+    return TreeHazardModel(parameters)
 
 
 def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
