@@ -1548,7 +1548,9 @@ cdef class Engine:
                 model = configured_model(config)
             except ArtifactError as error:
                 raise ConfigError([f"model: artifact: {error}"]) from None
-        self.advance(now_ns)
+        served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
+                              policy.counterparty_names)
+        self.advance(now_ns)               # nothing below may refuse: what is swapped is swapped whole
         self._follow_names(policy)
         self._killed.follow(policy.counterparty_names)
         self._throttle.follow(config)
@@ -1559,8 +1561,7 @@ cdef class Engine:
             self.states[i].features.news_half_life_ns = config.signals.news_half_life_ns
         if model is not None:
             self.model_revision += 1
-        self._served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
-                                    policy.counterparty_names)
+        self._served = served
         self._learn(config)
         self._config = config
         self._instruments = table

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from quotelife.config.checks import POSTURE_NAMES, find_problems, life_ms
 from quotelife.config.schema import Config
@@ -142,6 +143,23 @@ def test_instruments(instruments: tuple[dict[str, Any], ...], place: str) -> Non
 )
 def test_references(given: dict[str, Any], place: str) -> None:
     assert places(**given) == [place]
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"probe_interval": "49ms"}, "probe_interval"),
+        ({"probe_interval": "2h"}, "probe_interval"),
+        ({"recalibration": {"window": "10ns"}}, "recalibration.window"),
+        ({"recalibration": {"window": "8d"}}, "recalibration.window"),
+        ({"recalibration": {"refit": "2h"}}, "recalibration.refit"),
+    ],
+)
+def test_learning_has_bounds(given: dict[str, Any], place: str) -> None:
+    """Outside them the engine could not build what learns, or probes would leave decisions no room."""
+    with pytest.raises(ValidationError) as refused:
+        Config.model_validate({"version": 1, "learning": given})
+    assert [".".join(map(str, e["loc"])) for e in refused.value.errors()] == [f"learning.{place}"]
 
 
 NIGHT = {"from": "22:00", "to": "02:00", "timezone": "Europe/London"}

@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 from quotelife.checksum import crc32c
 from quotelife.config import Config, load_config
 from quotelife.errors import QuotelifeError
+from quotelife.journal.format import Kind, read_record
+from quotelife.journal.index import scan_segment, segment_names
 from quotelife.journal.records import Record
+from quotelife.journal.storage import DirectoryStorage
 from quotelife.records import DecisionCode, EventBuffer, RuleCode
 from quotelife.replay import verify as module
 from quotelife.replay.follow import Follower, read_config
@@ -81,6 +85,19 @@ def test_both_ways_every_answer_of_a_shadow_is_equal(day: tuple[Path, Session]) 
     kept, market_up = both(day[0])
     assert kept.shadows == kept.shadows_equal > 100
     assert (market_up.shadows, market_up.shadows_equal) == (kept.shadows, kept.shadows)
+
+
+def test_shadows_stand_in_no_index_from_which_state_is_made(day: tuple[Path, Session]) -> None:
+    """They are as many as decisions: a restart, explain and retention would read every one of them."""
+    storage = DirectoryStorage(day[0] / "journal")
+    kinds: Counter[Kind] = Counter()
+    for _, name in segment_names(storage):
+        raw = (day[0] / "journal" / name).read_bytes()
+        for offset in scan_segment(name, raw).other_offset.tolist():
+            record = read_record(raw, offset)
+            assert record is not None
+            kinds[record.kind] += 1
+    assert kinds[Kind.CHANGE] > 0 and kinds[Kind.SHADOW] == 0
 
 
 def test_a_shadow_s_answer_that_was_changed_is_found(

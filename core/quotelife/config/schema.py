@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration_ns, parse_duration_ns
@@ -558,16 +558,27 @@ class Recalibration(Section):
     """Rolling recalibration of the curve from labels resolved within ``window``, SPEC 5."""
 
     enabled: bool = False
-    window_ns: LongerThanZero = Field(default=1800 * NS_PER_S, alias="window")
-    refit_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="refit")
+    window_ns: Duration = Field(
+        default=1800 * NS_PER_S, alias="window", ge=NS_PER_S, le=7 * 86_400 * NS_PER_S
+    )
+    refit_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="refit", le=3600 * NS_PER_S)
     ridge: float = Field(default=10.0, ge=1e-3, le=1e6)
 
 
 class Learning(Section):
     """What moves by itself: labels from the market, and what is made of them."""
 
-    probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval")
+    probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval", le=3600 * NS_PER_S)
     recalibration: Recalibration = Recalibration()
+
+    @field_validator("probe_interval_ns")
+    @classmethod
+    def _leaves_room_for_decisions(cls, value: int) -> int:
+        if 0 < value < 50 * NS_PER_MS:
+            raise ValueError(
+                "0s (never) or at least 50ms: more probes would take the room of decisions' labels"
+            )
+        return value
 
 
 class Config(Section):

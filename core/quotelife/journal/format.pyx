@@ -218,7 +218,7 @@ cdef class SegmentScan:
     ``run(buffer)`` goes on where the last run ended; it stops at the end, at the first record that is not sound or
     not the next in number, after the seal, or before ``stop_number``. Columns
     (``column(name)``, uint64): sequence and offset of decisions and of answers, hash, offset and time of request ids,
-    refused sequences, offsets of all other records.
+    refused sequences, offsets of all other records but shadows' answers.
     """
 
     def __cinit__(self):
@@ -294,7 +294,7 @@ cdef class SegmentScan:
                 push(&self.columns[ID_HASH], hash_id(payload + sizeof(sizes) + 8 * sizes[0], sizes[1]))
                 push(&self.columns[ID_OFFSET], offset)
                 push(&self.columns[ID_NS], <uint64_t>header.now_ns)
-        else:
+        elif header.kind != KIND_SHADOW:       # as many as decisions, and no state is made of them
             push(&self.columns[OTHER_OFFSET], offset)
             if header.kind == KIND_REFUSED:
                 for i in range(header.length // 8):
