@@ -139,7 +139,9 @@ def test_unknown_labels_and_rows_without_an_answer_count_for_neither() -> None:
 
 def test_too_few_blocks_are_refused_with_the_mend() -> None:
     p, outcome = truth(rows=1000)
-    with pytest.raises(GatesError, match="record more, or take shorter blocks"):
+    with pytest.raises(
+        GatesError, match="at least 10 blocks and both outcomes are needed: record for longer"
+    ):
         gates.skill([judged(p, p, outcome)], BOUNDS)
 
 
@@ -164,16 +166,18 @@ def test_a_dataset_that_was_all_seen_is_refused() -> None:
     data = dataset_kit.decisions(40)
     fitted = FirstPassageModel()
     other = load_artifact(builtin_artifact("first_passage"))
-    fitted.stamp({**other.manifest, "training": {"span_ns": [0, int(data.now_ns[-1])]}})
+    fitted.stamp({**other.manifest, "training": {"span_end_ns": int(data.now_ns[-1])}})
     with pytest.raises(GatesError, match="record more"):
         gates.unseen([data], (other, fitted))
 
 
-def test_what_a_calibrated_artifact_was_trained_on_before_counts_as_seen() -> None:
+def test_a_fitted_model_that_does_not_say_until_when_is_refused() -> None:
+    """It would count as having seen nothing, and be judged on what it was fitted on."""
     other = load_artifact(builtin_artifact("first_passage"))
     model = FirstPassageModel()
-    model.stamp({**other.manifest, "training": {"span_end_ns": 5, "trained": {"span_end_ns": 9}}})
-    assert gates.seen_until_ns(model) == 9
+    model.stamp({**other.manifest, "training": {"data_digest": "0"}})
+    with pytest.raises(GatesError, match="train it again"):
+        gates.unseen([dataset_kit.decisions(40)], (other, model))
 
 
 def test_a_champion_does_not_challenge_itself() -> None:

@@ -15,6 +15,7 @@ from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import LOG_TAU, HazardData, event_bins, fit_level, fit_score, score
 from quotelife.learn.labels import NEVER
 from quotelife.learn.samples import Market, drawn, markets, stored
+from quotelife.learn.splits import seen_until_ns
 from quotelife.learn.static_calibration import hazard_logits, levelled, with_level
 from quotelife.learn.training import (
     COLUMNS,
@@ -25,7 +26,7 @@ from quotelife.learn.training import (
     train_universal,
     tuned,
 )
-from quotelife.model.artifact import load_artifact
+from quotelife.model.artifact import load_artifact, save_artifact
 from quotelife.model.golden import GoldenModel
 from quotelife.model.transform import TRANSFORMS, apply
 from quotelife.model.tree_hazard import TreeHazardModel
@@ -290,6 +291,32 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
     )
     assert calibrated.model.name == "logistic_A_calibrated" and before[0]["horizon_ns"] > 0
     json.dumps(calibrated.summary())
+
+
+def test_what_a_model_was_made_from_counts_as_seen(
+    small: Market, trees: TreeHazardModel, tmp_path: Path
+) -> None:
+    """Calibrated or stacked on earlier data, it has still seen the later data that its origin was fitted on."""
+    later = 10**19 // 2
+    origin = save_artifact(
+        trees, tmp_path, name="origin", description="", training={"span_end_ns": later, "rows": 1}
+    )
+    done, _ = train.calibrate(origin, [small], train.Plan("calibrated", tmp_path, thresholds=("1tick",)))
+    assert seen_until_ns(done.model.manifest) == later
+    base = train_universal([small], SMALL, rows_wanted=2_000)
+    folder = save_artifact(base, tmp_path, name="base", description="", training={"span_end_ns": later})
+    plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, recipe={"trees": 4, "depth": 2})
+    assert seen_until_ns(train.train([small], plan)[0].model.manifest) == later
+
+
+def test_a_refitted_model_is_nothing_to_stack_on(
+    small: Market, trees: TreeHazardModel, tmp_path: Path
+) -> None:
+    folder = save_artifact(
+        trees, tmp_path, name="base", description="", training={"span_end_ns": 1, "refit": True}
+    )
+    with pytest.raises(QuotelifeError, match="without --refit"):
+        train.train([small], train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder))
 
 
 def test_tuning_looks_at_no_test_row_and_keeps_its_budget(small: Market) -> None:

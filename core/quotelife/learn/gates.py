@@ -24,7 +24,7 @@ from quotelife.features.schema import NAMES, SCHEMA_HASH
 from quotelife.learn.bootstrap import interval, weights
 from quotelife.learn.dataset import Decisions, Floats, Longs
 from quotelife.learn.hazard_fit import calibration_error, reliability
-from quotelife.learn.splits import purge_ns
+from quotelife.learn.splits import SplitError, purge_ns, seen_until_ns
 from quotelife.model.artifact import check_curves, check_selftest
 from quotelife.model.curve import UNMIRRORED, CurveModel
 from quotelife.model.first_passage import FirstPassageModel
@@ -146,16 +146,12 @@ def check(
     return Verdict(challenger.digest, champion.digest, rows, tuple(gates))
 
 
-def seen_until_ns(model: CurveModel) -> int:
-    """The last instant a model was fitted or calibrated on; 0 where it was fitted to nothing."""
-    training = (model.manifest or {}).get("training") or {}
-    own = training.get("span_end_ns") or (training.get("span_ns") or (0, 0))[1]
-    return max(int(own), int((training.get("trained") or {}).get("span_end_ns") or 0))
-
-
 def unseen(decisions: Sequence[Decisions], models: Sequence[CurveModel]) -> list[Decisions]:
     """The decisions after all that the ``models`` were fitted on, and the purge. ``GatesError`` when there are none."""
-    until = max(seen_until_ns(model) for model in models)
+    try:
+        until = max(seen_until_ns(model.manifest) for model in models)
+    except SplitError as error:
+        raise GatesError(str(error)) from None
     found = []
     for each in decisions:
         rows = each.now_ns > until + (purge_ns(each.latency_ns) if until else 0)
@@ -256,7 +252,7 @@ def skill(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:
                 raise GatesError(
                     f"{_ms(ns)}: {len(held)} blocks of {bounds.block_ns / 1e9:g} s with {hits:.0f} passages of "
                     f"{count:.0f} decisions say nothing; at least {BLOCKS_LEAST} blocks and both outcomes are needed: "
-                    "record more, or take shorter blocks"
+                    "record for longer"
                 )
             scale = float(base[name](hits / count))
             draws = weights(len(held), seed=bounds.seed) @ held

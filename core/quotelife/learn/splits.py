@@ -5,8 +5,9 @@ of the next part. After a test part comes an embargo before decisions may be tra
 look back into it (purge and embargo: López de Prado 2018, chapter 7; average uniqueness: chapter 4).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,22 @@ class ClockSplit:
 def purge_ns(latency_ns: int) -> int:
     """Least purge: the longest horizon and the latency before the label's clock starts."""
     return LONGEST_HORIZON_NS + latency_ns
+
+
+def seen_until_ns(manifest: Mapping[str, Any] | None) -> int:
+    """The last instant that a model, or one that it was made from, was fitted or calibrated on; 0: fitted to nothing.
+
+    ``SplitError`` where the manifest of a fitted model does not say.
+    """
+    training = (manifest or {}).get("training")
+    if training is None:
+        return 0
+    if not isinstance(training.get("span_end_ns"), int):
+        name = (manifest or {}).get("name")
+        raise SplitError(
+            f"{name}: its manifest does not say until when it was fitted (span_end_ns); train it again"
+        )
+    return int(training["span_end_ns"])
 
 
 def clock_split(

@@ -1,11 +1,11 @@
 """Which models the real-data suite judges: those that are named, or those that it trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from quotelife.learn.dataset import Decisions
 from quotelife.learn.realdata import SETS
-from quotelife.learn.samples import markets
+from quotelife.learn.samples import Market, markets
 from quotelife.learn.suite import Models, Progress
 from quotelife.learn.training import data_digest, train_logistic, train_trees, train_universal
 from quotelife.model.artifact import MANIFEST, builtin_artifact, load_artifact, save_artifact
@@ -52,11 +52,14 @@ def trained_models(
     def kept(name: str, digest: str) -> Path:
         return folder / f"{name}-{digest[:12]}"
 
-    def save(model: CurveModel, name: str, digest: str, description: str) -> CurveModel:
+    def save(
+        model: CurveModel, name: str, digest: str, description: str, seen: Iterable[Market]
+    ) -> CurveModel:
         place = kept(name, digest)
         save_artifact(
             model, folder, name=name, description=description, folder=place.name,
-            created_by="quotelife backtest --suite realdata", training={"data_digest": digest},
+            created_by="quotelife backtest --suite realdata",
+            training={"data_digest": digest, "span_end_ns": max(each.span_ns("calibrate")[1] for each in seen)},
         )  # fmt: skip
         return load_artifact(place)
 
@@ -68,7 +71,7 @@ def trained_models(
         else:
             model = save(
                 train_universal(list(own.values()), refit=refit, checkpoint=work / "trees", progress=tell(title)),
-                title, whole, "Pooled over the sets of the suite",
+                title, whole, "Pooled over the sets of the suite", own.values(),
             )  # fmt: skip
         assert isinstance(model, TreeHazardModel)
         pooled.append(model)
@@ -92,7 +95,13 @@ def trained_models(
                 )
             else:
                 grown = train_logistic(market, column, progress=tell(title))
-            own_models[kind] = save(grown, title, digest, f"Trained on {name} alone, {kind}")
+            own_models[kind] = save(
+                grown,
+                title,
+                digest,
+                f"Trained on {name}, {kind}",
+                own.values() if kind == STACKED else [market],
+            )
         # The first decides the lives: what the stack is worth was fitted here, and a choice by the slice that its trees
         # have seen would be no choice.
         out[name] = {

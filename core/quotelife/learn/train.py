@@ -15,7 +15,7 @@ from quotelife.learn.hazard_fit import score
 from quotelife.learn.loss_given_pickoff import learn
 from quotelife.learn.samples import Market, Sample, drawn, markets, stored, thin
 from quotelife.learn.scores import WITHIN_NS, auc_within
-from quotelife.learn.splits import SHARES
+from quotelife.learn.splits import SHARES, seen_until_ns
 from quotelife.learn.static_calibration import levelled
 from quotelife.learn.training import (
     CALIBRATION_ROWS,
@@ -113,6 +113,11 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
         loaded = load_artifact(plan.stack)
         if not isinstance(loaded, TreeHazardModel) or plan.model != "trees":
             raise QuotelifeError("--stack takes an artifact of kind trees, to train --model trees on")
+        if ((loaded.manifest or {}).get("training") or {}).get("refit"):
+            raise QuotelifeError(
+                f"{plan.stack}: its trees have seen the part on which its worth here would be fitted; train it again "
+                "without --refit"
+            )
         base = loaded
     checkpoint = plan.out / CHECKPOINTS
     done = []
@@ -168,6 +173,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
             training["tried"] = tried
         if base is not None:
             training["stacked_on"] = base.digest
+            training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(base.manifest))
         done.append(_save(model, group, places, plan, training, progress))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return done
@@ -195,6 +201,7 @@ def calibrate(
         "calibrated_from": model.digest,
         "trained": (model.manifest or {}).get("training"),
     }
+    training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
     named = replace(plan, name=plan.name or f"{model.name}_calibrated")
     return _save(level, found, places, named, training, progress), before
 

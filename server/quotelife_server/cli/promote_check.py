@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quotelife.records import HORIZONS_NS
 from quotelife_server.cli.options import wrong
 from quotelife_server.cli.progress import Progress
 
@@ -38,7 +39,11 @@ def promote_check(
         float | None, typer.Option("--ece-2s", min=0.0, max=1.0, help="Another target at 2 s.")
     ] = None,
     block: Annotated[
-        float | None, typer.Option(min=0.1, help="Blocks of the bootstrap, s. [default: 60, crypto 10]")
+        float | None,
+        typer.Option(
+            min=2.0 * HORIZONS_NS[-1] / 1e9,
+            help="Blocks of the bootstrap, s, twice the longest label or more. [default: 60, crypto 10]",
+        ),
     ] = None,
     latency: Annotated[
         float,
