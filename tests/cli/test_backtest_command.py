@@ -1,6 +1,8 @@
 """``quotelife backtest``: artifacts and datasets in, figures out; what is missing is named."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from quotelife.model.artifact import builtin_artifact
 from quotelife_server.cli.commands import app
 from reference import flow_twin as twin
 
+ROOT = Path(__file__).resolve().parents[2]
 ARTIFACT = str(builtin_artifact("first_passage"))
 
 
@@ -61,6 +64,23 @@ def test_figures_are_told_in_words_without_json(dataset: Path) -> None:
     assert "pick-offs against a fixed life at equal fill" in run.stdout
 
 
+def test_curves_are_judged_under_the_configuration_that_is_named(dataset: Path, tmp_path: Path) -> None:
+    """Off: other figures than under a window of labels."""
+    config = tmp_path / "config"
+    shutil.copytree(ROOT / "configs" / "default", config)
+    written = (config / "market.yaml").read_text()
+    off = re.sub(r"(recalibration: .*\n    enabled:) \w+", r"\1 false", written)
+    (config / "market.yaml").write_text(off)
+    arguments = ["backtest", ARTIFACT, str(dataset), "--json", "--rows", "1000", "--block", "5s"]
+    found = []
+    for more in (["--config", str(config)], ["--window", "30s"]):
+        run = CliRunner().invoke(app, [*arguments, *more])
+        assert run.exit_code == 0, run.output
+        (entry,) = json.loads(run.stdout)["sets"]
+        found.append([horizon["models"][0]["ece"] for horizon in entry["horizons"]])
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -68,6 +88,7 @@ def test_figures_are_told_in_words_without_json(dataset: Path) -> None:
         (["--suite", "unreal"], "none of realdata"),
         (["--suite", "realdata", "--data", "x", "--set", "DAX"], "none of GBP"),
         ([ARTIFACT, "--block", "0s"], "must be above 0"),
+        ([ARTIFACT, "--window", "1ms"], "--window"),
     ],
 )
 def test_wrong_usage_is_named(arguments: list[str], words: str) -> None:

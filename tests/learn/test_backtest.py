@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quotelife.config.schema import Recalibration
 from quotelife.learn.backtest import (
     IMBALANCE,
     Case,
     Plan,
+    anchor_labels,
     frontiers,
     held_tolerance,
     joined,
@@ -18,18 +20,21 @@ from quotelife.learn.backtest import (
     make_case,
     model_curves,
     policy_rows,
-    recalibrated,
     scores,
     worst_run,
 )  # fmt: skip
 from quotelife.learn.dataset import Decisions
 from quotelife.learn.realdata import SETS, targets
+from quotelife.learn.served import recalibrated
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
 from reference import flow_twin as twin
 
 MS = twin.MS
-PLAN = Plan(block_ns=10_000 * MS, window_ns=60_000 * MS, ridge=10.0, horizons_ns=(500 * MS, 2000 * MS),
+RECALIBRATION = Recalibration.model_validate(
+    {"enabled": True, "window": "1min", "refit": "300ms", "ridge": 10.0}
+)
+PLAN = Plan(block_ns=10_000 * MS, recalibration=RECALIBRATION, horizons_ns=(500 * MS, 2000 * MS),
             purge_ns=6_000 * MS, rows_max=20_000)  # fmt: skip
 
 
@@ -87,7 +92,7 @@ def test_recalibration_knows_nothing_of_later_labels(market: Decisions) -> None:
     half = len(market) // 2
     turned = passage.copy()
     turned[half:] = 100 * MS
-    one, two = (recalibrated(market, t, p, window_ns=60_000 * MS, ridge=10.0) for t in (passage, turned))
+    one, two = (recalibrated(market, anchor_labels(market, t), p, RECALIBRATION) for t in (passage, turned))
     assert np.array_equal(one[:half], two[:half]) and not np.array_equal(one[half:], two[half:])
 
 

@@ -5,18 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quotelife.learn import gates
+from quotelife.config.schema import Recalibration
+from quotelife.learn import gates, served
 from quotelife.learn.gates import Bounds, Gate, GatesError, Judged
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.golden import GoldenModel
+from quotelife.model.recalibration import ANCHORS_NS, RollingCalibration
 from quotelife.records import HORIZONS_NS
-from quotelife.units import NS_PER_S
 from reference import dataset_kit
 
 SHORT, LONG = HORIZONS_NS.index(500_000_000), HORIZONS_NS.index(2_000_000_000)
 ROWS = 40_000
 BOUNDS = Bounds()
+S = 1_000_000_000
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -263,13 +265,36 @@ def test_thresholds_can_be_chosen_by_name() -> None:
         gates.with_thresholds(data, ("9tick",))
 
 
-def test_served_curves_are_those_of_the_models_where_no_label_has_come() -> None:
+def test_each_model_is_judged_under_the_pairs_that_its_own_labels_gave_by_then() -> None:
+    """Against one call of ``at`` a decision, labels added by hand as their horizon ends."""
     data = dataset_kit.decisions(400)
-    few = data[np.arange(5)]
+    models = [load_artifact(builtin_artifact(name)) for name in ("first_passage", "logistic")]
+    settings = Recalibration.model_validate({"enabled": True, "window": "20s", "refit": "1s", "ridge": 2.0})
+    found = gates.served(models[1], models[0], data, 0, Bounds(recalibration=settings))
+    outcome = np.stack([data.outcome(ns) for ns in ANCHORS_NS], axis=1)
+    for model, curves in zip(models, (found.champion, found.challenger), strict=True):
+        raw = gates.raw_curves(model, data, 0)
+        twin = RollingCalibration(20 * S, ridge=2.0, refit_ns=S)
+        labels = sorted(
+            (int(data.now_ns[i]) + data.latency_ns + tau, i, k)
+            for i in range(len(data))
+            for k, tau in enumerate(ANCHORS_NS)
+            if outcome[i, k] >= 0 and not np.isnan(raw[i, 0])
+        )
+        for i in range(len(data)):
+            while labels and labels[0][0] <= data.now_ns[i]:
+                resolved, row, k = labels.pop(0)
+                hit = [-1, -1]
+                hit[k] = int(outcome[row, k])
+                twin.add(resolved, raw[row, served.ANCHOR_AT], hit)
+            pairs = twin.at(int(data.now_ns[i]))
+            assert np.array_equal(curves[i], twin.calibrate(raw[i], pairs)[0], equal_nan=True)
+        assert not np.array_equal(curves, raw, equal_nan=True)
+
+
+def test_where_recalibration_is_off_raw_curves_are_judged() -> None:
+    data = dataset_kit.decisions(400)
     champion, challenger = (load_artifact(builtin_artifact(name)) for name in ("first_passage", "logistic"))
-    found = gates.served(challenger, champion, few, 0, Bounds(window_ns=900 * NS_PER_S))
-    x, valid = few.inputs(slice(None), few.h_ticks[:, 0])
-    p, answered = challenger.curves(x, valid, few.h_ticks[:, 0], few.sigma_ticks)
-    early = answered & (few.now_ns < few.now_ns[0] + 500_000_000)
-    assert early.any()
-    assert np.array_equal(found.challenger[early], p[early])
+    off = Recalibration.model_validate({"enabled": False})
+    found = gates.served(challenger, champion, data, 0, Bounds(recalibration=off))
+    assert np.array_equal(found.challenger, gates.raw_curves(challenger, data, 0), equal_nan=True)

@@ -2,7 +2,7 @@
 
 Everything before the test slice serves to learn: the fixed life to beat and the loss given pick-off on the train slice,
 what a watch is worth to expected value on the calibration slice. Curves are recalibrated as they are live, by labels
-already resolved (``RollingCalibration.prequential``), over all slices in order of time. Lives come from the functions
+already resolved (``quotelife.learn.served``), over all slices in order of time. Lives come from the functions
 that the engine runs; input weights (SPEC 6.2) and positions are left out. docs/backtest.md tells the figures.
 """
 
@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from quotelife.config.schema import (
     ClientPriority,
     LiquidityProvider,
     PostureSettings,
+    Recalibration,
     RiskAverse,
     ValueSettings,
 )
@@ -30,10 +32,11 @@ from quotelife.learn.frontier import LEVELS, frontier
 from quotelife.learn.labels import first_passage_ns
 from quotelife.learn.loss_given_pickoff import Learned, learn
 from quotelife.learn.scores import fit_platt, horizon_score, known
+from quotelife.learn.served import FULL_DAY, recalibrated
 from quotelife.learn.splits import LONGEST_WINDOW_NS, ClockSplit, clock_split, purge_ns
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
-from quotelife.model.recalibration import UNKNOWN, RollingCalibration
+from quotelife.model.recalibration import ANCHORS_NS, UNKNOWN
 from quotelife.records import HORIZONS_NS
 
 MS = 1_000_000
@@ -76,8 +79,7 @@ class Plan:
     """How one set is judged. ``rows_max`` thins what policies are judged on, evenly; scores take every row."""
 
     block_ns: int = 60 * S
-    window_ns: int = 900 * S
-    ridge: float = 50.0
+    recalibration: Recalibration = FULL_DAY
     horizons_ns: tuple[int, ...] = (500 * MS, 1000 * MS, 2000 * MS, 5000 * MS)
     purge_ns: int = 10 * S
     rows_max: int = 24_000
@@ -153,7 +155,7 @@ def make_case(
     passage = passages(decisions, h_ticks)
     rolling = {**models, VOLATILITY: model_curves(FirstPassageModel(), decisions, h_ticks)}
     curves = {
-        key: recalibrated(decisions, passage, p, window_ns=plan.window_ns, ridge=plan.ridge)
+        key: recalibrated(decisions, anchor_labels(decisions, passage), p, plan.recalibration)
         for key, p in rolling.items()
     }
     split = clock_split(
@@ -162,17 +164,11 @@ def make_case(
     return Case(name, threshold, decisions, h_ticks, passage, split, curves, plan)
 
 
-def recalibrated(
-    decisions: Decisions, passage_ns: Longs, p: Floats, *, window_ns: int, ridge: float
-) -> Floats:
-    """The curves as they would have been served: each under the pairs that its moment knew."""
-    rolling = RollingCalibration(window_ns, ridge=ridge)
-    anchors = np.array(rolling.anchors_ns, dtype=np.int64)
-    hit = np.where(
-        passage_ns[:, None] <= anchors, 1, np.where(decisions.observed_ns[:, None] >= anchors, 0, UNKNOWN)
-    )
-    resolved = decisions.now_ns[:, None] + decisions.latency_ns + anchors
-    return rolling.prequential(decisions.now_ns, p, resolved, hit.astype(np.int8))[0]
+def anchor_labels(decisions: Decisions, passage_ns: Longs) -> npt.NDArray[np.int8]:
+    """(n, 2), what recalibration learns from: 1 passed by the anchor, 0 not, ``UNKNOWN``."""
+    anchors = np.array(ANCHORS_NS, dtype=np.int64)
+    seen = decisions.observed_ns[:, None] >= anchors
+    return np.where(passage_ns[:, None] <= anchors, 1, np.where(seen, 0, UNKNOWN)).astype(np.int8)
 
 
 def scores(case: Case) -> list[dict[str, Any]]:

@@ -18,17 +18,18 @@ import numpy.typing as npt
 
 from quotelife.bench import time_clock, time_decisions, time_engine
 from quotelife.config import Config, load_config
+from quotelife.config.schema import Recalibration
 from quotelife.engine import Engine
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import NAMES, SCHEMA_HASH
 from quotelife.learn.bootstrap import interval, weights
 from quotelife.learn.dataset import Decisions, Floats, Longs
 from quotelife.learn.hazard_fit import calibration_error, reliability
+from quotelife.learn.served import ANCHOR_AT, FULL_DAY, recalibrated
 from quotelife.learn.splits import SplitError, purge_ns, seen_until_ns
 from quotelife.model.artifact import check_curves, check_selftest
 from quotelife.model.curve import UNMIRRORED, CurveModel
 from quotelife.model.first_passage import FirstPassageModel
-from quotelife.model.recalibration import UNKNOWN, RollingCalibration
 from quotelife.records import HORIZONS_NS, EventBuffer, RequestRecord
 from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
@@ -62,8 +63,7 @@ class Bounds:
     decision_to_yardstick: float = 5.0
     decision_to_champion: float = 10.0
     block_ns: int = 60 * S
-    window_ns: int = 900 * S
-    ridge: float = 50.0
+    recalibration: Recalibration = FULL_DAY
     level: float = 0.95
     seed: int = 20260101
 
@@ -186,12 +186,12 @@ def with_thresholds(decisions: Decisions, wanted: Sequence[str]) -> Decisions:
 def served(
     challenger: CurveModel, champion: CurveModel, decisions: Decisions, place: int, bounds: Bounds
 ) -> Judged:
-    """Both models' curves on the rows with a threshold, each under its own rolling recalibration."""
+    """Both models' curves on the rows with a threshold, each under its own rolling recalibration where that is on."""
     rows = np.flatnonzero(decisions.h_ticks[:, place] > 0.0)
     part = decisions[rows]
     outcome = np.stack([part.outcome(ns, place) for ns in HORIZONS_NS], axis=1)
     curves = [
-        recalibrated(part, outcome, raw_curves(model, part, place), bounds)
+        recalibrated(part, outcome[:, ANCHOR_AT], raw_curves(model, part, place), bounds.recalibration)
         for model in (challenger, champion)
     ]
     name = f"{part.instrument} {part.thresholds[place]}" if part.thresholds else part.instrument
@@ -213,16 +213,6 @@ def raw_curves(model: CurveModel, decisions: Decisions, place: int) -> Floats:
             p[lacking] = np.where(known[:, None], other, np.nan)
         out[rows] = p
     return out
-
-
-def recalibrated(decisions: Decisions, outcome: npt.NDArray[np.int8], p: Floats, bounds: Bounds) -> Floats:
-    """The curves as they would have been served, each under the pairs that its moment knew."""
-    rolling = RollingCalibration(bounds.window_ns, ridge=bounds.ridge)
-    anchors = np.array(rolling.anchors_ns, dtype=np.int64)
-    at = [HORIZONS_NS.index(ns) for ns in rolling.anchors_ns]
-    hit = np.where(outcome[:, at] < 0, UNKNOWN, outcome[:, at]).astype(np.int8)
-    resolved = decisions.now_ns[:, None] + decisions.latency_ns + anchors
-    return rolling.prequential(decisions.now_ns, p, resolved, hit)[0]
 
 
 def skill(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from quotelife.learn import served
 from quotelife.learn.backtest import IMBALANCE, MS, Plan, S
 
 FULL_DAY = Plan()
 CRYPTO = Plan(
-    block_ns=10 * S, window_ns=100 * S, ridge=10.0, purge_ns=5_500 * MS,
+    block_ns=10 * S, recalibration=served.CRYPTO, purge_ns=5_500 * MS,
     horizons_ns=(100 * MS, 250 * MS, 500 * MS, 1000 * MS, 2000 * MS),
 )  # fmt: skip
 STOCKS = replace(FULL_DAY, horizons_ns=(100 * MS, 250 * MS, *FULL_DAY.horizons_ns))

@@ -12,6 +12,7 @@ from quotelife_server.cli.options import wrong
 from quotelife_server.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from quotelife.config.schema import Recalibration
     from quotelife.learn.backtest import Plan
 
 SUITES = ("realdata",)
@@ -43,7 +44,17 @@ def backtest(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of takers and bootstrap.")] = 20260101,
     block: Annotated[str, typer.Option(help="Length of a bootstrap block.")] = "60s",
-    window: Annotated[str, typer.Option(help="How long a label counts for recalibration.")] = "15min",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Curves under this configuration's learning.recalibration. [default: what ships]",
+        ),
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Another time that a label counts for recalibration.")
+    ] = None,
     rows: Annotated[
         int, typer.Option(min=1000, help="Policies are judged on about so many decisions.")
     ] = 24_000,
@@ -65,7 +76,7 @@ def backtest(
                     seed=seed,
                     rows_max=rows,
                     block_ns=_duration("--block", block, parse_duration_ns),
-                    window_ns=_duration("--window", window, parse_duration_ns),
+                    recalibration=_recalibration(config, window),
                 )
                 result = _own(paths or [], threshold, plan, progress)
             elif suite not in SUITES:
@@ -85,6 +96,25 @@ def backtest(
         typer.echo(text)
     else:
         _print(result)
+
+
+def _recalibration(config: Path | None, window: str | None) -> "Recalibration":
+    from pydantic import ValidationError
+
+    from quotelife.config import load_config
+    from quotelife.config.schema import Recalibration
+    from quotelife.learn.served import FULL_DAY
+    from quotelife_server.settings import ServiceConfig
+
+    found = load_config(config, ServiceConfig).learning.recalibration if config is not None else FULL_DAY
+    if window is None:
+        return found
+    try:
+        return Recalibration.model_validate(
+            {**found.model_dump(mode="json", by_alias=True), "window": window}
+        )
+    except ValidationError as error:
+        wrong("--window", error.errors()[0]["msg"])
 
 
 def _duration(option: str, text: str, parse: Any) -> int:

@@ -56,15 +56,27 @@ def promote_check(
         typer.Option("--threshold", "-t", help="Only these stored thresholds, with commas. [default: all]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the bootstrap.")] = 20260101,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Judge curves under this configuration's learning.recalibration. [default: what ships; for crypto a "
+            "window of 100 s]",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON (docs/report.md).")] = False,
 ) -> None:
     """Ask the promotion gates, on decisions later than all that either model was fitted on.
 
     Exit 0: yes. 1: no, and which gates refuse; or nothing to judge on.
     """
+    from quotelife.config import load_config
     from quotelife.learn.dataset import Dataset
     from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check, with_thresholds
+    from quotelife.learn.served import CRYPTO, FULL_DAY
     from quotelife.model.artifact import builtin_artifact, load_artifact
+    from quotelife_server.settings import ServiceConfig
 
     if market not in MARKETS:
         wrong("--market", f"{market!r} is none of {', '.join(MARKETS)}")
@@ -72,12 +84,14 @@ def promote_check(
     targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
     crypto = market == "crypto"
     seconds = block if block is not None else 10.0 if crypto else 60.0
+    recalibration = CRYPTO if crypto else FULL_DAY
+    if config is not None:
+        recalibration = load_config(config, ServiceConfig).learning.recalibration
     bounds = Bounds(
         ece=tuple(targets.items()),
         decision_to_yardstick=latency,
         block_ns=round(seconds * 1e9),
-        window_ns=100_000_000_000 if crypto else 900_000_000_000,
-        ridge=10.0 if crypto else 50.0,
+        recalibration=recalibration,
         seed=seed,
     )
     rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))

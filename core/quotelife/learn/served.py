@@ -1,0 +1,35 @@
+"""Curves as the service would have served them: gates and backtest judge a model behind this one door.
+
+What is done to a curve on its way out is ``learning.recalibration`` of a configuration, nothing else: where that is off
+a model is judged by its raw curves.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from quotelife.config.schema import Recalibration
+from quotelife.learn.dataset import Decisions, Floats
+from quotelife.model.recalibration import ANCHORS_NS, RollingCalibration
+from quotelife.records import HORIZONS_NS
+
+FULL_DAY = Recalibration.model_validate({"enabled": True})
+"""What ships."""
+CRYPTO = Recalibration.model_validate({"enabled": True, "window": "100s", "refit": "500ms", "ridge": 10.0})
+"""For markets that turn within minutes: the best of the windows and ridges tried on the recorded ones."""
+ANCHOR_AT = [HORIZONS_NS.index(ns) for ns in ANCHORS_NS]
+"""Places of the anchors on the grid."""
+
+
+def recalibrated(
+    decisions: Decisions, hit: npt.NDArray[np.int8], p: Floats, settings: Recalibration
+) -> Floats:
+    """Curves ``p`` (n, 12) of decisions in order of time, each under the pairs that its moment knew.
+
+    ``hit`` (n, 2), for each of ``ANCHORS_NS``: 1 passed by then, 0 not, −1 (``UNKNOWN``) where that is not known. Rows
+    of NaN stay. ``settings`` that are off leave ``p`` as it is.
+    """
+    if not settings.enabled:
+        return p
+    rolling = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns)
+    resolved = decisions.now_ns[:, None] + decisions.latency_ns + np.array(ANCHORS_NS, dtype=np.int64)
+    return rolling.prequential(decisions.now_ns, p, resolved, hit)[0]
