@@ -1,16 +1,24 @@
 """How far the features of a test have moved from those that a model was fitted on: the population stability index."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from quotelife.features.schema import INDEX
+from quotelife.learn.samples import Market
+from quotelife.model.curve import CurveModel
 
 Floats = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
 
 BINS = 10
 SHARE_LEAST = 1e-4  # an empty bin counts as this, or ln 0 would be the answer
+INSTRUMENTS_MOST = 16  # told one by one in a manifest; of more, only what they are together
+_PARTS = ("train", "calibrate")
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,50 @@ def drift(
         for k, (_, rows) in enumerate(parts):
             psi[i, k] = index(expected, shares(test[rows, i].astype(np.float64), edges))
     return Drift(names, np.array([start for start, _ in parts]), psi)
+
+
+def feature_bins(group: Sequence[Market], model: CurveModel) -> dict[str, Any] | None:
+    """How what ``model`` reads is distributed in what it was fitted on, for its manifest: live decisions are held
+    against it (``quotelife.model.feature_bins``). ``None`` for a model that reads no features.
+
+    The edges are tenths of all instruments together, in four digits: a share is of what those leave. Features are told
+    before any transform (all of them rise, so bins are the same), but divided by σ where the model divides.
+    """
+    read = [(each["name"], each.get("per")) for each in model.parameters().get("features", ())]
+    if not read:
+        return None
+    columns = [
+        np.concatenate([_columns(market, read, part) for part in _PARTS]) for market in group
+    ]  # per instrument (n, features)
+    features: list[dict[str, Any]] = []
+    by_instrument: dict[str, list[list[float]]] = {market.instrument: [] for market in group}
+    for i, (name, per) in enumerate(read):
+        pooled = np.concatenate([each[:, i] for each in columns])
+        known = pooled[~np.isnan(pooled)]
+        quantiles = np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]) if len(known) else np.empty(0)
+        edges = np.unique([float(f"{edge:.4g}") for edge in quantiles])
+        features.append(
+            {"name": name, "per": per, "edges": edges.tolist(), "shares": _rounded(shares(pooled, edges))}
+        )
+        for market, each in zip(group, columns, strict=True):
+            by_instrument[market.instrument].append(_rounded(shares(each[:, i], edges)))
+    return {
+        "rows": sum(len(each) for each in columns),
+        "features": features,
+        "instruments": by_instrument if len(group) <= INSTRUMENTS_MOST else {},
+    }
+
+
+def _columns(market: Market, read: Sequence[tuple[str, str | None]], part: str) -> npt.NDArray[np.float64]:
+    out = []
+    for piece, rows in zip(market.pieces, market.rows, strict=True):
+        x = piece.x[rows[part]][:, [INDEX[name] for name, _ in read]].astype(np.float64)
+        sigma = piece.sigma_ticks[rows[part]]
+        per_sigma = [per == "sigma" for _, per in read]
+        x[:, per_sigma] /= np.where(sigma > 0.0, sigma, np.nan)[:, None]
+        out.append(x)
+    return np.concatenate(out)
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(value, 5) for value in values.tolist()]

@@ -394,7 +394,8 @@ def model_card(model: CurveModel) -> list[tuple[str, str]]:
     if training is None:
         card.append(("training", "none: fitted to nothing"))
     for key, value in (training or {}).items():
-        if key in ("importance", "trained"):  # a picture; the card of the model it was calibrated from
+        # A picture; the card of the model it was calibrated from; what live decisions are held against.
+        if key in ("importance", "trained", "feature_bins"):
             continue
         words = _told(key, value)
         if words:

@@ -16,6 +16,7 @@ import numpy as np
 from quotelife.learn.bootstrap_logistic import START_NS, WARMUP_NS, Shocks, SimulatedInstrument, run_market
 from quotelife.learn.builtin_artifacts import CREATED_BY
 from quotelife.learn.dataset import LONGEST_NS, Decisions, ReferencePath
+from quotelife.learn.drift import feature_bins
 from quotelife.learn.gradient_boosting import Recipe
 from quotelife.learn.labels import first_passage_ns, observed_ns
 from quotelife.learn.samples import Market, markets
@@ -167,6 +168,7 @@ def main(arguments: list[str]) -> int:
             "seed": options.seed,
             "hours": options.hours,
             "shock": {**told, "stressed_bps": STRESSED_BPS, "calm_bps": CALM_BPS},
+            "feature_bins": feature_bins(found, model),
         },
         metrics=metrics,
         reliability=tables,

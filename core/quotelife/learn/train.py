@@ -10,6 +10,7 @@ import numpy as np
 
 from quotelife.errors import QuotelifeError
 from quotelife.learn.dataset import Dataset, Decisions
+from quotelife.learn.drift import feature_bins
 from quotelife.learn.flow import LONGEST_NS, Flow
 from quotelife.learn.hazard_fit import score
 from quotelife.learn.loss_given_pickoff import learn
@@ -331,7 +332,7 @@ def _save(
         name=safe,
         description=f"Fitted on recorded decisions of {names}; scores are of the last part of the span alone.",
         created_by=CREATED_BY,
-        training=training,
+        training={**training, "feature_bins": feature_bins(group, model)},
         metrics=metrics,
         reliability=tables,
     )
