@@ -9,6 +9,7 @@ import pytest
 
 from quotelife.config.schema import Recalibration
 from quotelife.learn.backtest import (
+    FLOWS,
     IMBALANCE,
     Case,
     Plan,
@@ -21,10 +22,12 @@ from quotelife.learn.backtest import (
     model_curves,
     policy_rows,
     scores,
+    values,
     worst_run,
 )  # fmt: skip
 from quotelife.learn.dataset import Decisions
-from quotelife.learn.realdata import SETS, targets
+from quotelife.learn.hazard_fit import auc, brier_skill
+from quotelife.learn.realdata import SETS, _value_targets, targets
 from quotelife.learn.served import recalibrated
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
@@ -105,8 +108,6 @@ def test_the_test_slice_teaches_nothing_to_the_fixed_life(case: Case, market: De
         for name in ("mid_ticks", "microprice_ticks")
     })  # fmt: skip
     other = replace(case, decisions=replace(market, path=path))
-    from quotelife.learn.backtest import values
-
     learned = [
         {(v["case"], v["static_life_ns"], v["loss_in_h"], v["watch_share"]) for v in values(c, "half knows")}
         for c in (case, other)
@@ -147,7 +148,9 @@ def test_a_target_missed_is_said_to_be_missed(case: Case) -> None:
     result["frontier"] = [{**row, "change": -0.5, "interval": [-0.6, -0.3]} for row in result["frontier"]]
     found = {entry["what"]: entry for entry in targets([result])}
     assert found["frontier at 50 % fill, upper end"]["met"] is True
-    assert found["AUC 500 ms"]["met"] == (found["AUC 500 ms"]["value"] >= 0.895)
+    assert found["AUC 500 ms"]["met"] is False and found["AUC 500 ms"]["value"] < 0.895
+    known = [row for row in targets([result]) if row["what"].startswith("held")]
+    assert all(row["met"] is None and "2,000" in row["reason"] for row in known if row["value"] is None)
     result["frontier"] = [{**row, "change": 0.2, "interval": [0.1, 0.3]} for row in result["frontier"]]
     worse = {entry["what"]: entry for entry in targets([result])}
     assert worse["frontier at 50 % fill, upper end"]["met"] is False
@@ -186,3 +189,57 @@ def test_the_mean_over_crypto_takes_the_model_that_each_set_chose() -> None:
     found = targets([entry(name, "b" if i == 0 else "a") for i, name in enumerate(names)])
     (mean,) = [each for each in found if each["set"] == "crypto, mean of four"]
     assert mean["value"] == pytest.approx(0.65) and mean["met"] is False
+    (mean,) = [each for each in targets([entry(names[0], "b")]) if each["set"] == "crypto, mean of four"]
+    assert mean["value"] is None and mean["met"] is None and names[1] in mean["reason"]
+
+
+def value_rows(over_static: list[float], over_unwatched: list[float] | None) -> list[dict[str, Any]]:
+    row = {"case": "c", "slice": "all", "policy": "expected value + withdrawal",
+           "over_static": 0.1, "over_static_interval": over_static, "over_unwatched": -0.1, "over_unwatched_interval": over_unwatched,
+           "interval": [0.0, 0.0]}  # fmt: skip
+    return [row, {**row, "slice": "top risk decile", "over_static_interval": [-2.0, -1.0]}]
+
+
+@pytest.mark.parametrize(
+    ("over_static", "over_unwatched", "met"),
+    [
+        ([0.0, 0.2], [-0.2, 0.01], True),
+        ([0.0, 0.2], [-0.2, -0.01], False),
+        ([-0.2, -0.1], [0.1, 0.2], False),
+        ([0.0, 0.2], None, None),
+    ],
+)
+def test_value_under_a_watch_is_held_against_both_fixed_lives(
+    over_static: list[float], over_unwatched: list[float] | None, met: bool | None
+) -> None:
+    """By the paired differences: worse than the fixed life without a watch is missed, however bad the one with it."""
+    (target,) = _value_targets("X", value_rows(over_static, over_unwatched))
+    assert target["met"] is met
+    assert target.get("interval") == (
+        over_unwatched if met is not False or over_static[0] == 0 else over_static
+    )
+
+
+def test_differences_are_taken_request_by_request(case: Case) -> None:
+    """The one to the fixed life without a watch is the difference of the two means, and its interval narrower than two
+    that know nothing of each other."""
+    rows = {
+        (v["slice"], v["policy"]): v for v in values(case, "half knows") if v["case"] == next(iter(FLOWS))
+    }
+    fixed, watched = rows["all", "static best"], rows["all", "expected value + withdrawal"]
+    assert watched["over_unwatched"] == pytest.approx(watched["value"] - fixed["value"])
+    low, high = watched["over_unwatched_interval"]
+    assert low < watched["over_unwatched"] < high
+    wide = [np.diff(each["interval"])[0] for each in (fixed, watched)]
+    assert high - low < np.hypot(*wide)
+    assert watched["over_static"] == pytest.approx(
+        watched["value"] - rows["all", "static best + withdrawal"]["value"]
+    )
+
+
+def test_the_comparator_rolls_like_the_models_and_its_auc_is_its_own(case: Case) -> None:
+    (entry,) = [m for m in scores(case)[0]["models"] if m["model"] == IMBALANCE]
+    hit = case.passage_ns[case.split.test] <= 500 * MS
+    raw, served = (p[case.split.test, 5] for p in (case.ranks[IMBALANCE], case.curves[IMBALANCE]))
+    assert entry["auc"] == auc(raw, hit) != auc(served, hit)
+    assert entry["brier_skill"] == brier_skill(served, hit)

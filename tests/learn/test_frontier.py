@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quotelife.learn.bootstrap import block_of, block_sums, interval, mean_with_interval, weights
+from quotelife.learn.bootstrap import block_of, block_sums, interval, means, weights
 from quotelife.learn.flow import Flow, Met
 from quotelife.learn.frontier import frontier
 from quotelife.learn.labels import NEVER
@@ -72,7 +72,10 @@ def test_the_block_bootstrap_covers_the_mean_of_a_dependent_process() -> None:
             level = 0.9 * level + each
             x[i] = level
         for size in hits:
-            found = mean_with_interval(block_of(np.arange(6000), size), x, seed=trial, draws=300)["interval"]
+            block = block_of(np.arange(6000), size)
+            drawn = weights(6000 // size, seed=trial, draws=300)
+            ((_, found),) = means(x[:, None], np.ones(6000, bool), block, drawn)
+            assert found is not None
             hits[size] += found[0] <= 0.0 <= found[1]
     assert 85 <= hits[200] <= 99
     assert hits[1] < 60
@@ -86,8 +89,22 @@ def test_blocks_hold_whole_stretches_and_sums_add_up() -> None:
     assert (weights(3, seed=1, draws=50).sum(axis=1) == 3).all()
 
 
-def test_no_interval_where_most_draws_give_no_number() -> None:
-    assert interval(np.array([1.0, np.nan, np.nan])) is None
+def test_no_interval_where_draws_without_a_number_could_lie_inside_it() -> None:
+    """25 of 1,000 are no more than a tail; 26 are."""
+    draws = np.arange(1000.0)
+    draws[:25] = np.nan
+    assert interval(draws) == pytest.approx([49.35, 974.65], abs=0.1)
+    draws[25] = np.nan
+    assert interval(draws) is None
+
+
+def test_rows_in_few_blocks_have_a_mean_and_no_interval() -> None:
+    """One value a block: with the rows of nine blocks there is no interval, with those of ten the draws of them; a
+    draw that holds none of them is no zero."""
+    block, values = np.repeat(np.arange(40), 5), np.full((200, 1), 3.0)
+    drawn = weights(40, seed=1)
+    assert means(values, block < 9, block, drawn) == [(3.0, None)]
+    assert means(values, block < 10, block, drawn) == [(3.0, [3.0, 3.0])]
 
 
 def test_a_clock_does_not_pass_within_ten_minutes() -> None:

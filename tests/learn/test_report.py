@@ -204,10 +204,12 @@ def test_what_missed_its_target_is_told_first_and_open() -> None:
     targets = [
         {"set": "GBP", "what": "AUC at 500 ms", "must": ">= 0.895", "value": 0.9, "met": True},
         {"set": "GBP", "what": "ECE at 2 s", "must": "<= 0.01", "value": 0.012, "met": False},
+        {"set": "BTC", "what": "a run", "must": "<= 0.06", "value": None, "met": None, "reason": "too short"},
     ]
     page = html({**results(), "targets": targets}, source="r.json")
     assert page.index("ECE at 2 s") < page.index("AUC at 500 ms")
-    assert "<details open><summary>1 of 2 targets are not missed" in page
+    assert "<details open><summary>1 of 3 targets are met, 1 are not, 1 are not known" in page
+    assert "too short" in page
 
 
 def test_a_figure_that_is_null_is_not_drawn() -> None:

@@ -7,7 +7,7 @@ that the engine runs; input weights (SPEC 6.2) and positions are left out. docs/
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.held_tolerance import FREE, SHORTEST, HeldTolerance
 from quotelife.decision.life import PostureLife
 from quotelife.features.schema import INDEX
-from quotelife.learn.bootstrap import block_of, block_sums, interval, weights
+from quotelife.learn.bootstrap import block_of, means, weights
 from quotelife.learn.dataset import Decisions, Floats, Longs, ReferencePath
 from quotelife.learn.flow import LONGEST_NS, Flow, Met
 from quotelife.learn.frontier import LEVELS, frontier
@@ -91,7 +91,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Case:
-    """Decisions of one instrument under one threshold, and the curves (n, 12) of each model, as served."""
+    """Decisions of one instrument under one threshold, and the curves (n, 12) of each model, as served. ``ranks``:
+    curves by which a model's AUC goes instead."""
 
     name: str
     threshold: str
@@ -101,6 +102,7 @@ class Case:
     split: ClockSplit
     curves: dict[str, Floats]
     plan: Plan
+    ranks: dict[str, Floats] = field(default_factory=dict)
 
 
 def joined(pieces: Sequence[Decisions]) -> Decisions:
@@ -154,14 +156,16 @@ def make_case(
     """Split by the clock, and every model's curves (n, 12) recalibrated in order of time."""
     passage = passages(decisions, h_ticks)
     rolling = {**models, VOLATILITY: model_curves(FirstPassageModel(), decisions, h_ticks)}
-    curves = {
-        key: recalibrated(decisions, anchor_labels(decisions, passage), p, plan.recalibration)
-        for key, p in rolling.items()
-    }
     split = clock_split(
         decisions.now_ns, purge_ns=max(plan.purge_ns, purge_ns(decisions.latency_ns)), label=name
     )
-    return Case(name, threshold, decisions, h_ticks, passage, split, curves, plan)
+    # Its level rolls like the others', for a fair skill; its AUC is its own, which a level that comes and goes blurs.
+    ranks = {IMBALANCE: imbalance_curves(decisions, passage, split.train)}
+    curves = {
+        key: recalibrated(decisions, anchor_labels(decisions, passage), p, plan.recalibration)
+        for key, p in (rolling | ranks).items()
+    }
+    return Case(name, threshold, decisions, h_ticks, passage, split, curves, plan, ranks)
 
 
 def anchor_labels(decisions: Decisions, passage_ns: Longs) -> npt.NDArray[np.int8]:
@@ -182,13 +186,11 @@ def scores(case: Case) -> list[dict[str, Any]]:
         for p in case.curves.values():
             test = test[~np.isnan(p[test, k])]
         hit = case.passage_ns <= horizon_ns
-        answers = {name: p[test, k] for name, p in case.curves.items()}
-        fit = case.split.train[usable[case.split.train]]
-        answers[IMBALANCE] = _imbalance(d, fit, test, hit)
         models = [
-            {"model": name, "log_loss": _log_loss(p, hit[test]),
-             **horizon_score(p, hit[test], d.now_ns[test], block_ns=plan.block_ns, seed=plan.seed)}
-            for name, p in answers.items()
+            {"model": name, "log_loss": _log_loss(p[test, k], hit[test]),
+             **horizon_score(p[test, k], hit[test], d.now_ns[test], block_ns=plan.block_ns, seed=plan.seed,
+                             rank=case.ranks.get(name, p)[test, k])}
+            for name, p in case.curves.items()
         ]  # fmt: skip
         out.append(
             {
@@ -206,10 +208,15 @@ def _log_loss(p: Floats, hit: Any) -> float:
     return float(-np.where(hit, np.log(q), np.log1p(-q)).mean())
 
 
-def _imbalance(d: Decisions, fit: Longs, test: Longs, hit: Any) -> Floats:
+def imbalance_curves(d: Decisions, passage_ns: Longs, train: Longs) -> Floats:
+    """(n, 12) curves of the queue imbalance alone, Platt's two parameters a horizon from the train slice."""
     z = np.nan_to_num(d.x[:, INDEX["queue_imbalance"]].astype(np.float64))
-    a, b = fit_platt(z[fit], hit[fit])
-    return np.asarray(1.0 / (1.0 + np.exp(-(a + b * z[test]))))
+    p = np.empty((len(z), len(HORIZONS_NS)))
+    for k, horizon_ns in enumerate(HORIZONS_NS):
+        fit = train[known(d, passage_ns, horizon_ns)[train]]
+        a, b = fit_platt(z[fit], passage_ns[fit] <= horizon_ns)
+        p[:, k] = 1.0 / (1.0 + np.exp(-(a + b * z)))
+    return np.maximum.accumulate(p, axis=1)
 
 
 def policy_rows(case: Case, part: Longs, models: Sequence[str]) -> Longs:
@@ -231,23 +238,22 @@ def _settings(**keys: Any) -> PostureLife:
     )
 
 
-def families(met: Met, p: Floats) -> dict[str, tuple[Callable[[float], Longs], float, float]]:
+def families(
+    met: Met, p: Floats, learned: Learned
+) -> dict[str, tuple[Callable[[float], Longs], float, float]]:
     """Each policy as a family of lives, with the range of its parameter: a tolerance, a scale, or 1/λ."""
-    tier = met.flow.tier(loss_in_h=100.0, adverse_share=0.0)
     by_value = _settings(**MODES["expected value"])
     tolerances = {name: _settings(**MODES[name]) for name in ("tolerance p500", "tolerance curve")}
     risky = p[:, HORIZONS_NS.index(500 * MS)] >= 0.02
 
     def value(parameter: float) -> Longs:
-        chosen = ExpectedValue(tier, ValueSettings(pick_off_weight=1.0 / parameter))
-        return by_value.choose_by_value(
-            p, chosen, edge_ticks=met.edge_ticks, h_ticks=met.h_ticks, alpha=1.0
-        ).life_ns
+        terms = ValueSettings().model_copy(update={"pick_off_weight": 1.0 / parameter})
+        return value_lives(met, p, by_value, terms, learned, 1.0, 1.0)
 
     def step(scale: float) -> Longs:
         return np.where(risky, 100 * MS * scale, 750 * MS * scale).clip(max=LONGEST_NS).astype(np.int64)
 
-    out: dict[str, tuple[Callable[[float], Longs], float, float]] = {"expected value": (value, 0.01, 1e4)}
+    out: dict[str, tuple[Callable[[float], Longs], float, float]] = {"expected value": (value, 1e-4, 100.0)}
     for name, posture in tolerances.items():
         out[name] = (lambda a, posture=posture: posture.choose(p, alpha=a).life_ns, 1e-6, 0.999)  # type: ignore[misc]
     return out | {"step table": (step, 0.1, 50.0)}
@@ -256,11 +262,12 @@ def families(met: Met, p: Floats) -> dict[str, tuple[Callable[[float], Longs], f
 def frontiers(case: Case, models: Sequence[str]) -> list[dict[str, Any]]:
     """Pick-offs against a fixed life at equal fill, of every policy over every model, on the test slice."""
     rows = policy_rows(case, case.split.test, models)
-    met = meet(case, rows, FLOWS["fast client, marked at accept"])
+    flow = FLOWS["fast client, marked at accept"]
+    met, learned = meet(case, rows, flow), learn(meet(case, policy_rows(case, case.split.train, []), flow))
     block = block_of(met.decisions.now_ns, case.plan.block_ns)
     out = []
     for model in models:
-        for policy, (family, low, high) in families(met, case.curves[model][rows]).items():
+        for policy, (family, low, high) in families(met, case.curves[model][rows], learned).items():
             for row in frontier(met, family, low, high, block, seed=case.plan.seed, levels=LEVELS):
                 out.append(
                     {
@@ -315,7 +322,11 @@ def watch_share(met: Met, p: Floats, learned: Learned) -> float:
 def values(
     case: Case, model: str, *, progress: Callable[[str], None] = lambda text: None
 ) -> list[dict[str, Any]]:
-    """Value a request in h: every mode and posture and fixed lives, without and with withdrawal, for each flow."""
+    """Value a request in h: every mode and posture and fixed lives, without and with withdrawal, for each flow.
+
+    ``over_static`` is over the fixed life under the same watch, ``over_unwatched`` over the fixed life without one; the
+    intervals are of the differences, request by request.
+    """
     plan, p = case.plan, case.curves[model]
     rows = policy_rows(case, case.split.test, [model])
     train = policy_rows(case, case.split.train, [])
@@ -332,6 +343,7 @@ def values(
         past, met = meet(case, train, flow), meet(case, rows, flow)
         learned = learn(past)
         share = watch_share(meet(case, tune, flow), p[tune], learned) if len(tune) else 1.0
+        unwatched: Floats = np.empty(0)
         for withdraw in (False, True):
             static_ns = best_static(past, withdraw=withdraw)
             lives: dict[str, Longs] = {
@@ -356,20 +368,24 @@ def values(
                     )
             settled = {policy: met.settle(life, withdraw=withdraw) for policy, life in lives.items()}
             base_line = settled["static best"].value_in_h
+            if not withdraw:
+                unwatched = base_line
             for part, inside in slices.items():
-                count = draws @ block_sums(block, inside.astype(float))[:, 0]
                 for policy, got in settled.items():
-                    columns = np.column_stack([got.value_in_h, got.value_in_h - base_line]) * inside[:, None]
-                    drawn = (draws @ block_sums(block, columns)) / np.maximum(count, 1e-300)[:, None]
+                    worth = got.value_in_h
+                    columns = np.column_stack([worth, worth - base_line, worth - unwatched])
+                    value, over, over_unwatched = means(columns, inside, block, draws)
                     out.append(
                         {
                             "case": name,
                             "slice": part,
                             "policy": policy + (" + withdrawal" if withdraw else ""),
-                            "value": float(got.value_in_h[inside].mean()),
-                            "interval": interval(drawn[:, 0]),
-                            "over_static": float((got.value_in_h - base_line)[inside].mean()),
-                            "over_static_interval": interval(drawn[:, 1]),
+                            "value": value[0],
+                            "interval": value[1],
+                            "over_static": over[0],
+                            "over_static_interval": over[1],
+                            "over_unwatched": over_unwatched[0],
+                            "over_unwatched_interval": over_unwatched[1],
                             "fill": float(got.fill[inside].mean()),
                             "pickoffs": float(got.picked[inside].mean()),
                             "declined": float((lives[policy][inside] == 0).mean()),

@@ -4,8 +4,6 @@ Neighbouring decisions see the same market, so whole stretches of time are drawn
 functions of sums over rows; the sums are taken once a block, and a draw is a weighting of blocks.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +11,7 @@ Floats = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
 
 DRAWS = 1000
+BLOCKS_MIN = 10  # fewer say nothing of what another stretch of time would have given
 
 
 def block_of(now_ns: Longs, block_ns: int) -> Longs:
@@ -39,16 +38,28 @@ def weights(blocks: int, *, seed: int, draws: int = DRAWS) -> Floats:
 
 
 def interval(values: Floats, level: float = 0.95) -> list[float] | None:
-    """[low, high] of the draws that gave a number; none where fewer than half did."""
+    """[low, high] of the draws; none where more of them lack a number than either tail holds, for what they would
+    have been could then lie inside."""
     known = values[np.isfinite(values)]
-    if 2 * len(known) < len(values) or not len(known):
+    tail = (1.0 - level) / 2.0
+    if not len(known) or len(values) - len(known) > tail * len(values) + 1e-9:
         return None
-    low, high = np.quantile(known, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(known, [tail, 1.0 - tail])
     return [float(low), float(high)]
 
 
-def mean_with_interval(block: Longs, values: Floats, *, seed: int, draws: int = DRAWS) -> dict[str, Any]:
-    """The mean of ``values`` (n,) and its interval."""
-    sums = block_sums(block, np.column_stack([values, np.ones(len(values))]))
-    drawn = weights(len(sums), seed=seed, draws=draws) @ sums
-    return {"mean": float(values.mean()), "interval": interval(drawn[:, 0] / drawn[:, 1])}
+def means(
+    values: Floats, inside: npt.NDArray[np.bool_], block: Longs, drawn: Floats
+) -> list[tuple[float, list[float] | None]]:
+    """For each column of ``values`` (n, k) its mean over the rows ``inside`` (n,) and that mean's interval over
+    ``drawn``, which ``weights`` gives; none where the rows lie in fewer than ``BLOCKS_MIN`` blocks."""
+    part = values[inside]
+    sums = block_sums(block, np.column_stack([values, np.ones(len(values))]) * inside[:, None])
+    count = drawn @ sums[:, -1]
+    with np.errstate(invalid="ignore"):
+        found = (drawn @ sums[:, :-1]) / np.where(count > 0, count, np.nan)[:, None]
+    enough = int((sums[:, -1] > 0).sum()) >= BLOCKS_MIN
+    return [
+        (float(mean), interval(column) if enough else None)
+        for mean, column in zip(part.mean(axis=0), found.T, strict=True)
+    ]

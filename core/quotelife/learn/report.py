@@ -205,8 +205,9 @@ def _summary_table(results: Json, wanted: str | None) -> str:
     table = _table([head[c] for c in shown], [[row[c] for c in shown] for row in rows])
     return (
         f'{table}<p class="how">AUC: .5 knows nothing, 1 everything. Brier skill: above 0 is better than the test '
-        "slice's own base rate. ECE: mean distance between what was said and what came. Pick-offs: the best policy "
-        "against the best fixed life that fills as many RFQs. Brackets are 95 % block-bootstrap intervals.</p>"
+        "slice's own base rate. ECE: mean distance between what was said and what came. Pick-offs: the policy named, "
+        "against the fixed life that fills as many RFQs; it is the best one on this very slice, so it flatters, and "
+        "its bracket does not know that it was picked. Brackets are 95 % block-bootstrap intervals.</p>"
     )
 
 
@@ -289,12 +290,20 @@ def _targets(rows: Sequence[Json]) -> str:
     words = {True: "met", False: "NOT MET", None: "not known"}
     order = sorted(rows, key=lambda each: (each["met"] is not False, each["met"] is True))
     body = [
-        [words[each["met"]], str(each["set"]), str(each["what"]), _word(each["value"]), str(each["must"])]
+        [
+            words[each["met"]],
+            str(each["set"]),
+            str(each["what"]),
+            _word(each["value"]),
+            _span(each["interval"]) if each.get("interval") else str(each.get("reason") or ""),
+            str(each["must"]),
+        ]
         for each in order
     ]
     missed = sum(each["met"] is False for each in rows)
-    head = f"{len(rows) - missed} of {len(rows)} targets are not missed"
-    table = _table(["", "set", "figure", "is", "must be"], body)
+    unknown = sum(each["met"] is None for each in rows)
+    head = f"{len(rows) - missed - unknown} of {len(rows)} targets are met, {missed} are not, {unknown} are not known"
+    table = _table(["", "set", "figure", "is", "interval, or why not known", "must be"], body)
     return f"<details{' open' if missed else ''}><summary>{head}</summary>{table}</details>"
 
 

@@ -28,9 +28,17 @@ def auc_within(p: Floats, hit: npt.NDArray[np.bool_], group: Longs) -> float:
 
 
 def horizon_score(
-    p: Floats, hit: npt.NDArray[np.bool_], now_ns: Longs, *, block_ns: int, seed: int
+    p: Floats,
+    hit: npt.NDArray[np.bool_],
+    now_ns: Longs,
+    *,
+    block_ns: int,
+    seed: int,
+    rank: Floats | None = None,
 ) -> dict[str, Any]:
-    """Figures of one horizon; skill is against the base rate of these rows, None like the AUC without both classes."""
+    """Figures of one horizon; skill is against the base rate of these rows, None like the AUC without both classes.
+    ``rank``: what the AUC goes by, where it is not ``p``."""
+    rank = p if rank is None else rank
     table = reliability(p, hit)
     out: dict[str, Any] = {
         "auc": None, "auc_interval": None, "auc_within_10min": None, "brier_skill": None,
@@ -44,10 +52,10 @@ def horizon_score(
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = drawn[:, 1] / drawn[:, 0]
         skill = 1.0 - drawn[:, 2] / drawn[:, 0] / (rate * (1.0 - rate))
-    within = auc_within(p, hit, now_ns // WITHIN_NS)
+    within = auc_within(rank, hit, now_ns // WITHIN_NS)
     out |= {
-        "auc": auc(p, hit),
-        "auc_interval": _auc_interval(p, hit, block, seed),
+        "auc": auc(rank, hit),
+        "auc_interval": _auc_interval(rank, hit, block, seed),
         "auc_within_10min": None if np.isnan(within) else within,
         "brier_skill": brier_skill(p, hit),
         "brier_skill_interval": interval(skill),

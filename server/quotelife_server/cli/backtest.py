@@ -205,6 +205,11 @@ def _print(result: dict[str, Any]) -> None:
         typer.echo(
             f"\n{entry['name']}, h {entry['h']}, reference {entry['reference']}: {entry['rows']:,} test rows"
         )
+        for name in (name for name, seen in entry.get("seen_in_training", {}).items() if seen):
+            typer.echo(
+                f"  {name} was fitted on part of these rows: what it shows here is too good; backtest it on a dataset "
+                "of later"
+            )
         for horizon in entry["horizons"]:
             for model in horizon["models"]:
                 if model["auc"] is None:
@@ -240,4 +245,9 @@ def _print(result: dict[str, Any]) -> None:
     for target in result.get("targets", []):
         word = "not known" if target["met"] is None else "met" if target["met"] else "NOT MET"
         value = "–" if target["value"] is None else f"{target['value']:.4f}"
-        typer.echo(f"{word:9} {target['set']:20} {target['what']}: {value}, must be {target['must']}")
+        bounds = target.get("interval")
+        reach = f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
+        why = f" ({target['reason']})" if target.get("reason") else ""
+        typer.echo(
+            f"{word:9} {target['set']:20} {target['what']}: {value}{reach}, must be {target['must']}{why}"
+        )
