@@ -63,6 +63,11 @@ def case(market: Decisions) -> Case:
     return make_case("walk", "1tick", market, h, curves, PLAN)
 
 
+@pytest.fixture(scope="module")
+def judged(case: Case) -> str:
+    return json.dumps(judge(case, "half knows", ["half knows"]), allow_nan=False)
+
+
 def test_who_half_knows_the_future_scores_and_trades_better(case: Case) -> None:
     """AUC well above first passage, and at half fill far fewer pick-offs than a fixed life has."""
     by_model = {m["model"]: m for m in scores(case)[1]["models"]}
@@ -75,10 +80,9 @@ def test_who_half_knows_the_future_scores_and_trades_better(case: Case) -> None:
     )  # σ is the same for all: nothing to choose by
 
 
-def test_all_figures_come_in_json_and_again_to_the_bit(case: Case) -> None:
-    result = judge(case, "half knows", ["half knows"])
-    text = json.dumps(result, allow_nan=False)
-    assert text == json.dumps(judge(case, "half knows", ["half knows"]), allow_nan=False)
+def test_all_figures_come_in_json_and_again_to_the_bit(case: Case, judged: str) -> None:
+    result = json.loads(judged)
+    assert judged == json.dumps(judge(case, "half knows", ["half knows"]), allow_nan=False)
     values = {(v["case"], v["slice"], v["policy"]): v for v in result["value"]}
     for name in ("fast client, marked at accept", "toxic slow client, walks away"):
         assert values[name, "all", "expected value"]["value"] > values[name, "all", "static best"]["value"]
@@ -142,9 +146,9 @@ def test_pieces_join_into_one_with_a_hole_between(market: Decisions) -> None:
     assert both.path.at(both.now_ns, "mid").tolist() == both.mid_ticks.tolist()
 
 
-def test_a_target_missed_is_said_to_be_missed(case: Case) -> None:
+def test_a_target_missed_is_said_to_be_missed(judged: str) -> None:
     """The figures of a case under the name of a set: unmet where they are, met where they are."""
-    result = judge(case, "half knows", ["half knows"]) | {"name": "GBP", "reference": "microprice"}
+    result = json.loads(judged) | {"name": "GBP", "reference": "microprice"}
     result["frontier"] = [{**row, "change": -0.5, "interval": [-0.6, -0.3]} for row in result["frontier"]]
     found = {entry["what"]: entry for entry in targets([result])}
     assert found["frontier at 50 % fill, upper end"]["met"] is True
@@ -165,9 +169,9 @@ def test_a_builtin_artifact_answers_every_row(market: Decisions) -> None:
 
 
 @pytest.mark.parametrize(("skill", "met"), [(0.0598, False), (0.06, True)])
-def test_a_figure_is_not_rounded_up_to_its_target(case: Case, skill: float, met: bool) -> None:
+def test_a_figure_is_not_rounded_up_to_its_target(judged: str, skill: float, met: bool) -> None:
     """A skill of .0598 does not meet .060."""
-    result = judge(case, "half knows", ["half knows"]) | {"name": "AMZN", "reference": "microprice"}
+    result = json.loads(judged) | {"name": "AMZN", "reference": "microprice"}
     for horizon in result["horizons"]:
         for model in horizon["models"]:
             model["brier_skill"] = skill
@@ -182,7 +186,7 @@ def test_the_mean_over_crypto_takes_the_model_that_each_set_chose() -> None:
         aucs = {"a": 0.6, "b": 0.8, IMBALANCE: 0.7}
         models = [{"model": model, "auc": auc, "ece": 0.01} for model, auc in aucs.items()]
         empty: dict[str, Any] = {"frontier": [], "value": [], "held_tolerance": []}
-        horizons = [{"horizon_ns": 500 * MS, "models": models}]
+        horizons = [{"horizon_ns": ms * MS, "models": models} for ms in (500, 2000)]
         return {"name": name, "reference": "microprice", "model": chosen, "horizons": horizons, **empty}
 
     names = [spec.name for spec in SETS if spec.crypto]
@@ -194,9 +198,15 @@ def test_the_mean_over_crypto_takes_the_model_that_each_set_chose() -> None:
 
 
 def value_rows(over_static: list[float], over_unwatched: list[float] | None) -> list[dict[str, Any]]:
-    row = {"case": "c", "slice": "all", "policy": "expected value + withdrawal",
-           "over_static": 0.1, "over_static_interval": over_static, "over_unwatched": -0.1, "over_unwatched_interval": over_unwatched,
-           "interval": [0.0, 0.0]}  # fmt: skip
+    row = {
+        "case": "c",
+        "slice": "all",
+        "policy": "expected value + withdrawal",
+        "over_static": 0.1,
+        "over_static_interval": over_static,
+        "over_unwatched": -0.1,
+        "over_unwatched_interval": over_unwatched,
+    }
     return [row, {**row, "slice": "top risk decile", "over_static_interval": [-2.0, -1.0]}]
 
 
@@ -221,20 +231,21 @@ def test_value_under_a_watch_is_held_against_both_fixed_lives(
 
 
 def test_differences_are_taken_request_by_request(case: Case) -> None:
-    """The one to the fixed life without a watch is the difference of the two means, and its interval narrower than two
-    that know nothing of each other."""
+    """A fixed life over itself is nothing in every draw; under a watch there are two differences, to the means of both
+    fixed lives."""
     rows = {
         (v["slice"], v["policy"]): v for v in values(case, "half knows") if v["case"] == next(iter(FLOWS))
     }
-    fixed, watched = rows["all", "static best"], rows["all", "expected value + withdrawal"]
-    assert watched["over_unwatched"] == pytest.approx(watched["value"] - fixed["value"])
-    low, high = watched["over_unwatched_interval"]
-    assert low < watched["over_unwatched"] < high
-    wide = [np.diff(each["interval"])[0] for each in (fixed, watched)]
-    assert high - low < np.hypot(*wide)
-    assert watched["over_static"] == pytest.approx(
-        watched["value"] - rows["all", "static best + withdrawal"]["value"]
+    fixed, fixed_watched, watched = (
+        rows["all", name]
+        for name in ("static best", "static best + withdrawal", "expected value + withdrawal")
     )
+    assert fixed["over_unwatched_interval"] == fixed_watched["over_static_interval"] == [0.0, 0.0]
+    assert watched["over_unwatched"] == pytest.approx(watched["value"] - fixed["value"])
+    assert watched["over_static"] == pytest.approx(watched["value"] - fixed_watched["value"])
+    for key in ("over_static", "over_unwatched"):
+        low, high = watched[f"{key}_interval"]
+        assert low < watched[key] < high
 
 
 def test_the_comparator_rolls_like_the_models_and_its_auc_is_its_own(case: Case) -> None:

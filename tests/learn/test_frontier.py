@@ -61,7 +61,8 @@ def test_between_two_points_the_pick_offs_are_those_of_a_coin() -> None:
 
 
 def test_the_block_bootstrap_covers_the_mean_of_a_dependent_process() -> None:
-    """95 % intervals of an AR(1) mean hold 0 in 85 to 99 of 100; single rows as blocks hold it in far fewer."""
+    """95 % intervals of an AR(1) mean hold 0 in 85 to 99 of 100; single rows as blocks hold it in far fewer, as the
+    first 20 show."""
     hits = {1: 0, 200: 0}
     for trial in range(100):
         rng = np.random.default_rng(trial)
@@ -71,14 +72,14 @@ def test_the_block_bootstrap_covers_the_mean_of_a_dependent_process() -> None:
         for i, each in enumerate(shock):
             level = 0.9 * level + each
             x[i] = level
-        for size in hits:
+        for size in hits if trial < 20 else (200,):
             block = block_of(np.arange(6000), size)
-            drawn = weights(6000 // size, seed=trial, draws=300)
+            drawn = weights(6000 // size, seed=trial, draws=300 if size > 1 else 100)
             ((_, found),) = means(x[:, None], np.ones(6000, bool), block, drawn)
             assert found is not None
             hits[size] += found[0] <= 0.0 <= found[1]
     assert 85 <= hits[200] <= 99
-    assert hits[1] < 60
+    assert hits[1] < 12
 
 
 def test_blocks_hold_whole_stretches_and_sums_add_up() -> None:
