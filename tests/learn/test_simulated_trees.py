@@ -117,6 +117,6 @@ def test_the_script_gives_equal_bytes_from_equal_seeds() -> None:
 
     def parameters(seed: int) -> dict:
         found = markets(simulated_trees.decisions(0.06, seed), shares=simulated_trees.SHARES)
-        return train_universal(found, recipe, rows_wanted=3_000).parameters()
+        return train_universal(found, recipe, rows_wanted=3_000).model.parameters()
 
     assert parameters(5) == parameters(5)

@@ -10,12 +10,13 @@ from tests.learn.training_kit import decisions, market
 
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import INDEX
+from quotelife.learn import dataset as files
 from quotelife.learn import gradient_boosting, train
 from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import LOG_TAU, HazardData, event_bins, fit_level, fit_score, score
 from quotelife.learn.labels import NEVER
-from quotelife.learn.samples import Market, drawn, markets, stored
-from quotelife.learn.splits import seen_until_ns
+from quotelife.learn.samples import Market, drawn, folds, markets, stored
+from quotelife.learn.splits import fitted_on, seen_until_ns
 from quotelife.learn.static_calibration import hazard_logits, levelled, with_level
 from quotelife.learn.training import (
     COLUMNS,
@@ -42,7 +43,7 @@ def small() -> Market:
 
 @pytest.fixture(scope="module")
 def trees(small: Market) -> TreeHazardModel:
-    return train_trees(small, [0, 1], SMALL)
+    return train_trees(small, [0, 1], SMALL).model
 
 
 def inputs(n: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -85,9 +86,9 @@ def test_the_logistic_learns_it_too_and_is_calibrated(small: Market) -> None:
 
 
 def test_equal_data_and_seed_give_equal_bytes_and_another_seed_others(small: Market) -> None:
-    again = train_trees(market(), [0, 1], SMALL).parameters()
-    assert train_trees(small, [0, 1], SMALL).parameters() == again
-    other = train_trees(small, [0, 1], Recipe(**{**vars(SMALL), "seed": 2})).parameters()
+    again = train_trees(market(), [0, 1], SMALL).model.parameters()
+    assert train_trees(small, [0, 1], SMALL).model.parameters() == again
+    other = train_trees(small, [0, 1], Recipe(**{**vars(SMALL), "seed": 2})).model.parameters()
     assert other["ensembles"][0]["values"] != again["ensembles"][0]["values"]
     assert train_logistic(small, [0]).parameters() == train_logistic(market(), [0]).parameters()
     assert data_digest([small]) == data_digest([market()]) != data_digest([market(2)])
@@ -132,7 +133,7 @@ def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeHaza
     from dataclasses import replace
 
     changed = Market("A", (replace(piece, x=x, passage_ns=passage),), small.rows)
-    assert train_trees(changed, [0, 1], SMALL).parameters() == trees.parameters()
+    assert train_trees(changed, [0, 1], SMALL).model.parameters() == trees.parameters()
 
 
 def test_curves_rise_with_the_horizon_and_fall_with_the_threshold(trees: TreeHazardModel) -> None:
@@ -147,7 +148,7 @@ def test_curves_rise_with_the_horizon_and_fall_with_the_threshold(trees: TreeHaz
 
 def test_a_universal_model_serves_thresholds_that_nobody_stored(small: Market) -> None:
     other = market(5, instrument="B")
-    model = train_universal([small, other], SMALL, rows_wanted=4_000)
+    model = train_universal([small, other], SMALL, rows_wanted=4_000).model
     rows = drawn(other, "test", np.random.default_rng(1), 2_000, 1)[0]
     metrics, _ = score(rows.curves(model), rows.event, rows.known)
     assert next(entry for entry in metrics if entry["horizon_ns"] == 500_000_000)["auc"] > 0.7
@@ -165,8 +166,8 @@ def test_random_thresholds_are_labelled_as_stored_ones_are(small: Market) -> Non
 
 
 def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazardModel) -> None:
-    base = train_universal([small], SMALL, rows_wanted=2_000)
-    stack = train_trees(small, [0], SMALL, base=base).parameters()
+    base = train_universal([small], SMALL, rows_wanted=2_000).model
+    stack = train_trees(small, [0], SMALL, base=base).model.parameters()
     assert len(stack["ensembles"]) == 4
     for entry, own in zip(stack["ensembles"], base.parameters()["ensembles"], strict=False):
         assert entry["values"] == own["values"]
@@ -179,21 +180,24 @@ def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazard
 def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
     small: Market, trees: TreeHazardModel
 ) -> None:
-    again = train_trees(small, [0, 1], SMALL, refit=True)
-    stack = train_trees(small, [0], SMALL, base=trees, base_refit=again).parameters()
-    plain = train_trees(small, [0], SMALL, base=trees).parameters()
+    again = train_trees(small, [0, 1], SMALL, refit=True).model
+    fitted = train_trees(small, [0], SMALL, base=trees, base_refit=again)
+    stack = fitted.model.parameters()
+    plain = train_trees(small, [0], SMALL, base=trees).model.parameters()
     worth = [[(e["weight"], e["slope"]) for e in each["ensembles"]] for each in (stack, plain)]
     assert worth[0] == worth[1]
     grown = again.parameters()["ensembles"]
     assert [e["values"] for e in stack["ensembles"][: len(grown)]] == [e["values"] for e in grown]
     assert stack["ensembles"][len(grown) :] == plain["ensembles"][len(grown) :]
-    assert stack != plain
+    assert stack != plain and fitted.half.parameters() == plain
 
 
 def test_a_refit_grows_the_trees_on_both_parts_under_the_hazard_it_had(
     small: Market, trees: TreeHazardModel
 ) -> None:
-    again, before = train_trees(small, [0, 1], SMALL, refit=True).parameters(), trees.parameters()
+    fitted = train_trees(small, [0, 1], SMALL, refit=True)
+    again, before = fitted.model.parameters(), trees.parameters()
+    assert fitted.half.parameters() == before
     assert again["intercepts"] == before["intercepts"] and again["offset"] == before["offset"]
     for mine, theirs in zip(again["ensembles"], before["ensembles"], strict=True):
         assert (mine["weight"], mine["slope"]) == (theirs["weight"], theirs["slope"])
@@ -285,7 +289,7 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
     with pytest.raises(ArtifactError):
         load_artifact(done.folder)
     calibrated, before = train.calibrate(
-        train.train([small], train.Plan("logistic", tmp_path, thresholds=("1tick",)))[0].folder,
+        train.train([small], train.Plan("logistic", tmp_path, thresholds=("1tick",)))[0].model,
         [small],
         train.Plan("calibrated", tmp_path, thresholds=("1tick",)),
     )
@@ -301,34 +305,109 @@ def test_what_a_model_was_made_from_counts_as_seen(
     origin = save_artifact(
         trees, tmp_path, name="origin", description="", training={"span_end_ns": later, "rows": 1}
     )
-    done, _ = train.calibrate(origin, [small], train.Plan("calibrated", tmp_path, thresholds=("1tick",)))
+    plan = train.Plan("calibrated", tmp_path, thresholds=("1tick",))
+    done, _ = train.calibrate(load_artifact(origin), [small], plan)
     assert seen_until_ns(done.model.manifest) == later
-    base = train_universal([small], SMALL, rows_wanted=2_000)
+    base = train_universal([small], SMALL, rows_wanted=2_000).model
     folder = save_artifact(base, tmp_path, name="base", description="", training={"span_end_ns": later})
     plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, recipe={"trees": 4, "depth": 2})
     assert seen_until_ns(train.train([small], plan)[0].model.manifest) == later
 
 
-def test_a_refitted_model_is_nothing_to_stack_on(
+def seen(start: int, end: int) -> dict[str, Any]:
+    return {"span_start_ns": start, "span_end_ns": end, "fitted_on": [["A", start, end]]}
+
+
+def test_nothing_is_stacked_on_trees_that_have_seen_where_they_would_be_weighed(
     small: Market, trees: TreeHazardModel, tmp_path: Path
 ) -> None:
-    folder = save_artifact(
-        trees, tmp_path, name="base", description="", training={"span_end_ns": 1, "refit": True}
+    """A base grown up to the cut, or after the end, will do; one that saw a decision behind the cut is refused, and so
+    is one that was calibrated later but grown there."""
+    cut, end = small.span_ns("calibrate")[0], small.span_ns("test")[1]
+    base = save_artifact(trees, tmp_path, name="base", description="", training=seen(0, cut - 1))
+    train.check_unseen(load_artifact(base), [small])
+    later = save_artifact(trees, tmp_path, name="later", description="", training=seen(end + 1, end + 2))
+    train.check_unseen(load_artifact(later), [small])
+    for name, record in (
+        ("refit", seen(0, cut)),
+        ("level", {**seen(end + 1, end + 2), "fitted_on": [["A", 0, cut]]}),
+    ):
+        folder = save_artifact(trees, tmp_path, name=name, description="", training=record)
+        with pytest.raises(
+            QuotelifeError, match=rf"{name}: its trees have seen A in the part of A .* --refit"
+        ):
+            train.train([small], train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder))
+
+
+def test_a_stack_tells_what_all_its_trees_were_fitted_on(
+    small: Market, trees: TreeHazardModel, tmp_path: Path
+) -> None:
+    cut = small.span_ns("calibrate")[0]
+    folder = save_artifact(trees, tmp_path, name="base", description="", training=seen(5, 7))
+    plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, refit=True,
+                      recipe={"trees": 10, "depth": 2, "leaf_rows": 20.0})  # fmt: skip
+    (done,) = train.train([small], plan)
+    training = done.model.manifest["training"]
+    own = ("A", small.span_ns("train")[0], small.span_ns("calibrate")[1])
+    assert fitted_on(done.model.manifest) == [own, ("A", 5, 7)]
+    assert training["span_start_ns"] == 5 and training["span_end_ns"] > cut
+    assert max(training["importance"], key=training["importance"].get) in ("queue_imbalance", "log_h_sigma")
+
+
+def test_calibration_takes_only_what_came_after_all_that_a_model_was_fitted_on(
+    tmp_path: Path, trees: TreeHazardModel
+) -> None:
+    made = decisions(1, 240)
+    piece = files.Piece(
+        name="A", day="", instrument="A", group="A", reference=made.reference, rows=len(made), points=len(made.path),
+        first_ns=int(made.now_ns[0]), last_ns=int(made.now_ns[-1]), key="A", digest=made.digest(),
+    )  # fmt: skip
+    folder = tmp_path / "data"
+    folder.mkdir()
+    files.write_decisions(made, folder / piece.decisions_file, folder / piece.path_file, {})
+    head = {**files.schema_head(), "pieces": [vars(piece)], "digest": "d", "settings": {}}
+    (folder / files.HEAD).write_text(json.dumps(head))
+    until = int(made.now_ns[len(made) // 2])
+    artifact = save_artifact(trees, tmp_path, name="m", description="", training=seen(0, until))
+    (found,) = train.open_markets([folder], after=load_artifact(artifact))
+    kept = np.concatenate([found.pieces[0].now_ns[rows] for rows in found.rows[0].values()])
+    assert kept.min() > until + found.purge_ns and found.span_ns("train")[0] < until + 7 * 10**9
+    late = save_artifact(trees, tmp_path, name="late", description="", training=seen(0, int(made.now_ns[-1])))
+    with pytest.raises(QuotelifeError, match="A: every decision lies within what late was fitted on"):
+        train.open_markets([folder], after=load_artifact(late))
+
+
+def test_folds_test_what_lies_behind_what_they_train_on_and_reach_no_test_row(small: Market) -> None:
+    """Purge before the tested span; the last part, and what was purged at the cuts, in no fold."""
+    piece = small.pieces[0]
+    end = piece.now_ns[small.rows[0]["calibrate"]].max()
+    found = folds(small, 3)
+    tested: list[int] = []
+    for fold in found:
+        train, test = (piece.now_ns[fold.rows[0][name]] for name in ("train", "calibrate"))
+        assert len(train) and train.max() + small.purge_ns < test.min() and test.max() <= end
+        assert len(fold.rows[0]["test"]) == 0
+        tested += fold.rows[0]["calibrate"].tolist()
+    assert (
+        len(set(tested))
+        == len(tested)
+        > 0.6 * sum(len(small.rows[0][part]) for part in ("train", "calibrate"))
     )
-    with pytest.raises(QuotelifeError, match="without --refit"):
-        train.train([small], train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder))
+    with pytest.raises(QuotelifeError, match=r"A: .* too short for 40 folds"):
+        folds(market(1, 120), 40)
 
 
-def test_tuning_looks_at_no_test_row_and_keeps_its_budget(small: Market) -> None:
-    asked: list[str] = []
-
-    def samples(part: str) -> Any:
-        asked.append(part)
-        return stored(small, part, 0)
-
-    best, tried = tuned(samples, Recipe(trees=10, depth=2, leaf_rows=20), 2)
-    assert sorted(asked) == ["calibrate", "train"] and len(tried) == 2
-    assert min(tried, key=lambda entry: entry["log_loss"])["depth"] == best.depth
+def test_tuning_keeps_its_budget_and_takes_the_least_loss_over_all_folds(small: Market) -> None:
+    pairs = [tuple(stored(fold, part, 0) for part in ("train", "calibrate")) for fold in folds(small, 2)]
+    recipe = Recipe(trees=10, depth=2, leaf_rows=20)
+    best, tried = tuned(pairs, recipe, 2)  # type: ignore[arg-type]
+    assert len(tried) == 2 and min(tried, key=lambda entry: entry["log_loss"])["depth"] == best.depth
+    total = rows = 0.0
+    for train_samples, tested in pairs:
+        (alone,) = tuned([(train_samples, tested)], recipe, 1)[1]
+        n = sum(len(sample.rows) for sample in tested)
+        total, rows = total + n * alone["log_loss"], rows + n
+    assert tried[0]["log_loss"] == pytest.approx(total / rows, rel=1e-3)
 
 
 def test_what_cannot_be_trained_names_the_mend(small: Market, tmp_path: Path) -> None:

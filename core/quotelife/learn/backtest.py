@@ -33,7 +33,7 @@ from quotelife.learn.labels import first_passage_ns
 from quotelife.learn.loss_given_pickoff import Learned, learn
 from quotelife.learn.scores import fit_platt, horizon_score, known
 from quotelife.learn.served import FULL_DAY, recalibrated
-from quotelife.learn.splits import LONGEST_WINDOW_NS, ClockSplit, clock_split, purge_ns
+from quotelife.learn.splits import LONGEST_WINDOW_NS, ClockSplit, clock_split, fitted_on, purge_ns
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.recalibration import ANCHORS_NS, UNKNOWN
@@ -150,10 +150,24 @@ def model_curves(model: CurveModel, decisions: Decisions, h_ticks: Floats) -> Fl
     return out
 
 
+def hide_seen(curves: Floats, decisions: Decisions, model: CurveModel) -> Floats:
+    """NaN for the rows that ``model`` was fitted on, as far as they lie before the test slice.
+
+    What a model says of rows that its trees have seen is sharper than what it will say: recalibration would learn to
+    sharpen it more, and a choice made there would trust it too much.
+    """
+    now = decisions.now_ns
+    test_ns = clock_split(now, purge_ns=purge_ns(decisions.latency_ns)).cuts_ns[1]
+    seen = np.zeros(len(now), dtype=bool)
+    for _, start, end in fitted_on(model.manifest):
+        seen |= (now >= start) & (now <= end)
+    return np.where((seen & (now < test_ns))[:, None], np.nan, curves)
+
+
 def make_case(
     name: str, threshold: str, decisions: Decisions, h_ticks: Floats, models: Mapping[str, Floats], plan: Plan
 ) -> Case:
-    """Split by the clock, and every model's curves (n, 12) recalibrated in order of time."""
+    """Split by the clock, and every model's curves (n, 12), NaN where there is none, recalibrated in order of time."""
     passage = passages(decisions, h_ticks)
     rolling = {**models, VOLATILITY: model_curves(FirstPassageModel(), decisions, h_ticks)}
     split = clock_split(

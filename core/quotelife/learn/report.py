@@ -403,8 +403,8 @@ def model_card(model: CurveModel) -> list[tuple[str, str]]:
     if training is None:
         card.append(("training", "none: fitted to nothing"))
     for key, value in (training or {}).items():
-        # A picture; the card of the model it was calibrated from; what live decisions are held against.
-        if key in ("importance", "trained", "feature_bins"):
+        # Pictures; spans that are told; the card of the model it was calibrated from.
+        if key in ("importance", "feature_bins", "fitted_on", "trained"):
             continue
         words = _told(key, value)
         if words:

@@ -11,7 +11,14 @@ from quotelife.errors import QuotelifeError
 from quotelife.learn.dataset import Decisions
 from quotelife.learn.hazard_fit import Floats, HazardData, Longs, event_bins
 from quotelife.learn.labels import first_passage_ns
-from quotelife.learn.splits import SHARES, clock_split, overlap_weights, purge_ns
+from quotelife.learn.splits import (
+    LONGEST_WINDOW_NS,
+    SHARES,
+    clock_split,
+    overlap_weights,
+    purge_ns,
+    walk_forward,
+)
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.tree_hazard import TreeHazardModel
@@ -30,6 +37,7 @@ class Market:
     instrument: str
     pieces: tuple[Decisions, ...]
     rows: tuple[dict[str, Longs], ...]
+    purge_ns: int = 0  # what was left out before each cut
 
     @property
     def decisions(self) -> int:
@@ -100,10 +108,8 @@ def markets(
         days.sort(key=lambda day: int(day.now_ns[0]) if len(day) else 0)
         now = np.concatenate([day.now_ns for day in days])
         usable = np.concatenate([(day.sigma_ticks > 0.0) & (day.observed_ns > 0) for day in days])
-        least = purge_ns(max(day.latency_ns for day in days))
-        split = clock_split(
-            now, purge_ns=least if purge is None else max(purge, least), shares=shares, label=instrument
-        )
+        purged = max(purge_ns(max(day.latency_ns for day in days)), purge or 0)
+        split = clock_split(now, purge_ns=purged, shares=shares, label=instrument)
         starts = np.cumsum([0] + [len(day) for day in days])
         rows = []
         for start, end in pairwise(starts):
@@ -113,9 +119,38 @@ def markets(
                 at = at[(at >= start) & (at < end)]
                 parts[part] = at[usable[at]] - start
             rows.append(parts)
-        out.append(Market(instrument, tuple(days), tuple(rows)))
+        out.append(Market(instrument, tuple(days), tuple(rows), purged))
     if not out:
         raise QuotelifeError("the dataset holds no decisions; make it with: quotelife labels")
+    return out
+
+
+def folds(market: Market, count: int) -> list[Market]:
+    """Walk-forward over the first two parts: ``count`` markets of the same pieces, whose ``calibrate`` is the span
+    that the fold tests and whose ``train`` is what lies before it, purged and with an embargo of the longest window.
+
+    ``QuotelifeError`` where the span is too short for that.
+    """
+    own = [np.concatenate([rows["train"], rows["calibrate"]]) for rows in market.rows]
+    now = np.concatenate([piece.now_ns[at] for piece, at in zip(market.pieces, own, strict=True)])
+    starts = np.cumsum([0] + [len(at) for at in own])
+    nothing = np.empty(0, dtype=np.int64)
+    out = []
+    for train, tested in walk_forward(now, count, purge_ns=market.purge_ns, embargo_ns=LONGEST_WINDOW_NS):
+        rows = tuple(
+            {
+                "train": at[train[(train >= start) & (train < end)] - start],
+                "calibrate": at[tested[(tested >= start) & (tested < end)] - start],
+                "test": nothing,
+            }
+            for at, (start, end) in zip(own, pairwise(starts), strict=True)
+        )
+        out.append(Market(market.instrument, market.pieces, rows, market.purge_ns))
+    if len(out) < count:
+        raise QuotelifeError(
+            f"{market.instrument}: the first two parts are too short for {count} folds once they are purged; record "
+            "for longer, or train without --tune"
+        )
     return out
 
 

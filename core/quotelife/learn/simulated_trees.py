@@ -88,7 +88,7 @@ def _decisions(name: str, instrument: SimulatedInstrument) -> Decisions:
 
 def fit(found: list[Market]) -> CurveModel:
     """The model; equal markets give equal bytes."""
-    return train_universal(found, RECIPE, rows_wanted=ROWS_WANTED)
+    return train_universal(found, RECIPE, rows_wanted=ROWS_WANTED).model
 
 
 def shock_answers(model: CurveModel, seed: int, shocks: int = 4) -> dict[str, float]:

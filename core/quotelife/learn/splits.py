@@ -60,6 +60,21 @@ def seen_until_ns(manifest: Mapping[str, Any] | None) -> int:
     return int(training["span_end_ns"])
 
 
+def fitted_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
+    """(instrument, from, to) in ns: what the trees or coefficients of a model, and of those that it stands on, were
+    fitted on; nothing where it was fitted to nothing. A level that was set later is no part of it.
+
+    ``SplitError`` where the manifest of a fitted model does not say.
+    """
+    training = (manifest or {}).get("training")
+    if training is None:
+        return []
+    if "fitted_on" in training:
+        return [(str(name), int(start), int(end)) for name, start, end in training["fitted_on"]]
+    until = seen_until_ns(manifest)
+    return [("", int(training.get("span_start_ns", until)), until)]
+
+
 def clock_split(
     now_ns: Longs, *, purge_ns: int, shares: tuple[float, float, float] = SHARES, label: str = "decisions"
 ) -> ClockSplit:

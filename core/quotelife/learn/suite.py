@@ -1,25 +1,68 @@
 """The real-data suite: recorded sets to datasets, models to figures, figures beside what they must reach.
 
-What is made is kept in a work folder, so that an interrupted run goes on where it was: datasets by their key, models by
-name and data, results by the digests of both and the plan.
+What is made is kept in a work folder, so that an interrupted run goes on where it was: datasets, models and results
+each by a digest over all that made them, this code included.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from quotelife.learn.backtest import Plan, judge, make_case, model_curves
-from quotelife.learn.dataset import Decisions, threshold_ticks
+import numpy as np
+
+from quotelife.decision import expected_value, held_tolerance, life
+from quotelife.learn import backtest, bootstrap, flow, frontier, loss_given_pickoff, scores, served
+from quotelife.learn.backtest import Plan, hide_seen, judge, make_case, model_curves
+from quotelife.learn.dataset import Decisions, Floats, threshold_ticks
 from quotelife.learn.realdata import SETS, SetSpec, targets
+from quotelife.learn.splits import clock_split, purge_ns
+from quotelife.model import recalibration
 from quotelife.model.curve import CurveModel
 
 FORMAT = 1
+JUDGES = (
+    backtest, bootstrap, flow, frontier, loss_given_pickoff, scores, served,
+    expected_value, held_tolerance, life, recalibration,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to judge on the test slice, and what answers before it: ``before``, whose trees have not seen the
+    calibrate slice. Where there is none, the model's own answers count from the end of what it was fitted on."""
+
+    model: CurveModel
+    before: CurveModel | None = None
+
+    def curves(self, decisions: Decisions, h_ticks: Floats) -> Floats:
+        """(n, 12), NaN before the test slice where the one that answers there was fitted on the row."""
+        if self.before is None:
+            return hide_seen(model_curves(self.model, decisions, h_ticks), decisions, self.model)
+        cut = clock_split(decisions.now_ns, purge_ns=purge_ns(decisions.latency_ns)).cuts_ns[1]
+        at = int(np.searchsorted(decisions.now_ns, cut, side="left"))
+        parts = (slice(None, at), self.before), (slice(at, None), self.model)
+        out = np.concatenate([model_curves(model, decisions[rows], h_ticks[rows]) for rows, model in parts])
+        return hide_seen(out, decisions, self.before)
+
+    @property
+    def digests(self) -> list[str]:
+        return [each.digest for each in (self.model, self.before) if each is not None]
+
 
 Progress = Callable[[str], None]
-Models = Callable[[Mapping[str, Decisions], Path, Progress], Mapping[str, Mapping[str, CurveModel]]]
+Models = Callable[[Mapping[str, Decisions], Path, Progress], Mapping[str, Mapping[str, Candidate]]]
+
+
+def code_digest(modules: tuple[ModuleType, ...]) -> str:
+    """SHA-256 over the files of ``modules``: what they made is not what they would make once one of them changed."""
+    sha = hashlib.sha256()
+    for module in modules:
+        sha.update(Path(str(module.__file__)).read_bytes())
+    return sha.hexdigest()
 
 
 def against_mid(decisions: Decisions) -> Decisions:
@@ -50,7 +93,8 @@ def run_suite(
         own = by_set[spec.name]
         for reference in ("microprice", "mid"):
             plan = replace(spec.plan, seed=seed)
-            key = _key(spec, reference, digest, {name: model.digest for name, model in own.items()}, plan)
+            digests = {name: each.digests for name, each in own.items()}
+            key = _key(spec, reference, digest, digests, plan)
             cached = results / f"{key}.json"
             if cached.is_file():
                 sets.append(json.loads(cached.read_bytes()))
@@ -58,12 +102,12 @@ def run_suite(
             d = decisions if reference == "microprice" else against_mid(decisions)
             h = threshold_ticks(spec.threshold, d.sigma_ticks, d.mid_ticks)
             progress(f"{spec.name}, {reference}: curves")
-            curves = {name: model_curves(model, d, h) for name, model in own.items()}
+            curves = {name: each.curves(d, h) for name, each in own.items()}
             case = make_case(spec.name, spec.threshold, d, h, curves, plan)
             decider, *others = own
             compared = [decider, *others] if reference == "microprice" else [decider]
             result = judge(case, decider, compared, progress=progress)
-            result["models"] = {name: model.digest for name, model in own.items()}
+            result["models"] = {name: each.model.digest for name, each in own.items()}
             result["data_digest"] = digest
             result["baseline"] = {str(ms): figures for ms, figures in spec.baseline.items()}
             unfinished = cached.with_suffix(".tmp")
@@ -81,6 +125,6 @@ def run_suite(
     }
 
 
-def _key(spec: SetSpec, reference: str, digest: str, models: dict[str, str], plan: Plan) -> str:
-    words = [FORMAT, spec.name, spec.threshold, reference, digest, models, asdict(plan)]
+def _key(spec: SetSpec, reference: str, digest: str, models: dict[str, list[str]], plan: Plan) -> str:
+    words = [FORMAT, code_digest(JUDGES), spec.name, spec.threshold, reference, digest, models, asdict(plan)]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]

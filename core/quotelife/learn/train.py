@@ -14,9 +14,9 @@ from quotelife.learn.drift import feature_bins
 from quotelife.learn.flow import LONGEST_NS, Flow
 from quotelife.learn.hazard_fit import score
 from quotelife.learn.loss_given_pickoff import learn
-from quotelife.learn.samples import Market, Sample, drawn, markets, stored, thin
+from quotelife.learn.samples import Market, Sample, drawn, folds, markets, stored, thin
 from quotelife.learn.scores import WITHIN_NS, auc_within
-from quotelife.learn.splits import SHARES, seen_until_ns
+from quotelife.learn.splits import SHARES, SplitError, fitted_on, purge_ns, seen_until_ns
 from quotelife.learn.static_calibration import levelled
 from quotelife.learn.training import (
     CALIBRATION_ROWS,
@@ -40,6 +40,7 @@ CREATED_BY = "quotelife 0.1.0"
 MODELS = ("logistic", "trees", "universal")
 CHECKPOINTS = ".checkpoints"
 PICK_OFF_ROWS = 20_000
+FOLDS = 3  # of the walk-forward that recipes are tried on
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,11 @@ def open_markets(
     datasets: Sequence[Path],
     instruments: Sequence[str] = (),
     shares: tuple[float, float, float] = SHARES,
+    *,
+    after: CurveModel | None = None,
 ) -> list[Market]:
-    """The instruments of all datasets, or those named. ``QuotelifeError`` naming one that is in none."""
+    """The instruments of all datasets, or those named; of decisions ``after`` all that a model was fitted on, if one
+    is given. ``QuotelifeError`` naming an instrument that is in none, or that has nothing so late."""
     pieces: list[Decisions] = []
     known: set[str] = set()
     for folder in datasets:
@@ -102,7 +106,22 @@ def open_markets(
         raise QuotelifeError(
             f"no instrument {lacking[0]!r} in the data; there are: {', '.join(sorted(known)) or 'none'}"
         )
+    if after is not None:
+        pieces = _later(pieces, after)
     return markets(pieces, shares=shares)
+
+
+def _later(pieces: Sequence[Decisions], model: CurveModel) -> list[Decisions]:
+    until = seen_until_ns(model.manifest)
+    later = [p[p.now_ns > until + purge_ns(p.latency_ns)] if until else p for p in pieces]
+    left = {piece.instrument for piece in later if len(piece)}
+    for piece in pieces:
+        if piece.instrument not in left:
+            raise QuotelifeError(
+                f"{piece.instrument}: every decision lies within what {model.name} was fitted on, or less than the "
+                "longest horizon after it; label what came later, and name that dataset"
+            )
+    return [piece for piece in later if len(piece)]
 
 
 def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> list[Trained]:
@@ -114,11 +133,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
         loaded = load_artifact(plan.stack)
         if not isinstance(loaded, TreeHazardModel) or plan.model != "trees":
             raise QuotelifeError("--stack takes an artifact of kind trees, to train --model trees on")
-        if ((loaded.manifest or {}).get("training") or {}).get("refit"):
-            raise QuotelifeError(
-                f"{plan.stack}: its trees have seen the part on which its worth here would be fitted; train it again "
-                "without --refit"
-            )
+        check_unseen(loaded, found)
         base = loaded
     checkpoint = plan.out / CHECKPOINTS
     done = []
@@ -131,24 +146,9 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
             model: CurveModel = train_logistic(group[0], places[group[0].instrument], progress=progress)
         else:
             if plan.tune:
-
-                def samples(part: str, group: list[Market] = group, seed: int = recipe.seed) -> list[Sample]:
-                    rng = np.random.default_rng(seed)
-                    wanted = CALIBRATION_ROWS // len(group)
-                    if plan.model == "universal":
-                        return [s for m in group for s in drawn(m, part, rng, wanted, DRAWS_MOST)]
-                    return thin(
-                        [
-                            s
-                            for j in threshold_places(group[0], plan.thresholds)
-                            for s in stored(group[0], part, j)
-                        ],
-                        CALIBRATION_ROWS,
-                    )
-
-                recipe, tried = tuned(samples, recipe, plan.tune, progress=progress)
+                recipe, tried = tuned(_folded(group, plan, recipe.seed), recipe, plan.tune, progress=progress)
             if plan.model == "universal":
-                model = train_universal(
+                fitted = train_universal(
                     group,
                     recipe,
                     rows_wanted=plan.rows_wanted,
@@ -157,7 +157,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
                     progress=progress,
                 )
             else:
-                model = train_trees(
+                fitted = train_trees(
                     group[0],
                     places[group[0].instrument],
                     recipe,
@@ -166,26 +166,68 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
                     checkpoint=checkpoint,
                     progress=progress,
                 )
-        training = training_record(group, plan.model, plan.shares)
+            model = fitted.model
+        training = training_record(group, plan.model, plan.shares, refit=plan.refit)
         if plan.model != "logistic":
+            training["importance"] = fitted.importance
             training["recipe"] = asdict(recipe)
             training["seed"] = recipe.seed
             training["refit"] = plan.refit
             training["tried"] = tried
         if base is not None:
-            training["stacked_on"] = base.digest
-            training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(base.manifest))
+            stands_on(training, "stacked_on", base)
         done.append(_save(model, group, places, plan, training, progress))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return done
 
 
+def _folded(group: Sequence[Market], plan: Plan, seed: int) -> list[tuple[list[Sample], list[Sample]]]:
+    """(train, tested) samples of each fold of a walk-forward over the first two parts."""
+    rng = np.random.default_rng(seed)
+    by_market = [folds(market, FOLDS) for market in group]
+
+    def samples(k: int, part: str) -> list[Sample]:
+        own = [each[k] for each in by_market]
+        if plan.model == "universal":
+            wanted = CALIBRATION_ROWS // len(group)
+            return [s for market in own for s in drawn(market, part, rng, wanted, DRAWS_MOST)]
+        (market,) = own
+        places = threshold_places(market, plan.thresholds)
+        return thin([s for j in places for s in stored(market, part, j)], CALIBRATION_ROWS)
+
+    return [(samples(k, "train"), samples(k, "calibrate")) for k in range(FOLDS)]
+
+
+def check_unseen(base: CurveModel, found: Sequence[Market]) -> None:
+    """``QuotelifeError`` where trees to stack on have seen what they are weighed or scored on here, or do not say."""
+    try:
+        spans = fitted_on(base.manifest)
+    except SplitError as error:
+        raise QuotelifeError(str(error)) from None
+    for market in found:
+        weighed, end = market.span_ns("calibrate")[0], market.span_ns("test")[1]
+        for name, start, until in spans:
+            if start <= end and weighed <= until:
+                raise QuotelifeError(
+                    f"{base.name}: its trees have seen {name or 'decisions'} in the part of {market.instrument} on "
+                    "which they would be weighed and scored; train it with this --split and without --refit"
+                )
+
+
+def stands_on(training: dict[str, Any], key: str, model: CurveModel) -> None:
+    """Write into ``training`` that the model was made from another: its digest, and its spans."""
+    spans = fitted_on(model.manifest)
+    training[key] = model.digest
+    training["fitted_on"] = [*training["fitted_on"], *spans]
+    training["span_start_ns"] = min([training["span_start_ns"], *(start for _, start, _ in spans)])
+    training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
+
+
 def calibrate(
-    artifact: Path, found: Sequence[Market], plan: Plan, progress: Progress = silent
+    model: CurveModel, found: Sequence[Market], plan: Plan, progress: Progress = silent
 ) -> tuple[Trained, list[dict[str, Any]]]:
-    """The artifact's model with its level set by the first two parts of ``found``, scored on the last; and the scores
-    of the model as it was, on the same rows."""
-    model = load_artifact(artifact)
+    """The model with its level set by the first two parts of ``found``, which it must not have been fitted on, scored
+    on the last; and the scores of the model as it was, on the same rows."""
     places = {market.instrument: threshold_places(market, plan.thresholds) for market in found}
     recent = [
         sample
@@ -199,10 +241,10 @@ def calibrate(
     before, _ = evaluate(model, found, places)
     training = {
         **training_record(found, "calibrated", plan.shares),
-        "calibrated_from": model.digest,
+        "fitted_on": [],
         "trained": (model.manifest or {}).get("training"),
     }
-    training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
+    stands_on(training, "calibrated_from", model)
     named = replace(plan, name=plan.name or f"{model.name}_calibrated")
     return _save(level, found, places, named, training, progress), before
 
@@ -221,13 +263,16 @@ def threshold_places(market: Market, names: Sequence[str]) -> list[int]:
 
 
 def training_record(
-    group: Sequence[Market], model: str, shares: tuple[float, float, float]
+    group: Sequence[Market], model: str, shares: tuple[float, float, float], *, refit: bool = False
 ) -> dict[str, Any]:
-    """What the manifest says of the data: instruments, spans, rows, digest, what a pick-off costs."""
+    """What the manifest says of the data: instruments, spans, rows, digest, what a pick-off costs. ``fitted_on``: by
+    instrument, what trees or coefficients were fitted on; a level takes up to ``span_end_ns``."""
+    last = "calibrate" if refit else "train"
     return {
         "model": model,
         "data_digest": data_digest(group),
         "shares": list(shares),
+        "fitted_on": [[m.instrument, m.span_ns("train")[0], m.span_ns(last)[1]] for m in group],
         "span_start_ns": min(market.span_ns("train")[0] for market in group),
         "span_end_ns": max(market.span_ns("calibrate")[1] for market in group),
         "rows": sum(len(rows["train"]) + len(rows["calibrate"]) for m in group for rows in m.rows),

@@ -36,6 +36,7 @@ CALIBRATION_ROWS = 120_000
 
 # Of trees: (feature, transform, divided by). Free of ticks, lots and currency: a split means the same elsewhere.
 SIGMA = "sigma"
+LOG_THRESHOLD = "log_h_sigma"  # the last column, as the importance of features names it
 COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("spread_ticks", "log", SIGMA),
     ("spread_volatility_1s", "log1p", SIGMA),
@@ -90,6 +91,16 @@ def _silent(stage: str, done: int, of: int) -> None: ...
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A fitted ``model``, and ``half``: the same hazard over trees of the first part alone, the model itself where
+    none was grown again. ``importance``: total gain of the splits on each feature, of the trees grown here."""
+
+    model: TreeHazardModel
+    half: TreeHazardModel
+    importance: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Pool:
     """Samples of one part with what the trees read of them, stacked."""
 
@@ -111,7 +122,7 @@ def train_universal(
     refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
-) -> TreeHazardModel:
+) -> Fitted:
     """One model for all ``markets``, of random thresholds in units of σ.
 
     ``refit``: in the end the trees are grown once more on the first two parts, under the hazard that was fitted on the
@@ -137,7 +148,7 @@ def train_trees(
     refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
-) -> TreeHazardModel:
+) -> Fitted:
     """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
 
     The base, a universal model, must read the same columns, and leave room for two ensembles. What each is worth here
@@ -151,10 +162,10 @@ def train_trees(
                 "the model to stack on reads other columns than are trained here; train it again"
             )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
-    model = _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
+    fitted = _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
     if base is None or base_refit is None:
-        return model
-    parameters = model.parameters()
+        return fitted
+    parameters = fitted.model.parameters()
     again = base_refit.parameters()["ensembles"]
     if len(again) != len(base.parameters()["ensembles"]):
         raise QuotelifeError(
@@ -162,7 +173,7 @@ def train_trees(
         )
     for entry, grown in zip(parameters["ensembles"], again, strict=False):
         entry.update({key: value for key, value in grown.items() if key not in ("weight", "slope")})
-    return TreeHazardModel(parameters)
+    return replace(fitted, model=TreeHazardModel(parameters))
 
 
 def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
@@ -215,18 +226,16 @@ def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progr
 
 
 def tuned(
-    market_samples: Callable[[str], list[Sample]],
+    folds: Sequence[tuple[list[Sample], list[Sample]]],
     recipe: Recipe,
     budget: int,
     *,
     progress: Progress = _silent,
 ) -> tuple[Recipe, list[dict[str, Any]]]:
-    """The best of ``recipe`` and ``budget`` − 1 random ones, and what each scored: log-loss per row at 500 ms on the
-    second part, by trees of the first. Neither sees the last part."""
+    """The best of ``recipe`` and ``budget`` − 1 random ones, and what each scored: log-loss per row at 500 ms over the
+    second samples of each fold, by trees of the first. No fold has anything of the last part."""
     rng = np.random.default_rng(recipe.seed)
-    train, recent = (pool(market_samples(name)) for name in ("train", "calibrate"))
-    known, hit, weight = train.labels(HORIZONS_NS[0])
-    seen, passed, _ = recent.labels(HORIZONS_NS[0])
+    pools = [(pool(train), pool(tested)) for train, tested in folds]
     tried: list[tuple[float, Recipe]] = []
     for i in range(max(1, budget)):
         progress("tuning", i, budget)
@@ -240,10 +249,14 @@ def tuned(
                 leaf_rows=float(rng.choice([300.0, 1000.0, 3000.0])),
                 columns_share=float(rng.choice([0.3, 0.5, 0.8])),
             )
-        booster = boost(train.columns[known], hit[known], weight[known], one)
-        margin = booster.inplace_predict(recent.columns[seen], predict_type="margin").astype(np.float64)
-        loss = float(np.mean(np.logaddexp(0.0, margin) - margin * passed[seen]))
-        tried.append((loss, one))
+        losses = []
+        for train, tested in pools:
+            known, hit, weight = train.labels(HORIZONS_NS[0])
+            seen, passed, _ = tested.labels(HORIZONS_NS[0])
+            booster = boost(train.columns[known], hit[known], weight[known], one)
+            margin = booster.inplace_predict(tested.columns[seen], predict_type="margin").astype(np.float64)
+            losses.append(np.logaddexp(0.0, margin) - margin * passed[seen])
+        tried.append((float(np.concatenate(losses).mean()), one))
     progress("tuning", budget, budget)
     best = min(tried, key=lambda entry: entry[0])[1]
     return best, [{"log_loss": loss, **asdict(one)} for loss, one in tried]
@@ -271,34 +284,42 @@ def _train(
     refit: bool,
     checkpoint: Path | None,
     progress: Progress,
-) -> TreeHazardModel:
-    ensembles: list[dict[str, Any]] = [] if base is None else list(base.parameters()["ensembles"])
-    ensembles += _grown(train, recipe, checkpoint, progress)
+) -> Fitted:
+    standing: list[dict[str, Any]] = [] if base is None else list(base.parameters()["ensembles"])
+    own, importance = _grown(train, recipe, checkpoint, progress)
     references = _references(train)
     if not recent:
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
     progress("calibration", 0, 1)
-    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, ensembles))
+    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, [*standing, *own]))
     data = [
         sample.hazard_data(bare.margins(sample.columns(bare)).astype(np.float64))
         for sample in thin(recent, CALIBRATION_ROWS)
     ]
     fit = fit_score(joined(data), ridge=SCORE_RIDGE)
+
+    def hazard(grown: list[dict[str, Any]]) -> TreeHazardModel:
+        worth = [{"weight": float(w), "slope": float(v)} for w, v in zip(fit.weight, fit.slope, strict=True)]
+        entries = [{**entry, **own} for entry, own in zip([*standing, *grown], worth, strict=True)]
+        return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, entries))
+
+    model = half = hazard(own)
     if refit:
-        ensembles[-len(HORIZONS_NS) :] = _grown([*train, *recent], recipe, checkpoint, progress)
-    for i, entry in enumerate(ensembles):
-        entry["weight"], entry["slope"] = float(fit.weight[i]), float(fit.slope[i])
+        own, importance = _grown([*train, *recent], recipe, checkpoint, progress)
+        model = hazard(own)
     progress("calibration", 1, 1)
-    return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, ensembles))
+    return Fitted(model, half, importance)
 
 
 def _grown(
     samples: list[Sample], recipe: Recipe, checkpoint: Path | None, progress: Progress
-) -> list[dict[str, Any]]:
-    """An ensemble for each of ``HORIZONS_NS``, its weight still 1."""
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """An ensemble for each of ``HORIZONS_NS``, its weight still 1; and the total gain by column, of them together."""
     progress("columns", 0, 1)
     grown = pool(samples)
-    out = []
+    out: list[dict[str, Any]] = []
+    names = [*(name for name, _, _ in COLUMNS), LOG_THRESHOLD]
+    gain = dict.fromkeys(names, 0.0)
     for horizon_ns in HORIZONS_NS:
         known, hit, weight = grown.labels(horizon_ns)
         stage = f"trees for {horizon_ns / 1e6:g} ms"
@@ -311,7 +332,9 @@ def _grown(
             progress=lambda done, of, stage=stage: progress(stage, done, of),  # type: ignore[misc]
         )
         out.append(ensemble_parameters(booster))
-    return out
+        for column, value in booster.get_score(importance_type="total_gain").items():
+            gain[names[int(column[1:])]] += value
+    return out, {name: value for name, value in gain.items() if value > 0.0}
 
 
 def _parameters(

@@ -25,6 +25,7 @@ from quotelife.units import NS_PER_S
 SIMULATED_START_NS = 1_700_000_000 * NS_PER_S
 SIMULATED_PIECE_NS = 3600 * NS_PER_S  # a simulated market is at most so long: the next one has another seed
 READ = 1 << 20
+VERSION = 1  # of what one replay yields: raise it with every change of labels, recorder or collection
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Unit:
         market = {
             name: config[name] for name in ("instruments", "regimes", "calendars", "signals", "postures")
         }
-        words = [schema_head(), settings.as_dict(), market, self.content, self.instruments]
+        words = [VERSION, schema_head(), settings.as_dict(), market, self.content, self.instruments]
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
     def piece_name(self, instrument: str, key: str) -> str:

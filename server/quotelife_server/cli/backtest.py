@@ -128,7 +128,7 @@ def _duration(option: str, text: str, parse: Any) -> int:
 
 
 def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progress) -> dict[str, Any]:
-    from quotelife.learn.backtest import Case, joined, judge, make_case, model_curves
+    from quotelife.learn.backtest import Case, hide_seen, joined, judge, make_case, model_curves
     from quotelife.learn.dataset import HEAD, Dataset, threshold_ticks
     from quotelife.learn.splits import seen_until_ns
     from quotelife.model.artifact import load_artifact
@@ -159,7 +159,7 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
                 except ValueError as error:
                     wrong("--threshold", str(error))
             progress(f"{instrument}: curves")
-            curves = {name: model_curves(model, d, h) for name, model in models.items()}
+            curves = {name: hide_seen(model_curves(model, d, h), d, model) for name, model in models.items()}
             case: Case = make_case(instrument, spec, d, h, curves, plan)
             result = judge(case, next(iter(models)), list(models), progress=progress)
             result["models"] = {name: model.digest for name, model in models.items()}

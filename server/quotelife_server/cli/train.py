@@ -126,12 +126,14 @@ def calibrate(
     split: Split = "50/15/35",
     as_json: Json = False,
 ) -> None:
-    """Set the level of a model by a recent slice: the first two parts of the datasets; the last is scored.
+    """Set the level of a model by what came after all that it was fitted on: the first two parts of that; the last is
+    scored.
 
     The result is another artifact. Its scores stand beside those of the model as it was.
     """
     from quotelife.learn.train import Plan, open_markets
     from quotelife.learn.train import calibrate as fit
+    from quotelife.model.artifact import load_artifact
 
     plan = Plan(
         "calibrated",
@@ -143,8 +145,9 @@ def calibrate(
     )
 
     def run(progress: Callable[[str, int, int], None]) -> dict[str, Any]:
-        found = open_markets(datasets, plan.instruments, plan.shares)
-        done, before = fit(artifact, found, plan, progress)
+        model = load_artifact(artifact)
+        found = open_markets(datasets, plan.instruments, plan.shares, after=model)
+        done, before = fit(model, found, plan, progress)
         return {"interrupted": False, "artifacts": [done.summary()], "before": before}
 
     _drive(run, plan, as_json)
