@@ -1428,7 +1428,7 @@ cdef class Engine:
         label.decided_ns = out.now_ns
         label.posture = out.posture_effective
         label.sequence = out.input_sequence
-        label.held_by = held_by(out.kind, out.binding)
+        label.held_by = held_by(out.kind, out.binding, out.reasons)
         if label.held_by != HELD_FROZEN:
             label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
             if label.life_ns > LABEL_END_NS[LABEL_ENDS - 1]:

@@ -56,6 +56,14 @@ def test_tolerances_and_bounds_are_ordered(given: dict[str, Any], place: str) ->
     assert postures(**given) == [f"postures.{place}"]
 
 
+def test_held_tolerance_takes_no_life_that_it_cannot_watch_to_its_end() -> None:
+    longest = {"life_max": "6s", "held_tolerance": {"enabled": True}}
+    (problem,) = found(postures={"client_priority": longest})
+    assert problem[0] == "postures.client_priority.life_max" and "5s" in problem[1]
+    longest["held_tolerance"] = {"enabled": False}
+    assert postures(client_priority=longest) == []
+
+
 def test_equal_postures_are_in_order() -> None:
     same = {"tolerance": 0.05, "life_min": "100ms", "life_max": "1s"}
     assert postures(client_priority=same, liquidity_provider=same, risk_averse=same) == []

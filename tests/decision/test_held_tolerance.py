@@ -48,6 +48,27 @@ def test_hits_within_the_shortest_life_take_nothing_from_alpha(hits: list[bool])
         assert held.debt == pytest.approx(debt)
 
 
+def test_at_no_tolerance_no_life_is_left_though_the_curve_says_never() -> None:
+    """P = 0 is what first passage says of a quiet market."""
+    for source in ("p500", "curve"):
+        posture = PostureLife(LiquidityProvider(tolerance_source=source, life_min="10ms"))
+        for curve in (0.0, 1e-300, 0.3):
+            assert posture.life(curve, alpha=0.0).life_ns == 10 * MS
+        assert posture.life(0.0, alpha=1e-12).life_ns == 2_000 * MS
+
+
+def test_a_dumped_tolerance_goes_on_where_it_was_and_never_beyond_its_posture() -> None:
+    held = HeldTolerance(0.05, 0.01)
+    held.update(True)
+    held.update(True, SHORTEST)
+    again = HeldTolerance(0.05, 0.01)
+    again.restore(*held.dump())
+    assert again.dump() == held.dump() == (0.05 - 0.01 * 0.95, -0.01 * 0.95)
+    stricter = HeldTolerance(0.002, 0.01)
+    stricter.restore(*held.dump())
+    assert stricter.dump() == (0.002, -0.002)
+
+
 def test_a_tolerance_that_came_to_nothing_recovers_by_the_shortest_lives_of_a_calm_market() -> None:
     held = HeldTolerance(0.05, 0.01)
     for _ in range(10):
@@ -103,14 +124,14 @@ def test_without_it_an_overconfident_model_loses_more_than_the_tolerance() -> No
 
 
 def test_a_label_counts_only_once_it_is_known() -> None:
-    """Decisions 10 ms apart, each passed after 30 ms: the fourth is the first that knows of one."""
+    """Decisions 10 ms apart, each passed after 29 ms: the fourth is the first that knows of one."""
     now = np.arange(10) * 10 * MS
     held = HeldTolerance(0.05, 0.01)
     out = held.lives(
         PostureLife(LiquidityProvider(tolerance_source="curve")),
         now,
         np.tile(np.linspace(0.001, 0.04, 12), (10, 1)),
-        np.full(10, 30 * MS),
+        np.full(10, 29 * MS),
         np.full(10, 5_000 * MS),
     )
     assert out.by.tolist()[:4] == [FREE] * 4
@@ -123,3 +144,34 @@ def test_a_life_that_was_not_watched_to_its_end_gives_no_label() -> None:
     held = HeldTolerance(0.05, 0.01)
     out = held.lives(posture, [0], np.full((1, 12), 1e-6), [NEVER], [10 * MS])
     assert out.hit.tolist() == [-1]
+
+
+def test_with_the_times_of_messages_a_miss_is_known_at_the_first_behind_it_and_a_hit_by_its_own() -> None:
+    """One decision misses within its life of 2 s, then one is hit; messages at 1, 2, 2.5 and 3 s."""
+    posture = PostureLife(LiquidityProvider())
+    asked = np.array([0, 100, 2_010, 2_400, 2_501, 2_502, 2_600, 3_100]) * MS
+    passage = np.full(len(asked), NEVER)
+    passage[1] = 1_900 * MS  # at 2 s
+    held = HeldTolerance(0.05, 0.01)
+    curves = np.full((len(asked), 12), 1e-6)
+    observed = np.where(np.arange(len(asked)) < 2, 5_000 * MS, 0)
+    out = held.lives(
+        posture, asked, curves, passage, observed, heard_ns=np.array([1, 2, 2.5, 3]) * 1_000 * MS
+    )
+    assert out.life_ns[0] == 2_000 * MS
+    assert out.hit.tolist() == [0, 1] + [-1] * 6
+    hit = 0.05 - 0.01 * 0.95
+    assert out.alpha.tolist() == pytest.approx([0.05, 0.05, hit, hit] + [hit + 0.01 * 0.05] * 4)
+
+
+def test_ages_count_from_the_latency_on() -> None:
+    posture = PostureLife(LiquidityProvider())
+    out = HeldTolerance(0.05, 0.01).lives(
+        posture,
+        np.array([0, 35, 45]) * MS,
+        np.full((3, 12), 1e-6),
+        [30 * MS, NEVER, NEVER],
+        [5_000 * MS] * 3,
+        latency_ns=10 * MS,
+    )
+    assert (out.alpha < 0.05).tolist() == [False, False, True]

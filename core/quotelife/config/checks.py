@@ -154,6 +154,12 @@ def _bounds(path: Path, posture: PostureSettings) -> Iterator[Problem]:
         yield (*path, "life_min"), "is before the curve starts (25ms)"
     if posture.mode == "expected_value" and posture.life_min_ns > CURVE_END_NS:
         yield (*path, "life_min"), "is after the curve ends (5s): expected value knows no such life"
+    if posture.held_tolerance.enabled and posture.life_max_ns > CURVE_END_NS:
+        yield (
+            (*path, "life_max"),
+            "is after the last horizon (5s): held tolerance watches no life to its end there; "
+            "set life_max to at most 5s, or held_tolerance.enabled to false",
+        )
     for key, value in (("life_min", posture.life_min_ns), ("life_max", posture.life_max_ns)):
         if value % NS_PER_US:
             yield (*path, key), _WHOLE_US

@@ -1,5 +1,5 @@
 # Held tolerance: adaptive conformal control of the realised share of passed lives, SPEC 6.1.
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 cdef enum HeldBy:              # what the tolerance had to do with a life
     HELD_FREE = 0              # it set the life, or less of it would: the label counts
@@ -10,5 +10,7 @@ cdef struct Held:
     double alpha               # in [0, the posture's tolerance]
     double debt                # in [-the posture's tolerance, 0]: what the shortest lives have lost
 
-cdef HeldBy held_by(uint8_t kind, uint16_t binding) noexcept nogil
+cdef HeldBy held_by(uint8_t kind, uint16_t binding, uint64_t reasons) noexcept nogil
 cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit) noexcept nogil
+# What was dumped, under a posture whose tolerance is alpha: never beyond it.
+cdef void held_restore(Held* self, double alpha, const Held* dumped) noexcept nogil

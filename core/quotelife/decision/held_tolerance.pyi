@@ -22,6 +22,8 @@ class HeldTolerance:
     @property
     def debt(self) -> float: ...
     def update(self, hit: bool, by: int = ...) -> float: ...
+    def dump(self) -> tuple[float, float]: ...
+    def restore(self, alpha: float, debt: float) -> None: ...
     def lives(
         self,
         posture: PostureLife,
@@ -29,4 +31,7 @@ class HeldTolerance:
         p: ArrayLike,
         passage_ns: ArrayLike,
         observed_ns: ArrayLike,
+        *,
+        latency_ns: int = 0,
+        heard_ns: ArrayLike | None = None,
     ) -> HeldLives: ...

@@ -9,9 +9,10 @@ more than α/η, plus those that were on their way when α_t came to 0, plus wha
 
 What counts. A life that the tolerance set, or that it would shorten if it were smaller (the longest life, the end of
 the grid, expected value): the label counts. A life cut by the client's deadline, by the venue or by a bad edge, or read
-from a step table: frozen. Where the shortest life or a decline below it binds, α_t is frozen too: less of it would
-change nothing; but then nothing would ever move it again, so those labels keep an account of their own, in [−α, 0],
-and only what they earn beyond it goes to α_t. A decline is labelled by the shortest life that it refused.
+from a step table, and every decline but one: frozen. Where the shortest life binds, or a decline because the tolerance
+leaves less than it, α_t is frozen too: less of it would change nothing; but then nothing would ever move it again, so
+those labels keep an account of their own, in [−α, 0], and only what they earn beyond it goes to α_t. Such a decline is
+labelled by the shortest life that it refused. docs/online.md says where this departs from SPEC 6.1, and why.
 """
 
 import heapq
@@ -20,22 +21,31 @@ from typing import NamedTuple
 import numpy as np
 
 from libc.math cimport fmax, fmin
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport INT64_MAX, int8_t, int64_t, uint8_t, uint16_t, uint64_t
 
 from quotelife.decision.life cimport LifeResult, PostureLife, choose_life
 from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_MARKET, BIND_MIN, BIND_STEP,
-                                BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, HORIZONS)
+                                BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, HORIZONS,
+                                WHY_BELOW_MINIMUM, WHY_CLOCK, WHY_DEADLINE_TOO_CLOSE, WHY_EDGE_TOO_SMALL,
+                                WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM)
 
 
 FREE, SHORTEST, FROZEN = HELD_FREE, HELD_SHORTEST, HELD_FROZEN
 
 
-cdef HeldBy held_by(uint8_t kind, uint16_t binding) noexcept nogil:
+cdef enum:
+    NOT_TOLERATED = (WHY_CLOCK | WHY_DEADLINE_TOO_CLOSE | WHY_EDGE_TOO_SMALL | WHY_NO_VALUE | WHY_NO_VOLATILITY
+                     | WHY_STALE_REQUEST | WHY_VENUE_MINIMUM)      # declines that no tolerance would have prevented
+
+
+cdef HeldBy held_by(uint8_t kind, uint16_t binding, uint64_t reasons) noexcept nogil:
     if binding & (BIND_CLIENT_DEADLINE | BIND_EDGE | BIND_MARKET | BIND_STEP | BIND_VENUE_MAX | BIND_VENUE_MIN):
         return HELD_FROZEN
-    if binding & (BIND_MIN | BIND_BELOW_MINIMUM):
+    if kind == DECISION_QUOTE:
+        return HELD_SHORTEST if binding & (BIND_MIN | BIND_BELOW_MINIMUM) else HELD_FREE
+    if reasons & <uint64_t>WHY_BELOW_MINIMUM and not reasons & <uint64_t>NOT_TOLERATED:
         return HELD_SHORTEST
-    return HELD_FREE if kind == DECISION_QUOTE else HELD_FROZEN
+    return HELD_FROZEN
 
 
 cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit) noexcept nogil:
@@ -47,6 +57,11 @@ cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit
         step = fmax(self.debt, 0.0)
         self.debt = fmin(fmax(self.debt, -alpha), 0.0)
     self.alpha = fmin(fmax(self.alpha + step, 0.0), alpha)
+
+
+cdef void held_restore(Held* self, double alpha, const Held* dumped) noexcept nogil:
+    self.alpha = fmin(fmax(dumped.alpha, 0.0), alpha)
+    self.debt = fmax(fmin(dumped.debt, 0.0), -alpha)
 
 
 class HeldLives(NamedTuple):
@@ -89,13 +104,27 @@ cdef class HeldTolerance:
         held_update(&self.c, self._alpha, self._rate, <HeldBy>by, hit)
         return self.c.alpha
 
-    def lives(self, PostureLife posture, now_ns, p, passage_ns, observed_ns):
+    def dump(self):
+        """(α_t, account): all that moves, for ``restore``."""
+        return self.c.alpha, self.c.debt
+
+    def restore(self, double alpha, double debt):
+        """Go on from what was dumped, cut to what this posture allows. ``ValueError`` on what is no number."""
+        cdef Held dumped
+        if alpha != alpha or debt != debt:
+            raise ValueError("a tolerance and its account are numbers")
+        dumped.alpha = alpha
+        dumped.debt = debt
+        held_restore(&self.c, self._alpha, &dumped)
+
+    def lives(self, PostureLife posture, now_ns, p, passage_ns, observed_ns, *, int64_t latency_ns=0, heard_ns=None):
         """Lives of n decisions in order of time, each under the tolerance that the labels resolved by then leave.
 
-        ``now_ns`` (n,), never falling; ``p`` (n, 12) curves; ``passage_ns`` (n,) time from the decision to the first
-        passage, the largest int64 where none was seen; ``observed_ns`` (n,) how long the market was watched: a life
-        that ends later without a passage gives no label. A hit is known when it happens, a miss at the end of the
-        life. Input weights are left out. ``ValueError`` on other shapes.
+        ``now_ns`` (n,), never falling; ``p`` (n, 12) curves; ``passage_ns`` (n,) age at the first passage, the largest
+        int64 where none was seen; ``observed_ns`` (n,) age up to which the market was watched: a life that ends later
+        without a passage gives no label. Ages count from the decision and ``latency_ns``. A hit is known as soon as its
+        instant is over, a miss when the end of the life is; with ``heard_ns`` (m,), rising, only once something was
+        heard after it, as live. Input weights are left out. ``ValueError`` on other shapes.
         """
         cdef const int64_t[::1] now = np.ascontiguousarray(now_ns, dtype=np.int64)
         cdef const double[:, ::1] curve = np.ascontiguousarray(p, dtype=np.float64)
@@ -115,24 +144,40 @@ cdef class HeldTolerance:
         cdef int64_t[::1] lives = out.life_ns
         cdef uint8_t[::1] by = out.by
         cdef int8_t[::1] hit = out.hit
+        live = np.ascontiguousarray(now_ns, dtype=np.int64) + latency_ns
+        heard = None if heard_ns is None else np.ascontiguousarray(heard_ns, dtype=np.int64)
         open_labels = []
+
+        def resolves(k, age, hit):
+            # By when it counts, and in what order: that of the engine, which judges a stamp once it is over.
+            at = int(live[k]) + age
+            if heard is None:
+                heapq.heappush(open_labels, (at, not hit, k))
+                return
+            if hit and age > 0:                # by a message, behind all that ended before it
+                heapq.heappush(open_labels, (at, 1, at, 0, k))
+                return
+            place = np.searchsorted(heard, at, side="right")
+            known = int(heard[place]) if place < len(heard) else INT64_MAX
+            heapq.heappush(open_labels, (known, 0, at, not hit, k))
+
         for i in range(n):
-            while open_labels and open_labels[0][0] <= now[i]:
-                k = heapq.heappop(open_labels)[1]
+            while open_labels and open_labels[0][0] < now[i]:
+                *_, k = heapq.heappop(open_labels)
                 held_update(&self.c, self._alpha, self._rate, <HeldBy>by[k], hit[k] == 1)
             alpha[i] = self.c.alpha
             choose_life(&posture.c, alpha[i], &curve[i, 0], &life)
             kind = DECISION_DECLINE if life.decline else DECISION_QUOTE
             lives[i] = life.life_ns
-            by[i] = held_by(kind, life.binding)
+            by[i] = held_by(kind, life.binding, life.reasons)
             span = posture.c.min_ns if life.decline else life.life_ns
             if passage[i] <= min(span, observed[i]):
                 hit[i] = 1
-                heapq.heappush(open_labels, (now[i] + passage[i], i))
+                resolves(i, passage[i], True)
             elif observed[i] >= span:
                 hit[i] = 0
-                heapq.heappush(open_labels, (now[i] + span, i))
+                resolves(i, span, False)
         while open_labels:
-            k = heapq.heappop(open_labels)[1]
+            *_, k = heapq.heappop(open_labels)
             held_update(&self.c, self._alpha, self._rate, <HeldBy>by[k], hit[k] == 1)
         return out

@@ -1,7 +1,7 @@
 """Life from the adverse-selection curve (SPEC.md 6.1): tolerance by P(500 ms) or by curve, steps, expected value.
 
 - ``p500``: life = 500 ms · (ln(1 − α) / ln(1 − p500))^(1/γ), the time at which a Weibull curve of shape γ through
-  P(500 ms) reaches α. P = 0 gives the longest life, P = 1 the shortest.
+  P(500 ms) reaches α. P = 0 gives the longest life, P = 1 the shortest, and so does α = 0.
 - ``curve``: the largest τ with P(τ) ≤ α on the whole curve.
 - ``step``: the life of the last row whose p is not above P(500 ms).
 - expected value: the life of the largest V (``expected_value``) among those that the tolerance allows, by its own
@@ -36,7 +36,7 @@ if HORIZONS_NS[P500] != 500_000_000:
 
 
 cdef inline double _by_p500(double alpha, double gamma, double p) noexcept nogil:
-    if not p < 1.0:
+    if not p < 1.0 or not alpha > 0.0:     # no tolerance, no life, whatever the curve says
         return 0.0
     if p <= 0.0:
         return INFINITY

@@ -475,7 +475,13 @@ def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[di
             for held in (False, True):
                 # A rate of nearly 0 leaves the tolerance where it stands: one code for both.
                 lives = HeldTolerance(settings.tolerance, rate if held else 1e-300).lives(
-                    compiled, d.now_ns[rows] + d.latency_ns, p, passage, d.observed_ns[rows]
+                    compiled,
+                    d.now_ns[rows],
+                    p,
+                    passage,
+                    d.observed_ns[rows],
+                    latency_ns=d.latency_ns,
+                    heard_ns=d.path.time_ns[d.path.good],
                 )
                 granted = (lives.life_ns > 0) & (lives.hit >= 0)
                 free = granted & (lives.by == FREE)

@@ -136,7 +136,7 @@ cdef int64_t curve_invert(const double* p, double alpha) noexcept nogil:
     cdef double target, left, right, tau
     cdef int64_t low, high, result, step = 1
     cdef int k = HORIZONS - 1
-    if not alpha >= 0.0:            # NaN too: no tolerance, no life
+    if not alpha > 0.0:             # NaN too: no tolerance, no life, though the curve be 0
         return 0
     if p[HORIZONS - 1] <= alpha:
         return GRID_NS[HORIZONS - 1]
