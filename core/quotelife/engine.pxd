@@ -144,7 +144,7 @@ cdef class Engine:
     cdef int told(self, const Request* request, const Decision* decision) except -1
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
-    cdef object _serve(self, ServedModels served, int64_t now_ns)
+    cdef object _serve(self, ServedModels served, int64_t now_ns, because=*)
     cdef int _grow(self, uint32_t n) except -1
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1

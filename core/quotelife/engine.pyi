@@ -140,6 +140,7 @@ class Engine:
         now_ns: int,
         *,
         model: CurveModel | None = None,
+        because: Mapping[str, str | None] | None = None,
     ) -> int: ...
     def set_override(
         self,

@@ -1626,22 +1626,24 @@ cdef class Engine:
         return self._serve(ServedModels(model, self._served.lineup, self._served.models,
                                         self._policy.counterparty_names), now_ns)
 
-    def apply_lineup(self, lineup, models, int64_t now_ns, *, CurveModel model=None):
+    def apply_lineup(self, lineup, models, int64_t now_ns, *, CurveModel model=None, because=None):
         """Swap everything that serves; returns the new model revision.
 
         ``models``: by digest, at least all that the line-up names. ``model`` replaces that of the configuration too.
+        ``because``: what the sinks are told of why (``Entry.because``).
         Raises ``QuotelifeError`` when one is missing, and changes nothing.
         """
         return self._serve(ServedModels(model or self._served.base, lineup, models, self._policy.counterparty_names),
-                           now_ns)
+                           now_ns, because)
 
-    cdef object _serve(self, ServedModels served, int64_t now_ns):
+    cdef object _serve(self, ServedModels served, int64_t now_ns, because=None):
         self.advance(now_ns)
         self._served = served
         self._learn(self._config)
         self.model_revision += 1
         self._tell(CHANGE_MODEL, {
             "revision": self.model_revision, "digest": served.base.digest, "lineup": served.lineup.to_json(),
+            "because": because,
         }, now_ns)
         return self.model_revision
 

@@ -8,7 +8,8 @@ from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
 
 cdef enum ChangeKind:
     CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision", "lineup"}
-    CHANGE_MODEL = 2             # {"revision", "digest" (of the configuration's), "lineup" (LineUp.to_json)}
+    CHANGE_MODEL = 2             # {"revision", "digest" (of the configuration's), "lineup" (LineUp.to_json), "because"
+                                 # ({"what", "verdict", "reason"} of a promotion or rollback, else None)}
     CHANGE_OVERRIDE_SET = 3      # {"id", "posture", "counterparty", "desk", "instrument", "expires_ns"}, names or None
     CHANGE_OVERRIDE_CLEARED = 4  # {"id"}
     CHANGE_KILLED = 5            # {"counterparty" (name, None: everybody), "reason", "source" (KillSource), "since_ns"}

@@ -10,10 +10,12 @@ from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import BASIS_POINTS, POSTURES, is_digest
-from quotelife.model.registry import Failure, all_or
+from quotelife.model.promotion import VERDICT_BYTES_MAX
+from quotelife.model.registry import PROMOTION, ROLLBACK, Entry, Failure, all_or
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server import convert
 from quotelife_server.log import get_logger
+from quotelife_server.models import Expected
 from quotelife_server.rpc import CallContext, Code, Deferred, MethodTable, RpcError, Unary, waited
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 CHAMPION = ModelRoleCode.CHAMPION
+_KINDS = {
+    PROMOTION: admin.MODEL_CHANGE_KIND_PROMOTION,
+    ROLLBACK: admin.MODEL_CHANGE_KIND_ROLLBACK,
+}
 
 
 def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferred]) -> MethodTable:
@@ -37,7 +43,7 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
                 _log.warning(
                     "model call refused", call=what, digest=digest, reason=str(error), peer=context.peer
                 )
-                raise model_refused(str(error)) from None
+                raise model_refused(models.told(error)) from None
             _log.warning("model call", call=what, digest=digest, peer=context.peer)
             return await waited(ledger.acknowledge(reply))
 
@@ -57,11 +63,20 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
     def promote(payload: bytes, context: CallContext) -> Deferred:
         ledger.check()
         request = convert.parse(admin.PromoteModelRequest, payload)
-        digest, postures = _wanted(request.digest, request.postures)
+        faults = convert.Faults()
+        _digest(request.digest, faults)
+        digest, postures = request.digest, all_or(_postures(request.postures, faults))
+        if len(request.verdict) > VERDICT_BYTES_MAX:
+            faults.add("verdict", f"must be at most {VERDICT_BYTES_MAX} bytes")
+        faults.text("force_reason", request.force_reason)
+        expected = _expected(request, faults)
+        faults.raise_if_any()
 
         async def work() -> bytes:
-            model = await models.promote(digest, postures)
-            return admin.PromoteModelResponse(model=model_status(engine, model)).SerializeToString()
+            model = await models.promote(digest, postures, request.verdict, request.force_reason, expected)
+            return admin.PromoteModelResponse(
+                model=model_status(engine, model), revision=models.state.revision
+            ).SerializeToString()
 
         return changed(context, "promote", digest, work())
 
@@ -70,11 +85,14 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
         request = convert.parse(admin.RollbackModelRequest, payload)
         faults = convert.Faults()
         postures = _postures(request.postures, faults)
+        expected = _expected(request, faults)
         faults.raise_if_any()
 
         async def work() -> bytes:
-            model = await models.rollback(postures)
-            return admin.RollbackModelResponse(model=model_status(engine, model)).SerializeToString()
+            model = await models.rollback(postures, expected)
+            return admin.RollbackModelResponse(
+                model=model_status(engine, model), revision=models.state.revision
+            ).SerializeToString()
 
         return changed(context, "rollback", "", work())
 
@@ -130,18 +148,25 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
             try:
                 stored = await models.stored()
             except QuotelifeError as error:
-                raise model_refused(str(error)) from None
-            response = admin.ListModelsResponse(failures=model_failures(models.state.failures))
+                raise model_refused(models.told(error)) from None
+            state = models.state
+            response = admin.ListModelsResponse(
+                failures=model_failures(state.failures),
+                history=map(_model_change, state.log),
+                revision=state.revision,
+            )
             served = sorted(engine.served.all(), key=lambda model: not _is_champion(engine, model))
             response.models.extend(model_status(engine, model) for model in served)
             for posture, serving in engine.served.lineup.items():
+                wanted = state.lineup.of(posture).champion
                 response.postures.add(
                     posture=cast(Any, int(posture)),
                     champion=engine.served.model_of(int(posture), CHAMPION).digest,
+                    wanted="" if wanted == serving.champion else wanted or "",
                     challenger=serving.challenger or "",
                     canary_share=serving.canary_bp / BASIS_POINTS,
                     shadows=serving.shadows,
-                    rollbacks=sum(posture in act.champions for act in models.state.history),
+                    rollbacks=sum(posture in act.champions for act in state.history),
                 )
             for each in stored:
                 response.stored.add(
@@ -187,6 +212,19 @@ def model_failures(failures: Sequence[Failure]) -> list[admin.ModelFailure]:
     return [admin.ModelFailure(digest=f.digest, reason=f.reason, at_utc_ns=f.at_ns) for f in failures]
 
 
+def _model_change(entry: Entry) -> admin.ModelChange:
+    return admin.ModelChange(
+        at_utc_ns=entry.at_ns,
+        kind=_KINDS[entry.what],
+        champions=[
+            admin.PostureChampion(posture=cast(Any, int(posture)), champion=champion or "")
+            for posture, champion in entry.champions.items()
+        ],
+        verdict=entry.grounds.verdict or "",
+        reason=entry.grounds.reason,
+    )
+
+
 def model_refused(reason: str) -> RpcError:
     """What keeps a model from being loaded or swapped; everything that serves stays as it was."""
     details = error_details_pb2.PreconditionFailure()
@@ -204,6 +242,15 @@ def _wanted(digest: str, postures: Sequence[int]) -> tuple[str, tuple[PostureCod
     found = _postures(postures, faults)
     faults.raise_if_any()
     return digest, all_or(found)
+
+
+def _expected(
+    request: admin.PromoteModelRequest | admin.RollbackModelRequest, faults: convert.Faults
+) -> Expected:
+    if request.expected_champion and not is_digest(request.expected_champion):
+        faults.add("expected_champion", "must be the 64 digits 0-9, a-f of an artifact, or empty")
+    revision = request.expected_revision if request.HasField("expected_revision") else None
+    return Expected(revision, request.expected_champion)
 
 
 def _digest(text: str, faults: convert.Faults) -> None:

@@ -4,17 +4,21 @@ Everything slow is done on a thread: reading an artifact, its self-test (which w
 writing the state. What is left for the loop is one swap of pointers, an input like any other, so that no call waits and
 none fails. The state is on the disk before the swap: what was acknowledged survives a restart, and a crash between the
 two comes back with the new line-up. One change at a time; each begins from what the one before it left.
+
+``Models.state`` is what is wanted, and all that is ever written. A model that could not be loaded is missing from what
+serves, not from what is wanted: it serves again after a restart, or once it is loaded, if it is whole by then.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from dataclasses import dataclass
 
 from quotelife.config import Config
 from quotelife.engine import Engine, configured_model
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp
+from quotelife.model.promotion import grounds_for
 from quotelife.model.registry import Failure, Registry, RegistryState, Stored
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server.alerts import MODEL_FAILED, Alerts
@@ -22,7 +26,16 @@ from quotelife_server.log import get_logger
 
 _log = get_logger(__name__)
 
-T = TypeVar("T")
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What whoever asks for a change takes to be the case; ``None`` and empty: anything."""
+
+    revision: int | None = None
+    champion: str = ""
+
+
+ANYTHING = Expected()
 
 
 class Models:
@@ -41,6 +54,7 @@ class Models:
         self._now_ns = now_ns
         self._alerts = alerts
         self._loaded: dict[str, CurveModel] = {}
+        self._broken: set[str] = set()
         self._engine = engine
         self._one_at_a_time = asyncio.Lock()
 
@@ -62,7 +76,7 @@ class Models:
         self._engine = Engine(
             config,
             model=configured_model(config),
-            lineup=self.state.lineup,
+            lineup=self._effective(self.state),
             models=self._loaded,
             start_ns=start_ns,
         )
@@ -70,17 +84,17 @@ class Models:
         return self._engine
 
     def _load_all(self, registry: Registry) -> None:
-        state, broken = self.state, set[str]()
-        while missing := state.lineup.digests() - set(self._loaded):
+        while missing := self._effective(self.state).digests() - set(self._loaded):
             digest = min(missing)
             try:
                 self._loaded[digest] = registry.load(digest)
             except ArtifactError as error:
-                broken.add(digest)
+                self._broken.add(digest)
                 _log.error("model not loaded, the one before it serves", digest=digest, error=str(error))
                 self.state = self.state.failed(self._failure(digest, error))
-                state = self.state.without(broken)
-        self.state = state
+
+    def _effective(self, state: RegistryState) -> LineUp:
+        return state.without(self._broken).lineup
 
     def close(self) -> None:
         if self.registry is not None:
@@ -92,9 +106,26 @@ class Models:
         """Load a model of the store as a shadow. Raises ``ArtifactError``, ``QuotelifeError``: all stays as it is."""
         return await self._with_model(digest, lambda state: state.loaded(digest, postures))
 
-    async def promote(self, digest: str, postures: Collection[PostureCode]) -> CurveModel:
-        """Make a model of the store the champion, loading it where it is not. Raises as ``load``."""
-        return await self._with_model(digest, lambda state: state.promoted(digest, postures, self._now_ns()))
+    async def promote(
+        self,
+        digest: str,
+        postures: Collection[PostureCode],
+        verdict: bytes = b"",
+        reason: str = "",
+        expected: Expected = ANYTHING,
+    ) -> CurveModel:
+        """Make a model of the store the champion, loading it where it is not: by the gates' ``verdict`` on it and on
+        what it replaces, or for a ``reason``. Raises as ``load``.
+        """
+
+        def change(state: RegistryState) -> RegistryState:
+            serves = self._champions(postures)
+            state.expected(postures, expected.revision, expected.champion, serves)
+            return state.promoted(
+                digest, postures, self._now_ns(), grounds_for(digest, serves, verdict, reason)
+            )
+
+        return await self._with_model(digest, change, verdict)
 
     async def canary(self, digest: str, postures: Collection[PostureCode], share_bp: int) -> CurveModel:
         """Let a model of the store answer a share of counterparties. Raises as ``load``."""
@@ -105,15 +136,15 @@ class Models:
         async with self._one_at_a_time:
             await self._become(self.state.unloaded(digest, postures))
 
-    async def rollback(self, postures: Collection[PostureCode]) -> CurveModel:
+    async def rollback(self, postures: Collection[PostureCode], expected: Expected = ANYTHING) -> CurveModel:
         """Undo the last promotion; the model that is the champion again. Raises as ``load``."""
         async with self._one_at_a_time:
-            before, after = self.state, self.state.rolled_back(postures)
+            before = self.state
+            after = before.rolled_back(self._now_ns(), postures, self._broken)
+            changed = list(after.log[-1].champions)
+            before.expected(changed, expected.revision, expected.champion, self._champions(changed))
             await self._become(after)
-            changed = [p for p, serving in after.lineup.items() if serving != before.lineup.of(p)]
-            return self._serving_engine().served.model_of(
-                int(changed[0] if changed else 1), ModelRoleCode.CHAMPION
-            )
+            return self._champion(changed[0])
 
     async def clear(self, digest: str | None) -> int:
         """Forget the failure of one model or of all; how many there were. Raises ``QuotelifeError``."""
@@ -130,11 +161,13 @@ class Models:
         """What the store holds, by its manifests."""
         return [] if self.registry is None else await asyncio.to_thread(self.registry.stored)
 
-    async def _with_model(self, digest: str, change: Callable[[RegistryState], RegistryState]) -> CurveModel:
+    async def _with_model(
+        self, digest: str, change: Callable[[RegistryState], RegistryState], verdict: bytes = b""
+    ) -> CurveModel:
         async with self._one_at_a_time:
             change(self.state)  # what cannot be is refused before anything is loaded
             model = self._loaded.get(digest) or await self._load(digest)
-            await self._become(change(self.state))
+            await self._become(change(self.state), verdict)
             return model
 
     async def _load(self, digest: str) -> CurveModel:
@@ -153,27 +186,31 @@ class Models:
                 _log.error("a failed load could not be written down", error=str(refusal))
             raise ArtifactError(failure.reason) from None
         self._loaded[digest] = model
+        self._broken.discard(digest)
         return model
 
     def _failure(self, digest: str, error: ArtifactError) -> Failure:
         """Told to whoever asks: where on this machine the folder lies is nobody's business."""
-        reason = str(error).replace(f"{self._registry().folder}/", "")
-        return Failure(digest, reason, self._now_ns())
+        return Failure(digest, self._registry().without_folder(str(error)), self._now_ns())
 
-    async def _become(self, after: RegistryState) -> None:
+    async def _become(self, after: RegistryState, verdict: bytes = b"") -> None:
         """Load what is not, write the state, swap: nothing has changed where one of the first two raises."""
-        engine, before = self._serving_engine(), self.state
-        for digest in sorted(after.lineup.digests() - set(self._loaded)):
+        engine, registry = self._serving_engine(), self._registry()
+        because = after.log[-1].because() if after.log is not self.state.log else None
+        for digest in sorted(self._effective(after).digests() - set(self._loaded)):
             await self._load(digest)
             after = after.cleared(digest)
-        await asyncio.to_thread(self._registry().write, after)
+        if verdict:
+            await asyncio.to_thread(registry.keep, verdict)
+        await asyncio.to_thread(registry.write, after)
         self.state = after
-        if after.lineup != before.lineup:
-            revision = engine.apply_lineup(after.lineup, self._loaded, self._now_ns())
-            _log.warning("models swapped", revision=revision, lineup=after.lineup.to_json())
+        lineup = self._effective(after)
+        if lineup != engine.served.lineup:
+            revision = engine.apply_lineup(lineup, self._loaded, self._now_ns(), because=because)
+            _log.warning("models swapped", revision=revision, lineup=lineup.to_json(), because=because)
         # Kept ready beside what serves: the champions that the next rollback brings back.
         former = {digest for act in after.history[-1:] for digest in act.champions.values() if digest}
-        kept = after.lineup.digests() | former
+        kept = lineup.digests() | former
         self._loaded = {digest: model for digest, model in self._loaded.items() if digest in kept}
         self._tell()
 
@@ -202,10 +239,20 @@ class Models:
 
     # --- views --------------------------------------------------------------------------------------------------
 
-    @property
-    def lineup(self) -> LineUp:
-        return self.state.lineup
+    def told(self, error: QuotelifeError) -> str:
+        """What may be said of ``error`` to somebody who asked from elsewhere."""
+        return str(error) if self.registry is None else self.registry.without_folder(str(error))
 
     def promoted_over(self) -> list[PostureCode]:
         """Postures that a promotion serves, whatever model the configuration names."""
-        return [posture for posture, serving in self.lineup.items() if serving.champion is not None]
+        return [
+            posture
+            for posture, serving in self._effective(self.state).items()
+            if serving.champion is not None
+        ]
+
+    def _champion(self, posture: PostureCode) -> CurveModel:
+        return self._serving_engine().served.model_of(int(posture), ModelRoleCode.CHAMPION)
+
+    def _champions(self, postures: Collection[PostureCode]) -> dict[PostureCode, str]:
+        return {posture: self._champion(posture).digest for posture in postures}

@@ -1,6 +1,7 @@
 """``quotelife models`` on a folder at rest and on a running service."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from reference.service_kit import CONFIG, running, write_config
 PASSAGE, GOLDEN, LOGISTIC = (
     load_artifact(builtin_artifact(name)).digest for name in ("first_passage", "golden", "logistic")
 )
+FORCED = ("--force", "a trial")
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ def test_a_folder_at_rest_goes_from_shadow_to_canary_to_champion_and_back(run: R
     assert listed(run, folder)["risk_averse"] == [None, None, 0.0, [GOLDEN]]
     assert run("models", "canary", GOLDEN, "0.05", "-p", "risk_averse", *at).code == 0
     assert listed(run, folder)["risk_averse"] == [None, GOLDEN, 0.05, [GOLDEN]]
-    assert run("models", "promote", GOLDEN[:8], *at).code == 0
-    assert run("models", "promote", LOGISTIC, "-p", "client_priority", *at).code == 0
+    assert run("models", "promote", GOLDEN[:8], *FORCED, *at).code == 0
+    assert run("models", "promote", LOGISTIC, *FORCED, "-p", "client_priority", *at).code == 0
     assert listed(run, folder) == {
         "client_priority": [LOGISTIC, None, 0.0, []],
         "liquidity_provider": [GOLDEN, None, 0.0, []],
@@ -56,7 +58,7 @@ def test_a_broken_model_is_refused_listed_verified_and_cleared(run: Run, folder:
     path = folder / "artifacts" / GOLDEN / "parameters.json"
     path.write_bytes(path.read_bytes()[:-1])
     at = ("--registry", folder)
-    ended = run("models", "promote", GOLDEN, *at)
+    ended = run("models", "promote", GOLDEN, *FORCED, *at)
     assert ended.code == 1 and "restore it" in ended.err and "Traceback" not in ended.err
     ended = run("models", "list", *at)
     assert ended.code == 1 and f"failed {GOLDEN[:16]}" in ended.out
@@ -69,7 +71,7 @@ def test_a_broken_model_is_refused_listed_verified_and_cleared(run: Run, folder:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("promote", "nobody", "--registry", "FOLDER"), 1, "no such model"),
+        (("promote", "nobody", *FORCED, "--registry", "FOLDER"), 1, "no such model"),
         (("canary", "GOLDEN", "1.5", "--registry", "FOLDER"), 2, "less than or equal to 1"),
         (("canary", "GOLDEN", "0.00005", "--registry", "FOLDER"), 2, "multiple of 0.0001"),
         (("promote", "GOLDEN", "--posture", "bold", "--registry", "FOLDER"), 2, "bold"),
@@ -89,15 +91,45 @@ def test_what_cannot_be_says_why(
 
 def test_a_folder_in_use_is_left_to_its_service(run: Run, folder: Path) -> None:
     with Registry(folder):
-        ended = run("models", "promote", GOLDEN, "--registry", folder)
+        ended = run("models", "promote", GOLDEN, *FORCED, "--registry", folder)
     assert ended.code == 1 and "ask that service (--target)" in ended.err
 
 
 def test_only_what_nothing_names_is_removed(run: Run, folder: Path) -> None:
-    run("models", "promote", GOLDEN, "--registry", folder)
+    run("models", "promote", GOLDEN, *FORCED, "--registry", folder)
     assert run("models", "remove", GOLDEN, "--registry", folder).code == 1
     assert run("models", "remove", LOGISTIC, "--registry", folder).code == 0
     assert [each.digest for each in Registry(folder).stored()] == [GOLDEN]
+
+
+def verdict(path: Path, champion: str, *, passed: bool = True) -> Path:
+    gates = [{"name": "ece_2 s", "passed": passed}]
+    said = {"format": "quotelife-verdict-1", "challenger": GOLDEN, "champion": champion, "gates": gates}
+    path.write_text(json.dumps(said))
+    return path
+
+
+def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, folder: Path) -> None:
+    file = folder.parent / "verdict.json"
+    config = write_config(folder.parent, CONFIG)
+    ask = ("models", "promote", GOLDEN, "--registry", folder, "--verdict", file)
+    assert run(*ask).code == 2  # there is none
+    verdict(file, PASSAGE, passed=False)
+    assert "name it" in run(*ask).err
+    ended = run(*ask, "--config", config)
+    assert ended.code == 1 and "the gates refuse" in ended.err and "ece_2 s" in ended.err
+    assert run(*ask[:-2], "--config", config).code == 1
+    verdict(file, PASSAGE)
+    assert run(*ask, "--config", config, "--expect", 1).code == 1
+    assert run(*ask, "--config", config, "--expect", 0).code == 0
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"by verdict {digest[:16]}" in run("models", "list", "--registry", folder).out
+    assert run("models", "rollback", "--registry", folder, "--expect", 0).code == 1
+    assert run("models", "rollback", "--registry", folder, "--expect", 1).code == 0
+    told = run("models", "history", "--registry", folder).out.splitlines()
+    assert len(told) == 2 and digest[:16] in told[0] and "rollback: client_priority the config" in told[1]
+    entries = json.loads(run("models", "history", "--registry", folder, "--json").out)
+    assert [entry["verdict"] for entry in entries] == [digest, None]
 
 
 async def test_a_running_service_is_asked(run: Run, folder: Path) -> None:
@@ -110,7 +142,11 @@ async def test_a_running_service_is_asked(run: Run, folder: Path) -> None:
 
         assert (await command("load", GOLDEN[:8])).out.startswith(f"{GOLDEN[:16]} is a shadow")
         assert (await command("canary", GOLDEN, 0.25)).code == 0
-        assert (await command("promote", LOGISTIC)).code == 0
+        ended = await command("promote", LOGISTIC)
+        assert ended.code == 1 and "needs the verdict of the gates" in ended.err
+        assert (await command("promote", LOGISTIC, *FORCED)).code == 0
+        assert "forced: a trial" in (await command("history")).out
+        assert (await command("rollback", "--expect", 0)).code == 1
         ended = await command("list")
         assert ended.code == 0 and f"client_priority: {LOGISTIC[:16]}" in ended.out
         assert f"canary 25.00%: {GOLDEN[:16]}" in ended.out

@@ -69,6 +69,12 @@ def test_the_page_has_every_picture(told: dict[str, str]) -> None:
         assert words in told["page"], words
 
 
-def test_the_rollback_gives_back_the_model_of_the_configuration(told: dict[str, str]) -> None:
+def test_the_rollback_gives_back_the_model_before_and_the_history_says_why_it_had_gone(
+    told: dict[str, str],
+) -> None:
     assert "is the champion of every posture" in told["models"]
-    assert "the model of the configuration is the champion again" in told["models"]
+    assert "is the champion again" in told["models"]
+    promoted, by_verdict, back = re.findall(r"^20.*?: .*$", told["models"], re.MULTILINE)
+    assert "forced: the desk begins" in promoted and "first_passage" in promoted
+    assert re.search("tutorial; by verdict [0-9a-f]{16}$", by_verdict)
+    assert "rollback: " in back and "first_passage" in back

@@ -1,6 +1,7 @@
 """Models loaded, promoted and rolled back over the wire while the service answers."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import shutil
@@ -16,8 +17,12 @@ import pytest
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.errors import ConfigError
+from quotelife.inputs import Change
+from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
+from quotelife.journal.records import decode_change
 from quotelife.model import artifact
+from quotelife.model import registry as registry_module
 from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact, manifest_digest
 from quotelife.model.golden import GoldenModel
 from quotelife.model.registry import Registry
@@ -33,7 +38,7 @@ TEXT = CONFIG.replace(
 PASSAGE, GOLDEN, LOGISTIC = (
     load_artifact(builtin_artifact(name)).digest for name in ("first_passage", "golden", "logistic")
 )
-RACE = 200
+TRIAL = "a trial"
 
 
 def store(folder: Path) -> Registry:
@@ -69,8 +74,8 @@ async def test_a_model_is_loaded_as_a_shadow_promoted_and_rolled_back_twice(tmp_
         assert not (await client.load_model(GOLDEN)).champion
         assert [list(each.shadows) for each in (await client.models()).postures] == [[GOLDEN]] * 3
         assert await serving(client) == PASSAGE
-        assert (await client.promote_model(GOLDEN)).champion
-        await client.promote_model(LOGISTIC, postures=[Posture.LIQUIDITY_PROVIDER])
+        assert (await client.promote_model(GOLDEN, force_reason=TRIAL)).champion
+        await client.promote_model(LOGISTIC, postures=[Posture.LIQUIDITY_PROVIDER], force_reason=TRIAL)
         assert (await serving(client), await serving(client, "beta")) == (GOLDEN, LOGISTIC)
         assert (await client.rollback_model()).digest == GOLDEN
         assert (await serving(client), await serving(client, "beta")) == (GOLDEN, GOLDEN)
@@ -85,7 +90,7 @@ async def test_a_model_is_loaded_as_a_shadow_promoted_and_rolled_back_twice(tmp_
 async def test_what_serves_survives_a_restart_and_so_does_the_way_back(tmp_path: Path) -> None:
     store(tmp_path)
     async with service(tmp_path) as (_, client):
-        await client.promote_model(GOLDEN)
+        await client.promote_model(GOLDEN, force_reason=TRIAL)
         await client.set_canary(LOGISTIC, 1.0, postures=[Posture.CLIENT_PRIORITY])
     async with service(tmp_path) as (app, client):
         assert (await serving(client), await serving(client, "beta")) == (LOGISTIC, GOLDEN)
@@ -100,7 +105,7 @@ async def test_every_decision_across_swaps_canaries_and_a_restart_is_verified(tm
         async with service(tmp_path) as (_, client):
             for change in (
                 client.load_model(LOGISTIC),
-                client.promote_model(GOLDEN, postures=["RISK_AVERSE"]),
+                client.promote_model(GOLDEN, postures=["RISK_AVERSE"], force_reason=TRIAL),
                 client.set_canary(LOGISTIC, 0.5),
                 client.rollback_model(),
             ):
@@ -155,9 +160,9 @@ async def test_a_model_that_cannot_be_is_refused_and_seen_until_it_is_cleared(tm
             (no_number, "answers otherwise"),
             ("0" * 64, "there is no such artifact"),
         ):
-            for call in (client.load_model, client.promote_model):
+            for call in (client.load_model(digest), client.promote_model(digest, force_reason=TRIAL)):
                 with pytest.raises(ServiceError, match=why) as caught:
-                    await call(digest)
+                    await call
                 assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
                 assert str(tmp_path) not in str(caught.value)
         assert await serving(client) == PASSAGE
@@ -189,7 +194,7 @@ async def test_a_model_whose_self_test_gives_no_number_is_refused(
     monkeypatch.setitem(artifact.KINDS, GoldenModel().kind, NoNumber)
     async with service(tmp_path) as (_, client):
         with pytest.raises(ServiceError, match="the model's answer is no number"):
-            await client.promote_model(GOLDEN)
+            await client.promote_model(GOLDEN, force_reason=TRIAL)
         assert await serving(client) == PASSAGE
         assert [each.digest for each in (await client.models()).failures] == [GOLDEN]
 
@@ -197,18 +202,147 @@ async def test_a_model_whose_self_test_gives_no_number_is_refused(
 async def test_a_champion_that_is_gone_at_a_restart_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
     registry = store(tmp_path)
     async with service(tmp_path) as (_, client):
-        await client.promote_model(GOLDEN)
-        await client.promote_model(LOGISTIC)
+        await client.promote_model(GOLDEN, force_reason=TRIAL)
+        await client.promote_model(LOGISTIC, force_reason=TRIAL)
     shutil.rmtree(registry.folder / "artifacts" / LOGISTIC)
     async with service(tmp_path) as (_, client):
         assert await serving(client) == GOLDEN
         assert [each.digest for each in (await client.models()).failures] == [LOGISTIC]
+        assert [each.wanted for each in (await client.models()).postures] == [LOGISTIC] * 3
+        assert (await client.rollback_model()).digest == PASSAGE
+        assert await serving(client) == PASSAGE
+        assert [each.wanted for each in (await client.models()).postures] == [""] * 3
+    async with service(tmp_path) as (_, client):
+        assert await serving(client) == PASSAGE
+
+
+async def test_what_could_not_be_loaded_is_wanted_still_and_serves_once_it_is_whole(tmp_path: Path) -> None:
+    """Also after other changes were written, and with its canary."""
+    registry = store(tmp_path)
+    gone, there = (registry.folder / "artifacts" / name for name in ("away", LOGISTIC))
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(LOGISTIC, force_reason=TRIAL)
+        await client.set_canary(GOLDEN, 1.0, postures=["CLIENT_PRIORITY"])
+    there.rename(gone)
+    async with service(tmp_path) as (_, client):
+        assert (await serving(client), await serving(client, "beta")) == (GOLDEN, PASSAGE)
+        await client.clear_model_failures()
+        await client.load_model(GOLDEN, postures=["RISK_AVERSE"])
+    gone.rename(there)
+    async with service(tmp_path) as (_, client):
+        assert (await serving(client), await serving(client, "beta")) == (GOLDEN, LOGISTIC)
+    there.rename(gone)
+    async with service(tmp_path) as (_, client):
+        assert await serving(client, "beta") == PASSAGE
+        gone.rename(there)
+        await client.load_model(LOGISTIC)
+        assert await serving(client, "beta") == LOGISTIC
+        postures = (await client.models()).postures
+        assert [(each.champion, list(each.shadows)) for each in postures] == [
+            (LOGISTIC, []),
+            (LOGISTIC, []),
+            (LOGISTIC, [GOLDEN]),
+        ]
+
+
+def verdict(challenger: str, champion: str, *, passed: bool = True) -> bytes:
+    gates = [{"name": "beats_champion_brier", "passed": passed}]
+    said = {"format": "quotelife-verdict-1", "challenger": challenger, "champion": champion, "gates": gates}
+    return json.dumps(said).encode()
+
+
+async def test_the_gates_promote_and_the_journal_and_the_history_name_their_verdict(tmp_path: Path) -> None:
+    registry = store(tmp_path)
+    good = verdict(GOLDEN, PASSAGE)
+    digest = hashlib.sha256(good).hexdigest()
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, verdict=good)
+        await client.promote_model(
+            LOGISTIC, verdict=verdict(LOGISTIC, GOLDEN, passed=False), force_reason=TRIAL
+        )
+        await client.rollback_model()
+        history = (await client.models()).history
+        assert [(each.kind, each.champions[0].champion, each.reason) for each in history] == [
+            (admin.MODEL_CHANGE_KIND_PROMOTION, GOLDEN, ""),
+            (admin.MODEL_CHANGE_KIND_PROMOTION, LOGISTIC, TRIAL),
+            (admin.MODEL_CHANGE_KIND_ROLLBACK, GOLDEN, ""),
+        ]
+        assert history[0].verdict == digest
+    assert (registry.folder / "verdicts" / f"{digest}.json").read_bytes() == good
+    changes = [
+        decode_change(record).payload["because"]
+        for record in Journal(str(tmp_path / "journal")).records()
+        if record.kind == Kind.CHANGE and decode_change(record).kind is Change.MODEL
+    ]
+    assert [each["what"] for each in changes] == ["promotion", "promotion", "rollback"]
+    assert (changes[0]["verdict"], changes[1]["reason"]) == (digest, TRIAL)
+    assert verify(tmp_path / "journal").mismatches == []
+
+
+async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        for raw, why in (
+            (b"", "needs the verdict of the gates"),
+            (verdict(GOLDEN, PASSAGE, passed=False), "the gates refuse .*: beats_champion_brier"),
+            (verdict(LOGISTIC, PASSAGE), f"is on {LOGISTIC[:16]}, not on"),
+            (verdict(GOLDEN, LOGISTIC), f"but {PASSAGE[:16]} serves client_priority"),
+        ):
+            with pytest.raises(ServiceError, match=why) as caught:
+                await client.promote_model(GOLDEN, verdict=raw)
+            assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert await champions(client) == [PASSAGE] * 3
+        assert not (await client.models()).failures
+
+
+async def test_a_second_operator_does_not_go_back_by_two(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, force_reason=TRIAL, expected_revision=0, expected_champion=PASSAGE)
+        await client.promote_model(LOGISTIC, force_reason=TRIAL, expected_revision=1)
+        seen = (await client.models()).revision
+        assert (await client.rollback_model(expected_revision=seen)).digest == GOLDEN
+        for expected in ({"expected_revision": seen}, {"expected_champion": LOGISTIC}):
+            for call in (
+                client.rollback_model(**expected),
+                client.promote_model(LOGISTIC, force_reason=TRIAL, **expected),
+            ):
+                with pytest.raises(ServiceError, match="look again") as caught:
+                    await call
+                assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert await champions(client) == [GOLDEN] * 3
+
+
+async def test_no_refusal_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = store(tmp_path)
+    (registry.folder / "artifacts" / LOGISTIC / "manifest.json").unlink()
+    async with service(tmp_path) as (_, client):
+
+        def refuse(path: Path, raw: bytes) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+        monkeypatch.setattr(registry_module, "_write", refuse)
+        for call in (
+            client.load_model(GOLDEN),
+            client.load_model(LOGISTIC),
+            client.promote_model(GOLDEN, force_reason=TRIAL),
+            client.promote_model(GOLDEN, verdict=verdict(GOLDEN, PASSAGE)),
+            client.set_canary(GOLDEN, 0.5),
+        ):
+            with pytest.raises(ServiceError) as caught:
+                await call
+            assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+            assert str(tmp_path) not in f"{caught.value} {caught.value.violations}"
+        view = await client.models()
+        assert any(each.problem for each in view.stored)
+        assert str(tmp_path) not in str(view) + str(await client.status())
+        assert await champions(client) == [PASSAGE] * 3
 
 
 async def test_a_reload_does_not_undo_a_promotion(tmp_path: Path) -> None:
     store(tmp_path)
     async with service(tmp_path) as (_, client):
-        await client.promote_model(GOLDEN, postures=["CLIENT_PRIORITY"])
+        await client.promote_model(GOLDEN, postures=["CLIENT_PRIORITY"], force_reason=TRIAL)
         text = TEXT.replace("artifact: first_passage", "artifact: logistic").replace("FOLDER", str(tmp_path))
         write_config(tmp_path, text)
         assert (await client.reload()).changed
@@ -219,7 +353,10 @@ async def test_a_reload_does_not_undo_a_promotion(tmp_path: Path) -> None:
 async def test_of_two_promotions_at_once_both_are_in_the_history_and_the_last_serves(tmp_path: Path) -> None:
     store(tmp_path)
     async with service(tmp_path) as (app, client):
-        await asyncio.gather(client.promote_model(GOLDEN), client.promote_model(LOGISTIC))
+        await asyncio.gather(
+            client.promote_model(GOLDEN, force_reason=TRIAL),
+            client.promote_model(LOGISTIC, force_reason=TRIAL),
+        )
         last = app.models.state.lineup.client_priority.champion
         first = app.models.state.history[-1].champions[1]  # type: ignore[index]
         assert {first, last} == {GOLDEN, LOGISTIC}
@@ -231,7 +368,10 @@ async def test_of_two_promotions_at_once_both_are_in_the_history_and_the_last_se
 async def test_the_same_promotion_twice_at_once_is_refused_once(tmp_path: Path) -> None:
     store(tmp_path)
     async with service(tmp_path) as (_, client):
-        calls = (client.promote_model(GOLDEN), client.promote_model(GOLDEN))
+        calls = (
+            client.promote_model(GOLDEN, force_reason=TRIAL),
+            client.promote_model(GOLDEN, force_reason=TRIAL),
+        )
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert sorted(isinstance(each, ServiceError) for each in outcomes) == [False, True]
         await client.rollback_model()
@@ -262,7 +402,7 @@ async def swaps(folder: Path, count: int) -> tuple[int, float]:
                 if turn % 4 >= 2:
                     await client.rollback_model()
                 else:
-                    await client.promote_model((GOLDEN, LOGISTIC)[turn % 4])
+                    await client.promote_model((GOLDEN, LOGISTIC)[turn % 4], force_reason=TRIAL)
         finally:
             done = True
             await asyncio.gather(*asking)

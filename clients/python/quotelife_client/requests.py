@@ -451,19 +451,49 @@ class Requests:
         return self._call(_ADMIN + "UnloadModel", request, _whole, timeout_s, attempts_max=1)
 
     def promote_model(
-        self, digest: str, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+        self,
+        digest: str,
+        *,
+        verdict: bytes = b"",
+        force_reason: str = "",
+        postures: Iterable[Posture | str] = (),
+        expected_revision: int | None = None,
+        expected_champion: str = "",
+        timeout_s: float = 60.0,
     ) -> Call[admin.ModelStatus]:
-        """Make a model the champion of ``postures``, none: of all. Not retried: it would be refused the second time."""
-        request = admin.PromoteModelRequest(digest=digest, postures=calls.posture_numbers(postures))
+        """Make a model the champion of ``postures``, none: of all. Not retried: it would be refused the second time.
+
+        ``verdict``: the file that ``quotelife promote-check --out`` wrote of it against the champion that serves;
+        ``force_reason``: why it may serve without one that passes. One of the two is needed. FAILED_PRECONDITION where
+        the line-up is no longer at ``expected_revision``, or another model than ``expected_champion`` serves.
+        """
+        request = admin.PromoteModelRequest(
+            digest=digest,
+            postures=calls.posture_numbers(postures),
+            verdict=verdict,
+            force_reason=force_reason,
+            expected_revision=expected_revision,
+            expected_champion=expected_champion,
+        )
         return self._call(
             _ADMIN + "PromoteModel", request, lambda reply: reply.model, timeout_s, attempts_max=1
         )
 
     def rollback_model(
-        self, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+        self,
+        *,
+        postures: Iterable[Posture | str] = (),
+        expected_revision: int | None = None,
+        expected_champion: str = "",
+        timeout_s: float = 60.0,
     ) -> Call[admin.ModelStatus]:
-        """Undo the last promotion. Not retried: it would go back by two."""
-        request = admin.RollbackModelRequest(postures=calls.posture_numbers(postures))
+        """Undo the last promotion. Not retried: it would go back by two, unless what is expected is named, as in
+        ``promote_model``."""
+        request = admin.RollbackModelRequest(
+            postures=calls.posture_numbers(postures),
+            expected_revision=expected_revision,
+            expected_champion=expected_champion,
+        )
         return self._call(
             _ADMIN + "RollbackModel", request, lambda reply: reply.model, timeout_s, attempts_max=1
         )

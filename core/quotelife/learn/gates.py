@@ -30,6 +30,7 @@ from quotelife.learn.splits import SplitError, purge_ns, seen_until_ns
 from quotelife.model.artifact import check_curves, check_selftest
 from quotelife.model.curve import UNMIRRORED, CurveModel
 from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.promotion import FORMAT
 from quotelife.records import HORIZONS_NS, EventBuffer, RequestRecord
 from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
@@ -98,6 +99,7 @@ class Verdict:
             {key: value for key, value in asdict(gate).items() if value is not None} for gate in self.gates
         ]
         return {
+            "format": FORMAT,
             "promoted": self.promoted,
             "challenger": self.challenger,
             "champion": self.champion,

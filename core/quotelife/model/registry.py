@@ -1,15 +1,18 @@
 """A folder of models and what of them serves.
 
 ``artifacts/<digest>/`` are artifacts, each under its own digest, so that none can be changed without it showing.
-``registry.json`` is the state: the line-up, the champions before it for a rollback, and loads that failed, until
-somebody clears them. It is replaced whole. Whoever changes the state holds ``lock``: a running service for as long
-as it runs, so that there is one writer.
+``verdicts/<digest>.json`` are the verdicts by which models were promoted.
+``registry.json`` is the state: the line-up, the champions before it for a rollback, what was promoted and rolled back
+on what grounds, and loads that failed, until somebody clears them. It is replaced whole. Whoever changes the state
+holds ``lock``: a running service for as long as it runs, so that there is one writer.
 
 A state is a value; what may happen to it are its methods, each of which gives the next one or raises
-``QuotelifeError``.
+``QuotelifeError``. It says what is wanted. A model that cannot be loaded changes nothing of it: what serves meanwhile
+is ``without`` it.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -23,17 +26,21 @@ from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import BASIS_POINTS, POSTURES, LineUp, Serving, is_digest
+from quotelife.model.promotion import REASON_CHARACTERS_MAX, Grounds
 from quotelife.records import PostureCode
 
 FORMAT = "quotelife-registry-1"
 STATE = "registry.json"
 ARTIFACTS = "artifacts"
+VERDICTS = "verdicts"
 LOCK = "lock"
+REMOVED = ".removed-"
 HISTORY_MAX = 64
+LOG_MAX = 256
 FAILURES_MAX = 64
 PREFIX_MIN = 6
 """Digits of a digest that may stand for all of it."""
-REASON_CHARACTERS_MAX = 1000
+PROMOTION, ROLLBACK = "promotion", "rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +61,42 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log: ``PROMOTION`` or ``ROLLBACK``, the champions since of the postures it changed, and why."""
+
+    at_ns: int
+    what: str
+    champions: Mapping[PostureCode, str | None]
+    grounds: Grounds = field(default_factory=Grounds)
+
+    def because(self) -> dict[str, str | None]:
+        """For the journal, beside the line-up."""
+        return {"what": self.what, "verdict": self.grounds.verdict, "reason": self.grounds.reason}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "at_ns": self.at_ns,
+            **self.because(),
+            "champions": {posture.name.lower(): champion for posture, champion in self.champions.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryState:
-    """What serves, how it came to, and what could not be loaded."""
+    """What is to serve, how it came to, and what could not be loaded.
+
+    ``history`` is what rollbacks go back through; ``log`` is for people, newest last, and forgets no rollback.
+    ``revision`` counts the changes of the line-up.
+    """
 
     lineup: LineUp = field(default_factory=LineUp)
     history: tuple[Act, ...] = ()
     failures: tuple[Failure, ...] = ()
+    log: tuple[Entry, ...] = ()
+    revision: int = 0
+
+    def _with(self, lineup: LineUp) -> "RegistryState":
+        return replace(self, lineup=lineup, revision=self.revision + (lineup != self.lineup))
 
     def loaded(self, digest: str, postures: Iterable[PostureCode]) -> "RegistryState":
         """``digest`` as a shadow of ``postures`` that it does not serve yet; a failure of it is over."""
@@ -68,7 +105,7 @@ class RegistryState:
             serving = lineup.of(posture)
             if digest not in serving.digests():
                 lineup = lineup.put(posture, replace(serving, shadows=(*serving.shadows, digest)))
-        return replace(self.cleared(digest), lineup=lineup)
+        return self.cleared(digest)._with(lineup)
 
     def unloaded(self, digest: str, postures: Iterable[PostureCode]) -> "RegistryState":
         """``digest`` no longer a shadow or a challenger of ``postures``; a champion stays."""
@@ -81,7 +118,7 @@ class RegistryState:
             lineup = lineup.put(posture, replace(serving, shadows=kept))
         if lineup == self.lineup:
             raise QuotelifeError(f"{digest[:16]} is neither shadow nor challenger there")
-        return replace(self, lineup=lineup)
+        return self._with(lineup)
 
     def canaried(self, digest: str, postures: Iterable[PostureCode], share_bp: int) -> "RegistryState":
         """``digest`` answers ``share_bp`` ten-thousandths of the counterparties of ``postures``; 0 ends it."""
@@ -99,9 +136,11 @@ class RegistryState:
             lineup = lineup.put(posture, serving)
         if not share_bp and lineup == self.lineup:
             raise QuotelifeError(f"{digest[:16]} is no challenger there; nothing was ended")
-        return replace(self.cleared(digest), lineup=lineup)
+        return self.cleared(digest)._with(lineup)
 
-    def promoted(self, digest: str, postures: Iterable[PostureCode], at_ns: int) -> "RegistryState":
+    def promoted(
+        self, digest: str, postures: Iterable[PostureCode], at_ns: int, grounds: Grounds
+    ) -> "RegistryState":
         """``digest`` as the champion of ``postures``; no longer their challenger or shadow."""
         before: dict[PostureCode, str | None] = {}
         lineup = self.lineup
@@ -113,25 +152,64 @@ class RegistryState:
         if not before:
             raise QuotelifeError(f"{digest[:16]} is the champion there already")
         history = (*self.history, Act(at_ns, before))[-HISTORY_MAX:]
-        return replace(self.cleared(digest), lineup=lineup, history=history)
+        entry = Entry(at_ns, PROMOTION, dict.fromkeys(before, digest), grounds)
+        return replace(self.cleared(digest)._with(lineup), history=history, log=self._logged(entry))
 
-    def rolled_back(self, postures: Iterable[PostureCode] = ()) -> "RegistryState":
-        """The last promotion undone, of ``postures`` the last one each; none: all that the last one changed."""
-        wanted = list(postures)
+    def rolled_back(
+        self, at_ns: int, postures: Iterable[PostureCode] = (), broken: Iterable[str] = ()
+    ) -> "RegistryState":
+        """The last promotion undone, of ``postures`` the last one each; none: all that the last one changed.
+
+        A champion of ``broken`` serves nobody, so going back from it or to it changes nothing: such a promotion is
+        undone along with the one before it.
+        """
+        wanted, gone = list(postures), set(broken)
         acts = list(self.history)
         if not wanted:
             if not acts:
                 raise QuotelifeError("there is no promotion to go back behind")
             wanted = list(acts[-1].champions)
-        lineup = self.lineup
+        lineup, serves = self.lineup, self.without(gone).lineup
         for posture in wanted:
-            at = next((i for i in reversed(range(len(acts))) if posture in acts[i].champions), None)
-            if at is None:
+            places = [place for place, act in enumerate(acts) if posture in act.champions]
+            if not places:
                 raise QuotelifeError(f"{_word(posture)}: there is no promotion to go back behind")
-            lineup = lineup.put(posture, _crowned(lineup.of(posture), acts[at].champions[posture]))
-            left = {key: value for key, value in acts[at].champions.items() if key != posture}
-            acts[at : at + 1] = [Act(acts[at].at_ns, left)] if left else []
-        return replace(self, lineup=lineup, history=tuple(acts))
+            while places:
+                place = places.pop()
+                champion = acts[place].champions[posture]
+                left = {key: value for key, value in acts[place].champions.items() if key != posture}
+                acts[place] = Act(acts[place].at_ns, left)
+                if champion not in gone and champion != serves.of(posture).champion:
+                    break
+            lineup = lineup.put(posture, _crowned(lineup.of(posture), champion))
+        entry = Entry(at_ns, ROLLBACK, {posture: lineup.of(posture).champion for posture in wanted})
+        history = tuple(act for act in acts if act.champions)
+        return replace(self._with(lineup), history=history, log=self._logged(entry))
+
+    def _logged(self, entry: Entry) -> tuple[Entry, ...]:
+        return (*self.log, entry)[-LOG_MAX:]
+
+    def expected(
+        self,
+        postures: Iterable[PostureCode],
+        revision: int | None,
+        champion: str,
+        serves: Mapping[PostureCode, str],
+    ) -> None:
+        """Raises ``QuotelifeError`` where the state is not the one that whoever asks has seen: of another ``revision``
+        (``None``: any), or with another ``champion`` (empty: any) than ``serves`` one of ``postures`` now.
+        """
+        if revision is not None and revision != self.revision:
+            raise QuotelifeError(
+                f"the line-up is at revision {self.revision}, not at {revision}: somebody has changed it, or this was "
+                "done already; look again (quotelife models list)"
+            )
+        for posture in postures:
+            if champion and serves[posture] != champion:
+                raise QuotelifeError(
+                    f"{_word(posture)} is served by {serves[posture][:16]}, not by {champion[:16]}; look again "
+                    "(quotelife models list)"
+                )
 
     def failed(self, failure: Failure) -> "RegistryState":
         """A load that failed, instead of an earlier one of the same model."""
@@ -179,6 +257,8 @@ class RegistryState:
             "failures": [
                 {"digest": each.digest, "reason": each.reason, "at_ns": each.at_ns} for each in self.failures
             ],
+            "log": [entry.to_json() for entry in self.log],
+            "revision": self.revision,
         }
 
     @classmethod
@@ -189,17 +269,21 @@ class RegistryState:
                 raise QuotelifeError(f"format {value['format']!r} is not {FORMAT}")
             return cls(
                 LineUp.from_json(value["lineup"]),
-                tuple(
-                    Act(
-                        int(act["at_ns"]),
-                        {PostureCode[name.upper()]: c for name, c in act["champions"].items()},
-                    )
-                    for act in value["history"]
-                ),
+                tuple(Act(int(act["at_ns"]), _champions(act)) for act in value["history"]),
                 tuple(
                     Failure(str(each["digest"]), str(each["reason"]), int(each["at_ns"]))
                     for each in value["failures"]
                 ),
+                tuple(  # states before there was a log have none
+                    Entry(
+                        int(entry["at_ns"]),
+                        str(entry["what"]),
+                        _champions(entry),
+                        Grounds(entry["verdict"], str(entry["reason"])),
+                    )
+                    for entry in value.get("log", ())
+                ),
+                int(value.get("revision", 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QuotelifeError(f"is no state of a registry ({error!r})") from None
@@ -228,7 +312,7 @@ class Registry:
     def lock(self) -> None:
         """Become the one that changes the state, until ``unlock``. Raises ``QuotelifeError`` when another one is."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            _make(self.folder)
             stream = open(self.folder / LOCK, "ab")  # noqa: SIM115 (held until unlock)
         except OSError as error:
             raise QuotelifeError(
@@ -268,18 +352,46 @@ class Registry:
             ) from None
 
     def write(self, state: RegistryState) -> None:
-        """Replace the state, synced. Needs ``lock``. Raises ``QuotelifeError`` when the disk refuses: the old stays."""
+        """Replace the state, synced. Needs ``lock``. Raises ``QuotelifeError`` when the disk refuses: the old stays, or
+        the message says that it may not.
+        """
         if self._lock is None:
             raise QuotelifeError(f"{self.folder}: is not locked")
         path = self.folder / STATE
-        aside = path.with_suffix(".tmp")
+        aside, before = path.with_suffix(".tmp"), path.with_suffix(".before")
+        replaced = False
         try:
-            with open(aside, "wb") as stream:
-                stream.write(canonical(state.to_json()))
-                stream.flush()
-                os.fsync(stream.fileno())
+            was = path.read_bytes() if path.exists() else None
+            if was is not None:
+                _write(before, was)
+            _write(aside, canonical(state.to_json()))
             os.replace(aside, path)
+            replaced = True
             _sync(self.folder)
+        except OSError as error:
+            why = error.strerror
+            try:
+                if (
+                    replaced
+                ):  # seen by whoever reads it, though it might not outlive a power cut: take it back
+                    path.unlink() if was is None else os.replace(before, path)
+            except OSError:
+                raise QuotelifeError(
+                    f"{path}: was written but neither synced nor taken back ({why}); a restart may serve it: mend the "
+                    "disk and repeat the change"
+                ) from None
+            raise QuotelifeError(f"{path}: cannot be written ({why}); nothing was changed") from None
+
+    def keep(self, verdict: bytes) -> None:
+        """A copy of the file of a verdict, under its digest. Raises ``QuotelifeError`` when the disk refuses."""
+        folder = self.folder / VERDICTS
+        path = folder / f"{hashlib.sha256(verdict).hexdigest()}.json"
+        try:
+            _make(folder)
+            if not path.exists():
+                _write(path.with_suffix(".tmp"), verdict)
+                os.replace(path.with_suffix(".tmp"), path)
+                _sync(folder)
         except OSError as error:
             raise QuotelifeError(
                 f"{path}: cannot be written ({error.strerror}); nothing was changed"
@@ -302,17 +414,15 @@ class Registry:
         if target.exists():
             return self.load(model.digest)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make(target.parent)
             aside = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
         except OSError as error:
             raise ArtifactError(f"{target.parent}: cannot be written ({error.strerror})") from None
         try:
             aside.chmod(0o755)
             for file, raw in model.files.items():
-                with open(aside / file, "xb") as stream:
-                    stream.write(raw)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                _write(aside / file, raw)
+            _sync(aside)
             load_artifact(aside)
             os.rename(aside, target)
             _sync(target.parent)
@@ -353,8 +463,16 @@ class Registry:
             manifest = json.loads((self._place(digest) / MANIFEST).read_bytes())
             words = [str(manifest[key]) for key in ("name", "kind", "description")]
             return Stored(digest, *words)
-        except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
-            return Stored(digest, problem=str(error))
+        except OSError as error:
+            return Stored(
+                digest, problem=f"{MANIFEST}: cannot be read ({error.strerror}); restore the artifact"
+            )
+        except (ValueError, KeyError, TypeError, ArtifactError) as error:
+            return Stored(digest, problem=self.without_folder(str(error)))
+
+    def without_folder(self, text: str) -> str:
+        """``text`` for somebody who need not know where on this machine the folder lies."""
+        return text.replace(f"{self.folder}/", "").replace(str(self.folder), "the folder of models")
 
     def find(self, text: str) -> str:
         """The digest that a digest, at least ``PREFIX_MIN`` digits of one, or a name stands for.
@@ -375,15 +493,20 @@ class Registry:
         )
 
     def remove(self, digest: str) -> None:
-        """Remove an artifact that nothing names. Needs ``lock``. Raises ``QuotelifeError``."""
+        """Remove an artifact that nothing names, and what an interrupted removal left. Needs ``lock``. Raises
+        ``QuotelifeError``.
+        """
         if self._lock is None:
             raise QuotelifeError(f"{self.folder}: is not locked")
         if digest in self.read().named():
             raise QuotelifeError(f"{digest[:16]}: serves, or would after a rollback; it stays")
         folder = self._place(digest)
-        aside = folder.with_name(f".removed-{digest[:16]}")
+        aside = folder.with_name(f"{REMOVED}{digest}")
         try:
+            for left in folder.parent.glob(f"{REMOVED}*"):
+                shutil.rmtree(left)
             os.rename(folder, aside)
+            _sync(folder.parent)
             shutil.rmtree(aside)
         except OSError as error:
             raise QuotelifeError(f"{folder}: cannot be removed ({error.strerror})") from None
@@ -404,8 +527,27 @@ def _crowned(serving: Serving, champion: str | None) -> Serving:
     )
 
 
+def _champions(value: Mapping[str, Any]) -> dict[PostureCode, str | None]:
+    return {PostureCode[name.upper()]: champion for name, champion in value["champions"].items()}
+
+
 def _word(posture: PostureCode) -> str:
     return posture.name.lower()
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it that are not there, so that they outlive a power cut."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _write(path: Path, raw: bytes) -> None:
+    with open(path, "wb") as stream:
+        stream.write(raw)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _sync(folder: Path) -> None:

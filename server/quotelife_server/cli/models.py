@@ -3,9 +3,10 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -40,6 +41,14 @@ Postures = Annotated[
     typer.Option("--posture", "-p", help="Of this posture alone; may be given several times. [default: all]"),
 ]
 Model = Annotated[str, typer.Argument(help="Its digest, the first 6 or more digits of it, or its name.")]
+Expect = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="REVISION",
+        help="Only if the line-up is at this revision still (models list shows it). [promote: the one just looked at]",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Change = Callable[["RegistryState", str, tuple["PostureCode", ...]], "RegistryState"]
 
@@ -123,15 +132,77 @@ def unload(model: Model, posture: Postures = None, target: Admin = TARGET, regis
 
 
 @app.command()
-def promote(model: Model, posture: Postures = None, target: Admin = TARGET, registry: Folder = None,
-            as_json: Json = False, timeout: Timeout = 60.0) -> None:  # fmt: skip
-    """Make a model the champion. The one before it comes back by rollback."""
-    digest = _change(
-        model, posture, target, registry, timeout,
-        lambda client, digest, names: client.promote_model(digest, postures=names),
-        lambda state, digest, postures: state.promoted(digest, postures, time.time_ns()),
-    )  # fmt: skip
+def promote(
+    model: Model,
+    verdict: Annotated[
+        Path | None,
+        typer.Option(help="What promote-check --out wrote of it against the champion that serves now."),
+    ] = None,
+    force: Annotated[
+        str, typer.Option(metavar="REASON", help="Why it may serve without a verdict that passes.")
+    ] = "",
+    posture: Postures = None,
+    expect: Expect = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="With --registry: the configuration whose model serves where none was promoted.",
+        ),
+    ] = None,
+    target: Admin = TARGET,
+    registry: Folder = None,
+    as_json: Json = False,
+    timeout: Timeout = 60.0,
+) -> None:
+    """Make a model the champion, by the promotion gates' verdict. The one before it comes back by rollback."""
+    from quotelife.model.promotion import grounds_for
+    from quotelife.model.registry import Registry
+
+    raw = b"" if verdict is None else _read(verdict)
+    if registry is None:
+        view = _of_service(target, timeout)
+        digest = _find(view, model, target)
+        revision = view["revision"] if expect is None else expect
+        _ask(
+            target,
+            timeout,
+            lambda client: client.promote_model(
+                digest, verdict=raw, force_reason=force, postures=_names(posture), expected_revision=revision
+            ),
+        )
+    else:
+
+        def change(
+            state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]
+        ) -> "RegistryState":
+            serves = _serving(state, postures, config, needed=not force)
+            state.expected(postures, expect, "", serves)
+            grounds = grounds_for(digest, serves, raw, force)
+            after = state.promoted(digest, postures, time.time_ns(), grounds)
+            if raw:
+                Registry(registry).keep(raw)
+            return after
+
+        digest = _change_folder(model, posture, registry, change)
     _done(as_json, {"digest": digest}, f"{digest[:16]} is the champion of {_words(posture)}")
+
+
+@app.command()
+def history(
+    target: Admin = TARGET, registry: Folder = None, as_json: Json = False, timeout: Timeout = 5.0
+) -> None:
+    """Promotions and rollbacks, the newest last: when, what serves since, by which verdict or for what reason."""
+    view = _of_service(target, timeout) if registry is None else _of_folder(registry)
+    if as_json:
+        typer.echo(json.dumps(view["history"], indent=2))
+        return
+    known = _known(view)
+    for entry in view["history"]:
+        at = datetime.fromtimestamp(entry["at_ns"] / 1e9, UTC).isoformat(timespec="seconds")
+        since = ", ".join(f"{name} {_word(digest, known)}" for name, digest in entry["champions"].items())
+        typer.echo(f"{at} {entry['what']}: {since}{_grounds(entry)}")
 
 
 @app.command()
@@ -154,23 +225,27 @@ def canary(model: Model,
 
 
 @app.command()
-def rollback(posture: Postures = None, target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
-             timeout: Timeout = 60.0) -> None:  # fmt: skip
+def rollback(posture: Postures = None, expect: Expect = None, target: Admin = TARGET, registry: Folder = None,
+             as_json: Json = False, timeout: Timeout = 60.0) -> None:  # fmt: skip
     """Undo the last promotion, of the postures given or of all that it changed."""
     from quotelife.model.registry import Registry
 
     if registry is None:
-        reply = _ask(target, timeout, lambda client: client.rollback_model(postures=_names(posture)))
+        reply = _ask(
+            target,
+            timeout,
+            lambda client: client.rollback_model(postures=_names(posture), expected_revision=expect),
+        )
         digest = str(reply.digest)
     else:
         with Registry(registry) as folder:
             before = folder.read()
-            after = before.rolled_back(_codes(posture))
+            before.expected((), expect, "", {})
+            after = before.rolled_back(time.time_ns(), _codes(posture))
             for each in sorted(after.lineup.digests() - before.lineup.digests()):
                 folder.load(each)
             folder.write(after)
-        changed = [s for code, s in after.lineup.items() if s != before.lineup.of(code)]
-        digest = (changed[0].champion if changed else None) or ""
+        digest = next(iter(after.log[-1].champions.values())) or ""
     text = f"{digest[:16] or 'the model of the configuration'} is the champion again"
     _done(as_json, {"digest": digest}, text)
 
@@ -201,12 +276,18 @@ def _change(
     call: Callable[[Any, str, Sequence[Any]], object], change: Change, *, loads: bool = True,
 ) -> str:  # fmt: skip
     """Carry a change out, on the service or on the folder; the digest of the model."""
+    if folder is not None:
+        return _change_folder(model, posture, folder, change, loads=loads)
+    digest = _find(_of_service(target, timeout), model, target)
+    _ask(target, timeout, lambda client: call(client, digest, _names(posture)))
+    return digest
+
+
+def _change_folder(
+    model: str, posture: list[Posture] | None, folder: Path, change: Change, *, loads: bool = True
+) -> str:
     from quotelife.model.registry import Failure, Registry, all_or
 
-    if folder is None:
-        digest = _find(_of_service(target, timeout), model, target)
-        _ask(target, timeout, lambda client: call(client, digest, _names(posture)))
-        return digest
     with Registry(folder) as registry:
         digest = registry.find(model)
         state = registry.read()
@@ -221,6 +302,28 @@ def _change(
         return digest
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        wrong("--verdict", f"{path}: cannot be read ({error.strerror}); promote-check --out writes it")
+
+
+def _serving(
+    state: "RegistryState", postures: tuple["PostureCode", ...], config: Path | None, *, needed: bool
+) -> dict["PostureCode", str]:
+    """Who serves by the state and, where nothing was promoted, by the configuration."""
+    from quotelife.config import load_config
+    from quotelife.engine import configured_model
+    from quotelife_server.settings import ServiceConfig
+
+    champions = {posture: state.lineup.of(posture).champion for posture in postures}
+    if None in champions.values() and config is None and needed:
+        wrong("--config", "no model was promoted here, so the one of the configuration serves: name it")
+    configured = "" if config is None else configured_model(load_config(config, ServiceConfig)).digest
+    return {posture: configured if digest is None else digest for posture, digest in champions.items()}
+
+
 def _ask(target: str, timeout: float, call: Callable[[Any], Any]) -> Any:
     from quotelife_client import Client, ServiceError
 
@@ -232,7 +335,7 @@ def _ask(target: str, timeout: float, call: Callable[[Any], Any]) -> Any:
 
 
 def _of_service(target: str, timeout: float) -> dict[str, Any]:
-    from quote_expiry.v1 import types_pb2 as types
+    from quote_expiry.v1 import admin_service_pb2 as admin
 
     reply = _ask(target, timeout, lambda client: client.models())
     return {
@@ -248,8 +351,9 @@ def _of_service(target: str, timeout: float) -> dict[str, Any]:
         ],
         "postures": [
             {
-                "posture": types.Posture.Name(p.posture).removeprefix("POSTURE_").lower(),
+                "posture": _posture(p.posture),
                 "champion": p.champion,
+                "wanted": p.wanted or None,
                 "challenger": p.challenger or None,
                 "canary_share": p.canary_share,
                 "shadows": list(p.shadows),
@@ -258,6 +362,17 @@ def _of_service(target: str, timeout: float) -> dict[str, Any]:
             for p in reply.postures
         ],
         "failures": [{"digest": f.digest, "reason": f.reason, "at_ns": f.at_utc_ns} for f in reply.failures],
+        "history": [
+            {
+                "at_ns": change.at_utc_ns,
+                "what": admin.ModelChangeKind.Name(change.kind).removeprefix("MODEL_CHANGE_KIND_").lower(),
+                "verdict": change.verdict or None,
+                "reason": change.reason,
+                "champions": {_posture(each.posture): each.champion or None for each in change.champions},
+            }
+            for change in reply.history
+        ],
+        "revision": reply.revision,
         "stored": [
             {
                 "digest": s.digest,
@@ -286,6 +401,7 @@ def _of_folder(folder: Path) -> dict[str, Any]:
             {
                 "posture": code.name.lower(),
                 "champion": serving.champion,
+                "wanted": None,
                 "challenger": serving.challenger,
                 "canary_share": serving.canary_bp / 10_000,
                 "shadows": list(serving.shadows),
@@ -294,6 +410,8 @@ def _of_folder(folder: Path) -> dict[str, Any]:
             for code, serving in state.lineup.items()
         ],
         "failures": state.to_json()["failures"],
+        "history": state.to_json()["log"],
+        "revision": state.revision,
         "stored": [
             {
                 "digest": s.digest,
@@ -307,19 +425,42 @@ def _of_folder(folder: Path) -> dict[str, Any]:
     }
 
 
+def _posture(number: int) -> str:
+    from quote_expiry.v1 import types_pb2 as types
+
+    return types.Posture.Name(cast(Any, number)).removeprefix("POSTURE_").lower()
+
+
+def _known(view: dict[str, Any]) -> dict[str, str]:
+    return {each["digest"]: each["name"] for each in (*view["stored"], *view["models"])}
+
+
+def _word(digest: str | None, known: dict[str, str]) -> str:
+    return "the configuration's" if digest is None else f"{digest[:16]} {known.get(digest, '')}".rstrip()
+
+
+def _grounds(entry: dict[str, Any]) -> str:
+    by = f"; by verdict {entry['verdict'][:16]}" if entry["verdict"] else ""
+    return f"{by}; forced: {entry['reason']}" if entry["reason"] else by
+
+
 def _show(view: dict[str, Any]) -> None:
-    known = {each["digest"]: each["name"] for each in (*view["stored"], *view["models"])}
-
-    def word(digest: str | None) -> str:
-        return "the configuration's" if digest is None else f"{digest[:16]} {known.get(digest, '')}".rstrip()
-
+    known = _known(view)
+    promotions = [entry for entry in reversed(view["history"]) if entry["what"] == "promotion"]
     for each in view["postures"]:
-        line = f"{each['posture']}: {word(each['champion'])}"
+        line = f"{each['posture']}: {_word(each['champion'], known)}"
+        if each["wanted"]:
+            line += f" in place of {_word(each['wanted'], known)}, which was not loaded"
+        for entry in promotions:
+            if entry["champions"].get(each["posture"]) == each["champion"]:
+                line += _grounds(entry)
+                break
         if each["challenger"]:
-            line += f"; canary {each['canary_share']:.2%}: {word(each['challenger'])}"
+            line += f"; canary {each['canary_share']:.2%}: {_word(each['challenger'], known)}"
         if each["shadows"]:
-            line += f"; shadows: {', '.join(map(word, each['shadows']))}"
+            line += f"; shadows: {', '.join(_word(shadow, known) for shadow in each['shadows'])}"
         typer.echo(f"{line}; {each['rollbacks']} to roll back")
+    typer.echo(f"revision {view['revision']}")
     for each in view["stored"]:
         text = each["problem"] or f"{each['name']} ({each['kind']})"
         typer.echo(f"stored {each['digest'][:16]} {text}")

@@ -1,6 +1,8 @@
 """``quotelife promote-check``: may a challenger take the champion's place? Yes or no, and why."""
 
 import json
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +67,13 @@ def promote_check(
             "window of 100 s]",
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the verdict to this file: what quotelife models promote asks for."),
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option(help="The date or time that the verdict is to bear. [default: none]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON (docs/report.md).")] = False,
 ) -> None:
     """Ask the promotion gates, on decisions later than all that either model was fitted on.
@@ -80,6 +89,7 @@ def promote_check(
 
     if market not in MARKETS:
         wrong("--market", f"{market!r} is none of {', '.join(MARKETS)}")
+    at = None if now is None else _instant(now)
     targets = dict(MARKETS[market])
     targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
     crypto = market == "crypto"
@@ -97,14 +107,38 @@ def promote_check(
     rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))
     wanted = tuple(threshold.split(",")) if threshold else ()
     with Progress(show=not as_json) as progress:
-        decisions = [with_thresholds(each, wanted) for folder in dataset for each in Dataset(folder)]
+        folders = [Dataset(folder) for folder in dataset]
+        decisions = [with_thresholds(each, wanted) for folder in folders for each in folder]
         verdict = check(load_artifact(challenger), rival, decisions, bounds, progress=progress)
+    document = verdict.as_json() | {
+        "datasets": [folder.digest for folder in folders],
+        "thresholds": list(wanted),
+        "settings": asdict(bounds) | {"recalibration": recalibration.model_dump(mode="json")},
+        "at": at,
+    }
+    text = json.dumps(document, indent=2)
+    if out is not None:
+        _write(out, text)
     if as_json:
-        typer.echo(json.dumps(verdict.as_json(), indent=2))
+        typer.echo(text)
     else:
         _print(verdict)
     if not verdict.promoted:
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _instant(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        wrong("--now", f"{text!r} is no date or time such as 2026-03-18 or 2026-03-18T18:00:00Z")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        wrong("--out", f"{path}: cannot be written ({error.strerror})")
 
 
 def _print(verdict: "Verdict") -> None:

@@ -29,6 +29,12 @@ class KillSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KILL_SOURCE_RPC: _ClassVar[KillSource]
     KILL_SOURCE_FILE: _ClassVar[KillSource]
     KILL_SOURCE_THROTTLE: _ClassVar[KillSource]
+
+class ModelChangeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_CHANGE_KIND_UNSPECIFIED: _ClassVar[ModelChangeKind]
+    MODEL_CHANGE_KIND_PROMOTION: _ClassVar[ModelChangeKind]
+    MODEL_CHANGE_KIND_ROLLBACK: _ClassVar[ModelChangeKind]
 SERVICE_STATE_UNSPECIFIED: ServiceState
 SERVICE_STATE_STARTING: ServiceState
 SERVICE_STATE_SERVING: ServiceState
@@ -41,6 +47,9 @@ KILL_SOURCE_UNSPECIFIED: KillSource
 KILL_SOURCE_RPC: KillSource
 KILL_SOURCE_FILE: KillSource
 KILL_SOURCE_THROTTLE: KillSource
+MODEL_CHANGE_KIND_UNSPECIFIED: ModelChangeKind
+MODEL_CHANGE_KIND_PROMOTION: ModelChangeKind
+MODEL_CHANGE_KIND_ROLLBACK: ModelChangeKind
 
 class GetStatusRequest(_message.Message):
     __slots__ = ("instruments",)
@@ -177,20 +186,44 @@ class ModelStatus(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., kind: _Optional[str] = ..., revision: _Optional[int] = ..., champion: bool = ..., name: _Optional[str] = ..., configured: bool = ...) -> None: ...
 
 class PostureModels(_message.Message):
-    __slots__ = ("posture", "champion", "challenger", "canary_share", "shadows", "rollbacks")
+    __slots__ = ("posture", "champion", "challenger", "canary_share", "shadows", "rollbacks", "wanted")
     POSTURE_FIELD_NUMBER: _ClassVar[int]
     CHAMPION_FIELD_NUMBER: _ClassVar[int]
     CHALLENGER_FIELD_NUMBER: _ClassVar[int]
     CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
     SHADOWS_FIELD_NUMBER: _ClassVar[int]
     ROLLBACKS_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
     posture: _types_pb2.Posture
     champion: str
     challenger: str
     canary_share: float
     shadows: _containers.RepeatedScalarFieldContainer[str]
     rollbacks: int
-    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ..., shadows: _Optional[_Iterable[str]] = ..., rollbacks: _Optional[int] = ...) -> None: ...
+    wanted: str
+    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ..., shadows: _Optional[_Iterable[str]] = ..., rollbacks: _Optional[int] = ..., wanted: _Optional[str] = ...) -> None: ...
+
+class PostureChampion(_message.Message):
+    __slots__ = ("posture", "champion")
+    POSTURE_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_FIELD_NUMBER: _ClassVar[int]
+    posture: _types_pb2.Posture
+    champion: str
+    def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ...) -> None: ...
+
+class ModelChange(_message.Message):
+    __slots__ = ("at_utc_ns", "kind", "champions", "verdict", "reason")
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CHAMPIONS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    at_utc_ns: int
+    kind: ModelChangeKind
+    champions: _containers.RepeatedCompositeFieldContainer[PostureChampion]
+    verdict: str
+    reason: str
+    def __init__(self, at_utc_ns: _Optional[int] = ..., kind: _Optional[_Union[ModelChangeKind, str]] = ..., champions: _Optional[_Iterable[_Union[PostureChampion, _Mapping]]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ModelFailure(_message.Message):
     __slots__ = ("digest", "reason", "at_utc_ns")
@@ -457,46 +490,66 @@ class LoadModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
 
 class PromoteModelRequest(_message.Message):
-    __slots__ = ("digest", "postures")
+    __slots__ = ("digest", "postures", "verdict", "force_reason", "expected_revision", "expected_champion")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     POSTURES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CHAMPION_FIELD_NUMBER: _ClassVar[int]
     digest: str
     postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
-    def __init__(self, digest: _Optional[str] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
+    verdict: bytes
+    force_reason: str
+    expected_revision: int
+    expected_champion: str
+    def __init__(self, digest: _Optional[str] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ..., verdict: _Optional[bytes] = ..., force_reason: _Optional[str] = ..., expected_revision: _Optional[int] = ..., expected_champion: _Optional[str] = ...) -> None: ...
 
 class PromoteModelResponse(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "revision")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     model: ModelStatus
-    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+    revision: int
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class RollbackModelRequest(_message.Message):
-    __slots__ = ("postures",)
+    __slots__ = ("postures", "expected_revision", "expected_champion")
     POSTURES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CHAMPION_FIELD_NUMBER: _ClassVar[int]
     postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
-    def __init__(self, postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
+    expected_revision: int
+    expected_champion: str
+    def __init__(self, postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ..., expected_revision: _Optional[int] = ..., expected_champion: _Optional[str] = ...) -> None: ...
 
 class RollbackModelResponse(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "revision")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     model: ModelStatus
-    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ...) -> None: ...
+    revision: int
+    def __init__(self, model: _Optional[_Union[ModelStatus, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "postures", "failures", "stored")
+    __slots__ = ("models", "postures", "failures", "stored", "history", "revision")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     POSTURES_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     STORED_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
     postures: _containers.RepeatedCompositeFieldContainer[PostureModels]
     failures: _containers.RepeatedCompositeFieldContainer[ModelFailure]
     stored: _containers.RepeatedCompositeFieldContainer[StoredModel]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., postures: _Optional[_Iterable[_Union[PostureModels, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., stored: _Optional[_Iterable[_Union[StoredModel, _Mapping]]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[ModelChange]
+    revision: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., postures: _Optional[_Iterable[_Union[PostureModels, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., stored: _Optional[_Iterable[_Union[StoredModel, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[ModelChange, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class UnloadModelRequest(_message.Message):
     __slots__ = ("digest", "postures")

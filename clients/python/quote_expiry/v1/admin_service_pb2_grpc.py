@@ -170,7 +170,7 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PromoteModel(self, request, context):
-        """Makes a loaded model the champion.
+        """Makes a model the champion: by the verdict of the promotion gates, or for a reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,87 @@
+"""What a model is promoted by: a verdict on it and on what it replaces, or a reason."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from quotelife.errors import QuotelifeError
+from quotelife.model.promotion import Grounds, grounds_for, read_verdict
+from quotelife.records import PostureCode
+
+NEW, OLD, OTHER = (letter * 64 for letter in "abc")
+CP, RA = PostureCode.CLIENT_PRIORITY, PostureCode.RISK_AVERSE
+SERVES = {CP: OLD, RA: OLD}
+
+
+def written(**changed: Any) -> bytes:
+    value = {
+        "format": "quotelife-verdict-1",
+        "challenger": NEW,
+        "champion": OLD,
+        "gates": [{"name": "beats", "passed": True}, {"name": "ece", "passed": True}],
+    }
+    return json.dumps(value | changed).encode()
+
+
+REFUSED = written(gates=[{"name": "beats", "passed": True}, {"name": "ece", "passed": False}])
+
+
+def test_the_digest_is_that_of_the_file() -> None:
+    raw = written()
+    assert grounds_for(NEW, SERVES, raw) == Grounds(hashlib.sha256(raw).hexdigest())
+
+
+def test_a_reason_goes_without_a_verdict_or_over_one_that_refuses() -> None:
+    assert grounds_for(NEW, SERVES, reason=" a trial ") == Grounds(None, "a trial")
+    assert grounds_for(NEW, SERVES, REFUSED, "a trial") == Grounds(
+        hashlib.sha256(REFUSED).hexdigest(), "a trial"
+    )
+
+
+def test_a_posture_that_the_challenger_serves_already_needs_no_verdict_of_its_own() -> None:
+    assert grounds_for(NEW, {CP: NEW, RA: OLD}, written()).verdict
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "serves", "words"),
+    [
+        (b"", "", SERVES, "needs the verdict of the gates on it"),
+        (b"", "   ", SERVES, "needs the verdict of the gates on it"),
+        (REFUSED, "", SERVES, "the gates refuse aaaaaaaaaaaaaaaa: ece;"),
+        (written(challenger=OTHER), "", SERVES, "is on cccccccccccccccc, not on aaaaaaaaaaaaaaaa"),
+        (written(challenger=OTHER), "a trial", SERVES, "is on cccccccccccccccc"),
+        (written(), "", {CP: OLD, RA: OTHER}, "cccccccccccccccc serves risk_averse"),
+        (b"", "x" * 1001, SERVES, "at most 1000 printable"),
+        (b"", "a\nb", SERVES, "printable"),
+    ],
+)
+def test_what_is_no_ground_says_why(
+    verdict: bytes, reason: str, serves: dict[PostureCode, str], words: str
+) -> None:
+    with pytest.raises(QuotelifeError, match=words):
+        grounds_for(NEW, serves, verdict, reason)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"yes",
+        b"[]",
+        b"{}",
+        b'"' + b"x" * (1 << 20) + b'"',
+        written(format="quotelife-verdict-0"),
+        written(champion="first_passage"),
+        written(gates=[]),
+        written(gates=[{"name": "beats"}]),
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_verdict_is_refused(raw: bytes) -> None:
+    with pytest.raises(QuotelifeError, match="the verdict is not readable"):
+        read_verdict(raw)
+
+
+def test_a_gate_that_says_anything_but_true_refuses() -> None:
+    assert read_verdict(written(gates=[{"name": "beats", "passed": "true"}])).refused == ("beats",)
