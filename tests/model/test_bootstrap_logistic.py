@@ -8,6 +8,7 @@ import pytest
 from quotelife.learn import bootstrap_logistic as bootstrap
 from quotelife.learn.hazard_fit import LOG_TAU
 from quotelife.model.artifact import builtin_artifact, load_artifact, save_artifact
+from quotelife.model.logistic import LogisticHazardModel
 from quotelife.records import HORIZONS_NS
 
 
@@ -16,9 +17,18 @@ def samples() -> bootstrap.Samples:
     return bootstrap.simulate(0.06, seed=5)
 
 
-def test_the_same_seed_gives_the_same_samples(samples: bootstrap.Samples) -> None:
-    assert bootstrap.simulate(0.06, seed=5).digest() == samples.digest()
-    assert bootstrap.simulate(0.06, seed=6).digest() != samples.digest()
+@pytest.fixture(scope="module")
+def other() -> bootstrap.Samples:
+    return bootstrap.simulate(0.06, seed=77)
+
+
+@pytest.fixture(scope="module")
+def model(samples: bootstrap.Samples) -> LogisticHazardModel:
+    return bootstrap.train(samples)
+
+
+def test_the_same_seed_gives_the_same_samples(samples: bootstrap.Samples, other: bootstrap.Samples) -> None:
+    assert bootstrap.simulate(0.06, seed=5).digest() == samples.digest() != other.digest()
 
 
 def test_samples_are_whole(samples: bootstrap.Samples) -> None:
@@ -44,9 +54,8 @@ def test_labels_are_the_first_passage_of_the_reference_price() -> None:
     assert instrument.label(5_009 * ms) == []  # the longest horizon is not over yet
 
 
-def test_what_is_served_is_what_was_fitted(samples: bootstrap.Samples) -> None:
+def test_what_is_served_is_what_was_fitted(samples: bootstrap.Samples, model: LogisticHazardModel) -> None:
     """The curve from the fit's own matrices equals the served one: no skew of transform or offset."""
-    model = bootstrap.train(samples)
     parameters = model.parameters()
     g, missing = bootstrap.transformed(samples)
     offset = bootstrap.first_passage_logits(samples.h_ticks, samples.sigma_ticks)
@@ -61,8 +70,9 @@ def test_what_is_served_is_what_was_fitted(samples: bootstrap.Samples) -> None:
     np.testing.assert_allclose(p, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_a_trained_model_survives_its_artifact(samples: bootstrap.Samples, tmp_path: Path) -> None:
-    model = bootstrap.train(samples)
+def test_a_trained_model_survives_its_artifact(
+    samples: bootstrap.Samples, model: LogisticHazardModel, tmp_path: Path
+) -> None:
     metrics, tables = bootstrap.evaluate(model, samples)
     folder = save_artifact(model, tmp_path, name="l", description="", metrics=metrics, reliability=tables)
     loaded = load_artifact(folder)
@@ -70,10 +80,8 @@ def test_a_trained_model_survives_its_artifact(samples: bootstrap.Samples, tmp_p
     assert loaded.manifest["metrics"] == metrics
 
 
-def test_the_fit_beats_first_passage_out_of_sample(samples: bootstrap.Samples) -> None:
+def test_the_fit_beats_first_passage_out_of_sample(other: bootstrap.Samples, model: LogisticHazardModel) -> None:
     """Fitted on one simulated market, scored on another. Two minutes are enough up to 500 ms, not beyond."""
-    model = bootstrap.train(samples)
-    other = bootstrap.simulate(0.06, seed=77)
     overall = bootstrap.evaluate(model, other)[0][: len(HORIZONS_NS)]
     assert [entry["horizon_ns"] for entry in overall] == list(HORIZONS_NS)
     for entry in overall[:6]:
