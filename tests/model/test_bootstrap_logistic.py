@@ -80,7 +80,9 @@ def test_a_trained_model_survives_its_artifact(
     assert loaded.manifest["metrics"] == metrics
 
 
-def test_the_fit_beats_first_passage_out_of_sample(other: bootstrap.Samples, model: LogisticHazardModel) -> None:
+def test_the_fit_beats_first_passage_out_of_sample(
+    other: bootstrap.Samples, model: LogisticHazardModel
+) -> None:
     """Fitted on one simulated market, scored on another. Two minutes are enough up to 500 ms, not beyond."""
     overall = bootstrap.evaluate(model, other)[0][: len(HORIZONS_NS)]
     assert [entry["horizon_ns"] for entry in overall] == list(HORIZONS_NS)

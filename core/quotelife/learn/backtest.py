@@ -164,6 +164,15 @@ def hide_seen(curves: Floats, decisions: Decisions, model: CurveModel) -> Floats
     return np.where((seen & (now < test_ns))[:, None], np.nan, curves)
 
 
+def seen_in_training(case: Case, models: Mapping[str, CurveModel]) -> dict[str, bool]:
+    """Whether each was fitted on a part of the test slice's time, whichever instrument it was."""
+    start, end = case.split.cuts_ns[1], int(case.decisions.now_ns[-1])
+    return {
+        name: any(since <= end and until >= start for _, since, until in fitted_on(model.manifest))
+        for name, model in models.items()
+    }
+
+
 def make_case(
     name: str, threshold: str, decisions: Decisions, h_ticks: Floats, models: Mapping[str, Floats], plan: Plan
 ) -> Case:

@@ -16,7 +16,7 @@ import numpy as np
 
 from quotelife.decision import expected_value, held_tolerance, life
 from quotelife.learn import backtest, bootstrap, flow, frontier, loss_given_pickoff, scores, served
-from quotelife.learn.backtest import Plan, hide_seen, judge, make_case, model_curves
+from quotelife.learn.backtest import Plan, hide_seen, judge, make_case, model_curves, seen_in_training
 from quotelife.learn.dataset import Decisions, Floats, threshold_ticks
 from quotelife.learn.realdata import SETS, SetSpec, targets
 from quotelife.learn.splits import clock_split, purge_ns
@@ -108,6 +108,9 @@ def run_suite(
             compared = [decider, *others] if reference == "microprice" else [decider]
             result = judge(case, decider, compared, progress=progress)
             result["models"] = {name: each.model.digest for name, each in own.items()}
+            result["seen_in_training"] = seen_in_training(
+                case, {name: each.model for name, each in own.items()}
+            )
             result["data_digest"] = digest
             result["baseline"] = {str(ms): figures for ms, figures in spec.baseline.items()}
             unfinished = cached.with_suffix(".tmp")
@@ -126,5 +129,6 @@ def run_suite(
 
 
 def _key(spec: SetSpec, reference: str, digest: str, models: dict[str, list[str]], plan: Plan) -> str:
-    words = [FORMAT, code_digest(JUDGES), spec.name, spec.threshold, reference, digest, models, asdict(plan)]
+    how = {**asdict(plan), "recalibration": plan.recalibration.model_dump(mode="json")}
+    words = [FORMAT, code_digest(JUDGES), spec.name, spec.threshold, reference, digest, models, how]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]

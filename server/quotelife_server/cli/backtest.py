@@ -128,9 +128,16 @@ def _duration(option: str, text: str, parse: Any) -> int:
 
 
 def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progress) -> dict[str, Any]:
-    from quotelife.learn.backtest import Case, hide_seen, joined, judge, make_case, model_curves
+    from quotelife.learn.backtest import (
+        Case,
+        hide_seen,
+        joined,
+        judge,
+        make_case,
+        model_curves,
+        seen_in_training,
+    )
     from quotelife.learn.dataset import HEAD, Dataset, threshold_ticks
-    from quotelife.learn.splits import seen_until_ns
     from quotelife.model.artifact import load_artifact
 
     datasets = [path for path in paths if (Path(path) / HEAD).is_file()]
@@ -164,9 +171,7 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
             result = judge(case, next(iter(models)), list(models), progress=progress)
             result["models"] = {name: model.digest for name, model in models.items()}
             result["data_digest"] = dataset.digest
-            result["seen_in_training"] = {
-                name: seen_until_ns(model.manifest) > case.split.cuts_ns[1] for name, model in models.items()
-            }
+            result["seen_in_training"] = seen_in_training(case, models)
             results.append(result)
     if not results:
         raise QuotelifeError(
