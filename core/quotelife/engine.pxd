@@ -121,6 +121,8 @@ cdef class Engine:
     cdef tuple _sinks          # of InputSink
     cdef Group* groups
     cdef list _group_names     # in the order of groups, which only grows
+    cdef uint32_t _n_groups
+    cdef uint32_t _refit_next  # group that the next timer begins behind
     cdef list _calibrations    # RollingCalibration or None, in that order
     cdef AnchorGrid anchors    # of the recalibration
     cdef uint64_t _learner_model           # what the calibrations are of
@@ -173,6 +175,7 @@ cdef class Engine:
     cdef const ModelSlot* _learner(self) noexcept nogil
     cdef int _learn(self, object config) except -1
     cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil
+    cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil
     cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil
     cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil

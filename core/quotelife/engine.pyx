@@ -62,7 +62,7 @@ from quotelife.model.open_labels cimport (
     labels_due, labels_free, labels_init, labels_open, labels_passed,
 )
 from quotelife.model.recalibration cimport (
-    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_pairs,
+    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_refit,
 )
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
@@ -97,6 +97,7 @@ cdef enum:
     REF_HORIZON = 5                 # index of 500 ms on the horizon grid
     MID_TAIL_1S = 2                 # the longest tail of the ring of mids
     GRID_NS = 100_000_000
+    REFITS_A_TIMER = 8              # each takes tens of microseconds
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
 
 CALENDAR_KEPT = ANNOUNCED_MAX    # events not yet over, for one instrument, and as many for all of them
@@ -814,8 +815,6 @@ cdef class Engine:
             state.regime_ns[state.regime] += t - state.regime_since_ns
         state.regime_since_ns = t
         self.look(state, &self._policy.instrument[instrument], t)
-        if labels_any(&state.labels):
-            self._ends(state, t)
         state.stress_checked_ns = t
         feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
         stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
@@ -840,12 +839,15 @@ cdef class Engine:
         state.reasons = reasons
 
     def on_timer(self, int64_t now_ns):
-        """Let time pass without an event: regimes fade, quality is judged, overrides end."""
+        """Let time pass without an event: regimes fade, quality is judged, overrides end, labels resolve."""
         cdef uint32_t i
         cdef InputSink sink
         self.advance(now_ns)
         for i in range(self.n_instruments):
             self.update_regime(self.states[i], i, self.now_ns)
+            if labels_any(&self.states[i].labels):
+                self._ends(self.states[i], self.now_ns)
+        self._refit_some(self.now_ns)
         self.drop_expired_overrides(self.now_ns)
         for sink in self._sinks:
             sink.timer(now_ns, self.input_sequence)
@@ -1305,6 +1307,7 @@ cdef class Engine:
             memcpy(groups, self.groups, known * sizeof(Group))
         free(self.groups)
         self.groups = groups
+        self._n_groups = len(self._group_names)
         self._watching = settings.enabled
         for g in range(len(self._group_names)):
             if g >= known or afresh:
@@ -1345,7 +1348,7 @@ cdef class Engine:
         cdef const CalibrationPair* pair = NULL
         cdef int k
         if champion and group.calibration != NULL:
-            pair = rolling_pairs(group.calibration, out.now_ns)
+            pair = group.calibration.pair
         for k in range(LABEL_ANCHORS):
             out.calibration[2 * k] = pair[k].a if pair != NULL else 0.0
             out.calibration[2 * k + 1] = pair[k].b if pair != NULL else 1.0
@@ -1386,6 +1389,7 @@ cdef class Engine:
         cdef OpenLabel* label
         cdef Rolling* calibration = self.groups[state.group].calibration
         cdef int end
+        cdef bint taught = False
         if state.quality.quality != QUALITY_GOOD and state.quality.quality != QUALITY_CROSSED:
             labels_censor(&state.labels)
             return
@@ -1396,8 +1400,21 @@ cdef class Engine:
                     break
                 if end < LABEL_ANCHORS and calibration != NULL and not isnan(label.raw[end]):
                     rolling_add(calibration, t, end, label.raw[end], 0 <= label.passage_ns <= LABEL_END_NS[end])
+                    taught = True
                 if label.life_ns <= LABEL_END_NS[end]:
                     self._hold(state, label, False)
+        if taught:
+            rolling_refit(calibration, t)
+
+    cdef void _refit_some(self, int64_t t) noexcept nogil:
+        # Labels leave the window of a group that nothing comes to, too. A few at a time, each in its turn.
+        cdef uint32_t groups = self._n_groups, looked = 0
+        cdef int fitted = 0
+        while looked < groups and fitted < REFITS_A_TIMER:
+            self._refit_next = self._refit_next + 1 if self._refit_next + 1 < groups else 0
+            looked += 1
+            if self.groups[self._refit_next].calibration != NULL:
+                fitted += rolling_refit(self.groups[self._refit_next].calibration, t)
 
     cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil:
         # Once for each life: hit as it happens, else when an end has come.

@@ -50,11 +50,14 @@ def learning_config(
 class Run(NamedTuple):
     decisions: list[DecisionRecord]
     path: list[tuple[int, float]]  # engine time and mid after each batch
+    heard_ns: dict[
+        int, int
+    ]  # by input sequence of a decision, the instrument's latest message: labels end there
 
 
 def run(engine: Engine, seconds: float = 40.0, every: int = 5) -> Run:
     """Decisions on BTC, both sides, after every so many batches."""
-    decisions, path = [], []
+    decisions, path, heard_ns = [], [], {}
     for i, buffer in enumerate(market(seconds)):
         engine.on_events(buffer)
         status = engine.instrument_status(0, engine.now_ns)
@@ -65,7 +68,8 @@ def run(engine: Engine, seconds: float = 40.0, every: int = 5) -> Run:
                 RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA), decided
             )
             decisions.append(decided)
-    return Run(decisions, path)
+            heard_ns[decided.input_sequence] = status.last_event_ns
+    return Run(decisions, path, heard_ns)
 
 
 def passage_ns(run_: Run, decided: DecisionRecord) -> int:
@@ -86,17 +90,17 @@ def test_the_pair_of_each_decision_is_fitted_to_the_labels_known_by_then() -> No
     twin = RollingCalibration(1800 * S, ridge=1.0, refit_ns=0)
     moved = 0
     for decided in curves:
-        while pending and pending[0][0] < decided.now_ns:
+        while pending and pending[0][0] < done.heard_ns[decided.input_sequence]:
             resolved, k, label = pending.pop(0)
             p = first_passage(label.h_ticks, label.sigma_ticks)[[5, 9]]
             hit = [-1, -1]
             hit[k] = int(passage_ns(done, label) <= ANCHOR_NS[k])
             twin.add(resolved, p, hit)
-        expected = twin.at(decided.now_ns).ravel()
-        assert decided.calibration == pytest.approx(tuple(expected), abs=1e-9)
+        pairs = twin.at(done.heard_ns[decided.input_sequence])
+        assert decided.calibration == pytest.approx(tuple(pairs.ravel()), abs=1e-9)
         moved += decided.calibration != (0.0, 1.0, 0.0, 1.0)
         raw = first_passage(decided.h_ticks, decided.sigma_ticks)
-        assert decided.p == pytest.approx(tuple(twin.calibrate(raw, twin.at(decided.now_ns))[0]), rel=1e-9)
+        assert decided.p == pytest.approx(tuple(twin.calibrate(raw, pairs)[0]), rel=1e-9)
     assert moved > 400
     (btc, eth) = engine.learned()
     assert btc.labels[0][0] > 400
@@ -127,9 +131,8 @@ def test_the_tolerance_in_force_follows_the_realised_passages() -> None:
         for d in done.decisions:
             if d.posture_effective != posture or not d.h_ticks:
                 continue
-            while at < len(inputs) and (
-                inputs[at][0] < d.now_ns or (inputs[at][1] and inputs[at][0] <= d.now_ns)
-            ):
+            heard = done.heard_ns[d.input_sequence]
+            while at < len(inputs) and (inputs[at][0] < heard or (inputs[at][1] and inputs[at][0] <= heard)):
                 step = 0.01 * (alpha - inputs[at][2])
                 if inputs[at][3]:
                     debt += step
@@ -191,3 +194,32 @@ def test_another_model_starts_from_the_identity() -> None:
     assert engine.learned()[0].labels[0][0] > 0
     engine.apply_model(load_artifact(builtin_artifact("logistic")), engine.now_ns)
     assert [group.labels for group in engine.learned()] == [((0, 0), (0, 0))] * 2
+
+
+def test_a_decision_resolves_no_label_and_refits_no_pair() -> None:
+    """Labels that have come to their end wait for the next message or timer, whatever is asked meanwhile."""
+    engine = Engine(learning_config(probe="50ms"), start_ns=START_NS)
+    for buffer in market(8.0):
+        engine.on_events(buffer)
+    before = engine.learned()[0]
+    decided = DecisionRecord()
+    engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns + 400 * MS, counterparty=BETA), decided)
+    assert engine.learned()[0]._replace(opened=0) == before._replace(opened=0)
+    assert decided.calibration == tuple(x for pair in before.calibration for x in pair)
+    engine.on_timer(engine.now_ns)
+    after = engine.learned()[0]
+    assert after.labels[0][0] > before.labels[0][0]
+    assert after.calibration != before.calibration
+
+
+def test_pairs_fade_by_timers_where_nothing_comes_any_more() -> None:
+    """Labels leave the window of a silent instrument too, a few groups a timer in turn."""
+    content = json.loads(learning_config(probe="250ms").model_dump_json(by_alias=True))
+    content["learning"]["recalibration"] |= {"window": "10s", "refit": "1s"}
+    engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=START_NS)
+    for buffer in market(10.0):
+        engine.on_events(buffer)
+    assert any(group.calibration[0] != (0.0, 1.0) for group in engine.learned())
+    for second in range(1, 15):
+        engine.on_timer(engine.now_ns + second * S)
+    assert [group.calibration for group in engine.learned()] == [((0.0, 1.0), (0.0, 1.0))] * 2

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quotelife.model.recalibration import UNKNOWN, RollingCalibration
+from quotelife.model.recalibration import LOGIT_MAX, UNKNOWN, RollingCalibration
 from quotelife.records import HORIZONS_NS
 from reference import calibration_twin as twin
 
@@ -71,7 +71,7 @@ def test_prequential_sees_labels_known_by_then_within_the_window_and_nothing_els
         expected_a, expected_b = np.clip(a, -4, 4), np.clip(b, 0.25, 4)
         if (a, b) == (expected_a, expected_b):
             assert pairs[i, 0] == pytest.approx((a, b), abs=0.03)
-            logit = np.log(given_curves[i] / (1 - given_curves[i]))
+            logit = np.log(given_curves[i] / (1 - given_curves[i])).clip(-LOGIT_MAX, LOGIT_MAX)
             assert out[i] == pytest.approx(sigmoid(pairs[i, 0, 0] + pairs[i, 0, 1] * logit), rel=1e-9)
 
 

@@ -57,8 +57,8 @@ cdef struct Rolling:
 
 # One label: P at an anchor as the model gave it, before this calibration; time never goes back.
 cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil
-# The pairs in force at now_ns, refitted when that is due. Of this object, one for each anchor.
-cdef const CalibrationPair* rolling_pairs(Rolling* self, int64_t now_ns) noexcept nogil
+# Refit the pairs, where that is due and labels came or left; true where that was done. They are in ``pair``.
+cdef bint rolling_refit(Rolling* self, int64_t now_ns) noexcept nogil
 
 
 cdef class RollingCalibration:

@@ -163,17 +163,20 @@ cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint h
     labels.changed = True
 
 
-cdef const CalibrationPair* rolling_pairs(Rolling* self, int64_t now_ns) noexcept nogil:
+cdef bint rolling_refit(Rolling* self, int64_t now_ns) noexcept nogil:
+    cdef bint fitted = False
     cdef int j
     rolling_pass(self, now_ns)
-    if self.fits == 0 or now_ns - self.fitted_ns >= self.refit_ns:
-        self.fitted_ns = now_ns
-        self.fits += 1
-        for j in range(self.grid.anchors):
-            if self.anchor[j].changed:
-                self.anchor[j].changed = False
-                rolling_fit(self, j)
-    return self.pair
+    if self.fits and now_ns - self.fitted_ns < self.refit_ns:
+        return False
+    self.fitted_ns = now_ns
+    self.fits += 1
+    for j in range(self.grid.anchors):
+        if self.anchor[j].changed:
+            self.anchor[j].changed = False
+            rolling_fit(self, j)
+            fitted = True
+    return fitted
 
 
 cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil:
@@ -356,10 +359,9 @@ cdef class RollingCalibration:
 
     def at(self, int64_t now_ns):
         """The pairs (a, b) in force at ``now_ns``, shape (m, 2). ``ValueError`` when time goes back."""
-        cdef const CalibrationPair* pair
         self._check_time(now_ns)
-        pair = rolling_pairs(&self.c, now_ns)
-        return np.array([(pair[j].a, pair[j].b) for j in range(self.c.grid.anchors)])
+        rolling_refit(&self.c, now_ns)
+        return np.array([(self.c.pair[j].a, self.c.pair[j].b) for j in range(self.c.grid.anchors)])
 
     def apply(self, int64_t now_ns, p):
         """The curve ``p`` (12,) under the pairs in force at ``now_ns``."""
@@ -405,7 +407,8 @@ cdef class RollingCalibration:
                 while place < labels and at[order[place]] <= now[i]:
                     self._add_label(at, y, curve, order[place])
                     place += 1
-                pair = rolling_pairs(&self.c, now[i])
+                rolling_refit(&self.c, now[i])
+                pair = self.c.pair
                 for j in range(m):
                     pairs_out[i, j, 0] = pair[j].a
                     pairs_out[i, j, 1] = pair[j].b
