@@ -301,7 +301,11 @@ def test_a_threshold_that_is_no_number_is_not_answered_even_where_volatility_is_
     parameters["offset"]["coefficient"] = 0.0
     if kind == "trees":
         without = tree_kit.random_ensemble(np.random.default_rng(1), len(parameters["features"]))
-        parameters |= {"log_threshold": False, "ensembles": [{"weight": 1.0, "slope": 0.0, **without}]}
+        parameters |= {
+            "log_room": False,
+            "log_threshold": False,
+            "ensembles": [{"weight": 1.0, "slope": 0.0, **without}],
+        }
     model = artifact.KINDS[kind](parameters)
     assert model.curve({}, h_ticks=1.0, sigma_ticks=math.nan) is not None
     assert model.curve({}, h_ticks=math.nan, sigma_ticks=math.nan) is None

@@ -104,6 +104,41 @@ def test_a_feature_per_sigma_is_divided_by_it(x: float, margin: float) -> None:
     )
 
 
+def with_room(tree: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    names = ("spread_ticks", "microprice_deviation")
+    return changed(
+        features=[{**FEATURE, "name": name} for name in names],
+        log_room=True,
+        ensembles=[{"weight": 1.0, "slope": 0.0, **tree}],
+        **parts,
+    )
+
+
+# One split on ln(h/room) at ln 2; missing goes left.
+ROOM = tree_kit.packed([3], [4, LEAF, LEAF], [math.log(2.0), 1.0, -1.0], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("spread", "deviation", "h", "margin"),
+    [
+        (4.0, 1.0, 1.99, 1.0),
+        (4.0, 1.0, 2.01, -1.0),
+        (4.0, -1.0, 5.99, 1.0),
+        (4.0, -1.0, 6.01, -1.0),
+        (4.0, 2.0, 1e-6, -1.0),
+        (math.nan, 1.0, 100.0, 1.0),
+        (4.0, math.nan, 100.0, 1.0),
+    ],
+)
+def test_room_is_what_is_left_of_the_spread_on_the_side_of_the_adverse_move(
+    spread: float, deviation: float, h: float, margin: float
+) -> None:
+    """Half the spread less the deviation, signed as models take it; none left is the least."""
+    features = {"spread_ticks": spread, "microprice_deviation": deviation}
+    known = {name: value for name, value in features.items() if not math.isnan(value)}
+    np.testing.assert_allclose(logits(with_room(ROOM), known, h=h, sigma=h), [margin] * 12, atol=1e-9)
+
+
 def test_effects_of_inputs_add_up() -> None:
     model = TreeHazardModel(PLAIN)
     told = model.attribute(
@@ -140,7 +175,13 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
         (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "sizes": ""}]), r"ensembles\[0\]\.sizes"),
         (changed(features=[], log_threshold=True), "feature 1 is beyond"),
         (changed(features=[], log_threshold=False), "at least one column"),
-        (changed(log_threshold=1), "true or false"),
+        (changed(log_threshold=1), "log_threshold: true or false"),
+        (changed(log_room=1), "log_room: true or false"),
+        (changed(log_room=True), "log_room: reads spread_ticks and microprice_deviation; name them"),
+        (
+            with_room(tree_kit.packed([3], [4, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)),
+            "rises with the threshold; train it with monotone_constraints -1 on column 2",
+        ),
         (changed(ensembles=[{"weight": 1.0, "slope": 0.4, **STUMPS}]), "below 0 at horizon 0"),
         (changed(ensembles=[{"weight": 1.0, "slope": -0.5, **STUMPS}]), "below 0 at horizon 11"),
         (changed(offset={"coefficient": -1.0, "min": -1.0, "max": 1.0}), "rise with the threshold"),
@@ -161,7 +202,7 @@ def test_parameters_that_do_not_fit_are_refused_by_name(parameters: Any, message
 
 def test_a_model_as_large_as_those_measured_is_stored(tmp_path: Any) -> None:
     """300 trees of depth 6."""
-    entry = tree_kit.random_ensemble(np.random.default_rng(1), 2, trees=300, depth=6, falls_with=1)
+    entry = tree_kit.random_ensemble(np.random.default_rng(1), 2, trees=300, depth=6, falls_with=(1,))
     model = TreeHazardModel(changed(ensembles=[{"weight": 1.0, "slope": 0.0, **entry}]))
     loaded = load_artifact(save_artifact(model, tmp_path, name="m", description=""))
     assert loaded.parameters() == model.parameters()

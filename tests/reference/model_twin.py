@@ -87,6 +87,12 @@ def trees(parameters: Mapping[str, Any], features: Mapping[str, float], h: float
         if entry["per"] == "sigma":
             x = x / sigma if sigma > 0 else math.nan
         row.append(x if math.isnan(x) else TRANSFORM[entry["transform"]](x))
+    if parameters.get("log_room"):
+        spread, deviation = (
+            features.get(name, math.nan) for name in ("spread_ticks", "microprice_deviation")
+        )
+        room = spread / 2 - deviation
+        row.append(math.nan if math.isnan(room) else math.log(h / max(room, 1e-9)))
     if parameters["log_threshold"]:
         row.append(math.log(h / sigma) if sigma > 0 else math.inf)
     margins = [

@@ -1,7 +1,7 @@
 """Trees by plain recursion: a twin of the flat layout, and random ensembles that fall with their last column."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,9 +58,14 @@ def margin(
 
 
 def random_ensemble(
-    rng: np.random.Generator, columns: int, *, trees: int = 12, depth: int = 4, falls_with: int | None = None
+    rng: np.random.Generator,
+    columns: int,
+    *,
+    trees: int = 12,
+    depth: int = 4,
+    falls_with: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Trees of random shapes; they never rise with column ``falls_with``: a split on it parts the range of leaves."""
+    """Trees of random shapes, never rising with ``falls_with``: a split on such a column parts the range of leaves."""
     sizes, slots, values = [], [], []
     for _ in range(trees):
         queue: list[tuple[int, float, float]] = [(0, -0.3, 0.3)]
@@ -73,7 +78,7 @@ def random_ensemble(
             slots.append(2 * column + int(rng.integers(2)))
             values.append(float(rng.normal()))
             middle = float(rng.uniform(low, high))
-            left, right = ((middle, high), (low, middle)) if column == falls_with else ((low, high),) * 2
+            left, right = ((middle, high), (low, middle)) if column in falls_with else ((low, high),) * 2
             queue += [(level + 1, *left), (level + 1, *right)]
         sizes.append(len(queue))
     return packed(sizes, slots, values, float(rng.normal()))
@@ -82,8 +87,9 @@ def random_ensemble(
 def random_parameters(
     rng: np.random.Generator, features: Sequence[str], *, coefficient: float | None = None
 ) -> dict[str, Any]:
-    """Parameters of a tree model over ``features`` and ln(h/σ)."""
-    columns = len(features) + 1
+    """Parameters of a tree model over ``features``, ln(h/room) and ln(h/σ)."""
+    features = list(dict.fromkeys([*features, "spread_ticks", "microprice_deviation"]))
+    columns = len(features) + 2
     return {
         "intercepts": rng.normal(0, 1, 12).tolist(),
         "offset": {
@@ -100,13 +106,14 @@ def random_parameters(
             }
             for name in features
         ],
+        "log_room": True,
         "log_threshold": True,
         "ensembles": [
             {
                 "weight": (weight := float(rng.uniform(0.1, 1))),
                 "slope": float(rng.uniform(-0.4, 0.3))
                 * weight,  # ln(5 s / 500 ms) is 2.3, ln(25 ms / 500 ms) −3
-                **random_ensemble(rng, columns, falls_with=columns - 1),
+                **random_ensemble(rng, columns, falls_with=(columns - 2, columns - 1)),
             }
             for _ in range(int(rng.integers(1, 5)))
         ],

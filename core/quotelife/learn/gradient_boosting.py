@@ -53,11 +53,11 @@ def boost(
     weight: npt.NDArray[np.float64],
     recipe: Recipe,
     *,
-    falls_with_last: bool = True,
+    falling: int = 1,
     checkpoint: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Any:
-    """A booster of ``recipe.trees`` trees whose margin is logit P(hit), falling with the last column.
+    """A booster of ``recipe.trees`` trees whose margin is logit P(hit), never rising with the last ``falling`` columns.
 
     ``checkpoint``: folder where the booster so far is kept; one of other data or another recipe there is not taken up.
     ``progress(trees done, of all)``. ``QuotelifeError`` where all or none were hit.
@@ -81,7 +81,7 @@ def boost(
         "seed": recipe.seed,
         "seed_per_iteration": True,
         "nthread": recipe.threads,
-        "monotone_constraints": tuple([0] * (columns.shape[1] - 1) + [-1 if falls_with_last else 0]),
+        "monotone_constraints": (0,) * (columns.shape[1] - falling) + (-1,) * falling,
     }
     key = _key(columns, hit, weight, recipe)
     raw, done = _resume(checkpoint, key)

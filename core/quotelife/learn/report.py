@@ -23,7 +23,7 @@ from quotelife.model.trees import LEAF
 SHORT_NS, LONG_NS = 500_000_000, 2_000_000_000
 NOWRAP_CHARACTERS = 24
 YEAR_2000_NS = 946_684_800_000_000_000  # a smaller number of ns is a duration
-LOG_THRESHOLD = "log_h_sigma"
+AFTER = ("log_h_room", "log_h_sigma")  # columns of trees that no single feature is
 
 
 class ReportError(QuotelifeError):
@@ -119,7 +119,11 @@ def importance_of(model: CurveModel) -> tuple[dict[str, float], str] | None:
     parameters = model.parameters()
     if isinstance(model, TreeHazardModel):
         names = [each["name"] for each in parameters["features"]]
-        names += [LOG_THRESHOLD] if parameters["log_threshold"] else []
+        names += [
+            name
+            for name, there in zip(AFTER, ("log_room", "log_threshold"), strict=True)
+            if parameters[there]
+        ]
         splits: dict[str, float] = {}
         for place, packed in enumerate(parameters["ensembles"]):
             for slot in unpack(packed, len(names), f"ensembles[{place}]").slots:

@@ -36,7 +36,7 @@ CALIBRATION_ROWS = 120_000
 
 # Of trees: (feature, transform, divided by). Free of ticks, lots and currency: a split means the same elsewhere.
 SIGMA = "sigma"
-LOG_THRESHOLD = "log_h_sigma"  # the last column, as the importance of features names it
+AFTER = ("log_h_room", "log_h_sigma")  # columns that no single feature is, as their importance is named
 COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("spread_ticks", "log", SIGMA),
     ("spread_volatility_1s", "log1p", SIGMA),
@@ -156,8 +156,9 @@ def train_trees(
     place after that: judged on rows that it had seen, it would seem worth more than it is.
     """
     for model in (each for each in (base, base_refit) if each is not None):
-        reads = [(e["name"], e["transform"], e["per"]) for e in model.parameters()["features"]]
-        if reads != list(COLUMNS) or not model.parameters()["log_threshold"]:
+        read = model.parameters()
+        reads = [(e["name"], e["transform"], e["per"]) for e in read["features"]]
+        if reads != list(COLUMNS) or not (read["log_room"] and read["log_threshold"]):
             raise QuotelifeError(
                 "the model to stack on reads other columns than are trained here; train it again"
             )
@@ -253,7 +254,7 @@ def tuned(
         for train, tested in pools:
             known, hit, weight = train.labels(HORIZONS_NS[0])
             seen, passed, _ = tested.labels(HORIZONS_NS[0])
-            booster = boost(train.columns[known], hit[known], weight[known], one)
+            booster = boost(train.columns[known], hit[known], weight[known], one, falling=len(AFTER))
             margin = booster.inplace_predict(tested.columns[seen], predict_type="margin").astype(np.float64)
             losses.append(np.logaddexp(0.0, margin) - margin * passed[seen])
         tried.append((float(np.concatenate(losses).mean()), one))
@@ -318,7 +319,7 @@ def _grown(
     progress("columns", 0, 1)
     grown = pool(samples)
     out: list[dict[str, Any]] = []
-    names = [*(name for name, _, _ in COLUMNS), LOG_THRESHOLD]
+    names = [*(name for name, _, _ in COLUMNS), *AFTER]
     gain = dict.fromkeys(names, 0.0)
     for horizon_ns in HORIZONS_NS:
         known, hit, weight = grown.labels(horizon_ns)
@@ -328,6 +329,7 @@ def _grown(
             hit[known],
             weight[known],
             recipe,
+            falling=len(AFTER),
             checkpoint=checkpoint,
             progress=lambda done, of, stage=stage: progress(stage, done, of),  # type: ignore[misc]
         )
@@ -350,6 +352,7 @@ def _parameters(
             {"name": name, "transform": transform, "per": per, "reference": reference}
             for (name, transform, per), reference in zip(COLUMNS, references, strict=True)
         ],
+        "log_room": True,
         "log_threshold": True,
         "ensembles": ensembles,
     }

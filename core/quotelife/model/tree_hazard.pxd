@@ -14,8 +14,11 @@ cdef struct TreeColumn:
     bint per_sigma
 
 cdef struct TreeHazardParams:
-    int32_t columns            # features; ln(h/σ), where read, is one column more
+    int32_t columns            # features; ln(h/room) and ln(h/σ), where read, are one column more each
+    bint log_room
     bint log_threshold
+    int32_t spread
+    int32_t deviation
     int32_t ensembles
     HazardParams hazard
     double weight[ENSEMBLES_MAX]   # of the margin in every bin
@@ -28,3 +31,4 @@ cdef class TreeHazardModel(CurveModel):
     cdef TreeHazardParams c
     cdef tuple _ensembles
     cdef list _references
+    cdef int _width(self) noexcept

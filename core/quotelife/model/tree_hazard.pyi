@@ -8,6 +8,7 @@ from quotelife.model.curve import CurveModel
 from quotelife.model.trees import TreeEnsemble
 
 ENSEMBLE_KEYS: tuple[str, ...]
+ROOM_FEATURES: tuple[str, str]
 
 class TreeHazardModel(CurveModel):
     def __init__(self, parameters: Mapping[str, Any]) -> None: ...

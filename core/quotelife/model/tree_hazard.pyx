@@ -4,9 +4,11 @@ The hazard of ``quotelife.model.hazard`` with level = Σ w_i·m_i and slope = Σ
 to four tree ensembles over the same columns: one walk through the trees gives all twelve bins. Several ensembles are
 one model where they were fitted to several horizons, or to several markets and stacked.
 
-A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. With
-``log_threshold`` the last column is ln(h/σ). w_i + v_i·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0 and trees that fall
-with ln(h/σ) are required, so that a wider threshold is never more likely to be passed, whatever the input.
+A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. After
+them, with ``log_room``, comes ln(h/room): room, spread/2 − microprice deviation in ticks, is how far the microprice can
+fall against the desk by sizes alone. A threshold within it is passed when a queue thins, one beyond it when the touch
+goes too. With ``log_threshold`` the last column is ln(h/σ). w_i + v_i·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0 and
+trees that fall with both are required, so that a wider threshold is never more likely to be passed, whatever the input.
 """
 
 import base64
@@ -28,6 +30,8 @@ from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
 from quotelife.records cimport FEATURES_MAX, HORIZONS, VALID_WORDS, is_valid
 
 ENSEMBLE_KEYS = ("weight", "slope", "base", "sizes", "slots", "values")
+ROOM_FEATURES = ("spread_ticks", "microprice_deviation")
+cdef double ROOM_LEAST = 1e-9          # ticks
 _DTYPES = {"sizes": "<i4", "slots": "<u2", "values": "<f4"}
 
 
@@ -38,19 +42,30 @@ cdef inline float column_value(const TreeColumn* column, const ModelInput* row) 
     return <float>(transform(column.transform, x) if x == x else NAN)
 
 
+cdef inline double log_room(const TreeHazardParams* m, const ModelInput* row) noexcept nogil:
+    """ln(h/room); NaN where a feature is missing, or there is no h."""
+    cdef double room
+    if not is_valid(row.valid, m.spread) or not is_valid(row.valid, m.deviation) or not row.h_ticks > 0.0:
+        return NAN
+    room = 0.5 * row.x[m.spread] - row.x[m.deviation]
+    return log(row.h_ticks / (room if room > ROOM_LEAST else ROOM_LEAST))
+
+
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const TreeHazardParams* m = <const TreeHazardParams*>params
-    cdef float slots[2 * (FEATURES_MAX + 1)]
+    cdef float slots[2 * (FEATURES_MAX + 2)]
     cdef double level = 0.0, slope = 0.0, margin
     cdef int i
     if row.h_ticks <= 0.0:
         return hazard_passed(p)
     for i in range(m.columns):
         trees_put(slots, i, column_value(&m.column[i], row))
+    if m.log_room:
+        trees_put(slots, m.columns, <float>log_room(m, row))
     if m.log_threshold:
         if not first_passage_answers(row.h_ticks, row.sigma_ticks):
             return 1
-        trees_put(slots, m.columns, <float>log(row.h_ticks / row.sigma_ticks))
+        trees_put(slots, m.columns + m.log_room, <float>log(row.h_ticks / row.sigma_ticks))
     for i in range(m.ensembles):
         margin = <double>trees_margin(m.trees[i], slots)
         level += m.weight[i] * margin
@@ -88,7 +103,8 @@ cdef class TreeHazardModel(CurveModel):
     """Trees over a pooled hazard. ``parameters``::
 
         {"intercepts": [12 numbers], "offset": {"coefficient": c, "min": lo, "max": hi},
-         "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...], "log_threshold": true or false,
+         "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...],
+         "log_room": true or false (where left out), "log_threshold": true or false,
          "ensembles": [{"weight": w, "slope": v, "base", "sizes", "slots", "values"}, ...]}
 
     ``reference`` is the value of the feature, before division and transform, that its effect is told against: the
@@ -100,14 +116,19 @@ cdef class TreeHazardModel(CurveModel):
         cdef TreeColumn* column
         cdef TreeEnsemble ensemble
         cdef int i, k
-        keys = ("intercepts", "offset", "features", "log_threshold", "ensembles")
+        keys = ("intercepts", "offset", "features", "log_room", "log_threshold", "ensembles")
+        if isinstance(parameters, dict):
+            parameters = {"log_room": False, **parameters}
         check_keys(parameters, keys, "parameters")
         read_hazard(parameters, &self.c.hazard)
         if self.c.hazard.offset_coefficient < 0.0:
             raise ArtifactError("offset.coefficient: below 0 the hazard would rise with the threshold")
-        if not isinstance(parameters["log_threshold"], bool):
-            raise ArtifactError("log_threshold: true or false is needed")
+        for name in ("log_room", "log_threshold"):
+            if not isinstance(parameters[name], bool):
+                raise ArtifactError(f"{name}: true or false is needed")
+        self.c.log_room = parameters["log_room"]
         self.c.log_threshold = parameters["log_threshold"]
+        self.c.spread, self.c.deviation = (feature_index(name, "log_room") for name in ROOM_FEATURES)
         features = parameters["features"]
         if not isinstance(features, list) or len(features) > len(NAMES):
             raise ArtifactError(f"features: a list of at most {len(NAMES)} objects is needed")
@@ -130,7 +151,9 @@ cdef class TreeHazardModel(CurveModel):
                 raise ArtifactError(f"{where}: {name!r} has another reference before; give it one")
             self._references.append(reference)
         self.c.columns = len(features)
-        if self.c.columns + self.c.log_threshold == 0:
+        if self.c.log_room and not set(ROOM_FEATURES) <= set(references):
+            raise ArtifactError(f"log_room: reads {' and '.join(ROOM_FEATURES)}; name them among the features, too")
+        if self._width() == 0:
             raise ArtifactError("features: trees need at least one column")
         ensembles = parameters["ensembles"]
         if not isinstance(ensembles, list) or not 1 <= len(ensembles) <= ENSEMBLES_MAX:
@@ -144,10 +167,11 @@ cdef class TreeHazardModel(CurveModel):
             for k in range(HORIZONS):
                 if self.c.weight[i] + self.c.slope[i] * LOG_TAU[k] < 0.0:
                     raise ArtifactError(f"{where}.slope: turns the weight below 0 at horizon {k}; bound it")
-            ensemble = unpack(entry, self.c.columns + self.c.log_threshold, where)
-            if self.c.log_threshold and not ensemble.falls_with(self.c.columns):
-                raise ArtifactError(f"{where}: rises with the threshold; train it with monotone_constraints -1 on its "
-                                    f"last column")
+            ensemble = unpack(entry, self._width(), where)
+            for k in range(self.c.columns, self._width()):
+                if not ensemble.falls_with(k):
+                    raise ArtifactError(f"{where}: rises with the threshold; train it with monotone_constraints -1 on "
+                                        f"column {k}")
             self.c.trees[i] = &ensemble.c
             built.append(ensemble)
         self.c.ensembles = len(built)
@@ -155,6 +179,9 @@ cdef class TreeHazardModel(CurveModel):
         self.kind = "trees"
         self.params = &self.c
         self.fn = _curve
+
+    cdef int _width(self) noexcept:
+        return self.c.columns + self.c.log_room + self.c.log_threshold
 
     def parameters(self):
         return {
@@ -168,6 +195,7 @@ cdef class TreeHazardModel(CurveModel):
                 }
                 for i in range(self.c.columns)
             ],
+            "log_room": bool(self.c.log_room),
             "log_threshold": bool(self.c.log_threshold),
             "ensembles": [
                 {"weight": self.c.weight[i], "slope": self.c.slope[i], **pack(ensemble)}
@@ -185,7 +213,7 @@ cdef class TreeHazardModel(CurveModel):
         cdef const double[::1] h = np.ascontiguousarray(h_ticks, dtype=np.float64)
         cdef const double[::1] sigma = np.ascontiguousarray(sigma_ticks, dtype=np.float64)
         cdef Py_ssize_t n = rows.shape[0], i
-        cdef int k, width = self.c.columns + self.c.log_threshold
+        cdef int k, width = self._width()
         cdef ModelInput row
         if rows.shape[1] != FEATURES_MAX or bits.shape[1] != VALID_WORDS:
             raise ValueError(f"x must have {FEATURES_MAX} columns and valid {VALID_WORDS}, "
@@ -198,9 +226,12 @@ cdef class TreeHazardModel(CurveModel):
             for i in range(n):
                 row.x = &rows[i, 0]
                 row.valid = &bits[i, 0]
+                row.h_ticks = h[i]
                 row.sigma_ticks = sigma[i]
                 for k in range(self.c.columns):
                     filled[i, k] = column_value(&self.c.column[k], &row)
+                if self.c.log_room:
+                    filled[i, self.c.columns] = <float>log_room(&self.c, &row)
                 if self.c.log_threshold:
                     filled[i, width - 1] = (<float>log(h[i] / sigma[i]) if h[i] > 0.0 and sigma[i] > 0.0 else NAN)
         return out
