@@ -986,7 +986,7 @@ cdef class Engine:
             memcpy(out.features, recorded.features, sizeof(out.features))
             memcpy(out.valid, recorded.valid, sizeof(out.valid))
             memcpy(out.calibration, recorded.calibration, sizeof(out.calibration))
-            out.held_alpha = self._policy.posture[out.posture_effective].alpha
+            out.held_alpha = self._policy.posture[out.posture_effective].held_alpha
             if self._policy.posture[out.posture_effective].held_rate > 0.0:
                 out.held_alpha = fmin(recorded.held_alpha, out.held_alpha)
             if model == NULL:
@@ -1320,7 +1320,7 @@ cdef class Engine:
                 groups[g].calibration = NULL if calibration is None else &(<RollingCalibration>calibration).c
             for k in range(1, POSTURES):
                 held = &groups[g].held[k]
-                alpha = self._policy.posture[k].alpha
+                alpha = self._policy.posture[k].held_alpha
                 if self._policy.posture[k].held_rate > 0.0:
                     self._watching = True
                 if g >= known or self._policy.posture[k].held_rate == 0.0:
@@ -1420,7 +1420,7 @@ cdef class Engine:
         # Once for each life: hit as it happens, else when an end has come.
         cdef const PostureParams* posture = &self._policy.posture[label.posture]
         if label.life_ns > 0 and posture.held_rate > 0.0:
-            held_update(&self.groups[state.group].held[label.posture], posture.alpha, posture.held_rate,
+            held_update(&self.groups[state.group].held[label.posture], posture.held_alpha, posture.held_rate,
                         <HeldBy>label.held_by, hit)
         label.life_ns = 0
 

@@ -28,7 +28,7 @@ ANCHOR_NS = (500 * MS, 2 * S)
 
 
 def learning_config(
-    *, rate: float | None = None, probe: str = "0s", enabled: bool = True, **more: Any
+    *, rate: float | None = None, target: float = 1.0, probe: str = "0s", enabled: bool = True, **more: Any
 ) -> Config:
     content = CONFIG.model_dump(mode="json", by_alias=True)
     content["model"]["artifact"] = "first_passage"
@@ -43,7 +43,7 @@ def learning_config(
         posture["weights"] = dict.fromkeys(posture["weights"], 0.0)
         posture["tolerance_source"] = "curve"
         if rate is not None:
-            posture["held_tolerance"] = {"enabled": True, "rate": rate}
+            posture["held_tolerance"] = {"enabled": True, "rate": rate, "target": target}
     return Config.model_validate_json(json.dumps(content))
 
 
@@ -107,14 +107,15 @@ def test_the_pair_of_each_decision_is_fitted_to_the_labels_known_by_then() -> No
     assert eth.labels == ((0, 0), (0, 0))
 
 
-def test_the_tolerance_in_force_follows_the_realised_passages() -> None:
+@pytest.mark.parametrize("target", [1.0, 0.8])
+def test_the_tolerance_in_force_follows_the_realised_passages(target: float) -> None:
     """Hits as they happen, misses by the end of 500 ms, 2 s or 5 s that the life lies within."""
-    engine = Engine(learning_config(rate=0.01, enabled=False), start_ns=START_NS)
+    engine = Engine(learning_config(rate=0.01, target=target, enabled=False), start_ns=START_NS)
     done = run(engine)
     postures = {d.posture_effective for d in done.decisions if d.kind == DecisionCode.QUOTE}
     assert len(postures) >= 1
     for posture in postures:
-        alpha = {1: 0.10, 2: 0.05, 3: 0.02}[posture]
+        alpha = target * {1: 0.10, 2: 0.05, 3: 0.02}[posture]
         inputs = []
         for d in done.decisions:
             if d.posture_effective != posture or d.kind != DecisionCode.QUOTE or not d.h_ticks:

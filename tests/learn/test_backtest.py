@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quotelife.config.schema import Recalibration
+from quotelife.config.schema import HeldToleranceSettings, Recalibration
 from quotelife.learn.backtest import (
     FLOWS,
     IMBALANCE,
@@ -122,7 +122,10 @@ def test_the_test_slice_teaches_nothing_to_the_fixed_life(case: Case, market: De
 def test_held_tolerance_brings_an_overconfident_model_down(case: Case) -> None:
     """Without it a model that says a third of what it should is passed more often than α + 3 points."""
     tenth = replace(case, curves={"low": np.clip(case.curves["first"] / 10.0, 0.0, 1.0)})
-    rows = {(r["posture"], r["model"], r["held"]): r for r in held_tolerance(tenth, "low", rate=0.01)}
+    rows = {
+        (r["posture"], r["model"], r["held"]): r
+        for r in held_tolerance(tenth, "low", HeldToleranceSettings(rate=0.01, target=1.0))
+    }
     free, held = (rows["liquidity_provider", "low", held] for held in (False, True))
     assert free["realised"] > 0.08
     assert held["realised_all"] < free["realised_all"]

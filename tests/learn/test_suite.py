@@ -163,7 +163,7 @@ def test_the_second_run_judges_nothing_again_and_gives_the_same_bytes(
         run(collected, work)
         assert len(judged) == 4
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "SETS", (replace(SPEC, plan=replace(PLAN, held_rate=0.01)),))
+        patch.setattr(suite, "SETS", (replace(SPEC, plan=replace(PLAN, held_overconfidence=2.0)),))
         run(collected, work)
         assert len(judged) == 6
     monkeypatch.setattr(suite, "code_digest", lambda modules: "other code")

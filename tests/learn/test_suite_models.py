@@ -1,6 +1,6 @@
 """The models of the real-data suite, on a made-up market: out of sample where it counts, and made anew when need be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LATER_NS = 10**17  # than the simulated market of the shipped models
 
 
 def _day() -> Decisions:
-    made = decisions(3)
+    made = decisions(3, 150)
     path = replace(made.path, time_ns=made.path.time_ns + LATER_NS)
     return replace(made, now_ns=made.now_ns + LATER_NS, path=path)
 
@@ -32,10 +32,17 @@ def _day() -> Decisions:
 DAY = _day()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite_models, "UNIVERSAL_RECIPE", SMALL)
-    monkeypatch.setattr(suite_models, "LOCAL", SMALL)
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite_models, "UNIVERSAL_RECIPE", SMALL)
+        patch.setattr(suite_models, "LOCAL", SMALL)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Candidate]:
+    return trained(tmp_path_factory.mktemp("work"))
 
 
 def trained(work: Path) -> Mapping[str, Candidate]:
@@ -43,10 +50,9 @@ def trained(work: Path) -> Mapping[str, Candidate]:
 
 
 def test_what_answers_before_the_test_slice_has_not_seen_the_calibrate_slice(
-    tmp_path: Path, quick: None
+    found: Mapping[str, Candidate],
 ) -> None:
     """And nothing but the train slice is hidden of it."""
-    found = trained(tmp_path)
     (market,) = markets([DAY], purge=10_000_000_000)
     cuts = [market.span_ns(part)[0] for part in ("calibrate", "test")]
     h = DAY.h_ticks[:, 0]
@@ -65,10 +71,9 @@ def test_what_answers_before_the_test_slice_has_not_seen_the_calibrate_slice(
 
 
 def test_a_model_without_another_before_it_says_nothing_of_what_it_was_fitted_on(
-    tmp_path: Path, quick: None
+    found: Mapping[str, Candidate],
 ) -> None:
     """Up to the test slice; the shipped one, fitted to another market, answers everywhere."""
-    found = trained(tmp_path)
     (market,) = markets([DAY], purge=10_000_000_000)
     h = DAY.h_ticks[:, 0]
     refitted = Candidate(found[UNIVERSAL].model).curves(DAY, h)
@@ -80,7 +85,7 @@ def test_a_model_without_another_before_it_says_nothing_of_what_it_was_fitted_on
 
 
 def test_what_is_there_is_loaded_and_what_makes_it_otherwise_makes_it_anew(
-    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another recipe of the base makes the stack anew too; so does other code."""
     made: list[str] = []

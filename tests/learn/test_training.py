@@ -21,6 +21,7 @@ from quotelife.learn.static_calibration import hazard_logits, levelled, with_lev
 from quotelife.learn.training import (
     COLUMNS,
     VECTORISED,
+    Fitted,
     data_digest,
     train_logistic,
     train_trees,
@@ -28,6 +29,7 @@ from quotelife.learn.training import (
     tuned,
 )
 from quotelife.model.artifact import load_artifact, save_artifact
+from quotelife.model.curve import CurveModel
 from quotelife.model.golden import GoldenModel
 from quotelife.model.transform import TRANSFORMS, apply
 from quotelife.model.tree_hazard import TreeHazardModel
@@ -44,6 +46,21 @@ def small() -> Market:
 @pytest.fixture(scope="module")
 def trees(small: Market) -> TreeHazardModel:
     return train_trees(small, [0, 1], SMALL).model
+
+
+@pytest.fixture(scope="module")
+def refitted(small: Market) -> Fitted:
+    return train_trees(small, [0, 1], SMALL, refit=True)
+
+
+@pytest.fixture(scope="module")
+def universal(small: Market) -> TreeHazardModel:
+    return train_universal([small], SMALL, rows_wanted=2_000).model
+
+
+@pytest.fixture(scope="module")
+def logistic(small: Market) -> CurveModel:
+    return train_logistic(small, [0])
 
 
 def inputs(n: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -79,19 +96,22 @@ def test_the_trees_learn_what_moves_the_price(small: Market, trees: TreeHazardMo
     assert against[5] > 1.2 * favourable[5]
 
 
-def test_the_logistic_learns_it_too_and_is_calibrated(small: Market) -> None:
-    metrics, _ = train.evaluate(train_logistic(small, [0, 1]), [small], {"A": [0]})
+def test_the_logistic_learns_it_too_and_is_calibrated(small: Market, logistic: CurveModel) -> None:
+    metrics, _ = train.evaluate(logistic, [small], {"A": [0]})
     entry = next(entry for entry in metrics if entry["horizon_ns"] == 500_000_000)
     assert entry["auc"] > 0.6 and entry["calibration_error"] < 0.1
 
 
-def test_equal_data_and_seed_give_equal_bytes_and_another_seed_others(small: Market) -> None:
-    again = train_trees(market(), [0, 1], SMALL).model.parameters()
-    assert train_trees(small, [0, 1], SMALL).model.parameters() == again
+def test_equal_data_and_seed_give_equal_bytes_and_another_seed_others(
+    small: Market, trees: TreeHazardModel, logistic: CurveModel
+) -> None:
+    afresh = market()
+    again = train_trees(afresh, [0, 1], SMALL).model.parameters()
+    assert trees.parameters() == again
     other = train_trees(small, [0, 1], Recipe(**{**vars(SMALL), "seed": 2})).model.parameters()
     assert other["ensembles"][0]["values"] != again["ensembles"][0]["values"]
-    assert train_logistic(small, [0]).parameters() == train_logistic(market(), [0]).parameters()
-    assert data_digest([small]) == data_digest([market()]) != data_digest([market(2)])
+    assert logistic.parameters() == train_logistic(afresh, [0]).parameters()
+    assert data_digest([small]) == data_digest([afresh]) != data_digest([market(2)])
 
 
 def test_an_interrupted_boosting_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: Any) -> None:
@@ -165,11 +185,12 @@ def test_random_thresholds_are_labelled_as_stored_ones_are(small: Market) -> Non
     assert len(z) == 2 and all(((s.h_ticks / 2.0 > 0.29) & (s.h_ticks / 2.0 < 6.01)).all() for s in z)
 
 
-def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazardModel) -> None:
-    base = train_universal([small], SMALL, rows_wanted=2_000).model
-    stack = train_trees(small, [0], SMALL, base=base).model.parameters()
+def test_a_stack_has_room_for_what_it_stands_on(
+    small: Market, trees: TreeHazardModel, universal: TreeHazardModel
+) -> None:
+    stack = train_trees(small, [0], SMALL, base=universal).model.parameters()
     assert len(stack["ensembles"]) == 4
-    for entry, own in zip(stack["ensembles"], base.parameters()["ensembles"], strict=False):
+    for entry, own in zip(stack["ensembles"], universal.parameters()["ensembles"], strict=False):
         assert entry["values"] == own["values"]
     fewer = trees.parameters()
     fewer["features"][0]["transform"] = "log1p"
@@ -178,9 +199,9 @@ def test_a_stack_has_room_for_what_it_stands_on(small: Market, trees: TreeHazard
 
 
 def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
-    small: Market, trees: TreeHazardModel
+    small: Market, trees: TreeHazardModel, refitted: Fitted
 ) -> None:
-    again = train_trees(small, [0, 1], SMALL, refit=True).model
+    again = refitted.model
     fitted = train_trees(small, [0], SMALL, base=trees, base_refit=again)
     stack = fitted.model.parameters()
     plain = train_trees(small, [0], SMALL, base=trees).model.parameters()
@@ -193,11 +214,10 @@ def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
 
 
 def test_a_refit_grows_the_trees_on_both_parts_under_the_hazard_it_had(
-    small: Market, trees: TreeHazardModel
+    trees: TreeHazardModel, refitted: Fitted
 ) -> None:
-    fitted = train_trees(small, [0, 1], SMALL, refit=True)
-    again, before = fitted.model.parameters(), trees.parameters()
-    assert fitted.half.parameters() == before
+    again, before = refitted.model.parameters(), trees.parameters()
+    assert refitted.half.parameters() == before
     assert again["intercepts"] == before["intercepts"] and again["offset"] == before["offset"]
     for mine, theirs in zip(again["ensembles"], before["ensembles"], strict=True):
         assert (mine["weight"], mine["slope"]) == (theirs["weight"], theirs["slope"])
@@ -234,8 +254,10 @@ def test_weights_of_rows_are_rows() -> None:
 
 
 @pytest.mark.parametrize("kind", ["trees", "logistic"])
-def test_a_level_moves_every_hazard_as_it_says(small: Market, trees: TreeHazardModel, kind: str) -> None:
-    model = trees if kind == "trees" else train_logistic(small, [0])
+def test_a_level_moves_every_hazard_as_it_says(
+    small: Market, trees: TreeHazardModel, logistic: CurveModel, kind: str
+) -> None:
+    model = trees if kind == "trees" else logistic
     sample = stored(small, "calibrate", 0)[0]
     rng = np.random.default_rng(1)
     fit = fit_level(np.full((10, 12), -3.0), np.full(10, 12))
@@ -298,7 +320,7 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
 
 
 def test_what_a_model_was_made_from_counts_as_seen(
-    small: Market, trees: TreeHazardModel, tmp_path: Path
+    small: Market, trees: TreeHazardModel, universal: TreeHazardModel, tmp_path: Path
 ) -> None:
     """Calibrated or stacked on earlier data, it has still seen the later data that its origin was fitted on."""
     later = 10**19 // 2
@@ -308,8 +330,7 @@ def test_what_a_model_was_made_from_counts_as_seen(
     plan = train.Plan("calibrated", tmp_path, thresholds=("1tick",))
     done, _ = train.calibrate(load_artifact(origin), [small], plan)
     assert seen_until_ns(done.model.manifest) == later
-    base = train_universal([small], SMALL, rows_wanted=2_000).model
-    folder = save_artifact(base, tmp_path, name="base", description="", training={"span_end_ns": later})
+    folder = save_artifact(universal, tmp_path, name="base", description="", training={"span_end_ns": later})
     plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, recipe={"trees": 4, "depth": 2})
     assert seen_until_ns(train.train([small], plan)[0].model.manifest) == later
 

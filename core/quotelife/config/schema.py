@@ -283,7 +283,8 @@ class HeldToleranceSettings(Section):
     """Keep the realised share of passed lives at or below the tolerance, whatever the model is worth, SPEC 6.1."""
 
     enabled: bool = False
-    rate: float = Field(default=0.005, gt=0, le=0.5)
+    rate: float = Field(default=0.002, gt=0, le=0.5)
+    target: float = Field(default=0.8, gt=0, le=1)
 
 
 class PostureSettings(Section):

@@ -20,6 +20,7 @@ cdef struct PostureParams:
     bint one_tick_threshold            # preset step_2pct: h is always 1 tick
     double alpha
     double held_rate                   # held tolerance: its rate; 0: off
+    double held_alpha                  # what it holds the share of passed lives to; alpha where it is off
     double gamma
     int64_t min_ns
     int64_t max_ns

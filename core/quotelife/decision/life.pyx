@@ -176,7 +176,9 @@ cdef class PostureLife:
         self.c.value = compile_terms(settings.value)
         self.c.one_tick_threshold = settings.mode == "step" and settings.step_table.preset == "step_2pct"
         self.c.alpha = settings.tolerance
-        self.c.held_rate = settings.held_tolerance.rate if settings.held_tolerance.enabled else 0.0
+        held = settings.held_tolerance
+        self.c.held_rate = held.rate if held.enabled else 0.0
+        self.c.held_alpha = settings.tolerance * (held.target if held.enabled else 1.0)
         self.c.gamma = settings.gamma
         self.c.min_ns = settings.life_min_ns
         self.c.max_ns = settings.life_max_ns

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from quotelife.config.schema import (
     ClientPriority,
+    HeldToleranceSettings,
     LiquidityProvider,
     PostureSettings,
     Recalibration,
@@ -54,6 +55,7 @@ MODES: dict[str, dict[str, str]] = {
 }
 STATIC_NS = tuple(each * MS for each in (25, 50, 100, 150, 250, 350, 500, 750, 1000, 1500, 2000, 3000, 5000))
 WATCH_SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.0)
+HELD = HeldToleranceSettings()
 RUN = 2000
 CHUNK = 50_000
 VOLATILITY = "volatility only"
@@ -84,7 +86,6 @@ class Plan:
     purge_ns: int = 10 * S
     rows_max: int = 24_000
     seed: int = 20260101
-    held_rate: float = 0.005
     held_life_min_ns: int = 0
     held_overconfidence: float = 3.0
 
@@ -457,7 +458,7 @@ def worst_run(hit: Any, run: int = RUN) -> float | None:
     return float((total[run:] - total[:-run]).max()) / run
 
 
-def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[dict[str, Any]]:
+def held_tolerance(case: Case, model: str, terms: HeldToleranceSettings = HELD) -> list[dict[str, Any]]:
     """Realised shares with and without the held tolerance, for the model and for an overconfident one, on the test
     slice.
 
@@ -468,7 +469,6 @@ def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[di
     d, plan = case.decisions, case.plan
     rows = case.split.test[~np.isnan(case.curves[model][case.split.test, 0])]
     passage = np.minimum(case.passage_ns[rows], np.iinfo(np.int64).max // 2)
-    rate = plan.held_rate if rate is None else rate
     out = []
     for posture, base in POSTURES.items():
         settings = base.model_validate({})
@@ -483,7 +483,8 @@ def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[di
             p = case.curves[model][rows] / scale
             for held in (False, True):
                 # A rate of nearly 0 leaves the tolerance where it stands: one code for both.
-                lives = HeldTolerance(settings.tolerance, rate if held else 1e-300).lives(
+                target, rate = (terms.target, terms.rate) if held else (1.0, 1e-300)
+                lives = HeldTolerance(settings.tolerance * target, rate).lives(
                     compiled,
                     d.now_ns[rows],
                     p,
@@ -501,6 +502,7 @@ def held_tolerance(case: Case, model: str, rate: float | None = None) -> list[di
                         "alpha": settings.tolerance,
                         "held": held,
                         "rate": rate if held else None,
+                        "target": target if held else None,
                         "model": label,
                         "decisions": int(free.sum()),
                         "realised": float(lives.hit[free].mean()) if free.any() else None,
