@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from quotelife.engine import Engine
+from quotelife.engine import Engine, configured_model
 from quotelife.errors import ArtifactError, ConfigError
 from quotelife.records import PostureCode
 from quotelife_server import convert
@@ -53,13 +53,20 @@ class Reloader:
             try:
                 config = await asyncio.to_thread(self._load)
                 changed = config != self._config
+                model = None
+                if config.model != self._config.model:  # read, hashed and tested while the loop answers
+                    model = await asyncio.to_thread(configured_model, config)
                 if changed:
-                    self._engine.apply_config(config, self._now_ns())
+                    self._engine.apply_config(config, self._now_ns(), model=model)
             except ConfigError as error:
                 self._refuse(error.problems)
                 raise
             except ArtifactError as error:
-                problems = [f"model.artifact: {error}"]
+                where, *why = str(error).split(
+                    ": ", 1
+                )  # the folder is for the log; others get its file's name
+                _log.error("the model of the configuration was not loaded", error=str(error))
+                problems = [": ".join(("model.artifact", Path(where).name, *why))]
                 self._refuse(problems)
                 raise ConfigError(problems) from error
             except Exception as error:

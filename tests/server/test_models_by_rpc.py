@@ -5,10 +5,12 @@ import errno
 import hashlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -26,6 +28,7 @@ from quotelife.model import registry as registry_module
 from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact, manifest_digest
 from quotelife.model.golden import GoldenModel
 from quotelife.model.registry import Registry
+from quotelife.model.tree_hazard import TreeHazardModel
 from quotelife.replay.verify import verify
 from quotelife_client import AsyncClient, Decision, Posture, ServiceError
 from quotelife_server.app import Application
@@ -178,6 +181,37 @@ async def test_a_model_that_cannot_be_is_refused_and_seen_until_it_is_cleared(tm
         assert await client.clear_model_failures() == 3
         status = await client.status()
         assert not status.model_failures and not [a for a in status.alerts if a.name == "model_failed"]
+
+
+async def test_trees_are_read_and_tested_off_the_loop_at_a_reload_and_at_a_promotion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walking them holds whoever does it, so it is never the thread that answers."""
+    made: list[int] = []
+    tested: list[int] = []
+
+    class Trees(TreeHazardModel):
+        def __init__(self, parameters: dict[str, object]) -> None:
+            made.append(threading.get_ident())
+            super().__init__(parameters)
+
+        def curve(self, *args: Any, **kwargs: Any) -> npt.NDArray[np.float64]:
+            tested.append(threading.get_ident())
+            return super().curve(*args, **kwargs)
+
+    registry = store(tmp_path)
+    trees = registry.add("simulated_trees").digest
+    monkeypatch.setitem(artifact.KINDS, "trees", Trees)
+    async with service(tmp_path) as (app, client):
+        await client.promote_model(trees, force_reason=TRIAL)
+        await client.rollback_model()
+        promoted = len(tested)
+        text = TEXT.replace("artifact: first_passage", "artifact: simulated_trees")
+        write_config(tmp_path, text.replace("FOLDER", str(tmp_path)))
+        assert (await client.reload()).changed
+        assert await serving(client) == trees == app.engine.model.digest
+    assert len(made) == 2 and len(tested) > promoted > 0
+    assert threading.get_ident() not in made + tested
 
 
 class NoNumber(GoldenModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import grpc
 import pytest
 
 from quote_expiry.v1 import types_pb2 as types
-from quotelife.errors import ArtifactError, ConfigError
+from quotelife.errors import ConfigError
+from quotelife.model.artifact import builtin_artifact
 from quotelife_client import AsyncClient, Posture, ServiceError, Side
 from quotelife_server.app import Application
 from quotelife_server.settings import ServiceConfig
@@ -155,17 +157,16 @@ async def test_an_unexpected_error_in_a_reload_ends_neither_watch_nor_service(tm
         assert app.failure is None and not app.reloader.problems
 
 
-@pytest.mark.parametrize("error", [ArtifactError("corrupt"), ConfigError(["model.artifact: corrupt"])])
-async def test_a_model_that_cannot_be_loaded_is_a_refused_reload(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+async def test_a_configuration_that_the_engine_refuses_is_a_refused_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_config(tmp_path)
 
     class Refusing:
         config_revision = 1
 
-        def apply_config(self, config: object, now_ns: int) -> int:
-            raise error
+        def apply_config(self, config: object, now_ns: int, *, model: object) -> int:
+            raise ConfigError(["instruments: cannot be removed"])
 
     async with (
         running(path, watch_configuration=False) as app,
@@ -177,9 +178,31 @@ async def test_a_model_that_cannot_be_loaded_is_a_refused_reload(
             with pytest.raises(ServiceError) as caught:
                 await client.reload()
             assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
-            assert caught.value.violations == (("configuration", "model.artifact: corrupt"),)
+            assert caught.value.violations == (("configuration", "instruments: cannot be removed"),)
             assert app.reloader.refused == refused and app.reloader.applied == 0
-        assert list((await client.status()).config_problems) == ["model.artifact: corrupt"]
+        assert list((await client.status()).config_problems) == ["instruments: cannot be removed"]
+
+
+async def test_a_model_that_cannot_be_loaded_is_a_refused_reload_that_names_no_folder(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    folder = shutil.copytree(builtin_artifact("golden"), tmp_path / "secret" / "mine")
+    (folder / "parameters.json").write_text("{}")
+    async with (
+        running(path, watch_configuration=False) as app,
+        AsyncClient(app.addresses[0], timeout_s=2) as client,
+    ):
+        for name, why in (
+            (f"{folder}", "model.artifact: parameters.json: is not in canonical form"),
+            (f"{folder}-away", "model.artifact: mine-away: cannot be read (No such file or directory)"),
+        ):
+            write_config(tmp_path, CONFIG.replace("artifact: first_passage", f"artifact: {name}"))
+            with pytest.raises(ServiceError) as caught:
+                await client.reload()
+            assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+            ((_, said),) = caught.value.violations
+            assert said.startswith(why)
+            assert "secret" not in f"{caught.value} {await client.status()}"
+        assert app.engine.config_revision == 1 and app.engine.model.kind == "first_passage"
 
 
 async def test_calls_under_load_survive_a_hundred_reloads(tmp_path: Path) -> None:
