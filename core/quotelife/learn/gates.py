@@ -6,6 +6,7 @@ what the base rate alone would score: −.01 is a hundredth of all there is to e
 bootstrap, because neighbouring decisions see the same market.
 """
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from quotelife.config.schema import Recalibration
 from quotelife.engine import Engine
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import NAMES, SCHEMA_HASH
-from quotelife.learn.bootstrap import interval, weights
+from quotelife.learn.bootstrap import weights
 from quotelife.learn.dataset import Decisions, Floats, Longs
 from quotelife.learn.hazard_fit import calibration_error, reliability
 from quotelife.learn.served import ANCHOR_AT, FULL_DAY, recalibrated
@@ -43,7 +44,11 @@ DECISIONS_TIMED, ROUNDS, SIMULATED_S = 4000, 5, 60
 CHECKED_ROWS = 2000
 H_FACTORS = (0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
 CHUNK = 50_000
-BLOCKS_LEAST = 10
+BLOCKS_LEAST = 30
+BLOCK_LEAST_NS = 2 * HORIZONS_NS[-1]
+NORMAL = statistics.NormalDist()
+Hits = npt.NDArray[np.bool_]
+Loss = Callable[[Floats, Hits], Floats]
 ROUNDING = (
     1e-12  # relative: the last place of a logit may turn over between two thresholds that ask the same leaves
 )
@@ -67,6 +72,15 @@ class Bounds:
     recalibration: Recalibration = FULL_DAY
     level: float = 0.95
     seed: int = 20260101
+
+    def __post_init__(self) -> None:
+        if (
+            self.block_ns < BLOCK_LEAST_NS
+        ):  # labels reach into the next block, so that blocks would not be independent
+            raise GatesError(
+                f"block: must be {BLOCK_LEAST_NS / 1e9:g} s or more, twice the longest label; record for longer where "
+                "there are too few blocks"
+            )
 
 
 @dataclass(frozen=True)
@@ -218,63 +232,104 @@ def raw_curves(model: CurveModel, decisions: Decisions, place: int) -> Floats:
 
 
 def skill(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:
-    """Better in log loss and in Brier score, both horizons together, outside the interval; and at neither one worse."""
+    """Better in log loss and in Brier score, both horizons together, outside the interval; at neither one worse, and on
+    no market and threshold."""
     horizons = [ns for ns, _ in bounds.ece]
-    losses = {"log_loss": _log_loss, "brier": _brier}
-    base = {"log_loss": lambda q: -(q * np.log(q) + (1 - q) * np.log(1 - q)), "brier": lambda q: q * (1 - q)}
     out: list[Gate] = []
     worse: list[Gate] = []
-    first = min(int(each.now_ns[0]) for each in judged)
-    blocks = max(int(each.now_ns[-1]) for each in judged) // bounds.block_ns - first // bounds.block_ns + 1
-    for name, loss in losses.items():
-        point, drawn = 0.0, np.zeros(0)
+    for name, (loss, base) in LOSSES.items():
+        point, drawn = 0.0, np.zeros(1)
         for ns in horizons:
             k = HORIZONS_NS.index(ns)
-            sums = np.zeros((blocks, 3))
-            for each in judged:
-                rows = usable(each, k)
-                hit = each.outcome[rows, k] == 1
-                change = loss(each.challenger[rows, k], hit) - loss(each.champion[rows, k], hit)
-                place = each.now_ns[rows] // bounds.block_ns - first // bounds.block_ns
-                for column, values in enumerate((np.ones(len(rows)), hit, change)):
-                    sums[:, column] += np.bincount(place, values, minlength=blocks)
-            held = sums[sums[:, 0] > 0]
-            count, hits, total = held.sum(axis=0) if len(held) else (0.0, 0.0, 0.0)
+            held = _sums(judged, k, loss, bounds.block_ns)
+            count, hits, total = held.sum(axis=0)
             if len(held) < BLOCKS_LEAST or not 0 < hits < count:
                 raise GatesError(
                     f"{_ms(ns)}: {len(held)} blocks of {bounds.block_ns / 1e9:g} s with {hits:.0f} passages of "
                     f"{count:.0f} decisions say nothing; at least {BLOCKS_LEAST} blocks and both outcomes are needed: "
                     "record for longer"
                 )
-            scale = float(base[name](hits / count))
+            scale = base(hits / count)
             draws = weights(len(held), seed=bounds.seed) @ held
             this = draws[:, 2] / draws[:, 0] / scale
             point += total / count / scale / len(horizons)
-            drawn = this / len(horizons) if not len(drawn) else drawn + this / len(horizons)
+            drawn = drawn + this / len(horizons)
             if name == "log_loss":
-                reach = interval(this, bounds.level) or [float("-inf"), float("inf")]
-                said = f"{_ms(ns)}: log loss {total / count / scale:+.4f} of the base rate's"
+                reach = _reach(this, bounds.level)
                 fine = reach[0] <= 0.0
                 words = "not shown to be worse" if fine else "worse, outside the interval"
-                worse.append(
-                    Gate(
-                        f"not_worse_{_ms(ns)}", fine, reach[0], 0.0, f"{said}, {words}", (reach[0], reach[1])
-                    )
-                )
-        reach = interval(drawn, bounds.level) or [float("-inf"), float("inf")]
+                said = f"{_ms(ns)}: log loss {total / count / scale:+.4f} of the base rate's, {words}"
+                worse.append(Gate(f"not_worse_{_ms(ns)}", fine, reach[0], 0.0, said, reach))
+        reach = _reach(drawn, bounds.level)
         better = reach[1] < 0.0
         words = "beats the champion" if better else "does not beat the champion outside its interval"
-        out.append(
-            Gate(
-                f"beats_champion_{name}",
-                better,
-                point,
-                0.0,
-                f"upper end {reach[1]:+.4f}: {words}",
-                (reach[0], reach[1]),
+        said = f"upper end {reach[1]:+.4f}: {words}"
+        out.append(Gate(f"beats_champion_{name}", better, point, 0.0, said, reach))
+    return [*out, *worse, _each_market(judged, horizons, bounds)]
+
+
+def _each_market(judged: Sequence[Judged], horizons: Sequence[int], bounds: Bounds) -> Gate:
+    """Is it worse in log loss on one market and threshold at one horizon, which a gain on the others would hide?
+
+    All of them are asked at once, so a loss counts where Holm's step-down test (1979) rejects at the tail of
+    ``bounds.level``: one-sided, from the normal law with the standard error of the block bootstrap. The figure is the
+    lower end of the difference that is surest to be a loss, at the level that Holm asks of the first.
+    """
+    found: list[tuple[float, float, float, str]] = []
+    silent = 0
+    for ns in horizons:
+        k = HORIZONS_NS.index(ns)
+        for market in dict.fromkeys(each.market for each in judged):
+            held = _sums(
+                [each for each in judged if each.market == market], k, LOSSES["log_loss"][0], bounds.block_ns
             )
-        )
-    return out + worse
+            count, hits, total = held.sum(axis=0)
+            if len(held) < BLOCKS_LEAST or not 0 < hits < count:
+                silent += 1
+                continue
+            draws = weights(len(held), seed=bounds.seed) @ held
+            scale = LOSSES["log_loss"][1](hits / count)
+            mean, error = total / count / scale, float(np.std(draws[:, 2] / draws[:, 0])) / scale
+            p = 1.0 - NORMAL.cdf(mean / error) if error > 0.0 else float(mean <= 0.0)
+            found.append((p, mean, error, f"{market} at {_ms(ns)}"))
+    found.sort()
+    tail = (1.0 - bounds.level) / 2.0
+    losses = []
+    for place, (p, mean, _, where) in enumerate(found):
+        if p > tail / (len(found) - place):
+            break
+        losses.append(f"{where} {mean:+.4f}")
+    untold = f"; {silent} with too few blocks or one outcome only were not asked" if silent else ""
+    if not found:
+        return Gate("no_market_worse", True, None, None, f"pooled alone can be judged{untold}")
+    _, mean, error, where = found[0]
+    lower = mean + NORMAL.inv_cdf(tail / len(found)) * error
+    said = (
+        f"worse at {', '.join(losses)}" if losses else f"surest: {where} {mean:+.4f}, not shown to be worse"
+    )
+    return Gate(
+        "no_market_worse", not losses, lower, 0.0, f"{said} (Holm over {len(found)}, log loss){untold}"
+    )
+
+
+def _sums(judged: Sequence[Judged], k: int, loss: Loss, block_ns: int) -> Floats:
+    """(blocks, 3), for each block with a decision: how many, passages at horizon ``k``, challenger's loss less the
+    champion's."""
+    rows = [usable(each, k) for each in judged]
+    block = np.concatenate([each.now_ns[at] // block_ns for each, at in zip(judged, rows, strict=True)])
+    hit = np.concatenate([each.outcome[at, k] == 1 for each, at in zip(judged, rows, strict=True)])
+    mine, other = (
+        np.concatenate([getattr(each, name)[at, k] for each, at in zip(judged, rows, strict=True)])
+        for name in ("challenger", "champion")
+    )
+    _, place = np.unique(block, return_inverse=True)
+    columns = (np.ones(len(hit)), hit, loss(mine, hit) - loss(other, hit))
+    return np.stack([np.bincount(place, each) for each in columns], axis=1) if len(hit) else np.zeros((0, 3))
+
+
+def _reach(drawn: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
 
 
 def usable(judged: Judged, k: int) -> Longs:
@@ -284,12 +339,19 @@ def usable(judged: Judged, k: int) -> Longs:
     )
 
 
-def _log_loss(p: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+def _log_loss(p: Floats, hit: Hits) -> Floats:
     return -np.log(np.maximum(np.where(hit, p, 1.0 - p), P_LEAST))
 
 
-def _brier(p: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+def _brier(p: Floats, hit: Hits) -> Floats:
     return (p - hit) ** 2
+
+
+# Each with what the base rate alone would score.
+LOSSES: dict[str, tuple[Loss, Callable[[float], float]]] = {
+    "log_loss": (_log_loss, lambda q: -(q * math.log(q) + (1 - q) * math.log(1 - q))),
+    "brier": (_brier, lambda q: q * (1 - q)),
+}
 
 
 def _ms(ns: int) -> str:
@@ -374,32 +436,41 @@ def invariants(challenger: CurveModel, decisions: Sequence[Decisions]) -> list[G
     ):
         out.append(_gate(name, fault is None, "passed", fault or ""))
     rows = [each[:: max(1, len(each) // CHECKED_ROWS)] for each in decisions]
-    nan = tau = h_fall = 0
+    total = nan = tau = h_fall = sided = 0
     for each in rows:
-        h = each.h_ticks[:, 0]
-        last = np.full((len(each), len(HORIZONS_NS)), np.inf)
-        for factor in H_FACTORS:
-            x, valid = each.inputs(slice(None), h * factor)
-            p, answered = challenger.curves(x, valid, h * factor, each.sigma_ticks)
-            p = p[answered]
-            nan += int((~np.isfinite(p)).any(axis=1).sum())
-            tau += int((np.diff(p, axis=1) < 0.0).any(axis=1).sum())
-            h_fall += int((p > last[answered] * (1.0 + ROUNDING)).any(axis=1).sum())
-            last[answered] = p
-    total = sum(map(len, rows)) * len(H_FACTORS)
+        for place in range(each.h_ticks.shape[1]):
+            part = each[np.flatnonzero(each.h_ticks[:, place] > 0.0)]
+            h, sigma = part.h_ticks[:, place], part.sigma_ticks
+            last = np.full((len(part), len(HORIZONS_NS)), np.inf)
+            for factor in H_FACTORS:
+                x, valid = part.inputs(slice(None), h * factor)
+                p, answered = challenger.curves(x, valid, h * factor, sigma)
+                other, _ = challenger.curves(*_other_side(x, valid), h * factor, sigma)
+                p, other = p[answered], other[answered]
+                total += len(p)
+                nan += int((~np.isfinite(p)).any(axis=1).sum())
+                tau += int((np.diff(p, axis=1) < 0.0).any(axis=1).sum())
+                h_fall += int((p > last[answered] * (1.0 + ROUNDING)).any(axis=1).sum())
+                sided += int(((p != other) & (p == p)).any(axis=1).sum())
+                last[answered] = p
     for name, count, words in (
         ("no_nan", nan, "is a number"),
         ("monotone_horizon", tau, "never falls with τ"),
         ("monotone_threshold", h_fall, "never rises with h"),
+        ("mirror", sided, "does not change with features that a mirrored market does not mirror"),
     ):
         out.append(Gate(name, count == 0, count, 0, f"{count} of {total:,} curves break it: P {words}"))
-    read = {each["name"] for each in challenger.parameters().get("features", ())}
-    sided = sorted((read & UNMIRRORED) | (read - set(NAMES)))
-    out.append(
-        _gate("mirror", not sided, "reads signed or side-free features only: P_bid(x) = P_ask(mirror x)",
-              f"reads {', '.join(sided)}, which a mirrored market does not mirror")
-    )  # fmt: skip
     return out
+
+
+def _other_side(x: Floats, valid: npt.NDArray[np.uint64]) -> tuple[Floats, npt.NDArray[np.uint64]]:
+    """The same rows seen from the other side in the features that a side-symmetric model may not read, or without."""
+    at = [NAMES.index(name) for name in sorted(UNMIRRORED)]
+    bits = np.unpackbits(valid.astype("<u8").view(np.uint8), axis=1, bitorder="little")
+    turned = x.copy()
+    turned[:, at] = np.where(bits[:, at] == 1, 0.0, 1.0 + np.abs(x[::-1, at]))
+    bits[:, at] ^= 1
+    return turned, np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
 def _gate(name: str, passed: bool, good: str, bad: str) -> Gate:

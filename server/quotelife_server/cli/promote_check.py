@@ -44,7 +44,8 @@ def promote_check(
         float | None,
         typer.Option(
             min=2.0 * HORIZONS_NS[-1] / 1e9,
-            help="Blocks of the bootstrap, s, twice the longest label or more. [default: 60, crypto 10]",
+            help="Blocks of the bootstrap, s, twice the longest label or more. At "
+            "least 30 blocks are needed. [default: 60, crypto 10]",
         ),
     ] = None,
     latency: Annotated[
