@@ -46,7 +46,8 @@ Expect = Annotated[
     typer.Option(
         min=0,
         metavar="REVISION",
-        help="Only if the line-up is at this revision still (models list shows it). [promote: the one just looked at]",
+        help="Only if the line-up is at this revision still (models list shows it). [default: any; "
+        "promote, of a service: the one just looked at]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -136,10 +137,15 @@ def promote(
     model: Model,
     verdict: Annotated[
         Path | None,
-        typer.Option(help="What promote-check --out wrote of it against the champion that serves now."),
+        typer.Option(
+            help="What promote-check --out wrote of it against the champion that serves now. [default: none]"
+        ),
     ] = None,
     force: Annotated[
-        str, typer.Option(metavar="REASON", help="Why it may serve without a verdict that passes.")
+        str,
+        typer.Option(
+            metavar="REASON", help="Why it may serve without a verdict that passes. [default: none]"
+        ),
     ] = "",
     posture: Postures = None,
     expect: Expect = None,
@@ -148,7 +154,7 @@ def promote(
         typer.Option(
             "--config",
             "-c",
-            help="With --registry: the configuration whose model serves where none was promoted.",
+            help="With --registry: the configuration whose model serves where none was promoted. [default: none]",
         ),
     ] = None,
     target: Admin = TARGET,

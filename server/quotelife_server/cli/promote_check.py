@@ -70,7 +70,9 @@ def promote_check(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the verdict to this file: what quotelife models promote asks for."),
+        typer.Option(
+            help="Write the verdict to this file: what quotelife models promote asks for. [default: none]"
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option(help="The date or time that the verdict is to bear. [default: none]")
