@@ -30,6 +30,7 @@ def _day() -> Decisions:
 
 
 DAY = _day()
+ANSWERED = DAY.sigma_ticks > 0.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +65,7 @@ def test_what_answers_before_the_test_slice_has_not_seen_the_calibrate_slice(
         assert all(until < cuts[1] for _, _, until in fitted_on(model.manifest))
         p = found[name].curves(DAY, h)
         last = DAY.now_ns >= cuts[1]
-        middle = (DAY.now_ns >= cuts[0]) & ~last
+        middle = (DAY.now_ns >= cuts[0]) & ~last & ANSWERED
         np.testing.assert_array_equal(p[last], model_curves(model, DAY, h)[last])
         np.testing.assert_array_equal(p[middle], model_curves(before, DAY, h)[middle])
         assert np.isnan(p[market.rows[0]["train"]]).all() and not np.isnan(p[middle]).any()
@@ -81,7 +82,7 @@ def test_a_model_without_another_before_it_says_nothing_of_what_it_was_fitted_on
         assert np.isnan(refitted[market.rows[0][part]]).all() == hidden
     assert np.isnan(found[LOGISTIC].curves(DAY, h)[market.rows[0]["train"]]).all()
     assert not np.isnan(found[LOGISTIC].curves(DAY, h)[market.rows[0]["calibrate"]]).any()
-    assert not np.isnan(found[SHIPPED].curves(DAY, h)).any()
+    assert not np.isnan(found[SHIPPED].curves(DAY, h)[ANSWERED]).any()
 
 
 def test_what_is_there_is_loaded_and_what_makes_it_otherwise_makes_it_anew(

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dataset")
     pieces = []
     for seed, name in ((1, "A"), (2, "B")):
-        made = decisions(seed, 120, instrument=name)
+        made = decisions(seed, 200, instrument=name)
         piece = files.Piece(
             name=name,
             day="",

@@ -182,7 +182,23 @@ def test_random_thresholds_are_labelled_as_stored_ones_are(small: Market) -> Non
     again = passages(sample.decisions, sample.rows, sample.h_ticks)
     np.testing.assert_array_equal(again, sample.passage_ns)
     z = drawn(small, "calibrate", np.random.default_rng(0), 10_000, 2)
-    assert len(z) == 2 and all(((s.h_ticks / 2.0 > 0.29) & (s.h_ticks / 2.0 < 6.01)).all() for s in z)
+    assert len(z) == 2 and all(
+        ((s.h_ticks > 0.29 * s.sigma_ticks) & (s.h_ticks < 6.01 * s.sigma_ticks)).all() for s in z
+    )
+
+
+def test_a_decision_without_volatility_or_with_a_hole_ahead_is_not_taken_for_a_miss(small: Market) -> None:
+    """σ unknown: in no part. A hole before the horizon: known only where the threshold was passed before it."""
+    piece = small.pieces[0]
+    used = np.concatenate(list(small.rows[0].values()))
+    assert np.isnan(piece.sigma_ticks).any() and not np.isnan(piece.sigma_ticks[used]).any()
+    sample = stored(small, "train", 1)[0]
+    cut_short = piece.observed_ns[sample.rows] < 5_000_000_000
+    unpassed = sample.event == 12
+    assert (cut_short & unpassed).any()
+    assert (sample.known[cut_short & unpassed] < 12).all() and (
+        sample.known[~cut_short & unpassed] == 12
+    ).all()
 
 
 def test_a_stack_has_room_for_what_it_stands_on(
