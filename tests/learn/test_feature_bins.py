@@ -42,7 +42,7 @@ def test_shares_are_those_of_single_rows_of_the_parts_it_was_fitted_on(model: Cu
 
 
 def test_pooled_bins_hold_a_tenth_each_and_the_share_that_is_missing(model: CurveModel) -> None:
-    told = feature_bins([market(3, 120)], model)
+    told = feature_bins([market(3, 240)], model)
     assert told is not None
     for feature in told["features"]:
         shares = np.array(feature["shares"])
