@@ -14,6 +14,9 @@ SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 300
 FUZZ ?=
 PYTEST_ARGS ?=
+# Test files side by side, one process a core and at most four; WORKERS=0: one after the other.
+WORKERS ?= logical
+DEFAULT_TESTS := -m "not slow" -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
@@ -59,13 +62,13 @@ run: $(VENV)/.run-stamp
 		$(if $(DEMO_ADDRESS),--address $(DEMO_ADDRESS))
 
 test: $(VENV)/.dev-stamp
-	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
 
 test-debug: $(DEBUG_VENV)/.dev-stamp
-	$(DEBUG_VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(DEBUG_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
 
 test-lowest: $(LOWEST_VENV)/.dev-stamp
-	$(LOWEST_VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(LOWEST_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)

@@ -94,6 +94,7 @@ DEV = [
     "pytest>=8.2",
     "pytest-asyncio>=0.24",
     "pytest-randomly>=3.15",
+    "pytest-xdist>=3.6.1",
     "hypothesis>=6.100",
     "mypy>=1.11",
     "ruff>=0.6",
