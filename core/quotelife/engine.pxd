@@ -14,6 +14,7 @@ from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
 from quotelife.decision.held_tolerance cimport Held
 from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
+from quotelife.model.ladder cimport Monitors
 from quotelife.model.open_labels cimport LABEL_ANCHORS, OpenLabel, OpenLabels
 from quotelife.model.recalibration cimport AnchorGrid, Rolling
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
@@ -127,6 +128,8 @@ cdef class Engine:
     cdef AnchorGrid anchors    # of the recalibration
     cdef uint64_t _learner_model           # what the calibrations are of
     cdef bint _watching        # labels are wanted at all
+    cdef Monitors _monitors
+    cdef list _members         # by group: indices of its instruments
     cdef int64_t _probe_interval_ns        # 0: no probes
     cdef double _raw[LABEL_ANCHORS]        # P at the anchors as the model gave it to the latest _judge; NaN: none
     cdef Decision _probed      # room for a probe
@@ -176,12 +179,13 @@ cdef class Engine:
     cdef int _learn(self, object config) except -1
     cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
+    cdef int _drop_steps(self, int64_t now_ns) except -1
     cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil
     cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil
     cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil
     cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int side, double left,
                      OpenLabel* label) noexcept nogil
-    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, bint champion,
+    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
                               const Decision* out) noexcept nogil
     cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,

@@ -10,6 +10,7 @@ from quotelife.decision.policy import Policy
 from quotelife.inputs import InputSink
 from quotelife.instruments import InstrumentTable
 from quotelife.model.curve import CurveModel
+from quotelife.model.ladder import Monitors
 from quotelife.model.lineup import LineUp
 from quotelife.model.served import ServedModels
 from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
@@ -154,7 +155,23 @@ class Engine:
         override_id: int = 0,
     ) -> int: ...
     def clear_override(self, override_id: int, now_ns: int) -> bool: ...
+    def step(
+        self,
+        now_ns: int,
+        group: str,
+        down: bool,
+        *,
+        source: int = ...,
+        reason: str = ...,
+        model: int = ...,
+        since_ns: int | None = ...,
+    ) -> bool: ...
+    @property
+    def monitors(self) -> Monitors: ...
     def learned(self) -> list[GroupStatus]: ...
+    def group_learned(self, g: int) -> GroupStatus: ...
+    def group_of(self, instrument: int) -> int: ...
+    def label_counts(self) -> tuple[int, int, int, int]: ...
     def overrides(self, now_ns: int) -> list[OverrideStatus]: ...
     def kill(
         self,

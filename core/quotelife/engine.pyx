@@ -52,10 +52,11 @@ from quotelife.features.state cimport (
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
     CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_EVENTS_NAMED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED,
-    CHANGE_OVERRIDE_SET,
+    CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
     InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
+from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
     LABEL_ANCHORS, LABEL_END_NS, LABEL_ENDS, LABELS_MAX, OpenLabel, OpenLabels, WATCHED, labels_any, labels_censor,
@@ -84,12 +85,14 @@ from quotelife.records cimport (
     MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, Request, RequestRecord, ShadowAnswer, Signal,
 )
 from quotelife.records cimport (
-    OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED, WHY_THROTTLED,
+    OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED,
+    WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
 )
 
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.ladder import StepSource
 from quotelife.model.lineup import LineUp
 from quotelife.records import SHADOW_DTYPE
 
@@ -237,6 +240,7 @@ cdef class Engine:
         self._group_names = []
         self._calibrations = []
         self.anchors = RollingCalibration(1 << 32).c.grid
+        self._monitors = Monitors()
         self.shared = shared_signals_new()
         self._policy = Policy(config)
         self._killed = KillSwitch(self._policy.counterparty_names)
@@ -851,6 +855,8 @@ cdef class Engine:
         self.drop_expired_overrides(self.now_ns)
         for sink in self._sinks:
             sink.timer(now_ns, self.input_sequence)
+        for step in self._monitors.due(self.now_ns):
+            self.step(now_ns, step.group, step.down, source=step.source, reason=step.reason, model=step.model)
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
@@ -895,7 +901,7 @@ cdef class Engine:
             self._learned(state, model.model == self._learner().model, out)
             self._judge(params, request, model, out)
             if self._watching:
-                self._watch_decision(state, params, model.model == self._learner().model, out)
+                self._watch_decision(state, params, model, out)
             self._ask_shadows(request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
@@ -1010,6 +1016,8 @@ cdef class Engine:
         out.reasons = state.reasons
         if state.whole_since_ns:
             out.observed |= OBS_BOOK_SEEN
+        if self._monitors.ladder[state.group].down:
+            out.observed |= OBS_STEPPED_DOWN
         out.observed |= self._killed.observed(request.counterparty)
         if not out.observed & STOPPED:
             throttled = self._throttle.decided(request.counterparty, t, not request.flags & REQ_SECOND_SIDE)
@@ -1065,6 +1073,10 @@ cdef class Engine:
         out.rule = resolution.rule
         out.rule_index = resolution.rule_index
         out.reasons |= resolution.reasons
+        if out.observed & OBS_STEPPED_DOWN:
+            out.posture_effective = POSTURE_RISK_AVERSE
+            if out.posture_requested != POSTURE_RISK_AVERSE:
+                out.reasons |= WHY_MODEL_STEPPED_DOWN
         if out.quality != QUALITY_GOOD:
             out.reasons |= WHY_NOT_GOOD
             out.rule = RULE_DATA_QUALITY
@@ -1308,7 +1320,7 @@ cdef class Engine:
         free(self.groups)
         self.groups = groups
         self._n_groups = len(self._group_names)
-        self._watching = settings.enabled
+        self._watching = settings.enabled or config.learning.monitor.enabled
         for g in range(len(self._group_names)):
             if g >= known or afresh:
                 calibration = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns
@@ -1328,8 +1340,15 @@ cdef class Engine:
                     held.debt = 0.0
                 held.alpha = fmin(held.alpha, alpha)
                 held.debt = fmax(held.debt, -alpha)
-        self._probe_interval_ns = config.learning.probe_interval_ns if settings.enabled else 0
+        self._probe_interval_ns = 0
+        if settings.enabled or config.learning.monitor.enabled:
+            self._probe_interval_ns = config.learning.probe_interval_ns
         place = {name: g for g, name in enumerate(self._group_names)}
+        self._members = [[] for _ in self._group_names]
+        for i in range(self.n_instruments):
+            self._members[place[names[i]]].append(i)
+        self._monitors.follow(config.learning.monitor, self._served.serving(), self._group_names,
+                              [[config.instruments[i].name for i in each] for each in self._members])
         for i in range(self.n_instruments):
             self.states[i].group = place[names[i]]
             if self._watching:
@@ -1401,6 +1420,9 @@ cdef class Engine:
                 if end < LABEL_ANCHORS and calibration != NULL and not isnan(label.raw[end]):
                     rolling_add(calibration, t, end, label.raw[end], 0 <= label.passage_ns <= LABEL_END_NS[end])
                     taught = True
+                if end < LABEL_ANCHORS and self._monitors.enabled and not isnan(label.p[end]):
+                    self._monitors.label(label.model, state.group, t, label.decided_ns, end, label.p[end],
+                                         0 <= label.passage_ns <= LABEL_END_NS[end])
                 if label.life_ns <= LABEL_END_NS[end]:
                     self._hold(state, label, False)
         if taught:
@@ -1434,9 +1456,10 @@ cdef class Engine:
         label.key = -side * reference(state, params) + left - 1e-9
         labels_open(&state.labels, label)
 
-    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, bint champion,
+    cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
                               const Decision* out) noexcept nogil:
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
+        cdef bint champion = model.model == self._learner().model
         cdef OpenLabel label
         cdef int k
         if not out.h_ticks - out.moved_ticks > 0.0:
@@ -1450,8 +1473,12 @@ cdef class Engine:
             label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
             if label.life_ns > LABEL_END_NS[LABEL_ENDS - 1]:
                 label.life_ns = 0                  # its end is not watched
+        label.model = model.model
         for k in range(LABEL_ANCHORS):
             label.raw[k] = self._raw[k] if champion else NAN
+            label.p[k] = NAN if isnan(self._raw[k]) else out.p[self.anchors.horizon[k]]
+        if self._monitors.enabled:
+            self._monitors.asked(model.model, state.group, out.now_ns, out.features, out.valid, out.sigma_ticks)
         self._watch(state, params, out.side, out.h_ticks - out.moved_ticks, &label)
 
     cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
@@ -1460,6 +1487,8 @@ cdef class Engine:
         cdef FeatureQuery query
         cdef ModelInput model_input
         cdef const ModelSlot* model = self._learner()
+        cdef Rolling* calibration = self.groups[state.group].calibration
+        cdef const CalibrationPair* pair = NULL
         cdef OpenLabel label
         cdef int side, k
         if self._probe_interval_ns == 0 or not params.enabled or state.quality.quality != QUALITY_GOOD:
@@ -1475,6 +1504,8 @@ cdef class Engine:
         model_input.valid = out.valid
         model_input.h_ticks = query.h_ticks
         model_input.sigma_ticks = query.sigma_ticks
+        if calibration != NULL and self._monitors.enabled:
+            pair = calibration.pair
         for side in range(-1, 2, 2):
             query.side = side
             memset(out, 0, sizeof(Decision))
@@ -1484,35 +1515,95 @@ cdef class Engine:
             memset(&label, 0, sizeof(OpenLabel))
             label.decided_ns = t
             label.held_by = HELD_FROZEN
+            label.model = model.model
             for k in range(LABEL_ANCHORS):
                 label.raw[k] = out.p[self.anchors.horizon[k]]
+            if self._monitors.enabled:
+                if pair != NULL:
+                    calibrate_curve(&self.anchors, pair, out.p)
+                for k in range(LABEL_ANCHORS):
+                    label.p[k] = out.p[self.anchors.horizon[k]]
+                self._monitors.asked(model.model, state.group, t, out.features, out.valid, query.sigma_ticks)
             self._watch(state, params, side, query.h_ticks, &label)
+
+    def step(self, int64_t now_ns, str group, bint down, *, source=StepSource.OPERATOR, str reason="", uint64_t model=0,
+             since_ns=None):
+        """Have an instrument group step down to Risk Averse for the sake of a ``model`` (first 16 digits of its digest,
+        as a number), or return; a numbered input.
+
+        False, and no input, where it is so already, where stepping down is switched off or the model does not serve.
+        Raises ``ValueError`` on an unknown group.
+        """
+        cdef Monitors monitors = self._monitors
+        place = monitors.place(group)
+        if place is None:
+            raise ValueError(f"unknown instrument group {group}")
+        if monitors.is_down(place) == down or (down and not monitors.may_step_down(model)):
+            return False
+        self.advance(now_ns)
+        since_ns = self.now_ns if since_ns is None else since_ns
+        monitors.set(place, down, since_ns, int(source), reason, model)
+        self._tell(CHANGE_STEPPED, {
+            "group": group, "down": bool(down), "source": int(source), "reason": reason, "model": f"{model:016x}",
+            "since_ns": since_ns,
+        }, now_ns)
+        return True
+
+    cdef int _drop_steps(self, int64_t now_ns) except -1:
+        for step in self._monitors.dropped():
+            self.step(now_ns, step.group, step.down, source=step.source, reason=step.reason, model=step.model)
+        return 0
+
+    @property
+    def monitors(self):
+        """What the served models are worth by instrument group, ``Monitors``: to be read."""
+        return self._monitors
 
     def learned(self):
         """What was learned so far, by instrument group: a list of ``GroupStatus``."""
-        cdef size_t g
+        return [self.group_learned(g) for g in range(<uint32_t>len(self._group_names))]
+
+    def group_learned(self, uint32_t g):
+        """``GroupStatus`` of one group, by its place in ``monitors``; as much work as it has instruments."""
         cdef int k
         cdef const CalibrationPair* pair
+        if g >= len(self._group_names):
+            raise ValueError(f"unknown place of a group {g}")
+        calibration = self._calibrations[g]
+        pairs, labels = (), ()
+        if calibration is not None:
+            pair = self.groups[g].calibration.pair
+            pairs = tuple([(pair[k].a, pair[k].b) for k in range(LABEL_ANCHORS)])
+            labels = calibration.labels
+        states = self._members[g]
+        return GroupStatus(
+            name=self._group_names[g],
+            calibration=pairs,
+            labels=labels,
+            tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
+            opened=sum([self.states[i].labels.opened for i in states]),
+            overflowed=sum([self.states[i].labels.overflowed for i in states]),
+            censored=sum([self.states[i].labels.censored for i in states]),
+        )
+
+    def group_of(self, uint32_t instrument):
+        """Place of the group of an instrument. Raises ``ValueError`` on a wrong index."""
+        if instrument >= self.n_instruments:
+            raise ValueError(f"unknown instrument index {instrument}")
+        return self.states[instrument].group
+
+    def label_counts(self):
+        """Decisions and probes (opened, resolved at 500 ms, censored, without room) of all instruments so far. Resolved
+        are counted by the monitor, 0 where it is off."""
+        cdef uint64_t opened = 0, resolved = 0, censored = 0, overflowed = 0
         cdef uint32_t i
-        found = []
-        for g in range(len(self._group_names)):
-            calibration = self._calibrations[g]
-            pairs, labels = (), ()
-            if calibration is not None:
-                pair = self.groups[g].calibration.pair
-                pairs = tuple([(pair[k].a, pair[k].b) for k in range(LABEL_ANCHORS)])
-                labels = calibration.labels
-            states = [i for i in range(self.n_instruments) if self.states[i].group == g]
-            found.append(GroupStatus(
-                name=self._group_names[g],
-                calibration=pairs,
-                labels=labels,
-                tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
-                opened=sum([self.states[i].labels.opened for i in states]),
-                overflowed=sum([self.states[i].labels.overflowed for i in states]),
-                censored=sum([self.states[i].labels.censored for i in states]),
-            ))
-        return found
+        for i in range(self.n_instruments):
+            opened += self.states[i].labels.opened
+            censored += self.states[i].labels.censored
+            overflowed += self.states[i].labels.overflowed
+        for i in range(self._monitors.groups):
+            resolved += self._monitors.ladder[i].resolved
+        return opened, resolved, censored, overflowed
 
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
@@ -1586,6 +1677,7 @@ cdef class Engine:
         self.config_revision += 1
         if self._sinks:
             self._tell(CHANGE_CONFIG, self.config_payload(), now_ns)
+        self._drop_steps(now_ns)
         return self.config_revision
 
     def config_payload(self):
@@ -1662,6 +1754,7 @@ cdef class Engine:
             "revision": self.model_revision, "digest": served.base.digest, "lineup": served.lineup.to_json(),
             "because": because,
         }, now_ns)
+        self._drop_steps(now_ns)
         return self.model_revision
 
     def set_override(self, *, int64_t now_ns, int64_t expires_ns, int posture, uint32_t counterparty=NO_INDEX,

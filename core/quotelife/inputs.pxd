@@ -16,6 +16,8 @@ cdef enum ChangeKind:
     CHANGE_ENABLED = 6           # {"counterparty", "reason", "source"}
     CHANGE_EVENTS_NAMED = 7      # {"events": [{"id", "event_id", "description", "instruments", "venues"}]}: what events
                                  # of the calendar are called, the id is that of their signals
+    CHANGE_STEPPED = 8           # {"group", "down", "source" (StepSource), "reason", "model" (16 digits), "since_ns"}: an
+                                 # instrument group steps down to Risk Averse, or returns
 
 
 cdef class InputSink:

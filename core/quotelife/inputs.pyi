@@ -10,6 +10,7 @@ class Change(IntEnum):
     KILLED = 5
     ENABLED = 6
     EVENTS_NAMED = 7
+    STEPPED = 8
 
 class InputSink: ...
 

@@ -18,6 +18,7 @@ class Change(IntEnum):
     KILLED = CHANGE_KILLED
     ENABLED = CHANGE_ENABLED
     EVENTS_NAMED = CHANGE_EVENTS_NAMED
+    STEPPED = CHANGE_STEPPED
 
 
 cdef class InputSink:

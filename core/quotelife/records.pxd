@@ -130,6 +130,7 @@ cdef enum Rule:              # which rule of SPEC 6.3 chose the requested postur
     RULE_COUNTERPARTY_TIER = 6
     RULE_DESK_DEFAULT = 7
     RULE_GLOBAL_DEFAULT = 8
+    RULE_MODEL_MONITOR = 9        # after the regime, in explanations: it lowers what another rule chose
 
 cdef enum Binding:           # the constraint that set the life, bit mask
     BIND_TOLERANCE = 1       # inside the bounds: P(life) meets alpha
@@ -177,6 +178,7 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_PRICE_FAR = 67108864     # the quoted price lies too far from the market
     WHY_REFERENCE_FAR = 134217728    # the caller's reference lies too far from the market
     WHY_EDGE_CAPPED = 268435456  # the edge widened the threshold only up to the configured multiple
+    WHY_MODEL_STEPPED_DOWN = 536870912   # the monitor of the model has lowered the posture of its instrument group
 
 cdef enum:                   # reasons that come from the market and the calendar, not from request and policy
     REGIME_REASONS = (WHY_VOLATILITY | WHY_SPREAD_VOLATILITY | WHY_NEWS | WHY_DECORRELATION | WHY_UPDATE_FREQUENCY
@@ -188,6 +190,7 @@ cdef enum Observed:          # bit mask: what the engine saw beside features; re
     OBS_KILLED = 4           # the kill switch was on for everybody
     OBS_COUNTERPARTY_KILLED = 8
     OBS_THROTTLED = 16       # this very decision tripped the throttle, or came while it held
+    OBS_STEPPED_DOWN = 32    # the instrument's group had stepped down to Risk Averse
 
 cdef enum Actuation:         # how a venue session consumes a life, SPEC 10
     ACTUATION_NONE = 0       # no session named: the plain life

@@ -94,6 +94,7 @@ class RuleCode(IntEnum):
     COUNTERPARTY_TIER = 6
     DESK_DEFAULT = 7
     GLOBAL_DEFAULT = 8
+    MODEL_MONITOR = 9
 
 class BindingFlags(IntFlag):
     TOLERANCE = 1
@@ -141,6 +142,7 @@ class ReasonFlags(IntFlag):
     PRICE_FAR = 67108864
     REFERENCE_FAR = 134217728
     EDGE_CAPPED = 268435456
+    MODEL_STEPPED_DOWN = 536870912
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1
@@ -166,6 +168,7 @@ class ObservedFlags(IntFlag):
     KILLED = 4
     COUNTERPARTY_KILLED = 8
     THROTTLED = 16
+    STEPPED_DOWN = 32
 
 class EventBuffer:
     def __init__(self, capacity: int = 65536) -> None: ...

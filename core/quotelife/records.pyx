@@ -103,6 +103,7 @@ class RuleCode(IntEnum):
     COUNTERPARTY_TIER = RULE_COUNTERPARTY_TIER
     DESK_DEFAULT = RULE_DESK_DEFAULT
     GLOBAL_DEFAULT = RULE_GLOBAL_DEFAULT
+    MODEL_MONITOR = RULE_MODEL_MONITOR
 
 
 class BindingFlags(IntFlag):
@@ -152,6 +153,7 @@ class ReasonFlags(IntFlag):
     PRICE_FAR = WHY_PRICE_FAR
     REFERENCE_FAR = WHY_REFERENCE_FAR
     EDGE_CAPPED = WHY_EDGE_CAPPED
+    MODEL_STEPPED_DOWN = WHY_MODEL_STEPPED_DOWN
 
 
 class ModeCode(IntEnum):
@@ -181,6 +183,7 @@ class ObservedFlags(IntFlag):
     KILLED = OBS_KILLED
     COUNTERPARTY_KILLED = OBS_COUNTERPARTY_KILLED
     THROTTLED = OBS_THROTTLED
+    STEPPED_DOWN = OBS_STEPPED_DOWN
 
 
 # Never read: their only use is to measure where each field lies.

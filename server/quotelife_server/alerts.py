@@ -17,6 +17,9 @@ THROTTLED = "throttled"
 CAPTURE_FAILING = "capture_failing"
 MARKET_DATA = "market_data"
 MODEL_FAILED = "model_failed"
+MODEL_WARNED = "model_warned"
+MODEL_DEGRADED = "model_degraded"
+MODEL_STEPPED_DOWN = "model_stepped_down"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.models import Models
+from quotelife_server.monitoring import ModelWatch
 from quotelife_server.quality import MarketDataWatch
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
@@ -208,6 +209,7 @@ class Application:
             methods = shared(self.service, lambda: str(self.admin_address))
         self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options, methods)
         self.market_data = MarketDataWatch(self.engine, self.config.feeds, self.alerts)
+        self.model_watch = ModelWatch(self.engine, self.alerts)
         self.exposition = self._exposition()
         self.http = self._http_server(settings)
         self.addresses: list[str] = []
@@ -291,6 +293,7 @@ class Application:
             self._check_throttle(now_ns)
             self._check_clock(now_ns)
             self.market_data.check(now_ns)
+            self.model_watch.check(now_ns)
 
     def _check_throttle(self, now_ns: int) -> None:
         # One that is released by hand is a kill, and alerted as such.

@@ -43,6 +43,7 @@ from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
 from quotelife_server.models import Models
+from quotelife_server.monitoring import monitor_methods
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
     Answer,
@@ -643,6 +644,7 @@ def _admin_methods(service: Service) -> MethodTable:
         prefix + "ListOverrides": Unary(list_overrides),
         prefix + "Reload": Unary(reload),
         **model_methods(service, later),
+        **monitor_methods(service),
     }
 
 

@@ -297,6 +297,11 @@ class JournalLedger:
         return self._writer.committed_number - self._journal.recovered.next_number + 1
 
     @property
+    def shadows_lost(self) -> int:
+        """Answers of shadows that found no room in the buffer."""
+        return self._writer.shadows_lost
+
+    @property
     def failures(self) -> int:
         return self._writer.failures
 

@@ -15,6 +15,7 @@ from quotelife_server.alerts import Alerts
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
 from quotelife_server.limits import in_pieces
+from quotelife_server.monitoring import monitor_families
 
 LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000)
@@ -143,6 +144,7 @@ class Exposition:
         yield alerts
         kills = GaugeMetricFamily("quotelife_kills", "Kills in force", value=len(self._engine.kills()))
         yield kills
+        yield from monitor_families(self._engine)
         if self._journal is not None:
             yield from _journal_families(self._journal)
         yield from self._instruments(statuses)
@@ -253,6 +255,7 @@ def _journal_families(journal: JournalLedger) -> Iterator[Metric]:
         ("unreadable_answers", "Retries of answers that cannot be read back", journal.unreadable),
         ("unjournaled", "Decisions answered before their record", figures.unjournaled),
         ("refused", "Calls refused because the journal could not be written", figures.refused),
+        ("shadows_lost", "Answers of shadows that found no room", journal.shadows_lost),
     ):
         yield CounterMetricFamily(f"quotelife_journal_{name}", text, value=value)
     yield _histogram(

@@ -16,6 +16,7 @@ from quotelife_server.journaling import JournalLedger
 from quotelife_server.limits import in_pieces
 from quotelife_server.model_methods import champion_status
 from quotelife_server.model_methods import model_failures as model_failed
+from quotelife_server.monitoring import GROUPS_SHOWN_MAX, group_status, label_counts
 
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
 
@@ -92,6 +93,11 @@ async def status_reply(
             message = convert.instrument_status(instrument, status, now_ns, name_of)
             message.feeds.extend(feeds_of(instrument.name))
             response.instruments.append(message)
+    response.labels.CopyFrom(label_counts(engine))
+    response.shadows_lost = journal.shadows_lost if journal is not None else 0
+    groups = list(dict.fromkeys(engine.group_of(index) for index in indices))[:GROUPS_SHOWN_MAX]
+    async for places in in_pieces(groups, PIECE):
+        response.groups.extend(group_status(engine, place) for place in places)
     for feed in feeds:
         line = response.feeds.add(feed=feed.name, connected=feed.connected)
         for name in FEED_FIELDS:

@@ -145,6 +145,7 @@ class AsyncClient:
     rollback_model = _awaited(Requests.rollback_model)
     set_canary = _awaited(Requests.set_canary)
     clear_model_failures = _awaited(Requests.clear_model_failures)
+    end_step_down = _awaited(Requests.end_step_down)
 
     async def stream_expiry(
         self,

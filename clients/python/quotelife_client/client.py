@@ -143,6 +143,7 @@ class Client:
     rollback_model = _waited_for(Requests.rollback_model)
     set_canary = _waited_for(Requests.set_canary)
     clear_model_failures = _waited_for(Requests.clear_model_failures)
+    end_step_down = _waited_for(Requests.end_step_down)
 
     def stream_expiry(
         self,

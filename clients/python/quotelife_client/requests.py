@@ -71,6 +71,7 @@ METHODS: dict[str, type[Message]] = {
     _ADMIN + "RollbackModel": admin.RollbackModelResponse,
     _ADMIN + "SetCanary": admin.SetCanaryResponse,
     _ADMIN + "ClearModelFailures": admin.ClearModelFailuresResponse,
+    _ADMIN + "EndStepDown": admin.EndStepDownResponse,
     _ADMIN + "ListModels": admin.ListModelsResponse,
 }
 
@@ -504,6 +505,13 @@ class Requests:
         """Let a model answer a ``share`` (0 to 1) of the configured counterparties; 0 ends it."""
         request = admin.SetCanaryRequest(digest=digest, share=share, postures=calls.posture_numbers(postures))
         return self._call(_ADMIN + "SetCanary", request, lambda reply: reply.model, timeout_s)
+
+    def end_step_down(
+        self, group: str, reason: str, *, timeout_s: float | None = None
+    ) -> Call[admin.EndStepDownResponse]:
+        """Let an instrument group that has stepped down to Risk Averse go on as its postures say."""
+        request = admin.EndStepDownRequest(group=group, reason=reason)
+        return self._call(_ADMIN + "EndStepDown", request, _whole, timeout_s)
 
     def clear_model_failures(self, digest: str = "", *, timeout_s: float | None = None) -> Call[int]:
         """Forget the failed loads of one model or of all; how many there were."""

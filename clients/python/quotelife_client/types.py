@@ -99,6 +99,7 @@ class Rule(IntEnum):
     COUNTERPARTY_TIER = 6
     DESK_DEFAULT = 7
     GLOBAL_DEFAULT = 8
+    MODEL_MONITOR = 9
 
 
 class Constraint(IntEnum):
@@ -154,6 +155,7 @@ class Reason(IntEnum):
     PRICE_FAR = 27
     REFERENCE_FAR = 28
     EDGE_CAPPED = 29
+    MODEL_STEPPED_DOWN = 30
 
 
 class EventKind(IntEnum):
@@ -310,7 +312,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class RuleStep:
-    """One rule that was tried; ``rule`` is UNSPECIFIED for the regime, which comes last."""
+    """One rule that was tried; ``rule`` is UNSPECIFIED for the regime, which comes behind all that choose."""
 
     rule: Rule
     applied: bool

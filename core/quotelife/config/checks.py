@@ -467,6 +467,17 @@ def week_spans(window: Window) -> Iterator[tuple[int, int]]:
             yield 0, start + length - WEEK_S
 
 
+def _monitor(config: Config) -> Iterator[Problem]:
+    """A later step of the ladder takes more evidence than the one before."""
+    cusum = config.learning.monitor.cusum
+    for name, before, earlier_ns, later_ns in (
+        ("degraded", "warn", cusum.warn_ns, cusum.degraded_ns),
+        ("worst", "degraded", cusum.degraded_ns, cusum.worst_ns),
+    ):
+        if later_ns < earlier_ns:
+            yield ("learning", "monitor", "cusum", name), f"must be at least {before}: it is the later step"
+
+
 def _signals(config: Config) -> Iterator[Problem]:
     scorer = config.signals.news_scorer
     if scorer is not None and scorer not in (known := scorer_names()):
@@ -484,4 +495,5 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]], ..
     (("instruments", "counterparties"), _overrides),
     (("instruments", "calendars"), _calendars),
     (("signals",), _signals),
+    (("learning",), _monitor),
 )

@@ -28,6 +28,8 @@ STEP_ROWS_MAX = 16
 DRIVERS_MAX = 2
 VOLATILITY_INDICES_MAX = 16
 DURATION_MAX_NS = 400 * 86_400 * NS_PER_S
+MONITOR_LEAST_NS = 60 * NS_PER_S
+MONITOR_MOST_NS = 365 * 86_400 * NS_PER_S
 
 PostureName = Literal["client_priority", "liquidity_provider", "risk_averse"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -564,11 +566,58 @@ class Recalibration(Section):
     ridge: float = Field(default=50.0, ge=1e-3, le=1e6)
 
 
+class Cusum(Section):
+    """Calibration in the long run: each limit is the least mean time between false alarms of a right model."""
+
+    odds: float = Field(default=2.0, ge=1.1, le=10.0)
+    warn_ns: Duration = Field(
+        default=86_400 * NS_PER_S, alias="warn", ge=MONITOR_LEAST_NS, le=MONITOR_MOST_NS
+    )
+    degraded_ns: Duration = Field(
+        default=7 * 86_400 * NS_PER_S, alias="degraded", ge=MONITOR_LEAST_NS, le=MONITOR_MOST_NS
+    )
+    worst_ns: Duration = Field(
+        default=30 * 86_400 * NS_PER_S, alias="worst", ge=MONITOR_LEAST_NS, le=MONITOR_MOST_NS
+    )
+
+
+class FeatureDrift(Section):
+    """Population stability of the features that are asked about against those of the training."""
+
+    window_ns: Duration = Field(
+        default=86_400 * NS_PER_S, alias="window", ge=MONITOR_LEAST_NS, le=MONITOR_MOST_NS
+    )
+    every: int = Field(default=8, ge=1, le=100_000)
+    samples_min: int = Field(default=5_000, ge=100, le=1_000_000_000)
+    psi_max: float = Field(default=0.25, gt=0.0, le=100.0)
+
+
+class Monitor(Section):
+    """What the served models are worth now, and what is done about one that is not well."""
+
+    enabled: bool = False
+    window_ns: Duration = Field(
+        default=3600 * NS_PER_S, alias="window", ge=MONITOR_LEAST_NS, le=7 * 86_400 * NS_PER_S
+    )
+    labels_min: int = Field(default=2_000, ge=100, le=1_000_000_000)
+    outcomes_min: int = Field(default=100, ge=1, le=1_000_000_000)
+    ece_max: float = Field(default=0.05, gt=0.0, le=1.0)
+    skill_min: float = Field(default=-0.05, ge=-100.0, lt=0.0)
+    cusum: Cusum = Cusum()
+    features: FeatureDrift = FeatureDrift()
+    worst: Literal["alert", "step_down"] = "alert"
+    well_after_ns: Duration = Field(
+        default=3600 * NS_PER_S, alias="well_after", ge=MONITOR_LEAST_NS, le=MONITOR_MOST_NS
+    )
+    automatic_return: bool = True
+
+
 class Learning(Section):
     """What moves by itself: labels from the market, and what is made of them."""
 
     probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval", le=3600 * NS_PER_S)
     recalibration: Recalibration = Recalibration()
+    monitor: Monitor = Monitor()
 
     @field_validator("probe_interval_ns")
     @classmethod

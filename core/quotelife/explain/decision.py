@@ -143,7 +143,8 @@ def _posture_clause(decision: DecisionRecord, grounds: Grounds, path: Sequence[R
     effective = posture_words(decision.posture_effective)
     if decision.quality != QualityCode.GOOD:
         return f"{effective} because data is {QualityCode(decision.quality).name}"
-    applied = next((step for step in path if step.applied and step.rule != RuleCode.NONE), None)
+    lowering = (RuleCode.NONE, RuleCode.MODEL_MONITOR)
+    applied = next((step for step in path if step.applied and step.rule not in lowering), None)
     chosen = "" if applied is None else applied.detail
     if decision.reasons & ReasonFlags.DOWNGRADED:
         why = trigger_words(decision, grounds)
@@ -153,6 +154,9 @@ def _posture_clause(decision: DecisionRecord, grounds: Grounds, path: Sequence[R
             + (f" ({why})" if why else "")
             + f", {posture_words(decision.posture_requested)} otherwise ({chosen})"
         )
+    if decision.reasons & ReasonFlags.MODEL_STEPPED_DOWN:
+        otherwise = posture_words(decision.posture_requested)
+        return f"{effective} because the model's monitor has made the group step down, {otherwise} otherwise ({chosen})"
     return f"{effective} ({chosen})"
 
 

@@ -1,4 +1,5 @@
-"""Every rule of SPEC.md 6.3 in order, by the very code that resolves (``Policy.trace``), then the regime."""
+"""Every rule of SPEC.md 6.3 in order, by the very code that resolves (``Policy.trace``), then the monitor
+of the model and the regime, which only lower."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def rule_path(request: RequestRecord, decision: DecisionRecord, grounds: Grounds
         rule, posture = RuleCode(word.rule), PostureCode(word.posture)
         detail = _RULE_WORDS[rule](request, word.rule_index, decision, grounds)
         steps.append(RuleStep(rule, posture, applied == rule, detail))
+    if decision.observed & ObservedFlags.STEPPED_DOWN:
+        steps.append(_monitor_step(decision))
     steps.append(_regime_step(decision, grounds))
     return tuple(steps)
 
@@ -191,6 +194,14 @@ def _regime_step(decision: DecisionRecord, grounds: Grounds) -> RuleStep:
         text += f": {before} is careful enough already"
     posture = PostureCode.NONE if regime == RegimeCode.NORMAL else PostureCode.RISK_AVERSE
     return RuleStep(RuleCode.NONE, posture, lowered, text)
+
+
+def _monitor_step(decision: DecisionRecord) -> RuleStep:
+    lowered = bool(decision.reasons & ReasonFlags.MODEL_STEPPED_DOWN)
+    before, then = posture_words(decision.posture_requested), posture_words(PostureCode.RISK_AVERSE)
+    text = "the instrument's group has stepped down, since its model says too little of what happens: "
+    text += f"lowers {before} to {then}" if lowered else f"{before} is careful enough already"
+    return RuleStep(RuleCode.MODEL_MONITOR, PostureCode.RISK_AVERSE, lowered, text)
 
 
 def trigger_words(decision: DecisionRecord, grounds: Grounds) -> str:

@@ -1,4 +1,4 @@
-"""What must survive a restart beside the records themselves: overrides, kills, live signals.
+"""What must survive a restart beside the records themselves: overrides, kills, steps down, live signals.
 
 Names, not places: a configuration numbers instruments, counterparties and desks, and the next one may number them
 otherwise.
@@ -29,7 +29,8 @@ class OperationalState:
     """A fold over the records of a journal: ``change`` and ``signal`` apply one, ``to_json`` is a snapshot.
 
     ``config`` is the configuration in force as ``Engine.config_payload`` gave it (empty before the first one),
-    ``overrides`` by id, ``kills`` by counterparty (``None``: everybody), each as its record's payload.
+    ``overrides`` by id, ``kills`` by counterparty (``None``: everybody), ``steps`` down by instrument group, each as
+    the payload of its record.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class OperationalState:
         self.overrides: dict[int, Json] = {}
         self.next_override_id = 1
         self.kills: dict[str | None, Json] = {}
+        self.steps: dict[str, Json] = {}
         self._signals: dict[tuple[Any, ...], list[Json]] = {}
         self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
         self._event_names: dict[int, Json] = {}  # by id
@@ -61,6 +63,10 @@ class OperationalState:
             self.kills[payload["counterparty"]] = dict(payload)
         elif kind == Change.ENABLED:
             self.kills.pop(payload["counterparty"], None)
+        elif kind == Change.STEPPED:
+            self.steps.pop(payload["group"], None)
+            if payload["down"]:
+                self.steps[payload["group"]] = dict(payload)
         elif kind == Change.EVENTS_NAMED:
             self._event_names = self._names_held()
             self._event_names.update((event["id"], event) for event in payload["events"])
@@ -148,6 +154,7 @@ class OperationalState:
             "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
             "next_override_id": self.next_override_id,
             "kills": list(self.kills.values()),
+            "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
         }
@@ -160,6 +167,7 @@ class OperationalState:
         state.overrides = {entry["id"]: dict(entry) for entry in value["overrides"]}
         state.next_override_id = value["next_override_id"]
         state.kills = {entry["counterparty"]: dict(entry) for entry in value["kills"]}
+        state.steps = {entry["group"]: dict(entry) for entry in value.get("steps", ())}
         state._event_names = {entry["id"]: entry for entry in value.get("event_names", ())}
         for entry in value["signals"]:
             state._keep(dict(entry))
@@ -174,6 +182,13 @@ class OperationalState:
         left_out: list[str] = []
         for entry in self.kills.values():
             engine.kill(now_ns, **entry)
+        for entry in self.steps.values():
+            if engine.monitors.place(entry["group"]) is None:
+                left_out.append(f"step down: instrument group {entry['group']} is not configured any more")
+            elif not engine.step(now_ns, **{**entry, "model": int(entry["model"], 16)}):
+                left_out.append(
+                    f"step down of group {entry['group']}: switched off, or its model serves no more"
+                )
         for entry in self.overrides.values():
             if entry["expires_ns"] > now_ns:
                 self._override(engine, entry, now_ns, left_out)

@@ -17,6 +17,7 @@ cdef struct OpenLabel:
     double raw[LABEL_ANCHORS]  # P at the anchors as the model gave it …
     double p[LABEL_ANCHORS]    # … and after recalibration; NaN: the model gave none
     uint64_t sequence          # of the decision's input; 0: a probe
+    uint64_t model             # first 16 digits of the digest of the one that was asked
     int heap_at
     uint8_t watched
     uint8_t posture

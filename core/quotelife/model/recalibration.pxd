@@ -21,6 +21,10 @@ cdef struct LabelBucket:
     LabelCell bin[CALIBRATION_BINS]
     int64_t n
 
+cdef void bucket_add(LabelBucket* self, double p, bint hit) noexcept nogil
+# What leaves the window: out of the total, and empty.
+cdef void bucket_forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil
+
 cdef struct AnchorLabels:
     LabelBucket total
     LabelBucket bucket[CALIBRATION_BUCKETS]

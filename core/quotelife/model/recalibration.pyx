@@ -141,25 +141,23 @@ cdef double newton(const LabelBucket* labels, double ridge, bint free_a, bint fr
     return now.value
 
 
+cdef void bucket_add(LabelBucket* self, double p, bint hit) noexcept nogil:
+    cdef double z = logit_of(p)
+    cdef int i = <int>((z - BIN_LOW) * BINS_PER_LOGIT)
+    i = 0 if z < BIN_LOW else CALIBRATION_BINS - 1 if i >= CALIBRATION_BINS else i
+    self.n += 1
+    self.bin[i].n += 1
+    self.bin[i].hits += hit
+    self.bin[i].z += <int64_t>(z * FIXED)
+
+
 cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil:
     cdef AnchorLabels* labels = &self.anchor[place]
-    cdef LabelBucket* bucket
-    cdef double z = logit_of(p)
-    cdef int64_t fixed = <int64_t>(z * FIXED)
-    cdef int i = <int>((z - BIN_LOW) * BINS_PER_LOGIT)
     if isnan(p):
         return
-    i = 0 if z < BIN_LOW else CALIBRATION_BINS - 1 if i >= CALIBRATION_BINS else i
     rolling_pass(self, now_ns)
-    bucket = &labels.bucket[self.bucket % CALIBRATION_BUCKETS]
-    bucket.n += 1
-    bucket.bin[i].n += 1
-    bucket.bin[i].hits += hit
-    bucket.bin[i].z += fixed
-    labels.total.n += 1
-    labels.total.bin[i].n += 1
-    labels.total.bin[i].hits += hit
-    labels.total.bin[i].z += fixed
+    bucket_add(&labels.bucket[self.bucket % CALIBRATION_BUCKETS], p, hit)
+    bucket_add(&labels.total, p, hit)
     labels.changed = True
 
 
@@ -197,7 +195,7 @@ cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil:
         for j in range(self.grid.anchors):
             bucket = &self.anchor[j].bucket[(self.bucket + i) % CALIBRATION_BUCKETS]
             if bucket.n:
-                forget(&self.anchor[j].total, bucket)
+                bucket_forget(&self.anchor[j].total, bucket)
                 self.anchor[j].changed = True
     self.bucket = newest
 
@@ -235,7 +233,7 @@ cdef void rolling_fit(Rolling* self, int place) noexcept nogil:
     self.pair[place] = best
 
 
-cdef void forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil:
+cdef void bucket_forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil:
     cdef int i
     for i in range(CALIBRATION_BINS):
         total.bin[i].n -= bucket.bin[i].n

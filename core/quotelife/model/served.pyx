@@ -54,6 +54,16 @@ cdef class ServedModels:
         role[0] = MODEL_CHAMPION
         return &place.champion
 
+    def serving(self):
+        """The models that answer anybody, each once: champions, and challengers of somebody."""
+        found = {}
+        for _, each in self.lineup.items():
+            champion = self.base if each.champion is None else self.models[each.champion]
+            found[champion.digest] = champion
+            if each.challenger is not None and self._counterparties:
+                found[each.challenger] = self.models[each.challenger]
+        return list(found.values())
+
     def all(self):
         """Every model, each once, the configuration's first."""
         return list({model.digest: model for model in [self.base, *self.models.values()]}.values())

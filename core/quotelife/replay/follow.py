@@ -1,4 +1,4 @@
-"""An engine that follows what a journal says of configuration, model, overrides and kills."""
+"""An engine that follows what a journal says of configuration, model, overrides, kills and steps down."""
 
 import json
 from collections.abc import Mapping
@@ -89,6 +89,8 @@ class Follower:
             engine.enable(now_ns, **payload)
         elif kind is Change.EVENTS_NAMED:
             engine.name_events(now_ns, payload["events"])
+        elif kind is Change.STEPPED:
+            engine.step(now_ns, **{**payload, "model": int(payload["model"], 16)})
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

@@ -9,7 +9,7 @@ An input that is in neither ends what can be verified of a boot; so do stretches
 named, with the decisions they cost, never passed over.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from quotelife.journal.records import (
     decode_shadow,
     decode_state,
 )
+from quotelife.model.ladder import StepSource
 from quotelife.records import DECISION_DTYPE, SHADOW_DTYPE, DecisionRecord, EventBuffer
 from quotelife.replay.follow import Follower, set_override
 
@@ -231,6 +232,8 @@ class _Alone(_Boot):
         self.engine = self.follower.engine(state.config, record.now_ns)
         for override in sorted(state.overrides.values(), key=lambda each: int(each["id"])):
             set_override(self.engine, override, record.now_ns)
+        for step in state.steps.values():
+            self.follower.apply(self.engine, Change.STEPPED, step, record.now_ns)
         self.stretch = None
 
     def _decision(self, record: Record) -> None:
@@ -277,6 +280,7 @@ class _FromMarket(_Boot):
         self._runs = runs
         self._buffer = EventBuffer(65536)
         self._gap = ""
+        self._started_ns = 0
 
     def run(self, records: Iterable[Record]) -> None:
         captured = self.boot_id in self._runs.heads
@@ -308,15 +312,21 @@ class _FromMarket(_Boot):
             assert self.stretch is not None
             self.stretch.decisions += record.kind is Kind.DECISION
             return
-        self.engine = self.follower.engine(
-            decode_change(record).payload, self._runs.heads[self.boot_id].start_ns
-        )
+        self._started_ns = self._runs.heads[self.boot_id].start_ns
+        self.engine = self.follower.engine(decode_change(record).payload, self._started_ns)
 
     def _apply(self, record: Record, engine: Engine) -> None:
         """Everything captured before the record, then the record itself."""
-        if record.kind is Kind.CHANGE and record.input_sequence == engine.input_sequence:
+        if record.kind is Kind.CHANGE:
             change = decode_change(record)
-            if change.kind is Change.KILLED and change.payload["source"] == KillSource.THROTTLE:
+            if change.kind is Change.STEPPED and change.payload["source"] != StepSource.OPERATOR:
+                self._stepped(record, change.payload, engine)
+                return
+            if (
+                record.input_sequence == engine.input_sequence
+                and change.kind is Change.KILLED
+                and change.payload["source"] == KillSource.THROTTLE
+            ):
                 # The decision before it has tripped the throttle here as it did there: in force, so no input.
                 self.follower.apply(engine, change.kind, change.payload, change.now_ns)
                 self.report.changes += 1
@@ -344,8 +354,29 @@ class _FromMarket(_Boot):
                 f"{record.kind.name.lower()} {record.input_sequence} was no input when it was applied again",
             )
 
-    def _catch_up(self, engine: Engine, sequence: int) -> bool:
-        """Apply what the capture holds below ``sequence``; False when something is missing."""
+    def _stepped(self, record: Record, payload: Mapping[str, Any], engine: Engine) -> None:
+        """A step that the engine takes by itself, at a timer or with another change, must come out of them here too;
+        only one in force from before the boot is an input of its own."""
+        if not self._catch_up(engine, record.input_sequence, derived=True):
+            return
+        if engine.input_sequence < record.input_sequence and payload["since_ns"] <= self._started_ns:
+            self.follower.apply(engine, Change.STEPPED, payload, record.now_ns)
+        place = engine.monitors.place(payload["group"])
+        if (
+            engine.input_sequence != record.input_sequence
+            or place is None
+            or engine.monitors.is_down(place) != payload["down"]
+        ):
+            word = "step down" if payload["down"] else "return"
+            self.leave(
+                record.input_sequence, f"the {word} of group {payload['group']} does not come out again"
+            )
+            return
+        self.report.changes += 1
+
+    def _catch_up(self, engine: Engine, sequence: int, *, derived: bool = False) -> bool:
+        """Apply what the capture holds below ``sequence``; False when something is missing. ``derived``: the engine may
+        come to ``sequence`` by itself then."""
         while (wanted := engine.input_sequence + 1) < sequence:
             run = self._runs.at(self.boot_id, wanted)
             if run is None or run.first_sequence > wanted or run.kind is InputKind.LOST:
@@ -353,7 +384,7 @@ class _FromMarket(_Boot):
                 return False
             skip = wanted - run.first_sequence
             self._feed(engine, run, skip, min(run.length, sequence - run.first_sequence))
-        if wanted > sequence:
+        if wanted > sequence + derived:
             self.leave(sequence, f"input {sequence} is in both, and not the same")
             return False
         return True

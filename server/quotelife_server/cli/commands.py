@@ -15,6 +15,7 @@ from quotelife_server.cli import (
     kill,
     labels,
     models,
+    monitor,
     promote_check,
     replay,
     report,
@@ -40,6 +41,7 @@ app.command("get")(get.get)
 app.command("kill")(kill.kill)
 app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)
+app.command("monitor")(monitor.monitor)
 app.command("labels")(labels.labels)
 app.command("promote-check")(promote_check.promote_check)
 app.command("report")(report.report)

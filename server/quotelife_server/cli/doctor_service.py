@@ -14,6 +14,7 @@ from quotelife_client import Client, ServiceError
 
 BOOKS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 20
+GROUPS_SHOWN_MAX = 20
 _QUIET = (types.QUALITY_GOOD, types.QUALITY_HALTED)  # a halt is the venue's, and nobody's fault
 
 
@@ -49,6 +50,7 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     yield from _feeds(status)
     yield from _books(status)
     yield from _calendar(status)
+    yield from _models(status)
     for name, part in (("journal", status.journal), ("capture", status.capture)):
         if status.HasField(name):
             taken = f"{part.records:,} records in {part.segments} segments"
@@ -102,6 +104,30 @@ def _calendar(status: admin.GetStatusResponse) -> Iterator[Finding]:
         )
     if len(events) > EVENTS_SHOWN_MAX:
         yield Finding("events", True, f"{len(events) - EVENTS_SHOWN_MAX} more")
+
+
+def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """Groups whose models are not well, and labels; an older service says neither."""
+    bad = [each for each in status.groups if each.stepped_down or each.level > admin.MONITOR_LEVEL_WELL]
+    watched = [each for each in status.groups if each.models]
+    for each in bad[:GROUPS_SHOWN_MAX]:
+        words = admin.MonitorLevel.Name(each.level).removeprefix("MONITOR_LEVEL_")
+        text = "; ".join(model.text for model in each.models if model.text)
+        if each.stepped_down:
+            words, text = f"STEPPED DOWN since {_instant(each.since_utc_ns)}", each.reason
+        yield Finding(f"model in {each.group}", False, f"{words}: {text}")
+    if watched:
+        more = f", {len(bad)} not" if bad else ""
+        yield Finding("models", not bad, f"well in {len(watched) - len(bad)} of {len(watched)} groups{more}")
+    labels = status.labels
+    if labels.opened:
+        text = f"{labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored"
+        lost = f"; {labels.overflowed:,} found no room" if labels.overflowed else ""
+        yield Finding("labels", not labels.overflowed, text + lost)
+    if status.shadows_lost:
+        yield Finding(
+            "shadows", False, f"{status.shadows_lost:,} answers found no room in the journal's buffer"
+        )
 
 
 def _book(book: admin.InstrumentStatus) -> str:

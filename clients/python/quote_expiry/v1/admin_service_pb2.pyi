@@ -17,6 +17,14 @@ class ServiceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SERVICE_STATE_DRAINING: _ClassVar[ServiceState]
     SERVICE_STATE_KILLED: _ClassVar[ServiceState]
 
+class MonitorLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MONITOR_LEVEL_UNSPECIFIED: _ClassVar[MonitorLevel]
+    MONITOR_LEVEL_WELL: _ClassVar[MonitorLevel]
+    MONITOR_LEVEL_WARNED: _ClassVar[MonitorLevel]
+    MONITOR_LEVEL_DEGRADED: _ClassVar[MonitorLevel]
+    MONITOR_LEVEL_WORST: _ClassVar[MonitorLevel]
+
 class CalendarSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CALENDAR_SOURCE_UNSPECIFIED: _ClassVar[CalendarSource]
@@ -40,6 +48,11 @@ SERVICE_STATE_STARTING: ServiceState
 SERVICE_STATE_SERVING: ServiceState
 SERVICE_STATE_DRAINING: ServiceState
 SERVICE_STATE_KILLED: ServiceState
+MONITOR_LEVEL_UNSPECIFIED: MonitorLevel
+MONITOR_LEVEL_WELL: MonitorLevel
+MONITOR_LEVEL_WARNED: MonitorLevel
+MONITOR_LEVEL_DEGRADED: MonitorLevel
+MONITOR_LEVEL_WORST: MonitorLevel
 CALENDAR_SOURCE_UNSPECIFIED: CalendarSource
 CALENDAR_SOURCE_PUBLISHED: CalendarSource
 CALENDAR_SOURCE_CONFIGURATION: CalendarSource
@@ -58,7 +71,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +93,9 @@ class GetStatusResponse(_message.Message):
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
     CALENDAR_FIELD_NUMBER: _ClassVar[int]
     MODEL_FAILURES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SHADOWS_LOST_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -101,7 +117,126 @@ class GetStatusResponse(_message.Message):
     capture: CaptureStatus
     calendar: _containers.RepeatedCompositeFieldContainer[CalendarStatus]
     model_failures: _containers.RepeatedCompositeFieldContainer[ModelFailure]
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ...) -> None: ...
+    groups: _containers.RepeatedCompositeFieldContainer[GroupStatus]
+    labels: LabelCounts
+    shadows_lost: int
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ...) -> None: ...
+
+class LabelCounts(_message.Message):
+    __slots__ = ("opened", "resolved", "censored", "overflowed")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_FIELD_NUMBER: _ClassVar[int]
+    CENSORED_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOWED_FIELD_NUMBER: _ClassVar[int]
+    opened: int
+    resolved: int
+    censored: int
+    overflowed: int
+    def __init__(self, opened: _Optional[int] = ..., resolved: _Optional[int] = ..., censored: _Optional[int] = ..., overflowed: _Optional[int] = ...) -> None: ...
+
+class CalibrationStatus(_message.Message):
+    __slots__ = ("horizon_ns", "a", "b")
+    HORIZON_NS_FIELD_NUMBER: _ClassVar[int]
+    A_FIELD_NUMBER: _ClassVar[int]
+    B_FIELD_NUMBER: _ClassVar[int]
+    horizon_ns: int
+    a: float
+    b: float
+    def __init__(self, horizon_ns: _Optional[int] = ..., a: _Optional[float] = ..., b: _Optional[float] = ...) -> None: ...
+
+class CurveScores(_message.Message):
+    __slots__ = ("horizon_ns", "labels", "prevalence", "brier", "skill", "ece", "auc", "cusum_p_low", "cusum_p_high", "limit_warned", "limit_degraded", "limit_worst")
+    HORIZON_NS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    PREVALENCE_FIELD_NUMBER: _ClassVar[int]
+    BRIER_FIELD_NUMBER: _ClassVar[int]
+    SKILL_FIELD_NUMBER: _ClassVar[int]
+    ECE_FIELD_NUMBER: _ClassVar[int]
+    AUC_FIELD_NUMBER: _ClassVar[int]
+    CUSUM_P_LOW_FIELD_NUMBER: _ClassVar[int]
+    CUSUM_P_HIGH_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_WARNED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_WORST_FIELD_NUMBER: _ClassVar[int]
+    horizon_ns: int
+    labels: int
+    prevalence: float
+    brier: float
+    skill: float
+    ece: float
+    auc: float
+    cusum_p_low: float
+    cusum_p_high: float
+    limit_warned: float
+    limit_degraded: float
+    limit_worst: float
+    def __init__(self, horizon_ns: _Optional[int] = ..., labels: _Optional[int] = ..., prevalence: _Optional[float] = ..., brier: _Optional[float] = ..., skill: _Optional[float] = ..., ece: _Optional[float] = ..., auc: _Optional[float] = ..., cusum_p_low: _Optional[float] = ..., cusum_p_high: _Optional[float] = ..., limit_warned: _Optional[float] = ..., limit_degraded: _Optional[float] = ..., limit_worst: _Optional[float] = ...) -> None: ...
+
+class FeatureDrift(_message.Message):
+    __slots__ = ("feature", "psi")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    PSI_FIELD_NUMBER: _ClassVar[int]
+    feature: str
+    psi: float
+    def __init__(self, feature: _Optional[str] = ..., psi: _Optional[float] = ...) -> None: ...
+
+class ModelMonitorStatus(_message.Message):
+    __slots__ = ("model", "level", "text", "scores", "features", "features_above", "features_samples", "features_own", "features_note")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_ABOVE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_OWN_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_NOTE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    level: MonitorLevel
+    text: str
+    scores: _containers.RepeatedCompositeFieldContainer[CurveScores]
+    features: _containers.RepeatedCompositeFieldContainer[FeatureDrift]
+    features_above: int
+    features_samples: int
+    features_own: bool
+    features_note: str
+    def __init__(self, model: _Optional[str] = ..., level: _Optional[_Union[MonitorLevel, str]] = ..., text: _Optional[str] = ..., scores: _Optional[_Iterable[_Union[CurveScores, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureDrift, _Mapping]]] = ..., features_above: _Optional[int] = ..., features_samples: _Optional[int] = ..., features_own: bool = ..., features_note: _Optional[str] = ...) -> None: ...
+
+class GroupStatus(_message.Message):
+    __slots__ = ("group", "stepped_down", "level", "since_utc_ns", "reason", "labels", "calibration", "held_tolerance", "models")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    STEPPED_DOWN_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    HELD_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    stepped_down: bool
+    level: MonitorLevel
+    since_utc_ns: int
+    reason: str
+    labels: LabelCounts
+    calibration: _containers.RepeatedCompositeFieldContainer[CalibrationStatus]
+    held_tolerance: _containers.RepeatedScalarFieldContainer[float]
+    models: _containers.RepeatedCompositeFieldContainer[ModelMonitorStatus]
+    def __init__(self, group: _Optional[str] = ..., stepped_down: bool = ..., level: _Optional[_Union[MonitorLevel, str]] = ..., since_utc_ns: _Optional[int] = ..., reason: _Optional[str] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., calibration: _Optional[_Iterable[_Union[CalibrationStatus, _Mapping]]] = ..., held_tolerance: _Optional[_Iterable[float]] = ..., models: _Optional[_Iterable[_Union[ModelMonitorStatus, _Mapping]]] = ...) -> None: ...
+
+class EndStepDownRequest(_message.Message):
+    __slots__ = ("group", "reason")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    reason: str
+    def __init__(self, group: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class EndStepDownResponse(_message.Message):
+    __slots__ = ("ended",)
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    ended: bool
+    def __init__(self, ended: bool = ...) -> None: ...
 
 class CalendarStatus(_message.Message):
     __slots__ = ("event", "active", "source")

@@ -105,6 +105,11 @@ class AdminServiceStub(object):
                 request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.SerializeToString,
                 response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.FromString,
                 _registered_method=True)
+        self.EndStepDown = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/EndStepDown',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -211,6 +216,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndStepDown(self, request, context):
+        """Ends the step down of an instrument group before it is well again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -283,6 +295,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ClearModelFailures,
                     request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.FromString,
                     response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.SerializeToString,
+            ),
+            'EndStepDown': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndStepDown,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -664,6 +681,33 @@ class AdminService(object):
             '/quote_expiry.v1.AdminService/ClearModelFailures',
             quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresRequest.SerializeToString,
             quote__expiry_dot_v1_dot_admin__service__pb2.ClearModelFailuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndStepDown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/EndStepDown',
+            quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,7 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_COUNTERPARTY_TIER: _ClassVar[Rule]
     RULE_DESK_DEFAULT: _ClassVar[Rule]
     RULE_GLOBAL_DEFAULT: _ClassVar[Rule]
+    RULE_MODEL_MONITOR: _ClassVar[Rule]
 
 class Constraint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -142,6 +143,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PRICE_FAR: _ClassVar[Reason]
     REASON_REFERENCE_FAR: _ClassVar[Reason]
     REASON_EDGE_CAPPED: _ClassVar[Reason]
+    REASON_MODEL_STEPPED_DOWN: _ClassVar[Reason]
 
 class Actuation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -210,6 +212,7 @@ RULE_COUNTERPARTY_OVERRIDE: Rule
 RULE_COUNTERPARTY_TIER: Rule
 RULE_DESK_DEFAULT: Rule
 RULE_GLOBAL_DEFAULT: Rule
+RULE_MODEL_MONITOR: Rule
 CONSTRAINT_UNSPECIFIED: Constraint
 CONSTRAINT_TOLERANCE: Constraint
 CONSTRAINT_MINIMUM: Constraint
@@ -255,6 +258,7 @@ REASON_THROTTLED: Reason
 REASON_PRICE_FAR: Reason
 REASON_REFERENCE_FAR: Reason
 REASON_EDGE_CAPPED: Reason
+REASON_MODEL_STEPPED_DOWN: Reason
 ACTUATION_UNSPECIFIED: Actuation
 ACTUATION_ABSOLUTE: Actuation
 ACTUATION_RELATIVE: Actuation

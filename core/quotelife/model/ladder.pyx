@@ -1,0 +1,493 @@
+"""What is done about a model that is not well: warn, degraded, step down to Risk Averse, and the way back.
+
+Each instrument group has a ``Monitor`` for each served model. A model is *warned* of by any of its figures, *degraded*
+by a sum of calibration beyond its second limit; beyond the third, where P is too low, the group *steps down*, if the
+configuration lets it. Only that sum may go so far: its false alarms are bounded (see ``quotelife.model.monitor``), and
+only P that is too low does harm. Stepping down starts the sums anew. The way back: ``well_after`` without the sum
+coming to half its first limit, over ``labels_min`` labels; or an operator; or the model no longer serves.
+
+Judged at timers, round by round; the engine makes a numbered input of each step.
+"""
+
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+import numpy as np
+
+from libc.math cimport fmax, log
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from quotelife.errors import ArtifactError
+from quotelife.model.feature_bins cimport FeatureBins
+from quotelife.model.monitor cimport (
+    CAUSE_CALIBRATION, CAUSE_FEATURES, CAUSE_P_HIGH, CAUSE_P_LOW, CAUSE_SKILL, DIRECTIONS, LEVEL_DEGRADED, LEVEL_WARNED,
+    LEVEL_WELL, LEVEL_WORST, LEVELS, MONITOR_ANCHORS, MONITOR_PARTS, P_HIGH, P_LOW, PSI_WORST, Monitor, cusum_value,
+    monitor_asked, monitor_free, monitor_judge, monitor_label, monitor_new, monitor_reset,
+)
+
+from quotelife.model.monitor import STATISTICS, CurveScores
+from quotelife.model.recalibration import ANCHORS_NS
+
+
+class Level(IntEnum):
+    """How a model does in a group. ``WORST``: reason to step down."""
+
+    WELL = LEVEL_WELL
+    WARNED = LEVEL_WARNED
+    DEGRADED = LEVEL_DEGRADED
+    WORST = LEVEL_WORST
+
+
+class Cause(IntFlag):
+    P_LOW = CAUSE_P_LOW
+    P_HIGH = CAUSE_P_HIGH
+    CALIBRATION = CAUSE_CALIBRATION
+    SKILL = CAUSE_SKILL
+    FEATURES = CAUSE_FEATURES
+
+
+class StepSource(IntEnum):
+    """Who made a group step down or return."""
+
+    MONITOR = 1
+    OPERATOR = 2
+    CONFIGURATION = 3
+    MODEL = 4
+
+
+class ModelMonitor(NamedTuple):
+    """One served model in one group as of the last judgement. ``cusum``: for 500 ms and 2 s (P too low, P too high),
+    ``limits`` what they are held against: (warned, degraded, worst). ``psi``: the worst features, named, and their
+    index; ``psi_own``: against the instruments' own shares, not those of all that was fitted on; ``psi_note``: why
+    there is none."""
+
+    model: int
+    level: int
+    causes: int
+    scores: tuple
+    cusum: tuple
+    limits: tuple
+    cusum_labels: tuple
+    psi: tuple
+    psi_above: int
+    psi_samples: int
+    psi_own: bool
+    psi_note: str
+
+
+class GroupMonitor(NamedTuple):
+    """One group. ``since_ns``, ``source`` and ``reason`` are of the step down, 0 and empty where there is none."""
+
+    name: str
+    down: bool
+    since_ns: int
+    source: int
+    reason: str
+    level: int
+    resolved: int
+    models: tuple
+
+
+class Step(NamedTuple):
+    """What judging has come to: a group shall step down, or return."""
+
+    group: str
+    down: bool
+    source: int
+    reason: str
+    model: int
+
+
+cdef class Monitors:
+    """Of one engine. ``follow`` must have been called before anything else."""
+
+    def __cinit__(self):
+        self._names = []
+        self._bins = {}
+        self._expected = {}
+        self._places = []
+        self._why = []
+
+    def __dealloc__(self):
+        self._forget_all()
+        free(self.ladder)
+
+    cdef int _forget_all(self) except -1:
+        cdef int m
+        for m in range(self._models):
+            forget(&self._model[m], self.groups)
+        self._models = 0
+        return 0
+
+    def follow(self, settings, models, names, members):
+        """Take over settings (``config.schema.Monitor``), the served models (``CurveModel``, each once), the groups'
+        names and the instruments of each. What was counted stays where settings and model do."""
+        cdef MonitorRules rules = rules_of(settings)
+        cdef Ladder* ladder
+        cdef MonitoredModel fresh[MONITORED_MODELS_MAX]
+        cdef uint32_t groups = <uint32_t>len(names), g
+        cdef int m, k, n = 0
+        cdef bint keep = self.enabled == settings.enabled and same(&rules, &self.rules)
+        cdef FeatureBins bins
+        wanted = {int(each.digest[:16] or "0", 16): each for each in models} if settings.enabled else {}
+        if len(wanted) > MONITORED_MODELS_MAX:
+            raise ValueError(f"{len(wanted)} models serve at once; {MONITORED_MODELS_MAX} can be monitored")
+        told = {number: bins_of(model) for number, model in wanted.items()}
+        places, expected = [], {}
+        for number in wanted:
+            of = told[number]
+            row = []
+            for g in range(groups):
+                if isinstance(of, FeatureBins):
+                    known = (number, tuple(members[g]) if len(members[g]) <= 16 else ())
+                    if known not in expected:
+                        shares, own = of.expected(known[1])
+                        expected[known] = (np.ascontiguousarray(shares, dtype=np.float64), own)
+                    row.append(expected[known])
+                else:
+                    row.append((None, False))
+            places.append(row)
+        ladder = <Ladder*>calloc(max(groups, 1), sizeof(Ladder))
+        if ladder == NULL:
+            raise MemoryError()
+        if self.groups:
+            memcpy(ladder, self.ladder, self.groups * sizeof(Ladder))
+        free(self.ladder)
+        self.ladder = ladder
+        for number in wanted:
+            fresh[n].model = number
+            fresh[n].bins = NULL
+            fresh[n].features = 0
+            fresh[n].of = <Monitor**>calloc(max(groups, 1), sizeof(Monitor*))
+            fresh[n].expected = <const double**>calloc(max(groups, 1), sizeof(double*))
+            if fresh[n].of == NULL or fresh[n].expected == NULL:
+                raise MemoryError()
+            if isinstance(told[number], FeatureBins):
+                bins = told[number]
+                fresh[n].bins = bins.bins
+                fresh[n].features = bins.features
+            n += 1
+        for m in range(n):
+            for g in range(groups):
+                shares = places[m][g][0]
+                if shares is not None:
+                    fresh[m].expected[g] = first_of(shares)
+            for k in range(self._models):
+                if keep and self._model[k].model == fresh[m].model:
+                    for g in range(self.groups):
+                        fresh[m].of[g] = self._model[k].of[g]
+                        self._model[k].of[g] = NULL
+                        if fresh[m].of[g] != NULL and fresh[m].of[g].bins != NULL:
+                            fresh[m].of[g].bins = fresh[m].bins
+                            fresh[m].of[g].expected = fresh[m].expected[g]
+        self._forget_all()
+        for m in range(n):
+            self._model[m] = fresh[m]
+        self._models = n
+        self._bins = told
+        self._expected = expected
+        self._places = places
+        self._names = list(names)
+        self._why += [(0, "")] * (groups - len(self._why))
+        self.groups = groups
+        self.rules = rules
+        self.enabled = settings.enabled
+        if self._next >= groups:
+            self._next = 0
+
+    cdef Monitor* _of(self, uint64_t model, uint32_t group) noexcept nogil:
+        cdef MonitoredModel* each
+        cdef int m
+        for m in range(self._models):
+            each = &self._model[m]
+            if each.model != model:
+                continue
+            if each.of[group] == NULL:
+                each.of[group] = monitor_new(each.bins, each.features, each.expected[group])
+            return each.of[group]
+        return NULL
+
+    cdef void label(self, uint64_t model, uint32_t group, int64_t now_ns, int64_t decided_ns, int anchor, double p,
+                    bint hit) noexcept nogil:
+        cdef Monitor* monitor = self._of(model, group)
+        if monitor != NULL:
+            self.ladder[group].resolved += anchor == 0
+            monitor_label(monitor, &self.rules, now_ns, decided_ns, anchor, p, hit)
+
+    cdef void asked(self, uint64_t model, uint32_t group, int64_t now_ns, const double* x, const uint64_t* valid,
+                    double sigma_ticks) noexcept nogil:
+        cdef Monitor* monitor = self._of(model, group)
+        if monitor != NULL:
+            monitor_asked(monitor, &self.rules, now_ns, x, valid, sigma_ticks)
+
+    cdef int judge(self, uint32_t group, int64_t now_ns) noexcept nogil:
+        # 1: shall step down, -1: shall return, 0: stays as it is.
+        cdef Ladder* ladder = &self.ladder[group]
+        cdef Monitor* monitor
+        cdef bint well = True, worst = False
+        cdef int64_t labels = 0
+        cdef int m, k
+        for m in range(self._models):
+            monitor = self._model[m].of[group]
+            if monitor == NULL:
+                continue
+            monitor_judge(monitor, &self.rules, now_ns)
+            worst = worst or monitor.level == LEVEL_WORST
+            for k in range(MONITOR_ANCHORS):
+                labels = max(labels, monitor.cusum[k].labels)
+                well = well and cusum_value(&monitor.cusum[k], P_LOW) < 0.5 * self.rules.limit[k][<int>LEVEL_WARNED]
+        if not ladder.down:
+            return worst and self.rules.step_down
+        if worst:
+            self._reset(group)
+        if not well:
+            ladder.well_ns = 0
+        elif ladder.well_ns == 0:
+            ladder.well_ns = now_ns
+        elif (self.rules.automatic_return and labels >= self.rules.labels_min
+                and now_ns - ladder.well_ns >= self.rules.well_after_ns):
+            return -1
+        return 0
+
+    cdef void _reset(self, uint32_t group) noexcept nogil:
+        cdef int m
+        for m in range(self._models):
+            if self._model[m].of[group] != NULL:
+                monitor_reset(self._model[m].of[group])
+
+    def due(self, int64_t now_ns):
+        """Judge the next groups in turn; the ``Step`` objects that they come to. Few or none."""
+        cdef uint32_t i, g
+        cdef int turn
+        found = []
+        if not self.enabled:
+            return found
+        for i in range(min(self.groups, JUDGED_AT_ONCE)):
+            g = self._next
+            self._next = g + 1 if g + 1 < self.groups else 0
+            turn = self.judge(g, now_ns)
+            if turn > 0:
+                model, reason = self._worst(g)
+                found.append(Step(self._names[g], True, int(StepSource.MONITOR), reason, model))
+            elif turn < 0:
+                found.append(Step(self._names[g], False, int(StepSource.MONITOR),
+                                  f"well for {self.rules.well_after_ns / 1e9:g} s", self.ladder[g].model))
+        return found
+
+    def dropped(self):
+        """Groups that are down without a reason any more, as ``Step`` objects: stepping down is switched off, or the
+        model that it was for does not serve."""
+        cdef uint32_t g
+        cdef int m
+        serving = {self._model[m].model for m in range(self._models)}
+        found = []
+        for g in range(self.groups):
+            if not self.ladder[g].down:
+                continue
+            if not (self.enabled and self.rules.step_down):
+                found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "stepping down is switched off",
+                                  self.ladder[g].model))
+            elif self.ladder[g].model not in serving:
+                found.append(Step(self._names[g], False, int(StepSource.MODEL), "its model serves no more",
+                                  self.ladder[g].model))
+        return found
+
+    def place(self, str name):
+        """Index of a group, ``None`` where there is none of that name."""
+        return self._names.index(name) if name in self._names else None
+
+    def is_down(self, uint32_t group):
+        """Has a group stepped down?"""
+        return bool(self.ladder[group].down)
+
+    def may_step_down(self, uint64_t model):
+        """Is it configured, and does the model serve?"""
+        cdef int m
+        serves = any([self._model[m].model == model for m in range(self._models)])
+        return bool(self.enabled and self.rules.step_down and serves)
+
+    def set(self, uint32_t group, bint down, int64_t since_ns, int source, str reason, uint64_t model):
+        """A step was made."""
+        cdef Ladder* ladder = &self.ladder[group]
+        ladder.down = down
+        ladder.since_ns = since_ns if down else 0
+        ladder.well_ns = 0
+        ladder.model = model if down else 0
+        self._why[group] = (source, reason) if down else (0, "")
+        self._reset(group)
+
+    def steps(self):
+        """Groups that are down: (name, since_ns, source, reason, model) each."""
+        cdef uint32_t g
+        return [
+            (self._names[g], self.ladder[g].since_ns, *self._why[g], self.ladder[g].model)
+            for g in range(self.groups)
+            if self.ladder[g].down
+        ]
+
+    def levels(self):
+        """How many groups are at each ``Level``, those that are down told apart: (well, warned, degraded or worst,
+        down)."""
+        cdef uint32_t g
+        counts = [0, 0, 0, 0]
+        for g in range(self.groups):
+            level = LEVEL_WORST if self.ladder[g].down else min(self._level(g), <int>LEVEL_DEGRADED)
+            counts[level] += 1
+        return tuple(counts)
+
+    def unwell(self, int most):
+        """Groups that are not well and not down: how many by ``Level``, and of each level the first ``most`` places:
+        ((warned, [places]), (degraded, [places]))."""
+        cdef uint32_t g
+        cdef int level
+        counts = [0, 0]
+        places = [[], []]
+        for g in range(self.groups):
+            if self.ladder[g].down:
+                continue
+            level = min(self._level(g), <int>LEVEL_DEGRADED)
+            if level == LEVEL_WELL:
+                continue
+            counts[level - 1] += 1
+            if len(places[level - 1]) < most:
+                places[level - 1].append(g)
+        return tuple(zip(counts, places))
+
+    cdef int _level(self, uint32_t group) noexcept nogil:
+        cdef int m, level = LEVEL_WELL
+        for m in range(self._models):
+            if self._model[m].of[group] != NULL:
+                level = max(level, self._model[m].of[group].level)
+        return level
+
+    def group(self, uint32_t group):
+        """``GroupMonitor`` of a place."""
+        cdef Ladder* ladder = &self.ladder[group]
+        models = [self._told(m, group) for m in range(self._models) if self._model[m].of[group] != NULL]
+        return GroupMonitor(self._names[group], bool(ladder.down), ladder.since_ns, *self._why[group],
+                            self._level(group), ladder.resolved, tuple(models))
+
+    def _worst(self, uint32_t group):
+        # (model, reason) of the one that has come to the worst.
+        for m in range(self._models):
+            if self._model[m].of[group] != NULL and self._model[m].of[group].level == LEVEL_WORST:
+                told = self._told(m, group)
+                return told.model, in_words(told)
+        raise AssertionError("no model is at the worst level")
+
+    def _told(self, int m, uint32_t group):
+        cdef Monitor* monitor = self._model[m].of[group]
+        cdef int k, level
+        bins = self._bins[self._model[m].model]
+        worst = []
+        for k in range(PSI_WORST):
+            if monitor.psi_feature[k] >= 0 and monitor.bins != NULL and monitor.psi_samples:
+                worst.append(((<FeatureBins>bins).names[monitor.psi_feature[k]], monitor.psi[k]))
+        return ModelMonitor(
+            model=self._model[m].model,
+            level=monitor.level,
+            causes=monitor.causes,
+            scores=tuple([
+                CurveScores(<int>monitor.scores[k].labels, monitor.scores[k].prevalence, monitor.scores[k].brier,
+                            monitor.scores[k].skill, monitor.scores[k].ece, monitor.scores[k].auc, monitor.scores[k].z)
+                for k in range(MONITOR_ANCHORS)]),
+            cusum=tuple([(cusum_value(&monitor.cusum[k], P_LOW), cusum_value(&monitor.cusum[k], P_HIGH))
+                         for k in range(MONITOR_ANCHORS)]),
+            limits=tuple([tuple([self.rules.limit[k][level] for level in range(1, LEVELS)])
+                          for k in range(MONITOR_ANCHORS)]),
+            cusum_labels=tuple([monitor.cusum[k].labels for k in range(MONITOR_ANCHORS)]),
+            psi=tuple(worst),
+            psi_above=monitor.psi_above,
+            psi_samples=monitor.psi_samples,
+            psi_own=self._places[m][group][1],
+            psi_note=bins if isinstance(bins, str) else "",
+        )
+
+
+cdef void forget(MonitoredModel* self, uint32_t groups) noexcept nogil:
+    cdef uint32_t g
+    for g in range(groups):
+        monitor_free(self.of[g])
+    free(self.of)
+    free(<void*>self.expected)
+    self.of = NULL
+    self.expected = NULL
+
+
+cdef const double* first_of(shares) except NULL:
+    cdef const double[:, ::1] rows = shares
+    return &rows[0, 0]
+
+
+cdef object bins_of(model):
+    # FeatureBins, or in words why there are none.
+    told = ((model.manifest or {}).get("training") or {}).get("feature_bins")
+    if told is None:
+        return "the model's manifest does not say how features were distributed in training"
+    try:
+        return FeatureBins(told)
+    except ArtifactError as error:
+        return str(error)
+
+
+cdef MonitorRules rules_of(settings):
+    cdef MonitorRules rules
+    cdef int k
+    cusum, features = settings.cusum, settings.features
+    rules.part_ns = -(-settings.window_ns // MONITOR_PARTS)
+    rules.labels_min = settings.labels_min
+    rules.outcomes_min = settings.outcomes_min
+    rules.psi_half_ns = -(-features.window_ns // 2)
+    rules.psi_every = features.every
+    rules.psi_samples_min = features.samples_min
+    rules.well_after_ns = settings.well_after_ns
+    rules.ece_max = settings.ece_max
+    rules.skill_min = settings.skill_min
+    rules.psi_max = features.psi_max
+    rules.odds = cusum.odds
+    rules.log_odds = log(rules.odds)
+    for k in range(MONITOR_ANCHORS):
+        rules.limit[k][<int>LEVEL_WELL] = 0.0
+        rules.limit[k][<int>LEVEL_WARNED] = limit_of(cusum.warn_ns, k)
+        rules.limit[k][<int>LEVEL_DEGRADED] = limit_of(cusum.degraded_ns, k)
+        rules.limit[k][<int>LEVEL_WORST] = limit_of(cusum.worst_ns, k)
+    rules.step_down = settings.worst == "step_down"
+    rules.automatic_return = settings.automatic_return
+    return rules
+
+
+cdef double limit_of(int64_t least_ns, int anchor):
+    # So that a right model is taken for a wrong one no more often than once in least_ns, by any statistic of a group.
+    return log(<double>STATISTICS * <double>least_ns / <double>ANCHORS_NS[anchor])
+
+
+cdef bint same(const MonitorRules* a, const MonitorRules* b) noexcept nogil:
+    # Is what was counted under one set of rules good under the other? Limits may move, sums and windows not.
+    return a.part_ns == b.part_ns and a.psi_half_ns == b.psi_half_ns and a.psi_every == b.psi_every and a.odds == b.odds
+
+
+def in_words(told):
+    """What is wrong with a ``ModelMonitor``, in words with figures; "" where nothing is."""
+    causes = told.causes
+    parts = []
+    for k, tau in enumerate(("500 ms", "2 s")):
+        scores = told.scores[k]
+        low, high = told.cusum[k]
+        hits = scores.labels * scores.prevalence if scores.labels else 0.0
+        seen = f"{hits:.0f} of {scores.labels} labels hit at {tau}"
+        if causes & CAUSE_P_LOW and low >= 0.5 * told.limits[k][0]:
+            parts.append(f"P is too low: {seen}, CUSUM {low:.1f} (limits {limits_of(told.limits[k])})")
+        if causes & CAUSE_P_HIGH and high >= 0.5 * told.limits[k][0]:
+            parts.append(f"P is too high: {seen}, CUSUM {high:.1f} (limits {limits_of(told.limits[k])})")
+        if causes & (CAUSE_CALIBRATION | CAUSE_SKILL) and scores.labels:
+            parts.append(f"at {tau} calibration error {scores.ece:.3f}, Brier skill {scores.skill:.3f}")
+    if causes & CAUSE_FEATURES:
+        named = ", ".join([f"{name} {value:.2f}" for name, value in told.psi[:3]])
+        parts.append(f"{told.psi_above} features are not distributed as in training (PSI {named})")
+    return "; ".join(parts)
+
+
+cdef str limits_of(limits):
+    return ", ".join([f"{each:.1f}" for each in limits])

@@ -1,0 +1,228 @@
+"""The monitor of served models in an engine: what it sees, what it does, and the way back."""
+
+from typing import Any
+
+import pytest
+
+from quotelife.engine import Engine
+from quotelife.explain.decision import explain
+from quotelife.explain.grounds import Grounds
+from quotelife.inputs import Change, InputTap
+from quotelife.model.ladder import Cause, Level, StepSource
+from quotelife.model.lineup import LineUp, Serving
+from quotelife.records import (
+    DecisionCode,
+    DecisionRecord,
+    ObservedFlags,
+    PostureCode,
+    ReasonFlags,
+    RequestRecord,
+    RuleCode,
+)
+from reference import jump_kit
+from reference.jump_kit import RATE, START_NS
+
+S = 1_000_000_000
+LADDER = {"worst": "step_down", "labels_min": 500, "well_after": "5min", "window": "10min"}
+ALPHA, OMEGA = 0, 1
+
+
+class Desk:
+    """An engine with a market, a timer every 100 ms and a decision of each client every second."""
+
+    def __init__(self, monitor: dict[str, Any], rate: float = RATE, **learning: Any) -> None:
+        self.engine = Engine(
+            jump_kit.config(monitor, **learning), model=jump_kit.model(rate), start_ns=START_NS
+        )
+        self.steps: list[tuple[int, dict[str, Any]]] = []
+        self.sequences: list[int] = []
+        self.decisions: list[tuple[DecisionRecord, DecisionRecord]] = []
+        self.levels: set[Level] = set()
+        self.causes = Cause(0)
+        self.now_ns = START_NS
+        self.seed = 0
+        self.engine.record_to(InputTap(self.told))
+
+    def told(self, name: str, sequence: int, *values: Any) -> None:
+        self.sequences.append(sequence)
+        if name == "change" and values[0] is Change.STEPPED:
+            self.steps.append((sequence, values[1]))
+
+    def run(self, seconds: float, rate: float = RATE) -> None:
+        self.seed += 1
+        bid = self.engine.instrument_status(0, self.now_ns).bid_ticks or 1_000_000
+        for i, (now_ns, buffer) in enumerate(
+            jump_kit.quotes([(seconds, rate)], self.seed, start_ns=self.now_ns, bid=bid)
+        ):
+            self.engine.on_events(buffer)
+            if i % 2:
+                self.engine.on_timer(now_ns)
+                group = self.engine.monitors.group(0)
+                self.levels.add(Level(group.level))
+                for each in group.models:
+                    self.causes |= Cause(each.causes)
+            if i % 20 == 19:
+                self.decisions.append((self.decide(now_ns, ALPHA), self.decide(now_ns, OMEGA)))
+            self.now_ns = now_ns
+
+    def decide(self, now_ns: int, client: int) -> DecisionRecord:
+        decided = DecisionRecord()
+        self.engine.decide(RequestRecord(0, 1, now_ns=now_ns, counterparty=client), decided)
+        return decided
+
+
+def test_a_right_model_in_calm_is_never_warned_of_and_scores_as_it_should() -> None:
+    """An hour and some 28,000 labels under the shipped limits: no alarm of any kind."""
+    desk = Desk({})
+    desk.run(3600)
+    assert desk.levels == {Level.WELL} and desk.causes == Cause(0) and desk.steps == []
+    (model,) = desk.engine.monitors.group(0).models
+    assert desk.engine.monitors.group(0).resolved > 28_000
+    for scores, p in zip(model.scores, (0.0247, 0.0952), strict=True):
+        assert scores.labels > 28_000
+        assert scores.prevalence == pytest.approx(p, rel=0.35)
+        assert scores.brier == pytest.approx(scores.prevalence, rel=0.2)
+        assert scores.ece < 0.03
+    assert model.psi == () and "does not say" in model.psi_note
+
+
+def test_an_overconfident_model_is_warned_of_steps_down_and_comes_back_when_it_is_right_again() -> None:
+    desk = Desk(LADDER)
+    desk.run(300)
+    assert desk.steps == []
+    desk.run(600, rate=8 * RATE)
+    assert {Level.WARNED, Level.DEGRADED} <= desk.levels and Cause.P_LOW in desk.causes
+    ((sequence, down),) = desk.steps
+    assert (down["group"], down["down"], down["source"]) == ("X", True, StepSource.MONITOR)
+    assert "P is too low" in down["reason"] and desk.sequences.count(sequence) == 1
+    assert desk.sequences == sorted(desk.sequences)
+    group = desk.engine.monitors.group(0)
+    assert group.down and group.since_ns == down["since_ns"] and group.reason == down["reason"]
+    desk.run(900)
+    assert [payload["down"] for _, payload in desk.steps] == [True, False]
+    back = desk.steps[1][1]
+    assert back["source"] == StepSource.MONITOR and "well for 300 s" in back["reason"]
+    assert back["since_ns"] - down["since_ns"] > 300 * S
+    for alpha, omega in desk.decisions:
+        stepped = down["since_ns"] <= alpha.now_ns < back["since_ns"]
+        assert bool(alpha.observed & ObservedFlags.STEPPED_DOWN) == stepped
+        assert alpha.posture_requested == PostureCode.CLIENT_PRIORITY
+        assert bool(alpha.reasons & ReasonFlags.MODEL_STEPPED_DOWN) == stepped
+        if alpha.kind == DecisionCode.QUOTE and stepped:
+            assert alpha.posture_effective == PostureCode.RISK_AVERSE
+        # Who is careful enough already is left as he was.
+        assert omega.posture_effective == PostureCode.RISK_AVERSE
+        assert not omega.reasons & ReasonFlags.MODEL_STEPPED_DOWN
+    lives = {
+        alpha.posture_effective: alpha.life_ns
+        for alpha, _ in desk.decisions
+        if alpha.kind == DecisionCode.QUOTE
+    }
+    assert lives[PostureCode.RISK_AVERSE] < lives[PostureCode.CLIENT_PRIORITY]
+
+
+def test_where_alerts_are_all_that_is_configured_nobody_steps_down() -> None:
+    desk = Desk({**LADDER, "worst": "alert"})
+    desk.run(60)
+    desk.run(600, rate=8 * RATE)
+    assert Level.WORST in desk.levels and desk.steps == []
+    assert all(alpha.posture_effective == PostureCode.CLIENT_PRIORITY for alpha, _ in desk.decisions[5:])
+
+
+def test_too_few_labels_never_step_down() -> None:
+    """The same market, but more labels wanted than it gives."""
+    desk = Desk({**LADDER, "labels_min": 100_000})
+    desk.run(60)
+    desk.run(600, rate=8 * RATE)
+    assert Level.WORST not in desk.levels and Level.DEGRADED in desk.levels and desk.steps == []
+
+
+def test_p_that_is_too_high_is_degraded_but_no_reason_to_step_down() -> None:
+    desk = Desk(LADDER, rate=10 * RATE)
+    desk.run(1200)
+    assert Level.DEGRADED in desk.levels and Level.WORST not in desk.levels
+    assert Cause.P_HIGH in desk.causes and Cause.P_LOW not in desk.causes and desk.steps == []
+
+
+def stepped_down(**more: Any) -> Desk:
+    desk = Desk({**LADDER, **more})
+    desk.run(60)
+    desk.run(400, rate=8 * RATE)
+    assert desk.engine.monitors.is_down(0)
+    return desk
+
+
+def test_without_an_automatic_return_only_an_operator_brings_it_back() -> None:
+    desk = stepped_down(automatic_return=False)
+    desk.run(1200)
+    assert desk.engine.monitors.is_down(0)
+    before = desk.engine.input_sequence
+    assert desk.engine.step(desk.now_ns, "X", False, reason="looked at") is True
+    assert desk.engine.input_sequence == before + 1
+    assert desk.steps[-1][1]["source"] == StepSource.OPERATOR
+    assert desk.engine.step(desk.now_ns, "X", False) is False and desk.engine.input_sequence == before + 1
+    assert not desk.decide(desk.now_ns, ALPHA).observed & ObservedFlags.STEPPED_DOWN
+    with pytest.raises(ValueError, match="unknown instrument group Y"):
+        desk.engine.step(desk.now_ns, "Y", False)
+
+
+def test_an_operator_s_override_does_not_lift_a_step_down() -> None:
+    desk = stepped_down(automatic_return=False)
+    desk.engine.set_override(
+        now_ns=desk.now_ns, expires_ns=desk.now_ns + 60 * S, posture=int(PostureCode.CLIENT_PRIORITY)
+    )
+    decided = desk.decide(desk.now_ns, OMEGA)
+    assert (decided.posture_requested, decided.posture_effective) == (
+        PostureCode.CLIENT_PRIORITY,
+        PostureCode.RISK_AVERSE,
+    )
+
+
+def test_another_model_or_configuration_ends_the_step_down_as_an_input_of_its_own() -> None:
+    desk = stepped_down(automatic_return=False)
+    desk.engine.apply_model(other(), desk.now_ns)
+    assert desk.steps[-1][1]["down"] is False and desk.steps[-1][1]["source"] == StepSource.MODEL
+    desk = stepped_down(automatic_return=False)
+    desk.engine.apply_config(jump_kit.config({**LADDER, "worst": "alert"}), desk.now_ns, model=None)
+    assert desk.steps[-1][1]["down"] is False and desk.steps[-1][1]["source"] == StepSource.CONFIGURATION
+    assert not desk.engine.monitors.is_down(0)
+
+
+def other() -> Any:
+    from quotelife.model.artifact import builtin_artifact, load_artifact
+
+    return load_artifact(builtin_artifact("logistic"))
+
+
+def test_models_that_serve_side_by_side_are_told_apart() -> None:
+    """The champion of one posture is right, that of the other is not: only the other one is warned of."""
+    desk = Desk({"window": "10min"})
+    wrong = other()
+    desk.engine.apply_lineup(
+        LineUp(risk_averse=Serving(champion=wrong.digest)), {wrong.digest: wrong}, desk.now_ns
+    )
+    desk.run(900)
+    by_model = {each.model: each for each in desk.engine.monitors.group(0).models}
+    assert set(by_model) == {0, int(wrong.digest[:16], 16)}
+    assert by_model[0].level == Level.WELL
+    assert by_model[int(wrong.digest[:16], 16)].scores[0].labels in range(525, 601)
+
+
+def test_every_decision_redone_from_its_record_keeps_the_step_down() -> None:
+    desk = stepped_down(automatic_return=False)
+    recorded, again = desk.decide(desk.now_ns, ALPHA), DecisionRecord()
+    request = RequestRecord(0, 1, now_ns=recorded.now_ns, counterparty=ALPHA)
+    desk.engine.redo(request, recorded, again)
+    assert recorded.canonical() == again.canonical()
+
+
+def test_an_explanation_says_that_the_group_has_stepped_down_and_what_it_would_have_been() -> None:
+    desk = stepped_down(automatic_return=False)
+    for client, lowered in ((ALPHA, True), (OMEGA, False)):
+        decided = desk.decide(desk.now_ns, client)
+        request = RequestRecord(0, 1, now_ns=decided.now_ns, counterparty=client)
+        explanation = explain(request, decided, Grounds.of(desk.engine, decided))
+        step = explanation.rule_path[-2]
+        assert (step.rule, step.posture) == (RuleCode.MODEL_MONITOR, PostureCode.RISK_AVERSE)
+        assert step.applied == lowered and "has stepped down" in step.detail
+        assert ("has made the group step down, Client Priority otherwise" in explanation.summary) == lowered
