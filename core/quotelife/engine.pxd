@@ -16,7 +16,7 @@ from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
 from quotelife.model.ladder cimport Monitors
 from quotelife.model.open_labels cimport LABEL_ANCHORS, OpenLabel, OpenLabels
-from quotelife.model.recalibration cimport AnchorGrid, Rolling
+from quotelife.model.recalibration cimport AnchorGrid, CalibrationPair, Rolling, RollingCalibration
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
 from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
 
@@ -40,9 +40,19 @@ cdef struct CalendarList:
     CalendarEntry entry[ANNOUNCED_MAX]
     int n
 
+cdef enum:
+    FOLLOWED_MAX = 16          # models whose level is followed; one more takes the place of the longest unserved
+
+cdef struct Followed:
+    uint64_t model             # first 16 digits of the digest
+    uint64_t served_at         # input that it was last seen serving at
+    const ModelSlot* slot      # while it serves; NULL: it does not, and what it knows fades with its labels
+
 cdef struct Group:             # instruments that learn together
-    Rolling* calibration       # of _calibrations; NULL: off
+    Rolling* calibration[FOLLOWED_MAX]     # by place in the engine's _followed; NULL: no label so far, the identity
     Held held[POSTURES]        # by records.Posture
+    Held noted[POSTURES]       # of them, what was written down last …
+    int64_t noted_ns           # … and when
 
 cdef enum BookState:
     BOOK_WAITING = 0           # never whole so far
@@ -66,6 +76,7 @@ cdef struct InstrumentState:
     int64_t regime_ns[REGIMES]
     QualityRecord quality
     OpenLabels labels          # decisions and probes whose first passage is not known yet
+    double* raws               # by place in labels' ring, followed model and anchor: P as the model gave it, NaN: not asked
     int64_t probe_ns           # when the next probe is due
     uint32_t group
     CalendarList announced     # events of the calendar, for this instrument
@@ -124,9 +135,14 @@ cdef class Engine:
     cdef list _group_names     # in the order of groups, which only grows
     cdef uint32_t _n_groups
     cdef uint32_t _refit_next  # group that the next timer begins behind
-    cdef list _calibrations    # RollingCalibration or None, in that order
+    cdef uint32_t _note_next   # and the next note_learned
     cdef AnchorGrid anchors    # of the recalibration
-    cdef uint64_t _learner_model           # what the calibrations are of
+    cdef RollingCalibration _like          # of which each group has one for each model; None: off
+    cdef object _learns_by     # its settings
+    cdef Followed _followed[FOLLOWED_MAX]
+    cdef int _n_followed
+    cdef int _raws_width       # places that raws has room for
+    cdef double _raws[FOLLOWED_MAX][LABEL_ANCHORS]     # of the decision or probe under way
     cdef bint _watching        # labels are wanted at all
     cdef Monitors _monitors
     cdef list _members         # by group: indices of its instruments
@@ -162,10 +178,18 @@ cdef class Engine:
     cdef bint _uncross(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _on_status(self, InstrumentState* state, uint32_t instrument, int64_t code, int64_t t) noexcept nogil
     cdef void redo_c(self, const Request* request, const Decision* recorded, const ModelSlot* model,
-                     Decision* out) noexcept nogil
+                     const double* calibration, Decision* out) noexcept nogil
     cdef void _ask_shadows(self, const Request* request, const Decision* decision) noexcept nogil
-    cdef void _ask_shadow(self, const Request* request, const Decision* decision,
-                          const ModelSlot* model) noexcept nogil
+    cdef void _ask_shadow(self, const Request* request, const Decision* decision, const ModelSlot* model,
+                          const double* calibration) noexcept nogil
+    cdef object _news_of(self, Group* group)
+    cdef int _follow_models(self) except -1
+    cdef int _make_room(self, bint afresh) except -1
+    cdef void _forget(self, int place) noexcept nogil
+    cdef void _asked(self, const ModelSlot* model, const double* raw) noexcept nogil
+    cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil
+    cdef void _taught(self, InstrumentState* state, const OpenLabel* label, int anchor, int64_t t,
+                      uint32_t* taught) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                        Decision* out) noexcept nogil
     cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
@@ -175,9 +199,8 @@ cdef class Engine:
                      Decision* out) noexcept nogil
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil
-    cdef const ModelSlot* _learner(self) noexcept nogil
     cdef int _learn(self, object config) except -1
-    cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil
+    cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef int _drop_steps(self, int64_t now_ns) except -1
     cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil

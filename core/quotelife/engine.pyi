@@ -17,6 +17,8 @@ from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
 
 CALENDAR_KEPT: int
 
+LEARNED_EVERY_NS: int
+
 class GreeksStatus(NamedTuple):
     delta: float | None
     gamma: float | None
@@ -66,10 +68,18 @@ class InstrumentStatus(NamedTuple):
     greeks: GreeksStatus | None
     memory_bytes: int
 
+class ModelStatus(NamedTuple):
+    model: str
+    serves: bool
+    calibration: tuple[tuple[float, float], ...]
+    labels: tuple[tuple[int, int], ...]
+
 class GroupStatus(NamedTuple):
     name: str
     calibration: tuple[tuple[float, float], ...]
     labels: tuple[tuple[int, int], ...]
+    models: tuple[ModelStatus, ...]
+    memory_bytes: int
     tolerance: tuple[float, ...]
     opened: int
     overflowed: int
@@ -127,8 +137,12 @@ class Engine:
     def on_timer(self, now_ns: int) -> None: ...
     def decide(self, request: RequestRecord, decision: DecisionRecord) -> None: ...
     def redo(self, request: RequestRecord, recorded: DecisionRecord, decision: DecisionRecord) -> None: ...
-    def redo_shadows(self, request: RequestRecord, recorded: DecisionRecord) -> npt.NDArray[np.void]: ...
+    def redo_shadow(
+        self, request: RequestRecord, recorded: DecisionRecord, answer: np.void
+    ) -> npt.NDArray[np.void]: ...
     def shadows(self) -> npt.NDArray[np.void]: ...
+    def note_learned(self, now_ns: int, most: int = 16) -> int: ...
+    def apply_learned(self, payload: Mapping[str, Any], now_ns: int) -> int: ...
     def record_to(self, *sinks: InputSink) -> None: ...
     def apply_config(self, config: Config, now_ns: int, *, model: CurveModel | None = None) -> int: ...
     def config_payload(self) -> dict[str, Any]: ...

@@ -7,6 +7,7 @@ inputs in the same order, an engine gives byte-equal decisions, whatever the wal
 The path of a decision is one C function, ``decide_c``: no Python object is touched and the GIL is not needed.
 """
 
+from base64 import b64encode
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 
 from libc.math cimport NAN, fabs, fmax, fmin, isfinite, isnan
 from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
@@ -31,7 +32,7 @@ from quotelife.book.quality cimport (
     CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
 from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
-from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_update
+from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_restore, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.policy cimport (
@@ -52,18 +53,20 @@ from quotelife.features.state cimport (
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
     CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_EVENTS_NAMED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED,
-    CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
+    CHANGE_LEARNED, CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
     InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
 from quotelife.model.ladder cimport Monitors
-from quotelife.model.served cimport ModelSlot, PostureModels, ServedModels
+from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
     LABEL_ANCHORS, LABEL_END_NS, LABEL_ENDS, LABELS_MAX, OpenLabel, OpenLabels, WATCHED, labels_any, labels_censor,
     labels_due, labels_free, labels_init, labels_open, labels_passed,
 )
+from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket
 from quotelife.model.recalibration cimport (
-    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_refit,
+    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_bytes, rolling_free,
+    rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
 )
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
@@ -94,6 +97,7 @@ from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.ladder import StepSource
 from quotelife.model.lineup import LineUp
+from quotelife.model.recalibration import checked_part
 from quotelife.records import SHADOW_DTYPE
 
 cdef enum:
@@ -103,6 +107,7 @@ cdef enum:
     REFITS_A_TIMER = 8              # each takes tens of microseconds
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
 
+LEARNED_EVERY_NS = 10_000_000_000    # so much of what was learned may be lost with a process, of each group
 CALENDAR_KEPT = ANNOUNCED_MAX    # events not yet over, for one instrument, and as many for all of them
 _CALENDAR_REGIMES = (REGIME_NORMAL, REGIME_AUCTION, REGIME_SCHEDULED_NEWS, REGIME_HALT)
 
@@ -168,12 +173,24 @@ class InstrumentStatus(NamedTuple):
     memory_bytes: int
 
 
-class GroupStatus(NamedTuple):
-    """What instruments that learn together have learned. ``calibration`` and ``labels`` are empty while off."""
+class ModelStatus(NamedTuple):
+    """What the labels of a group say of one model."""
 
-    name: str
+    model: str           # first 16 digits of its digest
+    serves: bool         # else it is remembered, for a rollback
     calibration: tuple   # (a, b) at 500 ms and at 2 s
     labels: tuple        # (labels, hits) within the window, for each of the two
+
+
+class GroupStatus(NamedTuple):
+    """What instruments that learn together have learned. ``calibration`` and ``labels`` are those of the champion of
+    the default posture, and empty while off; so is ``models``."""
+
+    name: str
+    calibration: tuple
+    labels: tuple
+    models: tuple        # of ModelStatus
+    memory_bytes: int    # of the labels in the window of all its models
     tolerance: tuple     # held tolerance by posture, from CLIENT_PRIORITY on
     opened: int          # decisions and probes watched so far …
     overflowed: int      # … that found no room …
@@ -238,7 +255,6 @@ cdef class Engine:
         self._sinks = ()
         self._event_names = {}
         self._group_names = []
-        self._calibrations = []
         self.anchors = RollingCalibration(1 << 32).c.grid
         self._monitors = Monitors()
         self.shared = shared_signals_new()
@@ -259,15 +275,20 @@ cdef class Engine:
 
     def __dealloc__(self):
         cdef uint32_t i
+        cdef int k
         for i in range(self.n_instruments):
             if self.states[i] != NULL:
                 labels_free(&self.states[i].labels)
+                free(self.states[i].raws)
                 book_free(&self.states[i].book)
                 orders_free(&self.states[i].orders)
                 if self.states[i].features != NULL:
                     feature_state_free(self.states[i].features)
                 free(self.states[i])
         free(self.states)
+        for i in range(self._n_groups):
+            for k in range(self._n_followed):
+                rolling_free(self.groups[i].calibration[k])
         free(self.groups)
         if self.shared != NULL:
             shared_signals_free(self.shared)
@@ -898,11 +919,13 @@ cdef class Engine:
         if self._frame(params, request, out):
             self._features(state, params, request, out)
             model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
-            self._learned(state, model.model == self._learner().model, out)
+            self._learned(state, model, out)
             self._judge(params, request, model, out)
+            self._asked(NULL, NULL)
+            self._asked(model, self._raw)
+            self._ask_shadows(request, out)
             if self._watching:
                 self._watch_decision(state, params, model, out)
-            self._ask_shadows(request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
             state.declines += 1
@@ -915,19 +938,33 @@ cdef class Engine:
         """
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
-        self.redo_c(&request.c, &recorded.c, NULL, &decision.c)
+        self.redo_c(&request.c, &recorded.c, NULL, NULL, &decision.c)
 
-    def redo_shadows(self, RequestRecord request, DecisionRecord recorded):
-        """What the shadows make of a recorded decision, as an array of ``SHADOW_DTYPE``: one of a posture's shadows
-        each, then the champion where the challenger has served.
+    def redo_shadow(self, RequestRecord request, DecisionRecord recorded, answer):
+        """A shadow's recorded ``answer`` (of ``SHADOW_DTYPE``) to a recorded decision again, under the pairs that it
+        carries: an array of one, or of none where that model was no shadow then.
 
         Raises ``ValueError`` when the request's instrument index is out of range.
         """
+        cdef const PostureModels* models
+        cdef uint64_t wanted = answer["model"]
+        cdef const double[::1] calibration = np.array(answer["calibration"], dtype=np.float64)
+        cdef bint challenged = recorded.c.model_role == MODEL_CHALLENGER
+        cdef const ModelSlot* model = NULL
+        cdef uint32_t k
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
         self._n_shadows = 0
         if recorded.c.model_role:
-            self._ask_shadows(&request.c, &recorded.c)
+            models = &self._served.posture[recorded.c.posture_effective]
+            if (models.challenger.model if challenged else models.champion.model) != wanted:
+                for k in range(models.n_shadows):
+                    if models.shadow[k].model == wanted:
+                        model = &models.shadow[k]
+            if challenged and models.champion.model == wanted:
+                model = &models.champion
+        if model != NULL:
+            self._ask_shadow(&request.c, &recorded.c, model, &calibration[0])
         return self.shadows()
 
     def shadows(self):
@@ -940,21 +977,26 @@ cdef class Engine:
         cdef const PostureModels* models = &self._served.posture[decision.posture_effective]
         cdef bint challenged = decision.model_role == MODEL_CHALLENGER
         cdef uint64_t served = models.challenger.model if challenged else models.champion.model
+        cdef const InstrumentState* state = self.states[request.instrument]
+        cdef const ModelSlot* model
+        cdef double calibration[2 * LABEL_ANCHORS]
         cdef uint32_t k
-        for k in range(models.n_shadows):
-            if models.shadow[k].model != served:
-                self._ask_shadow(request, decision, &models.shadow[k])
-        if challenged:
-            self._ask_shadow(request, decision, &models.champion)
+        for k in range(models.n_shadows + challenged):
+            model = &models.shadow[k] if k < models.n_shadows else &models.champion
+            if model.model != served:
+                self._pairs_of(state, model, calibration)
+                self._ask_shadow(request, decision, model, calibration)
+                self._asked(model, self._raw)
 
-    cdef void _ask_shadow(self, const Request* request, const Decision* decision,
-                          const ModelSlot* model) noexcept nogil:
-        # The decision taken again with another model: whatever else is in the record is the same for both.
+    cdef void _ask_shadow(self, const Request* request, const Decision* decision, const ModelSlot* model,
+                          const double* calibration) noexcept nogil:
+        # The decision taken again with another model and what was learned of it: all else in the record is the same.
         cdef ShadowAnswer* answer = &self._shadows[self._n_shadows]
         cdef Decision* again = &self._again
         self._n_shadows += 1
-        self.redo_c(request, decision, model, again)
+        self.redo_c(request, decision, model, calibration, again)
         memset(answer, 0, sizeof(ShadowAnswer))
+        memcpy(answer.calibration, again.calibration, sizeof(answer.calibration))
         answer.input_sequence = again.input_sequence
         answer.now_ns = again.now_ns
         answer.life_ns = again.life_ns
@@ -972,9 +1014,9 @@ cdef class Engine:
         answer.side = again.side
 
     cdef void redo_c(self, const Request* request, const Decision* recorded, const ModelSlot* model,
-                     Decision* out) noexcept nogil:
+                     const double* calibration, Decision* out) noexcept nogil:
+        # With another model than the one of the record, calibration is that model's.
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
-        cdef int k
         memset(out, 0, sizeof(Decision))
         out.input_sequence = recorded.input_sequence
         out.now_ns = recorded.now_ns
@@ -991,16 +1033,14 @@ cdef class Engine:
         if self._frame(params, request, out):
             memcpy(out.features, recorded.features, sizeof(out.features))
             memcpy(out.valid, recorded.valid, sizeof(out.valid))
-            memcpy(out.calibration, recorded.calibration, sizeof(out.calibration))
+            if calibration == NULL:
+                calibration = &recorded.calibration[0]
+            memcpy(out.calibration, calibration, sizeof(out.calibration))
             out.held_alpha = self._policy.posture[out.posture_effective].held_alpha
             if self._policy.posture[out.posture_effective].held_rate > 0.0:
                 out.held_alpha = fmin(recorded.held_alpha, out.held_alpha)
             if model == NULL:
                 model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
-            elif model.model != self._learner().model:
-                for k in range(LABEL_ANCHORS):
-                    out.calibration[2 * k] = 0.0
-                    out.calibration[2 * k + 1] = 1.0
             self._judge(params, request, model, out)
 
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
@@ -1298,8 +1338,8 @@ cdef class Engine:
     # --- what is learned from the market --------------------------------------------------------------------------
 
     cdef int _learn(self, config) except -1:
-        # Follow configuration and models. What was learned of another model is forgotten, with its open labels; else a
-        # group keeps its state as long as its settings stay.
+        # Follow configuration and models. What was learned of a model stays with it, serving or not, as long as the
+        # settings do; labels that are open stand over a swap.
         cdef Group* groups
         cdef Held* held
         cdef double alpha
@@ -1307,9 +1347,13 @@ cdef class Engine:
         cdef uint32_t i
         cdef int k
         settings = config.learning.recalibration
-        cdef bint afresh = (self._learner().model != self._learner_model
-                            or settings != self._config.learning.recalibration)
-        self._learner_model = self._learner().model
+        cdef bint afresh = settings != self._learns_by
+        if afresh:
+            for k in range(self._n_followed):
+                self._forget(k)
+            self._like = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns
+                                            ) if settings.enabled else None
+            self._learns_by = settings
         names = [each.group or each.name for each in config.instruments]
         self._group_names += [name for name in dict.fromkeys(names) if name not in self._group_names]
         groups = <Group*>calloc(max(len(self._group_names), 1), sizeof(Group))
@@ -1321,15 +1365,8 @@ cdef class Engine:
         self.groups = groups
         self._n_groups = len(self._group_names)
         self._watching = settings.enabled or config.learning.monitor.enabled
+        self._follow_models()
         for g in range(len(self._group_names)):
-            if g >= known or afresh:
-                calibration = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns
-                                                 ) if settings.enabled else None
-                if g >= known:
-                    self._calibrations.append(calibration)
-                else:
-                    self._calibrations[g] = calibration
-                groups[g].calibration = NULL if calibration is None else &(<RollingCalibration>calibration).c
             for k in range(1, POSTURES):
                 held = &groups[g].held[k]
                 alpha = self._policy.posture[k].held_alpha
@@ -1340,6 +1377,8 @@ cdef class Engine:
                     held.debt = 0.0
                 held.alpha = fmin(held.alpha, alpha)
                 held.debt = fmax(held.debt, -alpha)
+                if g >= known:
+                    groups[g].noted[k] = held[0]
         self._probe_interval_ns = 0
         if settings.enabled or config.learning.monitor.enabled:
             self._probe_interval_ns = config.learning.probe_interval_ns
@@ -1353,25 +1392,126 @@ cdef class Engine:
             self.states[i].group = place[names[i]]
             if self._watching:
                 labels_init(&self.states[i].labels)
-            if afresh or not self._watching:
+            else:
                 labels_censor(&self.states[i].labels)
+        self._make_room(afresh)
         return 0
 
-    cdef const ModelSlot* _learner(self) noexcept nogil:
-        # The model whose level is followed: the champion of the default posture. Others are left as they are.
-        return &self._served.posture[self._policy._global_posture].champion
+    cdef int _follow_models(self) except -1:
+        # A place for every model that serves, its own again where it had one; places of those that serve no more are
+        # kept for a rollback until another model needs them.
+        cdef PostureModels* models
+        cdef ModelSlot* slot
+        cdef Followed* followed
+        cdef int posture, k, m, place
+        for m in range(self._n_followed):
+            self._followed[m].slot = NULL
+        for posture in range(1, SERVED_POSTURES):      # nobody is answered under no posture
+            models = &self._served.posture[posture]
+            for k in range(<int>models.n_shadows + 2):
+                slot = &models.champion if k == 0 else &models.challenger if k == 1 else &models.shadow[k - 2]
+                slot.place = -1
+                if self._like is None or slot.fn == NULL:
+                    continue
+                place = -1
+                for m in range(self._n_followed):
+                    if self._followed[m].model == slot.model:
+                        place = m
+                if place < 0 and self._n_followed < FOLLOWED_MAX:
+                    place = self._n_followed
+                    self._n_followed += 1
+                elif place < 0:
+                    for m in range(FOLLOWED_MAX):
+                        if self._followed[m].slot == NULL and (
+                                place < 0 or self._followed[m].served_at < self._followed[place].served_at):
+                            place = m
+                    if place < 0:
+                        continue                   # all of them serve: this one is left as it is
+                    self._forget(place)
+                followed = &self._followed[place]
+                followed.model = slot.model
+                followed.served_at = self.input_sequence
+                followed.slot = slot
+                slot.place = place
+        return 0
 
-    cdef void _learned(self, const InstrumentState* state, bint champion, Decision* out) noexcept nogil:
-        # What was learned so far goes into the record: the decision can then be taken again without it.
-        cdef const Group* group = &self.groups[state.group]
-        cdef const CalibrationPair* pair = NULL
+    cdef int _make_room(self, bint afresh) except -1:
+        # For the curves of all that is followed, in every label.
+        cdef double* grown
+        cdef size_t width = self._n_followed if self._like is not None else 0
+        cdef size_t kept = self._raws_width, place, m
+        cdef uint32_t i
+        for i in range(self.n_instruments):
+            if width == 0 or width <= kept and self.states[i].raws != NULL:
+                continue
+            grown = <double*>malloc(LABELS_MAX * width * LABEL_ANCHORS * sizeof(double))
+            if grown == NULL:
+                raise MemoryError()
+            for m in range(LABELS_MAX * width * LABEL_ANCHORS):
+                grown[m] = NAN
+            if self.states[i].raws != NULL:
+                for place in range(LABELS_MAX):
+                    memcpy(grown + place * max(width, kept) * LABEL_ANCHORS,
+                           self.states[i].raws + place * kept * LABEL_ANCHORS, kept * LABEL_ANCHORS * sizeof(double))
+                free(self.states[i].raws)
+            self.states[i].raws = grown
+        self._raws_width = max(width, kept)
+        return 0
+
+    cdef void _forget(self, int place) noexcept nogil:
+        # What was learned of a model, and what its open labels would say.
+        cdef size_t k, at
+        cdef uint32_t i, g
+        for g in range(self._n_groups):
+            rolling_free(self.groups[g].calibration[place])
+            self.groups[g].calibration[place] = NULL
+        for i in range(self.n_instruments):
+            if self.states[i].raws != NULL and place < self._raws_width:
+                for k in range(LABELS_MAX * LABEL_ANCHORS):
+                    at = (k // LABEL_ANCHORS * self._raws_width + place) * LABEL_ANCHORS + k % LABEL_ANCHORS
+                    self.states[i].raws[at] = NAN
+
+    cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil:
+        cdef const Rolling* calibration = NULL
         cdef int k
-        if champion and group.calibration != NULL:
-            pair = group.calibration.pair
+        if model.place >= 0:
+            calibration = self.groups[state.group].calibration[model.place]
         for k in range(LABEL_ANCHORS):
-            out.calibration[2 * k] = pair[k].a if pair != NULL else 0.0
-            out.calibration[2 * k + 1] = pair[k].b if pair != NULL else 1.0
-        out.held_alpha = group.held[out.posture_effective].alpha
+            out[2 * k] = calibration.pair[k].a if calibration != NULL else 0.0
+            out[2 * k + 1] = calibration.pair[k].b if calibration != NULL else 1.0
+
+    cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil:
+        # What was learned so far goes into the record: the decision can then be taken again without it.
+        self._pairs_of(state, model, out.calibration)
+        out.held_alpha = self.groups[state.group].held[out.posture_effective].alpha
+
+    cdef void _asked(self, const ModelSlot* model, const double* raw) noexcept nogil:
+        # P of one model in the decision or probe under way; of none: another begins.
+        cdef int m, k
+        if model == NULL:
+            for m in range(self._n_followed):
+                for k in range(LABEL_ANCHORS):
+                    self._raws[m][k] = NAN
+        elif model.place >= 0:
+            for k in range(LABEL_ANCHORS):
+                self._raws[model.place][k] = raw[k]
+
+    cdef void _taught(self, InstrumentState* state, const OpenLabel* label, int anchor, int64_t t,
+                      uint32_t* taught) noexcept nogil:
+        # One label, as many lessons as models were asked; a bit for each in taught.
+        cdef Group* group = &self.groups[state.group]
+        cdef const double* raw = state.raws + (label - state.labels.ring) * self._raws_width * LABEL_ANCHORS
+        cdef bint hit = 0 <= label.passage_ns <= LABEL_END_NS[anchor]
+        cdef int m
+        for m in range(self._n_followed):
+            if isnan(raw[m * LABEL_ANCHORS + anchor]):
+                continue
+            if group.calibration[m] == NULL:
+                group.calibration[m] = rolling_new(&self._like.c)
+                if group.calibration[m] == NULL:
+                    continue
+            rolling_add(group.calibration[m], t, anchor, raw[m * LABEL_ANCHORS + anchor], hit)
+            taught[0] |= <uint32_t>1 << m
 
     cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil:
         # At the end of a message: who is passed by where the market now stands.
@@ -1406,9 +1546,8 @@ cdef class Engine:
     cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil:
         # Labels whose horizon is over; of a market that cannot be trusted nothing is known.
         cdef OpenLabel* label
-        cdef Rolling* calibration = self.groups[state.group].calibration
-        cdef int end
-        cdef bint taught = False
+        cdef int end, m
+        cdef uint32_t taught = 0
         if state.quality.quality != QUALITY_GOOD and state.quality.quality != QUALITY_CROSSED:
             labels_censor(&state.labels)
             return
@@ -1417,26 +1556,29 @@ cdef class Engine:
                 label = labels_due(&state.labels, end, t)
                 if label == NULL:
                     break
-                if end < LABEL_ANCHORS and calibration != NULL and not isnan(label.raw[end]):
-                    rolling_add(calibration, t, end, label.raw[end], 0 <= label.passage_ns <= LABEL_END_NS[end])
-                    taught = True
+                if end < LABEL_ANCHORS and self._like is not None:
+                    self._taught(state, label, end, t, &taught)
                 if end < LABEL_ANCHORS and self._monitors.enabled and not isnan(label.p[end]):
                     self._monitors.label(label.model, state.group, t, label.decided_ns, end, label.p[end],
                                          0 <= label.passage_ns <= LABEL_END_NS[end])
                 if label.life_ns <= LABEL_END_NS[end]:
                     self._hold(state, label, False)
-        if taught:
-            rolling_refit(calibration, t)
+        for m in range(self._n_followed):
+            if taught >> m & 1:
+                rolling_refit(self.groups[state.group].calibration[m], t)
 
     cdef void _refit_some(self, int64_t t) noexcept nogil:
         # Labels leave the window of a group that nothing comes to, too. A few at a time, each in its turn.
         cdef uint32_t groups = self._n_groups, looked = 0
-        cdef int fitted = 0
+        cdef Rolling* calibration
+        cdef int fitted = 0, m
         while looked < groups and fitted < REFITS_A_TIMER:
             self._refit_next = self._refit_next + 1 if self._refit_next + 1 < groups else 0
             looked += 1
-            if self.groups[self._refit_next].calibration != NULL:
-                fitted += rolling_refit(self.groups[self._refit_next].calibration, t)
+            for m in range(self._n_followed):
+                calibration = self.groups[self._refit_next].calibration[m]
+                if calibration != NULL:
+                    fitted += rolling_refit(calibration, t)
 
     cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil:
         # Once for each life: hit as it happens, else when an end has come.
@@ -1454,12 +1596,14 @@ cdef class Engine:
             and state.book.ask_ticks - state.book.bid_ticks <= params.microprice_spread_ticks_max)
         label.watched = 2 * micro + (side < 0)
         label.key = -side * reference(state, params) + left - 1e-9
-        labels_open(&state.labels, label)
+        cdef size_t place = state.labels.head & (LABELS_MAX - 1)
+        if labels_open(&state.labels, label) and self._like is not None:
+            memcpy(state.raws + place * self._raws_width * LABEL_ANCHORS, self._raws,
+                   self._n_followed * LABEL_ANCHORS * sizeof(double))
 
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
                               const Decision* out) noexcept nogil:
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
-        cdef bint champion = model.model == self._learner().model
         cdef OpenLabel label
         cdef int k
         if not out.h_ticks - out.moved_ticks > 0.0:
@@ -1475,8 +1619,7 @@ cdef class Engine:
                 label.life_ns = 0                  # its end is not watched
         label.model = model.model
         for k in range(LABEL_ANCHORS):
-            label.raw[k] = self._raw[k] if champion else NAN
-            label.p[k] = NAN if isnan(self._raw[k]) else out.p[self.anchors.horizon[k]]
+            label.p[k] = NAN if out.reasons & <uint64_t>WHY_MODEL_FALLBACK else out.p[self.anchors.horizon[k]]
         if self._monitors.enabled:
             self._monitors.asked(model.model, state.group, out.now_ns, out.features, out.valid, out.sigma_ticks)
         self._watch(state, params, out.side, out.h_ticks - out.moved_ticks, &label)
@@ -1486,11 +1629,14 @@ cdef class Engine:
         cdef Decision* out = &self._probed
         cdef FeatureQuery query
         cdef ModelInput model_input
-        cdef const ModelSlot* model = self._learner()
-        cdef Rolling* calibration = self.groups[state.group].calibration
-        cdef const CalibrationPair* pair = NULL
+        cdef const ModelSlot* champion = &self._served.posture[self._policy._global_posture].champion
+        cdef const ModelSlot* model
+        cdef double calibration[2 * LABEL_ANCHORS]
+        cdef CalibrationPair pair[LABEL_ANCHORS]
         cdef OpenLabel label
-        cdef int side, k
+        cdef double raw[LABEL_ANCHORS]
+        cdef bint any
+        cdef int side, k, m
         if self._probe_interval_ns == 0 or not params.enabled or state.quality.quality != QUALITY_GOOD:
             return
         state.probe_ns = t + self._probe_interval_ns
@@ -1504,26 +1650,40 @@ cdef class Engine:
         model_input.valid = out.valid
         model_input.h_ticks = query.h_ticks
         model_input.sigma_ticks = query.sigma_ticks
-        if calibration != NULL and self._monitors.enabled:
-            pair = calibration.pair
+        self._pairs_of(state, champion, calibration)
+        for k in range(LABEL_ANCHORS):
+            pair[k].a = calibration[2 * k]
+            pair[k].b = calibration[2 * k + 1]
         for side in range(-1, 2, 2):
             query.side = side
             memset(out, 0, sizeof(Decision))
             feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
-            if model.fn(model.params, &model_input, out.p) != 0:
-                return
+            self._asked(NULL, NULL)
             memset(&label, 0, sizeof(OpenLabel))
+            any = False
+            for m in range(-1, self._n_followed):          # the champion first, followed or not; the monitor has its P
+                model = champion if m < 0 else self._followed[m].slot
+                if model == NULL or (m >= 0 and model.model == champion.model):
+                    continue
+                if model.fn(model.params, &model_input, out.p) != 0:
+                    if m < 0:
+                        label.p[0] = label.p[1] = NAN
+                    continue
+                any = True
+                for k in range(LABEL_ANCHORS):
+                    raw[k] = out.p[self.anchors.horizon[k]]
+                self._asked(model, raw)
+                if m < 0:
+                    calibrate_curve(&self.anchors, pair, out.p)
+                    for k in range(LABEL_ANCHORS):
+                        label.p[k] = out.p[self.anchors.horizon[k]]
+            if not any:
+                return
             label.decided_ns = t
             label.held_by = HELD_FROZEN
-            label.model = model.model
-            for k in range(LABEL_ANCHORS):
-                label.raw[k] = out.p[self.anchors.horizon[k]]
+            label.model = champion.model
             if self._monitors.enabled:
-                if pair != NULL:
-                    calibrate_curve(&self.anchors, pair, out.p)
-                for k in range(LABEL_ANCHORS):
-                    label.p[k] = out.p[self.anchors.horizon[k]]
-                self._monitors.asked(model.model, state.group, t, out.features, out.valid, query.sigma_ticks)
+                self._monitors.asked(champion.model, state.group, t, out.features, out.valid, query.sigma_ticks)
             self._watch(state, params, side, query.h_ticks, &label)
 
     def step(self, int64_t now_ns, str group, bint down, *, source=StepSource.OPERATOR, str reason="", uint64_t model=0,
@@ -1565,21 +1725,35 @@ cdef class Engine:
 
     def group_learned(self, uint32_t g):
         """``GroupStatus`` of one group, by its place in ``monitors``; as much work as it has instruments."""
-        cdef int k
-        cdef const CalibrationPair* pair
-        if g >= len(self._group_names):
+        cdef int place = self._served.posture[self._policy._global_posture].champion.place
+        cdef const Rolling* calibration
+        cdef size_t held = 0
+        cdef int k, m
+        if g >= self._n_groups:
             raise ValueError(f"unknown place of a group {g}")
-        calibration = self._calibrations[g]
-        pairs, labels = (), ()
-        if calibration is not None:
-            pair = self.groups[g].calibration.pair
-            pairs = tuple([(pair[k].a, pair[k].b) for k in range(LABEL_ANCHORS)])
-            labels = calibration.labels
+        nothing = ((0.0, 1.0),) * LABEL_ANCHORS, ((0, 0),) * LABEL_ANCHORS
+        models = []
+        champion = nothing if place >= 0 else ((), ())
+        for m in range(self._n_followed):
+            calibration = self.groups[g].calibration[m]
+            pairs = nothing
+            if calibration != NULL:
+                held += rolling_bytes(calibration)
+                pairs = (
+                    tuple([(calibration.pair[k].a, calibration.pair[k].b) for k in range(LABEL_ANCHORS)]),
+                    tuple([(calibration.anchor[k].total.n, rolling_hits(calibration, k))
+                           for k in range(LABEL_ANCHORS)]),
+                )
+            models.append(ModelStatus(f"{self._followed[m].model:016x}", self._followed[m].slot != NULL, *pairs))
+            if m == place:
+                champion = pairs
         states = self._members[g]
         return GroupStatus(
             name=self._group_names[g],
-            calibration=pairs,
-            labels=labels,
+            calibration=champion[0],
+            labels=champion[1],
+            models=tuple(models),
+            memory_bytes=held,
             tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
             opened=sum([self.states[i].labels.opened for i in states]),
             overflowed=sum([self.states[i].labels.overflowed for i in states]),
@@ -1604,6 +1778,117 @@ cdef class Engine:
         for i in range(self._monitors.groups):
             resolved += self._monitors.ladder[i].resolved
         return opened, resolved, censored, overflowed
+
+    def note_learned(self, int64_t now_ns, int most=16):
+        """Tell the sinks what was learned since the last time, so that it survives a restart: a numbered input, but
+        only where there is something. Groups take turns, ``most`` of them in one call and each at most once in
+        ``LEARNED_EVERY_NS``. Returns how many it told of.
+        """
+        cdef Group* group
+        cdef uint32_t looked
+        told = []
+        for looked in range(self._n_groups):
+            if len(told) == most:
+                break
+            self._note_next = self._note_next + 1 if self._note_next + 1 < self._n_groups else 0
+            group = &self.groups[self._note_next]
+            if now_ns - group.noted_ns < LEARNED_EVERY_NS and group.noted_ns <= now_ns:
+                continue
+            entry = self._news_of(group)
+            if entry is not None:
+                group.noted_ns = now_ns
+                told.append({"group": self._group_names[self._note_next], **entry})
+        if told:
+            self.advance(now_ns)
+            self._tell(CHANGE_LEARNED, {"groups": told}, now_ns)
+        return len(told)
+
+    cdef object _news_of(self, Group* group):
+        cdef Rolling* calibration
+        cdef LabelBucket* bucket
+        cdef Held* held
+        cdef int64_t number
+        cdef int k, m, j
+        cdef bint news = False, fresh
+        models = {}
+        for m in range(self._n_followed):
+            calibration = group.calibration[m]
+            if calibration == NULL:
+                continue
+            parts = {}
+            for number in range(calibration.bucket - CALIBRATION_BUCKETS + 1, calibration.bucket + 1):
+                fresh = False
+                for j in range(LABEL_ANCHORS):
+                    bucket = &calibration.anchor[j].bucket[number % CALIBRATION_BUCKETS]
+                    fresh = fresh or bucket.n != bucket.noted
+                    bucket.noted = bucket.n
+                if fresh:
+                    parts[str(number)] = b64encode(rolling_part(calibration, number)).decode()
+            if parts:
+                models[f"{self._followed[m].model:016x}"] = {"window_ns": calibration.window_ns, "parts": parts}
+        for k in range(1, POSTURES):
+            held = &group.held[k]
+            news = news or held.alpha != group.noted[k].alpha or held.debt != group.noted[k].debt
+            group.noted[k] = held[0]
+        if not news and not models:
+            return None
+        return {"held": [[group.held[k].alpha, group.held[k].debt] for k in range(1, POSTURES)], "models": models}
+
+    def apply_learned(self, payload, int64_t now_ns):
+        """Know what an engine before this one noted: after a restart, and in a replay. A numbered input.
+
+        What belongs to a group or a model that is not there, or to another window, is left out, and so is what has left
+        the window. Raises ``QuotelifeError`` on what no engine has noted, and changes nothing.
+        """
+        cdef Rolling* calibration
+        cdef Group* group
+        cdef Held held
+        cdef int k, m
+        cdef bint loaded
+        places = {name: g for g, name in enumerate(self._group_names)}
+        try:
+            noted = [
+                (
+                    places.get(str(entry["group"]), -1),
+                    [(float(alpha), float(debt)) for alpha, debt in entry["held"]],
+                    {
+                        int(model, 16): (
+                            int(of["window_ns"]),
+                            {int(number): checked_part(part) for number, part in of["parts"].items()},
+                        )
+                        for model, of in entry["models"].items()
+                    },
+                )
+                for entry in payload["groups"]
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise QuotelifeError(f"what was learned does not read: {error!r}") from None
+        self.advance(now_ns)
+        for place, tolerances, models in noted:
+            if place < 0:
+                continue
+            group = &self.groups[<uint32_t>place]
+            for k in range(1, min(POSTURES, len(tolerances) + 1)):
+                if self._policy.posture[k].held_rate > 0.0:
+                    held.alpha, held.debt = tolerances[k - 1]
+                    held_restore(&group.held[k], self._policy.posture[k].held_alpha, &held)
+            for m in range(self._n_followed):
+                window_ns, parts = models.get(self._followed[m].model, (0, {}))
+                if self._like is None or window_ns != self._like.c.window_ns:
+                    continue
+                calibration = group.calibration[m]
+                if calibration == NULL:
+                    calibration = group.calibration[m] = rolling_new(&self._like.c)
+                    if calibration == NULL:
+                        raise MemoryError()
+                    rolling_pass(calibration, self.now_ns)
+                loaded = False
+                for number, part in parts.items():
+                    loaded |= rolling_load(calibration, number, part)
+                if loaded:
+                    rolling_refit(calibration, self.now_ns)
+        self._tell(CHANGE_LEARNED, payload, now_ns)
+        return 0
 
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
@@ -1988,6 +2273,7 @@ cdef class Engine:
                 + book_bytes(&state.book)
                 + orders_bytes(&state.orders)
                 + (LABELS_MAX * (sizeof(OpenLabel) + WATCHED * sizeof(uint32_t)) if state.labels.ring != NULL else 0)
+                + (LABELS_MAX * self._raws_width * LABEL_ANCHORS * sizeof(double) if state.raws != NULL else 0)
             ),
         )
 

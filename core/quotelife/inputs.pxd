@@ -18,6 +18,8 @@ cdef enum ChangeKind:
                                  # of the calendar are called, the id is that of their signals
     CHANGE_STEPPED = 8           # {"group", "down", "source" (StepSource), "reason", "model" (16 digits), "since_ns"}: an
                                  # instrument group steps down to Risk Averse, or returns
+    CHANGE_LEARNED = 9           # {"groups": [...]}: Engine.note_learned, what was learned since the last one; of an engine
+                                 # that knows it nothing changes
 
 
 cdef class InputSink:

@@ -11,6 +11,7 @@ class Change(IntEnum):
     ENABLED = 6
     EVENTS_NAMED = 7
     STEPPED = 8
+    LEARNED = 9
 
 class InputSink: ...
 

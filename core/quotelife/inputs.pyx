@@ -19,6 +19,7 @@ class Change(IntEnum):
     ENABLED = CHANGE_ENABLED
     EVENTS_NAMED = CHANGE_EVENTS_NAMED
     STEPPED = CHANGE_STEPPED
+    LEARNED = CHANGE_LEARNED
 
 
 cdef class InputSink:

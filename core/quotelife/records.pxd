@@ -297,6 +297,7 @@ cdef struct ShadowAnswer:
     uint8_t posture_effective
     int8_t side
     uint8_t pad0[3]
+    double calibration[4]        # as a decision's, for this model
 
 cdef enum Mode:
     MODE_TOLERANCE_P500 = 1

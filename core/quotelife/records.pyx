@@ -312,6 +312,7 @@ _SHADOW_FIELDS = [
     ("kind", "u1", _offset(&_shadow, &_shadow.kind)),
     ("posture_effective", "u1", _offset(&_shadow, &_shadow.posture_effective)),
     ("side", "i1", _offset(&_shadow, &_shadow.side)),
+    ("calibration", ("<f8", (4,)), _offset(&_shadow, _shadow.calibration)),
 ]
 SHADOW_DTYPE = _dtype(
     [name for name, _, _ in _SHADOW_FIELDS],

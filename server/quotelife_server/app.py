@@ -289,6 +289,8 @@ class Application:
             if self.capturing is not None:
                 self.capturing.tick(now_ns)
             if self.ledger is not None:
+                if not self.ledger.fault:
+                    self.engine.note_learned(now_ns)
                 self.ledger.tick(now_ns)
             self._check_throttle(now_ns)
             self._check_clock(now_ns)

@@ -425,7 +425,9 @@ def _judgement(
             fields["curve"] = expiry.Curve(horizon_ns=HORIZONS_NS, p=curve)
             fields["p_ref"] = _known(decision.p_ref)
             fields["p_life"] = _known(decision.p_life) if quote else None
-        fields["alpha"] = _known(decision.alpha) if decision.alpha > 0 else None
+        if decision.model_role:  # a tolerance of 0 is one that held tolerance has used up
+            fields["alpha"] = decision.alpha
+            fields["held_alpha"] = decision.held_alpha
         fields["h_ticks"] = decision.h_ticks
         fields["h_price"] = decision.h_ticks * tick
         fields["edge_ticks"] = _known(decision.edge_ticks)
@@ -597,6 +599,7 @@ def explanation(
         message.verified = verification.same
     if has_curve(decision):
         message.risk_sum = decision.risk_sum
+        message.held_alpha = decision.held_alpha
         message.features.extend(_features(decision))
         message.curve.horizon_ns.extend(HORIZONS_NS)
         message.curve.p.extend(decision.p)

@@ -178,7 +178,9 @@ def test_a_record_taken_again_gives_the_same_shadows(tmp_path: Path) -> None:
         shadows = engine.shadows()
         engine.redo(request, decision, again)
         assert again.canonical() == decision.canonical()
-        assert shadows.tobytes() == engine.redo_shadows(request, decision).tobytes()
+        assert len(shadows) in (1, 2)
+        for each in shadows:
+            assert each.tobytes() == engine.redo_shadow(request, decision, each).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from quotelife.config import Config
-from quotelife.engine import Engine
+from quotelife.engine import LEARNED_EVERY_NS, Engine
+from quotelife.errors import QuotelifeError
+from quotelife.inputs import InputTap
+from quotelife.journal.state import OperationalState
 from quotelife.model.artifact import builtin_artifact, load_artifact
-from quotelife.model.curve import first_passage
+from quotelife.model.curve import CurveModel, first_passage
+from quotelife.model.lineup import LineUp, Serving
 from quotelife.model.recalibration import RollingCalibration
 from quotelife.records import (
     BindingFlags,
@@ -17,6 +21,7 @@ from quotelife.records import (
     DecisionRecord,
     EventBuffer,
     EventKindCode,
+    ModelRoleCode,
     RequestRecord,
 )
 from reference.market_kit import CONFIG, START_NS, market
@@ -24,6 +29,11 @@ from reference.market_kit import CONFIG, START_NS, market
 MS = 1_000_000
 S = 1000 * MS
 BETA = 1  # liquidity provider
+MODELS: dict[str, CurveModel] = {
+    model.digest: model
+    for model in (load_artifact(builtin_artifact(name)) for name in ("first_passage", "golden", "logistic"))
+}
+PASSAGE, GOLDEN, LOGISTIC = MODELS
 ANCHOR_NS = (500 * MS, 2 * S)
 
 
@@ -186,15 +196,129 @@ def test_instruments_of_one_group_learn_together() -> None:
     assert (group.name, group.opened > 100) == ("crypto", True)
 
 
-def test_another_model_starts_from_the_identity() -> None:
+def lined_up(lineup: LineUp, **keys: Any) -> Engine:
+    return Engine(learning_config(**keys), lineup=lineup, models=MODELS, start_ns=START_NS)
+
+
+def everywhere(serving: Serving) -> LineUp:
+    return LineUp(serving, serving, serving)
+
+
+def test_each_model_is_followed_by_its_own_curves_on_the_same_labels() -> None:
+    """A shadow has the pairs that it would have had as the champion, and answers under them."""
+    engine = lined_up(everywhere(Serving(shadows=(LOGISTIC,))))
+    plain = lined_up(everywhere(Serving(champion=LOGISTIC)))
+    seen = 0
+    for i, buffer in enumerate(market(15.0)):
+        engine.on_events(buffer)
+        plain.on_events(buffer)
+        if i % 5:
+            continue
+        request = RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA)
+        decided, would = DecisionRecord(), DecisionRecord()
+        engine.decide(request, decided)
+        plain.decide(request, would)
+        if would.h_ticks > 0:
+            (shadow,) = engine.shadows()
+            assert tuple(shadow["calibration"].tolist()) == would.calibration
+            assert tuple(shadow["p"].tolist()) == would.p
+            seen += would.calibration not in ((0.0, 1.0, 0.0, 1.0), decided.calibration)
+    assert seen > 100
+
+
+def test_in_a_canary_the_champion_answers_as_it_would_without_it() -> None:
+    engine = lined_up(everywhere(Serving(challenger=LOGISTIC, canary_bp=10_000)))
+    plain = lined_up(LineUp())
+    seen = 0
+    for i, buffer in enumerate(market(15.0)):
+        engine.on_events(buffer)
+        plain.on_events(buffer)
+        if i % 5:
+            continue
+        request = RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA)
+        decided, would = DecisionRecord(), DecisionRecord()
+        engine.decide(request, decided)
+        plain.decide(request, would)
+        if would.h_ticks > 0:
+            assert decided.model_role == ModelRoleCode.CHALLENGER
+            (shadow,) = engine.shadows()
+            assert tuple(shadow["p"].tolist()) == would.p
+            seen += decided.calibration not in ((0.0, 1.0, 0.0, 1.0), would.calibration)
+    assert seen > 100
+
+
+def test_a_promotion_keeps_both_models_pairs_and_what_is_open() -> None:
+    engine = lined_up(everywhere(Serving(shadows=(LOGISTIC,))), rate=0.01, probe="250ms")
+    for buffer in market(12.0):
+        engine.on_events(buffer)
+    before = engine.learned()[0]
+    old, new = before.models
+    assert (old.model, new.model) == (PASSAGE[:16], LOGISTIC[:16])
+    assert old.calibration != new.calibration and before.calibration == old.calibration
+    engine.apply_lineup(everywhere(Serving(champion=LOGISTIC)), MODELS, engine.now_ns)
+    after = engine.learned()[0]
+    assert after.calibration == new.calibration
+    assert after.models == (old._replace(serves=False), new)
+    assert after.censored == before.censored
+    engine.apply_lineup(LineUp(), MODELS, engine.now_ns)
+    assert engine.learned()[0].calibration == old.calibration
+
+
+def test_other_settings_start_from_the_identity() -> None:
     engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
     for buffer in market(10.0):
         engine.on_events(buffer)
+    content = json.loads(learning_config(probe="250ms").model_dump_json(by_alias=True))
+    content["learning"]["recalibration"]["ridge"] = 5.0
     assert engine.learned()[0].labels[0][0] > 0
-    engine.apply_model(engine.model, engine.now_ns)  # the same one
-    assert engine.learned()[0].labels[0][0] > 0
-    engine.apply_model(load_artifact(builtin_artifact("logistic")), engine.now_ns)
+    engine.apply_config(Config.model_validate_json(json.dumps(content)), engine.now_ns)
     assert [group.labels for group in engine.learned()] == [((0, 0), (0, 0))] * 2
+    assert [group.memory_bytes for group in engine.learned()] == [0, 0]
+
+
+def test_what_was_noted_is_known_to_the_next_engine() -> None:
+    """By the journal's fold, through JSON: the same pairs, labels and tolerances; another model's are left out."""
+    config = learning_config(rate=0.01, probe="250ms")
+    engine = Engine(config, start_ns=START_NS)
+    state = OperationalState()
+    engine.record_to(InputTap(lambda name, sequence, *values: told(state, name, values)))
+    for i, buffer in enumerate(market(12.0)):
+        engine.on_events(buffer)
+        if i % 100 == 0:
+            engine.note_learned(engine.now_ns)
+    now_ns = engine.now_ns + LEARNED_EVERY_NS
+    assert engine.note_learned(now_ns) == 2
+    assert engine.note_learned(now_ns + LEARNED_EVERY_NS) == 0
+    state.config = engine.config_payload()
+    kept = OperationalState.from_json(json.loads(json.dumps(state.to_json(now_ns))))
+    was = engine.learned()
+    again = Engine(config, start_ns=now_ns)
+    assert kept.restore(again, now_ns) == []
+    for old, new in zip(was, again.learned(), strict=True):
+        assert (new.labels, new.tolerance) == (old.labels, old.tolerance)
+        assert new.calibration != ((0.0, 1.0), (0.0, 1.0))
+    once = again.learned()
+    kept.restore(again, now_ns)
+    assert again.learned() == once
+    other = Engine(config, model=MODELS[LOGISTIC], start_ns=now_ns)
+    kept.restore(other, now_ns)
+    assert [group.calibration for group in other.learned()] == [((0.0, 1.0), (0.0, 1.0))] * 2
+    assert [group.tolerance for group in other.learned()] == [group.tolerance for group in was]
+
+
+def told(state: OperationalState, name: str, values: tuple[Any, ...]) -> None:
+    if name == "change":
+        state.change(values[0], json.loads(json.dumps(values[1])))
+
+
+@pytest.mark.parametrize("part", ["AAAA", "not base64!", None])
+def test_what_no_engine_has_noted_is_refused(part: Any) -> None:
+    engine = Engine(learning_config(), start_ns=START_NS)
+    models = {PASSAGE[:16]: {"window_ns": 900 * S, "parts": {str(START_NS // (15 * S)): part}}}
+    before = engine.input_sequence
+    with pytest.raises(QuotelifeError, match="learned"):
+        engine.apply_learned({"groups": [{"group": "BTC", "held": [], "models": models}]}, START_NS)
+    assert engine.input_sequence == before
 
 
 def test_a_decision_resolves_no_label_and_refits_no_pair() -> None:

@@ -133,6 +133,7 @@ class Session:
         """A timer, and now and then something that changes."""
         self.engine.on_timer(now_ns)
         self.figures.timers += 1
+        self.figures.changes += self.engine.note_learned(now_ns) > 0
         chance = self.rng.random()
         if chance < 0.25:
             self._signal(now_ns)

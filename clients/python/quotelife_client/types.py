@@ -290,6 +290,7 @@ class SideExpiry:
     edge_ticks: float | None = None
     moved_ticks: float | None = None
     alpha: float | None = None
+    held_alpha: float | None = None
     expected_value: float | None = None
     break_even_edge: float | None = None
     horizons_ns: tuple[int, ...] = ()
@@ -360,6 +361,7 @@ class Explanation:
     constraints: tuple[ConstraintStep, ...]
     risks: tuple[RiskStep, ...]
     risk_sum: float | None
+    held_alpha: float | None
     features: tuple[Feature, ...]
     horizons_ns: tuple[int, ...]
     p: tuple[float, ...]
@@ -415,6 +417,7 @@ class Expiry:
     p_ref: float | None = None
     p_life: float | None = None
     alpha: float | None = None
+    held_alpha: float | None = None
     h_ticks: float | None = None
     h_price: float | None = None
     edge_ticks: float | None = None

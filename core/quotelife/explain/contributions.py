@@ -1,5 +1,8 @@
 """How much each input of the model moved logit P(500 ms): ``CurveModel.attribute`` on what was recorded.
 
+What was learned of the model since, its rolling recalibration, moved that logit once more: by the shift a, and by b − 1
+times the model's own logit.
+
 The reference: every feature at the mean of what the model was fitted to, the threshold the instrument's own (a quote
 without edge, just priced), the volatility the instrument's own 60 s level.
 """
@@ -14,6 +17,7 @@ from quotelife.model.first_passage import FirstPassageModel
 from quotelife.records import DecisionRecord, ReasonFlags
 
 H, SIGMA = "h_ticks", "sigma_ticks"
+SHIFT, SCALE = "recalibration_shift", "recalibration_scale"
 UNITS = {spec.name: spec.unit for spec in SCHEMA} | {H: "ticks", SIGMA: "ticks/√s"}
 
 
@@ -58,6 +62,7 @@ def contributions_of(
         for name, effect in attribution.effects.items()
         if effect != 0.0 or name not in (H, SIGMA)  # a model need not read these two
     ]
+    contributions += _recalibration(decision)
     contributions.sort(key=lambda each: -abs(each.logit))
     return tuple(contributions), _logit(decision.p_ref), attribution.baseline
 
@@ -65,6 +70,18 @@ def contributions_of(
 def _logit(p: float) -> float:
     p = min(1.0 - 1e-12, max(1e-12, p))
     return math.log(p) - math.log1p(-p)
+
+
+def _recalibration(decision: DecisionRecord) -> list[Contribution]:
+    # logit P' = a + b·logit P at 500 ms; first passage in a model's place is left as it is.
+    a, b = decision.calibration[:2]
+    if decision.reasons & ReasonFlags.MODEL_FALLBACK or (a, b) == (0.0, 1.0):
+        return []
+    own = (_logit(decision.p_ref) - a) / b
+    return [
+        Contribution(SHIFT, "logit", a, 0.0, a),
+        Contribution(SCALE, "", b, 1.0, (b - 1.0) * own),
+    ]
 
 
 def _own_threshold(decision: DecisionRecord, grounds: Grounds) -> float:

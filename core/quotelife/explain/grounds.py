@@ -62,7 +62,7 @@ class Grounds:
 
 def has_curve(decision: DecisionRecord) -> bool:
     """Was P drawn from features? Not where the data or the market decided before."""
-    return bool(decision.alpha > 0 and decision.h_ticks > 0)
+    return bool(decision.model_role and decision.h_ticks > 0)
 
 
 def settings_of(decision: DecisionRecord, grounds: Grounds) -> PostureSettings:

@@ -283,6 +283,8 @@ class _Tables:
             columns[name] = _number(pa, answers[name])
         for k, horizon in enumerate(HORIZONS_NS):
             columns[f"p_{horizon // NS_PER_MS}ms"] = _number(pa, answers["p"][:, k])
+        for k, name in enumerate(_CALIBRATION):
+            columns[name] = _number(pa, answers["calibration"][:, k])
         return columns
 
     def _answers(self, records: list[Record]) -> dict[str, Any]:
@@ -365,6 +367,7 @@ def _other_schemas(pa: Any) -> dict[str, Any]:
     shadow += [(name, pa.list_(text)) for name in ("reasons", "binding")]
     shadow += [(name, _arrow(pa, SHADOW_DTYPE, name)) for name in _SHADOW_PLAIN]
     shadow += [(f"p_{horizon // NS_PER_MS}ms", pa.float64()) for horizon in HORIZONS_NS]
+    shadow += [(name, pa.float64()) for name in _CALIBRATION]
     return {
         "shadows": pa.schema(shadow),
         "answers": pa.schema(

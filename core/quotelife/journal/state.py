@@ -1,4 +1,5 @@
-"""What must survive a restart beside the records themselves: overrides, kills, steps down, live signals.
+"""What must survive a restart beside the records themselves: overrides, kills, steps down, live signals, what was
+learned.
 
 Names, not places: a configuration numbers instruments, counterparties and desks, and the next one may number them
 otherwise.
@@ -16,6 +17,12 @@ from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, RegimeCode, SignalCo
 if TYPE_CHECKING:
     from quotelife.engine import Engine
 
+LEARNED_BYTES = 16 << 20
+"""Of labels in a snapshot: about 400 instrument groups with one model; the groups noted longest ago go without."""
+MODELS_KEPT = 16
+"""Of one group, those noted last: as many as the engine follows."""
+PARTS = 60
+"""Of a window of labels, as the engine keeps it."""
 NEWS_KEPT = 8
 """Scores kept for one instrument, and as many for all of them, as the engine keeps."""
 
@@ -42,6 +49,7 @@ class OperationalState:
         self._signals: dict[tuple[Any, ...], list[Json]] = {}
         self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
         self._event_names: dict[int, Json] = {}  # by id
+        self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._instruments: list[str] = []
         self._desks: list[str] = []
         self._indices: list[str] = []
@@ -70,6 +78,37 @@ class OperationalState:
         elif kind == Change.EVENTS_NAMED:
             self._event_names = self._names_held()
             self._event_names.update((event["id"], event) for event in payload["events"])
+        elif kind == Change.LEARNED:
+            for entry in payload["groups"]:
+                self._learn(entry)
+
+    def _learn(self, entry: Json) -> None:
+        models: dict[str, Json] = self._learned.pop(entry["group"], {"models": {}})["models"]
+        for model, of in entry["models"].items():
+            known = models.pop(model, {"parts": {}})
+            parts = known["parts"] if known.get("window_ns") == of["window_ns"] else {}
+            parts = {int(number): part for number, part in (parts | of["parts"]).items()}
+            newest = max(parts, default=0)
+            kept = {str(number): parts[number] for number in sorted(parts) if number > newest - PARTS}
+            models[model] = {"window_ns": of["window_ns"], "parts": kept}
+        for model in list(models)[:-MODELS_KEPT]:
+            del models[model]
+        self._learned[entry["group"]] = {"group": entry["group"], "held": entry["held"], "models": models}
+
+    def learned(self, now_ns: int) -> list[Json]:
+        """What was learned, by instrument group, without labels that have left their window at ``now_ns``."""
+        found: list[Json] = []
+        size = 0
+        for entry in reversed(self._learned.values()):
+            models = {}
+            for model, of in entry["models"].items():
+                oldest = now_ns // -(-of["window_ns"] // PARTS) - PARTS
+                parts = {number: part for number, part in of["parts"].items() if int(number) > oldest}
+                size += sum(len(part) for part in parts.values())
+                if parts and size <= LEARNED_BYTES:
+                    models[model] = {"window_ns": of["window_ns"], "parts": parts}
+            found.append({"group": entry["group"], "held": entry["held"], "models": models})
+        return found[::-1]
 
     def _names_held(self, now_ns: int = 0) -> dict[int, Json]:
         held = {event for (event, _), kept in self._calendar.items() if _end(kept) > now_ns}
@@ -157,6 +196,7 @@ class OperationalState:
             "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
+            "learned": self.learned(now_ns),
         }
 
     @classmethod
@@ -171,6 +211,8 @@ class OperationalState:
         state._event_names = {entry["id"]: entry for entry in value.get("event_names", ())}
         for entry in value["signals"]:
             state._keep(dict(entry))
+        for entry in value.get("learned", ()):
+            state._learn(entry)
         return state
 
     def restore(self, engine: Engine, now_ns: int) -> list[str]:
@@ -195,6 +237,8 @@ class OperationalState:
         engine.next_override_id = max(engine.next_override_id, self.next_override_id)
         if names := self._names_held(now_ns):
             engine.name_events(now_ns, list(names.values()))
+        if learned := self.learned(now_ns):
+            engine.apply_learned({"groups": learned}, now_ns)
         indices = list(engine.config.signals.volatility_indices)
         instruments = {instrument.name: instrument.index for instrument in engine.instruments}
         for entry in self.signals(now_ns):

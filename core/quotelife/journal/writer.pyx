@@ -28,7 +28,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from quotelife.checksum cimport crc32c_c
-from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_MODEL
+from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_LEARNED, CHANGE_MODEL
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SHADOW,
     KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan, padded,
@@ -49,6 +49,7 @@ cdef enum:
     UNFINISHED_MAX = 8         # closed segments that may wait for finish_segments(): no further one is closed then,
     STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
     COPY_BYTES = 4 << 20
+    LEARNED_MAX = 256          # changes of what was learned between two states
 
 
 cdef class Segment:
@@ -235,6 +236,11 @@ cdef class JournalWriter(InputSink):
         self._append_bytes(KIND_CHANGE, sequence, now_ns, encode(
             {"kind": kind, "payload": payload, "now_ns": now_ns}))
         self._state.change(kind, payload)
+        if kind == CHANGE_LEARNED:
+            # A restart reads every one since the last state.
+            self._learned_since_state += 1
+            if self._learned_since_state >= LEARNED_MAX:
+                self._append_state()
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
             for model in self._engine.served.all():
                 self._name_model(model)
@@ -271,6 +277,7 @@ cdef class JournalWriter(InputSink):
 
     cdef int _append_state(self) except -1:
         self._fold_signals()
+        self._learned_since_state = 0
         self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, encode(self._state.to_json(self._now_ns)))
         return 0
 

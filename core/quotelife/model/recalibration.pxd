@@ -20,6 +20,7 @@ cdef struct LabelCell:
 cdef struct LabelBucket:
     LabelCell bin[CALIBRATION_BINS]
     int64_t n
+    int64_t noted              # of n, how many were written down
 
 cdef void bucket_add(LabelBucket* self, double p, bint hit) noexcept nogil
 # What leaves the window: out of the total, and empty.
@@ -59,6 +60,18 @@ cdef struct Rolling:
     int64_t fitted_ns
     bint began
 
+# Another with the settings of like and no labels; NULL: no memory.
+cdef Rolling* rolling_new(const Rolling* like) noexcept nogil
+cdef void rolling_free(Rolling* self) noexcept nogil
+cdef inline size_t rolling_bytes(const Rolling* self) noexcept nogil:
+    return sizeof(Rolling) + self.grid.anchors * sizeof(AnchorLabels)
+# Let time pass: what has come to the end of the window leaves it.
+cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil
+cdef int64_t rolling_hits(const Rolling* self, int place) noexcept nogil
+# Labels of the part of the window with that number, as bytes that rolling_load takes; empty where there are none.
+cdef bytes rolling_part(const Rolling* self, int64_t bucket)
+# Put them there; false where they are there already, or that part has left the window. Only what checked_part gave.
+cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1
 # One label: P at an anchor as the model gave it, before this calibration; time never goes back.
 cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil
 # Refit the pairs, where that is due and labels came or left; true where that was done. They are in ``pair``.

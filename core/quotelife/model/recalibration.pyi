@@ -7,6 +7,8 @@ ANCHORS_NS: tuple[int, ...]
 LOGIT_MAX: float
 UNKNOWN: int
 
+def checked_part(text: str) -> bytes: ...
+
 class RollingCalibration:
     def __init__(
         self,

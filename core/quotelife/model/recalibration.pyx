@@ -18,6 +18,9 @@ is therefore between 59/60 of ``window_ns`` and all. Sums are whole numbers, and
 the pair is a function of the labels in the window alone.
 """
 
+import struct
+from base64 import b64decode
+
 import numpy as np
 
 from libc.math cimport exp, fabs, isnan, log, log1p
@@ -41,6 +44,7 @@ cdef int NEWTON_STEPS = 50
 cdef int HALVINGS = 40
 cdef double CONVERGED = 1e-13           # of what a step would gain beside the loss: rounding hides less
 LOGIT_MAX = Z_MAX
+_CELL = struct.Struct("<BBiiq")          # anchor, bin, labels, hits, sum of logits
 
 
 cdef inline double logit_of(double p) noexcept nogil:
@@ -149,6 +153,94 @@ cdef void bucket_add(LabelBucket* self, double p, bint hit) noexcept nogil:
     self.bin[i].n += 1
     self.bin[i].hits += hit
     self.bin[i].z += <int64_t>(z * FIXED)
+
+
+cdef Rolling* rolling_new(const Rolling* like) noexcept nogil:
+    cdef Rolling* self = <Rolling*>calloc(1, sizeof(Rolling))
+    cdef int j
+    if self == NULL:
+        return NULL
+    self.grid = like.grid
+    self.window_ns = like.window_ns
+    self.bucket_ns = like.bucket_ns
+    self.refit_ns = like.refit_ns
+    self.ridge = like.ridge
+    self.a_max = like.a_max
+    self.b_min = like.b_min
+    self.b_max = like.b_max
+    for j in range(self.grid.anchors):
+        self.pair[j].b = 1.0
+    self.anchor = <AnchorLabels*>calloc(self.grid.anchors, sizeof(AnchorLabels))
+    if self.anchor == NULL:
+        free(self)
+        return NULL
+    return self
+
+
+cdef void rolling_free(Rolling* self) noexcept nogil:
+    if self != NULL:
+        free(self.anchor)
+        free(self)
+
+
+cdef bytes rolling_part(const Rolling* self, int64_t bucket):
+    cdef const LabelBucket* part
+    cdef const LabelCell* cell
+    cdef int i, j
+    found = []
+    if self.bucket - CALIBRATION_BUCKETS < bucket <= self.bucket:
+        for j in range(self.grid.anchors):
+            part = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+            for i in range(CALIBRATION_BINS):
+                cell = &part.bin[i]
+                if cell.n:
+                    found.append(_CELL.pack(j, i, cell.n, cell.hits, cell.z))
+    return b"".join(found)
+
+
+def checked_part(str text not None):
+    """The bytes of a part of the window out of base64. ``ValueError`` where this build cannot have written them."""
+    part = b64decode(text, validate=True)
+    if len(part) % _CELL.size or not all(
+        j < len(ANCHORS_NS) and i < CALIBRATION_BINS and 0 <= hits <= n for j, i, n, hits, _ in _CELL.iter_unpack(part)
+    ):
+        raise ValueError("these are no labels")
+    return part
+
+
+cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1:
+    cdef LabelBucket* place
+    cdef LabelBucket* total
+    cdef int i, j
+    cdef int32_t n, hits
+    cdef int64_t z
+    if bucket > self.bucket or bucket <= self.bucket - CALIBRATION_BUCKETS or part == rolling_part(self, bucket):
+        return False
+    cells = list(_CELL.iter_unpack(part))
+    for j in range(self.grid.anchors):
+        place = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+        bucket_forget(&self.anchor[j].total, place)
+        self.anchor[j].changed = True
+    for j, i, n, hits, z in cells:
+        place = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+        total = &self.anchor[j].total
+        place.bin[i].n = n
+        place.bin[i].hits = hits
+        place.bin[i].z = z
+        place.n += n
+        total.bin[i].n += n
+        total.bin[i].hits += hits
+        total.bin[i].z += z
+        total.n += n
+    return True
+
+
+cdef int64_t rolling_hits(const Rolling* self, int place) noexcept nogil:
+    cdef int64_t hits = 0
+    cdef int i
+    for i in range(CALIBRATION_BINS):
+        hits += self.anchor[place].total.bin[i].hits
+    return hits
 
 
 cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil:
@@ -333,14 +425,8 @@ cdef class RollingCalibration:
     @property
     def labels(self):
         """(labels, hits) in the window, for each anchor, as of the newest input."""
-        cdef int j, i
-        found = []
-        for j in range(self.c.grid.anchors):
-            hits = 0
-            for i in range(CALIBRATION_BINS):
-                hits += self.c.anchor[j].total.bin[i].hits
-            found.append((self.c.anchor[j].total.n, hits))
-        return tuple(found)
+        cdef int j
+        return tuple([(self.c.anchor[j].total.n, rolling_hits(&self.c, j)) for j in range(self.c.grid.anchors)])
 
     def add(self, int64_t resolved_ns, p, hit):
         """Labels of one decision, known since ``resolved_ns``: ``p`` (m,), P at each anchor as the model gave it, and

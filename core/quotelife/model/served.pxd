@@ -11,6 +11,7 @@ cdef struct ModelSlot:
     curve_fn fn
     const void* params
     uint64_t model                 # first 16 digits of the digest
+    int place                      # where the engine keeps what it learned of it, -1: nowhere; the engine sets it
 
 cdef struct PostureModels:
     ModelSlot champion

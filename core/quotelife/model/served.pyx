@@ -86,4 +86,5 @@ cdef int fill(ModelSlot* slot, CurveModel model) except -1:
     slot.fn = model.fn
     slot.params = model.params
     slot.model = int(model.digest[:16] or "0", 16)
+    slot.place = -1
     return 0

@@ -91,6 +91,8 @@ class Follower:
             engine.name_events(now_ns, payload["events"])
         elif kind is Change.STEPPED:
             engine.step(now_ns, **{**payload, "model": int(payload["model"], 16)})
+        elif kind is Change.LEARNED:
+            engine.apply_learned(payload, now_ns)
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

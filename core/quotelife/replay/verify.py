@@ -37,7 +37,7 @@ from quotelife.journal.records import (
     decode_state,
 )
 from quotelife.model.ladder import StepSource
-from quotelife.records import DECISION_DTYPE, SHADOW_DTYPE, DecisionRecord, EventBuffer
+from quotelife.records import DECISION_DTYPE, SHADOW_DTYPE, DecisionRecord, EventBuffer, RequestRecord
 from quotelife.replay.follow import Follower, set_override
 
 KEPT = 20  # mismatches told in full
@@ -199,6 +199,10 @@ class _Boot:
 class _Alone(_Boot):
     """From the journal alone."""
 
+    def __init__(self, boot_id: str, follower: Follower, report: Verification) -> None:
+        super().__init__(boot_id, follower, report)
+        self._latest: tuple[RequestRecord, DecisionRecord] | None = None
+
     def run(self, records: Iterable[Record]) -> None:
         for record in records:
             if record.kind is Kind.BOOT:
@@ -222,7 +226,7 @@ class _Alone(_Boot):
             elif record.kind is Kind.DECISION:
                 self._decision(record)
             elif record.kind is Kind.SHADOW and self.engine is not None:
-                self.compare_shadow(record)
+                self._shadow(record, self.engine)
 
     def _resume(self, record: Record) -> None:
         """Behind a gap, or where older segments were removed, a snapshot says what was in force."""
@@ -246,7 +250,12 @@ class _Alone(_Boot):
         request, recorded = decode_decision(record)
         self.engine.redo(request, recorded, self.again)
         self.compare(record, recorded)
-        self.shadows = self.engine.redo_shadows(request, recorded)
+        self._latest = request, recorded
+
+    def _shadow(self, record: Record, engine: Engine) -> None:
+        if self._latest is not None and self._latest[1].input_sequence == record.input_sequence:
+            self.shadows = engine.redo_shadow(*self._latest, decode_shadow(record))
+        self.compare_shadow(record)
 
 
 class _Runs:

@@ -168,7 +168,7 @@ class Feature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class SideExpiry(_message.Message):
-    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks", "venue_life_ns", "venue_expiry_utc_ns")
+    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks", "venue_life_ns", "venue_expiry_utc_ns", "held_alpha")
     SIDE_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -189,6 +189,7 @@ class SideExpiry(_message.Message):
     MOVED_TICKS_FIELD_NUMBER: _ClassVar[int]
     VENUE_LIFE_NS_FIELD_NUMBER: _ClassVar[int]
     VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
     side: _types_pb2.Side
     decision_id: str
     decision: _types_pb2.Decision
@@ -209,10 +210,11 @@ class SideExpiry(_message.Message):
     moved_ticks: float
     venue_life_ns: int
     venue_expiry_utc_ns: int
-    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ...) -> None: ...
+    held_alpha: float
+    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., held_alpha: _Optional[float] = ...) -> None: ...
 
 class GetExpiryResponse(_message.Message):
-    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations")
+    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations", "held_alpha")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +259,7 @@ class GetExpiryResponse(_message.Message):
     VENUE_LIFE_NS_FIELD_NUMBER: _ClassVar[int]
     VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     decision: _types_pb2.Decision
@@ -301,7 +304,8 @@ class GetExpiryResponse(_message.Message):
     venue_life_ns: int
     venue_expiry_utc_ns: int
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+    held_alpha: float
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., held_alpha: _Optional[float] = ...) -> None: ...
 
 class BatchGetExpiryRequest(_message.Message):
     __slots__ = ("requests",)
@@ -510,7 +514,7 @@ class ExplainDecisionResponse(_message.Message):
     def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary", "logit", "left_over", "features", "verified", "verification", "config_digest", "model_kind", "model_name", "risk_sum", "model_digest", "config_revision", "model_revision", "schema_hash", "curve")
+    __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary", "logit", "left_over", "features", "verified", "verification", "config_digest", "model_kind", "model_name", "risk_sum", "model_digest", "config_revision", "model_revision", "schema_hash", "curve", "held_alpha")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     SIDE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -533,6 +537,7 @@ class Explanation(_message.Message):
     MODEL_REVISION_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_HASH_FIELD_NUMBER: _ClassVar[int]
     CURVE_FIELD_NUMBER: _ClassVar[int]
+    HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     side: _types_pb2.Side
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
@@ -555,7 +560,8 @@ class Explanation(_message.Message):
     model_revision: int
     schema_hash: str
     curve: Curve
-    def __init__(self, decision_id: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., baseline_logit: _Optional[float] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[ConstraintStep, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[RiskStep, _Mapping]]] = ..., summary: _Optional[str] = ..., logit: _Optional[float] = ..., left_over: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., verified: bool = ..., verification: _Optional[str] = ..., config_digest: _Optional[str] = ..., model_kind: _Optional[str] = ..., model_name: _Optional[str] = ..., risk_sum: _Optional[float] = ..., model_digest: _Optional[str] = ..., config_revision: _Optional[int] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ...) -> None: ...
+    held_alpha: float
+    def __init__(self, decision_id: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., baseline_logit: _Optional[float] = ..., rule_path: _Optional[_Iterable[_Union[RuleStep, _Mapping]]] = ..., constraints: _Optional[_Iterable[_Union[ConstraintStep, _Mapping]]] = ..., risks: _Optional[_Iterable[_Union[RiskStep, _Mapping]]] = ..., summary: _Optional[str] = ..., logit: _Optional[float] = ..., left_over: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., verified: bool = ..., verification: _Optional[str] = ..., config_digest: _Optional[str] = ..., model_kind: _Optional[str] = ..., model_name: _Optional[str] = ..., risk_sum: _Optional[float] = ..., model_digest: _Optional[str] = ..., config_revision: _Optional[int] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., held_alpha: _Optional[float] = ...) -> None: ...
 
 class Contribution(_message.Message):
     __slots__ = ("feature", "logit", "value", "unit", "reference")
