@@ -19,6 +19,7 @@ from quotelife_server.model_methods import model_failures as model_failed
 from quotelife_server.monitoring import GROUPS_SHOWN_MAX, group_status, label_counts
 
 PIECE = 50  # instruments handled in one go; between two pieces calls are answered
+GROUPS_PIECE = 10
 
 KILLS_SHOWN_MAX = 1000
 CALENDAR_SHOWN_MAX = 1000
@@ -96,7 +97,7 @@ async def status_reply(
     response.labels.CopyFrom(label_counts(engine))
     response.shadows_lost = journal.shadows_lost if journal is not None else 0
     groups = list(dict.fromkeys(engine.group_of(index) for index in indices))[:GROUPS_SHOWN_MAX]
-    async for places in in_pieces(groups, PIECE):
+    async for places in in_pieces(groups, GROUPS_PIECE):
         response.groups.extend(group_status(engine, place) for place in places)
     for feed in feeds:
         line = response.feeds.add(feed=feed.name, connected=feed.connected)
