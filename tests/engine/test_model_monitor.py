@@ -8,6 +8,7 @@ from quotelife.engine import Engine
 from quotelife.explain.decision import explain
 from quotelife.explain.grounds import Grounds
 from quotelife.inputs import Change, InputTap
+from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.ladder import Cause, Level, StepSource
 from quotelife.model.lineup import LineUp, Serving
 from quotelife.records import (
@@ -189,8 +190,6 @@ def test_another_model_or_configuration_ends_the_step_down_as_an_input_of_its_ow
 
 
 def other() -> Any:
-    from quotelife.model.artifact import builtin_artifact, load_artifact
-
     return load_artifact(builtin_artifact("logistic"))
 
 
@@ -226,3 +225,16 @@ def test_an_explanation_says_that_the_group_has_stepped_down_and_what_it_would_h
         assert (step.rule, step.posture) == (RuleCode.MODEL_MONITOR, PostureCode.RISK_AVERSE)
         assert step.applied == lowered and "has stepped down" in step.detail
         assert ("has made the group step down, Client Priority otherwise" in explanation.summary) == lowered
+
+
+def test_decisions_unlike_those_of_the_training_are_warned_of_by_name() -> None:
+    """The shipped trees on a market of single quotes, which they were not fitted on; and only with enough samples."""
+    trees = load_artifact(builtin_artifact("simulated_trees"))
+    for samples_min, warned in ((100, True), (100_000, False)):
+        desk = Desk({"features": {"samples_min": samples_min, "every": 2}})
+        desk.engine.apply_model(trees, desk.now_ns)
+        desk.run(200)
+        (model,) = desk.engine.monitors.group(0).models
+        assert bool(model.causes & Cause.FEATURES) == warned and (model.psi_above > 0) == warned
+        assert model.psi_samples > 500 and model.psi[0][1] > 0.25 and not model.psi_own
+        assert [value for _, value in model.psi] == sorted((value for _, value in model.psi), reverse=True)
