@@ -94,12 +94,12 @@ class Faults:
         more = f"; and {len(self._found) - 3} more" if len(self._found) > 3 else ""
         raise RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
 
-    def text(self, name: str, value: str, *, required: bool = False) -> None:
+    def text(self, name: str, value: str, *, required: bool = False, most: int = TEXT_CHARACTERS_MAX) -> None:
         if not value:
             if required:
                 self.add(name, "is required")
-        elif len(value) > TEXT_CHARACTERS_MAX or not value.isprintable():
-            self.add(name, f"must be at most {TEXT_CHARACTERS_MAX} printable characters")
+        elif len(value) > most or not value.isprintable():
+            self.add(name, f"must be at most {most} printable characters")
 
     def decimal(self, name: str, value: str) -> Decimal | None:
         """The number, or ``None`` with a fault noted."""

@@ -10,8 +10,8 @@ from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import BASIS_POINTS, POSTURES, is_digest
-from quotelife.model.promotion import VERDICT_BYTES_MAX
-from quotelife.model.registry import PROMOTION, ROLLBACK, Entry, Failure, all_or
+from quotelife.model.promotion import REASON_CHARACTERS_MAX, VERDICT_BYTES_MAX
+from quotelife.model.registry import PROMOTION, ROLLBACK, Entry, Failure, HalfWritten, all_or
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server import convert
 from quotelife_server.log import get_logger
@@ -43,7 +43,9 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
                 _log.warning(
                     "model call refused", call=what, digest=digest, reason=str(error), peer=context.peer
                 )
-                raise model_refused(models.told(error)) from None
+                raise model_refused(
+                    models.told(error), unchanged=not isinstance(error, HalfWritten)
+                ) from None
             _log.warning("model call", call=what, digest=digest, peer=context.peer)
             return await waited(ledger.acknowledge(reply))
 
@@ -68,7 +70,7 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
         digest, postures = request.digest, all_or(_postures(request.postures, faults))
         if len(request.verdict) > VERDICT_BYTES_MAX:
             faults.add("verdict", f"must be at most {VERDICT_BYTES_MAX} bytes")
-        faults.text("force_reason", request.force_reason)
+        faults.text("force_reason", request.force_reason, most=REASON_CHARACTERS_MAX)
         expected = _expected(request, faults)
         faults.raise_if_any()
 
@@ -225,11 +227,14 @@ def _model_change(entry: Entry) -> admin.ModelChange:
     )
 
 
-def model_refused(reason: str) -> RpcError:
-    """What keeps a model from being loaded or swapped; everything that serves stays as it was."""
+def model_refused(reason: str, *, unchanged: bool = True) -> RpcError:
+    """What keeps a model from being loaded or swapped; everything that serves stays as it was, over a restart too
+    where it is ``unchanged``."""
     details = error_details_pb2.PreconditionFailure()
     details.violations.add(type="MODEL", subject="model", description=reason)
-    return RpcError(Code.FAILED_PRECONDITION, f"{reason}; nothing was changed", (details,))
+    return RpcError(
+        Code.FAILED_PRECONDITION, f"{reason}; what serves is unchanged" if unchanged else reason, (details,)
+    )
 
 
 def _is_champion(engine: Engine, model: CurveModel) -> bool:
@@ -259,7 +264,7 @@ def _digest(text: str, faults: convert.Faults) -> None:
 
 
 def _postures(postures: Sequence[int], faults: convert.Faults) -> list[PostureCode]:
-    if len(postures) > len(POSTURES) or any(each not in POSTURES for each in postures):
+    if len(set(postures)) < len(postures) or any(each not in POSTURES for each in postures):
         faults.add("postures", "must be postures, each once; leave them out for all")
         return []
     return [PostureCode(each) for each in postures]

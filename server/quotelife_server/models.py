@@ -18,7 +18,7 @@ from quotelife.engine import Engine, configured_model
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp
-from quotelife.model.promotion import grounds_for
+from quotelife.model.promotion import Grounds, grounds_for
 from quotelife.model.registry import Failure, Registry, RegistryState, Stored
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server.alerts import MODEL_FAILED, Alerts
@@ -93,8 +93,8 @@ class Models:
                 _log.error("model not loaded, the one before it serves", digest=digest, error=str(error))
                 self.state = self.state.failed(self._failure(digest, error))
 
-    def _effective(self, state: RegistryState) -> LineUp:
-        return state.without(self._broken).lineup
+    def _effective(self, state: RegistryState, broken: Collection[str] | None = None) -> LineUp:
+        return state.without(self._broken if broken is None else broken).lineup
 
     def close(self) -> None:
         if self.registry is not None:
@@ -122,7 +122,7 @@ class Models:
             serves = self._champions(postures)
             state.expected(postures, expected.revision, expected.champion, serves)
             return state.promoted(
-                digest, postures, self._now_ns(), grounds_for(digest, serves, verdict, reason)
+                digest, postures, self._now_ns(), self._grounds(digest, serves, verdict, reason)
             )
 
         return await self._with_model(digest, change, verdict)
@@ -167,8 +167,12 @@ class Models:
         async with self._one_at_a_time:
             change(self.state)  # what cannot be is refused before anything is loaded
             model = self._loaded.get(digest) or await self._load(digest)
-            await self._become(change(self.state), verdict)
+            await self._become(change(self.state), verdict, self._broken - {digest})
             return model
+
+    def _grounds(self, digest: str, serves: dict[PostureCode, str], verdict: bytes, reason: str) -> Grounds:
+        quoted = [each.name for each in self._serving_engine().config.instruments if each.enabled]
+        return grounds_for(digest, serves, quoted, verdict, reason)
 
     async def _load(self, digest: str) -> CurveModel:
         """Off the loop. A failure is kept until it is cleared, or the model loads."""
@@ -186,24 +190,29 @@ class Models:
                 _log.error("a failed load could not be written down", error=str(refusal))
             raise ArtifactError(failure.reason) from None
         self._loaded[digest] = model
-        self._broken.discard(digest)
         return model
 
     def _failure(self, digest: str, error: ArtifactError) -> Failure:
         """Told to whoever asks: where on this machine the folder lies is nobody's business."""
         return Failure(digest, self._registry().without_folder(str(error)), self._now_ns())
 
-    async def _become(self, after: RegistryState, verdict: bytes = b"") -> None:
-        """Load what is not, write the state, swap: nothing has changed where one of the first two raises."""
+    async def _become(
+        self, after: RegistryState, verdict: bytes = b"", broken: set[str] | None = None
+    ) -> None:
+        """Load what is not, write the state, swap: nothing has changed where one of the first two raises.
+
+        ``broken``: the models that cannot be served since, where one of them has just been loaded.
+        """
         engine, registry = self._serving_engine(), self._registry()
+        broken = self._broken if broken is None else broken
         because = after.log[-1].because() if after.log is not self.state.log else None
-        for digest in sorted(self._effective(after).digests() - set(self._loaded)):
+        for digest in sorted(self._effective(after, broken).digests() - set(self._loaded)):
             await self._load(digest)
             after = after.cleared(digest)
         if verdict:
             await asyncio.to_thread(registry.keep, verdict)
         await asyncio.to_thread(registry.write, after)
-        self.state = after
+        self.state, self._broken = after, broken
         lineup = self._effective(after)
         if lineup != engine.served.lineup:
             revision = engine.apply_lineup(lineup, self._loaded, self._now_ns(), because=because)

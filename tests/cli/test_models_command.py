@@ -11,6 +11,7 @@ import pytest
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.registry import Registry
 from quotelife_server.cli.doctor_service import findings
+from reference import verdict_kit
 from reference.cli_kit import Ended, Run
 from reference.service_kit import CONFIG, running, write_config
 
@@ -103,9 +104,7 @@ def test_only_what_nothing_names_is_removed(run: Run, folder: Path) -> None:
 
 
 def verdict(path: Path, champion: str, *, passed: bool = True) -> Path:
-    gates = [{"name": "ece_2 s", "passed": passed}]
-    said = {"format": "quotelife-verdict-1", "challenger": GOLDEN, "champion": champion, "gates": gates}
-    path.write_text(json.dumps(said))
+    path.write_bytes(verdict_kit.written(GOLDEN, champion, refused=() if passed else ("ece_2 s",)))
     return path
 
 
@@ -115,7 +114,7 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     ask = ("models", "promote", GOLDEN, "--registry", folder, "--verdict", file)
     assert run(*ask).code == 2  # there is none
     verdict(file, PASSAGE, passed=False)
-    assert "name it" in run(*ask).err
+    assert "name its configuration" in run(*ask).err
     ended = run(*ask, "--config", config)
     assert ended.code == 1 and "the gates refuse" in ended.err and "ece_2 s" in ended.err
     assert run(*ask[:-2], "--config", config).code == 1

@@ -14,7 +14,7 @@ from quotelife.learn.gates import Bounds, Gate, GatesError, Judged
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.golden import GoldenModel
-from quotelife.model.promotion import read_verdict
+from quotelife.model.promotion import REQUIRED, read_verdict
 from quotelife.model.recalibration import ANCHORS_NS, RollingCalibration
 from quotelife.records import HORIZONS_NS
 from reference import dataset_kit
@@ -221,8 +221,19 @@ def test_a_dataset_that_was_all_seen_is_refused() -> None:
     fitted = FirstPassageModel()
     other = load_artifact(builtin_artifact("first_passage"))
     fitted.stamp({**other.manifest, "training": {"span_end_ns": int(data.now_ns[-1])}})
-    with pytest.raises(GatesError, match="record more"):
+    with pytest.raises(
+        GatesError, match=r"no decision of EUR lies after 1970-01-01 .* first_passage .* record more"
+    ):
         gates.unseen([data], (other, fitted))
+
+
+@pytest.mark.parametrize("name", ["simulated_trees", "logistic"])
+def test_a_model_of_the_simulator_has_no_time_on_the_clock_of_recordings(name: str) -> None:
+    model = load_artifact(builtin_artifact(name))
+    assert model.manifest and model.manifest["training"]["span_end_ns"] > 0
+    data = dataset_kit.decisions(40)  # in 1970
+    (found,) = gates.unseen([data], (model, load_artifact(builtin_artifact("first_passage"))))
+    assert len(found) == len(data)
 
 
 def test_a_fitted_model_that_does_not_say_until_when_is_refused() -> None:
@@ -328,10 +339,70 @@ def test_a_verdict_is_yes_only_when_every_gate_says_so() -> None:
     }
 
 
-def test_a_verdict_written_down_is_what_a_promotion_reads() -> None:
-    yes, no = Gate("a", True, np.float64(1.0), 2.0, ""), Gate("b", False, None, None, "")
-    said = read_verdict(json.dumps(gates.Verdict("a" * 64, "b" * 64, 1, (yes, no)).as_json()).encode())
-    assert (said.challenger, said.champion, said.refused) == ("a" * 64, "b" * 64, ("b",))
+@pytest.fixture(scope="module")
+def whole() -> gates.Verdict:
+    """A verdict of ``check`` on two instruments, of one of which there is too little."""
+    models = (load_artifact(builtin_artifact(name)) for name in ("logistic", "first_passage"))
+    much, little = dataset_kit.decisions(4000), dataset_kit.decisions(400, instrument="GBP")
+    return gates.check(
+        *models, [much, little], Bounds(block_ns=10 * S, decision_to_yardstick=1e9), thresholds=("1tick",)
+    )
+
+
+def test_a_verdict_asks_every_gate_that_a_promotion_needs(whole: gates.Verdict) -> None:
+    assert {gate.name for gate in whole.gates} == REQUIRED
+
+
+def test_a_verdict_written_down_is_what_a_promotion_reads(whole: gates.Verdict) -> None:
+    said = read_verdict(json.dumps(whole.as_json()).encode())
+    assert (said.challenger, said.champion, said.lacking) == (whole.challenger, whole.champion, ())
+    assert said.refused == tuple(gate.name for gate in whole.gates if not gate.passed)
+    assert said.loosened == (
+        "latency_yardstick at most 1e+09 instead of 5",
+        "thresholds left out: 0.5bp, 1sigma",
+    )
+
+
+def test_a_verdict_names_what_was_judged_and_since_when(whole: gates.Verdict) -> None:
+    much, little = whole.instruments
+    data = dataset_kit.decisions(4000)
+    assert (much.rows, much.from_ns, much.to_ns) == (4000, data.now_ns[0], data.now_ns[-1])
+    assert much.blocks == len(np.unique(data.now_ns[data.outcome(2 * S, 0) >= 0] // (10 * S))) >= 30
+    assert (much.asked, little.asked) == (True, False)
+    said = read_verdict(json.dumps(whole.as_json()).encode())
+    assert said.instruments == {"EUR"}
+    assert (said.from_ns, said.to_ns) == (much.from_ns, much.to_ns)
+
+
+def test_bounds_as_they_are_for_their_market_are_not_loosened() -> None:
+    assert Bounds().loosened == ()
+    crypto = tuple(gates.MARKETS["crypto"].items())
+    assert Bounds(ece=crypto, market="crypto").loosened == ()
+    assert Bounds(ece=crypto).loosened == (
+        "ece_500 ms at most 0.05 instead of 0.004",
+        "ece_2 s at most 0.05 instead of 0.01",
+    )
+    assert Bounds(ece=crypto[:1], market="crypto").loosened == ("ece_2 s at most inf instead of 0.05",)
+    assert Bounds(level=0.5, decision_to_champion=11.0).loosened == (
+        "latency_champion at most 11 instead of 10",
+        "intervals of 0.5 instead of 0.95",
+    )
+
+
+def test_a_block_with_labels_at_one_horizon_only_does_not_part_the_draws_of_the_two() -> None:
+    """With equal losses at both horizons the interval of their mean is that of either: drawn apart, it is narrower."""
+    p, outcome = truth(rows=60 * 240)
+    mine = stretched(p, 0.9)
+    for each in (p, mine, outcome):
+        each[:, LONG] = each[:, SHORT]
+    outcome[-240:, LONG] = -1
+    found = by_name(gates.skill([judged(p, mine, outcome)], BOUNDS))
+    together, short, long = (
+        found[name].interval for name in ("beats_champion_log_loss", "not_worse_500 ms", "not_worse_2 s")
+    )
+    assert together and short and long
+    least = min(short[1] - short[0], long[1] - long[0])
+    assert together[1] - together[0] > 0.97 * least
 
 
 def test_thresholds_can_be_chosen_by_name() -> None:

@@ -1,7 +1,6 @@
 """What a model is promoted by: a verdict on it and on what it replaces, or a reason."""
 
 import hashlib
-import json
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from quotelife.errors import QuotelifeError
 from quotelife.model.promotion import Grounds, grounds_for, read_verdict
 from quotelife.records import PostureCode
+from reference import verdict_kit
 
 NEW, OLD, OTHER = (letter * 64 for letter in "abc")
 CP, RA = PostureCode.CLIENT_PRIORITY, PostureCode.RISK_AVERSE
@@ -16,32 +16,28 @@ SERVES = {CP: OLD, RA: OLD}
 
 
 def written(**changed: Any) -> bytes:
-    value = {
-        "format": "quotelife-verdict-1",
-        "challenger": NEW,
-        "champion": OLD,
-        "gates": [{"name": "beats", "passed": True}, {"name": "ece", "passed": True}],
-    }
-    return json.dumps(value | changed).encode()
+    return verdict_kit.written(NEW, OLD, **changed)
 
 
-REFUSED = written(gates=[{"name": "beats", "passed": True}, {"name": "ece", "passed": False}])
+REFUSED = written(refused=("ece_2 s",))
+QUOTED = verdict_kit.INSTRUMENTS
+JUDGED = (verdict_kit.FROM_NS, verdict_kit.TO_NS)
 
 
 def test_the_digest_is_that_of_the_file() -> None:
     raw = written()
-    assert grounds_for(NEW, SERVES, raw) == Grounds(hashlib.sha256(raw).hexdigest())
+    assert grounds_for(NEW, SERVES, QUOTED, raw) == Grounds(hashlib.sha256(raw).hexdigest(), "", *JUDGED)
 
 
 def test_a_reason_goes_without_a_verdict_or_over_one_that_refuses() -> None:
-    assert grounds_for(NEW, SERVES, reason=" a trial ") == Grounds(None, "a trial")
-    assert grounds_for(NEW, SERVES, REFUSED, "a trial") == Grounds(
-        hashlib.sha256(REFUSED).hexdigest(), "a trial"
+    assert grounds_for(NEW, SERVES, QUOTED, reason=" a trial ") == Grounds(None, "a trial")
+    assert grounds_for(NEW, SERVES, QUOTED, REFUSED, "a trial") == Grounds(
+        hashlib.sha256(REFUSED).hexdigest(), "a trial", *JUDGED
     )
 
 
 def test_a_posture_that_the_challenger_serves_already_needs_no_verdict_of_its_own() -> None:
-    assert grounds_for(NEW, {CP: NEW, RA: OLD}, written()).verdict
+    assert grounds_for(NEW, {CP: NEW, RA: OLD}, QUOTED, written()).verdict
 
 
 @pytest.mark.parametrize(
@@ -49,10 +45,28 @@ def test_a_posture_that_the_challenger_serves_already_needs_no_verdict_of_its_ow
     [
         (b"", "", SERVES, "needs the verdict of the gates on it"),
         (b"", "   ", SERVES, "needs the verdict of the gates on it"),
-        (REFUSED, "", SERVES, "the gates refuse aaaaaaaaaaaaaaaa: ece;"),
+        (REFUSED, "", SERVES, "the gates refuse aaaaaaaaaaaaaaaa: ece_2 s;"),
         (written(challenger=OTHER), "", SERVES, "is on cccccccccccccccc, not on aaaaaaaaaaaaaaaa"),
         (written(challenger=OTHER), "a trial", SERVES, "is on cccccccccccccccc"),
         (written(), "", {CP: OLD, RA: OTHER}, "cccccccccccccccc serves risk_averse"),
+        (
+            written(gates=[{"name": "mirror", "passed": True}]),
+            "",
+            SERVES,
+            "lacks gates: beats_champion_brier, beats",
+        ),
+        (
+            written(loosened=["ece_2 s at most 1 instead of 0.01"]),
+            "",
+            SERVES,
+            "loosened bounds: ece_2 s at most 1 ins",
+        ),
+        (
+            written(unasked=("ETH-USDT",)),
+            "",
+            SERVES,
+            "quoted, but not judged by the verdict, or on .*: ETH-USDT;",
+        ),
         (b"", "x" * 1001, SERVES, "at most 1000 printable"),
         (b"", "a\nb", SERVES, "printable"),
     ],
@@ -61,7 +75,7 @@ def test_what_is_no_ground_says_why(
     verdict: bytes, reason: str, serves: dict[PostureCode, str], words: str
 ) -> None:
     with pytest.raises(QuotelifeError, match=words):
-        grounds_for(NEW, serves, verdict, reason)
+        grounds_for(NEW, serves, QUOTED, verdict, reason)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +85,9 @@ def test_what_is_no_ground_says_why(
         b"[]",
         b"{}",
         b'"' + b"x" * (1 << 20) + b'"',
-        written(format="quotelife-verdict-0"),
+        written(format="quotelife-verdict-1"),
+        written(loosened=None),
+        written(instruments=[]),
         written(champion="first_passage"),
         written(gates=[]),
         written(gates=[{"name": "beats"}]),
@@ -85,3 +101,15 @@ def test_what_is_no_verdict_is_refused(raw: bytes) -> None:
 
 def test_a_gate_that_says_anything_but_true_refuses() -> None:
     assert read_verdict(written(gates=[{"name": "beats", "passed": "true"}])).refused == ("beats",)
+
+
+@pytest.mark.parametrize("changed", [{"loosened": ["wide"]}, {"gates": [{"name": "mirror", "passed": True}]}])
+def test_a_reason_goes_over_loosened_bounds_and_gates_not_asked(changed: dict[str, Any]) -> None:
+    assert grounds_for(NEW, SERVES, QUOTED, written(**changed), "a trial").reason == "a trial"
+
+
+def test_an_instrument_that_the_verdict_never_saw_needs_a_reason() -> None:
+    raw = written()
+    with pytest.raises(QuotelifeError, match=r"quoted, but not judged .*: GBP;"):
+        grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw)
+    assert grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw, "a trial").verdict

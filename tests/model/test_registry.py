@@ -40,6 +40,18 @@ def test_two_rollbacks_undo_two_promotions_and_a_third_is_refused() -> None:
         twice.rolled_back(9)
 
 
+def test_a_posture_named_twice_is_rolled_back_once() -> None:
+    state = RegistryState().promoted(A, POSTURES, 1, WHY).promoted(B, POSTURES, 2, WHY)
+    assert state.rolled_back(9, [RA, RA]) == state.rolled_back(9, [RA])
+
+
+def test_a_log_of_something_unknown_is_no_state() -> None:
+    value = RegistryState().promoted(A, POSTURES, 1, WHY).to_json()
+    value["log"][0]["what"] = "magic"
+    with pytest.raises(QuotelifeError, match="'magic' is none of promotion, rollback"):
+        RegistryState.from_json(value)
+
+
 def test_one_posture_is_rolled_back_by_its_own_last_promotion() -> None:
     state = RegistryState().promoted(A, POSTURES, 1, WHY).promoted(B, [LP], 2, WHY).promoted(C, [RA], 3, WHY)
     back = state.rolled_back(9, [LP])
@@ -257,7 +269,7 @@ def test_a_state_that_could_not_be_synced_is_not_there(
         if not first:
             registry.write(before)
         Refusing(monkeypatch, "models")
-        with pytest.raises(QuotelifeError, match=r"cannot be written .*; nothing was changed"):
+        with pytest.raises(QuotelifeError, match=r"cannot be written .*; the state before stays"):
             registry.write(before.promoted(B, POSTURES, 2, WHY))
         assert registry.read() == before
 

@@ -32,6 +32,7 @@ from quotelife.model.tree_hazard import TreeHazardModel
 from quotelife.replay.verify import verify
 from quotelife_client import AsyncClient, Decision, Posture, ServiceError
 from quotelife_server.app import Application
+from reference import verdict_kit
 from reference.service_kit import CONFIG, running, write_config
 
 TEXT = CONFIG.replace(
@@ -280,9 +281,7 @@ async def test_what_could_not_be_loaded_is_wanted_still_and_serves_once_it_is_wh
 
 
 def verdict(challenger: str, champion: str, *, passed: bool = True) -> bytes:
-    gates = [{"name": "beats_champion_brier", "passed": passed}]
-    said = {"format": "quotelife-verdict-1", "challenger": challenger, "champion": champion, "gates": gates}
-    return json.dumps(said).encode()
+    return verdict_kit.written(challenger, champion, refused=() if passed else ("beats_champion_brier",))
 
 
 async def test_the_gates_promote_and_the_journal_and_the_history_name_their_verdict(tmp_path: Path) -> None:
@@ -320,6 +319,10 @@ async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -
             (b"", "needs the verdict of the gates"),
             (verdict(GOLDEN, PASSAGE, passed=False), "the gates refuse .*: beats_champion_brier"),
             (verdict(LOGISTIC, PASSAGE), f"is on {LOGISTIC[:16]}, not on"),
+            (
+                verdict_kit.written(GOLDEN, PASSAGE, unasked=("BTC-USD",)),
+                "not judged by the verdict.*: BTC-USD;",
+            ),
             (verdict(GOLDEN, LOGISTIC), f"but {PASSAGE[:16]} serves client_priority"),
         ):
             with pytest.raises(ServiceError, match=why) as caught:
@@ -327,6 +330,58 @@ async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -
             assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
         assert await champions(client) == [PASSAGE] * 3
         assert not (await client.models()).failures
+
+
+async def test_a_reason_may_be_as_long_as_the_registry_keeps_it(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, force_reason="x" * 1000)
+        assert (await client.models()).history[0].reason == "x" * 1000
+
+
+async def test_a_model_mended_on_a_disk_that_is_full_does_not_serve_by_a_later_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, force_reason=TRIAL)
+        await client.load_model(LOGISTIC)
+    path = registry.folder / "artifacts" / GOLDEN / "parameters.json"
+    whole = path.read_bytes()
+    damaged(registry, GOLDEN)
+    async with service(tmp_path) as (app, client):
+        assert await serving(client) == PASSAGE
+        path.write_bytes(whole)
+        with monkeypatch.context() as full:
+
+            def refuse(path: Path, raw: bytes) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+            full.setattr(registry_module, "_write", refuse)
+            with pytest.raises(ServiceError, match="what serves is unchanged"):
+                await client.load_model(GOLDEN)
+        await client.unload_model(LOGISTIC)
+        assert await serving(client) == PASSAGE
+        assert app.models.promoted_over() == []
+        await client.load_model(GOLDEN)
+        assert await serving(client) == GOLDEN
+
+
+async def test_where_a_restart_may_serve_the_change_the_refusal_does_not_say_that_nothing_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path)
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    async with service(tmp_path) as (_, client):
+        monkeypatch.setattr(registry_module, "_sync", refuse)
+        monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: refuse(self))
+        with pytest.raises(ServiceError, match="a restart may serve it") as caught:
+            await client.promote_model(GOLDEN, force_reason=TRIAL)
+        monkeypatch.undo()
+    assert "unchanged" not in str(caught.value)
 
 
 async def test_a_second_operator_does_not_go_back_by_two(tmp_path: Path) -> None:
@@ -476,6 +531,8 @@ async def test_a_folder_in_use_is_not_served_twice(tmp_path: Path) -> None:
     [
         (("LoadModel", admin.LoadModelRequest(digest="golden")), "digest"),
         (("PromoteModel", admin.PromoteModelRequest(digest=GOLDEN, postures=[9])), "postures"),  # type: ignore[list-item]
+        (("PromoteModel", admin.PromoteModelRequest(digest=GOLDEN, force_reason="x" * 1001)), "force_reason"),
+        (("RollbackModel", admin.RollbackModelRequest(postures=[3, 3])), "postures"),  # type: ignore[list-item]
         (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=1.5)), "share"),
         (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=float("nan"))), "share"),
         (("SetCanary", admin.SetCanaryRequest(digest=GOLDEN, share=0.00005)), "share"),

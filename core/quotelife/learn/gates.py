@@ -11,6 +11,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 MS, S = 1_000_000, 1_000_000_000
 SHORT_NS, LONG_NS = 500 * MS, 2000 * MS
 MARKETS = {"full_day": {SHORT_NS: 0.004, LONG_NS: 0.01}, "crypto": {SHORT_NS: 0.05, LONG_NS: 0.05}}
+TO_YARDSTICK, TO_CHAMPION, LEVEL = 5.0, 10.0, 0.95
 P_LEAST = 1e-9  # what log loss takes for a probability of 0
 DECISIONS_TIMED, ROUNDS, SIMULATED_S = 4000, 5, 60
 CHECKED_ROWS = 2000
@@ -63,15 +65,17 @@ class Bounds:
     """What a challenger must reach. Horizons in ns.
 
     A decision by first passage takes about 1 µs where the budget is 5 µs (SPEC 15), hence ``decision_to_yardstick``.
+    ``market``: whose targets of calibration the others are held against.
     """
 
     ece: tuple[tuple[int, float], ...] = tuple(MARKETS["full_day"].items())
-    decision_to_yardstick: float = 5.0
-    decision_to_champion: float = 10.0
+    decision_to_yardstick: float = TO_YARDSTICK
+    decision_to_champion: float = TO_CHAMPION
     block_ns: int = 60 * S
     recalibration: Recalibration = FULL_DAY
-    level: float = 0.95
+    level: float = LEVEL
     seed: int = 20260101
+    market: str = "full_day"
 
     def __post_init__(self) -> None:
         if (
@@ -81,6 +85,25 @@ class Bounds:
                 f"block: must be {BLOCK_LEAST_NS / 1e9:g} s or more, twice the longest label; record for longer where "
                 "there are too few blocks"
             )
+
+    @property
+    def loosened(self) -> tuple[str, ...]:
+        """In words, each bound that is wider than it is for ``market``: a promotion asks for a reason."""
+        own = dict(self.ece)
+        out = [
+            f"ece_{_ms(ns)} at most {own.get(ns, math.inf):g} instead of {target:g}"
+            for ns, target in MARKETS[self.market].items()
+            if own.get(ns, math.inf) > target
+        ]
+        for name, value, most in (
+            ("latency_yardstick", self.decision_to_yardstick, TO_YARDSTICK),
+            ("latency_champion", self.decision_to_champion, TO_CHAMPION),
+        ):
+            if value > most:
+                out.append(f"{name} at most {value:g} instead of {most:g}")
+        if self.level < LEVEL:
+            out.append(f"intervals of {self.level:g} instead of {LEVEL:g}")
+        return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -96,13 +119,30 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What of one instrument was judged: decisions, blocks with an outcome at the longer horizon, and the time of the
+    first and the last decision. ``asked``: there was enough of it to see whether the challenger is worse there.
+    """
+
+    instrument: str
+    rows: int
+    blocks: int
+    from_ns: int
+    to_ns: int
+    asked: bool
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """All gates, in the order in which they were asked."""
+    """All gates, in the order in which they were asked. ``loosened``: what was asked less than is usual, in words."""
 
     challenger: str
     champion: str
     rows: int
     gates: tuple[Gate, ...]
+    market: str = "full_day"
+    loosened: tuple[str, ...] = ()
+    instruments: tuple[Asked, ...] = ()
 
     @property
     def promoted(self) -> bool:
@@ -118,6 +158,9 @@ class Verdict:
             "challenger": self.challenger,
             "champion": self.champion,
             "rows": self.rows,
+            "market": self.market,
+            "loosened": list(self.loosened),
+            "instruments": [asdict(each) for each in self.instruments],
             "gates": gates,
         }
 
@@ -139,33 +182,73 @@ def check(
     decisions: Sequence[Decisions],
     bounds: Bounds | None = None,
     *,
+    thresholds: Sequence[str] = (),
     progress: Callable[[str], None] = lambda text: None,
 ) -> Verdict:
-    """The verdict on ``challenger``. ``decisions``: each one instrument in order of time. ``GatesError`` when
-    there is nothing to judge on.
+    """The verdict on ``challenger``. ``decisions``: each one instrument in order of time. ``thresholds``: only these of
+    those stored; none: all. ``GatesError`` when there is nothing to judge on.
     """
     bounds = bounds or Bounds()
+    loosened = list(bounds.loosened)
+    left = sorted({name for each in decisions for name in each.thresholds} - set(thresholds))
+    if thresholds and left:
+        loosened.append(f"thresholds left out: {', '.join(left)}")
+    decisions = [with_thresholds(each, thresholds) for each in decisions]
     if challenger.digest == champion.digest:
         raise GatesError("the challenger is the champion: name another artifact")
     later = unseen(decisions, (challenger, champion))
-    judged = []
+    judged: list[Judged] = []
+    of: dict[str, list[Judged]] = {each.instrument: [] for each in later}
     for each in later:
         for place, name in enumerate(each.thresholds or ("",) * each.h_ticks.shape[1]):
             progress(f"curves of {each.instrument} {name}")
             judged.append(served(challenger, champion, each, place, bounds))
+            of[each.instrument].append(judged[-1])
     gates = [*skill(judged, bounds), *calibration(judged, bounds)]
     progress("timing decisions")
     gates += latency(challenger, champion, bounds)
     progress("invariants")
     gates += invariants(challenger, later)
-    rows = sum(len(each.now_ns) for each in judged)
-    return Verdict(challenger.digest, champion.digest, rows, tuple(gates))
+    return Verdict(
+        challenger.digest,
+        champion.digest,
+        sum(len(each.now_ns) for each in judged),
+        tuple(gates),
+        bounds.market,
+        tuple(loosened),
+        tuple(
+            asked(name, [each for each in later if each.instrument == name], of[name], bounds) for name in of
+        ),
+    )
+
+
+def asked(instrument: str, decisions: Sequence[Decisions], judged: Sequence[Judged], bounds: Bounds) -> Asked:
+    """What was judged of one instrument; asked where at each horizon one of its thresholds could be."""
+    loss = LOSSES["log_loss"][0]
+    places = [HORIZONS_NS.index(ns) for ns, _ in bounds.ece]
+    enough = all(
+        any(
+            _enough(_sums([each], k, loss, _blocks([each], [k], bounds.block_ns), bounds.block_ns))
+            for each in judged
+        )
+        for k in places
+    )
+    return Asked(
+        instrument,
+        sum(map(len, decisions)),
+        len(_blocks(judged, [max(places)], bounds.block_ns)),
+        min(int(each.now_ns[0]) for each in decisions),
+        max(int(each.now_ns[-1]) for each in decisions),
+        enough,
+    )
 
 
 def unseen(decisions: Sequence[Decisions], models: Sequence[CurveModel]) -> list[Decisions]:
     """The decisions after all that the ``models`` were fitted on, and the purge. ``GatesError`` when there are none."""
     try:
-        until = max(seen_until_ns(model.manifest) for model in models)
+        until, latest = max(
+            ((seen_until_ns(model.manifest), model) for model in models), key=lambda found: found[0]
+        )
     except SplitError as error:
         raise GatesError(str(error)) from None
     found = []
@@ -175,9 +258,18 @@ def unseen(decisions: Sequence[Decisions], models: Sequence[CurveModel]) -> list
             found.append(each[rows])
     if not found:
         raise GatesError(
-            "no decision lies after what the two models were fitted on; record more, label it, and name that dataset"
+            f"no decision of {', '.join(dict.fromkeys(each.instrument for each in decisions))} lies after "
+            f"{datetime.fromtimestamp(until / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC, until when {latest.name} was fitted"
+            f"{_on(latest)}; record more, label it, and name that dataset; where these decisions are from before that "
+            "time and can only be judged so, promote for a reason (--force REASON)"
         )
     return found
+
+
+def _on(model: CurveModel) -> str:
+    training = (model.manifest or {}).get("training") or {}
+    names = dict.fromkeys(str(each["instrument"]) for each in training.get("instruments", ()))
+    return f" on {', '.join(names)}" if names else ""
 
 
 def with_thresholds(decisions: Decisions, wanted: Sequence[str]) -> Decisions:
@@ -237,20 +329,23 @@ def skill(judged: Sequence[Judged], bounds: Bounds) -> list[Gate]:
     horizons = [ns for ns, _ in bounds.ece]
     out: list[Gate] = []
     worse: list[Gate] = []
+    # One index of blocks and one draw of them for both horizons: their errors go together, and are added together.
+    index = _blocks(judged, [HORIZONS_NS.index(ns) for ns in horizons], bounds.block_ns)
+    drawn_blocks = weights(len(index), seed=bounds.seed) if len(index) else np.zeros((0, 0))
     for name, (loss, base) in LOSSES.items():
         point, drawn = 0.0, np.zeros(1)
         for ns in horizons:
             k = HORIZONS_NS.index(ns)
-            held = _sums(judged, k, loss, bounds.block_ns)
+            held = _sums(judged, k, loss, index, bounds.block_ns)
             count, hits, total = held.sum(axis=0)
-            if len(held) < BLOCKS_LEAST or not 0 < hits < count:
+            if not _enough(held):
                 raise GatesError(
-                    f"{_ms(ns)}: {len(held)} blocks of {bounds.block_ns / 1e9:g} s with {hits:.0f} passages of "
+                    f"{_ms(ns)}: {_filled(held)} blocks of {bounds.block_ns / 1e9:g} s with {hits:.0f} passages of "
                     f"{count:.0f} decisions say nothing; at least {BLOCKS_LEAST} blocks and both outcomes are needed: "
                     "record for longer"
                 )
             scale = base(hits / count)
-            draws = weights(len(held), seed=bounds.seed) @ held
+            draws = drawn_blocks @ held
             this = draws[:, 2] / draws[:, 0] / scale
             point += total / count / scale / len(horizons)
             drawn = drawn + this / len(horizons)
@@ -280,11 +375,11 @@ def _each_market(judged: Sequence[Judged], horizons: Sequence[int], bounds: Boun
     for ns in horizons:
         k = HORIZONS_NS.index(ns)
         for market in dict.fromkeys(each.market for each in judged):
-            held = _sums(
-                [each for each in judged if each.market == market], k, LOSSES["log_loss"][0], bounds.block_ns
-            )
+            own = [each for each in judged if each.market == market]
+            index = _blocks(own, [k], bounds.block_ns)
+            held = _sums(own, k, LOSSES["log_loss"][0], index, bounds.block_ns)
             count, hits, total = held.sum(axis=0)
-            if len(held) < BLOCKS_LEAST or not 0 < hits < count:
+            if not _enough(held):
                 silent += 1
                 continue
             draws = weights(len(held), seed=bounds.seed) @ held
@@ -312,8 +407,24 @@ def _each_market(judged: Sequence[Judged], horizons: Sequence[int], bounds: Boun
     )
 
 
-def _sums(judged: Sequence[Judged], k: int, loss: Loss, block_ns: int) -> Floats:
-    """(blocks, 3), for each block with a decision: how many, passages at horizon ``k``, challenger's loss less the
+def _blocks(judged: Sequence[Judged], places: Sequence[int], block_ns: int) -> Longs:
+    """Blocks that hold a usable decision at one of the horizons ``places``, in order."""
+    found = [each.now_ns[usable(each, k)] // block_ns for each in judged for k in places]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def _filled(held: Floats) -> int:
+    return int((held[:, 0] > 0).sum())
+
+
+def _enough(held: Floats) -> bool:
+    """Do sums by block say anything: enough blocks with a decision, and both outcomes?"""
+    count, hits, _ = held.sum(axis=0)
+    return _filled(held) >= BLOCKS_LEAST and bool(0 < hits < count)
+
+
+def _sums(judged: Sequence[Judged], k: int, loss: Loss, index: Longs, block_ns: int) -> Floats:
+    """(blocks, 3), for each block of ``index``: decisions, passages at horizon ``k``, challenger's loss less the
     champion's."""
     rows = [usable(each, k) for each in judged]
     block = np.concatenate([each.now_ns[at] // block_ns for each, at in zip(judged, rows, strict=True)])
@@ -322,9 +433,9 @@ def _sums(judged: Sequence[Judged], k: int, loss: Loss, block_ns: int) -> Floats
         np.concatenate([getattr(each, name)[at, k] for each, at in zip(judged, rows, strict=True)])
         for name in ("challenger", "champion")
     )
-    _, place = np.unique(block, return_inverse=True)
+    place = np.searchsorted(index, block)
     columns = (np.ones(len(hit)), hit, loss(mine, hit) - loss(other, hit))
-    return np.stack([np.bincount(place, each) for each in columns], axis=1) if len(hit) else np.zeros((0, 3))
+    return np.stack([np.bincount(place, each, minlength=len(index)) for each in columns], axis=1)
 
 
 def _reach(drawn: Floats, level: float) -> tuple[float, float]:

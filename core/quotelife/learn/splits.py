@@ -23,6 +23,8 @@ LONGEST_HORIZON_NS = HORIZONS_NS[-1]
 # A day's mean of the volatility index moves with one decision by nothing; it would embargo a day.
 LONGEST_WINDOW_NS = max(spec.window_ns for spec in SCHEMA if not spec.name.startswith("volatility_index"))
 SHARES = (0.50, 0.15, 0.35)
+SIMULATED = "quotelife.sim"
+"""How ``training.source`` of a manifest begins where the markets were simulated."""
 
 
 class SplitError(QuotelifeError):
@@ -44,13 +46,19 @@ def purge_ns(latency_ns: int) -> int:
     return LONGEST_HORIZON_NS + latency_ns
 
 
+def simulated(training: Mapping[str, Any]) -> bool:
+    """Does the manifest say that the model was fitted to simulated markets?"""
+    return str(training.get("source", "")).startswith(SIMULATED)
+
+
 def seen_until_ns(manifest: Mapping[str, Any] | None) -> int:
-    """The last instant that a model, or one that it was made from, was fitted or calibrated on; 0: fitted to nothing.
+    """The last instant that a model, or one that it was made from, was fitted or calibrated on; 0: fitted to nothing,
+    or to simulated markets, whose clock is not the one of any recording.
 
     ``SplitError`` where the manifest of a fitted model does not say.
     """
     training = (manifest or {}).get("training")
-    if training is None:
+    if training is None or simulated(training):
         return 0
     if not isinstance(training.get("span_end_ns"), int):
         name = (manifest or {}).get("name")
@@ -67,7 +75,7 @@ def fitted_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
     ``SplitError`` where the manifest of a fitted model does not say.
     """
     training = (manifest or {}).get("training")
-    if training is None:
+    if training is None or simulated(training):
         return []
     if "fitted_on" in training:
         return [(str(name), int(start), int(end)) for name, start, end in training["fitted_on"]]

@@ -7,35 +7,53 @@ that registry and journal say by which figures it was done.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from quotelife.errors import QuotelifeError
 from quotelife.model.lineup import is_digest
 from quotelife.records import PostureCode
 
-FORMAT = "quotelife-verdict-1"
+FORMAT = "quotelife-verdict-2"
 VERDICT_BYTES_MAX = 1 << 20
 REASON_CHARACTERS_MAX = 1000
 VERDICT_MEND = "ask quotelife promote-check again with --out"
+REQUIRED = frozenset({
+    "beats_champion_log_loss", "beats_champion_brier", "not_worse_500 ms", "not_worse_2 s", "no_market_worse",
+    "ece_500 ms", "ece_2 s", "latency_yardstick", "latency_champion", "schema", "self_test", "probes", "no_nan",
+    "monotone_horizon", "monotone_threshold", "mirror",
+})  # fmt: skip
+"""The gates that a verdict must have asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gates said of ``challenger`` against ``champion``. ``refused``: names of the gates that said no."""
+    """What the gates said of ``challenger`` against ``champion``.
+
+    ``refused``: names of the gates that said no; ``lacking``: of those that were not asked; ``loosened``: bounds that
+    were wider than usual, in words; ``instruments``: on which enough was judged, between ``from_ns`` and ``to_ns``.
+    """
 
     digest: str
     challenger: str
     champion: str
     refused: tuple[str, ...]
+    lacking: tuple[str, ...]
+    loosened: tuple[str, ...]
+    instruments: frozenset[str]
+    from_ns: int
+    to_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """Why a model may serve: digest of the verdict, and the reason where it was forced."""
+    """Why a model may serve: digest of the verdict, the reason where it was forced, and the times of the first and the
+    last decision that the verdict is on (0: there is no verdict)."""
 
     verdict: str | None = None
     reason: str = ""
+    from_ns: int = 0
+    to_ns: int = 0
 
 
 def read_verdict(raw: bytes) -> Verdict:
@@ -52,16 +70,37 @@ def read_verdict(raw: bytes) -> Verdict:
         challenger, champion = value["challenger"], value["champion"]
         if not is_digest(challenger) or not is_digest(champion):
             raise ValueError("it names no two models")
+        loosened = tuple(str(each) for each in value["loosened"])
+        spans = [
+            (str(each["instrument"]), each["asked"] is True, int(each["from_ns"]), int(each["to_ns"]))
+            for each in value["instruments"]
+        ]
+        if not spans:
+            raise ValueError("it names no instrument")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise QuotelifeError(f"the verdict is not readable ({error}); {VERDICT_MEND}") from None
-    refused = tuple(name for name, passed in gates if not passed)
-    return Verdict(hashlib.sha256(raw).hexdigest(), challenger, champion, refused)
+    return Verdict(
+        hashlib.sha256(raw).hexdigest(),
+        challenger,
+        champion,
+        refused=tuple(name for name, passed in gates if not passed),
+        lacking=tuple(sorted(REQUIRED - {name for name, _ in gates})),
+        loosened=loosened,
+        instruments=frozenset(name for name, asked, _, _ in spans if asked),
+        from_ns=min(start for _, _, start, _ in spans),
+        to_ns=max(end for _, _, _, end in spans),
+    )
 
 
 def grounds_for(
-    challenger: str, champions: Mapping[PostureCode, str], verdict: bytes = b"", reason: str = ""
+    challenger: str,
+    champions: Mapping[PostureCode, str],
+    instruments: Collection[str],
+    verdict: bytes = b"",
+    reason: str = "",
 ) -> Grounds:
-    """Why ``challenger`` may take the place of ``champions``, those that serve now.
+    """Why ``challenger`` may take the place of ``champions``, those that serve now, on the ``instruments`` that are
+    quoted.
 
     ``verdict``: its file, empty for none. ``reason``: why it may go without a verdict that passes, empty for no such
     wish. Raises ``QuotelifeError`` where it may not, naming the mend.
@@ -81,11 +120,26 @@ def grounds_for(
         raise QuotelifeError(
             f"the verdict is on {said.challenger[:16]}, not on {challenger[:16]}; {VERDICT_MEND}"
         )
+    grounds = Grounds(said.digest, reason, said.from_ns, said.to_ns)
     if reason:
-        return Grounds(said.digest, reason)
+        return grounds
     if said.refused:
         raise QuotelifeError(
             f"the gates refuse {challenger[:16]}: {', '.join(said.refused)}; mend the model, or force it with a reason"
+        )
+    if said.lacking:
+        raise QuotelifeError(
+            f"the verdict lacks gates: {', '.join(said.lacking)}; {VERDICT_MEND}, or force it with a reason"
+        )
+    if said.loosened:
+        raise QuotelifeError(
+            f"the verdict was given by loosened bounds: {'; '.join(said.loosened)}; ask again without, or say why they "
+            "are right (--force REASON)"
+        )
+    if unjudged := sorted(set(instruments) - said.instruments):
+        raise QuotelifeError(
+            f"quoted, but not judged by the verdict, or on too few blocks: {', '.join(unjudged)}; name datasets of "
+            "them to promote-check as well, or say why the model may serve them (--force REASON)"
         )
     for posture, champion in champions.items():
         if champion not in (said.champion, challenger):
@@ -93,4 +147,4 @@ def grounds_for(
                 f"the verdict is against {said.champion[:16]}, but {champion[:16]} serves {posture.name.lower()}; ask "
                 "the gates again with that champion, or promote only the postures that the other one serves"
             )
-    return Grounds(said.digest)
+    return grounds

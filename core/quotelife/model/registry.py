@@ -40,7 +40,11 @@ LOG_MAX = 256
 FAILURES_MAX = 64
 PREFIX_MIN = 6
 """Digits of a digest that may stand for all of it."""
-PROMOTION, ROLLBACK = "promotion", "rollback"
+KINDS = PROMOTION, ROLLBACK = "promotion", "rollback"
+
+
+class HalfWritten(QuotelifeError):
+    """The new state may be on the disk or not: what serves is not changed, but a restart may change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Entry:
         return {
             "at_ns": self.at_ns,
             **self.because(),
+            "judged_ns": [self.grounds.from_ns, self.grounds.to_ns],
             "champions": {posture.name.lower(): champion for posture, champion in self.champions.items()},
         }
 
@@ -163,7 +168,7 @@ class RegistryState:
         A champion of ``broken`` serves nobody, so going back from it or to it changes nothing: such a promotion is
         undone along with the one before it.
         """
-        wanted, gone = list(postures), set(broken)
+        wanted, gone = list(dict.fromkeys(postures)), set(broken)
         acts = list(self.history)
         if not wanted:
             if not acts:
@@ -277,9 +282,11 @@ class RegistryState:
                 tuple(  # states before there was a log have none
                     Entry(
                         int(entry["at_ns"]),
-                        str(entry["what"]),
+                        _kind(entry["what"]),
                         _champions(entry),
-                        Grounds(entry["verdict"], str(entry["reason"])),
+                        Grounds(
+                            entry["verdict"], str(entry["reason"]), *map(int, entry.get("judged_ns", ()))
+                        ),
                     )
                     for entry in value.get("log", ())
                 ),
@@ -376,11 +383,11 @@ class Registry:
                 ):  # seen by whoever reads it, though it might not outlive a power cut: take it back
                     path.unlink() if was is None else os.replace(before, path)
             except OSError:
-                raise QuotelifeError(
+                raise HalfWritten(
                     f"{path}: was written but neither synced nor taken back ({why}); a restart may serve it: mend the "
                     "disk and repeat the change"
                 ) from None
-            raise QuotelifeError(f"{path}: cannot be written ({why}); nothing was changed") from None
+            raise QuotelifeError(f"{path}: cannot be written ({why}); the state before stays") from None
 
     def keep(self, verdict: bytes) -> None:
         """A copy of the file of a verdict, under its digest. Raises ``QuotelifeError`` when the disk refuses."""
@@ -393,9 +400,7 @@ class Registry:
                 os.replace(path.with_suffix(".tmp"), path)
                 _sync(folder)
         except OSError as error:
-            raise QuotelifeError(
-                f"{path}: cannot be written ({error.strerror}); nothing was changed"
-            ) from None
+            raise QuotelifeError(f"{path}: cannot be written ({error.strerror})") from None
 
     # --- artifacts ----------------------------------------------------------------------------------------------
 
@@ -525,6 +530,12 @@ def _crowned(serving: Serving, champion: str | None) -> Serving:
         0 if ended else serving.canary_bp,
         tuple(each for each in serving.shadows if each != champion),
     )
+
+
+def _kind(what: object) -> str:
+    if what not in KINDS:
+        raise ValueError(f"{what!r} is none of {', '.join(KINDS)}")
+    return str(what)
 
 
 def _champions(value: Mapping[str, Any]) -> dict[PostureCode, str | None]:

@@ -46,8 +46,8 @@ Expect = Annotated[
     typer.Option(
         min=0,
         metavar="REVISION",
-        help="Only if the line-up is at this revision still (models list shows it). [default: any; "
-        "promote, of a service: the one just looked at]",
+        help="Only if the line-up is at this revision still (models list shows it). [default: the one just "
+        "looked at; with --registry any]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -154,7 +154,8 @@ def promote(
         typer.Option(
             "--config",
             "-c",
-            help="With --registry: the configuration whose model serves where none was promoted. [default: none]",
+            help="With --registry: the service's configuration, whose instruments the verdict must be on. "
+            "[default: none]",
         ),
     ] = None,
     target: Admin = TARGET,
@@ -177,15 +178,16 @@ def promote(
             lambda client: client.promote_model(
                 digest, verdict=raw, force_reason=force, postures=_names(posture), expected_revision=revision
             ),
+            lost=f"look whether it was done (quotelife models list), or repeat it with --expect {revision}",
         )
     else:
 
         def change(
             state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]
         ) -> "RegistryState":
-            serves = _serving(state, postures, config, needed=not force)
+            serves, quoted = _serving(state, postures, config, needed=bool(raw) and not force)
             state.expected(postures, expect, "", serves)
-            grounds = grounds_for(digest, serves, raw, force)
+            grounds = grounds_for(digest, serves, quoted, raw, force)
             after = state.promoted(digest, postures, time.time_ns(), grounds)
             if raw:
                 Registry(registry).keep(raw)
@@ -237,10 +239,12 @@ def rollback(posture: Postures = None, expect: Expect = None, target: Admin = TA
     from quotelife.model.registry import Registry
 
     if registry is None:
+        revision = _of_service(target, timeout)["revision"] if expect is None else expect
         reply = _ask(
             target,
             timeout,
-            lambda client: client.rollback_model(postures=_names(posture), expected_revision=expect),
+            lambda client: client.rollback_model(postures=_names(posture), expected_revision=revision),
+            lost=f"look whether it was done (quotelife models list), or repeat it with --expect {revision}",
         )
         digest = str(reply.digest)
     else:
@@ -317,27 +321,38 @@ def _read(path: Path) -> bytes:
 
 def _serving(
     state: "RegistryState", postures: tuple["PostureCode", ...], config: Path | None, *, needed: bool
-) -> dict["PostureCode", str]:
-    """Who serves by the state and, where nothing was promoted, by the configuration."""
+) -> tuple[dict["PostureCode", str], list[str]]:
+    """Who serves by the state and, where nothing was promoted, by the configuration; and the instruments quoted."""
     from quotelife.config import load_config
     from quotelife.engine import configured_model
     from quotelife_server.settings import ServiceConfig
 
     champions = {posture: state.lineup.of(posture).champion for posture in postures}
-    if None in champions.values() and config is None and needed:
-        wrong("--config", "no model was promoted here, so the one of the configuration serves: name it")
-    configured = "" if config is None else configured_model(load_config(config, ServiceConfig)).digest
-    return {posture: configured if digest is None else digest for posture, digest in champions.items()}
+    if config is None:
+        if needed:
+            wrong(
+                "--config",
+                "a verdict is held against what the service quotes and serves: name its configuration",
+            )
+        return {posture: digest or "" for posture, digest in champions.items()}, []
+    settings = load_config(config, ServiceConfig)
+    configured = configured_model(settings).digest
+    return (
+        {posture: configured if digest is None else digest for posture, digest in champions.items()},
+        [each.name for each in settings.instruments if each.enabled],
+    )
 
 
-def _ask(target: str, timeout: float, call: Callable[[Any], Any]) -> Any:
+def _ask(target: str, timeout: float, call: Callable[[Any], Any], lost: str = "") -> Any:
+    """``lost``: what to do where the call may have been carried out, though its answer did not come."""
     from quotelife_client import Client, ServiceError
 
     try:
         with Client(target, timeout_s=timeout) as client:
             return call(client)
     except ServiceError as error:
-        raise failed(target, error) from None
+        unknown = error.code.name in ("DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "UNKNOWN")
+        raise failed(target, error, f"; {lost}" if lost and unknown else "") from None
 
 
 def _of_service(target: str, timeout: float) -> dict[str, Any]:

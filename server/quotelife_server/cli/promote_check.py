@@ -1,8 +1,10 @@
 """``quotelife promote-check``: may a challenger take the champion's place? Yes or no, and why."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +87,7 @@ def promote_check(
     """
     from quotelife.config import load_config
     from quotelife.learn.dataset import Dataset
-    from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check, with_thresholds
+    from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check
     from quotelife.learn.served import CRYPTO, FULL_DAY
     from quotelife.model.artifact import builtin_artifact, load_artifact
     from quotelife_server.settings import ServiceConfig
@@ -106,22 +108,24 @@ def promote_check(
         block_ns=round(seconds * 1e9),
         recalibration=recalibration,
         seed=seed,
+        market=market,
     )
     rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))
     wanted = tuple(threshold.split(",")) if threshold else ()
-    with Progress(show=not as_json) as progress:
+    with Progress(show=not as_json) as progress, _opened(out) as write:
         folders = [Dataset(folder) for folder in dataset]
-        decisions = [with_thresholds(each, wanted) for folder in folders for each in folder]
-        verdict = check(load_artifact(challenger), rival, decisions, bounds, progress=progress)
-    document = verdict.as_json() | {
-        "datasets": [folder.digest for folder in folders],
-        "thresholds": list(wanted),
-        "settings": asdict(bounds) | {"recalibration": recalibration.model_dump(mode="json")},
-        "at": at,
-    }
-    text = json.dumps(document, indent=2)
-    if out is not None:
-        _write(out, text)
+        decisions = [each for folder in folders for each in folder]
+        verdict = check(
+            load_artifact(challenger), rival, decisions, bounds, thresholds=wanted, progress=progress
+        )
+        document = verdict.as_json() | {
+            "datasets": [folder.digest for folder in folders],
+            "thresholds": list(wanted),
+            "settings": asdict(bounds) | {"recalibration": recalibration.model_dump(mode="json")},
+            "at": at,
+        }
+        text = json.dumps(document, indent=2)
+        write(text)
     if as_json:
         typer.echo(text)
     else:
@@ -137,22 +141,52 @@ def _instant(text: str) -> str:
         wrong("--now", f"{text!r} is no date or time such as 2026-03-18 or 2026-03-18T18:00:00Z")
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def _opened(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """What writes the verdict to ``path``, whole or not at all. A path that cannot be written is refused at once, not
+    after minutes of judging."""
+    if path is None:
+        yield lambda text: None
+        return
+    aside = path.with_name(path.name + ".tmp")
+
+    def write(text: str) -> None:
+        try:
+            aside.write_text(text + "\n", encoding="utf-8")
+            aside.replace(path)
+        except OSError as error:
+            wrong("--out", f"{path}: cannot be written ({error.strerror})")
+
     try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        wrong("--out", f"{path}: cannot be written ({error.strerror})")
+        if path.is_dir():
+            wrong("--out", f"{path}: is a folder; name a file")
+        try:
+            aside.touch()
+        except OSError as error:
+            wrong("--out", f"{path}: cannot be written ({error.strerror})")
+        yield write
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _print(verdict: "Verdict") -> None:
     typer.echo(
         f"{verdict.challenger[:16]} against {verdict.champion[:16]}, {verdict.rows:,} labelled decisions"
     )
+    for each in verdict.instruments:
+        span = " to ".join(
+            f"{datetime.fromtimestamp(ns / 1e9, UTC):%Y-%m-%d %H:%M}" for ns in (each.from_ns, each.to_ns)
+        )
+        enough = "" if each.asked else ": too few to be judged by themselves"
+        typer.echo(f"  {each.instrument}: {each.rows:,} decisions in {each.blocks} blocks, {span}{enough}")
     for gate in verdict.gates:
         figure = "" if gate.figure is None else f"{gate.figure:.4g}"
         bound = "" if gate.bound is None else f"at most {gate.bound:g}"
         typer.echo(
             f"  {'yes' if gate.passed else 'NO ':3}  {gate.name:24} {figure:>10}  {bound:14}  {gate.reason}"
         )
+    for text in verdict.loosened:
+        typer.echo(f"  loosened: {text}; a promotion by this verdict needs a reason")
     refused = [gate.name for gate in verdict.gates if not gate.passed]
     typer.echo("promote: yes" if verdict.promoted else f"promote: no ({', '.join(refused)})")

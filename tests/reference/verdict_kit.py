@@ -1,0 +1,42 @@
+"""Verdicts of the promotion gates, written by hand."""
+
+import json
+from typing import Any
+
+from quotelife.model.promotion import REQUIRED
+
+INSTRUMENTS = ("BTC-USDT", "ETH-USDT", "BTC-USD")
+"""Of ``service_kit.CONFIG``."""
+FROM_NS, TO_NS = 1_772_323_200_000_000_000, 1_772_409_599_000_000_000
+
+
+def written(
+    challenger: str,
+    champion: str,
+    /,
+    *,
+    refused: tuple[str, ...] = (),
+    unasked: tuple[str, ...] = (),
+    **changed: Any,
+) -> bytes:
+    """A file as ``promote-check --out`` writes it; yes, but for the gates ``refused``."""
+    value = {
+        "format": "quotelife-verdict-2",
+        "challenger": challenger,
+        "champion": champion,
+        "market": "full_day",
+        "loosened": [],
+        "instruments": [
+            {
+                "instrument": name,
+                "rows": 9,
+                "blocks": 30,
+                "from_ns": FROM_NS,
+                "to_ns": TO_NS,
+                "asked": name not in unasked,
+            }
+            for name in INSTRUMENTS
+        ],
+        "gates": [{"name": name, "passed": name not in refused} for name in sorted(REQUIRED)],
+    }
+    return json.dumps(value | changed).encode()
