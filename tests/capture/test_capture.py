@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -307,6 +308,13 @@ def test_a_flipped_bit_costs_its_block_and_no_other(tmp_path: Path) -> None:
         data[offset + bit // 8] ^= 1 << bit % 8
 
 
+def unpacked(data: bytes) -> bytes | None:
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    except zstandard.ZstdError:
+        return None
+
+
 def test_a_flipped_bit_in_a_compressed_segment_is_noted(tmp_path: Path) -> None:
     run = Recorder(tmp_path)
     run.some_events(500)
@@ -316,14 +324,22 @@ def test_a_flipped_bit_in_a_compressed_segment_is_noted(tmp_path: Path) -> None:
     files.close()
     path = tmp_path / "0000000001.qlc.zst"
     data = path.read_bytes()
+    whole = unpacked(data)
     rng = random.Random(5)
+    harmless = 0
     for _ in range(50):
         at = rng.randrange(20, len(data))
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
+        flipped = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+        path.write_bytes(flipped)
         capture = Capture(tmp_path)
         got = flat(list(capture.inputs()))
+        if unpacked(flipped) == whole:  # a match that points at another copy of the same words
+            harmless += 1
+            assert not capture.damage
+            continue
         assert capture.damage
         assert set(got) <= set(run.inputs)
+    assert harmless < 10
 
 
 class FaultyFile:
