@@ -192,6 +192,7 @@ class Application:
             self.engine,
             self.clock.now_ns,
             promoted=self.models.promoted_over,
+            swapped=self.models.configured,
         )
         engine = self.engine
         self.feeds = open_feeds(

@@ -11,7 +11,16 @@ from quotelife.errors import QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import BASIS_POINTS, POSTURES, is_digest
 from quotelife.model.promotion import REASON_CHARACTERS_MAX, VERDICT_BYTES_MAX
-from quotelife.model.registry import PROMOTION, ROLLBACK, Entry, Failure, HalfWritten, all_or
+from quotelife.model.registry import (
+    CANARY,
+    CONFIGURATION,
+    PROMOTION,
+    ROLLBACK,
+    Entry,
+    Failure,
+    HalfWritten,
+    all_or,
+)
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server import convert
 from quotelife_server.log import get_logger
@@ -27,6 +36,8 @@ CHAMPION = ModelRoleCode.CHAMPION
 _KINDS = {
     PROMOTION: admin.MODEL_CHANGE_KIND_PROMOTION,
     ROLLBACK: admin.MODEL_CHANGE_KIND_ROLLBACK,
+    CANARY: admin.MODEL_CHANGE_KIND_CANARY,
+    CONFIGURATION: admin.MODEL_CHANGE_KIND_CONFIGURATION,
 }
 
 
@@ -68,9 +79,7 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
         faults = convert.Faults()
         _digest(request.digest, faults)
         digest, postures = request.digest, all_or(_postures(request.postures, faults))
-        if len(request.verdict) > VERDICT_BYTES_MAX:
-            faults.add("verdict", f"must be at most {VERDICT_BYTES_MAX} bytes")
-        faults.text("force_reason", request.force_reason, most=REASON_CHARACTERS_MAX)
+        _grounds(request, faults)
         expected = _expected(request, faults)
         faults.raise_if_any()
 
@@ -122,10 +131,13 @@ def model_methods(service: "Service", later: Callable[[Awaitable[bytes]], Deferr
             share_bp = round(request.share * BASIS_POINTS)
             if abs(share_bp - request.share * BASIS_POINTS) > 1e-6:
                 faults.add("share", "must be a multiple of 0.0001")
+        _grounds(request, faults)
         faults.raise_if_any()
 
         async def work() -> bytes:
-            model = await models.canary(request.digest, postures, share_bp)
+            model = await models.canary(
+                request.digest, postures, share_bp, request.verdict, request.force_reason
+            )
             return admin.SetCanaryResponse(model=model_status(engine, model)).SerializeToString()
 
         return changed(context, "canary", request.digest, work())
@@ -224,6 +236,10 @@ def _model_change(entry: Entry) -> admin.ModelChange:
         ],
         verdict=entry.grounds.verdict or "",
         reason=entry.grounds.reason,
+        judged_from_utc_ns=entry.grounds.from_ns,
+        judged_to_utc_ns=entry.grounds.to_ns,
+        challenger=entry.challenger or "",
+        canary_share=entry.share_bp / BASIS_POINTS,
     )
 
 
@@ -256,6 +272,12 @@ def _expected(
         faults.add("expected_champion", "must be the 64 digits 0-9, a-f of an artifact, or empty")
     revision = request.expected_revision if request.HasField("expected_revision") else None
     return Expected(revision, request.expected_champion)
+
+
+def _grounds(request: admin.PromoteModelRequest | admin.SetCanaryRequest, faults: convert.Faults) -> None:
+    if len(request.verdict) > VERDICT_BYTES_MAX:
+        faults.add("verdict", f"must be at most {VERDICT_BYTES_MAX} bytes")
+    faults.text("force_reason", request.force_reason, most=REASON_CHARACTERS_MAX)
 
 
 def _digest(text: str, faults: convert.Faults) -> None:

@@ -18,7 +18,7 @@ from quotelife.engine import Engine, configured_model
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp
-from quotelife.model.promotion import Grounds, grounds_for
+from quotelife.model.promotion import canary_grounds, grounds_for
 from quotelife.model.registry import Failure, Registry, RegistryState, Stored
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server.alerts import MODEL_FAILED, Alerts
@@ -122,19 +122,34 @@ class Models:
             serves = self._champions(postures)
             state.expected(postures, expected.revision, expected.champion, serves)
             return state.promoted(
-                digest, postures, self._now_ns(), self._grounds(digest, serves, verdict, reason)
+                digest, postures, self._now_ns(), grounds_for(digest, serves, self._quoted(), verdict, reason)
             )
 
         return await self._with_model(digest, change, verdict)
 
-    async def canary(self, digest: str, postures: Collection[PostureCode], share_bp: int) -> CurveModel:
-        """Let a model of the store answer a share of counterparties. Raises as ``load``."""
-        return await self._with_model(digest, lambda state: state.canaried(digest, postures, share_bp))
+    async def canary(
+        self,
+        digest: str,
+        postures: Collection[PostureCode],
+        share_bp: int,
+        verdict: bytes = b"",
+        reason: str = "",
+    ) -> CurveModel:
+        """Let a model of the store answer a share of counterparties; many only on grounds as in ``promote``. Raises as
+        ``load``."""
+
+        def change(state: RegistryState) -> RegistryState:
+            grounds = canary_grounds(
+                digest, share_bp, self._champions(postures), self._quoted(), verdict, reason
+            )
+            return state.canaried(digest, postures, share_bp, self._now_ns(), grounds)
+
+        return await self._with_model(digest, change, verdict)
 
     async def unload(self, digest: str, postures: Collection[PostureCode]) -> None:
         """End its service as a shadow or challenger. Raises ``QuotelifeError``."""
         async with self._one_at_a_time:
-            await self._become(self.state.unloaded(digest, postures))
+            await self._become(self.state.unloaded(digest, postures, self._now_ns()))
 
     async def rollback(self, postures: Collection[PostureCode], expected: Expected = ANYTHING) -> CurveModel:
         """Undo the last promotion; the model that is the champion again. Raises as ``load``."""
@@ -157,6 +172,19 @@ class Models:
                 self._tell()
             return count
 
+    async def configured(self) -> None:
+        """A reload has put another model in where none was promoted: a line of the log. A disk that refuses it does not
+        undo the reload."""
+        if self.registry is None:
+            return
+        async with self._one_at_a_time:
+            after = self.state.configured(self._now_ns())
+            try:
+                await asyncio.to_thread(self.registry.write, after)
+            except QuotelifeError as error:
+                _log.error("the model of a reload could not be written into the history", error=str(error))
+            self.state = after
+
     async def stored(self) -> list[Stored]:
         """What the store holds, by its manifests."""
         return [] if self.registry is None else await asyncio.to_thread(self.registry.stored)
@@ -170,9 +198,8 @@ class Models:
             await self._become(change(self.state), verdict, self._broken - {digest})
             return model
 
-    def _grounds(self, digest: str, serves: dict[PostureCode, str], verdict: bytes, reason: str) -> Grounds:
-        quoted = [each.name for each in self._serving_engine().config.instruments if each.enabled]
-        return grounds_for(digest, serves, quoted, verdict, reason)
+    def _quoted(self) -> list[str]:
+        return [each.name for each in self._serving_engine().config.instruments if each.enabled]
 
     async def _load(self, digest: str) -> CurveModel:
         """Off the loop. A failure is kept until it is cleared, or the model loads."""

@@ -1,7 +1,7 @@
 """Configuration read again while running: whole or not at all, and without a restart."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ _log = get_logger(__name__)
 
 RESTART_SECTIONS = ("server", "feeds")
 LOOK_INTERVAL_S = 0.25
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 class Reloader:
@@ -30,9 +31,11 @@ class Reloader:
         engine: Engine,
         now_ns: Callable[[], int],
         promoted: Callable[[], list[PostureCode]] = list,
+        swapped: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at
-        start. ``promoted``: postures that a promoted model serves, whatever the configuration names."""
+        start. ``promoted``: postures that a promoted model serves, whatever the configuration names; ``swapped`` is
+        awaited once a reload has put another model in for the others."""
         self._path = path
         self._load = load
         self._started_with = config
@@ -40,6 +43,8 @@ class Reloader:
         self._engine = engine
         self._now_ns = now_ns
         self._promoted = promoted
+        self._swapped = swapped
+        self._missing: Path | None = None
         self._lock = asyncio.Lock()
         self.problems: list[str] = []
         self.restart_required: list[str] = []
@@ -62,6 +67,7 @@ class Reloader:
                 self._refuse(error.problems)
                 raise
             except ArtifactError as error:
+                self._missing = Path(config.model.artifact)
                 where, *why = str(error).split(
                     ": ", 1
                 )  # the folder is for the log; others get its file's name
@@ -73,6 +79,7 @@ class Reloader:
                 self._refuse(["the configuration could not be read or applied; the log says why"], error)
                 raise
             self.problems = []
+            self._missing = None
             self.restart_required = self._waiting_for_restart(config)
             if changed:
                 if config.model != self._config.model and (promoted := self._promoted()):
@@ -80,6 +87,12 @@ class Reloader:
                         "model.artifact has changed, but promoted models go on serving: roll them back for it to serve",
                         postures=[posture.name.lower() for posture in promoted],
                     )
+                if model is not None:
+                    _log.warning(
+                        "models swapped by the configuration, no gate was asked", digest=model.digest
+                    )
+                    if self._swapped is not None:
+                        await self._swapped()
                 self._config = config
                 self.applied += 1
                 _log.info(
@@ -98,7 +111,8 @@ class Reloader:
         return convert.reload_reply(self._engine.config_revision, changed, self.restart_required)
 
     async def watch(self) -> None:
-        """Reload whenever the files differ from when they were last read, until cancelled.
+        """Reload whenever the files differ from when they were last read, until cancelled; those of the model's
+        artifact too, where that is what the last reload was refused for.
 
         The files are looked at, not subscribed to: a folder may be replaced, taken away and brought back, lie
         on a network or behind a link. They are read once they have stayed the same for one look.
@@ -106,13 +120,16 @@ class Reloader:
         read: Fingerprint | None = None
         before: Fingerprint | None = None
         while True:
-            now = await asyncio.to_thread(fingerprint, self._path)
+            now = await asyncio.to_thread(self._files)
             if now == before and now != read:
                 read = now
                 with suppress(Exception):  # logged, and shown by status
                     await self.reload()
             before = now
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _files(self) -> Fingerprint:
+        return fingerprint(self._path) + (() if self._missing is None else fingerprint(self._missing))
 
     def _refuse(self, problems: list[str], error: Exception | None = None) -> None:
         self.problems = problems
@@ -134,9 +151,6 @@ class Reloader:
                 if getattr(old, name) != getattr(new, name):
                     waiting.append(f"{section}.{info.alias or name}")
         return waiting
-
-
-Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 def fingerprint(path: Path) -> Fingerprint:

@@ -5,11 +5,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.registry import Registry
+from quotelife_client import Client
+from quotelife_server.cli import models as cli_models
 from quotelife_server.cli.doctor_service import findings
 from reference import verdict_kit
 from reference.cli_kit import Ended, Run
@@ -120,15 +123,47 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     assert run(*ask[:-2], "--config", config).code == 1
     verdict(file, PASSAGE)
     assert run(*ask, "--config", config, "--expect", 1).code == 1
-    assert run(*ask, "--config", config, "--expect", 0).code == 0
+    ended = run(*ask, "--config", config, "--expect", 0)
+    assert ended.code == 0 and "its verdict ends with a decision" in ended.out
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert f"by verdict {digest[:16]}" in run("models", "list", "--registry", folder).out
+    words = f"by verdict {digest[:16]} on decisions of 2026-03-01 00:00 to 2026-03-01 23:59 UTC"
+    assert words in run("models", "list", "--registry", folder).out
     assert run("models", "rollback", "--registry", folder, "--expect", 0).code == 1
     assert run("models", "rollback", "--registry", folder, "--expect", 1).code == 0
     told = run("models", "history", "--registry", folder).out.splitlines()
     assert len(told) == 2 and digest[:16] in told[0] and "rollback: client_priority the config" in told[1]
     entries = json.loads(run("models", "history", "--registry", folder, "--json").out)
     assert [entry["verdict"] for entry in entries] == [digest, None]
+
+
+async def test_a_rollback_of_a_service_expects_what_it_looked_at(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else changes the line-up between the look and the call: it is refused, not carried out on another."""
+    text = CONFIG.replace("  log_level: error\n", f"  log_level: error\n  models: {{directory: {folder}}}\n")
+    look = cli_models._of_service
+
+    def meanwhile(target: str, timeout: float) -> dict[str, Any]:
+        seen = look(target, timeout)
+        with Client(target) as other:
+            other.promote_model(LOGISTIC, force_reason="meanwhile")
+        return seen
+
+    async with running(write_config(folder.parent, text), watch_configuration=False) as app:
+        target = app.addresses[0]
+        forced = ("promote", GOLDEN, *FORCED, "--target", target)
+        assert (await asyncio.to_thread(run, "models", *forced)).code == 0
+        monkeypatch.setattr(cli_models, "_of_service", meanwhile)
+        ended = await asyncio.to_thread(run, "models", "rollback", "--target", target)
+    assert ended.code == 1 and "is at revision 2, not at 1" in ended.err
+
+
+async def test_a_lost_answer_names_the_revision_to_repeat_it_with(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_models, "_of_service", lambda target, timeout: {"revision": 7})
+    ended = run("models", "rollback", "--target", "127.0.0.1:1", "--timeout", 0.2)
+    assert ended.code == 1 and "or repeat it with --expect 7" in ended.err
 
 
 async def test_a_running_service_is_asked(run: Run, folder: Path) -> None:
@@ -140,11 +175,14 @@ async def test_a_running_service_is_asked(run: Run, folder: Path) -> None:
             return await asyncio.to_thread(asked)
 
         assert (await command("load", GOLDEN[:8])).out.startswith(f"{GOLDEN[:16]} is a shadow")
-        assert (await command("canary", GOLDEN, 0.25)).code == 0
+        assert (await command("canary", GOLDEN, 0.25)).code == 1
+        assert (await command("canary", GOLDEN, 0.25, *FORCED)).code == 0
         ended = await command("promote", LOGISTIC)
         assert ended.code == 1 and "needs the verdict of the gates" in ended.err
         assert (await command("promote", LOGISTIC, *FORCED)).code == 0
-        assert "forced: a trial" in (await command("history")).out
+        told = (await command("history")).out.splitlines()
+        assert f"canary of {GOLDEN[:16]} golden 25.00%: client_priority, liquidity" in told[0]
+        assert all("forced: a trial" in line for line in told) and len(told) == 2
         assert (await command("rollback", "--expect", 0)).code == 1
         ended = await command("list")
         assert ended.code == 0 and f"client_priority: {LOGISTIC[:16]}" in ended.out

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from quotelife.errors import QuotelifeError
-from quotelife.model.promotion import Grounds, grounds_for, read_verdict
+from quotelife.model.promotion import Grounds, canary_grounds, grounds_for, read_verdict
 from quotelife.records import PostureCode
 from reference import verdict_kit
 
@@ -113,3 +113,17 @@ def test_an_instrument_that_the_verdict_never_saw_needs_a_reason() -> None:
     with pytest.raises(QuotelifeError, match=r"quoted, but not judged .*: GBP;"):
         grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw)
     assert grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw, "a trial").verdict
+
+
+def test_a_canary_of_a_fifth_is_a_trial_and_one_of_more_needs_grounds() -> None:
+    assert canary_grounds(NEW, 2000, SERVES, QUOTED) == Grounds()
+    with pytest.raises(QuotelifeError, match="a canary of more than 20 % needs the verdict"):
+        canary_grounds(NEW, 2001, SERVES, QUOTED)
+    with pytest.raises(QuotelifeError, match="the gates refuse"):
+        canary_grounds(NEW, 10_000, SERVES, QUOTED, REFUSED)
+    assert canary_grounds(NEW, 10_000, SERVES, QUOTED, written()).verdict
+    assert canary_grounds(NEW, 10_000, SERVES, QUOTED, reason="a trial") == Grounds(reason="a trial")
+
+
+def test_a_share_of_postures_that_have_no_challenger_to_end_needs_no_grounds() -> None:
+    assert canary_grounds(NEW, 0, SERVES, QUOTED) == Grounds()

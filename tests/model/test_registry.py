@@ -45,10 +45,30 @@ def test_a_posture_named_twice_is_rolled_back_once() -> None:
     assert state.rolled_back(9, [RA, RA]) == state.rolled_back(9, [RA])
 
 
+def test_canaries_are_in_the_log_and_shadows_are_not() -> None:
+    state = RegistryState().promoted(A, POSTURES, 1, WHY).loaded(B, [LP])
+    state = state.canaried(C, [LP, RA], 500, 2).unloaded(B, [LP], 3).canaried(C, [LP], 0, 4)
+    state = state.canaried(D, [RA], 9000, 5, WHY).unloaded(D, [RA], 6)
+    assert state.log[1:] == (
+        Entry(2, "canary", {LP: A, RA: A}, challenger=C, share_bp=500),
+        Entry(4, "canary", {LP: A}, challenger=C),
+        Entry(5, "canary", {RA: A}, WHY, challenger=D, share_bp=9000),
+        Entry(6, "canary", {RA: A}, challenger=D),
+    )
+    assert RegistryState.from_json(state.to_json()) == state
+
+
+def test_a_model_of_the_configuration_is_logged_for_the_postures_that_it_serves() -> None:
+    state = RegistryState().promoted(A, [RA], 1, WHY)
+    assert state.configured(2).log[-1] == Entry(2, "configuration", {LP: None, POSTURES[0]: None})
+    everywhere = state.promoted(A, POSTURES, 2, WHY)
+    assert everywhere.configured(3) == everywhere
+
+
 def test_a_log_of_something_unknown_is_no_state() -> None:
     value = RegistryState().promoted(A, POSTURES, 1, WHY).to_json()
     value["log"][0]["what"] = "magic"
-    with pytest.raises(QuotelifeError, match="'magic' is none of promotion, rollback"):
+    with pytest.raises(QuotelifeError, match="'magic' is none of promotion, rollback, canary, configuration"):
         RegistryState.from_json(value)
 
 
@@ -60,7 +80,7 @@ def test_one_posture_is_rolled_back_by_its_own_last_promotion() -> None:
 
 
 def test_the_challenger_that_is_promoted_is_challenger_and_shadow_no_longer() -> None:
-    state = RegistryState().loaded(A, POSTURES).canaried(A, [LP], 500).promoted(A, [LP], 1, WHY)
+    state = RegistryState().loaded(A, POSTURES).canaried(A, [LP], 500, 1).promoted(A, [LP], 1, WHY)
     assert state.lineup.of(LP) == Serving(champion=A)
     assert state.lineup.of(RA) == Serving(shadows=(A,))
 
@@ -76,7 +96,7 @@ def test_a_fifth_shadow_is_refused() -> None:
         state = state.loaded(digest, [LP])
     with pytest.raises(QuotelifeError, match="a posture takes 4; unload one first"):
         state.loaded(E, [LP])
-    assert state.unloaded(B, [LP]).loaded(E, [LP]).lineup.of(LP).shadows == (A, C, D, E)
+    assert state.unloaded(B, [LP], 1).loaded(E, [LP]).lineup.of(LP).shadows == (A, C, D, E)
 
 
 def test_a_failure_stays_until_it_is_cleared_or_the_model_loads() -> None:
@@ -92,7 +112,7 @@ def test_where_a_model_is_broken_the_champion_before_it_that_is_whole_serves() -
     state = (
         RegistryState().promoted(A, POSTURES, 1, WHY).promoted(B, POSTURES, 2, WHY).promoted(C, [LP], 3, WHY)
     )
-    state = state.canaried(D, [RA], 100).loaded(E, [RA])
+    state = state.canaried(D, [RA], 100, 1).loaded(E, [RA])
     assert champions(state.without([C])) == [B, B, B]
     assert champions(state.without([B, C])) == [A, A, A]
     assert champions(state.without([A, B, C])) == [None, None, None]
@@ -100,7 +120,7 @@ def test_where_a_model_is_broken_the_champion_before_it_that_is_whole_serves() -
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    state = RegistryState().promoted(A, POSTURES, 1, WHY).loaded(B, [LP]).canaried(C, [RA], 25)
+    state = RegistryState().promoted(A, POSTURES, 1, WHY).loaded(B, [LP]).canaried(C, [RA], 25, 1)
     state = state.failed(Failure(D, "is missing", 7))
     with Registry(tmp_path) as registry:
         registry.write(state)

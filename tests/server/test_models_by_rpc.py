@@ -95,7 +95,7 @@ async def test_what_serves_survives_a_restart_and_so_does_the_way_back(tmp_path:
     store(tmp_path)
     async with service(tmp_path) as (_, client):
         await client.promote_model(GOLDEN, force_reason=TRIAL)
-        await client.set_canary(LOGISTIC, 1.0, postures=[Posture.CLIENT_PRIORITY])
+        await client.set_canary(LOGISTIC, 1.0, force_reason=TRIAL, postures=[Posture.CLIENT_PRIORITY])
     async with service(tmp_path) as (app, client):
         assert (await serving(client), await serving(client, "beta")) == (LOGISTIC, GOLDEN)
         assert (await client.rollback_model()).digest == PASSAGE
@@ -110,7 +110,7 @@ async def test_every_decision_across_swaps_canaries_and_a_restart_is_verified(tm
             for change in (
                 client.load_model(LOGISTIC),
                 client.promote_model(GOLDEN, postures=["RISK_AVERSE"], force_reason=TRIAL),
-                client.set_canary(LOGISTIC, 0.5),
+                client.set_canary(LOGISTIC, 0.5, force_reason=TRIAL),
                 client.rollback_model(),
             ):
                 await change
@@ -257,7 +257,7 @@ async def test_what_could_not_be_loaded_is_wanted_still_and_serves_once_it_is_wh
     gone, there = (registry.folder / "artifacts" / name for name in ("away", LOGISTIC))
     async with service(tmp_path) as (_, client):
         await client.promote_model(LOGISTIC, force_reason=TRIAL)
-        await client.set_canary(GOLDEN, 1.0, postures=["CLIENT_PRIORITY"])
+        await client.set_canary(GOLDEN, 1.0, force_reason=TRIAL, postures=["CLIENT_PRIORITY"])
     there.rename(gone)
     async with service(tmp_path) as (_, client):
         assert (await serving(client), await serving(client, "beta")) == (GOLDEN, PASSAGE)
@@ -310,6 +310,58 @@ async def test_the_gates_promote_and_the_journal_and_the_history_name_their_verd
     assert [each["what"] for each in changes] == ["promotion", "promotion", "rollback"]
     assert (changes[0]["verdict"], changes[1]["reason"]) == (digest, TRIAL)
     assert verify(tmp_path / "journal").mismatches == []
+
+
+async def test_a_canary_of_many_needs_grounds_and_journal_and_history_name_every_canary(
+    tmp_path: Path,
+) -> None:
+    store(tmp_path)
+    good = verdict(GOLDEN, PASSAGE)
+    async with service(tmp_path) as (_, client):
+        await client.set_canary(GOLDEN, 0.2, postures=["RISK_AVERSE"])
+        with pytest.raises(ServiceError, match="a canary of more than 20 % needs the verdict") as caught:
+            await client.set_canary(GOLDEN, 0.2001)
+        assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        await client.set_canary(GOLDEN, 1.0, verdict=good)
+        await client.unload_model(GOLDEN)
+        history = (await client.models()).history
+    digest = hashlib.sha256(good).hexdigest()
+    said = [
+        (each.kind, each.challenger, each.canary_share, each.verdict, len(each.champions)) for each in history
+    ]
+    assert said == [
+        (admin.MODEL_CHANGE_KIND_CANARY, GOLDEN, share, by, postures)
+        for share, by, postures in ((0.2, "", 1), (1.0, digest, 3), (0.0, "", 3))
+    ]
+    assert (history[1].judged_from_utc_ns, history[1].judged_to_utc_ns) == (
+        verdict_kit.FROM_NS,
+        verdict_kit.TO_NS,
+    )
+    changes = [
+        decode_change(record).payload["because"]
+        for record in Journal(str(tmp_path / "journal")).records()
+        if record.kind == Kind.CHANGE and decode_change(record).kind is Change.MODEL
+    ]
+    assert [(each["what"], each["verdict"]) for each in changes] == [
+        ("canary", None),
+        ("canary", digest),
+        ("canary", None),
+    ]
+
+
+async def test_a_model_that_a_reload_puts_in_is_in_the_history(tmp_path: Path) -> None:
+    store(tmp_path)
+    async with service(tmp_path) as (_, client):
+        await client.promote_model(GOLDEN, postures=["RISK_AVERSE"], force_reason=TRIAL)
+        text = TEXT.replace("artifact: first_passage", "artifact: logistic").replace("FOLDER", str(tmp_path))
+        write_config(tmp_path, text)
+        await client.reload()
+        last = (await client.models()).history[-1]
+    assert last.kind == admin.MODEL_CHANGE_KIND_CONFIGURATION
+    assert [each.posture for each in last.champions] == [
+        int(Posture.CLIENT_PRIORITY),
+        int(Posture.LIQUIDITY_PROVIDER),
+    ]
 
 
 async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -> None:
@@ -416,7 +468,7 @@ async def test_no_refusal_names_the_folder(tmp_path: Path, monkeypatch: pytest.M
             client.load_model(LOGISTIC),
             client.promote_model(GOLDEN, force_reason=TRIAL),
             client.promote_model(GOLDEN, verdict=verdict(GOLDEN, PASSAGE)),
-            client.set_canary(GOLDEN, 0.5),
+            client.set_canary(GOLDEN, 0.1),
         ):
             with pytest.raises(ServiceError) as caught:
                 await call

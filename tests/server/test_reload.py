@@ -205,6 +205,17 @@ async def test_a_model_that_cannot_be_loaded_is_a_refused_reload_that_names_no_f
         assert app.engine.config_revision == 1 and app.engine.model.kind == "first_passage"
 
 
+async def test_an_artifact_that_arrives_after_the_file_that_names_it_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    path = write_config(tmp_path)
+    async with running(path) as app:
+        write_config(tmp_path, CONFIG.replace("artifact: first_passage", f"artifact: {folder}"))
+        await until(lambda: app.reloader.refused > 0)
+        shutil.copytree(builtin_artifact("golden"), folder)
+        await until(lambda: app.engine.model.kind == "golden")
+        assert not app.reloader.problems
+
+
 async def test_calls_under_load_survive_a_hundred_reloads(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     async with (

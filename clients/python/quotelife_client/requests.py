@@ -500,10 +500,24 @@ class Requests:
         )
 
     def set_canary(
-        self, digest: str, share: float, *, postures: Iterable[Posture | str] = (), timeout_s: float = 60.0
+        self,
+        digest: str,
+        share: float,
+        *,
+        verdict: bytes = b"",
+        force_reason: str = "",
+        postures: Iterable[Posture | str] = (),
+        timeout_s: float = 60.0,
     ) -> Call[admin.ModelStatus]:
-        """Let a model answer a ``share`` (0 to 1) of the configured counterparties; 0 ends it."""
-        request = admin.SetCanaryRequest(digest=digest, share=share, postures=calls.posture_numbers(postures))
+        """Let a model answer a ``share`` (0 to 1) of the configured counterparties; 0 ends it. More than 0.2 needs
+        ``verdict`` or ``force_reason``, as in ``promote_model``."""
+        request = admin.SetCanaryRequest(
+            digest=digest,
+            share=share,
+            postures=calls.posture_numbers(postures),
+            verdict=verdict,
+            force_reason=force_reason,
+        )
         return self._call(_ADMIN + "SetCanary", request, lambda reply: reply.model, timeout_s)
 
     def end_step_down(

@@ -17,6 +17,8 @@ from quotelife.records import PostureCode
 FORMAT = "quotelife-verdict-2"
 VERDICT_BYTES_MAX = 1 << 20
 REASON_CHARACTERS_MAX = 1000
+CANARY_BP_MAX = 2000
+"""Share of the counterparties, in basis points, that a challenger answers without grounds: a trial."""
 VERDICT_MEND = "ask quotelife promote-check again with --out"
 REQUIRED = frozenset({
     "beats_champion_log_loss", "beats_champion_brier", "not_worse_500 ms", "not_worse_2 s", "no_market_worse",
@@ -98,6 +100,8 @@ def grounds_for(
     instruments: Collection[str],
     verdict: bytes = b"",
     reason: str = "",
+    *,
+    what: str = "a promotion",
 ) -> Grounds:
     """Why ``challenger`` may take the place of ``champions``, those that serve now, on the ``instruments`` that are
     quoted.
@@ -111,7 +115,7 @@ def grounds_for(
     if not verdict:
         if not reason:
             raise QuotelifeError(
-                f"{challenger[:16]}: a promotion needs the verdict of the gates on it (quotelife promote-check "
+                f"{challenger[:16]}: {what} needs the verdict of the gates on it (quotelife promote-check "
                 "CHALLENGER --champion CHAMPION --out FILE), or a reason to go without (--force REASON)"
             )
         return Grounds(reason=reason)
@@ -148,3 +152,19 @@ def grounds_for(
                 "the gates again with that champion, or promote only the postures that the other one serves"
             )
     return grounds
+
+
+def canary_grounds(
+    challenger: str,
+    share_bp: int,
+    champions: Mapping[PostureCode, str],
+    instruments: Collection[str],
+    verdict: bytes = b"",
+    reason: str = "",
+) -> Grounds:
+    """Why ``challenger`` may answer ``share_bp`` ten-thousandths of the counterparties: up to ``CANARY_BP_MAX`` as a
+    trial, which needs no grounds, above that as in ``grounds_for``."""
+    if share_bp <= CANARY_BP_MAX and not verdict and not reason:
+        return Grounds()
+    what = f"a canary of more than {CANARY_BP_MAX / 100:g} %"
+    return grounds_for(challenger, champions, instruments, verdict, reason, what=what)

@@ -2,9 +2,9 @@
 
 ``artifacts/<digest>/`` are artifacts, each under its own digest, so that none can be changed without it showing.
 ``verdicts/<digest>.json`` are the verdicts by which models were promoted.
-``registry.json`` is the state: the line-up, the champions before it for a rollback, what was promoted and rolled back
-on what grounds, and loads that failed, until somebody clears them. It is replaced whole. Whoever changes the state
-holds ``lock``: a running service for as long as it runs, so that there is one writer.
+``registry.json`` is the state: the line-up, the champions before it for a rollback, what was promoted, rolled back and
+tried on what grounds, and loads that failed, until somebody clears them. It is replaced whole. Whoever changes
+the state holds ``lock``: a running service for as long as it runs, so that there is one writer.
 
 A state is a value; what may happen to it are its methods, each of which gives the next one or raises
 ``QuotelifeError``. It says what is wanted. A model that cannot be loaded changes nothing of it: what serves meanwhile
@@ -40,7 +40,7 @@ LOG_MAX = 256
 FAILURES_MAX = 64
 PREFIX_MIN = 6
 """Digits of a digest that may stand for all of it."""
-KINDS = PROMOTION, ROLLBACK = "promotion", "rollback"
+KINDS = PROMOTION, ROLLBACK, CANARY, CONFIGURATION = "promotion", "rollback", "canary", "configuration"
 
 
 class HalfWritten(QuotelifeError):
@@ -66,12 +66,17 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the log: ``PROMOTION`` or ``ROLLBACK``, the champions since of the postures it changed, and why."""
+    """One line of the log: one of ``KINDS``, the champions since of the postures it changed, and why.
+
+    ``challenger``, ``share_bp``: of a ``CANARY``, who answers which share since.
+    """
 
     at_ns: int
     what: str
     champions: Mapping[PostureCode, str | None]
     grounds: Grounds = field(default_factory=Grounds)
+    challenger: str | None = None
+    share_bp: int = 0
 
     def because(self) -> dict[str, str | None]:
         """For the journal, beside the line-up."""
@@ -83,6 +88,8 @@ class Entry:
             **self.because(),
             "judged_ns": [self.grounds.from_ns, self.grounds.to_ns],
             "champions": {posture.name.lower(): champion for posture, champion in self.champions.items()},
+            "challenger": self.challenger,
+            "canary_bp": self.share_bp,
         }
 
 
@@ -112,7 +119,7 @@ class RegistryState:
                 lineup = lineup.put(posture, replace(serving, shadows=(*serving.shadows, digest)))
         return self.cleared(digest)._with(lineup)
 
-    def unloaded(self, digest: str, postures: Iterable[PostureCode]) -> "RegistryState":
+    def unloaded(self, digest: str, postures: Iterable[PostureCode], at_ns: int) -> "RegistryState":
         """``digest`` no longer a shadow or a challenger of ``postures``; a champion stays."""
         lineup = self.lineup
         for posture in postures:
@@ -123,9 +130,16 @@ class RegistryState:
             lineup = lineup.put(posture, replace(serving, shadows=kept))
         if lineup == self.lineup:
             raise QuotelifeError(f"{digest[:16]} is neither shadow nor challenger there")
-        return self._with(lineup)
+        return self._tried(lineup, digest, 0, at_ns, Grounds())
 
-    def canaried(self, digest: str, postures: Iterable[PostureCode], share_bp: int) -> "RegistryState":
+    def canaried(
+        self,
+        digest: str,
+        postures: Iterable[PostureCode],
+        share_bp: int,
+        at_ns: int,
+        grounds: Grounds = Grounds(),  # noqa: B008 (a value)
+    ) -> "RegistryState":
         """``digest`` answers ``share_bp`` ten-thousandths of the counterparties of ``postures``; 0 ends it."""
         if not 0 <= share_bp <= BASIS_POINTS:
             raise QuotelifeError("share: must lie between 0 and 1, in steps of 0.0001")
@@ -141,7 +155,32 @@ class RegistryState:
             lineup = lineup.put(posture, serving)
         if not share_bp and lineup == self.lineup:
             raise QuotelifeError(f"{digest[:16]} is no challenger there; nothing was ended")
-        return self.cleared(digest)._with(lineup)
+        return self.cleared(digest)._tried(lineup, digest, share_bp, at_ns, grounds)
+
+    def _tried(
+        self, lineup: LineUp, digest: str, share_bp: int, at_ns: int, grounds: Grounds
+    ) -> "RegistryState":
+        """With ``lineup``, and a line of the log on the postures whose challenger it changes."""
+
+        def trial(serving: Serving) -> tuple[str | None, int]:
+            return serving.challenger, serving.canary_bp
+
+        changed = {
+            posture: serving.champion
+            for posture, serving in lineup.items()
+            if trial(serving) != trial(self.lineup.of(posture))
+        }
+        after = self._with(lineup)
+        if not changed:
+            return after
+        return replace(after, log=self._logged(Entry(at_ns, CANARY, changed, grounds, digest, share_bp)))
+
+    def configured(self, at_ns: int) -> "RegistryState":
+        """The configuration's model is another one since ``at_ns``; a line of the log, where it answers anybody."""
+        champions = {posture: None for posture, serving in self.lineup.items() if serving.champion is None}
+        if not champions:
+            return self
+        return replace(self, log=self._logged(Entry(at_ns, CONFIGURATION, champions)))
 
     def promoted(
         self, digest: str, postures: Iterable[PostureCode], at_ns: int, grounds: Grounds
@@ -287,6 +326,8 @@ class RegistryState:
                         Grounds(
                             entry["verdict"], str(entry["reason"]), *map(int, entry.get("judged_ns", ()))
                         ),
+                        entry.get("challenger"),
+                        int(entry.get("canary_bp", 0)),
                     )
                     for entry in value.get("log", ())
                 ),

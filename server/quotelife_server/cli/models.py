@@ -50,6 +50,24 @@ Expect = Annotated[
         "looked at; with --registry any]",
     ),
 ]
+Verdict = Annotated[
+    Path | None,
+    typer.Option(
+        help="What promote-check --out wrote of it against the champion that serves now. [default: none]"
+    ),
+]
+Force = Annotated[
+    str,
+    typer.Option(metavar="REASON", help="Why it may serve without a verdict that passes. [default: none]"),
+]
+Configuration = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="With --registry: the service's configuration, whose instruments the verdict must be on. [default: none]",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Change = Callable[["RegistryState", str, tuple["PostureCode", ...]], "RegistryState"]
 
@@ -126,7 +144,7 @@ def unload(model: Model, posture: Postures = None, target: Admin = TARGET, regis
     digest = _change(
         model, posture, target, registry, timeout,
         lambda client, digest, names: client.unload_model(digest, postures=names),
-        lambda state, digest, postures: state.unloaded(digest, postures),
+        lambda state, digest, postures: state.unloaded(digest, postures, time.time_ns()),
         loads=False,
     )  # fmt: skip
     _done(as_json, {"digest": digest}, f"{digest[:16]} is unloaded from {_words(posture)}")
@@ -135,36 +153,18 @@ def unload(model: Model, posture: Postures = None, target: Admin = TARGET, regis
 @app.command()
 def promote(
     model: Model,
-    verdict: Annotated[
-        Path | None,
-        typer.Option(
-            help="What promote-check --out wrote of it against the champion that serves now. [default: none]"
-        ),
-    ] = None,
-    force: Annotated[
-        str,
-        typer.Option(
-            metavar="REASON", help="Why it may serve without a verdict that passes. [default: none]"
-        ),
-    ] = "",
+    verdict: Verdict = None,
+    force: Force = "",
     posture: Postures = None,
     expect: Expect = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            help="With --registry: the service's configuration, whose instruments the verdict must be on. "
-            "[default: none]",
-        ),
-    ] = None,
+    config: Configuration = None,
     target: Admin = TARGET,
     registry: Folder = None,
     as_json: Json = False,
     timeout: Timeout = 60.0,
 ) -> None:
     """Make a model the champion, by the promotion gates' verdict. The one before it comes back by rollback."""
-    from quotelife.model.promotion import grounds_for
+    from quotelife.model.promotion import grounds_for, read_verdict
     from quotelife.model.registry import Registry
 
     raw = b"" if verdict is None else _read(verdict)
@@ -194,14 +194,19 @@ def promote(
             return after
 
         digest = _change_folder(model, posture, registry, change)
-    _done(as_json, {"digest": digest}, f"{digest[:16]} is the champion of {_words(posture)}")
+    by = ""
+    if raw:
+        days = (time.time_ns() - read_verdict(raw).to_ns) / 86_400e9
+        by = f"; its verdict ends with a decision {days:,.1f} days ago"
+    _done(as_json, {"digest": digest}, f"{digest[:16]} is the champion of {_words(posture)}{by}")
 
 
 @app.command()
 def history(
     target: Admin = TARGET, registry: Folder = None, as_json: Json = False, timeout: Timeout = 5.0
 ) -> None:
-    """Promotions and rollbacks, the newest last: when, what serves since, by which verdict or for what reason."""
+    """Promotions, rollbacks, canaries and models that a reload put in, the newest last: when, what serves since, by
+    which verdict or for what reason."""
     view = _of_service(target, timeout) if registry is None else _of_folder(registry)
     if as_json:
         typer.echo(json.dumps(view["history"], indent=2))
@@ -210,22 +215,43 @@ def history(
     for entry in view["history"]:
         at = datetime.fromtimestamp(entry["at_ns"] / 1e9, UTC).isoformat(timespec="seconds")
         since = ", ".join(f"{name} {_word(digest, known)}" for name, digest in entry["champions"].items())
-        typer.echo(f"{at} {entry['what']}: {since}{_grounds(entry)}")
+        what = entry["what"]
+        if entry["challenger"]:
+            what += f" of {_word(entry['challenger'], known)} {entry['canary_share']:.2%}"
+            since = ", ".join(entry["champions"])
+        typer.echo(f"{at} {what}: {since}{_grounds(entry)}")
 
 
 @app.command()
 def canary(model: Model,
            share: Annotated[float, typer.Argument(min=0.0, max=1.0, help="Share of counterparties; 0 ends it.")],
-           posture: Postures = None, target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
+           verdict: Verdict = None, force: Force = "", posture: Postures = None, config: Configuration = None,
+           target: Admin = TARGET, registry: Folder = None, as_json: Json = False,
            timeout: Timeout = 60.0) -> None:  # fmt: skip
-    """Let a model answer a share of the configured counterparties in the champion's place."""
+    """Let a model answer a share of the configured counterparties in the champion's place; more than 20 % by a verdict
+    or for a reason, as in promote."""
+    from quotelife.model.promotion import canary_grounds
+    from quotelife.model.registry import Registry
+
     share_bp = round(share * 10_000)
     if abs(share_bp - share * 10_000) > 1e-6:
         wrong("SHARE", "must be a multiple of 0.0001")
+    raw = b"" if verdict is None else _read(verdict)
+
+    def change(state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]) -> "RegistryState":
+        serves, quoted = _serving(state, postures, config, needed=bool(raw) and not force)
+        grounds = canary_grounds(digest, share_bp, serves, quoted, raw, force)
+        after = state.canaried(digest, postures, share_bp, time.time_ns(), grounds)
+        if raw and registry is not None:
+            Registry(registry).keep(raw)
+        return after
+
     digest = _change(
         model, posture, target, registry, timeout,
-        lambda client, digest, names: client.set_canary(digest, share, postures=names),
-        lambda state, digest, postures: state.canaried(digest, postures, share_bp),
+        lambda client, digest, names: client.set_canary(
+            digest, share, verdict=raw, force_reason=force, postures=names
+        ),
+        change,
         loads=share_bp > 0,
     )  # fmt: skip
     text = f"{digest[:16]} answers {share:.2%} of counterparties under {_words(posture)}"
@@ -389,7 +415,10 @@ def _of_service(target: str, timeout: float) -> dict[str, Any]:
                 "what": admin.ModelChangeKind.Name(change.kind).removeprefix("MODEL_CHANGE_KIND_").lower(),
                 "verdict": change.verdict or None,
                 "reason": change.reason,
+                "judged_ns": [change.judged_from_utc_ns, change.judged_to_utc_ns],
                 "champions": {_posture(each.posture): each.champion or None for each in change.champions},
+                "challenger": change.challenger or None,
+                "canary_share": change.canary_share,
             }
             for change in reply.history
         ],
@@ -431,7 +460,9 @@ def _of_folder(folder: Path) -> dict[str, Any]:
             for code, serving in state.lineup.items()
         ],
         "failures": state.to_json()["failures"],
-        "history": state.to_json()["log"],
+        "history": [
+            {**entry, "canary_share": entry.pop("canary_bp") / 10_000} for entry in state.to_json()["log"]
+        ],
         "revision": state.revision,
         "stored": [
             {
@@ -462,6 +493,9 @@ def _word(digest: str | None, known: dict[str, str]) -> str:
 
 def _grounds(entry: dict[str, Any]) -> str:
     by = f"; by verdict {entry['verdict'][:16]}" if entry["verdict"] else ""
+    if by and entry["judged_ns"][1]:
+        start, end = (datetime.fromtimestamp(ns / 1e9, UTC) for ns in entry["judged_ns"])
+        by += f" on decisions of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
     return f"{by}; forced: {entry['reason']}" if entry["reason"] else by
 
 

@@ -43,6 +43,8 @@ class ModelChangeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_CHANGE_KIND_UNSPECIFIED: _ClassVar[ModelChangeKind]
     MODEL_CHANGE_KIND_PROMOTION: _ClassVar[ModelChangeKind]
     MODEL_CHANGE_KIND_ROLLBACK: _ClassVar[ModelChangeKind]
+    MODEL_CHANGE_KIND_CANARY: _ClassVar[ModelChangeKind]
+    MODEL_CHANGE_KIND_CONFIGURATION: _ClassVar[ModelChangeKind]
 SERVICE_STATE_UNSPECIFIED: ServiceState
 SERVICE_STATE_STARTING: ServiceState
 SERVICE_STATE_SERVING: ServiceState
@@ -63,6 +65,8 @@ KILL_SOURCE_THROTTLE: KillSource
 MODEL_CHANGE_KIND_UNSPECIFIED: ModelChangeKind
 MODEL_CHANGE_KIND_PROMOTION: ModelChangeKind
 MODEL_CHANGE_KIND_ROLLBACK: ModelChangeKind
+MODEL_CHANGE_KIND_CANARY: ModelChangeKind
+MODEL_CHANGE_KIND_CONFIGURATION: ModelChangeKind
 
 class GetStatusRequest(_message.Message):
     __slots__ = ("instruments",)
@@ -347,18 +351,26 @@ class PostureChampion(_message.Message):
     def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ...) -> None: ...
 
 class ModelChange(_message.Message):
-    __slots__ = ("at_utc_ns", "kind", "champions", "verdict", "reason")
+    __slots__ = ("at_utc_ns", "kind", "champions", "verdict", "reason", "judged_from_utc_ns", "judged_to_utc_ns", "challenger", "canary_share")
     AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CHAMPIONS_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FROM_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_TO_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGER_FIELD_NUMBER: _ClassVar[int]
+    CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
     at_utc_ns: int
     kind: ModelChangeKind
     champions: _containers.RepeatedCompositeFieldContainer[PostureChampion]
     verdict: str
     reason: str
-    def __init__(self, at_utc_ns: _Optional[int] = ..., kind: _Optional[_Union[ModelChangeKind, str]] = ..., champions: _Optional[_Iterable[_Union[PostureChampion, _Mapping]]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    judged_from_utc_ns: int
+    judged_to_utc_ns: int
+    challenger: str
+    canary_share: float
+    def __init__(self, at_utc_ns: _Optional[int] = ..., kind: _Optional[_Union[ModelChangeKind, str]] = ..., champions: _Optional[_Iterable[_Union[PostureChampion, _Mapping]]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., judged_from_utc_ns: _Optional[int] = ..., judged_to_utc_ns: _Optional[int] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ...) -> None: ...
 
 class ModelFailure(_message.Message):
     __slots__ = ("digest", "reason", "at_utc_ns")
@@ -699,14 +711,18 @@ class UnloadModelResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class SetCanaryRequest(_message.Message):
-    __slots__ = ("digest", "share", "postures")
+    __slots__ = ("digest", "share", "postures", "verdict", "force_reason")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     POSTURES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_REASON_FIELD_NUMBER: _ClassVar[int]
     digest: str
     share: float
     postures: _containers.RepeatedScalarFieldContainer[_types_pb2.Posture]
-    def __init__(self, digest: _Optional[str] = ..., share: _Optional[float] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ...) -> None: ...
+    verdict: bytes
+    force_reason: str
+    def __init__(self, digest: _Optional[str] = ..., share: _Optional[float] = ..., postures: _Optional[_Iterable[_Union[_types_pb2.Posture, str]]] = ..., verdict: _Optional[bytes] = ..., force_reason: _Optional[str] = ...) -> None: ...
 
 class SetCanaryResponse(_message.Message):
     __slots__ = ("model",)
