@@ -57,7 +57,7 @@ def test_of_many_instruments_only_what_they_are_together_is_told(
 ) -> None:
     monkeypatch.setattr(drift, "INSTRUMENTS_MOST", 1)
     told = feature_bins([market(1, 60, instrument="A"), market(2, 60, instrument="B")], model)
-    assert told is not None and told["instruments"] == {} and len(told["features"]) == 39
+    assert told is not None and told["instruments"] == {} and len(told["features"]) == 41
 
 
 def test_a_model_that_reads_no_features_has_no_bins() -> None:

@@ -12,10 +12,13 @@ import pytest
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import SCHEMA
 from quotelife.learn import simulated_trees
+from quotelife.learn.bootstrap_logistic import START_NS, WARMUP_NS
 from quotelife.learn.splits import LONGEST_HORIZON_NS
 from quotelife.model.artifact import builtin_artifact, canonical, load_artifact, manifest_digest
 from quotelife.model.curve import CurveModel
 from quotelife.records import HORIZONS_NS
+from quotelife.sim.market import NewsShock
+from quotelife.units import NS_PER_S
 
 FOLDER = builtin_artifact(simulated_trees.NAME)
 
@@ -23,6 +26,10 @@ FOLDER = builtin_artifact(simulated_trees.NAME)
 @pytest.fixture(scope="module")
 def model() -> CurveModel:
     return load_artifact(FOLDER)
+
+
+def at_the_threshold(told: dict) -> dict:
+    return next(entry for entry in told["shock"] if entry["bps"] == simulated_trees.STRESSED_BPS)
 
 
 def test_the_manifest_says_what_it_is_and_what_it_is_worth(model: CurveModel) -> None:
@@ -40,9 +47,53 @@ def test_the_manifest_says_what_it_is_and_what_it_is_worth(model: CurveModel) ->
 def test_calm_is_calm_and_the_shock_is_told_in_a_market_it_has_not_seen(model: CurveModel) -> None:
     """SPEC 13.4: at most .01 at the demonstration's thresholds, and between .10 and .25 for the quote that is run
     against, one second into a shock."""
-    told = simulated_trees.shock_answers(model, seed=4711, shocks=2)
+    told = simulated_trees.shock_answers(model, seed=4711, shocks=4)
     assert told["calm"] <= 0.01
-    assert 0.10 <= told["stressed"] <= 0.25
+    assert 0.10 <= at_the_threshold(told)["p"] <= 0.25
+
+
+def test_what_it_says_of_the_shock_is_what_the_shock_does(model: CurveModel) -> None:
+    """As the manifest has it, of 24 shocks it has not seen: at the threshold that SPEC 13.4 is held at, the share that
+    is passed lies in the same band as what is said, and the two are close."""
+    told = model.manifest["training"]["shock"]
+    at = at_the_threshold(told)
+    assert simulated_trees.faults(told) == [] and at["quotes"] > 100
+    assert 0.10 <= at["passed"] <= 0.25 and abs(at["p"] - at["passed"]) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("calm", "p", "passed", "says"),
+    [
+        (0.02, 0.15, 0.15, "in calm"),
+        (0.005, 0.09, 0.12, "p is 0.090"),
+        (0.005, 0.20, 0.56, "passed is 0.560"),
+        (0.005, 0.11, 0.24, "further apart"),
+    ],
+)
+def test_a_model_that_is_not_honest_of_the_shock_is_nothing_to_ship(
+    calm: float, p: float, passed: float, says: str
+) -> None:
+    entry = {"bps": simulated_trees.STRESSED_BPS, "p": p, "passed": passed}
+    found = simulated_trees.faults({"calm": calm, "shock": [entry]})
+    assert found and any(says in fault for fault in found)
+
+
+def test_no_label_reaches_into_a_shock_that_had_not_begun_and_those_of_the_shock_stay() -> None:
+    start_ns = START_NS + WARMUP_NS + 10 * NS_PER_S
+    hours = (start_ns + 10 * NS_PER_S - START_NS) / (3600.0 * NS_PER_S)
+    shock = NewsShock(start_ns=start_ns, duration_ns=2 * NS_PER_S, direction=1, score=1.0)
+    for one in simulated_trees.decisions(hours, 1, shocks=[shock], gap_ns=100e6):
+        age = one.now_ns - start_ns
+        assert not ((age < 0) & (age >= -LONGEST_HORIZON_NS)).any()
+        assert (age < -LONGEST_HORIZON_NS).sum() > 20 and ((age >= 0) & (age < 2 * NS_PER_S)).sum() > 10
+
+
+@pytest.mark.slow
+def test_the_shock_is_measured_again_in_another_market(model: CurveModel) -> None:
+    told = simulated_trees.shock_answers(model, seed=815, shocks=24)
+    at = at_the_threshold(told)
+    assert told["calm"] <= 0.01 and 0.10 <= at["p"] <= 0.25
+    assert abs(at["p"] - at["passed"]) <= 0.08  # of about 120 quotes in 24 shocks, those of a shock alike
 
 
 def test_bids_and_asks_are_mirrored(model: CurveModel) -> None:

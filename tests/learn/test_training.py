@@ -13,11 +13,11 @@ from quotelife.features.schema import INDEX
 from quotelife.learn import dataset as files
 from quotelife.learn import gradient_boosting, train
 from quotelife.learn.gradient_boosting import Recipe, boost
-from quotelife.learn.hazard_fit import LOG_TAU, HazardData, event_bins, fit_level, fit_score, score
+from quotelife.learn.hazard_fit import event_bins, fit_curve, fit_level, score
 from quotelife.learn.labels import NEVER
 from quotelife.learn.samples import Market, drawn, folds, markets, stored
 from quotelife.learn.splits import fitted_on, seen_until_ns
-from quotelife.learn.static_calibration import hazard_logits, levelled, with_level
+from quotelife.learn.static_calibration import hazard_logits, levelled, passage_logits, with_level
 from quotelife.learn.training import (
     COLUMNS,
     VECTORISED,
@@ -221,7 +221,7 @@ def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
     fitted = train_trees(small, [0], SMALL, base=trees, base_refit=again)
     stack = fitted.model.parameters()
     plain = train_trees(small, [0], SMALL, base=trees).model.parameters()
-    worth = [[(e["weight"], e["slope"]) for e in each["ensembles"]] for each in (stack, plain)]
+    worth = [[e["weights"] for e in each["ensembles"]] for each in (stack, plain)]
     assert worth[0] == worth[1]
     grown = again.parameters()["ensembles"]
     assert [e["values"] for e in stack["ensembles"][: len(grown)]] == [e["values"] for e in grown]
@@ -229,33 +229,63 @@ def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
     assert stack != plain and fitted.half.parameters() == plain
 
 
-def test_a_refit_grows_the_trees_on_both_parts_under_the_hazard_it_had(
+def test_a_refit_grows_the_trees_on_both_parts_under_the_weights_it_had(
     trees: TreeHazardModel, refitted: Fitted
 ) -> None:
     again, before = refitted.model.parameters(), trees.parameters()
     assert refitted.half.parameters() == before
-    assert again["intercepts"] == before["intercepts"] and again["offset"] == before["offset"]
+    assert again["intercepts"] == before["intercepts"]
     for mine, theirs in zip(again["ensembles"], before["ensembles"], strict=True):
-        assert (mine["weight"], mine["slope"]) == (theirs["weight"], theirs["slope"])
+        assert mine["weights"] == theirs["weights"]
         assert mine["values"] != theirs["values"]
 
 
-def test_margins_of_no_use_get_no_weight_and_never_a_negative_one() -> None:
-    """The best of three margins turned round is 0, and at every horizon what stays is at least 0."""
+def passages_of(logit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n,) bins in which a curve of logits (n, 12), rising, is passed, 12 if in none."""
+    return (rng.random((len(logit), 1)) >= 1.0 / (1.0 + np.exp(-logit))).sum(axis=1)
+
+
+def test_each_horizon_is_fitted_for_itself_and_no_weight_is_negative() -> None:
+    """The first of three margins is worth more the longer the horizon; the second, turned round, 0; the third none."""
     rng = np.random.default_rng(2)
-    n = 10_000
-    z = rng.normal(size=(n, 3))
-    logit = -3.0 + 1.2 * z[:, :1] - 0.2 * z[:, 1:2] + 0.0 * LOG_TAU
-    event = np.full(n, 12)
-    for k in range(12):
-        hit = rng.random(n) < 1.0 / (1.0 + np.exp(-logit[:, k]))
-        event[(event == 12) & hit] = k
-    fit = fit_score(HazardData(z, np.zeros((n, 3), bool), rng.normal(size=(n, 12)), event), ridge=1.0)
-    by_bin = fit.weight[:, None] + fit.slope[:, None] * LOG_TAU
-    assert (by_bin >= 0.0).all() and fit.coefficient >= 0.0
-    np.testing.assert_allclose(by_bin[0], 1.2, atol=0.1)
-    np.testing.assert_allclose(by_bin[1], 0.0, atol=1e-12)
-    np.testing.assert_allclose(by_bin[2], 0.0, atol=0.1)
+    n = 40_000
+    z = np.abs(rng.normal(size=(n, 12, 3))).cumsum(axis=1) / 6.0
+    worth = np.linspace(0.6, 1.2, 12)
+    logit = np.linspace(-4.0, -1.0, 12) + worth * z[:, :, 0]
+    event = passages_of(logit, rng)
+    z[:, :, 1] = -z[:, :, 0] + 0.1 * z[:, :, 1]
+    fit = fit_curve(z, event, ridge=1.0)
+    assert (fit.weights >= 0.0).all() and (fit.weights[6:, 1] == 0.0).all()
+    np.testing.assert_allclose(fit.weights[4:, 0], worth[4:], atol=0.1)
+    np.testing.assert_allclose(fit.weights[4:, 2], 0.0, atol=0.1)
+    np.testing.assert_allclose(fit.intercepts[4:], np.linspace(-4.0, -1.0, 12)[4:], atol=0.15)
+
+
+def test_a_row_that_was_not_seen_to_the_horizon_is_no_miss_there() -> None:
+    """A third is seen up to 500 ms alone: beyond as if it were not there, up to then as if it were."""
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(9_000, 1, 1)).repeat(12, axis=1)
+    event = passages_of(np.linspace(-3.0, 0.0, 12) + z[:, :, 0], rng)
+    short = (np.arange(9_000) % 3 == 0) & (event > 5)
+    fit = fit_curve(z, np.where(short, 12, event), np.where(short, 6, 12))
+    np.testing.assert_array_equal(fit.intercepts[:6], fit_curve(z, event).intercepts[:6])
+    rest = fit_curve(z[~short], event[~short])
+    np.testing.assert_allclose(fit.intercepts[7:], rest.intercepts[7:], atol=0.02)
+    np.testing.assert_allclose(fit.weights[7:], rest.weights[7:], atol=0.02)
+
+
+@pytest.mark.parametrize("hits", [0, 3])
+def test_a_horizon_of_few_hits_is_shaped_like_its_neighbour_and_as_seldom_passed_as_it_is(hits: int) -> None:
+    """25 ms of 20 000 rows: near the next weight, and P within a few times the share that was passed."""
+    rng = np.random.default_rng(6)
+    n = 20_000
+    z = rng.normal(-3.0, 1.0, size=(n, 1, 1)).repeat(12, axis=1)
+    event = np.maximum(passages_of(np.linspace(-2.0, 1.0, 12) + z[:, :, 0], rng), 1)
+    event[rng.choice(n, hits, replace=False)] = 0
+    fit = fit_curve(z, event)
+    p = 1.0 / (1.0 + np.exp(-(fit.intercepts[0] + fit.weights[0, 0] * z[:, 0, 0])))
+    assert (hits + 0.5) / n / 3 < p.mean() < 3 * (hits + 3) / n
+    assert abs(fit.weights[0, 0] - fit.weights[1, 0]) < 0.7
 
 
 def test_weights_of_rows_are_rows() -> None:
@@ -270,16 +300,19 @@ def test_weights_of_rows_are_rows() -> None:
 
 
 @pytest.mark.parametrize("kind", ["trees", "logistic"])
-def test_a_level_moves_every_hazard_as_it_says(
+def test_a_level_moves_every_hazard_of_trees_every_p_as_it_says(
     small: Market, trees: TreeHazardModel, logistic: CurveModel, kind: str
 ) -> None:
     model = trees if kind == "trees" else logistic
     sample = stored(small, "calibrate", 0)[0]
     rng = np.random.default_rng(1)
     fit = fit_level(np.full((10, 12), -3.0), np.full(10, 12))
-    fit = type(fit)(rng.normal(0, 0.3, 12), 0.8)
-    before, after = (hazard_logits(sample.curves(m)) for m in (model, with_level(model, fit)))
-    np.testing.assert_allclose(after, fit.shift + 0.8 * before, atol=1e-6)
+    fit = type(fit)(np.cumsum(rng.uniform(0, 0.3, 12)), 0.8)  # rising, so that no maximum is in the way
+    logits = passage_logits if kind == "trees" else hazard_logits
+    before, after = (sample.curves(m) for m in (model, with_level(model, fit)))
+    rising = (np.diff(before, axis=1) > 0.0).all(axis=1)
+    assert rising.mean() > 0.3
+    np.testing.assert_allclose(logits(after)[rising], fit.shift + 0.8 * logits(before)[rising], atol=1e-6)
 
 
 def test_calibration_mends_a_model_that_is_told_too_much(small: Market, trees: TreeHazardModel) -> None:

@@ -88,10 +88,9 @@ STUMPS = tree_kit.packed(
 BY_HAND: dict[str, dict[str, Any]] = {
     "trees": {
         "intercepts": [0.0] * 12,
-        "offset": {"coefficient": 1.0, "min": -30.0, "max": 30.0},
         "features": [{"name": "queue_imbalance", "transform": "identity", "per": None, "reference": 0.0}],
         "log_threshold": True,
-        "ensembles": [{"weight": 1.0, "slope": 0.1, **STUMPS}],
+        "ensembles": [{"weights": [1.0] * 12, **STUMPS}],
     }
 }
 
@@ -298,13 +297,14 @@ def test_what_is_passed_already_is_certain_without_volatility_too(kind: str, h: 
 @pytest.mark.parametrize("kind", ["logistic", "trees"])
 def test_a_threshold_that_is_no_number_is_not_answered_even_where_volatility_is_not_read(kind: str) -> None:
     parameters = GENERATORS[kind](np.random.default_rng(1))
-    parameters["offset"]["coefficient"] = 0.0
-    if kind == "trees":
+    if kind == "logistic":
+        parameters["offset"]["coefficient"] = 0.0
+    else:
         without = tree_kit.random_ensemble(np.random.default_rng(1), len(parameters["features"]))
         parameters |= {
             "log_room": False,
             "log_threshold": False,
-            "ensembles": [{"weight": 1.0, "slope": 0.0, **without}],
+            "ensembles": [{"weights": [1.0] * 12, **without}],
         }
     model = artifact.KINDS[kind](parameters)
     assert model.curve({}, h_ticks=1.0, sigma_ticks=math.nan) is not None

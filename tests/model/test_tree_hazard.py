@@ -1,4 +1,4 @@
-"""The tree hazard: what its parameters mean, and which it refuses."""
+"""The curve of trees: what its parameters mean, and which it refuses."""
 
 import copy
 import math
@@ -10,7 +10,6 @@ import pytest
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import INDEX
 from quotelife.model.artifact import load_artifact, save_artifact
-from quotelife.model.curve import first_passage
 from quotelife.model.tree_hazard import TreeHazardModel
 from reference import tree_kit
 
@@ -22,10 +21,9 @@ STUMPS = tree_kit.packed(
 )
 PLAIN: dict[str, Any] = {
     "intercepts": [0.0] * 12,
-    "offset": {"coefficient": 1.0, "min": -700.0, "max": 700.0},
     "features": [FEATURE],
     "log_threshold": True,
-    "ensembles": [{"weight": 1.0, "slope": 0.0, **STUMPS}],
+    "ensembles": [{"weights": [1.0] * 12, **STUMPS}],
 }
 
 
@@ -36,17 +34,10 @@ def changed(**parts: Any) -> dict[str, Any]:
 def logits(
     parameters: dict[str, Any], features: dict[str, float], *, h: float = 1.0, sigma: float = 1.0
 ) -> Any:
-    """Logit of each bin's hazard less first passage's."""
-    out = []
-    for curve in (
-        TreeHazardModel(parameters).curve(features, h_ticks=h, sigma_ticks=sigma),
-        first_passage(h, sigma),
-    ):
-        assert curve is not None
-        p = np.concatenate([[0.0], curve])
-        hazard = np.diff(p) / (1.0 - p[:-1])
-        out.append(np.log(hazard) - np.log1p(-hazard))
-    return out[0] - out[1]
+    """Logit of P at each horizon."""
+    curve = TreeHazardModel(parameters).curve(features, h_ticks=h, sigma_ticks=sigma)
+    assert curve is not None
+    return np.log(curve) - np.log1p(-curve)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +54,45 @@ def test_the_margin_moves_every_bin(features: dict[str, float], h: float, margin
     np.testing.assert_allclose(logits(PLAIN, features, h=h), [margin] * 12, atol=1e-9)
 
 
-def test_the_slope_turns_the_margin_over_the_horizon() -> None:
-    got = logits(changed(ensembles=[{"weight": 2.0, "slope": 0.3, **STUMPS}]), {"queue_imbalance": 1.0})
-    grid = np.array([25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000]) / 500.0
-    np.testing.assert_allclose(got, (2.0 + 0.3 * np.log(grid)) * 1.75, atol=1e-9)
-
-
-def test_each_ensemble_has_its_weight_and_slope() -> None:
+def test_each_horizon_has_its_intercept_and_its_weight_of_each_ensemble() -> None:
     other = tree_kit.packed([1], [LEAF], [3.0], 1.0)
+    grid = np.arange(12)
     model = changed(
-        ensembles=[{"weight": 0.5, "slope": 0.1, **STUMPS}, {"weight": 0.25, "slope": -0.1, **other}]
+        intercepts=(grid - 6.0).tolist(),
+        ensembles=[
+            {"weights": (0.1 * grid).tolist(), **STUMPS},
+            {"weights": (0.5 - 0.02 * grid).tolist(), **other},
+        ],
     )
-    grid = np.log(np.array([25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000]) / 500.0)
-    expected = (0.5 + 0.1 * grid) * 1.75 + (0.25 - 0.1 * grid) * 4.0
+    expected = grid - 6.0 + 0.1 * grid * 1.75 + (0.5 - 0.02 * grid) * 4.0
     np.testing.assert_allclose(logits(model, {}), expected, atol=1e-9)
+
+
+def test_a_horizon_that_would_fall_below_a_shorter_one_is_as_likely_as_that() -> None:
+    """The largest so far, not the last: the third is above the second and below the first."""
+    model = changed(intercepts=[0.0, -2.0, -1.0, 1.0, 0.5, *[2.0] * 7])
+    expected = np.array([0.0, 0.0, 0.0, 1.0, 1.0, *[2.0] * 7]) + 1.75
+    np.testing.assert_allclose(logits(model, {}), expected, atol=1e-9)
+
+
+def test_it_falls_with_the_threshold_where_the_maximum_passes_from_one_horizon_to_another() -> None:
+    """Weights and intercepts that take turns: P of every horizon falls in h all the same."""
+    rng = np.random.default_rng(5)
+    entry = tree_kit.random_ensemble(rng, 2, trees=40, depth=4, falls_with=(1,))
+    model = TreeHazardModel(
+        changed(
+            intercepts=rng.normal(0.0, 1.0, 12).tolist(),
+            ensembles=[{"weights": rng.uniform(0.0, 3.0, 12).tolist(), **entry}],
+        )
+    )
+    curves = np.array(
+        [
+            model.curve({"queue_imbalance": 0.3}, h_ticks=h, sigma_ticks=1.0)
+            for h in np.geomspace(0.01, 50, 300)
+        ]
+    )
+    assert (np.diff(curves, axis=0) <= 0.0).all() and (np.diff(curves, axis=1) >= 0.0).all()
+    assert np.ptp(curves[:, 5]) > 0.05
 
 
 def test_columns_are_what_the_trees_read() -> None:
@@ -109,7 +125,7 @@ def with_room(tree: dict[str, Any], **parts: Any) -> dict[str, Any]:
     return changed(
         features=[{**FEATURE, "name": name} for name in names],
         log_room=True,
-        ensembles=[{"weight": 1.0, "slope": 0.0, **tree}],
+        ensembles=[{"weights": [1.0] * 12, **tree}],
         **parts,
     )
 
@@ -155,24 +171,27 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **RISING}]), "rises with the threshold"),
+        (changed(ensembles=[{"weights": [1.0] * 12, **RISING}]), "rises with the threshold"),
         (changed(ensembles=[]), "1 to 4"),
-        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS}] * 5), "1 to 4"),
-        (changed(ensembles=[{"weight": -1.0, "slope": 0.0, **STUMPS}]), r"ensembles\[0\]\.weight"),
+        (changed(ensembles=[{"weights": [1.0] * 12, **STUMPS}] * 5), "1 to 4"),
+        (changed(ensembles=[{"weights": [*[1.0] * 11, -1e-9], **STUMPS}]), r"ensembles\[0\]\.weights"),
+        (changed(ensembles=[{"weights": [1.0] * 11, **STUMPS}]), r"weights: a list of 12 numbers"),
+        (changed(ensembles=[{"weights": 1.0, **STUMPS}]), r"weights: a list of 12 numbers"),
+        (changed(intercepts=[0.0] * 13), "intercepts: a list of 12 numbers"),
         (
-            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "base": math.nan}]),
+            changed(ensembles=[{"weights": [1.0] * 12, **STUMPS, "base": math.nan}]),
             r"ensembles\[0\]\.base",
         ),
         (
-            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": "a?"}]),
+            changed(ensembles=[{"weights": [1.0] * 12, **STUMPS, "values": "a?"}]),
             r"ensembles\[0\]\.values: not base64",
         ),
         (
-            changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": "YWI="}]),
+            changed(ensembles=[{"weights": [1.0] * 12, **STUMPS, "values": "YWI="}]),
             r"values: not base64 of f4",
         ),
-        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "values": 7}]), r"values: text"),
-        (changed(ensembles=[{"weight": 1.0, "slope": 0.0, **STUMPS, "sizes": ""}]), r"ensembles\[0\]\.sizes"),
+        (changed(ensembles=[{"weights": [1.0] * 12, **STUMPS, "values": 7}]), r"values: text"),
+        (changed(ensembles=[{"weights": [1.0] * 12, **STUMPS, "sizes": ""}]), r"ensembles\[0\]\.sizes"),
         (changed(features=[], log_threshold=True), "feature 1 is beyond"),
         (changed(features=[], log_threshold=False), "at least one column"),
         (changed(log_threshold=1), "log_threshold: true or false"),
@@ -182,9 +201,7 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
             with_room(tree_kit.packed([3], [4, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)),
             "rises with the threshold; train it with monotone_constraints -1 on column 2",
         ),
-        (changed(ensembles=[{"weight": 1.0, "slope": 0.4, **STUMPS}]), "below 0 at horizon 0"),
-        (changed(ensembles=[{"weight": 1.0, "slope": -0.5, **STUMPS}]), "below 0 at horizon 11"),
-        (changed(offset={"coefficient": -1.0, "min": -1.0, "max": 1.0}), "rise with the threshold"),
+        (changed(offset={"coefficient": 1.0, "min": -1.0, "max": 1.0}), "remove unknown offset"),
         (changed(features=[{**FEATURE, "name": "threshold"}]), "log_threshold"),
         (changed(features=[{**FEATURE, "name": "moon_phase"}]), "moon_phase"),
         (changed(features=[{**FEATURE, "per": "tick"}]), "per"),
@@ -203,6 +220,6 @@ def test_parameters_that_do_not_fit_are_refused_by_name(parameters: Any, message
 def test_a_model_as_large_as_those_measured_is_stored(tmp_path: Any) -> None:
     """300 trees of depth 6."""
     entry = tree_kit.random_ensemble(np.random.default_rng(1), 2, trees=300, depth=6, falls_with=(1,))
-    model = TreeHazardModel(changed(ensembles=[{"weight": 1.0, "slope": 0.0, **entry}]))
+    model = TreeHazardModel(changed(ensembles=[{"weights": [1.0] * 12, **entry}]))
     loaded = load_artifact(save_artifact(model, tmp_path, name="m", description=""))
     assert loaded.parameters() == model.parameters()

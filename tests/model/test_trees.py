@@ -166,7 +166,7 @@ def test_equals_plain_recursion_however_it_is_laid_out(seed: int, trees: int, de
 
 def test_a_booster_becomes_parameters(small: Any) -> None:
     entry = ensemble_parameters(small, 0.5)
-    assert entry["weight"] == 0.5
+    assert entry["weights"] == [0.5] * 12
     x = table(np.random.default_rng(1), 100)
     expected = small.inplace_predict(x, predict_type="margin")
     assert unpack(entry, COLUMNS, "here").margins(x).tobytes() == expected.tobytes()

@@ -94,17 +94,18 @@ def trees(parameters: Mapping[str, Any], features: Mapping[str, float], h: float
         room = spread / 2 - deviation
         row.append(math.nan if math.isnan(room) else math.log(h / max(room, 1e-9)))
     if parameters["log_threshold"]:
+        if math.isnan(sigma) or sigma < 0:
+            return None
         row.append(math.log(h / sigma) if sigma > 0 else math.inf)
     margins = [
-        (entry["weight"], entry["slope"], tree_kit.margin(*tree_kit.unpacked(entry), entry["base"], row))
+        (entry["weights"], tree_kit.margin(*tree_kit.unpacked(entry), entry["base"], row))
         for entry in parameters["ensembles"]
     ]
-    return hazard(
-        parameters,
-        h,
-        sigma,
-        lambda ms: sum((w + v * math.log(ms / 500.0)) * margin for w, v, margin in margins),
-    )
+    curve = []
+    for k in range(12):
+        logit = parameters["intercepts"][k] + sum(weights[k] * margin for weights, margin in margins)
+        curve.append(max([1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0))), *curve]))
+    return curve
 
 
 def golden(parameters: Mapping[str, Any], features: Mapping[str, float], h: float, sigma: float) -> Any:

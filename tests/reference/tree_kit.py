@@ -84,19 +84,12 @@ def random_ensemble(
     return packed(sizes, slots, values, float(rng.normal()))
 
 
-def random_parameters(
-    rng: np.random.Generator, features: Sequence[str], *, coefficient: float | None = None
-) -> dict[str, Any]:
+def random_parameters(rng: np.random.Generator, features: Sequence[str]) -> dict[str, Any]:
     """Parameters of a tree model over ``features``, ln(h/room) and ln(h/σ)."""
     features = list(dict.fromkeys([*features, "spread_ticks", "microprice_deviation"]))
     columns = len(features) + 2
     return {
         "intercepts": rng.normal(0, 1, 12).tolist(),
-        "offset": {
-            "coefficient": float(rng.uniform(0.1, 2)) if coefficient is None else coefficient,
-            "min": -30.0,
-            "max": 30.0,
-        },
         "features": [
             {
                 "name": name,
@@ -110,9 +103,7 @@ def random_parameters(
         "log_threshold": True,
         "ensembles": [
             {
-                "weight": (weight := float(rng.uniform(0.1, 1))),
-                "slope": float(rng.uniform(-0.4, 0.3))
-                * weight,  # ln(5 s / 500 ms) is 2.3, ln(25 ms / 500 ms) −3
+                "weights": np.maximum(rng.normal(0.5, 0.5, 12), 0.0).tolist(),
                 **random_ensemble(rng, columns, falls_with=(columns - 2, columns - 1)),
             }
             for _ in range(int(rng.integers(1, 5)))

@@ -153,6 +153,25 @@ class Shocks:
     intensity: tuple[float, float] = (0.2, 1.0)
 
 
+def drawn_shocks(shocks: Shocks, hours: float, rng: np.random.Generator) -> list[NewsShock]:
+    """Random shocks of a market that runs for ``hours``, none in its warm-up."""
+    stop_ns = START_NS + round(hours * 3600 * NS_PER_S)
+    at = START_NS + WARMUP_NS
+    planned = []
+    while (at := at + round(rng.exponential(shocks.gap_s) * NS_PER_S) + 10 * NS_PER_S) < stop_ns:
+        direction = int(rng.choice([-1, 1]))
+        planned.append(
+            NewsShock(
+                at,
+                round(rng.uniform(1.0, 6.0) * NS_PER_S),
+                intensity=float(rng.uniform(*shocks.intensity)),
+                direction=direction,
+                score=float(direction),
+            )
+        )
+    return planned
+
+
 def run_market(
     hours: float,
     seed: int,
@@ -160,31 +179,21 @@ def run_market(
     *,
     shocks: Shocks | Sequence[NewsShock] = Shocks(),
     gap_ns: float = DECISION_GAP_NS,
+    headlines: bool = False,
 ) -> tuple[MarketSimulator, list[SimulatedInstrument]]:
     """One simulated market with decisions of both sides at random times, ``gap_ns`` apart in the mean.
 
-    ``threshold(rng, reference in ticks)`` gives h in ticks. ``shocks`` are random ones or those given. Equal arguments
-    give equal decisions.
+    ``threshold(rng, reference in ticks)`` gives h in ticks. ``shocks`` are random ones or those given; with
+    ``headlines`` the features tell of their news. Equal arguments give equal decisions.
     """
     rng = np.random.default_rng(seed)
     market = MarketSimulator(MarketConfig(), seed, START_NS)
-    if isinstance(shocks, Shocks):
-        stop_ns = START_NS + round(hours * 3600 * NS_PER_S)
-        at = START_NS + WARMUP_NS
-        while (at := at + round(rng.exponential(shocks.gap_s) * NS_PER_S) + 10 * NS_PER_S) < stop_ns:
-            direction = int(rng.choice([-1, 1]))
-            market.schedule_shock(
-                at,
-                round(rng.uniform(1.0, 6.0) * NS_PER_S),
-                intensity=float(rng.uniform(*shocks.intensity)),
-                direction=direction,
-                score=float(direction),
-            )
-    else:
-        for shock in shocks:
-            market.add_shock(shock)
+    planned = drawn_shocks(shocks, hours, rng) if isinstance(shocks, Shocks) else list(shocks)
+    for shock in planned:
+        market.add_shock(shock)
     instruments = [SimulatedInstrument() for _ in market.config.symbols]
     due = [START_NS + WARMUP_NS + round(rng.exponential(gap_ns)) for _ in instruments]
+    told = [planned[:] if headlines else [] for _ in instruments]
     for symbol, instrument in enumerate(instruments):
         book = market.snapshot(symbol)
         instrument.probe.snapshot(START_NS, book.bids, book.asks)
@@ -192,6 +201,12 @@ def run_market(
         instrument = instruments[update.symbol]
         while due[update.symbol] < update.time_ns + LATENCY_NS:
             h = threshold(rng, instrument.reference)
+            news = told[update.symbol]
+            while news and news[0].start_ns + LATENCY_NS <= due[update.symbol]:
+                headline = news.pop(0)
+                instrument.probe.news(
+                    due[update.symbol], headline.score, source_ns=headline.start_ns + LATENCY_NS
+                )
             for side in (1, -1):
                 instrument.decide(due[update.symbol], side, h)
             due[update.symbol] += max(1, round(rng.exponential(gap_ns)))

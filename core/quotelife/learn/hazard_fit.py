@@ -1,12 +1,13 @@
-"""Fitting the pooled logistic hazard, and scoring curves. Offline; numpy only.
+"""Fitting the pooled logistic hazard and the curve over margins of trees, and scoring curves. Offline; numpy only.
 
-The model is that of ``quotelife.model.logistic``. Its coefficients maximise the penalised likelihood of the
-discrete-time survival data by Newton's method: convex, so that the same data give the same answer. The ridge
-pulls towards first passage (c = 1, all else 0), so that what the data do not say is left to the diffusion.
+The hazard is that of ``quotelife.model.logistic``, the curve that of ``quotelife.model.tree_hazard``. Coefficients
+maximise a penalised likelihood by Newton's method: convex, so that the same data give the same answer. The ridge of
+the hazard pulls towards first passage (c = 1, all else 0), that of the curve towards the margins as they are, so that
+what the data do not say is left to those.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from quotelife.records import HORIZONS_NS
 
 Floats = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 K = len(HORIZONS_NS)
 LOG_TAU: Floats = np.log(np.array(HORIZONS_NS) / 500e6)
+ANCHOR = HORIZONS_NS.index(500_000_000)
+INTERCEPT_RIDGE = 1.0  # of the curve: so little that a horizon of few hits is still seldom passed
 
 
 def event_bins(passage_ns: Longs, observed_ns: Longs) -> tuple[Longs, Longs]:
@@ -41,16 +45,11 @@ class HazardData:
     """
 
     z: Floats
-    missing: npt.NDArray[np.bool_]
+    missing: Bools
     offset: Floats
     event: Longs
     known: Longs | None = None
     weight: Floats | None = None
-
-    def at_risk(self, k: int) -> npt.NDArray[np.bool_]:
-        """(n,) rows whose bin ``k`` was seen and began with h not passed."""
-        risk = self.event >= k
-        return np.asarray(risk if self.known is None else risk & (self.known > k))
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,16 @@ class HazardFit:
 
 
 @dataclass(frozen=True)
-class ScoreFit:
-    """What makes a hazard of e margins: ``intercepts`` (12,), first passage's ``coefficient``, ``weight`` and
-    ``slope`` (e,), bounded as ``quotelife.model.tree_hazard`` asks."""
+class CurveFit:
+    """logit P(τ_k) = ``intercepts``_k + Σ_s ``weights``_ks·margin_ks: (12,) and (12, s) ≥ 0."""
 
     intercepts: Floats
-    coefficient: float
-    weight: Floats
-    slope: Floats
+    weights: Floats
 
 
 @dataclass(frozen=True)
 class LevelFit:
-    """logit h'_k = ``shift``_k + ``scale``·logit h_k, scale > 0."""
+    """logit h'_k = ``shift``_k + ``scale``·logit h_k, scale > 0; of trees the same of P(τ_k)."""
 
     shift: Floats
     scale: float
@@ -95,11 +91,12 @@ def fit_hazard(data: HazardData, *, ridge: float = 10.0, iterations_max: int = 5
     prior = np.zeros(K + 1 + 2 * f + len(seen))
     prior[K] = 1.0
 
-    def design(k: int, risk: npt.NDArray[np.bool_]) -> Floats:
+    def design(k: int, risk: Bools) -> Floats:
         z = data.z[risk]
         return np.hstack([data.offset[risk, k : k + 1], z, z * LOG_TAU[k], data.missing[risk][:, seen]])
 
-    theta, iteration, loss, bins = _fit(data, design, prior, np.full(len(prior), ridge), iterations_max)
+    bins = _hazards(data.event, data.known, data.weight, design)
+    theta, iteration, loss, rows = _fit(bins, prior, np.full(len(prior), ridge), iterations_max)
     missing = np.zeros(f)
     missing[seen] = theta[K + 1 + 2 * f :]
     return HazardFit(
@@ -109,39 +106,46 @@ def fit_hazard(data: HazardData, *, ridge: float = 10.0, iterations_max: int = 5
         theta[K + 1 + f : K + 1 + 2 * f],
         missing,
         iteration,
-        loss / bins,
+        loss / rows,
     )
 
 
-def fit_score(data: HazardData, *, ridge: float = 10.0, iterations_max: int = 50) -> ScoreFit:
-    """The fit over the margins ``data.z`` of trees, which may only raise the hazard, as may first passage.
+def fit_curve(
+    margins: Floats,
+    event: Longs,
+    known: Longs | None = None,
+    weight: Floats | None = None,
+    *,
+    ridge: float = 10.0,
+) -> CurveFit:
+    """The fit over s margins for each horizon, (n, 12, s), which may only raise P.
 
-    Each margin has a coefficient ≥ 0 at either end of the grid, so that it has one at every horizon: the two stand for
-    weight and slope. One that the data would have below 0 is 0. The ridge pulls to the mean of the margins.
-    ``data.missing`` is not read. Errors as ``fit_hazard``.
+    A logistic regression for each horizon, on the rows whose passage by then is known. At 500 ms the ridge pulls to the
+    mean of the margins as they are, from there on outwards to what was found at the horizon before: one of few hits is
+    shaped like its neighbour, and its intercept, which is hardly held, goes where its own hits say. A weight that the
+    data would have below 0 is 0. Errors as ``fit_hazard``.
     """
-    e = data.z.shape[1]
-    late = (LOG_TAU - LOG_TAU[0]) / (LOG_TAU[-1] - LOG_TAU[0])
-    free = np.ones(K + 1 + 2 * e, dtype=bool)
-    while True:
-        columns = np.flatnonzero(free[K:])
+    sources = margins.shape[2]
+    pull = np.array([INTERCEPT_RIDGE, *[ridge] * sources])
+    theta = np.zeros((K, 1 + sources))
+    bins = _passages(event, known, weight, lambda k, seen: margins[seen, k])
 
-        def design(k: int, risk: npt.NDArray[np.bool_], columns: Longs = columns) -> Floats:
-            z = data.z[risk]
-            return np.hstack([data.offset[risk, k : k + 1], z * (1.0 - late[k]), z * late[k]])[:, columns]
+    def fit(k: int, prior: Floats) -> None:
+        free = np.ones(1 + sources, dtype=bool)
+        while True:
+            one = replace(bins[k], design=lambda: bins[k].design()[:, free[1:]])
+            found, _, _, _ = _fit([one], prior[free], pull[free], iterations_max=50)
+            if (found[1:] >= 0.0).all():
+                break
+            free[np.flatnonzero(free)[1 + int(np.argmin(found[1:]))]] = False
+        theta[k, free] = found
 
-        prior = np.concatenate([np.zeros(K + 1), np.full(2 * e, 1.0 / e)])[free]
-        found, _, _, _ = _fit(data, design, prior, np.full(len(prior), ridge), iterations_max)
-        if (found[K:] >= 0.0).all():
-            break
-        free[np.flatnonzero(free)[K + int(np.argmin(found[K:]))]] = False
-    theta = np.zeros(len(free))
-    theta[free] = found
-    first, last = theta[K + 1 : K + 1 + e], theta[K + 1 + e :]
-    slope = (last - first) / (LOG_TAU[-1] - LOG_TAU[0])
-    # Bound by what is computed, not by what is meant: w + v·ln τ must not round below 0 at either end.
-    weight = np.maximum.reduce([first - slope * LOG_TAU[0], -slope * LOG_TAU[0], -slope * LOG_TAU[-1]])
-    return ScoreFit(theta[:K], float(theta[K]), weight, slope)
+    fit(ANCHOR, np.array([0.0, *[1.0 / sources] * sources]))
+    for k in range(ANCHOR - 1, -1, -1):
+        fit(k, theta[k + 1])
+    for k in range(ANCHOR + 1, K):
+        fit(k, theta[k - 1])
+    return CurveFit(theta[:, 0], theta[:, 1:])
 
 
 def fit_level(
@@ -150,18 +154,18 @@ def fit_level(
     known: Longs | None = None,
     weight: Floats | None = None,
     *,
+    passed: bool = False,
     ridge: float = 50.0,
 ) -> LevelFit:
-    """Static calibration of hazards (n, 12) given by their logits: a shift per horizon and one scale.
+    """Static calibration of hazards (n, 12) given by their logits, or with ``passed`` of curves by the logits of P: a
+    shift per horizon and one scale.
 
     The ridge pulls the shifts to 0 and the scale to 1, where the model stays as it is. Errors as ``fit_hazard``; also
     where the data turn the model round.
     """
-    data = HazardData(logit[:, :, None], np.zeros((len(event), 0), bool), logit, event, known, weight)
+    bins = (_passages if passed else _hazards)(event, known, weight, lambda k, rows: logit[rows, k : k + 1])
     prior = np.concatenate([np.zeros(K), [1.0]])
-    theta, _, _, _ = _fit(
-        data, lambda k, risk: logit[risk, k : k + 1], prior, np.full(K + 1, ridge), iterations_max=50
-    )
+    theta, _, _, _ = _fit(bins, prior, np.full(K + 1, ridge), iterations_max=50)
     if theta[K] <= 0.0:
         raise ValueError(
             "the labels rise where the model falls: it knows nothing of this market; train one on it"
@@ -169,26 +173,59 @@ def fit_level(
     return LevelFit(theta[:K], float(theta[K]))
 
 
+@dataclass(frozen=True)
+class _Bin:
+    """The rows that speak of one intercept: ``hit`` (m,), ``weight`` (m,), and what makes their columns (m, f)."""
+
+    hit: Bools
+    weight: Floats
+    design: Callable[[], Floats]
+
+
+def _hazards(
+    event: Longs, known: Longs | None, weight: Floats | None, design: Callable[[int, Bools], Floats]
+) -> list[_Bin]:
+    """Of each bin the rows at risk in it, hit where h was passed in it."""
+    risk = [event >= k if known is None else (event >= k) & (known > k) for k in range(K)]
+    return _bins(risk, [event == k for k in range(K)], weight, design)
+
+
+def _passages(
+    event: Longs, known: Longs | None, weight: Floats | None, design: Callable[[int, Bools], Floats]
+) -> list[_Bin]:
+    """Of each horizon the rows of which is known whether h was passed by then, hit where it was."""
+    hit = [event <= k for k in range(K)]
+    seen = [np.ones(len(event), bool) if known is None else hit[k] | (known > k) for k in range(K)]
+    return _bins(seen, hit, weight, design)
+
+
+def _bins(
+    rows: list[Bools], hit: list[Bools], weight: Floats | None, design: Callable[[int, Bools], Floats]
+) -> list[_Bin]:
+    return [
+        _Bin(
+            hit[k][at],
+            np.ones(int(at.sum())) if weight is None else weight[at],
+            lambda k=k, at=at: design(k, at),  # type: ignore[misc]
+        )
+        for k, at in enumerate(rows)
+    ]
+
+
 def _fit(
-    data: HazardData,
-    design: Callable[[int, npt.NDArray[np.bool_]], Floats],
-    prior: Floats,
-    ridge: Floats,
-    iterations_max: int,
+    bins: list[_Bin], prior: Floats, ridge: Floats, iterations_max: int
 ) -> tuple[Floats, int, float, int]:
-    """(coefficients, iterations, loss without the ridge, bins at risk). Coefficients: 12 intercepts, then the columns
-    that ``design`` gives of the rows at risk in bin k."""
-    if len(data.event) == 0:
+    """(coefficients, iterations, loss without the ridge, rows of all bins). Coefficients: an intercept for each bin,
+    then those of the columns, which the bins share."""
+    intercepts = len(bins)
+    if not any(len(one.hit) for one in bins):
         raise ValueError("there are no rows to fit")
-    risk = [data.at_risk(k) for k in range(K)]
-    hit = [data.event[rows] == k for k, rows in enumerate(risk)]
-    weight = [np.ones(int(rows.sum())) if data.weight is None else data.weight[rows] for rows in risk]
 
     def loss_at(theta: Floats, pull: Floats) -> float:
         total = 0.5 * float(np.sum(pull * (theta - prior) ** 2))
-        for k in range(K):
-            logit = theta[k] + design(k, risk[k]) @ theta[K:]
-            total += float(np.sum(weight[k] * (np.logaddexp(0.0, logit) - logit * hit[k])))
+        for k, one in enumerate(bins):
+            logit = theta[k] + one.design() @ theta[intercepts:]
+            total += float(np.sum(one.weight * (np.logaddexp(0.0, logit) - logit * one.hit)))
         return total
 
     theta = prior.copy()
@@ -196,12 +233,12 @@ def _fit(
     for iteration in range(1, iterations_max + 1):
         gradient = ridge * (theta - prior)
         hessian = np.diag(ridge)
-        for k in range(K):
-            x = np.hstack([np.ones((len(hit[k]), 1)), design(k, risk[k])])
-            columns = np.concatenate([[k], np.arange(K, len(theta))])
+        for k, one in enumerate(bins):
+            x = np.hstack([np.ones((len(one.hit), 1)), one.design()])
+            columns = np.concatenate([[k], np.arange(intercepts, len(theta))])
             p = 1.0 / (1.0 + np.exp(-(x @ theta[columns])))
-            gradient[columns] += x.T @ (weight[k] * (p - hit[k]))
-            hessian[np.ix_(columns, columns)] += x.T @ (x * (weight[k] * p * (1.0 - p))[:, None])
+            gradient[columns] += x.T @ (one.weight * (p - one.hit))
+            hessian[np.ix_(columns, columns)] += x.T @ (x * (one.weight * p * (1.0 - p))[:, None])
         step = np.linalg.solve(hessian, gradient)
         scale = 1.0
         while (trial := loss_at(theta - scale * step, ridge)) > loss and scale > 1e-6:
@@ -210,13 +247,13 @@ def _fit(
         settled = abs(loss - trial) <= 1e-10 * abs(loss)
         loss = trial
         if settled:
-            return theta, iteration, loss_at(theta, np.zeros(len(theta))), sum(map(len, hit))
+            return theta, iteration, loss_at(theta, np.zeros(len(theta))), sum(len(one.hit) for one in bins)
     raise ValueError(
         f"the fit has not settled in {iterations_max} steps; raise ridge or look for a broken feature"
     )
 
 
-def auc(p: Floats, hit: npt.NDArray[np.bool_]) -> float:
+def auc(p: Floats, hit: Bools) -> float:
     """Area under the ROC curve, ties counted half; NaN when one class is empty."""
     _, place, count = np.unique(p, return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2.0)[place]
@@ -227,7 +264,7 @@ def auc(p: Floats, hit: npt.NDArray[np.bool_]) -> float:
     return float((rank[hit].sum() - hits * (hits + 1) / 2.0) / (hits * misses))
 
 
-def brier_skill(p: Floats, hit: npt.NDArray[np.bool_]) -> float:
+def brier_skill(p: Floats, hit: Bools) -> float:
     """1 − Brier score / that of the constant base rate of the same rows; NaN when one class is empty."""
     rate = float(hit.mean())
     if rate in (0.0, 1.0):
@@ -235,7 +272,7 @@ def brier_skill(p: Floats, hit: npt.NDArray[np.bool_]) -> float:
     return float(1.0 - np.mean((p - hit) ** 2) / (rate * (1.0 - rate)))
 
 
-def reliability(p: Floats, hit: npt.NDArray[np.bool_], bins: int = 10) -> list[dict[str, Any]]:
+def reliability(p: Floats, hit: Bools, bins: int = 10) -> list[dict[str, Any]]:
     """Rows cut into ``bins`` quantiles of p: how many, the mean p, the share that was hit."""
     table = []
     for part in np.array_split(np.argsort(p, kind="stable"), bins):

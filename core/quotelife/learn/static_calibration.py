@@ -1,7 +1,8 @@
 """Static calibration: what a recent slice says of a model's level, written into its parameters (SPEC 5 and 12).
 
-logit h'_k = shift_k + scale·logit h_k for the hazard of each bin, which a hazard model can hold by its own parameters:
-the result is a model of the same kind, and a wider threshold or a shorter horizon is still never more likely. Shrunk to
+logit h'_k = shift_k + scale·logit h_k for the hazard of each bin of a logistic model, and the same for each P(τ_k) of
+trees, before the maximum that keeps their curve from falling: what a model can hold by its own parameters. The result
+is one of the same kind, and a wider threshold or a shorter horizon is still never more likely. Shrunk to
 the identity, for a slice may be of another regime than what comes: the rolling recalibration stands on top.
 """
 
@@ -29,32 +30,44 @@ def hazard_logits(p: Floats) -> Floats:
     return np.asarray(np.log(hazard) - np.log1p(-hazard), dtype=np.float64)
 
 
+def passage_logits(p: Floats) -> Floats:
+    """logit of curves ``p`` (n, 12)."""
+    p = np.clip(p, HAZARD_LEAST, 1.0 - 1e-9)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)
+
+
 def levelled(model: CurveModel, recent: Sequence[Sample], *, ridge: float = RIDGE) -> CurveModel:
     """``model`` calibrated to the labels of ``recent``. ``QuotelifeError`` where it cannot be, saying why."""
     if not recent:
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
     curves = [sample.curves(model) for sample in recent]
     answered = [~np.isnan(p[:, 0]) for p in curves]
-    logit = np.concatenate([hazard_logits(p[rows]) for p, rows in zip(curves, answered, strict=True)])
+    passed = isinstance(model, TreeHazardModel)
+    logits = passage_logits if passed else hazard_logits
+    logit = np.concatenate([logits(p[rows]) for p, rows in zip(curves, answered, strict=True)])
     event, known, weight = (
         np.concatenate([getattr(s, name)[rows] for s, rows in zip(recent, answered, strict=True)])
         for name in ("event", "known", "weight")
     )
     try:
-        fit = fit_level(logit, event, known, weight, ridge=ridge)
+        fit = fit_level(logit, event, known, weight, passed=passed, ridge=ridge)
     except ValueError as error:
         raise QuotelifeError(f"calibration: {error}") from None
     return with_level(model, fit)
 
 
 def with_level(model: CurveModel, fit: LevelFit) -> CurveModel:
-    """The model whose every hazard is that of ``model`` under ``fit``."""
+    """The model whose every hazard, of trees whose every P, is that of ``model`` under ``fit``."""
     parameters: dict[str, Any] = model.parameters()
     scale = fit.scale
     if isinstance(model, LogisticHazardModel):
-        scaled, keys = parameters["features"], ["weight", "slope", "missing"]
+        parameters["offset"]["coefficient"] *= scale
+        for entry in parameters["features"]:
+            for key in ("weight", "slope", "missing"):
+                entry[key] *= scale
     elif isinstance(model, TreeHazardModel):
-        scaled, keys = parameters["ensembles"], ["weight", "slope"]
+        for entry in parameters["ensembles"]:
+            entry["weights"] = [scale * weight for weight in entry["weights"]]
     else:
         raise QuotelifeError(
             f"a model of kind {model.kind} has no level to calibrate; train logistic or trees"
@@ -62,8 +75,4 @@ def with_level(model: CurveModel, fit: LevelFit) -> CurveModel:
     parameters["intercepts"] = [
         float(shift + scale * b) for shift, b in zip(fit.shift, parameters["intercepts"], strict=True)
     ]
-    parameters["offset"]["coefficient"] *= scale
-    for entry in scaled:
-        for key in keys:
-            entry[key] *= scale
     return type(model)(parameters)

@@ -91,13 +91,12 @@ def _model(booster: Any) -> TreeHazardModel:
     return TreeHazardModel(
         {
             "intercepts": [0.0] * 12,
-            "offset": {"coefficient": 1.0, "min": -15.0, "max": 15.0},
             "features": [
                 {"name": name, "transform": "identity", "per": None, "reference": 0.0}
                 for name in names[: COLUMNS - 1]
             ],
             "log_threshold": True,
-            "ensembles": [ensemble_parameters(booster, slope=0.1)],
+            "ensembles": [ensemble_parameters(booster)],
         }
     )
 

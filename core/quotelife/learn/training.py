@@ -1,8 +1,9 @@
-"""Training: logistic and tree hazards of one market, and the universal one pooled over several (SPEC 5 and 12).
+"""Training: logistic hazards and trees of one market, and the universal one pooled over several (SPEC 5 and 12).
 
 Of each instrument's span, by the clock: trees and coefficients are fitted on the first part, what brings margins to
-probabilities on the second, and the last part is for scores alone. Trees are grown for P(500 ms) and P(2 s); the pooled
-hazard over the margins of both makes the curve. The same data, recipe and seed give the same bytes.
+probabilities on the second, and the last part is for scores alone. Trees are grown for P(500 ms) and P(2 s); between
+those their margins are interpolated in ln τ, beyond held, and a logistic regression for each horizon makes P of them.
+The same data, recipe and seed give the same bytes.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from quotelife.features.schema import INDEX
 from quotelife.learn.boosters import ensemble_parameters
 from quotelife.learn.bootstrap_logistic import INPUTS
 from quotelife.learn.gradient_boosting import Recipe, boost
-from quotelife.learn.hazard_fit import Floats, fit_hazard, fit_score
+from quotelife.learn.hazard_fit import LOG_TAU, Floats, fit_curve, fit_hazard
 from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, stored, thin
 from quotelife.learn.static_calibration import levelled
 from quotelife.model.curve import CurveModel
@@ -77,8 +78,12 @@ COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("adds_opposite_1s", "log1p", None),
     ("cancels_own_1s", "log1p", None),
     ("cancels_opposite_1s", "log1p", None),
+    ("news_score", "identity", None),
+    ("news_age_s", "log1p", None),
 )
 UNIVERSAL = Recipe()
+# By horizon, the share of the ensemble for 2 s in a source's margin; the rest is that of the ensemble for 500 ms.
+LATE: Floats = np.clip(LOG_TAU / math.log(HORIZONS_NS[1] / HORIZONS_NS[0]), 0.0, 1.0)
 LOCAL = Recipe(depth=4, trees=150, eta=0.05, columns_share=0.3, bins=64)
 ROWS_WANTED = 700_000  # of each instrument in the universal pool
 DRAWS_MOST = 8
@@ -92,7 +97,7 @@ def _silent(stage: str, done: int, of: int) -> None: ...
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted ``model``, and ``half``: the same hazard over trees of the first part alone, the model itself where
+    """A fitted ``model``, and ``half``: the same curve over trees of the first part alone, the model itself where
     none was grown again. ``importance``: total gain of the splits on each feature, of the trees grown here."""
 
     model: TreeHazardModel
@@ -125,8 +130,8 @@ def train_universal(
 ) -> Fitted:
     """One model for all ``markets``, of random thresholds in units of σ.
 
-    ``refit``: in the end the trees are grown once more on the first two parts, under the hazard that was fitted on the
-    second to trees that had not seen it.
+    ``refit``: in the end the trees are grown once more on the first two parts, under the weights that were fitted on
+    the second to trees that had not seen it.
     """
     rng = np.random.default_rng(recipe.seed)
     part: dict[str, list[Sample]] = {"train": [], "calibrate": []}
@@ -151,7 +156,7 @@ def train_trees(
 ) -> Fitted:
     """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
 
-    The base, a universal model, must read the same columns, and leave room for two ensembles. What each is worth here
+    The base, a universal model, must read the same columns and have its two ensembles. What each is worth here
     is fitted on the second part, shrunk to the mean. ``base_refit``, the base grown once more on both parts, takes its
     place after that: judged on rows that it had seen, it would seem worth more than it is.
     """
@@ -162,18 +167,19 @@ def train_trees(
             raise QuotelifeError(
                 "the model to stack on reads other columns than are trained here; train it again"
             )
+        if len(read["ensembles"]) != len(HORIZONS_NS):
+            raise QuotelifeError(
+                f"the model to stack on has not an ensemble for each of {len(HORIZONS_NS)} horizons; stack on a "
+                "universal one"
+            )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
     fitted = _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
     if base is None or base_refit is None:
         return fitted
     parameters = fitted.model.parameters()
     again = base_refit.parameters()["ensembles"]
-    if len(again) != len(base.parameters()["ensembles"]):
-        raise QuotelifeError(
-            "the base and what it was grown to have another number of ensembles; train them together"
-        )
     for entry, grown in zip(parameters["ensembles"], again, strict=False):
-        entry.update({key: value for key, value in grown.items() if key not in ("weight", "slope")})
+        entry.update({key: value for key, value in grown.items() if key != "weights"})
     return replace(fitted, model=TreeHazardModel(parameters))
 
 
@@ -274,7 +280,7 @@ def pool(samples: list[Sample]) -> Pool:
 def template(references: Sequence[float]) -> TreeHazardModel:
     """A model without trees over ``COLUMNS``, its effects told against ``references``."""
     leaf = {"base": 0.0, "sizes": "", "slots": "", "values": ""}
-    return TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, [{"weight": 0.0, "slope": 0.0, **leaf}]))
+    return TreeHazardModel(_parameters(references, [0.0] * 12, [{"weights": [0.0] * 12, **leaf}]))
 
 
 def _train(
@@ -292,22 +298,28 @@ def _train(
     if not recent:
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
     progress("calibration", 0, 1)
-    bare = TreeHazardModel(_parameters(references, [0.0] * 12, 0.0, [*standing, *own]))
-    data = [
-        sample.hazard_data(bare.margins(sample.columns(bare)).astype(np.float64))
-        for sample in thin(recent, CALIBRATION_ROWS)
-    ]
-    fit = fit_score(joined(data), ridge=SCORE_RIDGE)
+    bare = TreeHazardModel(_parameters(references, [0.0] * 12, [*standing, *own]))
+    told = thin(recent, CALIBRATION_ROWS)
+    margins = np.concatenate([bare.margins(sample.columns(bare)) for sample in told]).astype(np.float64)
+    event, known, weight = (
+        np.concatenate([getattr(s, n) for s in told]) for n in ("event", "known", "weight")
+    )
+    early, late = margins[:, None, 0::2], margins[:, None, 1::2]
+    share = LATE[:, None]
+    fit = fit_curve(early * (1.0 - share) + late * share, event, known, weight, ridge=SCORE_RIDGE)
+    worth = np.stack([fit.weights * (1.0 - share), fit.weights * share], axis=2).reshape(len(LATE), -1)
 
-    def hazard(grown: list[dict[str, Any]]) -> TreeHazardModel:
-        worth = [{"weight": float(w), "slope": float(v)} for w, v in zip(fit.weight, fit.slope, strict=True)]
-        entries = [{**entry, **own} for entry, own in zip([*standing, *grown], worth, strict=True)]
-        return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), fit.coefficient, entries))
+    def curve(grown: list[dict[str, Any]]) -> TreeHazardModel:
+        entries = [
+            {**entry, "weights": weights.tolist()}
+            for entry, weights in zip([*standing, *grown], worth.T, strict=True)
+        ]
+        return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), entries))
 
-    model = half = hazard(own)
+    model = half = curve(own)
     if refit:
         own, importance = _grown([*train, *recent], recipe, checkpoint, progress)
-        model = hazard(own)
+        model = curve(own)
     progress("calibration", 1, 1)
     return Fitted(model, half, importance)
 
@@ -342,12 +354,10 @@ def _grown(
 def _parameters(
     references: Sequence[float],
     intercepts: list[float],
-    coefficient: float,
     ensembles: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "intercepts": intercepts,
-        "offset": {"coefficient": coefficient, "min": OFFSET[0], "max": OFFSET[1]},
         "features": [
             {"name": name, "transform": transform, "per": per, "reference": reference}
             for (name, transform, per), reference in zip(COLUMNS, references, strict=True)

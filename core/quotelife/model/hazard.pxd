@@ -19,5 +19,7 @@ cdef inline int hazard_passed(double* p) noexcept nogil:
 # Fills p[HORIZONS] for h > 0. Nonzero: h is NaN, or it needs σ and there is none.
 cdef int hazard_curve(const HazardParams* m, double h_ticks, double sigma_ticks, double level, double slope,
                       double* p) noexcept nogil
+# ``values``, a list of HORIZONS numbers in [low, LARGEST]; ``ArtifactError`` naming ``where``.
+cdef int read_grid(object values, str where, double low, double* out) except -1
 cdef int read_hazard(object parameters, HazardParams* m) except -1
 cdef dict hazard_parameters(const HazardParams* m)

@@ -51,15 +51,19 @@ cdef int hazard_curve(const HazardParams* m, double h_ticks, double sigma_ticks,
     return 0
 
 
+cdef int read_grid(object values, str where, double low, double* out) except -1:
+    cdef int i
+    if not isinstance(values, list) or len(values) != HORIZONS:
+        raise ArtifactError(f"{where}: a list of {HORIZONS} numbers is needed")
+    by_place = {str(i): value for i, value in enumerate(values)}
+    for i in range(HORIZONS):
+        out[i] = number(by_place, str(i), where, low, LARGEST)
+    return 0
+
+
 cdef int read_hazard(object parameters, HazardParams* m) except -1:
     # The entries "intercepts" and "offset".
-    cdef int i
-    intercepts = parameters["intercepts"]
-    if not isinstance(intercepts, list) or len(intercepts) != HORIZONS:
-        raise ArtifactError(f"intercepts: a list of {HORIZONS} numbers is needed")
-    by_place = {str(i): value for i, value in enumerate(intercepts)}
-    for i in range(HORIZONS):
-        m.intercept[i] = number(by_place, str(i), "intercepts", -LARGEST, LARGEST)
+    read_grid(parameters["intercepts"], "intercepts", -LARGEST, m.intercept)
     offset = parameters["offset"]
     check_keys(offset, ("coefficient", "min", "max"), "offset")
     m.offset_coefficient = number(offset, "coefficient", "offset", -100.0, 100.0)

@@ -1,9 +1,8 @@
 from libc.stdint cimport int32_t
 
 from quotelife.model.curve cimport CurveModel
-from quotelife.model.hazard cimport HazardParams
 from quotelife.model.trees cimport Trees
-from quotelife.records cimport FEATURES_MAX
+from quotelife.records cimport FEATURES_MAX, HORIZONS
 
 cdef enum:
     ENSEMBLES_MAX = 4
@@ -20,9 +19,8 @@ cdef struct TreeHazardParams:
     int32_t spread
     int32_t deviation
     int32_t ensembles
-    HazardParams hazard
-    double weight[ENSEMBLES_MAX]   # of the margin in every bin
-    double slope[ENSEMBLES_MAX]    # more of it per ln(τ_k/500 ms)
+    double intercept[HORIZONS]
+    double weight[ENSEMBLES_MAX][HORIZONS]
     const Trees* trees[ENSEMBLES_MAX]
     TreeColumn column[FEATURES_MAX]
 

@@ -1,14 +1,18 @@
-"""The hazard of every horizon from one call of trees (SPEC 5.3, 5.5).
+"""The curve from one call of trees (SPEC 5.3, 5.5).
 
-The hazard of ``quotelife.model.hazard`` with level = Σ w_i·m_i and slope = Σ v_i·m_i, where m_i are the margins of one
-to four tree ensembles over the same columns: one walk through the trees gives all twelve bins. Several ensembles are
-one model where they were fitted to several horizons, or to several markets and stacked.
+    logit P(τ_k) = max over j ≤ k of (a_j + Σ_i w_ij·m_i)
+
+where m_i are the margins of one to four tree ensembles over the same columns: one walk through the trees gives all
+twelve horizons. Several ensembles are one model where they were fitted to several horizons, or to several markets and
+stacked. Each horizon has its own weights, for what a margin is worth changes with it; the maximum keeps P from falling
+with τ.
 
 A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. After
 them, with ``log_room``, comes ln(h/room): room, spread/2 − microprice deviation in ticks, is how far the microprice can
 fall against the desk by sizes alone. A threshold within it is passed when a queue thins, one beyond it when the touch
-goes too. With ``log_threshold`` the last column is ln(h/σ). w_i + v_i·ln(τ_k/500 ms) ≥ 0 on the whole grid, c ≥ 0 and
-trees that fall with both are required, so that a wider threshold is never more likely to be passed, whatever the input.
+goes too. With ``log_threshold`` the last column is ln(h/σ). Weights ≥ 0 and trees that fall with both are required, so
+that every term falls with h, and so does the largest: a wider threshold is never more likely to be passed, whatever the
+input.
 """
 
 import base64
@@ -16,7 +20,7 @@ import binascii
 
 import numpy as np
 
-from libc.math cimport NAN, log
+from libc.math cimport NAN, exp, log
 from libc.stdint cimport uint64_t
 
 from quotelife.errors import ArtifactError
@@ -24,12 +28,12 @@ from quotelife.features.schema import NAMES
 from quotelife.model.hazard import LARGEST
 from quotelife.model.transform import TRANSFORMS, check_keys
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
-from quotelife.model.hazard cimport LOG_TAU, hazard_curve, hazard_parameters, hazard_passed, read_hazard
-from quotelife.model.transform cimport number, text, transform, transform_index
+from quotelife.model.hazard cimport hazard_passed, read_grid
+from quotelife.model.transform cimport clip, number, text, transform, transform_index
 from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
 from quotelife.records cimport FEATURES_MAX, HORIZONS, VALID_WORDS, is_valid
 
-ENSEMBLE_KEYS = ("weight", "slope", "base", "sizes", "slots", "values")
+ENSEMBLE_KEYS = ("weights", "base", "sizes", "slots", "values")
 ROOM_FEATURES = ("spread_ticks", "microprice_deviation")
 cdef double ROOM_LEAST = 1e-9          # ticks
 _DTYPES = {"sizes": "<i4", "slots": "<u2", "values": "<f4"}
@@ -54,10 +58,13 @@ cdef inline double log_room(const TreeHazardParams* m, const ModelInput* row) no
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const TreeHazardParams* m = <const TreeHazardParams*>params
     cdef float slots[2 * (FEATURES_MAX + 2)]
-    cdef double level = 0.0, slope = 0.0, margin
-    cdef int i
+    cdef double margin[ENSEMBLES_MAX]
+    cdef double z, highest = 0.0
+    cdef int i, k
     if row.h_ticks <= 0.0:
         return hazard_passed(p)
+    if row.h_ticks != row.h_ticks:
+        return 1
     for i in range(m.columns):
         trees_put(slots, i, column_value(&m.column[i], row))
     if m.log_room:
@@ -67,10 +74,17 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
             return 1
         trees_put(slots, m.columns + m.log_room, <float>log(row.h_ticks / row.sigma_ticks))
     for i in range(m.ensembles):
-        margin = <double>trees_margin(m.trees[i], slots)
-        level += m.weight[i] * margin
-        slope += m.slope[i] * margin
-    return hazard_curve(&m.hazard, row.h_ticks, row.sigma_ticks, level, slope, p)
+        margin[i] = <double>trees_margin(m.trees[i], slots)
+    for k in range(HORIZONS):
+        z = m.intercept[k]
+        for i in range(m.ensembles):
+            z += m.weight[i][k] * margin[i]
+        if k > 0 and z <= highest:
+            p[k] = p[k - 1]
+        else:
+            highest = z
+            p[k] = 1.0 / (1.0 + exp(-clip(z, -700.0, 700.0)))
+    return 0
 
 
 def pack(TreeEnsemble ensemble):
@@ -100,15 +114,15 @@ def unpack(parameters, int columns, str where):
 
 
 cdef class TreeHazardModel(CurveModel):
-    """Trees over a pooled hazard. ``parameters``::
+    """Trees and what each is worth at every horizon. ``parameters``::
 
-        {"intercepts": [12 numbers], "offset": {"coefficient": c, "min": lo, "max": hi},
+        {"intercepts": [12 numbers],
          "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...],
          "log_room": true or false (where left out), "log_threshold": true or false,
-         "ensembles": [{"weight": w, "slope": v, "base", "sizes", "slots", "values"}, ...]}
+         "ensembles": [{"weights": [12 numbers ≥ 0], "base", "sizes", "slots", "values"}, ...]}
 
     ``reference`` is the value of the feature, before division and transform, that its effect is told against: the
-    mean of what was fitted. Cannot answer without σ when c > 0 or ``log_threshold``. Raises ``ArtifactError`` naming
+    mean of what was fitted. Cannot answer without σ when ``log_threshold``. Raises ``ArtifactError`` naming
     the parameter that does not fit.
     """
 
@@ -116,13 +130,11 @@ cdef class TreeHazardModel(CurveModel):
         cdef TreeColumn* column
         cdef TreeEnsemble ensemble
         cdef int i, k
-        keys = ("intercepts", "offset", "features", "log_room", "log_threshold", "ensembles")
+        keys = ("intercepts", "features", "log_room", "log_threshold", "ensembles")
         if isinstance(parameters, dict):
             parameters = {"log_room": False, **parameters}
         check_keys(parameters, keys, "parameters")
-        read_hazard(parameters, &self.c.hazard)
-        if self.c.hazard.offset_coefficient < 0.0:
-            raise ArtifactError("offset.coefficient: below 0 the hazard would rise with the threshold")
+        read_grid(parameters["intercepts"], "intercepts", -LARGEST, self.c.intercept)
         for name in ("log_room", "log_threshold"):
             if not isinstance(parameters[name], bool):
                 raise ArtifactError(f"{name}: true or false is needed")
@@ -162,11 +174,7 @@ cdef class TreeHazardModel(CurveModel):
         for i, entry in enumerate(ensembles):
             where = f"ensembles[{i}]"
             check_keys(entry, ENSEMBLE_KEYS, where)
-            self.c.weight[i] = number(entry, "weight", where, 0.0, LARGEST)
-            self.c.slope[i] = number(entry, "slope", where, -LARGEST, LARGEST)
-            for k in range(HORIZONS):
-                if self.c.weight[i] + self.c.slope[i] * LOG_TAU[k] < 0.0:
-                    raise ArtifactError(f"{where}.slope: turns the weight below 0 at horizon {k}; bound it")
+            read_grid(entry["weights"], f"{where}.weights", 0.0, self.c.weight[i])
             ensemble = unpack(entry, self._width(), where)
             for k in range(self.c.columns, self._width()):
                 if not ensemble.falls_with(k):
@@ -185,7 +193,7 @@ cdef class TreeHazardModel(CurveModel):
 
     def parameters(self):
         return {
-            **hazard_parameters(&self.c.hazard),
+            "intercepts": [self.c.intercept[k] for k in range(HORIZONS)],
             "features": [
                 {
                     "name": NAMES[self.c.column[i].feature],
@@ -198,7 +206,7 @@ cdef class TreeHazardModel(CurveModel):
             "log_room": bool(self.c.log_room),
             "log_threshold": bool(self.c.log_threshold),
             "ensembles": [
-                {"weight": self.c.weight[i], "slope": self.c.slope[i], **pack(ensemble)}
+                {"weights": [self.c.weight[i][k] for k in range(HORIZONS)], **pack(ensemble)}
                 for i, ensemble in enumerate(self._ensembles)
             ],
         }
