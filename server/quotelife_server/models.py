@@ -18,7 +18,7 @@ from quotelife.engine import Engine, configured_model
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp
-from quotelife.model.promotion import canary_grounds, grounds_for
+from quotelife.model.promotion import Quotes, canary_grounds, grounds_for
 from quotelife.model.registry import Failure, Registry, RegistryState, Stored
 from quotelife.records import ModelRoleCode, PostureCode
 from quotelife_server.alerts import MODEL_FAILED, Alerts
@@ -122,7 +122,7 @@ class Models:
             serves = self._champions(postures)
             state.expected(postures, expected.revision, expected.champion, serves)
             return state.promoted(
-                digest, postures, self._now_ns(), grounds_for(digest, serves, self._quoted(), verdict, reason)
+                digest, postures, self._now_ns(), grounds_for(digest, serves, self._quotes(), verdict, reason)
             )
 
         return await self._with_model(digest, change, verdict)
@@ -140,7 +140,7 @@ class Models:
 
         def change(state: RegistryState) -> RegistryState:
             grounds = canary_grounds(
-                digest, share_bp, self._champions(postures), self._quoted(), verdict, reason
+                digest, share_bp, self._champions(postures), self._quotes(), verdict, reason
             )
             return state.canaried(digest, postures, share_bp, self._now_ns(), grounds)
 
@@ -198,8 +198,8 @@ class Models:
             await self._become(change(self.state), verdict, self._broken - {digest})
             return model
 
-    def _quoted(self) -> list[str]:
-        return [each.name for each in self._serving_engine().config.instruments if each.enabled]
+    def _quotes(self) -> Quotes:
+        return Quotes.of(self._serving_engine().config)
 
     async def _load(self, digest: str) -> CurveModel:
         """Off the loop. A failure is kept until it is cleared, or the model loads."""

@@ -46,7 +46,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             check=False,
         )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-        out[block.split()[1]] = out.get(block.split()[1], "") + done.stdout
+        name = re.findall(r"^quotelife (\S+)", block, re.MULTILINE)
+        key = name[-1]
+        out[key] = out.get(key, "") + done.stdout
     out["page"] = (folder / "report.html").read_text(encoding="utf-8")
     return out
 

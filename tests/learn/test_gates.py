@@ -371,6 +371,7 @@ def test_a_verdict_names_what_was_judged_and_since_when(whole: gates.Verdict) ->
     assert (much.asked, little.asked) == (True, False)
     said = read_verdict(json.dumps(whole.as_json()).encode())
     assert said.instruments == {"EUR"}
+    assert said.recalibration == BOUNDS.recalibration.model_dump(mode="json")
     assert (said.from_ns, said.to_ns) == (much.from_ns, much.to_ns)
 
 

@@ -1,12 +1,14 @@
 """What a model is promoted by: a verdict on it and on what it replaces, or a reason."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from quotelife.config.schema import Recalibration
 from quotelife.errors import QuotelifeError
-from quotelife.model.promotion import Grounds, canary_grounds, grounds_for, read_verdict
+from quotelife.model.promotion import Grounds, Quotes, canary_grounds, grounds_for, read_verdict
 from quotelife.records import PostureCode
 from reference import verdict_kit
 
@@ -20,7 +22,8 @@ def written(**changed: Any) -> bytes:
 
 
 REFUSED = written(refused=("ece_2 s",))
-QUOTED = verdict_kit.INSTRUMENTS
+QUOTED = Quotes(verdict_kit.INSTRUMENTS, Recalibration())
+ON, OFF = (Recalibration.model_validate({"enabled": on}) for on in (True, False))
 JUDGED = (verdict_kit.FROM_NS, verdict_kit.TO_NS)
 
 
@@ -110,9 +113,10 @@ def test_a_reason_goes_over_loosened_bounds_and_gates_not_asked(changed: dict[st
 
 def test_an_instrument_that_the_verdict_never_saw_needs_a_reason() -> None:
     raw = written()
+    more = replace(QUOTED, instruments=("GBP",))
     with pytest.raises(QuotelifeError, match=r"quoted, but not judged .*: GBP;"):
-        grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw)
-    assert grounds_for(NEW, SERVES, [*QUOTED, "GBP"], raw, "a trial").verdict
+        grounds_for(NEW, SERVES, more, raw)
+    assert grounds_for(NEW, SERVES, more, raw, "a trial").verdict
 
 
 def test_a_canary_of_a_fifth_is_a_trial_and_one_of_more_needs_grounds() -> None:
@@ -127,3 +131,22 @@ def test_a_canary_of_a_fifth_is_a_trial_and_one_of_more_needs_grounds() -> None:
 
 def test_a_share_of_postures_that_have_no_challenger_to_end_needs_no_grounds() -> None:
     assert canary_grounds(NEW, 0, SERVES, QUOTED) == Grounds()
+
+
+def judged_under(**settings: Any) -> bytes:
+    return written(recalibration=Recalibration.model_validate(settings).model_dump(mode="json"))
+
+
+def test_curves_are_promoted_only_as_they_were_judged() -> None:
+    served = replace(QUOTED, recalibration=ON)
+    for raw, quotes in (
+        (judged_under(enabled=False), served),
+        (judged_under(enabled=True), replace(QUOTED, recalibration=OFF)),
+        (judged_under(enabled=True, window="100s"), served),
+    ):
+        with pytest.raises(QuotelifeError, match="ask promote-check again with --config"):
+            grounds_for(NEW, SERVES, quotes, raw)
+        assert grounds_for(NEW, SERVES, quotes, raw, "a trial").verdict
+    assert grounds_for(NEW, SERVES, served, judged_under(enabled=True)).verdict
+    off = replace(QUOTED, recalibration=OFF)
+    assert grounds_for(NEW, SERVES, off, judged_under(enabled=False, window="100s")).verdict

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from quotelife.config.schema import Recalibration
 from quotelife.model.promotion import REQUIRED
 
 INSTRUMENTS = ("BTC-USDT", "ETH-USDT", "BTC-USD")
@@ -26,6 +27,7 @@ def written(
         "champion": champion,
         "market": "full_day",
         "loosened": [],
+        "recalibration": Recalibration().model_dump(mode="json"),
         "instruments": [
             {
                 "instrument": name,

@@ -143,6 +143,7 @@ class Verdict:
     market: str = "full_day"
     loosened: tuple[str, ...] = ()
     instruments: tuple[Asked, ...] = ()
+    recalibration: Recalibration = FULL_DAY
 
     @property
     def promoted(self) -> bool:
@@ -161,6 +162,7 @@ class Verdict:
             "market": self.market,
             "loosened": list(self.loosened),
             "instruments": [asdict(each) for each in self.instruments],
+            "recalibration": self.recalibration.model_dump(mode="json"),
             "gates": gates,
         }
 
@@ -219,6 +221,7 @@ def check(
         tuple(
             asked(name, [each for each in later if each.instrument == name], of[name], bounds) for name in of
         ),
+        bounds.recalibration,
     )
 
 

@@ -7,9 +7,11 @@ that registry and journal say by which figures it was done.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quotelife.config import Config
+from quotelife.config.schema import Recalibration
 from quotelife.errors import QuotelifeError
 from quotelife.model.lineup import is_digest
 from quotelife.records import PostureCode
@@ -33,7 +35,8 @@ class Verdict:
     """What the gates said of ``challenger`` against ``champion``.
 
     ``refused``: names of the gates that said no; ``lacking``: of those that were not asked; ``loosened``: bounds that
-    were wider than usual, in words; ``instruments``: on which enough was judged, between ``from_ns`` and ``to_ns``.
+    were wider than usual, in words; ``instruments``: on which enough was judged, between ``from_ns`` and ``to_ns``;
+    ``recalibration``: ``learning.recalibration`` under which the curves were judged, as JSON.
     """
 
     digest: str
@@ -45,6 +48,7 @@ class Verdict:
     instruments: frozenset[str]
     from_ns: int
     to_ns: int
+    recalibration: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,34 @@ class Grounds:
     reason: str = ""
     from_ns: int = 0
     to_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """What of a configuration a verdict is held against: names of the instruments quoted, and
+    ``learning.recalibration``."""
+
+    instruments: tuple[str, ...]
+    recalibration: Recalibration
+
+    @classmethod
+    def of(cls, config: Config) -> "Quotes":
+        names = tuple(each.name for each in config.instruments if each.enabled)
+        return cls(names, config.learning.recalibration)
+
+
+def _alike(said: Mapping[str, object], served: Recalibration) -> bool:
+    """The same, or both off?"""
+    if not said.get("enabled") and not served.enabled:
+        return True
+    return said == served.model_dump(mode="json")
+
+
+def _told(settings: Mapping[str, object] | Recalibration) -> str:
+    found = settings.model_dump(mode="json") if isinstance(settings, Recalibration) else settings
+    if not found.get("enabled"):
+        return "no recalibration"
+    return "recalibration " + ", ".join(f"{key} {value}" for key, value in found.items() if key != "enabled")
 
 
 def read_verdict(raw: bytes) -> Verdict:
@@ -79,6 +111,7 @@ def read_verdict(raw: bytes) -> Verdict:
         ]
         if not spans:
             raise ValueError("it names no instrument")
+        recalibration = dict(value["recalibration"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise QuotelifeError(f"the verdict is not readable ({error}); {VERDICT_MEND}") from None
     return Verdict(
@@ -91,20 +124,20 @@ def read_verdict(raw: bytes) -> Verdict:
         instruments=frozenset(name for name, asked, _, _ in spans if asked),
         from_ns=min(start for _, _, start, _ in spans),
         to_ns=max(end for _, _, _, end in spans),
+        recalibration=recalibration,
     )
 
 
 def grounds_for(
     challenger: str,
     champions: Mapping[PostureCode, str],
-    instruments: Collection[str],
+    quotes: Quotes,
     verdict: bytes = b"",
     reason: str = "",
     *,
     what: str = "a promotion",
 ) -> Grounds:
-    """Why ``challenger`` may take the place of ``champions``, those that serve now, on the ``instruments`` that are
-    quoted.
+    """Why ``challenger`` may take the place of ``champions``, those that serve now, for a service that ``quotes``.
 
     ``verdict``: its file, empty for none. ``reason``: why it may go without a verdict that passes, empty for no such
     wish. Raises ``QuotelifeError`` where it may not, naming the mend.
@@ -140,7 +173,13 @@ def grounds_for(
             f"the verdict was given by loosened bounds: {'; '.join(said.loosened)}; ask again without, or say why they "
             "are right (--force REASON)"
         )
-    if unjudged := sorted(set(instruments) - said.instruments):
+    if not _alike(said.recalibration, quotes.recalibration):
+        raise QuotelifeError(
+            f"the verdict judged curves under {_told(said.recalibration)}, but the service serves them under "
+            f"{_told(quotes.recalibration)}; ask promote-check again with --config, the service's own, or "
+            "say why that is right (--force REASON)"
+        )
+    if unjudged := sorted(set(quotes.instruments) - said.instruments):
         raise QuotelifeError(
             f"quoted, but not judged by the verdict, or on too few blocks: {', '.join(unjudged)}; name datasets of "
             "them to promote-check as well, or say why the model may serve them (--force REASON)"
@@ -158,7 +197,7 @@ def canary_grounds(
     challenger: str,
     share_bp: int,
     champions: Mapping[PostureCode, str],
-    instruments: Collection[str],
+    quotes: Quotes,
     verdict: bytes = b"",
     reason: str = "",
 ) -> Grounds:
@@ -167,4 +206,4 @@ def canary_grounds(
     if share_bp <= CANARY_BP_MAX and not verdict and not reason:
         return Grounds()
     what = f"a canary of more than {CANARY_BP_MAX / 100:g} %"
-    return grounds_for(challenger, champions, instruments, verdict, reason, what=what)
+    return grounds_for(challenger, champions, quotes, verdict, reason, what=what)

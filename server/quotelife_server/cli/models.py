@@ -14,6 +14,7 @@ from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, wrong
 
 if TYPE_CHECKING:
+    from quotelife.model.promotion import Quotes
     from quotelife.model.registry import RegistryState
     from quotelife.records import PostureCode
 
@@ -185,9 +186,9 @@ def promote(
         def change(
             state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]
         ) -> "RegistryState":
-            serves, quoted = _serving(state, postures, config, needed=bool(raw) and not force)
+            serves, quotes = _serving(state, postures, config, needed=bool(raw) and not force)
             state.expected(postures, expect, "", serves)
-            grounds = grounds_for(digest, serves, quoted, raw, force)
+            grounds = grounds_for(digest, serves, quotes, raw, force)
             after = state.promoted(digest, postures, time.time_ns(), grounds)
             if raw:
                 Registry(registry).keep(raw)
@@ -239,8 +240,8 @@ def canary(model: Model,
     raw = b"" if verdict is None else _read(verdict)
 
     def change(state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]) -> "RegistryState":
-        serves, quoted = _serving(state, postures, config, needed=bool(raw) and not force)
-        grounds = canary_grounds(digest, share_bp, serves, quoted, raw, force)
+        serves, quotes = _serving(state, postures, config, needed=bool(raw) and not force)
+        grounds = canary_grounds(digest, share_bp, serves, quotes, raw, force)
         after = state.canaried(digest, postures, share_bp, time.time_ns(), grounds)
         if raw and registry is not None:
             Registry(registry).keep(raw)
@@ -347,10 +348,12 @@ def _read(path: Path) -> bytes:
 
 def _serving(
     state: "RegistryState", postures: tuple["PostureCode", ...], config: Path | None, *, needed: bool
-) -> tuple[dict["PostureCode", str], list[str]]:
-    """Who serves by the state and, where nothing was promoted, by the configuration; and the instruments quoted."""
+) -> tuple[dict["PostureCode", str], "Quotes"]:
+    """Who serves by the state and, where nothing was promoted, by the configuration; and what a verdict must be on."""
     from quotelife.config import load_config
+    from quotelife.config.schema import Recalibration
     from quotelife.engine import configured_model
+    from quotelife.model.promotion import Quotes
     from quotelife_server.settings import ServiceConfig
 
     champions = {posture: state.lineup.of(posture).champion for posture in postures}
@@ -360,12 +363,12 @@ def _serving(
                 "--config",
                 "a verdict is held against what the service quotes and serves: name its configuration",
             )
-        return {posture: digest or "" for posture, digest in champions.items()}, []
+        return {posture: digest or "" for posture, digest in champions.items()}, Quotes((), Recalibration())
     settings = load_config(config, ServiceConfig)
     configured = configured_model(settings).digest
     return (
         {posture: configured if digest is None else digest for posture, digest in champions.items()},
-        [each.name for each in settings.instruments if each.enabled],
+        Quotes.of(settings),
     )
 
 

@@ -66,8 +66,8 @@ def promote_check(
         typer.Option(
             "--config",
             "-c",
-            help="Judge curves under this configuration's learning.recalibration. [default: what ships; for crypto a "
-            "window of 100 s]",
+            help="The service's configuration: curves are judged under its learning.recalibration, which a promotion "
+            "asks for. [default: what ships]",
         ),
     ] = None,
     out: Annotated[
@@ -86,9 +86,9 @@ def promote_check(
     Exit 0: yes. 1: no, and which gates refuse; or nothing to judge on.
     """
     from quotelife.config import load_config
+    from quotelife.config.schema import Recalibration
     from quotelife.learn.dataset import Dataset
     from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check
-    from quotelife.learn.served import CRYPTO, FULL_DAY
     from quotelife.model.artifact import builtin_artifact, load_artifact
     from quotelife_server.settings import ServiceConfig
 
@@ -99,7 +99,7 @@ def promote_check(
     targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
     crypto = market == "crypto"
     seconds = block if block is not None else 10.0 if crypto else 60.0
-    recalibration = CRYPTO if crypto else FULL_DAY
+    recalibration = Recalibration()
     if config is not None:
         recalibration = load_config(config, ServiceConfig).learning.recalibration
     bounds = Bounds(
@@ -121,7 +121,7 @@ def promote_check(
         document = verdict.as_json() | {
             "datasets": [folder.digest for folder in folders],
             "thresholds": list(wanted),
-            "settings": asdict(bounds) | {"recalibration": recalibration.model_dump(mode="json")},
+            "settings": {name: value for name, value in asdict(bounds).items() if name != "recalibration"},
             "at": at,
         }
         text = json.dumps(document, indent=2)
