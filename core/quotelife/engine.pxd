@@ -15,10 +15,10 @@ from quotelife.decision.held_tolerance cimport Held
 from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
 from quotelife.model.ladder cimport Monitors
-from quotelife.model.open_labels cimport LABEL_ANCHORS, OpenLabel, OpenLabels
+from quotelife.model.open_labels cimport LABEL_ANCHORS, WATCHED, OpenLabel, OpenLabels, ResolvedLabel
 from quotelife.model.recalibration cimport AnchorGrid, CalibrationPair, Rolling, RollingCalibration
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
-from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
+from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal
 
 cdef enum:
     STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
@@ -76,9 +76,15 @@ cdef struct InstrumentState:
     int64_t regime_ns[REGIMES]
     QualityRecord quality
     OpenLabels labels          # decisions and probes whose first passage is not known yet
-    double* raws               # by place in labels' ring, followed model and anchor: P as the model gave it, NaN: not asked
+    double* raws               # by place in labels' pool, followed model and anchor: P as the model gave it, NaN: not asked
+    double seen[WATCHED]       # where the market stands by the last stamp judged; while labels are open
+    int64_t stamp_ns           # of the last message, whose end is not judged yet; 0: it is
+    int64_t heard_ns           # of the stamp judged last
+    uint64_t gaps_judged       # gaps by then
+    int64_t silent_ns          # the silence before stamp_ns was too long from then on; INT64_MAX: it was not
     int64_t probe_ns           # when the next probe is due
     uint32_t group
+    uint32_t instrument        # its own index
     CalendarList announced     # events of the calendar, for this instrument
     double gap_sum             # of the times between book messages, and of their squares, both forgotten over
     double gap_square_sum      # RHYTHM_NS: their ratio is the silence to be expected at a random moment
@@ -131,6 +137,11 @@ cdef class Engine:
     cdef Throttle _throttle
     cdef bint _trip                                  # the decision just made tripped a throttle released by hand
     cdef tuple _sinks          # of InputSink
+    cdef int _sinks_n
+    cdef LabelRecord* _labels  # resolved by the input under way, not told yet
+    cdef size_t _labels_n
+    cdef size_t _labels_room
+    cdef uint64_t _labels_told # number of the last
     cdef Group* groups
     cdef list _group_names     # in the order of groups, which only grows
     cdef uint32_t _n_groups
@@ -147,6 +158,8 @@ cdef class Engine:
     cdef Monitors _monitors
     cdef list _members         # by group: indices of its instruments
     cdef int64_t _probe_interval_ns        # 0: no probes
+    cdef uint32_t _lessons     # models that labels have come to since they were last asked to fit: bits by place
+    cdef int64_t _latency_ns               # from a decision until its quote can be hit
     cdef double _raw[LABEL_ANCHORS]        # P at the anchors as the model gave it to the latest _judge; NaN: none
     cdef Decision _probed      # room for a probe
 
@@ -188,8 +201,7 @@ cdef class Engine:
     cdef void _forget(self, int place) noexcept nogil
     cdef void _asked(self, const ModelSlot* model, const double* raw) noexcept nogil
     cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil
-    cdef void _taught(self, InstrumentState* state, const OpenLabel* label, int anchor, int64_t t,
-                      uint32_t* taught) noexcept nogil
+    cdef void _teach(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                        Decision* out) noexcept nogil
     cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
@@ -203,10 +215,17 @@ cdef class Engine:
     cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef int _drop_steps(self, int64_t now_ns) except -1
-    cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil
-    cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil
-    cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil
-    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int side, double left,
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
+                           int64_t silent_ns, bint lost) noexcept nogil
+    cdef void _resolved(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil
+    cdef void _hole(self, InstrumentState* state, int64_t t, int64_t decided_ns) noexcept nogil
+    cdef void _hold(self, LabelRecord* label) noexcept nogil
+    cdef void _note_label(self, const LabelRecord* label) noexcept nogil
+    cdef int _tell_labels(self) except -1
+    cdef void _lose(self, InstrumentState* state, int64_t t, int64_t live_before_ns) noexcept nogil
+    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
                      OpenLabel* label) noexcept nogil
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
                               const Decision* out) noexcept nogil

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport NAN, fabs, fmax, fmin, isfinite, isnan
+from libc.math cimport INFINITY, NAN, fabs, fmax, fmin, isfinite, isnan
 from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
@@ -60,8 +60,8 @@ from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passa
 from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
-    LABEL_ANCHORS, LABEL_END_NS, LABEL_ENDS, LABELS_MAX, OpenLabel, OpenLabels, WATCHED, labels_any, labels_censor,
-    labels_due, labels_free, labels_init, labels_open, labels_passed,
+    LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
+    labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed,
 )
 from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket
 from quotelife.model.recalibration cimport (
@@ -85,7 +85,7 @@ from quotelife.records cimport (
     WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
     WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
-    MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, Request, RequestRecord, ShadowAnswer, Signal,
+    MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal,
 )
 from quotelife.records cimport (
     OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED,
@@ -115,6 +115,7 @@ cdef double RHYTHM_NS = 300e9                 # memory of an instrument's rhythm
 cdef double RHYTHM_KNOWN_NS = 10e9             # of the book's own stream: then its rhythm is believed
 cdef double ALIVE_FACTOR = 10.0               # heartbeats stretch the silence that is taken for quiet by so much
 cdef int64_t US = 1_000
+cdef double TOUCH = 1e-9                      # ticks: a microprice that moves by just h may miss it by a rounding
 
 
 class GreeksStatus(NamedTuple):
@@ -193,6 +194,7 @@ class GroupStatus(NamedTuple):
     memory_bytes: int    # of the labels in the window of all its models
     tolerance: tuple     # held tolerance by posture, from CLIENT_PRIORITY on
     opened: int          # decisions and probes watched so far …
+    thinned: int         # … that were left out of a burst …
     overflowed: int      # … that found no room …
     censored: int        # … and whose label will never be known
 
@@ -290,6 +292,7 @@ cdef class Engine:
             for k in range(self._n_followed):
                 rolling_free(self.groups[i].calibration[k])
         free(self.groups)
+        free(self._labels)
         if self.shared != NULL:
             shared_signals_free(self.shared)
 
@@ -311,6 +314,7 @@ cdef class Engine:
             if state == NULL:
                 raise MemoryError()
             self.states[i] = state
+            state.instrument = i
             self.n_instruments = i + 1
             book_init(&state.book, self._policy.instrument[i].book_levels_max)
             state.features = feature_state_new(&self.feature_params)
@@ -320,6 +324,7 @@ cdef class Engine:
             state.regime_since_ns = -1
             state.quality.since_ns = state.quality.trouble_ns = -1
             state.distrust = CAUSE_NO_DATA
+            state.silent_ns = INT64_MAX
         return 0
 
     cdef int _wire_drivers(self) except -1:
@@ -353,6 +358,8 @@ cdef class Engine:
         cdef InputSink sink
         for i in range(buffer.count):
             self.on_event_c(buffer.events + i)
+        if self._labels_n:
+            self._tell_labels()
         if buffer.count:
             for sink in self._sinks:
                 sink.events(buffer.events, buffer.count, first)
@@ -368,6 +375,9 @@ cdef class Engine:
         if event.instrument >= self.n_instruments:
             if event.instrument == NO_INDEX and event.kind == EV_STATUS:
                 for i in range(self.n_instruments):
+                    if self._watching:
+                        self._listen(self.states[i], &self._policy.instrument[i], t)
+                        self.states[i].stamp_ns = t
                     self.states[i].companions_down = 0           # all begin anew, and say so
                     self._on_status(self.states[i], i, event.aux, t)
             else:
@@ -376,6 +386,8 @@ cdef class Engine:
         state = self.states[event.instrument]
         params = &self._policy.instrument[event.instrument]
         state.events += 1
+        if self._watching:
+            self._listen(state, params, t)
         if t - state.last_alive_ns > params.stale_min_ns and state.last_alive_ns:
             self.update_regime(state, event.instrument, t)       # books the silence before this event ends it
         if EV_ADD <= event.kind <= EV_EXECUTE:
@@ -446,6 +458,8 @@ cdef class Engine:
             return
 
         state.messages += 1
+        if self._watching:
+            state.stamp_ns = t
         self.heard(state, params, event, t)
         if state.dirty:
             # Levels summed from orders are filled up from them; those of a venue are lost until it sends a snapshot.
@@ -460,12 +474,8 @@ cdef class Engine:
                     state.crossed += 1
             elif state.book_state == BOOK_WHOLE and book_two_sided(&state.book):
                 feature_on_book(state.features, &state.book, t, changed)
-        if labels_any(&state.labels):
-            self._passages(state, t)
         if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
             self.update_regime(state, event.instrument, t)
-            if self._watching and t >= state.probe_ns:
-                self._probe(state, params, t)
         elif state.quality.quality != QUALITY_GOOD or state.book_state != BOOK_WHOLE or state.book.crossed:
             self.look(state, params, t)       # what is worth counting however short it is
 
@@ -869,11 +879,13 @@ cdef class Engine:
         cdef InputSink sink
         self.advance(now_ns)
         for i in range(self.n_instruments):
+            if self._watching:
+                self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns)
             self.update_regime(self.states[i], i, self.now_ns)
-            if labels_any(&self.states[i].labels):
-                self._ends(self.states[i], self.now_ns)
         self._refit_some(self.now_ns)
         self.drop_expired_overrides(self.now_ns)
+        if self._labels_n:
+            self._tell_labels()
         for sink in self._sinks:
             sink.timer(now_ns, self.input_sequence)
         for step in self._monitors.due(self.now_ns):
@@ -892,6 +904,8 @@ cdef class Engine:
         # After every decide_c: the sinks, and the kill that a throttle has come to.
         cdef InputSink sink
         cdef int k
+        if self._labels_n:
+            self._tell_labels()
         for sink in self._sinks:
             sink.decision(request, decision)
             for k in range(self._n_shadows):
@@ -1379,6 +1393,8 @@ cdef class Engine:
                 held.debt = fmax(held.debt, -alpha)
                 if g >= known:
                     groups[g].noted[k] = held[0]
+        cdef bint moved = self._latency_ns != config.learning.latency_ns      # ages count from elsewhere
+        self._latency_ns = config.learning.latency_ns
         self._probe_interval_ns = 0
         if settings.enabled or config.learning.monitor.enabled:
             self._probe_interval_ns = config.learning.probe_interval_ns
@@ -1392,8 +1408,8 @@ cdef class Engine:
             self.states[i].group = place[names[i]]
             if self._watching:
                 labels_init(&self.states[i].labels)
-            else:
-                labels_censor(&self.states[i].labels)
+            if moved or not self._watching:
+                self._lose(self.states[i], self.now_ns, INT64_MAX)
         self._make_room(afresh)
         return 0
 
@@ -1444,13 +1460,13 @@ cdef class Engine:
         for i in range(self.n_instruments):
             if width == 0 or width <= kept and self.states[i].raws != NULL:
                 continue
-            grown = <double*>malloc(LABELS_MAX * width * LABEL_ANCHORS * sizeof(double))
+            grown = <double*>malloc(LABEL_ROOM * width * LABEL_ANCHORS * sizeof(double))
             if grown == NULL:
                 raise MemoryError()
-            for m in range(LABELS_MAX * width * LABEL_ANCHORS):
+            for m in range(LABEL_ROOM * width * LABEL_ANCHORS):
                 grown[m] = NAN
             if self.states[i].raws != NULL:
-                for place in range(LABELS_MAX):
+                for place in range(LABEL_ROOM):
                     memcpy(grown + place * max(width, kept) * LABEL_ANCHORS,
                            self.states[i].raws + place * kept * LABEL_ANCHORS, kept * LABEL_ANCHORS * sizeof(double))
                 free(self.states[i].raws)
@@ -1467,7 +1483,7 @@ cdef class Engine:
             self.groups[g].calibration[place] = NULL
         for i in range(self.n_instruments):
             if self.states[i].raws != NULL and place < self._raws_width:
-                for k in range(LABELS_MAX * LABEL_ANCHORS):
+                for k in range(LABEL_ROOM * LABEL_ANCHORS):
                     at = (k // LABEL_ANCHORS * self._raws_width + place) * LABEL_ANCHORS + k % LABEL_ANCHORS
                     self.states[i].raws[at] = NAN
 
@@ -1496,76 +1512,17 @@ cdef class Engine:
             for k in range(LABEL_ANCHORS):
                 self._raws[model.place][k] = raw[k]
 
-    cdef void _taught(self, InstrumentState* state, const OpenLabel* label, int anchor, int64_t t,
-                      uint32_t* taught) noexcept nogil:
-        # One label, as many lessons as models were asked; a bit for each in taught.
-        cdef Group* group = &self.groups[state.group]
-        cdef const double* raw = state.raws + (label - state.labels.ring) * self._raws_width * LABEL_ANCHORS
-        cdef bint hit = 0 <= label.passage_ns <= LABEL_END_NS[anchor]
-        cdef int m
-        for m in range(self._n_followed):
-            if isnan(raw[m * LABEL_ANCHORS + anchor]):
-                continue
-            if group.calibration[m] == NULL:
-                group.calibration[m] = rolling_new(&self._like.c)
-                if group.calibration[m] == NULL:
-                    continue
-            rolling_add(group.calibration[m], t, anchor, raw[m * LABEL_ANCHORS + anchor], hit)
-            taught[0] |= <uint32_t>1 << m
-
-    cdef void _passages(self, InstrumentState* state, int64_t t) noexcept nogil:
-        # At the end of a message: who is passed by where the market now stands.
-        cdef OpenLabel* label
-        cdef double bid, ask, bid_lots, ask_lots, x
-        cdef int watched
-        if state.book_state != BOOK_WHOLE or state.halted or state.companions_down:
-            labels_censor(&state.labels)
-            return
-        self._ends(state, t)
-        if state.book.crossed or not book_two_sided(&state.book):
-            return
-        bid = <double>state.book.bid_ticks
-        ask = <double>state.book.ask_ticks
-        for watched in range(WATCHED):
-            if state.labels.heap_n[watched] == 0:
-                continue
-            if watched & 2:
-                bid_lots = <double>state.book.bid_lots
-                ask_lots = <double>state.book.ask_lots
-                x = (ask * bid_lots + bid * ask_lots) / (bid_lots + ask_lots)
-            else:
-                x = 0.5 * (bid + ask)
-            if not watched & 1:
-                x = -x
-            while True:
-                label = labels_passed(&state.labels, watched, x, t)
-                if label == NULL:
-                    break
-                self._hold(state, label, label.passage_ns <= label.life_ns)
-
-    cdef void _ends(self, InstrumentState* state, int64_t t) noexcept nogil:
-        # Labels whose horizon is over; of a market that cannot be trusted nothing is known.
-        cdef OpenLabel* label
-        cdef int end, m
-        cdef uint32_t taught = 0
-        if state.quality.quality != QUALITY_GOOD and state.quality.quality != QUALITY_CROSSED:
-            labels_censor(&state.labels)
-            return
-        for end in range(LABEL_ENDS):
-            while True:
-                label = labels_due(&state.labels, end, t)
-                if label == NULL:
-                    break
-                if end < LABEL_ANCHORS and self._like is not None:
-                    self._taught(state, label, end, t, &taught)
-                if end < LABEL_ANCHORS and self._monitors.enabled and not isnan(label.p[end]):
-                    self._monitors.label(label.model, state.group, t, label.decided_ns, end, label.p[end],
-                                         0 <= label.passage_ns <= LABEL_END_NS[end])
-                if label.life_ns <= LABEL_END_NS[end]:
-                    self._hold(state, label, False)
-        for m in range(self._n_followed):
-            if taught >> m & 1:
-                rolling_refit(self.groups[state.group].calibration[m], t)
+    cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        # Before a message is applied: was the silence that it ends too long, though nobody looked?
+        cdef Verdict verdict
+        self._stamp_ends(state, params, t)
+        if state.silent_ns == INT64_MAX and labels_any(&state.labels) and (
+            t - state.last_book_ns > params.stale_min_ns
+            or (state.unanswered_ns and t - state.unanswered_ns > params.stale_min_ns)
+        ):
+            verdict = self.quality_c(state, params, t)
+            if verdict.quality == QUALITY_STALE:
+                state.silent_ns = verdict.since_ns
 
     cdef void _refit_some(self, int64_t t) noexcept nogil:
         # Labels leave the window of a group that nothing comes to, too. A few at a time, each in its turn.
@@ -1580,25 +1537,171 @@ cdef class Engine:
                 if calibration != NULL:
                     fitted += rolling_refit(calibration, t)
 
-    cdef void _hold(self, InstrumentState* state, OpenLabel* label, bint hit) noexcept nogil:
-        # Once for each life: hit as it happens, else when an end has come.
-        cdef const PostureParams* posture = &self._policy.posture[label.posture]
-        if label.life_ns > 0 and posture.held_rate > 0.0:
-            held_update(&self.groups[state.group].held[label.posture], posture.held_alpha, posture.held_rate,
-                        <HeldBy>label.held_by, hit)
-        label.life_ns = 0
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        # Time has come to t, before anything of t is applied: the stamp of the last message is over if it lies before.
+        cdef int64_t heard_ns = state.heard_ns, silent_ns = state.silent_ns
+        cdef bint lost = state.gaps != state.gaps_judged
+        cdef int m
+        if state.stamp_ns == 0 or t <= state.stamp_ns:
+            return
+        state.heard_ns = state.stamp_ns
+        state.silent_ns = INT64_MAX
+        state.gaps_judged = state.gaps
+        state.stamp_ns = 0
+        if labels_any(&state.labels):
+            self._judge_stamp(state, params, heard_ns, silent_ns, lost)
+            for m in range(self._n_followed):
+                if self._lessons >> m & 1:
+                    rolling_refit(self.groups[state.group].calibration[m], t)
+            self._lessons = 0
+        if self._probe_interval_ns and t >= state.probe_ns:
+            self._probe(state, params, t)
 
-    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int side, double left,
+    cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
+                           int64_t silent_ns, bint lost) noexcept nogil:
+        # The end of a stamp is one point of the path that labels are taken from, docs/dataset.md: what lies between is
+        # seen by nobody. What ended since the stamp before is known only now, since this one shows whether a message
+        # was lost on the way.
+        cdef int64_t t = state.heard_ns, hole = silent_ns, decided_ns = t
+        cdef Verdict verdict
+        cdef ResolvedLabel part
+        if (lost or state.book_state != BOOK_WHOLE or state.halted or state.companions_down or state.book.crossed
+                or not book_two_sided(&state.book) or t - state.whole_since_ns < params.warmup_ns
+                or state.unanswered_ns):
+            verdict = self.quality_c(state, params, t)
+            if lost or verdict.quality == QUALITY_GAPPED:
+                hole = heard_ns + 1                # what the lost messages said, and when, nobody knows
+            elif verdict.quality != QUALITY_GOOD:
+                hole = min(hole, verdict.since_ns)
+            if verdict.quality != QUALITY_GOOD:
+                decided_ns = t + 1
+        if hole != INT64_MAX:
+            self._hole(state, hole, decided_ns)
+            stands(state, state.seen)
+            return
+        while labels_due(&state.labels, t, state.seen, &part):
+            self._resolved(state, &part)
+        stands(state, state.seen)
+        while labels_passed(&state.labels, state.seen, t, &part):
+            self._resolved(state, &part)
+
+    cdef void _hole(self, InstrumentState* state, int64_t t, int64_t decided_ns) noexcept nogil:
+        # From t on the market was not seen, until what was decided at decided_ns or later. What ended before is known.
+        cdef double nowhere[WATCHED]
+        cdef ResolvedLabel part
+        cdef int k
+        while labels_due(&state.labels, t, state.seen, &part):
+            self._resolved(state, &part)
+        for k in range(WATCHED):
+            nowhere[k] = -INFINITY
+        while labels_due(&state.labels, t + 1, nowhere, &part):
+            self._resolved(state, &part)
+        self._lose(state, t, decided_ns + self._latency_ns)
+
+    cdef void _lose(self, InstrumentState* state, int64_t t, int64_t live_before_ns) noexcept nogil:
+        # From t on the market is not seen, or not wanted: what is open stays unknown.
+        cdef ResolvedLabel part
+        cdef int at = 0
+        while labels_lost(&state.labels, t, live_before_ns, &at, &part):
+            self._resolved(state, &part)
+
+    cdef void _resolved(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil:
+        # One part of a label is known, or never will be: it teaches, and the sinks will be told.
+        cdef LabelRecord label
+        memset(&label, 0, sizeof(LabelRecord))
+        label.decision = part.sequence
+        label.at_ns = part.at_ns
+        label.passage_ns = part.passage_ns
+        label.horizon_ns = part.life_ns if part.part == LABEL_LIFE else LABEL_ANCHOR_NS[part.part]
+        label.p = part.p
+        label.instrument = state.instrument
+        label.part = part.part
+        label.posture = part.posture
+        label.held_by = part.held_by
+        label.hit = part.hit
+        if part.part == LABEL_LIFE:
+            self._hold(&label)
+        elif part.hit >= 0:
+            if self._like is not None:
+                self._teach(state, part)
+            if self._monitors.enabled and not isnan(part.p):
+                self._monitors.label(part.model, state.group, self.now_ns, part.live_ns - self._latency_ns, part.part,
+                                     part.p, part.hit)
+        self._labels_told += 1
+        label.number = self._labels_told
+        label.input_sequence = self.input_sequence
+        if self._sinks_n:
+            self._note_label(&label)
+
+    cdef void _hold(self, LabelRecord* label) noexcept nogil:
+        # Fills in what it moved. Lives of the market, and of a journal that is verified.
+        cdef const PostureParams* posture = &self._policy.posture[label.posture]
+        cdef Held* held = &self.groups[self.states[label.instrument].group].held[label.posture]
+        cdef double before = held.alpha
+        if label.hit >= 0 and posture.held_rate > 0.0:
+            held_update(held, posture.held_alpha, posture.held_rate, <HeldBy>label.held_by, label.hit)
+        label.moved = held.alpha - before
+        label.alpha = held.alpha
+        label.debt = held.debt
+
+    cdef void _teach(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil:
+        # One label, as many lessons as models were asked.
+        cdef Group* group = &self.groups[state.group]
+        cdef const double* raw = state.raws + <size_t>part.place * self._raws_width * LABEL_ANCHORS
+        cdef int m
+        for m in range(self._n_followed):
+            if isnan(raw[m * LABEL_ANCHORS + part.part]):
+                continue
+            if group.calibration[m] == NULL:
+                group.calibration[m] = rolling_new(&self._like.c)
+                if group.calibration[m] == NULL:
+                    continue
+            rolling_add(group.calibration[m], part.at_ns, part.part, raw[m * LABEL_ANCHORS + part.part], part.hit)
+            self._lessons |= <uint32_t>1 << m
+
+    cdef void _note_label(self, const LabelRecord* label) noexcept nogil:
+        cdef LabelRecord* grown
+        if self._labels_n == self._labels_room:
+            grown = <LabelRecord*>realloc(self._labels, max(2 * self._labels_room, 64) * sizeof(LabelRecord))
+            if grown == NULL:
+                return                         # its number is missing, and says so
+            self._labels = grown
+            self._labels_room = max(2 * self._labels_room, 64)
+        self._labels[self._labels_n] = label[0]
+        self._labels_n += 1
+
+    cdef int _tell_labels(self) except -1:
+        # Before the input that brought them is told: what a decision went by stands before it.
+        cdef InputSink sink
+        cdef size_t k, n = self._labels_n
+        self._labels_n = 0
+        for k in range(n):
+            for sink in self._sinks:
+                sink.label(&self._labels[k])
+        return 0
+
+    cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
                      OpenLabel* label) noexcept nogil:
-        # The reference stays the one of the decision, whatever the spread does.
+        # The reference stays the one of the decision, whatever the spread does. What nobody asks is not watched.
+        cdef bint wanted
+        cdef int place, k, f
         cdef bint micro = params.reference == REF_MICROPRICE or (
             params.reference == REF_AUTO
             and state.book.ask_ticks - state.book.bid_ticks <= params.microprice_spread_ticks_max)
         label.watched = 2 * micro + (side < 0)
-        label.key = -side * reference(state, params) + left - 1e-9
-        cdef size_t place = state.labels.head & (LABELS_MAX - 1)
-        if labels_open(&state.labels, label) and self._like is not None:
-            memcpy(state.raws + place * self._raws_width * LABEL_ANCHORS, self._raws,
+        label.key = -side * reference(state, params) + left - TOUCH
+        label.live_ns = t + self._latency_ns
+        if state.stamp_ns == 0:                # else where the market stands is judged first
+            stands(state, state.seen)
+        for k in range(LABEL_ANCHORS):
+            wanted = self._monitors.enabled and not isnan(label.p[k])
+            for f in range(self._n_followed if self._like is not None else 0):
+                wanted = wanted or not isnan(self._raws[f][k])
+            label.waits |= wanted << k
+        label.waits |= (label.life_ns > 0) << <int>LABEL_LIFE
+        place = labels_open(&state.labels, label) if label.waits else -1
+        if place >= 0 and self._like is not None:
+            memcpy(state.raws + <size_t>place * self._raws_width * LABEL_ANCHORS, self._raws,
                    self._n_followed * LABEL_ANCHORS * sizeof(double))
 
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
@@ -1606,23 +1709,20 @@ cdef class Engine:
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
         cdef OpenLabel label
         cdef int k
-        if not out.h_ticks - out.moved_ticks > 0.0:
+        if out.reasons & <uint64_t>WHY_NO_VOLATILITY:
             return                             # no curve was drawn
         memset(&label, 0, sizeof(OpenLabel))
-        label.decided_ns = out.now_ns
         label.posture = out.posture_effective
         label.sequence = out.input_sequence
         label.held_by = held_by(out.kind, out.binding, out.reasons)
-        if label.held_by != HELD_FROZEN:
+        if posture.held_rate > 0.0 and label.held_by != HELD_FROZEN:
             label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
-            if label.life_ns > LABEL_END_NS[LABEL_ENDS - 1]:
-                label.life_ns = 0                  # its end is not watched
         label.model = model.model
         for k in range(LABEL_ANCHORS):
             label.p[k] = NAN if out.reasons & <uint64_t>WHY_MODEL_FALLBACK else out.p[self.anchors.horizon[k]]
         if self._monitors.enabled:
             self._monitors.asked(model.model, state.group, out.now_ns, out.features, out.valid, out.sigma_ticks)
-        self._watch(state, params, out.side, out.h_ticks - out.moved_ticks, &label)
+        self._watch(state, params, out.now_ns, out.side, out.h_ticks - out.moved_ticks, &label)
 
     cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         # What a request without price, size and counterparty would be told on either side; nobody is.
@@ -1637,7 +1737,7 @@ cdef class Engine:
         cdef double raw[LABEL_ANCHORS]
         cdef bint any
         cdef int side, k, m
-        if self._probe_interval_ns == 0 or not params.enabled or state.quality.quality != QUALITY_GOOD:
+        if not params.enabled or self.quality_c(state, params, t).quality != QUALITY_GOOD:
             return
         state.probe_ns = t + self._probe_interval_ns
         query.now_ns = t
@@ -1679,12 +1779,37 @@ cdef class Engine:
                         label.p[k] = out.p[self.anchors.horizon[k]]
             if not any:
                 return
-            label.decided_ns = t
             label.held_by = HELD_FROZEN
             label.model = champion.model
             if self._monitors.enabled:
                 self._monitors.asked(champion.model, state.group, t, out.features, out.valid, query.sigma_ticks)
-            self._watch(state, params, side, query.h_ticks, &label)
+            self._watch(state, params, t, side, query.h_ticks, &label)
+
+    def apply_label(self, const unsigned char[::1] record not None, *, bint adopt=False):
+        """Let a journaled label move the tolerance of an engine that has no market of its own: the bytes of
+        ``LABEL_DTYPE`` that it should have. With ``adopt`` the tolerance is what it says, where what came before is not
+        known. Raises ``ValueError`` when it is no label of this engine's."""
+        cdef LabelRecord label
+        cdef Held held
+        if record.shape[0] != <Py_ssize_t>sizeof(LabelRecord):
+            raise ValueError(f"a label takes {sizeof(LabelRecord)} bytes, not {record.shape[0]}")
+        memcpy(&label, &record[0], sizeof(LabelRecord))
+        if label.instrument >= self.n_instruments or label.part > <int>LABEL_LIFE or label.posture >= POSTURES:
+            raise ValueError("a label of another engine")
+        if adopt and label.part == LABEL_LIFE:
+            held.alpha = label.alpha
+            held.debt = label.debt
+            held_restore(&self.groups[self.states[label.instrument].group].held[label.posture],
+                         self._policy.posture[label.posture].held_alpha, &held)
+        elif label.part == LABEL_LIFE:
+            self._hold(&label)
+        return (<const char*>&label)[:sizeof(LabelRecord)]
+
+    def held_alpha(self, uint32_t instrument, int posture):
+        """The tolerance in force, before input weights. ``ValueError`` on an index out of range."""
+        if instrument >= self.n_instruments or not 0 < posture < POSTURES:
+            raise ValueError(f"no instrument {instrument} or no posture {posture}")
+        return self.groups[self.states[instrument].group].held[posture].alpha
 
     def step(self, int64_t now_ns, str group, bint down, *, source=StepSource.OPERATOR, str reason="", uint64_t model=0,
              since_ns=None):
@@ -1756,6 +1881,7 @@ cdef class Engine:
             memory_bytes=held,
             tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
             opened=sum([self.states[i].labels.opened for i in states]),
+            thinned=sum([self.states[i].labels.thinned for i in states]),
             overflowed=sum([self.states[i].labels.overflowed for i in states]),
             censored=sum([self.states[i].labels.censored for i in states]),
         )
@@ -1898,9 +2024,12 @@ cdef class Engine:
         for sink in sinks:
             pass               # raises TypeError on anything else
         self._sinks = sinks
+        self._sinks_n = len(sinks)
 
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1:
         cdef InputSink sink
+        if self._labels_n:
+            self._tell_labels()
         for sink in self._sinks:
             sink.change(kind, payload, now_ns, self.input_sequence)
         return 0
@@ -2272,8 +2401,8 @@ cdef class Engine:
                 + feature_state_bytes(state.features)
                 + book_bytes(&state.book)
                 + orders_bytes(&state.orders)
-                + (LABELS_MAX * (sizeof(OpenLabel) + WATCHED * sizeof(uint32_t)) if state.labels.ring != NULL else 0)
-                + (LABELS_MAX * self._raws_width * LABEL_ANCHORS * sizeof(double) if state.raws != NULL else 0)
+                + labels_bytes(&state.labels)
+                + (LABEL_ROOM * self._raws_width * LABEL_ANCHORS * sizeof(double) if state.raws != NULL else 0)
             ),
         )
 
@@ -2501,3 +2630,13 @@ cdef double reference(const InstrumentState* state, const InstrumentParams* para
     ):
         return (ask * bid_lots + bid * ask_lots) / (bid_lots + ask_lots)
     return 0.5 * (bid + ask)
+
+
+cdef void stands(const InstrumentState* state, double* x) noexcept nogil:
+    # Of a two-sided book: the adverse coordinate -side * M for all that is WATCHED.
+    cdef double bid = state.book.bid_ticks, ask = state.book.ask_ticks
+    cdef double bid_lots = state.book.bid_lots, ask_lots = state.book.ask_lots
+    x[1] = 0.5 * (bid + ask)
+    x[3] = (ask * bid_lots + bid * ask_lots) / (bid_lots + ask_lots)
+    x[0] = -x[1]
+    x[2] = -x[3]

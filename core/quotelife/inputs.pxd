@@ -4,7 +4,7 @@
 # not change the engine and must not fail for want of a disk: it notes its own faults and goes on.
 from libc.stdint cimport int64_t, uint64_t
 
-from quotelife.records cimport Decision, Event, Request, ShadowAnswer, Signal
+from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal
 
 cdef enum ChangeKind:
     CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision", "lineup"}
@@ -31,5 +31,11 @@ cdef class InputSink:
     cdef int decision(self, const Request* request, const Decision* decision) except -1
     # No input: what a shadow made of the decision just told.
     cdef int shadow(self, const ShadowAnswer* answer) except -1
+    # It follows from the other inputs and has a number of its own: told before the input that brought it.
+    cdef int label(self, const LabelRecord* label) except -1
     # A rare input; the payload is JSON-able and written down at once or never.
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1
+
+
+cdef class LabelTap(InputSink):
+    cdef list _labels

@@ -6,7 +6,7 @@ import numpy as np
 
 from libc.string cimport memcpy
 
-from quotelife.records import EVENT_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
+from quotelife.records import EVENT_DTYPE, LABEL_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
 from quotelife.records cimport DecisionRecord, RequestRecord
 
 
@@ -40,13 +40,32 @@ cdef class InputSink:
     cdef int shadow(self, const ShadowAnswer* answer) except -1:
         return 0
 
+    cdef int label(self, const LabelRecord* label) except -1:
+        return 0
+
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         return 0
 
 
+cdef class LabelTap(InputSink):
+    """Keeps the labels that an engine resolves, as bytes of ``LABEL_DTYPE``, until they are taken."""
+
+    def __init__(self):
+        self._labels = []
+
+    cdef int label(self, const LabelRecord* label) except -1:
+        self._labels.append((<const char*>label)[:sizeof(LabelRecord)])
+        return 0
+
+    def take(self):
+        """Those resolved since the last call, in order."""
+        found, self._labels = self._labels, []
+        return found
+
+
 cdef class InputTap(InputSink):
     """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input
-    and for each shadow's answer."""
+    and for each shadow's answer and resolved label."""
 
     cdef object _tap
 
@@ -81,6 +100,11 @@ cdef class InputTap(InputSink):
     cdef int shadow(self, const ShadowAnswer* answer) except -1:
         self._tap("shadow", answer.input_sequence,
                   np.frombuffer((<const char*>answer)[:sizeof(ShadowAnswer)], dtype=SHADOW_DTYPE)[0])
+        return 0
+
+    cdef int label(self, const LabelRecord* label) except -1:
+        self._tap("label", label.input_sequence,
+                  np.frombuffer((<const char*>label)[:sizeof(LabelRecord)], dtype=LABEL_DTYPE)[0])
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:

@@ -299,6 +299,25 @@ cdef struct ShadowAnswer:
     uint8_t pad0[3]
     double calibration[4]        # as a decision's, for this model
 
+# One part of a label as it was resolved, docs/online.md. Labels follow from the other inputs; they are journaled so that
+# the journal alone can say what was learned.
+cdef struct LabelRecord:
+    uint64_t number              # consecutive from 1 on for an engine: in the order in which labels act
+    uint64_t input_sequence      # of the input that brought it
+    uint64_t decision            # input sequence of the decision that is labelled; 0: a probe
+    int64_t at_ns                # when it came to pass: by the passage, the horizon's end, or the hole it was lost in
+    int64_t passage_ns           # age; -1: not passed as far as it was seen
+    int64_t horizon_ns           # age that was asked about: of the life, or of the anchor
+    double p                     # at an anchor, as it was served; NaN: by no model; 0 for a life
+    double moved                 # of a life: by what it moved the tolerance of its posture and group …
+    double alpha                 # … which was this then …
+    double debt                  # … and the account of the shortest lives this
+    uint32_t instrument
+    uint8_t part                 # 0: 500 ms, 1: 2 s, 2: the life
+    uint8_t posture              # of the life
+    uint8_t held_by              # what the tolerance had to do with the life (HeldBy)
+    int8_t hit                   # 1 passed, 0 not, -1: it will never be known
+
 cdef enum Mode:
     MODE_TOLERANCE_P500 = 1
     MODE_TOLERANCE_CURVE = 2

@@ -11,6 +11,7 @@ SIGNAL_DTYPE: np.dtype[np.void]
 REQUEST_DTYPE: np.dtype[np.void]
 DECISION_DTYPE: np.dtype[np.void]
 SHADOW_DTYPE: np.dtype[np.void]
+LABEL_DTYPE: np.dtype[np.void]
 
 class EventKindCode(IntEnum):
     ADD = 1

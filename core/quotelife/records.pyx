@@ -192,6 +192,7 @@ cdef Signal _signal
 cdef Request _request
 cdef Decision _decision
 cdef ShadowAnswer _shadow
+cdef LabelRecord _label
 
 
 cdef Py_ssize_t _offset(const void* base, const void* field) noexcept:
@@ -319,6 +320,29 @@ SHADOW_DTYPE = _dtype(
     [form for _, form, _ in _SHADOW_FIELDS],
     [offset for _, _, offset in _SHADOW_FIELDS],
     sizeof(ShadowAnswer),
+)
+_LABEL_FIELDS = [
+    ("number", "<u8", _offset(&_label, &_label.number)),
+    ("input_sequence", "<u8", _offset(&_label, &_label.input_sequence)),
+    ("decision", "<u8", _offset(&_label, &_label.decision)),
+    ("at_ns", "<i8", _offset(&_label, &_label.at_ns)),
+    ("passage_ns", "<i8", _offset(&_label, &_label.passage_ns)),
+    ("horizon_ns", "<i8", _offset(&_label, &_label.horizon_ns)),
+    ("p", "<f8", _offset(&_label, &_label.p)),
+    ("moved", "<f8", _offset(&_label, &_label.moved)),
+    ("alpha", "<f8", _offset(&_label, &_label.alpha)),
+    ("debt", "<f8", _offset(&_label, &_label.debt)),
+    ("instrument", "<u4", _offset(&_label, &_label.instrument)),
+    ("part", "u1", _offset(&_label, &_label.part)),
+    ("posture", "u1", _offset(&_label, &_label.posture)),
+    ("held_by", "u1", _offset(&_label, &_label.held_by)),
+    ("hit", "i1", _offset(&_label, &_label.hit)),
+]
+LABEL_DTYPE = _dtype(
+    [name for name, _, _ in _LABEL_FIELDS],
+    [form for _, form, _ in _LABEL_FIELDS],
+    [offset for _, _, offset in _LABEL_FIELDS],
+    sizeof(LabelRecord),
 )
 
 

@@ -146,12 +146,12 @@ def test_a_life_that_was_not_watched_to_its_end_gives_no_label() -> None:
     assert out.hit.tolist() == [-1]
 
 
-def test_with_the_times_of_messages_a_miss_is_known_at_the_first_behind_it_and_a_hit_by_its_own() -> None:
-    """One decision misses within its life of 2 s, then one is hit; messages at 1, 2, 2.5 and 3 s."""
+def test_with_the_stamps_of_messages_a_hit_is_known_by_the_next_and_a_miss_by_the_second_after_it() -> None:
+    """One decision misses within its life of 2 s, then one is hit by the message at 2 s."""
     posture = PostureLife(LiquidityProvider())
-    asked = np.array([0, 100, 2_010, 2_400, 2_501, 2_502, 2_600, 3_100]) * MS
+    asked = np.array([0, 100, 2_010, 2_400, 2_500, 2_501, 2_900, 3_000, 3_100]) * MS
     passage = np.full(len(asked), NEVER)
-    passage[1] = 1_900 * MS  # at 2 s
+    passage[1] = 1_900 * MS
     held = HeldTolerance(0.05, 0.01)
     curves = np.full((len(asked), 12), 1e-6)
     observed = np.where(np.arange(len(asked)) < 2, 5_000 * MS, 0)
@@ -159,9 +159,9 @@ def test_with_the_times_of_messages_a_miss_is_known_at_the_first_behind_it_and_a
         posture, asked, curves, passage, observed, heard_ns=np.array([1, 2, 2.5, 3]) * 1_000 * MS
     )
     assert out.life_ns[0] == 2_000 * MS
-    assert out.hit.tolist() == [0, 1] + [-1] * 6
+    assert out.hit.tolist() == [0, 1] + [-1] * 7
     hit = 0.05 - 0.01 * 0.95
-    assert out.alpha.tolist() == pytest.approx([0.05, 0.05, hit, hit] + [hit + 0.01 * 0.05] * 4)
+    assert out.alpha.tolist() == pytest.approx([0.05] * 4 + [hit] * 3 + [hit + 0.01 * 0.05] * 2)
 
 
 def test_ages_count_from_the_latency_on() -> None:

@@ -1,7 +1,7 @@
-"""What the engine learns from the market while it runs, against first passages searched on the whole path."""
+"""What the engine learns from the market while it runs; its labels are held against a dataset's next door."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +14,7 @@ from quotelife.journal.state import OperationalState
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.curve import CurveModel, first_passage
 from quotelife.model.lineup import LineUp, Serving
-from quotelife.model.recalibration import RollingCalibration
 from quotelife.records import (
-    BindingFlags,
-    DecisionCode,
     DecisionRecord,
     EventBuffer,
     EventKindCode,
@@ -57,105 +54,11 @@ def learning_config(
     return Config.model_validate_json(json.dumps(content))
 
 
-class Run(NamedTuple):
-    decisions: list[DecisionRecord]
-    path: list[tuple[int, float]]  # engine time and mid after each batch
-    heard_ns: dict[
-        int, int
-    ]  # by input sequence of a decision, the instrument's latest message: labels end there
-
-
-def run(engine: Engine, seconds: float = 40.0, every: int = 5) -> Run:
-    """Decisions on BTC, both sides, after every so many batches."""
-    decisions, path, heard_ns = [], [], {}
-    for i, buffer in enumerate(market(seconds)):
-        engine.on_events(buffer)
-        status = engine.instrument_status(0, engine.now_ns)
-        path.append((engine.now_ns, (status.bid_ticks + status.ask_ticks) / 2))
-        if i % every == 0:
-            decided = DecisionRecord()
-            engine.decide(
-                RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA), decided
-            )
-            decisions.append(decided)
-            heard_ns[decided.input_sequence] = status.last_event_ns
-    return Run(decisions, path, heard_ns)
-
-
-def passage_ns(run_: Run, decided: DecisionRecord) -> int:
-    """First touch after the decision, by looking at every later mid."""
-    for t, mid in run_.path:
-        if t >= decided.now_ns and decided.side * (decided.mid_ticks - mid) >= decided.h_ticks:
-            return t - decided.now_ns
-    return 2**63 - 1
-
-
-def test_the_pair_of_each_decision_is_fitted_to_the_labels_known_by_then() -> None:
-    engine = Engine(learning_config(), start_ns=START_NS)
-    done = run(engine)
-    curves = [d for d in done.decisions if d.h_ticks > 0]
-    assert len(curves) > 500
-    pending = [(d.now_ns + tau, k, d) for d in curves for k, tau in enumerate(ANCHOR_NS)]
-    pending.sort(key=lambda each: each[:2])
-    twin = RollingCalibration(1800 * S, ridge=1.0, refit_ns=0)
-    moved = 0
-    for decided in curves:
-        while pending and pending[0][0] < done.heard_ns[decided.input_sequence]:
-            resolved, k, label = pending.pop(0)
-            p = first_passage(label.h_ticks, label.sigma_ticks)[[5, 9]]
-            hit = [-1, -1]
-            hit[k] = int(passage_ns(done, label) <= ANCHOR_NS[k])
-            twin.add(resolved, p, hit)
-        pairs = twin.at(done.heard_ns[decided.input_sequence])
-        assert decided.calibration == pytest.approx(tuple(pairs.ravel()), abs=1e-9)
-        moved += decided.calibration != (0.0, 1.0, 0.0, 1.0)
-        raw = first_passage(decided.h_ticks, decided.sigma_ticks)
-        assert decided.p == pytest.approx(tuple(twin.calibrate(raw, pairs)[0]), rel=1e-9)
-    assert moved > 400
-    (btc, eth) = engine.learned()
-    assert btc.labels[0][0] > 400
-    assert eth.labels == ((0, 0), (0, 0))
-
-
-@pytest.mark.parametrize("target", [1.0, 0.8])
-def test_the_tolerance_in_force_follows_the_realised_passages(target: float) -> None:
-    """Hits as they happen, misses by the end of 500 ms, 2 s or 5 s that the life lies within."""
-    engine = Engine(learning_config(rate=0.01, target=target, enabled=False), start_ns=START_NS)
-    done = run(engine)
-    postures = {d.posture_effective for d in done.decisions if d.kind == DecisionCode.QUOTE}
-    assert len(postures) >= 1
-    for posture in postures:
-        alpha = target * {1: 0.10, 2: 0.05, 3: 0.02}[posture]
-        inputs = []
-        for d in done.decisions:
-            if d.posture_effective != posture or d.kind != DecisionCode.QUOTE or not d.h_ticks:
-                continue
-            shortest = bool(d.binding & (BindingFlags.MINIMUM | BindingFlags.BELOW_MINIMUM))
-            passed = passage_ns(done, d)
-            end = next(each for each in (*ANCHOR_NS, 5 * S) if each >= d.life_ns)
-            if passed <= end:
-                inputs.append((d.now_ns + passed, 1, passed <= d.life_ns, shortest))
-            else:
-                inputs.append((d.now_ns + end, 0, False, shortest))
-        inputs.sort(key=lambda each: each[:2])
-        held, debt, at = alpha, 0.0, 0
-        for d in done.decisions:
-            if d.posture_effective != posture or not d.h_ticks:
-                continue
-            heard = done.heard_ns[d.input_sequence]
-            while at < len(inputs) and (inputs[at][0] < heard or (inputs[at][1] and inputs[at][0] <= heard)):
-                step = 0.01 * (alpha - inputs[at][2])
-                if inputs[at][3]:
-                    debt += step
-                    step, debt = max(debt, 0.0), min(max(debt, -alpha), 0.0)
-                held = min(max(held + step, 0.0), alpha)
-                at += 1
-            assert d.held_alpha == pytest.approx(held, abs=1e-12)
-            assert d.alpha == d.held_alpha
-
-
 def test_off_a_decision_is_what_it_was() -> None:
-    decided = run(Engine(learning_config(enabled=False), start_ns=START_NS), 15.0).decisions[-1]
+    engine, decided = Engine(learning_config(enabled=False), start_ns=START_NS), DecisionRecord()
+    for buffer in market(15.0):
+        engine.on_events(buffer)
+    engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns, counterparty=BETA), decided)
     assert decided.calibration == (0.0, 1.0, 0.0, 1.0)
     assert decided.held_alpha == 0.05
     assert np.array_equal(decided.p, first_passage(decided.h_ticks, decided.sigma_ticks))
@@ -322,16 +225,20 @@ def test_what_no_engine_has_noted_is_refused(part: Any) -> None:
 
 
 def test_a_decision_resolves_no_label_and_refits_no_pair() -> None:
-    """Labels that have come to their end wait for the next message or timer, whatever is asked meanwhile."""
+    """Labels that have come to their end wait for the messages that show it, whatever is asked meanwhile."""
     engine = Engine(learning_config(probe="50ms"), start_ns=START_NS)
-    for buffer in market(8.0):
+    updates = market(9.0)
+    for buffer in updates:
         engine.on_events(buffer)
+        if engine.now_ns > START_NS + 8 * S:
+            break
     before = engine.learned()[0]
     decided = DecisionRecord()
     engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns + 400 * MS, counterparty=BETA), decided)
     assert engine.learned()[0]._replace(opened=0) == before._replace(opened=0)
     assert decided.calibration == tuple(x for pair in before.calibration for x in pair)
-    engine.on_timer(engine.now_ns)
+    for buffer in updates:
+        engine.on_events(buffer)
     after = engine.learned()[0]
     assert after.labels[0][0] > before.labels[0][0]
     assert after.calibration != before.calibration

@@ -134,8 +134,15 @@ def test_a_header_of_another_version_names_it() -> None:
     raw = bytearray(pack_header(1, 1, 0, "b", LAYOUT_HASH, LAYOUT_HASH))
     raw[8] = 9
     raw[-4:] = crc32c(bytes(raw[:-4])).to_bytes(4, "little")
-    with pytest.raises(JournalError, match="format version 9"):
+    with pytest.raises(JournalError, match="format version 9 is newer"):
         unpack_header(bytes(raw))
+
+
+def test_a_header_of_the_version_before_is_read() -> None:
+    raw = bytearray(pack_header(7, 1, 0, "b", LAYOUT_HASH, LAYOUT_HASH))
+    raw[8] = 1
+    raw[-4:] = crc32c(bytes(raw[:-4])).to_bytes(4, "little")
+    assert unpack_header(bytes(raw)).segment == 7
 
 
 def test_a_boot_id_that_does_not_fit_is_refused() -> None:

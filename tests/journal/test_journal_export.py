@@ -11,7 +11,7 @@ from quotelife.engine import Engine
 from quotelife.errors import JournalError
 from quotelife.features.schema import INDEX
 from quotelife.inputs import Change
-from quotelife.journal.export import export_parquet
+from quotelife.journal.export import TABLES, export_parquet
 from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import recover
 from quotelife.journal.storage import DirectoryStorage
@@ -87,7 +87,7 @@ def test_every_record_is_in_one_of_the_tables(folder: Path) -> None:
     found = query(
         folder,
         "SELECT record FROM (" + " UNION ALL ".join(
-            f"SELECT record FROM '{name}.parquet'" for name in ("decisions", "shadows", "answers", "signals", "changes")
+            f"SELECT record FROM '{name}.parquet'" for name in TABLES
         ) + ") ORDER BY record",
     )  # fmt: skip
     assert [number for (number,) in found] == records
@@ -148,8 +148,8 @@ def test_the_export_command(folder: Path, tmp_path: Path) -> None:
         app, ["journal", "export", str(folder / "journal"), "--out", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    assert "22 decisions, 0 shadows, 20 answers" in result.output
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 5
+    assert "22 decisions, 0 shadows, 0 labels, 20 answers" in result.output
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == len(TABLES)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_inputs_at_another_threshold_have_its_feature() -> None:
     np.testing.assert_allclose(x[:, i], np.where(known, 1.0, 0.0))
 
 
-def test_an_outcome_is_unknown_where_the_path_ends_before_the_horizon() -> None:
+def test_an_outcome_is_unknown_where_the_path_ends_before_the_horizon_passed_or_not() -> None:
     some = decisions(3)
     some = replace(
         some,
@@ -98,7 +98,8 @@ def test_an_outcome_is_unknown_where_the_path_ends_before_the_horizon() -> None:
         observed_ns=np.array([7, 9, 10]),
         h_ticks=np.ones((3, 1)),
     )
-    assert some.outcome(10).tolist() == [1, -1, 0]
+    assert some.outcome(10).tolist() == [-1, -1, 0]
+    assert some.outcome(7).tolist() == [1, 0, 0]
     assert some.outcome(4).tolist() == [0, 0, 0]
 
 

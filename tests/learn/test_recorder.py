@@ -137,6 +137,12 @@ def test_a_silence_that_was_stale_is_a_hole_from_its_bound_though_nobody_looked(
     assert market.path()[:4] == [(500, 102, 102), (2500, None, None), (4000, 102, 102), (4100, 103, 103)]
 
 
+def test_a_silence_that_was_stale_is_a_hole_though_what_ends_it_is_not_good_either(market: Market) -> None:
+    market.quote(500, 100, 104)
+    market.status(4000, StatusKind.HALT)
+    assert market.path() == [(500, 102, 102), (2500, None, None)]
+
+
 def test_a_stale_silence_that_ends_in_a_loss_was_a_loss_from_the_start(market: Market) -> None:
     market.quote(500, 100, 104)
     market.ask(3000)

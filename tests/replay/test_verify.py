@@ -6,10 +6,11 @@ import os
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quotelife.checksum import crc32c
@@ -20,7 +21,7 @@ from quotelife.journal.format import Kind, read_record
 from quotelife.journal.index import scan_segment, segment_names
 from quotelife.journal.records import Record
 from quotelife.journal.storage import DirectoryStorage
-from quotelife.records import DecisionCode, EventBuffer, RuleCode
+from quotelife.records import LABEL_DTYPE, DecisionCode, EventBuffer, RuleCode
 from quotelife.replay import verify as module
 from quotelife.replay.follow import Follower, read_config
 from quotelife.replay.recorded import RecordedSource, find_recording
@@ -88,17 +89,20 @@ def test_both_ways_every_answer_of_a_shadow_is_equal(day: tuple[Path, Session]) 
     assert (market_up.shadows, market_up.shadows_equal) == (kept.shadows, kept.shadows)
 
 
-def test_shadows_stand_in_no_index_from_which_state_is_made(day: tuple[Path, Session]) -> None:
+def test_shadows_and_labels_stand_in_no_index_from_which_state_is_made(
+    day: tuple[Path, Session], learning_day: Path
+) -> None:
     """They are as many as decisions: a restart, explain and retention would read every one of them."""
-    storage = DirectoryStorage(day[0] / "journal")
-    kinds: Counter[Kind] = Counter()
-    for _, name in segment_names(storage):
-        raw = (day[0] / "journal" / name).read_bytes()
-        for offset in scan_segment(name, raw).other_offset.tolist():
-            record = read_record(raw, offset)
-            assert record is not None
-            kinds[record.kind] += 1
-    assert kinds[Kind.CHANGE] > 0 and kinds[Kind.SHADOW] == 0
+    for folder in (day[0], learning_day):
+        storage = DirectoryStorage(folder / "journal")
+        kinds: Counter[Kind] = Counter()
+        for _, name in segment_names(storage):
+            raw = (folder / "journal" / name).read_bytes()
+            for offset in scan_segment(name, raw).other_offset.tolist():
+                record = read_record(raw, offset)
+                assert record is not None
+                kinds[Kind(record.kind)] += 1
+        assert kinds[Kind.CHANGE] > 0 and kinds[Kind.SHADOW] == kinds[Kind.LABEL] == 0
 
 
 def test_a_shadow_s_answer_that_was_changed_is_found(
@@ -118,23 +122,93 @@ def test_a_shadow_s_answer_that_was_changed_is_found(
     assert [name for name, _, _ in report.mismatches[0].fields] == ["p[3]"]
 
 
-def test_what_was_learned_from_the_market_comes_out_again_both_ways(tmp_path: Path) -> None:
-    """Calibration and held tolerance move, and follow from the record and from market bytes alike."""
+@pytest.fixture(scope="module")
+def learning_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session in which calibration and held tolerance move."""
+    folder = tmp_path_factory.mktemp("learning")
     content = CONFIG.model_dump(mode="json", by_alias=True)
     content["learning"]["recalibration"] |= {"enabled": True, "refit": "1s", "ridge": 1.0}
     for posture in content["postures"].values():
         posture["held_tolerance"] = {"enabled": True, "rate": 0.02}
     config = Config.model_validate_json(json.dumps(content))
-    run = Session(tmp_path / "journal", tmp_path / "capture", config, start_ns=START_NS)
+    run = Session(folder / "journal", folder / "capture", config, start_ns=START_NS)
     run.work(market(60), 1500, 0.25)
     learned = run.engine.learned()
     run.close()
     assert all(group.opened > 100 for group in learned)
     afresh = Engine(config).learned()
     assert [group.tolerance for group in learned] != [group.tolerance for group in afresh]
-    alone, from_market = both(tmp_path)
-    assert (alone.decisions, alone.equal, alone.complete) == (1500, 1500, True)
-    assert (from_market.decisions, from_market.equal, from_market.complete) == (1500, 1500, True)
+    return folder
+
+
+def test_what_was_learned_from_the_market_comes_out_again_both_ways(learning_day: Path) -> None:
+    """Labels, calibration and tolerances follow from the record and from market bytes alike."""
+    for report in both(learning_day):
+        assert report.mismatches == []
+        assert (report.decisions, report.equal, report.complete) == (1500, 1500, True)
+        assert report.labels == report.labels_equal > 1000
+        assert (report.labels_missing, report.unequal) == (0, 0)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, dropped: Callable[[Record], bool]) -> None:
+    """Journals are read as if some records were not in them."""
+    whole = module.Journal.records
+
+    def some(self: Any, *args: Any) -> Any:
+        return (record for record in whole(self, *args) if not dropped(record))
+
+    monkeypatch.setattr(module.Journal, "records", some)
+
+
+def test_a_tolerance_that_does_not_follow_from_the_labels_is_found(
+    learning_day: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, lambda record: record.kind is Kind.LABEL)
+    report = verify(learning_day / "journal")
+    assert report.labels == 0 < report.unequal
+    assert report.mismatches[0].fields[0][0] == "held_alpha"
+
+
+def test_a_label_that_says_another_outcome_is_found(
+    learning_day: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From market bytes, which say what happened; from the journal alone by the tolerance that it claims to leave."""
+    whole = module.Journal.records
+
+    def bent(self: Any, *args: Any) -> Any:
+        for record in whole(self, *args):
+            if record.kind is Kind.LABEL:
+                label = np.frombuffer(record.payload, LABEL_DTYPE).copy()
+                if label["number"] == 700:
+                    label["hit"] = 1 - label["hit"]
+                record = record._replace(payload=label.tobytes())
+            yield record
+
+    monkeypatch.setattr(module.Journal, "records", bent)
+    report = verify(learning_day / "journal", learning_day / "capture")
+    assert report.labels - report.labels_equal == 1
+    assert report.mismatches[0].decision_id == "boot1 label 700"
+    assert [name for name, _, _ in report.mismatches[0].fields] == ["hit"]
+
+
+def test_labels_that_found_no_room_are_counted_and_accuse_nobody(
+    learning_day: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not known of a tolerance is not held against a decision until a label says it again."""
+    without(monkeypatch, lambda record: record.kind is Kind.LABEL and record.number % 50 == 0)
+    report = verify(learning_day / "journal")
+    assert report.labels_missing > 20
+    assert (report.unequal, report.decisions) == (0, 1500)
+
+
+def test_answers_of_shadows_that_are_not_there_are_counted(
+    day: tuple[Path, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = both(day[0])[1]
+    without(monkeypatch, lambda record: record.kind is Kind.SHADOW and record.number % 3 == 0)
+    report = both(day[0])[1]
+    assert (kept.shadows_missing, report.unequal) == (0, 0)
+    assert report.shadows_missing == kept.shadows - report.shadows > 0
 
 
 def test_several_boots_are_verified_each_from_its_own_start(tmp_path: Path) -> None:

@@ -615,6 +615,7 @@ class Monitor(Section):
 class Learning(Section):
     """What moves by itself: labels from the market, and what is made of them."""
 
+    latency_ns: Duration = Field(default=NS_PER_MS, alias="latency", le=NS_PER_S)
     probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval", le=3600 * NS_PER_S)
     recalibration: Recalibration = Recalibration()
     monitor: Monitor = Monitor()

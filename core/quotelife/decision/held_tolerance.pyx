@@ -122,9 +122,11 @@ cdef class HeldTolerance:
 
         ``now_ns`` (n,), never falling; ``p`` (n, 12) curves; ``passage_ns`` (n,) age at the first passage, the largest
         int64 where none was seen; ``observed_ns`` (n,) age up to which the market was watched: a life that ends later
-        without a passage gives no label. Ages count from the decision and ``latency_ns``. A hit is known as soon as its
-        instant is over, a miss when the end of the life is; with ``heard_ns`` (m,), rising, only once something was
-        heard after it, as live. Input weights are left out. ``ValueError`` on other shapes.
+        without a passage gives no label. Ages count from the decision and ``latency_ns``. A hit is known when its
+        instant is over, a miss when the end of the life is. With ``heard_ns`` (m,), the stamps of the market's
+        messages, rising, it is known as live: a hit by the next message, a miss by the second after the end of the
+        life, since the first could show that one was lost before it. Input weights are left out. ``ValueError`` on
+        other shapes.
         """
         cdef const int64_t[::1] now = np.ascontiguousarray(now_ns, dtype=np.int64)
         cdef const double[:, ::1] curve = np.ascontiguousarray(p, dtype=np.float64)
@@ -154,15 +156,18 @@ cdef class HeldTolerance:
             if heard is None:
                 heapq.heappush(open_labels, (at, not hit, k))
                 return
-            if hit and age > 0:                # by a message, behind all that ended before it
-                heapq.heappush(open_labels, (at, 1, at, 0, k))
-                return
-            place = np.searchsorted(heard, at, side="right")
-            known = int(heard[place]) if place < len(heard) else INT64_MAX
-            heapq.heappush(open_labels, (known, 0, at, not hit, k))
+            # It is settled with a stamp: its own, or where only time went by that of the first message behind it; and
+            # a stamp is over when the next one begins.
+            order = 1 if hit and age > 0 else 0
+            at_ns = at if order else after(at)
+            heapq.heappush(open_labels, (after(at_ns), order, at, not hit, k))
+
+        def after(at_ns):
+            place = np.searchsorted(heard, at_ns, side="right")
+            return int(heard[place]) if place < len(heard) else INT64_MAX
 
         for i in range(n):
-            while open_labels and open_labels[0][0] < now[i]:
+            while open_labels and open_labels[0][0] < now[i] + (heard is not None):
                 *_, k = heapq.heappop(open_labels)
                 held_update(&self.c, self._alpha, self._rate, <HeldBy>by[k], hit[k] == 1)
             alpha[i] = self.c.alpha

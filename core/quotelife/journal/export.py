@@ -1,5 +1,6 @@
-"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, shadows, answers, signals, changes. Needs pyarrow
-(extra ``export``).
+"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, shadows, labels, answers, signals, changes.
+
+Needs pyarrow (extra ``export``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from quotelife.journal.records import Record, decode_answer
 from quotelife.records import (
     DECISION_DTYPE,
     HORIZONS_NS,
+    LABEL_DTYPE,
     REQUEST_DTYPE,
     SHADOW_DTYPE,
     SIGNAL_DTYPE,
@@ -42,7 +44,7 @@ from quotelife.records import (
 from quotelife.units import NS_PER_MS
 
 ROWS = 50_000
-TABLES = ("decisions", "shadows", "answers", "signals", "changes")
+TABLES = ("decisions", "shadows", "labels", "answers", "signals", "changes")
 
 _PAIR = np.dtype([("request", REQUEST_DTYPE), ("decision", DECISION_DTYPE)])
 _CODES: dict[str, type[IntEnum]] = {
@@ -66,6 +68,7 @@ _PLAIN = (
 _CALIBRATION = ("calibration_a_500ms", "calibration_b_500ms", "calibration_a_2s", "calibration_b_2s")
 
 
+LIFE = 2  # part of a label
 _SHADOW_PLAIN = ("life_ns", "h_ticks", "p_life", "expected_value_ticks", "model_revision")
 
 
@@ -111,7 +114,7 @@ class _Tables:
         self.writers: dict[str, Any] = {}
         self.rows = dict.fromkeys(TABLES, 0)
         self.waiting: dict[str, list[Record]] = {
-            name: [] for name in ("decisions", "shadows", "answers", "signals")
+            name: [] for name in ("decisions", "shadows", "labels", "answers", "signals")
         }
         self.changes: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
@@ -122,6 +125,8 @@ class _Tables:
             self._wait("decisions", record)
         elif record.kind == Kind.SHADOW:
             self._wait("shadows", record)
+        elif record.kind == Kind.LABEL:
+            self._wait("labels", record)
         elif record.kind == Kind.ANSWER:
             self._wait("answers", record)
         elif record.kind == Kind.SIGNAL:
@@ -141,6 +146,7 @@ class _Tables:
         if config != self.config:
             self._flush("decisions")  # indices of records so far mean the old one's names
             self._flush("shadows")
+            self._flush("labels")
             self._flush("signals")
             self.config = config
 
@@ -167,6 +173,8 @@ class _Tables:
             columns = self._decisions(records)
         elif name == "shadows":
             columns = self._shadows(records)
+        elif name == "labels":
+            columns = self._labels(records)
         elif name == "answers":
             columns = self._answers(records)
         else:
@@ -287,6 +295,38 @@ class _Tables:
             columns[name] = _number(pa, answers["calibration"][:, k])
         return columns
 
+    def _labels(self, records: list[Record]) -> dict[str, Any]:
+        if any(len(record.payload) != LABEL_DTYPE.itemsize for record in records):
+            raise JournalError(
+                f"record {records[0].number}: a label of another build; use that one to export it"
+            )
+        labels = np.frombuffer(b"".join(record.payload for record in records), dtype=LABEL_DTYPE)
+        life = labels["part"] == LIFE
+        decided = [
+            f"{record.boot_id}-{decision}" if decision else None
+            for record, decision in zip(records, labels["decision"].tolist(), strict=True)
+        ]
+        columns: dict[str, Any] = {
+            "record": [record.number for record in records],
+            "boot_id": [record.boot_id for record in records],
+            "decision_id": decided,
+            "time": np.ascontiguousarray(labels["at_ns"]),
+            "instrument": self._named(labels["instrument"], self._names()[0]),
+            "asked": [("500 ms", "2 s", "life")[part] for part in labels["part"].tolist()],
+            "posture": [
+                PostureCode(code).name if asked else None
+                for code, asked in zip(labels["posture"].tolist(), life.tolist(), strict=True)
+            ],
+            "hit": self.pa.array(labels["hit"] == 1, mask=labels["hit"] < 0),
+            "passage_ns": _number(self.pa, labels["passage_ns"], labels["passage_ns"] >= 0),
+            "p": _number(self.pa, labels["p"], ~life),
+        }
+        for name in ("input_sequence", "number", "horizon_ns"):
+            columns[name] = np.ascontiguousarray(labels[name])
+        for name in ("moved", "alpha", "debt"):
+            columns[name] = _number(self.pa, labels[name], life)
+        return columns
+
     def _answers(self, records: list[Record]) -> dict[str, Any]:
         answers = [decode_answer(record) for record in records]
         return {
@@ -370,6 +410,12 @@ def _other_schemas(pa: Any) -> dict[str, Any]:
     shadow += [(name, pa.float64()) for name in _CALIBRATION]
     return {
         "shadows": pa.schema(shadow),
+        "labels": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("number", number),
+             ("decision_id", text), ("time", stamp), ("instrument", text), ("asked", text), ("horizon_ns", pa.int64()),
+             ("hit", pa.bool_()), ("passage_ns", pa.int64()), ("p", pa.float64()), ("posture", text),
+             ("moved", pa.float64()), ("alpha", pa.float64()), ("debt", pa.float64())]
+        ),
         "answers": pa.schema(
             [("record", number), ("boot_id", text), ("time", stamp), ("request_id", text),
              ("decision_ids", pa.list_(text)), ("taken_back", pa.bool_()), ("request", pa.binary()),

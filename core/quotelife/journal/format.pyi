@@ -20,6 +20,7 @@ class Kind(IntEnum):
     STATE = 8
     SEAL = 9
     SHADOW = 10
+    LABEL = 11
 
 class SegmentHeader(NamedTuple):
     segment: int

@@ -17,9 +17,9 @@ from quotelife.checksum cimport crc32c_c
 
 from quotelife.checksum import crc32c
 from quotelife.errors import JournalError
-from quotelife.records import DECISION_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
+from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2              # since labels and shadows' answers are in it
 SEGMENT_HEADER_BYTES = HEADER_BYTES
 RECORD_HEADER_SIZE = RECORD_HEADER_BYTES
 cdef bytes MAGIC = b"QLJRNL\r\n"
@@ -41,6 +41,7 @@ class Kind(IntEnum):
     STATE = KIND_STATE
     SEAL = KIND_SEAL
     SHADOW = KIND_SHADOW
+    LABEL = KIND_LABEL
 
 
 class SegmentHeader(NamedTuple):
@@ -69,7 +70,7 @@ class RawRecord(NamedTuple):
 
 def _layout_hash():
     parts = []
-    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE, SHADOW_DTYPE):
+    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE, SHADOW_DTYPE, LABEL_DTYPE):
         parts += [f"{name} {dtype.fields[name][0].str}{dtype.fields[name][0].shape} {dtype.fields[name][1]}"
                   for name in dtype.names] + [str(dtype.itemsize)]
     return hashlib.sha256("\n".join(parts).encode()).digest()
@@ -96,8 +97,9 @@ def unpack_header(const uint8_t[::1] buffer not None):
     magic, version, length, segment, first, created, boot, layout, schema, crc = _HEADER.unpack(raw)
     if crc != crc32c(raw[:HEADER_BYTES - 4]) or magic != MAGIC or length != HEADER_BYTES:
         raise JournalError("the segment header is damaged")
-    if version != FORMAT_VERSION:
-        raise JournalError(f"format version {version}; this build reads {FORMAT_VERSION}")
+    if version > FORMAT_VERSION:
+        raise JournalError(f"format version {version} is newer than this build, which reads up to {FORMAT_VERSION}: "
+                           f"use the version of quotelife that wrote it, or a later one")
     return SegmentHeader(segment, first, created, boot.rstrip(b"\0").decode("ascii"), layout, schema)
 
 
@@ -107,7 +109,7 @@ cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noe
     if offset + RECORD_HEADER_BYTES > size:
         return 0
     memcpy(&header, data + offset, RECORD_HEADER_BYTES)
-    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_SHADOW:
+    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_LABEL:
         return 0
     length = RECORD_HEADER_BYTES + padded(header.length)
     if offset + length > size or crc32c_c(0, data + offset + 4, length - 4) != header.crc:
@@ -218,7 +220,7 @@ cdef class SegmentScan:
     ``run(buffer)`` goes on where the last run ended; it stops at the end, at the first record that is not sound or
     not the next in number, after the seal, or before ``stop_number``. Columns
     (``column(name)``, uint64): sequence and offset of decisions and of answers, hash, offset and time of request ids,
-    refused sequences, offsets of all other records but shadows' answers.
+    refused sequences, offsets of all other records but shadows' answers and labels.
     """
 
     def __cinit__(self):
@@ -294,7 +296,7 @@ cdef class SegmentScan:
                 push(&self.columns[ID_HASH], hash_id(payload + sizeof(sizes) + 8 * sizes[0], sizes[1]))
                 push(&self.columns[ID_OFFSET], offset)
                 push(&self.columns[ID_NS], <uint64_t>header.now_ns)
-        elif header.kind != KIND_SHADOW:       # as many as decisions, and no state is made of them
+        elif header.kind != KIND_SHADOW and header.kind != KIND_LABEL:     # many, and no state is made of them
             push(&self.columns[OTHER_OFFSET], offset)
             if header.kind == KIND_REFUSED:
                 for i in range(header.length // 8):

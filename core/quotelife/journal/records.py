@@ -15,6 +15,7 @@ from quotelife.journal.state import OperationalState
 from quotelife.model.lineup import LineUp
 from quotelife.records import (
     DECISION_DTYPE,
+    LABEL_DTYPE,
     REQUEST_DTYPE,
     SHADOW_DTYPE,
     SIGNAL_DTYPE,
@@ -105,6 +106,15 @@ def decode_shadow(record: Record) -> np.void:
         )
     answer: np.void = np.frombuffer(payload, dtype=SHADOW_DTYPE)[0]
     return answer
+
+
+def decode_label(record: Record) -> np.void:
+    """A part of a label as a scalar of ``LABEL_DTYPE``."""
+    payload = _expect(record, Kind.LABEL)
+    if len(payload) != LABEL_DTYPE.itemsize:
+        raise JournalError(f"record {record.number}: a label of another build; use that one to read it")
+    label: np.void = np.frombuffer(payload, dtype=LABEL_DTYPE)[0]
+    return label
 
 
 def decode_answer(record: Record) -> Answer:

@@ -19,6 +19,7 @@ class JournalWriter(InputSink):
     durable_number: int
     lost: int
     shadows_lost: int
+    labels_lost: int
     commits: int
     syncs: int
     failures: int

@@ -30,10 +30,11 @@ from libc.string cimport memcpy, memmove, memset
 from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_LEARNED, CHANGE_MODEL
 from quotelife.journal.format cimport (
-    HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_REFUSED, KIND_SEAL, KIND_SHADOW,
-    KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan, padded,
+    HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
+    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan,
+    padded,
 )
-from quotelife.records cimport Decision, Request, ShadowAnswer
+from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer
 
 from quotelife.errors import JournalError
 from quotelife.features.schema import SCHEMA_HASH, SCHEMA_VERSION
@@ -125,7 +126,7 @@ cdef class JournalWriter(InputSink):
         if self._used + size > self._capacity:
             self._compact()
         room = self._capacity
-        if kind == KIND_DECISION or kind == KIND_SIGNAL or kind == KIND_SHADOW:
+        if kind == KIND_DECISION or kind == KIND_SIGNAL or kind == KIND_SHADOW or kind == KIND_LABEL:
             room = self._buffer_bytes - self._buffer_bytes // 8      # the rest is for their answers
         elif kind != KIND_ANSWER and self._used + size > room:
             # Rare, and not to be lost for want of room in a buffer meant for decisions.
@@ -213,6 +214,16 @@ cdef class JournalWriter(InputSink):
             self.shadows_lost += 1
             return 0
         memcpy(record + RECORD_HEADER_BYTES, answer, sizeof(ShadowAnswer))
+        self._close_record(record)
+        return 0
+
+    cdef int label(self, const LabelRecord* label) except -1:
+        # Numbered, so that a reader sees where one found no room; for that nothing is refused.
+        cdef uint8_t* record = self._append(KIND_LABEL, label.input_sequence, self._now_ns, sizeof(LabelRecord))
+        if record == NULL:
+            self.labels_lost += 1
+            return 0
+        memcpy(record + RECORD_HEADER_BYTES, label, sizeof(LabelRecord))
         self._close_record(record)
         return 0
 

@@ -196,7 +196,7 @@ def anchor_labels(decisions: Decisions, passage_ns: Longs) -> npt.NDArray[np.int
     """(n, 2), what recalibration learns from: 1 passed by the anchor, 0 not, ``UNKNOWN``."""
     anchors = np.array(ANCHORS_NS, dtype=np.int64)
     seen = decisions.observed_ns[:, None] >= anchors
-    return np.where(passage_ns[:, None] <= anchors, 1, np.where(seen, 0, UNKNOWN)).astype(np.int8)
+    return np.where(seen, passage_ns[:, None] <= anchors, UNKNOWN).astype(np.int8)
 
 
 def scores(case: Case) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def scores(case: Case) -> list[dict[str, Any]]:
     out = []
     for horizon_ns in plan.horizons_ns:
         k = HORIZONS_NS.index(horizon_ns)
-        usable = known(d, case.passage_ns, horizon_ns)
+        usable = known(d, horizon_ns)
         test = case.split.test[usable[case.split.test]]
         for p in case.curves.values():
             test = test[~np.isnan(p[test, k])]
@@ -237,7 +237,7 @@ def imbalance_curves(d: Decisions, passage_ns: Longs, train: Longs) -> Floats:
     z = np.nan_to_num(d.x[:, INDEX["queue_imbalance"]].astype(np.float64))
     p = np.empty((len(z), len(HORIZONS_NS)))
     for k, horizon_ns in enumerate(HORIZONS_NS):
-        fit = train[known(d, passage_ns, horizon_ns)[train]]
+        fit = train[known(d, horizon_ns)[train]]
         a, b = fit_platt(z[fit], passage_ns[fit] <= horizon_ns)
         p[:, k] = 1.0 / (1.0 + np.exp(-(a + b * z)))
     return np.maximum.accumulate(p, axis=1)

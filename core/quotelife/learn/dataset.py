@@ -152,10 +152,14 @@ class Decisions:
         return x, valid
 
     def outcome(self, horizon_ns: int, threshold: int = 0) -> npt.NDArray[np.int8]:
-        """(n,) the label of column ``threshold``: 1 passed within the horizon, 0 not, −1 unknown (censored)."""
+        """(n,) the label of column ``threshold``: 1 passed within the horizon, 0 not, −1 unknown.
+
+        Unknown is a horizon that reaches into a hole, though it was passed before: whether a row counts must not hang
+        on what it says, else hits would be kept where misses are lost.
+        """
         passed = self.passage_ns[:, threshold] <= horizon_ns
         unknown = (self.observed_ns < horizon_ns) | np.isnan(self.h_ticks[:, threshold])
-        return np.where(passed, 1, np.where(unknown, -1, 0)).astype(np.int8)
+        return np.where(unknown, -1, passed).astype(np.int8)
 
     def digest(self) -> str:
         """SHA-256 over every value, the path included."""

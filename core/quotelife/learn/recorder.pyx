@@ -172,6 +172,8 @@ cdef class Recorder(InputSink):
             self._hole(track, track.heard_ns + 1)
             point.time_ns = 0
         elif was_good:
+            if bad_ns > track.bad_ns and track.quality == QUALITY_GOOD:    # silent before, as above
+                self._hole(track, state.quality.since_ns - (bad_ns - track.bad_ns))
             point.time_ns = verdict.since_ns if verdict.since_ns < t else t
         self._add(track, &point)
         track.quality = verdict.quality

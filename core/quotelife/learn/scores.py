@@ -96,6 +96,6 @@ def fit_platt(z: Floats, hit: npt.NDArray[np.bool_], *, ridge: float = 1.0) -> t
     return float(theta[0]), float(theta[1])
 
 
-def known(decisions: Decisions, passage_ns: Longs, horizon_ns: int) -> npt.NDArray[np.bool_]:
-    """(n,) whether the label of that horizon is known."""
-    return (passage_ns <= horizon_ns) | (decisions.observed_ns >= horizon_ns)
+def known(decisions: Decisions, horizon_ns: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether the label of that horizon counts, as ``Decisions.outcome`` says: it was seen to its end."""
+    return decisions.observed_ns >= horizon_ns

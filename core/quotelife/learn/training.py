@@ -116,7 +116,7 @@ class Pool:
         """(known, hit, weight) of all rows at one horizon."""
         hit = np.concatenate([s.passage_ns <= horizon_ns for s in self.samples])
         seen = np.concatenate([s.decisions.observed_ns[s.rows] >= horizon_ns for s in self.samples])
-        return hit | seen, hit, np.concatenate([s.weight for s in self.samples])
+        return seen, hit, np.concatenate([s.weight for s in self.samples])
 
 
 def train_universal(

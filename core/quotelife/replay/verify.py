@@ -23,7 +23,7 @@ from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import JournalError, QuotelifeError
 from quotelife.features.schema import SCHEMA_HASH
-from quotelife.inputs import Change
+from quotelife.inputs import Change, LabelTap
 from quotelife.journal.format import LAYOUT_HASH, Kind
 from quotelife.journal.index import segment_names
 from quotelife.journal.reader import Journal
@@ -33,17 +33,35 @@ from quotelife.journal.records import (
     decode_change,
     decode_decision,
     decode_gap,
+    decode_label,
     decode_shadow,
     decode_state,
 )
 from quotelife.model.ladder import StepSource
-from quotelife.records import DECISION_DTYPE, SHADOW_DTYPE, DecisionRecord, EventBuffer, RequestRecord
+from quotelife.records import (
+    DECISION_DTYPE,
+    LABEL_DTYPE,
+    SHADOW_DTYPE,
+    DecisionRecord,
+    EventBuffer,
+    RequestRecord,
+)
 from quotelife.replay.follow import Follower, set_override
 
 KEPT = 20  # mismatches told in full
 FIELDS = 4  # of the first of them that differ
 EVERY = 1000  # records between two words of progress
-_KINDS = (Kind.BOOT, Kind.CHANGE, Kind.SIGNAL, Kind.DECISION, Kind.SHADOW, Kind.GAP, Kind.STATE)
+LIFE = 2  # part of a label that moves a tolerance
+_KINDS = (
+    Kind.BOOT,
+    Kind.CHANGE,
+    Kind.SIGNAL,
+    Kind.DECISION,
+    Kind.SHADOW,
+    Kind.LABEL,
+    Kind.GAP,
+    Kind.STATE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,10 @@ class Verification:
     equal: int = 0
     shadows: int = 0
     shadows_equal: int = 0
+    shadows_missing: int = 0
+    labels: int = 0
+    labels_equal: int = 0
+    labels_missing: int = 0
     changes: int = 0
     signals: int = 0
     events: int = 0
@@ -81,7 +103,13 @@ class Verification:
 
     @property
     def unequal(self) -> int:
-        return self.decisions - self.equal + self.shadows - self.shadows_equal
+        return sum(
+            (
+                self.decisions - self.equal,
+                self.shadows - self.shadows_equal,
+                self.labels - self.labels_equal,
+            )
+        )
 
     @property
     def complete(self) -> bool:
@@ -162,6 +190,8 @@ class _Boot:
         self.engine: Engine | None = None
         self.again = DecisionRecord()
         self.shadows: npt.NDArray[np.void] = np.empty(0, SHADOW_DTYPE)  # of the last decision
+        self.shadows_found = 0
+        self.labels_known = 0  # number of the label before; −1: not known
         self.stretch: Stretch | None = None
 
     def leave(self, first: int, reason: str) -> None:
@@ -170,10 +200,14 @@ class _Boot:
         self.stretch = Stretch(self.boot_id, first, reason)
         self.report.unverifiable.append(self.stretch)
 
-    def compare(self, record: Record, recorded: DecisionRecord) -> None:
+    def compare(self, record: Record, recorded: DecisionRecord, held_alpha: float | None = None) -> None:
         self.report.decisions += 1
         was, now = recorded.canonical(), self.again.canonical()
-        if was == now:
+        if was == now and held_alpha is not None and recorded.held_alpha != held_alpha:
+            if len(self.report.mismatches) < KEPT:
+                field = ("held_alpha", str(recorded.held_alpha), f"{held_alpha}, by the labels before it")
+                self.report.mismatches.append(Mismatch(record.decision_id, (field,)))
+        elif was == now:
             self.report.equal += 1
         elif len(self.report.mismatches) < KEPT:
             self.report.mismatches.append(Mismatch(record.decision_id, differences(was, now)))
@@ -182,6 +216,7 @@ class _Boot:
         """Against what was taken again for the decision before it."""
         recorded = decode_shadow(record)
         self.report.shadows += 1
+        self.shadows_found += 1
         for again in self.shadows:
             if again["model"] == recorded["model"] and again["input_sequence"] == record.input_sequence:
                 if again.tobytes() == recorded.tobytes():
@@ -192,12 +227,38 @@ class _Boot:
         if len(self.report.mismatches) < KEPT:
             self._mismatch(record, (("model", f"{int(recorded['model']):016x}", "no shadow then"),))
 
+    def expect_shadows(self, shadows: npt.NDArray[np.void]) -> None:
+        """Those of the decision just taken; how many of the one before are not there?"""
+        self.report.shadows_missing += max(len(self.shadows) - self.shadows_found, 0)
+        self.shadows, self.shadows_found = shadows, 0
+
+    def count_label(self, label: np.void) -> bool:
+        """Whether it is the next; those that are not there are counted."""
+        number, before = int(label["number"]), self.labels_known
+        self.labels_known = number
+        if before >= 0:
+            self.report.labels_missing += max(number - before - 1, 0)
+        return number == before + 1
+
+    def compare_label(self, record: Record, again: bytes) -> None:
+        self.report.labels += 1
+        if again == record.payload:
+            self.report.labels_equal += 1
+        elif len(self.report.mismatches) < KEPT:
+            number = int(decode_label(record)["number"])
+            self.report.mismatches.append(
+                Mismatch(f"{record.boot_id} label {number}", differences(record.payload, again, LABEL_DTYPE))
+            )
+
     def _mismatch(self, record: Record, fields: tuple[tuple[str, str, str], ...]) -> None:
         self.report.mismatches.append(Mismatch(f"{record.decision_id} (shadow)", fields))
 
 
 class _Alone(_Boot):
     """From the journal alone."""
+
+    # Whose tolerance follows from labels that are all there, by group and posture; None: every one's.
+    _followed: set[tuple[str, int]] | None = None
 
     def __init__(self, boot_id: str, follower: Follower, report: Verification) -> None:
         super().__init__(boot_id, follower, report)
@@ -227,6 +288,28 @@ class _Alone(_Boot):
                 self._decision(record)
             elif record.kind is Kind.SHADOW and self.engine is not None:
                 self._shadow(record, self.engine)
+            elif record.kind is Kind.LABEL and self.engine is not None:
+                self._label(record, self.engine)
+
+    def _label(self, record: Record, engine: Engine) -> None:
+        """Fold it: the tolerance that it leaves is what the next decisions must have gone by."""
+        label = decode_label(record)
+        if not self.count_label(label):
+            self._followed = set()  # what was missed may have moved any tolerance
+        key = self._key(int(label["instrument"]), int(label["posture"]))
+        follows = label["part"] != LIFE or self._followed is None or key in self._followed
+        try:
+            again = engine.apply_label(record.payload, adopt=not follows)
+        except ValueError as error:
+            raise JournalError(f"record {record.number}: {error}") from None
+        self.compare_label(record, again)
+        if self._followed is not None and label["part"] == LIFE:
+            self._followed.add(key)
+
+    def _key(self, instrument: int, posture: int) -> tuple[str, int]:
+        assert self.engine is not None
+        each = self.engine.config.instruments[instrument]
+        return (each.group or each.name, posture)
 
     def _resume(self, record: Record) -> None:
         """Behind a gap, or where older segments were removed, a snapshot says what was in force."""
@@ -239,6 +322,8 @@ class _Alone(_Boot):
         for step in state.steps.values():
             self.follower.apply(self.engine, Change.STEPPED, step, record.now_ns)
         self.stretch = None
+        self._followed = set()
+        self.labels_known = -1
 
     def _decision(self, record: Record) -> None:
         if self.engine is None:
@@ -249,13 +334,23 @@ class _Alone(_Boot):
             return
         request, recorded = decode_decision(record)
         self.engine.redo(request, recorded, self.again)
-        self.compare(record, recorded)
+        self.compare(record, recorded, self._held(recorded))
         self._latest = request, recorded
 
     def _shadow(self, record: Record, engine: Engine) -> None:
         if self._latest is not None and self._latest[1].input_sequence == record.input_sequence:
             self.shadows = engine.redo_shadow(*self._latest, decode_shadow(record))
         self.compare_shadow(record)
+
+    def _held(self, recorded: DecisionRecord) -> float | None:
+        """The tolerance that the labels before it leave, where they are all there."""
+        assert self.engine is not None
+        posture = recorded.posture_effective
+        if recorded.model_role == 0:
+            return None
+        if self._followed is not None and self._key(recorded.instrument, posture) not in self._followed:
+            return None
+        return self.engine.held_alpha(recorded.instrument, posture)
 
 
 class _Runs:
@@ -290,6 +385,9 @@ class _FromMarket(_Boot):
         self._buffer = EventBuffer(65536)
         self._gap = ""
         self._started_ns = 0
+        self._tap = LabelTap()
+        self._recorded: dict[int, Record] = {}  # labels by number, until both are there
+        self._resolved: dict[int, bytes] = {}
 
     def run(self, records: Iterable[Record]) -> None:
         captured = self.boot_id in self._runs.heads
@@ -309,11 +407,33 @@ class _FromMarket(_Boot):
             elif record.kind is Kind.SHADOW:
                 if self.engine is not None:
                     self.compare_shadow(record)
+            elif record.kind is Kind.LABEL:
+                if self.engine is not None:
+                    label = decode_label(record)
+                    self.count_label(label)
+                    self._recorded[int(label["number"])] = record
+                    self._match()
             elif record.kind in (Kind.CHANGE, Kind.SIGNAL, Kind.DECISION):
                 if self.engine is None:
                     self._begin(record, boot)
                 else:
                     self._apply(record, self.engine)
+        if self.engine is not None:
+            last = max((record.input_sequence for record in self._recorded.values()), default=0)
+            if self.engine.input_sequence < last:  # brought by what was captured behind the last record
+                self._catch_up(self.engine, last + 1)
+        self._match()
+        if self.stretch is None:
+            for record in self._recorded.values():
+                self.compare_label(record, bytes(LABEL_DTYPE.itemsize))
+        self.expect_shadows(self.shadows[:0])
+
+    def _match(self) -> None:
+        """Labels are told before the input that brings them, and captured ones come with the next record."""
+        for each in self._tap.take():
+            self._resolved[int(np.frombuffer(each, LABEL_DTYPE)[0]["number"])] = each
+        for number in sorted(self._recorded.keys() & self._resolved.keys()):
+            self.compare_label(self._recorded.pop(number), self._resolved.pop(number))
 
     def _begin(self, record: Record, boot: dict[str, Any] | None) -> None:
         if boot is None or boot["input_sequence"] != 0 or record.kind is not Kind.CHANGE:
@@ -323,6 +443,7 @@ class _FromMarket(_Boot):
             return
         self._started_ns = self._runs.heads[self.boot_id].start_ns
         self.engine = self.follower.engine(decode_change(record).payload, self._started_ns)
+        self.engine.record_to(self._tap)
 
     def _apply(self, record: Record, engine: Engine) -> None:
         """Everything captured before the record, then the record itself."""
@@ -348,7 +469,7 @@ class _FromMarket(_Boot):
             request, recorded = decode_decision(record)
             engine.decide(request, self.again)
             self.compare(record, recorded)
-            self.shadows = engine.shadows()
+            self.expect_shadows(engine.shadows())
             return
         if record.kind is Kind.SIGNAL:
             engine.on_signal_record(record.payload)

@@ -443,8 +443,17 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
         typer.echo(
             f"{report.decisions:,} decisions of {report.boots} boots decided again {how}: {report.equal:,} equal, "
             f"{report.unequal:,} unequal, {left_out:,} could not be verified\n"
-            f"on the way: {report.changes:,} changes, {report.signals:,} signals, {report.events:,} events"
+            f"on the way: {report.changes:,} changes, {report.signals:,} signals, {report.labels:,} labels, "
+            f"{report.events:,} events"
         )
+        for what, missing in (
+            ("labels", report.labels_missing),
+            ("answers of shadows", report.shadows_missing),
+        ):
+            if missing:
+                typer.echo(
+                    f"MISSING {missing:,} {what} are not in the journal: they found no room in its buffer"
+                )
         for mismatch in report.mismatches:
             differ = "; ".join(f"{name} was {was}, is {now}" for name, was, now in mismatch.fields)
             typer.echo(f"UNEQUAL {mismatch.decision_id}: {differ}")
