@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quotelife.config.schema import LiquidityProvider
@@ -46,6 +46,25 @@ def test_hits_within_the_shortest_life_take_nothing_from_alpha(hits: list[bool])
         debt = min(max(debt, -0.05), 0.0)
         assert held.alpha == pytest.approx(alpha)
         assert held.debt == pytest.approx(debt)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 300)), max_size=20), st.floats(0.1, 0.3)
+)
+@example(runs=[(True, False, 24), (False, True, 50), (True, False, 24)], alpha=0.2)
+def test_hits_of_lives_that_the_tolerance_set_are_bounded_over_labels_of_both_kinds(
+    runs: list[tuple[bool, bool, int]], alpha: float
+) -> None:
+    """Over every stretch of them, by α·n and α/η and those that bring it to 0; whoever chooses the labels."""
+    held, rate = HeldTolerance(alpha, 0.05 * alpha), 0.05 * alpha
+    excess = worst = 0.0
+    for hit, short in (label for *label, count in runs for _ in range(count)):
+        free = held.alpha > 0.0 and not short
+        after = held.update(hit, FREE if free else SHORTEST)
+        counted = free and hit and after > 0.0
+        excess = max(excess + counted - alpha, 0.0)
+        worst = max(worst, excess)
+    assert worst <= alpha / rate + 1e-6
 
 
 def test_at_no_tolerance_no_life_is_left_though_the_curve_says_never() -> None:

@@ -4,8 +4,9 @@ whatever the model is worth.
     α_{t+1} = clip(α_t + η·(α − 1{T_h ≤ τ}), 0, α)
 
 after each resolved label: adaptive conformal inference (Gibbs and Candès 2021), one-sided. What a hit takes from α_t,
-1/α misses give back, and at α_t = 0 no life is left to lose: over any run of n labels that count, hits exceed α·n by no
-more than α/η, plus those that were on their way when α_t came to 0, plus what the account below has paid in.
+1/α misses give back, and at α_t = 0 no life is left to lose: over any run of n labels, those of the shortest lives
+among them, the hits that count exceed α·n by no more than α/η, plus those that bring α_t to 0 or were on their way
+then. Neither the share among the lives that count alone, nor that among all, is bounded: docs/online.md has the worst.
 
 What counts. A life that the tolerance set, or that it would shorten if it were smaller (the longest life, the end of
 the grid, expected value): the label counts. A life cut by the client's deadline, by the venue or by a bad edge, or read
