@@ -1,6 +1,7 @@
 """Training on a made-up market: it learns what is there, the same every time, and nothing from behind a cut."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from quotelife.features.schema import INDEX
 from quotelife.learn import dataset as files
 from quotelife.learn import gradient_boosting, train
 from quotelife.learn.gradient_boosting import Recipe, boost
-from quotelife.learn.hazard_fit import event_bins, fit_curve, fit_level, score
+from quotelife.learn.hazard_fit import HazardData, event_bins, fit_curve, fit_hazard, fit_level, score
 from quotelife.learn.labels import NEVER
 from quotelife.learn.samples import Market, drawn, folds, markets, stored
-from quotelife.learn.splits import fitted_on, seen_until_ns
+from quotelife.learn.splits import fitted_on, levelled_on, seen_until_ns
 from quotelife.learn.static_calibration import hazard_logits, levelled, passage_logits, with_level
 from quotelife.learn.training import (
     COLUMNS,
     VECTORISED,
     Fitted,
     data_digest,
+    pool,
     train_logistic,
     train_trees,
     train_universal,
@@ -33,6 +35,7 @@ from quotelife.model.curve import CurveModel
 from quotelife.model.golden import GoldenModel
 from quotelife.model.transform import TRANSFORMS, apply
 from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.records import HORIZONS_NS
 
 pytest.importorskip("xgboost")
 SMALL = Recipe(trees=30, depth=3, eta=0.2, leaf_rows=20, bins=32)
@@ -69,19 +72,38 @@ def inputs(n: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_bins_of_labels_are_those_of_the_grid_and_censored_where_unseen() -> None:
+    """One passed after 700 ms and lost sight of at 710: of the bin that ends at 750 nothing is known."""
     ms = 1_000_000
     passage = np.array([0, 25 * ms, 25 * ms + 1, NEVER, NEVER, 700 * ms, 5_000 * ms], dtype=np.int64)
     observed = np.array([5_000, 5_000, 5_000, 5_000, 499, 710, 5_000], dtype=np.int64) * ms
     event, known = event_bins(passage, observed)
     assert event.tolist() == [0, 0, 1, 12, 12, 6, 11]
-    assert known.tolist() == [12, 12, 12, 12, 5, 7, 12]
+    assert known.tolist() == [12, 12, 12, 12, 5, 6, 12]
 
 
 def test_scores_leave_out_what_was_not_seen() -> None:
-    """A row censored at 500 ms counts up to 250 ms, as a miss, and not beyond."""
-    p = np.tile(np.linspace(0.1, 0.9, 12), (4, 1))
-    metrics, _ = score(p, np.array([0, 12, 12, 7]), np.array([12, 12, 5, 12]))
-    assert [entry["rows"] for entry in metrics] == [4] * 5 + [3] * 2 + [4 - 1] * 5
+    """Rows censored at 500 ms count up to 250 ms and not beyond, passed or not."""
+    p = np.tile(np.linspace(0.1, 0.9, 12), (5, 1))
+    metrics, _ = score(p, np.array([0, 12, 12, 7, 2]), np.array([12, 12, 5, 12, 5]))
+    assert [entry["rows"] for entry in metrics] == [5] * 5 + [3] * 7
+
+
+def test_paths_that_end_early_bend_no_hazard_and_no_level() -> None:
+    """Passages at a constant rate, half of the paths lost sight of within 5 s, whatever they did: every hazard and
+    every P is found as it would be from the whole."""
+    rng = np.random.default_rng(2)
+    n, s = 40_000, 1_000_000_000
+    passage = (rng.exponential(2.0, n) * s).astype(np.int64)
+    observed = np.where(rng.random(n) < 0.5, rng.uniform(0, 5.0, n) * s, 5 * s).astype(np.int64)
+    passage[passage > observed] = NEVER
+    event, known = event_bins(passage, observed)
+    true = -np.expm1(-np.array(HORIZONS_NS) / 2e9)
+    hazard = 1.0 - (1.0 - true) / (1.0 - np.concatenate([[0.0], true[:-1]]))
+    flat, none = np.zeros((n, 12)), np.zeros((n, 0))
+    fitted = fit_hazard(HazardData(none, none.astype(bool), flat, event, known), ridge=1e-6).intercepts
+    np.testing.assert_allclose(1.0 / (1.0 + np.exp(-fitted)), hazard, rtol=0.06)
+    level = fit_level(flat, event, known, passed=True, ridge=1e-6).shift
+    np.testing.assert_allclose(1.0 / (1.0 + np.exp(-level)), true, rtol=0.05)
 
 
 def test_the_trees_learn_what_moves_the_price(small: Market, trees: TreeHazardModel) -> None:
@@ -188,7 +210,7 @@ def test_random_thresholds_are_labelled_as_stored_ones_are(small: Market) -> Non
 
 
 def test_a_decision_without_volatility_or_with_a_hole_ahead_is_not_taken_for_a_miss(small: Market) -> None:
-    """σ unknown: in no part. A hole before the horizon: known only where the threshold was passed before it."""
+    """σ unknown: in no part. A hole before the horizon: not known."""
     piece = small.pieces[0]
     used = np.concatenate(list(small.rows[0].values()))
     assert np.isnan(piece.sigma_ticks).any() and not np.isnan(piece.sigma_ticks[used]).any()
@@ -199,6 +221,21 @@ def test_a_decision_without_volatility_or_with_a_hole_ahead_is_not_taken_for_a_m
     assert (sample.known[cut_short & unpassed] < 12).all() and (
         sample.known[~cut_short & unpassed] == 12
     ).all()
+
+
+def test_labels_of_trees_of_hazards_and_outcomes_of_a_dataset_are_known_for_the_same_rows(
+    small: Market,
+) -> None:
+    """Passed or not, also where the threshold was passed before the path was lost."""
+    samples = stored(small, "train", 1)
+    rows = pool(samples)
+    for k in (5, 9):
+        known, hit, _ = rows.labels(HORIZONS_NS[k])
+        outcome = np.concatenate([s.decisions.outcome(HORIZONS_NS[k], 1)[s.rows] for s in samples])
+        assert (~known & hit).any()
+        assert (known == (outcome >= 0)).all() and (hit[known] == (outcome[known] == 1)).all()
+        binned = np.concatenate([s.known for s in samples]) > k
+        assert (binned == known).all()
 
 
 def test_a_stack_has_room_for_what_it_stands_on(
@@ -371,7 +408,8 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
 def test_what_a_model_was_made_from_counts_as_seen(
     small: Market, trees: TreeHazardModel, universal: TreeHazardModel, tmp_path: Path
 ) -> None:
-    """Calibrated or stacked on earlier data, it has still seen the later data that its origin was fitted on."""
+    """Calibrated or stacked on earlier data, it has still seen the later data that its origin was fitted to, or that a
+    base whose trees are older was calibrated on."""
     later = 10**19 // 2
     origin = save_artifact(
         trees, tmp_path, name="origin", description="", training={"span_end_ns": later, "rows": 1}
@@ -379,7 +417,9 @@ def test_what_a_model_was_made_from_counts_as_seen(
     plan = train.Plan("calibrated", tmp_path, thresholds=("1tick",))
     done, _ = train.calibrate(load_artifact(origin), [small], plan)
     assert seen_until_ns(done.model.manifest) == later
-    folder = save_artifact(universal, tmp_path, name="base", description="", training={"span_end_ns": later})
+    folder = save_artifact(
+        universal, tmp_path, name="base", description="", training={**seen(0, 1), "span_end_ns": later}
+    )
     plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, recipe={"trees": 4, "depth": 2})
     assert seen_until_ns(train.train([small], plan)[0].model.manifest) == later
 
@@ -391,15 +431,14 @@ def seen(start: int, end: int) -> dict[str, Any]:
 def test_nothing_is_stacked_on_trees_that_have_seen_where_they_would_be_weighed(
     small: Market, trees: TreeHazardModel, tmp_path: Path
 ) -> None:
-    """A base grown up to the cut, or after the end, will do; one that saw a decision behind the cut is refused, and so
-    is one that was calibrated later but grown there."""
+    """A base grown up to the cut will do; one that saw a decision behind the cut is refused, and so is one that was
+    calibrated later but grown there, or grown after all of it."""
     cut, end = small.span_ns("calibrate")[0], small.span_ns("test")[1]
     base = save_artifact(trees, tmp_path, name="base", description="", training=seen(0, cut - 1))
     train.check_unseen(load_artifact(base), [small])
-    later = save_artifact(trees, tmp_path, name="later", description="", training=seen(end + 1, end + 2))
-    train.check_unseen(load_artifact(later), [small])
     for name, record in (
         ("refit", seen(0, cut)),
+        ("later", seen(end + 1, end + 2)),
         ("level", {**seen(end + 1, end + 2), "fitted_on": [["A", 0, cut]]}),
     ):
         folder = save_artifact(trees, tmp_path, name=name, description="", training=record)
@@ -420,6 +459,7 @@ def test_a_stack_tells_what_all_its_trees_were_fitted_on(
     training = done.model.manifest["training"]
     own = ("A", small.span_ns("train")[0], small.span_ns("calibrate")[1])
     assert fitted_on(done.model.manifest) == [own, ("A", 5, 7)]
+    assert levelled_on(done.model.manifest) == [("A", *small.span_ns("calibrate")), ("", 5, 7)]
     assert training["span_start_ns"] == 5 and training["span_end_ns"] > cut
     assert max(training["importance"], key=training["importance"].get) in ("queue_imbalance", "log_h_sigma")
 
@@ -478,6 +518,28 @@ def test_tuning_keeps_its_budget_and_takes_the_least_loss_over_all_folds(small: 
         n = sum(len(sample.rows) for sample in tested)
         total, rows = total + n * alone["log_loss"], rows + n
     assert tried[0]["log_loss"] == pytest.approx(total / rows, rel=1e-3)
+
+
+def test_recipes_are_tried_on_as_many_rows_as_the_fit_takes(
+    small: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is tested is thinned: a leaf of so many rows is another part of a thinned market."""
+    monkeypatch.setattr(train, "CALIBRATION_ROWS", 50)
+    plan = train.Plan("trees", Path("unused"), thresholds=("1tick",), rows_wanted=700)
+    for (grown, tested), fold in zip(train._folded([small], plan, 1), folds(small, 3), strict=True):
+        assert sum(len(s.rows) for s in grown) == sum(len(s.rows) for s in stored(fold, "train", 0)) > 50
+        assert 0 < sum(len(s.rows) for s in tested) <= 50
+    for grown, tested in train._folded([small], replace(plan, model="universal"), 1):
+        assert sum(len(s.rows) for s in grown) == pytest.approx(700, rel=0.5)
+        assert 0 < sum(len(s.rows) for s in tested) <= 50
+
+
+def test_a_part_whose_decisions_know_no_volatility_is_named() -> None:
+    made = decisions(1, 240)
+    late = made.now_ns > made.now_ns[0] + 0.645 * (made.now_ns[-1] - made.now_ns[0])
+    blind = replace(made, sigma_ticks=np.where(late, np.nan, made.sigma_ticks))
+    with pytest.raises(QuotelifeError, match=r"A: σ is unknown .* of the part to test; record for longer"):
+        markets([blind])
 
 
 def test_what_cannot_be_trained_names_the_mend(small: Market, tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ INTERCEPT_RIDGE = 1.0  # of the curve: so little that a horizon of few hits is s
 def event_bins(passage_ns: Longs, observed_ns: Longs) -> tuple[Longs, Longs]:
     """(event, known) of n first passages: the bin in which h was passed, 12 if in none, and how many bins were seen.
 
-    A bin counts as seen when the path is known to its end, or when h was passed in it.
+    A bin counts as seen when the path is known to its end, though h was passed in it, as ``Decisions.outcome`` has it:
+    of the rows whose path ends inside a bin the misses are lost, and to keep the hits would raise the hazard.
     """
     event = np.searchsorted(HORIZONS_NS, passage_ns, side="left").astype(np.int64)
-    known = np.searchsorted(HORIZONS_NS, observed_ns, side="right").astype(np.int64)
-    return event, np.where(event < K, np.maximum(known, event + 1), known)
+    return event, np.searchsorted(HORIZONS_NS, observed_ns, side="right").astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def fit_curve(
 ) -> CurveFit:
     """The fit over s margins for each horizon, (n, 12, s), which may only raise P.
 
-    A logistic regression for each horizon, on the rows whose passage by then is known. At 500 ms the ridge pulls to the
+    A logistic regression for each horizon, on the rows that were seen to it. At 500 ms the ridge pulls to the
     mean of the margins as they are, from there on outwards to what was found at the horizon before: one of few hits is
     shaped like its neighbour, and its intercept, which is hardly held, goes where its own hits say. A weight that the
     data would have below 0 is 0. Errors as ``fit_hazard``.
@@ -185,7 +185,7 @@ class _Bin:
 def _hazards(
     event: Longs, known: Longs | None, weight: Floats | None, design: Callable[[int, Bools], Floats]
 ) -> list[_Bin]:
-    """Of each bin the rows at risk in it, hit where h was passed in it."""
+    """Of each bin the rows at risk in it, which it was seen to the end for, hit where h was passed in it."""
     risk = [event >= k if known is None else (event >= k) & (known > k) for k in range(K)]
     return _bins(risk, [event == k for k in range(K)], weight, design)
 
@@ -193,10 +193,9 @@ def _hazards(
 def _passages(
     event: Longs, known: Longs | None, weight: Floats | None, design: Callable[[int, Bools], Floats]
 ) -> list[_Bin]:
-    """Of each horizon the rows of which is known whether h was passed by then, hit where it was."""
-    hit = [event <= k for k in range(K)]
-    seen = [np.ones(len(event), bool) if known is None else hit[k] | (known > k) for k in range(K)]
-    return _bins(seen, hit, weight, design)
+    """Of each horizon the rows that were seen to it, hit where h was passed by then."""
+    seen = [np.ones(len(event), bool) if known is None else known > k for k in range(K)]
+    return _bins(seen, [event <= k for k in range(K)], weight, design)
 
 
 def _bins(
@@ -282,7 +281,7 @@ def reliability(p: Floats, hit: Bools, bins: int = 10) -> list[dict[str, Any]]:
 
 
 def calibration_error(table: list[dict[str, Any]]) -> float:
-    """Expected calibration error of a reliability table: mean |hit − p| over its rows."""
+    """Expected calibration error of a reliability table, which has rows: mean |hit − p| over them."""
     rows = sum(entry["rows"] for entry in table)
     return float(sum(entry["rows"] * abs(entry["hit"] - entry["p"]) for entry in table) / rows)
 
@@ -292,12 +291,12 @@ def score(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(metrics, reliability) per horizon of curves ``p`` (n, 12) against the bins in which h was passed.
 
-    Rows whose bin was not seen (``known`` as in HazardData) are left out, and a horizon whose base rate is 0 or 1,
-    which has no AUC and no skill.
+    Rows that were not seen to a horizon (``known`` as in HazardData) are left out there, and a horizon whose base rate
+    is 0 or 1, which has no AUC and no skill.
     """
     metrics, tables = [], []
     for k, horizon_ns in enumerate(HORIZONS_NS):
-        seen = np.ones(len(event), bool) if known is None else (event <= k) | (known > k)
+        seen = np.ones(len(event), bool) if known is None else known > k
         hit, told = event[seen] <= k, p[seen, k]
         if hit.all() or not hit.any():
             continue

@@ -14,6 +14,7 @@ from quotelife.learn.labels import first_passage_ns
 from quotelife.learn.splits import (
     LONGEST_WINDOW_NS,
     SHARES,
+    SplitError,
     clock_split,
     overlap_weights,
     purge_ns,
@@ -98,7 +99,8 @@ def markets(
 ) -> list[Market]:
     """Pieces by instrument, each cut at ``shares`` of its own span. σ unknown or no path: a row is in no part.
 
-    ``purge`` in ns, by default the longest horizon and the latency. ``SplitError`` where a part is empty.
+    ``purge`` in ns, by default the longest horizon and the latency. ``SplitError`` where a part is empty, or all of it
+    is in none.
     """
     found: dict[str, list[Decisions]] = {}
     for piece in pieces:
@@ -119,6 +121,12 @@ def markets(
                 at = at[(at >= start) & (at < end)]
                 parts[part] = at[usable[at]] - start
             rows.append(parts)
+        for part in PARTS:
+            if not any(len(each[part]) for each in rows):
+                raise SplitError(
+                    f"{instrument}: σ is unknown or the path ends at every decision of the part to {part}; record for "
+                    "longer, or move the cuts: --split"
+                )
         out.append(Market(instrument, tuple(days), tuple(rows), purged))
     if not out:
         raise QuotelifeError("the dataset holds no decisions; make it with: quotelife labels")

@@ -83,6 +83,18 @@ def fitted_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
     return [("", int(training.get("span_start_ns", until)), until)]
 
 
+def levelled_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
+    """(instrument, from, to) in ns: what level, slope and weights of a model, and of those that it was made from, were
+    fitted on. Of a manifest that does not tell them apart, the whole span. Errors as ``fitted_on``."""
+    training = (manifest or {}).get("training")
+    if training is None or simulated(training):
+        return []
+    if "levelled_on" in training:
+        return [(str(name), int(start), int(end)) for name, start, end in training["levelled_on"]]
+    until = seen_until_ns(manifest)
+    return [("", int(training.get("span_start_ns", until)), until)]
+
+
 def clock_split(
     now_ns: Longs, *, purge_ns: int, shares: tuple[float, float, float] = SHARES, label: str = "decisions"
 ) -> ClockSplit:

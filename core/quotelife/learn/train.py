@@ -1,7 +1,7 @@
 """Datasets to artifacts: what ``quotelife train`` and ``quotelife calibrate`` do."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from quotelife.learn.hazard_fit import score
 from quotelife.learn.loss_given_pickoff import learn
 from quotelife.learn.samples import Market, Sample, drawn, folds, markets, stored, thin
 from quotelife.learn.scores import WITHIN_NS, auc_within
-from quotelife.learn.splits import SHARES, SplitError, fitted_on, purge_ns, seen_until_ns
+from quotelife.learn.splits import SHARES, SplitError, fitted_on, levelled_on, purge_ns, seen_until_ns
 from quotelife.learn.static_calibration import levelled
 from quotelife.learn.training import (
     CALIBRATION_ROWS,
@@ -181,36 +181,43 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
     return done
 
 
-def _folded(group: Sequence[Market], plan: Plan, seed: int) -> list[tuple[list[Sample], list[Sample]]]:
-    """(train, tested) samples of each fold of a walk-forward over the first two parts."""
+def _folded(group: Sequence[Market], plan: Plan, seed: int) -> Iterator[tuple[list[Sample], list[Sample]]]:
+    """(train, tested) samples of each fold of a walk-forward over the first two parts.
+
+    Trained on is as much as the fit itself would take of that span, for leaves of so many rows are right for so many
+    rows; what is tested is thinned.
+    """
     rng = np.random.default_rng(seed)
     by_market = [folds(market, FOLDS) for market in group]
 
-    def samples(k: int, part: str) -> list[Sample]:
+    def samples(k: int, part: str, rows_most: int | None) -> list[Sample]:
         own = [each[k] for each in by_market]
         if plan.model == "universal":
-            wanted = CALIBRATION_ROWS // len(group)
+            wanted = plan.rows_wanted if rows_most is None else rows_most // len(group)
             return [s for market in own for s in drawn(market, part, rng, wanted, DRAWS_MOST)]
         (market,) = own
-        places = threshold_places(market, plan.thresholds)
-        return thin([s for j in places for s in stored(market, part, j)], CALIBRATION_ROWS)
+        found = [s for j in threshold_places(market, plan.thresholds) for s in stored(market, part, j)]
+        return found if rows_most is None else thin(found, rows_most)
 
-    return [(samples(k, "train"), samples(k, "calibrate")) for k in range(FOLDS)]
+    for k in range(FOLDS):
+        yield samples(k, "train", None), samples(k, "calibrate", CALIBRATION_ROWS)
 
 
 def check_unseen(base: CurveModel, found: Sequence[Market]) -> None:
-    """``QuotelifeError`` where trees to stack on have seen what they are weighed or scored on here, or do not say."""
+    """``QuotelifeError`` where trees to stack on have seen what they are weighed or scored on here, or what came after
+    it, or do not say."""
     try:
         spans = fitted_on(base.manifest)
     except SplitError as error:
         raise QuotelifeError(str(error)) from None
     for market in found:
-        weighed, end = market.span_ns("calibrate")[0], market.span_ns("test")[1]
-        for name, start, until in spans:
-            if start <= end and weighed <= until:
+        weighed = market.span_ns("calibrate")[0]
+        for name, _, until in spans:
+            if weighed <= until:
                 raise QuotelifeError(
                     f"{base.name}: its trees have seen {name or 'decisions'} in the part of {market.instrument} on "
-                    "which they would be weighed and scored; train it with this --split and without --refit"
+                    "which they would be weighed and scored, or of later; train it on what ends before that: with "
+                    "this --split and without --refit"
                 )
 
 
@@ -219,6 +226,7 @@ def stands_on(training: dict[str, Any], key: str, model: CurveModel) -> None:
     spans = fitted_on(model.manifest)
     training[key] = model.digest
     training["fitted_on"] = [*training["fitted_on"], *spans]
+    training["levelled_on"] = [*training["levelled_on"], *levelled_on(model.manifest)]
     training["span_start_ns"] = min([training["span_start_ns"], *(start for _, start, _ in spans)])
     training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
 
@@ -242,6 +250,7 @@ def calibrate(
     training = {
         **training_record(found, "calibrated", plan.shares),
         "fitted_on": [],
+        "levelled_on": [[m.instrument, m.span_ns("train")[0], m.span_ns("calibrate")[1]] for m in found],
         "trained": (model.manifest or {}).get("training"),
     }
     stands_on(training, "calibrated_from", model)
@@ -265,14 +274,15 @@ def threshold_places(market: Market, names: Sequence[str]) -> list[int]:
 def training_record(
     group: Sequence[Market], model: str, shares: tuple[float, float, float], *, refit: bool = False
 ) -> dict[str, Any]:
-    """What the manifest says of the data: instruments, spans, rows, digest, what a pick-off costs. ``fitted_on``: by
-    instrument, what trees or coefficients were fitted on; a level takes up to ``span_end_ns``."""
+    """What the manifest says of the data: instruments, spans, rows, digest, what a pick-off costs. By instrument,
+    ``fitted_on``: what trees or coefficients were fitted on; ``levelled_on``: what level, slope and weights were."""
     last = "calibrate" if refit else "train"
     return {
         "model": model,
         "data_digest": data_digest(group),
         "shares": list(shares),
         "fitted_on": [[m.instrument, m.span_ns("train")[0], m.span_ns(last)[1]] for m in group],
+        "levelled_on": [[m.instrument, *m.span_ns("calibrate")] for m in group],
         "span_start_ns": min(market.span_ns("train")[0] for market in group),
         "span_end_ns": max(market.span_ns("calibrate")[1] for market in group),
         "rows": sum(len(rows["train"]) + len(rows["calibrate"]) for m in group for rows in m.rows),
@@ -343,7 +353,7 @@ def evaluate(
             scored, binned = score(p, event, known)
             for entry, table in zip(scored, binned, strict=True):
                 k = HORIZONS_NS.index(entry["horizon_ns"])
-                seen = (event <= k) | (known > k)
+                seen = known > k
                 within = auc_within(p[seen, k], event[seen] <= k, now[seen] // WITHIN_NS)
                 entry["auc_within_10min"] = None if np.isnan(within) else within
                 metrics.append({**where, **entry})

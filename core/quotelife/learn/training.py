@@ -8,7 +8,7 @@ The same data, recipe and seed give the same bytes.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -233,40 +233,47 @@ def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progr
 
 
 def tuned(
-    folds: Sequence[tuple[list[Sample], list[Sample]]],
+    folds: Iterable[tuple[list[Sample], list[Sample]]],
     recipe: Recipe,
     budget: int,
     *,
     progress: Progress = _silent,
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """The best of ``recipe`` and ``budget`` − 1 random ones, and what each scored: log-loss per row at 500 ms over the
-    second samples of each fold, by trees of the first. No fold has anything of the last part."""
+    second samples of each fold, by trees of the first. No fold has anything of the last part; one is held at a time."""
     rng = np.random.default_rng(recipe.seed)
-    pools = [(pool(train), pool(tested)) for train, tested in folds]
-    tried: list[tuple[float, Recipe]] = []
-    for i in range(max(1, budget)):
-        progress("tuning", i, budget)
-        one = recipe
-        if i:
-            one = replace(
-                recipe,
-                depth=int(rng.integers(3, 7)),
-                eta=float(rng.choice([0.03, 0.05, 0.08, 0.12])),
-                trees=int(rng.choice([100, 150, 200])),
-                leaf_rows=float(rng.choice([300.0, 1000.0, 3000.0])),
-                columns_share=float(rng.choice([0.3, 0.5, 0.8])),
-            )
-        losses = []
-        for train, tested in pools:
-            known, hit, weight = train.labels(HORIZONS_NS[0])
-            seen, passed, _ = tested.labels(HORIZONS_NS[0])
-            booster = boost(train.columns[known], hit[known], weight[known], one, falling=len(AFTER))
-            margin = booster.inplace_predict(tested.columns[seen], predict_type="margin").astype(np.float64)
-            losses.append(np.logaddexp(0.0, margin) - margin * passed[seen])
-        tried.append((float(np.concatenate(losses).mean()), one))
-    progress("tuning", budget, budget)
-    best = min(tried, key=lambda entry: entry[0])[1]
-    return best, [{"log_loss": loss, **asdict(one)} for loss, one in tried]
+    recipes = [recipe] + [
+        replace(
+            recipe,
+            depth=int(rng.integers(3, 7)),
+            eta=float(rng.choice([0.03, 0.05, 0.08, 0.12])),
+            trees=int(rng.choice([100, 150, 200])),
+            leaf_rows=float(rng.choice([300.0, 1000.0, 3000.0])),
+            columns_share=float(rng.choice([0.3, 0.5, 0.8])),
+        )
+        for _ in range(budget - 1)
+    ]
+    losses = np.zeros(len(recipes))
+    rows = 0
+    for fold, (first, second) in enumerate(folds, start=1):
+        train, tested = pool(first), pool(second)
+        known, hit, weight = train.labels(HORIZONS_NS[0])
+        seen, passed, _ = tested.labels(HORIZONS_NS[0])
+        columns, told = train.columns[known], tested.columns[seen]
+        rows += len(told)
+        for i, one in enumerate(recipes):
+            progress(f"tuning, fold {fold}", i, len(recipes))
+            booster = boost(columns, hit[known], weight[known], one, falling=len(AFTER))
+            margin = booster.inplace_predict(told, predict_type="margin").astype(np.float64)
+            losses[i] += float((np.logaddexp(0.0, margin) - margin * passed[seen]).sum())
+    if not rows:
+        raise QuotelifeError(
+            "no label of the folds is known at 500 ms; record for longer, or train without --tune"
+        )
+    tried = [
+        {"log_loss": float(loss) / rows, **asdict(one)} for loss, one in zip(losses, recipes, strict=True)
+    ]
+    return recipes[int(np.argmin(losses))], tried
 
 
 def pool(samples: list[Sample]) -> Pool:
