@@ -43,7 +43,7 @@ def test_a_dataset_and_an_artifact_give_figures(dataset: Path, tmp_path: Path) -
         "--rows",
         "1000",
         "--block",
-        "5s",
+        "10s",
         "--window",
         "30s",
     ]
@@ -59,7 +59,7 @@ def test_a_dataset_and_an_artifact_give_figures(dataset: Path, tmp_path: Path) -
 
 
 def test_figures_are_told_in_words_without_json(dataset: Path) -> None:
-    run = CliRunner().invoke(app, ["backtest", ARTIFACT, str(dataset), "--rows", "1000", "--block", "5s"])
+    run = CliRunner().invoke(app, ["backtest", ARTIFACT, str(dataset), "--rows", "1000", "--block", "10s"])
     assert run.exit_code == 0, run.output
     assert "pick-offs against a fixed life at equal fill" in run.stdout
 
@@ -71,7 +71,7 @@ def test_curves_are_judged_under_the_configuration_that_is_named(dataset: Path, 
     written = (config / "market.yaml").read_text()
     off = re.sub(r"(recalibration: .*\n    enabled:) \w+", r"\1 false", written)
     (config / "market.yaml").write_text(off)
-    arguments = ["backtest", ARTIFACT, str(dataset), "--json", "--rows", "1000", "--block", "5s"]
+    arguments = ["backtest", ARTIFACT, str(dataset), "--json", "--rows", "1000", "--block", "10s"]
     found = []
     for more in (["--config", str(config)], ["--window", "30s"]):
         run = CliRunner().invoke(app, [*arguments, *more])
@@ -88,6 +88,7 @@ def test_curves_are_judged_under_the_configuration_that_is_named(dataset: Path, 
         (["--suite", "unreal"], "none of realdata"),
         (["--suite", "realdata", "--data", "x", "--set", "DAX"], "none of GBP"),
         ([ARTIFACT, "--block", "0s"], "must be above 0"),
+        ([ARTIFACT, "--block", "5s"], "must be 10 s or more, twice the longest horizon"),
         ([ARTIFACT, "--window", "1ms"], "--window"),
     ],
 )

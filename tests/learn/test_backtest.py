@@ -2,18 +2,21 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from quotelife.config.schema import HeldToleranceSettings, Recalibration
+from quotelife.errors import QuotelifeError
 from quotelife.learn.backtest import (
     FLOWS,
     IMBALANCE,
     Case,
     Plan,
     anchor_labels,
+    fitted_later,
     frontiers,
     held_tolerance,
     joined,
@@ -22,6 +25,7 @@ from quotelife.learn.backtest import (
     model_curves,
     policy_rows,
     scores,
+    seen_in_training,
     values,
     worst_run,
 )  # fmt: skip
@@ -136,6 +140,61 @@ def test_worst_run_is_the_worst_of_all_windows() -> None:
     hit = np.array([0, 1, 1, 0, 0, 1, 1, 1, 0])
     assert worst_run(hit, 4) == 0.75
     assert worst_run(hit[:3], 4) is None
+
+
+def fitted(levels: list[Any] | None, **spans: Any) -> Any:
+    """A model that is its manifest."""
+    training = {"span_start_ns": 0, "span_end_ns": 0, "fitted_on": [], **spans}
+    return SimpleNamespace(
+        manifest={"training": training | ({} if levels is None else {"levelled_on": levels})}
+    )
+
+
+def test_a_model_is_said_to_have_seen_the_test_slice_by_its_trees_or_by_its_level(case: Case) -> None:
+    """And one whose manifest does not tell the spans of its level by all of its span."""
+    cut, end = case.split.cuts_ns[1], int(case.decisions.now_ns[-1])
+    before, inside, later = ["A", 0, cut - 1], ["B", cut, cut + 1], ["C", end + 1, end + 2]
+    models = {
+        "none": fitted([before], fitted_on=[before]),
+        "trees": fitted([before], fitted_on=[before, inside]),
+        "level": fitted([inside], fitted_on=[before]),
+        "old": fitted(None, fitted_on=[before], span_end_ns=cut),
+        "old, before": fitted(None, fitted_on=[before], span_end_ns=cut - 1),
+        "future": fitted([later], fitted_on=[before]),
+        "all time": fitted([before], fitted_on=[["A", 0, end + 1]]),
+    }
+    seen = seen_in_training(case, models)
+    assert [name for name in models if seen[name]] == ["trees", "level", "old", "all time"]
+    later_ones = fitted_later(case, models)
+    assert [name for name in models if later_ones[name]] == ["future", "all time"]
+
+
+def test_a_block_is_twice_the_longest_horizon_or_more() -> None:
+    Plan(block_ns=4_000 * MS, horizons_ns=(500 * MS, 2000 * MS))
+    with pytest.raises(ValueError, match="must be 4 s or more"):
+        Plan(block_ns=3_999 * MS, horizons_ns=(500 * MS, 2000 * MS))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_slice_on_which_no_policy_can_be_judged_is_named(case: Case, part: str) -> None:
+    """All its paths end before 5 s: scores are there, and what policies need is said."""
+    observed = case.decisions.observed_ns.copy()
+    rows = getattr(case.split, part)
+    observed[rows] = np.minimum(observed[rows], 4_999 * MS)
+    blind = replace(case, decisions=replace(case.decisions, observed_ns=observed))
+    assert scores(blind)[0]["rows"] == scores(case)[0]["rows"] > 0
+    for figure in (lambda: frontiers(blind, ["first"]), lambda: values(blind, "first")):
+        with pytest.raises(QuotelifeError, match=f"walk: .* the {part} slice .* record for longer"):
+            figure()
+
+
+def test_a_horizon_that_no_test_row_was_seen_to_has_no_figures(case: Case) -> None:
+    observed = case.decisions.observed_ns.copy()
+    observed[case.split.test] = np.minimum(observed[case.split.test], 1_999 * MS)
+    short, long = scores(replace(case, decisions=replace(case.decisions, observed_ns=observed)))
+    assert short["rows"] > 0 and short["models"][0]["ece"] is not None
+    assert long["rows"] == 0 and long["prevalence"] is None and long["models"][0]["ece"] is None
+    json.dumps(long, allow_nan=False)
 
 
 def test_pieces_join_into_one_with_a_hole_between(market: Decisions) -> None:

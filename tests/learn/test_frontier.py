@@ -13,6 +13,7 @@ from quotelife.learn.scores import auc_within, fit_platt, horizon_score
 from reference import flow_twin as twin
 
 MS = twin.MS
+S = 1000 * MS
 
 
 def two_kinds() -> Met:
@@ -94,9 +95,9 @@ def test_no_interval_where_draws_without_a_number_could_lie_inside_it() -> None:
     """25 of 1,000 are no more than a tail; 26 are."""
     draws = np.arange(1000.0)
     draws[:25] = np.nan
-    assert interval(draws) == pytest.approx([49.35, 974.65], abs=0.1)
+    assert interval(draws, 10) == pytest.approx([49.35, 974.65], abs=0.1)
     draws[25] = np.nan
-    assert interval(draws) is None
+    assert interval(draws, 10) is None
 
 
 def test_rows_in_few_blocks_have_a_mean_and_no_interval() -> None:
@@ -106,6 +107,35 @@ def test_rows_in_few_blocks_have_a_mean_and_no_interval() -> None:
     drawn = weights(40, seed=1)
     assert means(values, block < 9, block, drawn) == [(3.0, None)]
     assert means(values, block < 10, block, drawn) == [(3.0, [3.0, 3.0])]
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(9, False), (10, True)])
+def test_scores_and_frontier_of_few_blocks_have_no_interval_either(blocks: int, told: bool) -> None:
+    m = two_kinds()
+    now = m.decisions.now_ns
+    m = m_of(m, now < (now[0] // S + blocks * 20) * S)
+    now, rng = m.decisions.now_ns, np.random.default_rng(1)
+    block = block_of(now - now[0], 20 * S)
+    assert block.max() + 1 == blocks
+    rows = frontier(m, lambda x: np.full(len(block), int(x * MS)), 25.0, 5000.0, block, seed=1, levels=(0.3,))
+    score = horizon_score(
+        rng.random(len(now)), rng.random(len(now)) < 0.5, now - now[0], block_ns=20 * S, seed=1
+    )
+    found = [rows[0]["interval"], score["auc_interval"], score["brier_skill_interval"]]
+    assert [each is not None for each in found] == [told] * 3
+    assert None not in (rows[0]["change"], score["auc"], score["brier_skill"])
+
+
+def m_of(met: Met, keep: np.ndarray) -> Met:
+    """The same quotes, those of ``keep`` alone."""
+    d = met.decisions[np.flatnonzero(keep)]
+    return replace(met.flow.meet(d, met.h_ticks[keep], seed=1), hit_ns=met.hit_ns[keep])
+
+
+def test_a_horizon_without_rows_has_no_figures_and_no_error() -> None:
+    nothing = np.empty(0)
+    score = horizon_score(nothing, nothing.astype(bool), nothing.astype(np.int64), block_ns=60 * S, seed=1)
+    assert score.pop("reliability") == [] and set(score.values()) == {None}
 
 
 def test_a_clock_does_not_pass_within_ten_minutes() -> None:

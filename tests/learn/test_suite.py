@@ -1,6 +1,8 @@
-"""The frame of the real-data suite, on a minute and a half of the simulated market: from a recording to targets."""
+"""The frame of the real-data suite, on two minutes of the simulated market: from a recording to targets."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from quotelife.model.artifact import builtin_artifact
 
 pytest.importorskip("xgboost")
 pytest.importorskip("pyarrow")
-HOURS = 0.025
+HOURS = 0.035
 NAME = "simulated BTC"
 RECORDING = Recording(
     100 * MS,
@@ -30,7 +32,7 @@ RECORDING = Recording(
     ),
     ("market.sim",),
 )
-PLAN = Plan(block_ns=2 * S, purge_ns=5_500 * MS, horizons_ns=(500 * MS, 2000 * MS), rows_max=1000)
+PLAN = Plan(block_ns=4 * S, purge_ns=5_500 * MS, horizons_ns=(500 * MS, 2000 * MS), rows_max=1000)
 SPEC = SetSpec(NAME, "simulated", "BTC", "0.5sigma", PLAN,
                {500: (0.3, 2.0), 2000: (1.1, -9.0)}, {500: (0.5, 0.0)}, {500: 1.0})  # fmt: skip
 SMALL = Recipe(trees=4, depth=2, eta=0.2, leaf_rows=20, bins=16)
@@ -112,6 +114,7 @@ def test_a_set_is_judged_by_both_references_and_the_stack_decides(results: dict[
     for entry in (by_price, by_mid):
         assert entry["name"] == NAME and entry["model"] == STACKED
         assert entry["seen_in_training"] == dict.fromkeys((STACKED, UNIVERSAL, LOGISTIC, SHIPPED), False)
+        assert entry["fitted_later"] == entry["seen_in_training"]
         scored = [each["model"] for each in entry["horizons"][0]["models"]]
         assert scored == [STACKED, UNIVERSAL, LOGISTIC, SHIPPED, VOLATILITY, IMBALANCE]
     assert {row["model"] for row in by_price["frontier"]} == {STACKED, UNIVERSAL, LOGISTIC, SHIPPED}
@@ -166,9 +169,39 @@ def test_the_second_run_judges_nothing_again_and_gives_the_same_bytes(
         patch.setattr(suite, "SETS", (replace(SPEC, plan=replace(PLAN, held_overconfidence=2.0)),))
         run(collected, work)
         assert len(judged) == 6
-    monkeypatch.setattr(suite, "code_digest", lambda modules: "other code")
+    monkeypatch.setattr(suite, "code_digest", lambda: "other code")
     run(collected, work)
     assert len(judged) == 8
+
+
+@pytest.mark.parametrize("name", ["config/schema.py", "learn/splits.py", "model/tree_hazard.so", "units.py"])
+def test_a_change_of_any_file_that_has_a_part_is_another_code(tmp_path: Path, name: str) -> None:
+    package = tmp_path / "quotelife"
+    for folder in (*suite.CODE, "venue"):
+        (package / folder).mkdir(parents=True, exist_ok=True)
+    for each in (name, "venue/other.py", "learn/labels.pyx"):
+        (package / each).write_text("one")
+    before = suite.code_digest(package)
+    for each in ("venue/other.py", "learn/labels.pyx"):
+        (package / each).write_text("two")
+    assert suite.code_digest(package) == before
+    (package / name).write_text("two")
+    changed = suite.code_digest(package)
+    (package / name).rename(package / "learn" / "moved.py")
+    assert len({before, changed, suite.code_digest(package)}) == 3
+
+
+def test_what_judging_and_training_load_is_in_the_digest() -> None:
+    """In a fresh interpreter; but for what plays markets, since the datasets that come of it have digests."""
+    asked = (
+        "import sys, quotelife.learn.suite_models\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('quotelife')), sep='\\n')"
+    )
+    run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    loaded = {Path(line) for line in run.stdout.split()}
+    covered = set(suite.code_files())
+    assert {Path(str(m.__file__)) for m in (backtest, realdata, suite_models)} <= loaded & covered
+    assert {path.parent.name for path in loaded - covered} <= {"book", "sim", "windows"}
 
 
 def test_equal_seed_and_data_give_equal_bytes_in_another_folder(

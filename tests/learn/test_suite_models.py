@@ -113,6 +113,6 @@ def test_what_is_there_is_loaded_and_what_makes_it_otherwise_makes_it_anew(
     other = trained(tmp_path)
     assert made[3:] == ["train_universal", "train_trees"]
     assert other[STACKED].model.digest != first[STACKED].model.digest
-    monkeypatch.setattr(suite_models, "code_digest", lambda modules: "other code")
+    monkeypatch.setattr(suite_models, "code_digest", lambda: "other code")
     trained(tmp_path)
     assert made[5:] == ["train_universal", "train_trees", "train_logistic"]

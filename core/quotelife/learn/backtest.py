@@ -25,6 +25,7 @@ from quotelife.config.schema import (
 from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.held_tolerance import FREE, SHORTEST, HeldTolerance
 from quotelife.decision.life import PostureLife
+from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX
 from quotelife.learn.bootstrap import block_of, means, weights
 from quotelife.learn.dataset import Decisions, Floats, Longs, ReferencePath
@@ -34,7 +35,14 @@ from quotelife.learn.labels import first_passage_ns
 from quotelife.learn.loss_given_pickoff import Learned, learn
 from quotelife.learn.scores import fit_platt, horizon_score, known
 from quotelife.learn.served import FULL_DAY, recalibrated
-from quotelife.learn.splits import LONGEST_WINDOW_NS, ClockSplit, clock_split, fitted_on, purge_ns
+from quotelife.learn.splits import (
+    LONGEST_WINDOW_NS,
+    ClockSplit,
+    clock_split,
+    fitted_on,
+    levelled_on,
+    purge_ns,
+)
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.recalibration import ANCHORS_NS, UNKNOWN
@@ -88,6 +96,13 @@ class Plan:
     seed: int = 20260101
     held_life_min_ns: int = 0
     held_overconfidence: float = 3.0
+
+    def __post_init__(self) -> None:
+        least = 2 * max(self.horizons_ns)
+        if self.block_ns < least:  # labels reach into the next block, so that blocks would not be independent
+            raise ValueError(
+                f"a bootstrap block must be {least / S:g} s or more, twice the longest horizon that is judged"
+            )
 
 
 @dataclass(frozen=True)
@@ -166,12 +181,22 @@ def hide_seen(curves: Floats, decisions: Decisions, model: CurveModel) -> Floats
 
 
 def seen_in_training(case: Case, models: Mapping[str, CurveModel]) -> dict[str, bool]:
-    """Whether each was fitted on a part of the test slice's time, whichever instrument it was."""
+    """Whether each was fitted or calibrated on a part of the test slice's time, whichever instrument it was."""
     start, end = case.split.cuts_ns[1], int(case.decisions.now_ns[-1])
     return {
-        name: any(since <= end and until >= start for _, since, until in fitted_on(model.manifest))
+        name: any(since <= end and until >= start for _, since, until in _learned_on(model))
         for name, model in models.items()
     }
+
+
+def fitted_later(case: Case, models: Mapping[str, CurveModel]) -> dict[str, bool]:
+    """Whether each was fitted or calibrated on what came after the test slice, which no live model could know."""
+    end = int(case.decisions.now_ns[-1])
+    return {name: any(until > end for _, _, until in _learned_on(model)) for name, model in models.items()}
+
+
+def _learned_on(model: CurveModel) -> list[tuple[str, int, int]]:
+    return fitted_on(model.manifest) + levelled_on(model.manifest)
 
 
 def make_case(
@@ -227,7 +252,9 @@ def scores(case: Case) -> list[dict[str, Any]]:
     return out
 
 
-def _log_loss(p: Floats, hit: Any) -> float:
+def _log_loss(p: Floats, hit: Any) -> float | None:
+    if len(hit) == 0:
+        return None
     q = np.clip(p, 1e-12, 1.0 - 1e-12)
     return float(-np.where(hit, np.log(q), np.log1p(-q)).mean())
 
@@ -250,6 +277,19 @@ def policy_rows(case: Case, part: Longs, models: Sequence[str]) -> Longs:
         keep &= ~np.isnan(case.curves[name][part, 0])
     rows = part[keep]
     return rows[:: max(1, -(-len(rows) // case.plan.rows_max))]
+
+
+def judged_rows(case: Case, models: Sequence[str]) -> Longs:
+    """``policy_rows`` of the test slice; ``QuotelifeError`` where there are none, or none on the train slice, by which
+    the fixed life is chosen."""
+    rows = policy_rows(case, case.split.test, models)
+    for name, found in (("test", rows), ("train", policy_rows(case, case.split.train, []))):
+        if len(found) == 0:
+            raise QuotelifeError(
+                f"{case.name}: no policy can be judged: no decision of the {name} slice has its path known for "
+                f"{LONGEST_NS / S:g} s and a curve of each model; record for longer, without holes"
+            )
+    return rows
 
 
 def meet(case: Case, rows: Longs, flow: Flow) -> Met:
@@ -285,7 +325,7 @@ def families(
 
 def frontiers(case: Case, models: Sequence[str]) -> list[dict[str, Any]]:
     """Pick-offs against a fixed life at equal fill, of every policy over every model, on the test slice."""
-    rows = policy_rows(case, case.split.test, models)
+    rows = judged_rows(case, models)
     flow = FLOWS["fast client, marked at accept"]
     met, learned = meet(case, rows, flow), learn(meet(case, policy_rows(case, case.split.train, []), flow))
     block = block_of(met.decisions.now_ns, case.plan.block_ns)
@@ -352,7 +392,7 @@ def values(
     intervals are of the differences, request by request.
     """
     plan, p = case.plan, case.curves[model]
-    rows = policy_rows(case, case.split.test, [model])
+    rows = judged_rows(case, [model])
     train = policy_rows(case, case.split.train, [])
     tune = policy_rows(case, case.split.calibrate, [model])[::2]
     risk = p[rows, HORIZONS_NS.index(500 * MS)]
@@ -424,7 +464,7 @@ def values(
 
 def outcomes(case: Case, model: str) -> dict[str, Any]:
     """Single outcomes and mean markouts of the flow that meets expected value lives on the test slice."""
-    rows = policy_rows(case, case.split.test, [model])
+    rows = judged_rows(case, [model])
     flow = FLOWS["fast client, marked at accept"]
     met, learned = meet(case, rows, flow), learn(meet(case, policy_rows(case, case.split.train, []), flow))
     found: dict[str, Any] = {}

@@ -37,9 +37,12 @@ def weights(blocks: int, *, seed: int, draws: int = DRAWS) -> Floats:
     return rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=draws).astype(np.float64)
 
 
-def interval(values: Floats, level: float = 0.95) -> list[float] | None:
-    """[low, high] of the draws; none where more of them lack a number than either tail holds, for what they would
-    have been could then lie inside."""
+def interval(values: Floats, blocks: int, level: float = 0.95) -> list[float] | None:
+    """[low, high] of the draws of a figure whose rows lie in so many ``blocks``; none where those are fewer than
+    ``BLOCKS_MIN``, or more draws lack a number than either tail holds, for what they would have been could then lie
+    inside."""
+    if blocks < BLOCKS_MIN:
+        return None
     known = values[np.isfinite(values)]
     tail = (1.0 - level) / 2.0
     if not len(known) or len(values) - len(known) > tail * len(values) + 1e-9:
@@ -58,8 +61,8 @@ def means(
     count = drawn @ sums[:, -1]
     with np.errstate(invalid="ignore"):
         found = (drawn @ sums[:, :-1]) / np.where(count > 0, count, np.nan)[:, None]
-    enough = int((sums[:, -1] > 0).sum()) >= BLOCKS_MIN
+    filled = int((sums[:, -1] > 0).sum())
     return [
-        (float(mean), interval(column) if enough else None)
+        (float(mean), interval(column, filled))
         for mean, column in zip(part.mean(axis=0), found.T, strict=True)
     ]

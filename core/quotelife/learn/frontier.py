@@ -42,7 +42,7 @@ def frontier(
     """For each level ``{fill, static, policy, change, interval}``: pick-offs a request and policy / static − 1.
 
     ``family`` gives lives (n,) for a parameter in [``low``, ``high``], both above 0, along which fill rises. A level
-    beyond its reach has no policy and no change.
+    beyond its reach has no policy and no change, and rows in too few blocks no interval.
     """
     points: dict[float, Floats] = {}
 
@@ -92,7 +92,7 @@ def frontier(
                 "static": float(static_drawn[0, i]),
                 "policy": float(policy[0]) if reached else None,
                 "change": float(change[0]) if reached else None,
-                "interval": interval(change[1:]) if reached else None,
+                "interval": interval(change[1:], len(count)) if reached else None,
             }
         )
     return out

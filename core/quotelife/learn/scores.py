@@ -36,13 +36,15 @@ def horizon_score(
     seed: int,
     rank: Floats | None = None,
 ) -> dict[str, Any]:
-    """Figures of one horizon; skill is against the base rate of these rows, None like the AUC without both classes.
+    """Figures of one horizon; skill is against the base rate of these rows, None like the AUC without both classes, and
+    like the calibration error without rows.
     ``rank``: what the AUC goes by, where it is not ``p``."""
     rank = p if rank is None else rank
     table = reliability(p, hit)
     out: dict[str, Any] = {
         "auc": None, "auc_interval": None, "auc_within_10min": None, "brier_skill": None,
-        "brier_skill_interval": None, "ece": calibration_error(table), "reliability": table,
+        "brier_skill_interval": None, "ece": calibration_error(table) if table else None,
+        "reliability": table,
     }  # fmt: skip
     if hit.all() or not hit.any():
         return out
@@ -58,7 +60,7 @@ def horizon_score(
         "auc_interval": _auc_interval(rank, hit, block, seed),
         "auc_within_10min": None if np.isnan(within) else within,
         "brier_skill": brier_skill(p, hit),
-        "brier_skill_interval": interval(skill),
+        "brier_skill_interval": interval(skill, len(sums)),
     }
     return out
 
@@ -77,12 +79,12 @@ def _auc_interval(p: Floats, hit: npt.NDArray[np.bool_], block: Longs, seed: int
     below = np.cumsum(misses, axis=1) - 0.5 * misses
     with np.errstate(divide="ignore", invalid="ignore"):
         values = (hits * below).sum(axis=1) / (hits.sum(axis=1) * misses.sum(axis=1))
-    return interval(values)
+    return interval(values, blocks)
 
 
 def fit_platt(z: Floats, hit: npt.NDArray[np.bool_], *, ridge: float = 1.0) -> tuple[float, float]:
-    """(a, b) of logit P = a + b·z by Newton's method (Platt 1999), b shrunk to 0."""
-    rate = float(np.clip(hit.mean(), 1e-6, 1.0 - 1e-6))
+    """(a, b) of logit P = a + b·z by Newton's method (Platt 1999), b shrunk to 0; (0, 0) of no rows."""
+    rate = float(np.clip(hit.mean(), 1e-6, 1.0 - 1e-6)) if len(hit) else 0.5
     theta = np.array([np.log(rate / (1.0 - rate)), 0.0])
     x = np.column_stack([np.ones(len(z)), z])
     for _ in range(50):

@@ -1,33 +1,39 @@
 """The real-data suite: recorded sets to datasets, models to figures, figures beside what they must reach.
 
 What is made is kept in a work folder, so that an interrupted run goes on where it was: datasets, models and results
-each by a digest over all that made them, this code included.
+each by a digest over all that made them, this code included (``code_digest``).
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.machinery import all_suffixes
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from quotelife.decision import expected_value, held_tolerance, life
-from quotelife.learn import backtest, bootstrap, flow, frontier, loss_given_pickoff, scores, served
-from quotelife.learn.backtest import Plan, hide_seen, judge, make_case, model_curves, seen_in_training
+from quotelife import errors
+from quotelife.learn.backtest import (
+    Plan,
+    fitted_later,
+    hide_seen,
+    judge,
+    make_case,
+    model_curves,
+    seen_in_training,
+)
 from quotelife.learn.dataset import Decisions, Floats, threshold_ticks
 from quotelife.learn.realdata import SETS, SetSpec, targets
 from quotelife.learn.splits import clock_split, purge_ns
-from quotelife.model import recalibration
 from quotelife.model.curve import CurveModel
 
 FORMAT = 1
-JUDGES = (
-    backtest, bootstrap, flow, frontier, loss_given_pickoff, scores, served,
-    expected_value, held_tolerance, life, recalibration,
-)  # fmt: skip
+PACKAGE = Path(errors.__file__).parent
+LOADED = tuple(all_suffixes())
+CODE = (".", "config", "decision", "features", "learn", "model")
+"""Folders of the package that have a part in what the suite keeps."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,20 @@ Progress = Callable[[str], None]
 Models = Callable[[Mapping[str, Decisions], Path, Progress], Mapping[str, Mapping[str, Candidate]]]
 
 
-def code_digest(modules: tuple[ModuleType, ...]) -> str:
-    """SHA-256 over the files of ``modules``: what they made is not what they would make once one of them changed."""
+def code_digest(package: Path = PACKAGE) -> str:
+    """SHA-256 over the code in ``CODE``, compiled modules as they are: what it made is not what it would make once a
+    file of it changed."""
     sha = hashlib.sha256()
-    for module in modules:
-        sha.update(Path(str(module.__file__)).read_bytes())
+    for path in code_files(package):
+        sha.update(f"{path.relative_to(package).as_posix()}\n".encode())
+        sha.update(hashlib.sha256(path.read_bytes()).digest())
     return sha.hexdigest()
+
+
+def code_files(package: Path = PACKAGE) -> list[Path]:
+    """The modules in ``CODE``, sorted: what Python loads, Cython's sources not."""
+    found = (path for folder in CODE for path in (package / folder).iterdir())
+    return sorted(path for path in found if path.name.endswith(LOADED))
 
 
 def against_mid(decisions: Decisions) -> Decisions:
@@ -108,9 +122,9 @@ def run_suite(
             compared = [decider, *others] if reference == "microprice" else [decider]
             result = judge(case, decider, compared, progress=progress)
             result["models"] = {name: each.model.digest for name, each in own.items()}
-            result["seen_in_training"] = seen_in_training(
-                case, {name: each.model for name, each in own.items()}
-            )
+            answering = {name: each.model for name, each in own.items()}
+            result["seen_in_training"] = seen_in_training(case, answering)
+            result["fitted_later"] = fitted_later(case, answering)
             result["data_digest"] = digest
             result["baseline"] = {str(ms): figures for ms, figures in spec.baseline.items()}
             unfinished = cached.with_suffix(".tmp")
@@ -130,5 +144,5 @@ def run_suite(
 
 def _key(spec: SetSpec, reference: str, digest: str, models: dict[str, list[str]], plan: Plan) -> str:
     how = {**asdict(plan), "recalibration": plan.recalibration.model_dump(mode="json")}
-    words = [FORMAT, code_digest(JUDGES), spec.name, spec.threshold, reference, digest, models, how]
+    words = [FORMAT, code_digest(), spec.name, spec.threshold, reference, digest, models, how]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]

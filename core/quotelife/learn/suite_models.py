@@ -9,16 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quotelife.learn import (
-    bootstrap_logistic,
-    gradient_boosting,
-    hazard_fit,
-    labels,
-    samples,
-    splits,
-    static_calibration,
-    training,
-)
 from quotelife.learn.dataset import Decisions
 from quotelife.learn.gradient_boosting import xgboost
 from quotelife.learn.realdata import SETS
@@ -43,9 +33,6 @@ UNIVERSAL = "universal"
 STACKED = "universal-local"
 LOGISTIC = "local-logistic"
 SHIPPED = "shipped-logistic"  # trained on the simulated market, never on these sets
-MAKERS = (
-    bootstrap_logistic, gradient_boosting, hazard_fit, labels, samples, splits, static_calibration, training,
-)  # fmt: skip
 
 
 def given_models(folders: Sequence[str]) -> Models:
@@ -148,7 +135,7 @@ class _Shelf:
 def _key(found: list[Market], words: list[Any]) -> str:
     """Digest of what a model is made of: decisions, cuts, thresholds, what the caller adds, and the code."""
     by_market = [[market.instrument, market.purge_ns, list(market.pieces[0].thresholds)] for market in found]
-    code = [code_digest(MAKERS), xgboost().__version__]
+    code = [code_digest(), xgboost().__version__]
     return hashlib.sha256(
         json.dumps([data_digest(found), by_market, words, code], sort_keys=True).encode()
     ).hexdigest()[:12]

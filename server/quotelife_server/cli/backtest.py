@@ -72,12 +72,12 @@ def backtest(
     with Progress(show=not as_json) as progress:
         try:
             if suite is None:
-                plan = Plan(
-                    seed=seed,
-                    rows_max=rows,
-                    block_ns=_duration("--block", block, parse_duration_ns),
-                    recalibration=_recalibration(config, window),
-                )
+                block_ns = _duration("--block", block, parse_duration_ns)
+                recalibration = _recalibration(config, window)
+                try:
+                    plan = Plan(seed=seed, rows_max=rows, block_ns=block_ns, recalibration=recalibration)
+                except ValueError as error:
+                    wrong("--block", str(error))
                 result = _own(paths or [], threshold, plan, progress)
             elif suite not in SUITES:
                 wrong("--suite", f"{suite!r} is none of {', '.join(SUITES)}")
@@ -130,6 +130,7 @@ def _duration(option: str, text: str, parse: Any) -> int:
 def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progress) -> dict[str, Any]:
     from quotelife.learn.backtest import (
         Case,
+        fitted_later,
         hide_seen,
         joined,
         judge,
@@ -172,6 +173,7 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
             result["models"] = {name: model.digest for name, model in models.items()}
             result["data_digest"] = dataset.digest
             result["seen_in_training"] = seen_in_training(case, models)
+            result["fitted_later"] = fitted_later(case, models)
             results.append(result)
     if not results:
         raise QuotelifeError(
@@ -212,8 +214,13 @@ def _print(result: dict[str, Any]) -> None:
         )
         for name in (name for name, seen in entry.get("seen_in_training", {}).items() if seen):
             typer.echo(
-                f"  {name} was fitted on part of these rows: what it shows here is too good; backtest it on a dataset "
-                "of later"
+                f"  {name} was fitted or calibrated on part of these rows: what it shows here is too good; backtest it "
+                "on a dataset of later"
+            )
+        for name in (name for name, later in entry.get("fitted_later", {}).items() if later):
+            typer.echo(
+                f"  {name} was fitted or calibrated on what came after these rows, which nobody knew then; backtest it "
+                "on a dataset of later"
             )
         for horizon in entry["horizons"]:
             for model in horizon["models"]:
