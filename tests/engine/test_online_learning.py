@@ -1,6 +1,7 @@
 """What the engine learns from the market while it runs; its labels are held against a dataset's next door."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -107,11 +108,8 @@ def everywhere(serving: Serving) -> LineUp:
     return LineUp(serving, serving, serving)
 
 
-def test_each_model_is_followed_by_its_own_curves_on_the_same_labels() -> None:
-    """A shadow has the pairs that it would have had as the champion, and answers under them."""
-    engine = lined_up(everywhere(Serving(shadows=(LOGISTIC,))))
-    plain = lined_up(everywhere(Serving(champion=LOGISTIC)))
-    seen = 0
+def side_by_side(engine: Engine, plain: Engine) -> Iterator[tuple[DecisionRecord, DecisionRecord]]:
+    """The decisions of two engines in the same market, those for which a curve was drawn."""
     for i, buffer in enumerate(market(15.0)):
         engine.on_events(buffer)
         plain.on_events(buffer)
@@ -122,10 +120,19 @@ def test_each_model_is_followed_by_its_own_curves_on_the_same_labels() -> None:
         engine.decide(request, decided)
         plain.decide(request, would)
         if would.h_ticks > 0:
-            (shadow,) = engine.shadows()
-            assert tuple(shadow["calibration"].tolist()) == would.calibration
-            assert tuple(shadow["p"].tolist()) == would.p
-            seen += would.calibration not in ((0.0, 1.0, 0.0, 1.0), decided.calibration)
+            yield decided, would
+
+
+def test_each_model_is_followed_by_its_own_curves_on_the_same_labels() -> None:
+    """A shadow has the pairs that it would have had as the champion, and answers under them."""
+    engine = lined_up(everywhere(Serving(shadows=(LOGISTIC,))))
+    plain = lined_up(everywhere(Serving(champion=LOGISTIC)))
+    seen = 0
+    for decided, would in side_by_side(engine, plain):
+        (shadow,) = engine.shadows()
+        assert tuple(shadow["calibration"].tolist()) == would.calibration
+        assert tuple(shadow["p"].tolist()) == would.p
+        seen += would.calibration not in ((0.0, 1.0, 0.0, 1.0), decided.calibration)
     assert seen > 100
 
 
@@ -133,20 +140,11 @@ def test_in_a_canary_the_champion_answers_as_it_would_without_it() -> None:
     engine = lined_up(everywhere(Serving(challenger=LOGISTIC, canary_bp=10_000)))
     plain = lined_up(LineUp())
     seen = 0
-    for i, buffer in enumerate(market(15.0)):
-        engine.on_events(buffer)
-        plain.on_events(buffer)
-        if i % 5:
-            continue
-        request = RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA)
-        decided, would = DecisionRecord(), DecisionRecord()
-        engine.decide(request, decided)
-        plain.decide(request, would)
-        if would.h_ticks > 0:
-            assert decided.model_role == ModelRoleCode.CHALLENGER
-            (shadow,) = engine.shadows()
-            assert tuple(shadow["p"].tolist()) == would.p
-            seen += decided.calibration not in ((0.0, 1.0, 0.0, 1.0), would.calibration)
+    for decided, would in side_by_side(engine, plain):
+        assert decided.model_role == ModelRoleCode.CHALLENGER
+        (shadow,) = engine.shadows()
+        assert tuple(shadow["p"].tolist()) == would.p
+        seen += decided.calibration not in ((0.0, 1.0, 0.0, 1.0), would.calibration)
     assert seen > 100
 
 
