@@ -37,5 +37,7 @@ cdef class InputSink:
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1
 
 
-cdef class LabelTap(InputSink):
+cdef class DerivedTap(InputSink):
     cdef list _labels
+    cdef list _steps
+    cdef list _learned

@@ -47,19 +47,39 @@ cdef class InputSink:
         return 0
 
 
-cdef class LabelTap(InputSink):
-    """Keeps the labels that an engine resolves, as bytes of ``LABEL_DTYPE``, until they are taken."""
+cdef class DerivedTap(InputSink):
+    """Keeps what an engine comes to by itself or notes, until it is taken: labels that it resolves, as bytes of
+    ``LABEL_DTYPE``; steps of instrument groups and what was learned as (sequence, payload)."""
 
     def __init__(self):
         self._labels = []
+        self._steps = []
+        self._learned = []
 
     cdef int label(self, const LabelRecord* label) except -1:
         self._labels.append((<const char*>label)[:sizeof(LabelRecord)])
         return 0
 
-    def take(self):
+    cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
+        if kind == CHANGE_STEPPED:
+            self._steps.append((sequence, payload))
+        elif kind == CHANGE_LEARNED:
+            self._learned.append((sequence, payload))
+        return 0
+
+    def labels(self):
         """Those resolved since the last call, in order."""
         found, self._labels = self._labels, []
+        return found
+
+    def steps(self):
+        """Those made since the last call, in order."""
+        found, self._steps = self._steps, []
+        return found
+
+    def learned(self):
+        """What was noted since the last call, in order."""
+        found, self._learned = self._learned, []
         return found
 
 

@@ -9,6 +9,7 @@ An input that is in neither ends what can be verified of a boot; so do stretches
 named, with the decisions they cost, never passed over.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,12 @@ import numpy.typing as npt
 
 from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture, Inputs
+from quotelife.config import Config
 from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import JournalError, QuotelifeError
 from quotelife.features.schema import SCHEMA_HASH
-from quotelife.inputs import Change, LabelTap
+from quotelife.inputs import Change, DerivedTap
 from quotelife.journal.format import LAYOUT_HASH, Kind
 from quotelife.journal.index import segment_names
 from quotelife.journal.reader import Journal
@@ -44,6 +46,8 @@ from quotelife.records import (
     SHADOW_DTYPE,
     DecisionRecord,
     EventBuffer,
+    ModelRoleCode,
+    PostureCode,
     RequestRecord,
 )
 from quotelife.replay.follow import Follower, set_override
@@ -95,6 +99,11 @@ class Verification:
     labels: int = 0
     labels_equal: int = 0
     labels_missing: int = 0
+    without_labels: int = (
+        0  # boots that learn and have none in the journal: whether any is missing is not known
+    )
+    notes: int = 0  # of what was learned
+    notes_equal: int = 0
     changes: int = 0
     signals: int = 0
     events: int = 0
@@ -108,6 +117,7 @@ class Verification:
                 self.decisions - self.equal,
                 self.shadows - self.shadows_equal,
                 self.labels - self.labels_equal,
+                self.notes - self.notes_equal,
             )
         )
 
@@ -190,7 +200,7 @@ class _Boot:
         self.engine: Engine | None = None
         self.again = DecisionRecord()
         self.shadows: npt.NDArray[np.void] = np.empty(0, SHADOW_DTYPE)  # of the last decision
-        self.shadows_found = 0
+        self.shadows_found = self.shadows_due = 0
         self.labels_known = 0  # number of the label before; −1: not known
         self.stretch: Stretch | None = None
 
@@ -227,10 +237,10 @@ class _Boot:
         if len(self.report.mismatches) < KEPT:
             self._mismatch(record, (("model", f"{int(recorded['model']):016x}", "no shadow then"),))
 
-    def expect_shadows(self, shadows: npt.NDArray[np.void]) -> None:
-        """Those of the decision just taken; how many of the one before are not there?"""
-        self.report.shadows_missing += max(len(self.shadows) - self.shadows_found, 0)
-        self.shadows, self.shadows_found = shadows, 0
+    def expect_shadows(self, count: int) -> None:
+        """So many of the decision just taken; how many of the one before are not there?"""
+        self.report.shadows_missing += max(self.shadows_due - self.shadows_found, 0)
+        self.shadows_due, self.shadows_found = count, 0
 
     def count_label(self, label: np.void) -> bool:
         """Whether it is the next; those that are not there are counted."""
@@ -290,6 +300,9 @@ class _Alone(_Boot):
                 self._shadow(record, self.engine)
             elif record.kind is Kind.LABEL and self.engine is not None:
                 self._label(record, self.engine)
+        self.expect_shadows(0)
+        if self.engine is not None and self.labels_known == 0 and self._latest is not None:
+            self.report.without_labels += _learns(self.engine.config)
 
     def _label(self, record: Record, engine: Engine) -> None:
         """Fold it: the tolerance that it leaves is what the next decisions must have gone by."""
@@ -336,6 +349,7 @@ class _Alone(_Boot):
         self.engine.redo(request, recorded, self.again)
         self.compare(record, recorded, self._held(recorded))
         self._latest = request, recorded
+        self.expect_shadows(_shadows_of(self.engine, recorded))
 
     def _shadow(self, record: Record, engine: Engine) -> None:
         if self._latest is not None and self._latest[1].input_sequence == record.input_sequence:
@@ -385,7 +399,9 @@ class _FromMarket(_Boot):
         self._buffer = EventBuffer(65536)
         self._gap = ""
         self._started_ns = 0
-        self._tap = LabelTap()
+        self._restoring = True  # what was in force before the boot is put back before anything else happens
+        self._tap = DerivedTap()
+        self._steps: deque[tuple[int, dict[str, Any]]] = deque()  # that the journal has yet to tell of
         self._recorded: dict[int, Record] = {}  # labels by number, until both are there
         self._resolved: dict[int, bytes] = {}
 
@@ -418,6 +434,8 @@ class _FromMarket(_Boot):
                     self._begin(record, boot)
                 else:
                     self._apply(record, self.engine)
+                    if self.stretch is None:
+                        self._count_missing(record.input_sequence)
         if self.engine is not None:
             last = max((record.input_sequence for record in self._recorded.values()), default=0)
             if self.engine.input_sequence < last:  # brought by what was captured behind the last record
@@ -426,14 +444,28 @@ class _FromMarket(_Boot):
         if self.stretch is None:
             for record in self._recorded.values():
                 self.compare_label(record, bytes(LABEL_DTYPE.itemsize))
-        self.expect_shadows(self.shadows[:0])
+        self.expect_shadows(0)
 
     def _match(self) -> None:
         """Labels are told before the input that brings them, and captured ones come with the next record."""
-        for each in self._tap.take():
+        for each in self._tap.labels():
             self._resolved[int(np.frombuffer(each, LABEL_DTYPE)[0]["number"])] = each
         for number in sorted(self._recorded.keys() & self._resolved.keys()):
             self.compare_label(self._recorded.pop(number), self._resolved.pop(number))
+
+    def _count_missing(self, sequence: int) -> None:
+        """A label stands before the record of any later input, so those that should be before this one and are not
+        never come."""
+        self._match()
+        for number, each in list(self._resolved.items()):
+            if int(np.frombuffer(each, LABEL_DTYPE)[0]["input_sequence"]) > sequence:
+                break
+            del self._resolved[number]
+            if (
+                number > self.labels_known
+            ):  # else a hole between two that are there, counted when the second came
+                self.labels_known = number
+                self.report.labels_missing += 1
 
     def _begin(self, record: Record, boot: dict[str, Any] | None) -> None:
         if boot is None or boot["input_sequence"] != 0 or record.kind is not Kind.CHANGE:
@@ -447,76 +479,121 @@ class _FromMarket(_Boot):
 
     def _apply(self, record: Record, engine: Engine) -> None:
         """Everything captured before the record, then the record itself."""
-        if record.kind is Kind.CHANGE:
-            change = decode_change(record)
-            if change.kind is Change.STEPPED and change.payload["source"] != StepSource.OPERATOR:
-                self._stepped(record, change.payload, engine)
-                return
-            if (
-                record.input_sequence == engine.input_sequence
-                and change.kind is Change.KILLED
-                and change.payload["source"] == KillSource.THROTTLE
-            ):
-                # The decision before it has tripped the throttle here as it did there: in force, so no input.
-                self.follower.apply(engine, change.kind, change.payload, change.now_ns)
-                self.report.changes += 1
-                return
+        change = decode_change(record) if record.kind is Kind.CHANGE else None
+        if (
+            change is not None
+            and record.input_sequence == engine.input_sequence
+            and change.kind is Change.KILLED
+            and change.payload["source"] == KillSource.THROTTLE
+        ):
+            # The decision before it has tripped the throttle here as it did there: in force, so no input.
+            self.follower.apply(engine, change.kind, change.payload, change.now_ns)
+            self.report.changes += 1
+            return
         if not self._catch_up(engine, record.input_sequence):
             assert self.stretch is not None
             self.stretch.decisions += record.kind is Kind.DECISION
             return
+        if change is not None and change.kind is Change.STEPPED:
+            self._stepped(record, change.payload, engine)
+            return
+        if self._ahead(engine, record.input_sequence):
+            assert self.stretch is not None
+            self.stretch.decisions += record.kind is Kind.DECISION
+            return
+        self._restoring &= change is not None
         if record.kind is Kind.DECISION:
             request, recorded = decode_decision(record)
             engine.decide(request, self.again)
             self.compare(record, recorded)
-            self.expect_shadows(engine.shadows())
+            self.shadows = engine.shadows()
+            self.expect_shadows(len(self.shadows))
             return
-        if record.kind is Kind.SIGNAL:
+        if change is None:
             engine.on_signal_record(record.payload)
             self.report.signals += 1
+        elif change.kind is Change.LEARNED and not self._restoring:
+            self._learned(record, change.payload, engine)
         else:
-            change = decode_change(record)
             self.follower.apply(engine, change.kind, change.payload, change.now_ns)
             self.report.changes += 1
-        if engine.input_sequence != record.input_sequence:
+        self._take_steps()
+        if engine.input_sequence - len(self._steps) != record.input_sequence:
             self.leave(
                 record.input_sequence,
                 f"{record.kind.name.lower()} {record.input_sequence} was no input when it was applied again",
             )
 
+    def _learned(self, record: Record, payload: Mapping[str, Any], engine: Engine) -> None:
+        """What was learned is asked of the engine, not given to it."""
+        self._tap.learned()
+        if not engine.note_learned(record.now_ns):
+            engine.apply_learned({"groups": []}, record.now_ns)  # an input there, and so it is here
+        ((_, again),) = self._tap.learned()
+        self.report.notes += 1
+        self.report.changes += 1
+        if again == payload:
+            self.report.notes_equal += 1
+        elif len(self.report.mismatches) < KEPT:
+            was, now = _by_group(payload), _by_group(again)
+            fields = tuple(
+                (name, str(was.get(name, "nothing")), str(now.get(name, "nothing")))
+                for name in sorted(was.keys() | now.keys())
+                if was.get(name) != now.get(name)
+            )
+            fields = fields or (("groups", ", ".join(was), ", ".join(now)),)
+            self.report.mismatches.append(
+                Mismatch(f"{record.boot_id} learned {record.input_sequence}", fields[:FIELDS])
+            )
+
     def _stepped(self, record: Record, payload: Mapping[str, Any], engine: Engine) -> None:
         """A step that the engine takes by itself, at a timer or with another change, must come out of them here too;
-        only one in force from before the boot is an input of its own."""
-        if not self._catch_up(engine, record.input_sequence, derived=True):
-            return
-        if engine.input_sequence < record.input_sequence and payload["since_ns"] <= self._started_ns:
+        one of an operator, or in force from before the boot, is an input of its own."""
+        own = payload["source"] == StepSource.OPERATOR or (payload["since_ns"] <= self._started_ns)
+        if own and engine.input_sequence < record.input_sequence:
             self.follower.apply(engine, Change.STEPPED, payload, record.now_ns)
-        place = engine.monitors.place(payload["group"])
-        if (
-            engine.input_sequence != record.input_sequence
-            or place is None
-            or engine.monitors.is_down(place) != payload["down"]
-        ):
-            word = "step down" if payload["down"] else "return"
-            self.leave(
-                record.input_sequence, f"the {word} of group {payload['group']} does not come out again"
-            )
+            self._take_steps()
+        again = self._steps.popleft() if self._steps else None
+        if again == (record.input_sequence, payload):
+            self.report.changes += 1
             return
-        self.report.changes += 1
+        word = "step down" if payload["down"] else "return"
+        reason = f"the {word} of group {payload['group']} does not come out again"
+        if again is not None and again[0] == record.input_sequence:
+            other = [key for key in payload if again[1].get(key) != payload[key]]
+            reason += f": recorded {', '.join(f'{key} {payload[key]}' for key in other)}; recomputed "
+            reason += ", ".join(f"{key} {again[1].get(key)}" for key in other)
+        self.leave(record.input_sequence, reason)
 
-    def _catch_up(self, engine: Engine, sequence: int, *, derived: bool = False) -> bool:
-        """Apply what the capture holds below ``sequence``; False when something is missing. ``derived``: the engine may
-        come to ``sequence`` by itself then."""
-        while (wanted := engine.input_sequence + 1) < sequence:
+    def _take_steps(self) -> None:
+        self._steps.extend(self._tap.steps())
+
+    def _catch_up(self, engine: Engine, sequence: int) -> bool:
+        """Apply what the capture holds below ``sequence``; False when something is missing, or a step that the engine
+        takes by itself on the way is in the journal nowhere."""
+        while True:
+            self._take_steps()
+            if self._steps and self._steps[0][0] < sequence:
+                first, step = self._steps[0]
+                word = "steps down" if step["down"] else "returns"
+                self.leave(first, f"group {step['group']} {word} here, and the journal does not say so")
+                return False
+            wanted = engine.input_sequence + 1
+            if wanted >= sequence:
+                return True
             run = self._runs.at(self.boot_id, wanted)
             if run is None or run.first_sequence > wanted or run.kind is InputKind.LOST:
                 self.leave(wanted, self._missing(run, wanted))
                 return False
             skip = wanted - run.first_sequence
+            self._restoring = False
             self._feed(engine, run, skip, min(run.length, sequence - run.first_sequence))
-        if wanted > sequence + derived:
-            self.leave(sequence, f"input {sequence} is in both, and not the same")
+
+    def _ahead(self, engine: Engine, sequence: int) -> bool:
+        """Is the engine past an input that is to be applied?"""
+        if engine.input_sequence < sequence:
             return False
+        self.leave(sequence, f"input {sequence} is in both, and not the same")
         return True
 
     def _feed(self, engine: Engine, run: Inputs, start: int, stop: int) -> None:
@@ -547,6 +624,30 @@ class _FromMarket(_Boot):
         else:
             reason = f"inputs {wanted} to {run.first_sequence - 1} are in neither journal nor capture"
         return reason + (f"; damaged: {', '.join(damage)}" if damage else "")
+
+
+def _shadows_of(engine: Engine, decision: DecisionRecord) -> int:
+    """How many models besides the one that answered were asked."""
+    if not decision.model_role:
+        return 0
+    base, lineup = engine.served.base.digest, engine.served.lineup
+    serving = lineup.of(PostureCode(decision.posture_effective))
+    champion = serving.champion or base
+    challenged = decision.model_role == ModelRoleCode.CHALLENGER
+    served = (serving.challenger or base) if challenged else champion
+    asked = [*serving.shadows, champion] if challenged else serving.shadows
+    return sum(digest != served for digest in asked)
+
+
+def _learns(config: Config) -> bool:
+    learning, postures = config.learning, config.postures
+    each = postures.client_priority, postures.liquidity_provider, postures.risk_averse
+    held = any(posture.held_tolerance.enabled for posture in each)
+    return held or learning.recalibration.enabled or learning.monitor.enabled
+
+
+def _by_group(payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {entry["group"]: entry for entry in payload["groups"]}
 
 
 def differences(

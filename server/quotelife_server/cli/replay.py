@@ -444,6 +444,7 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
             f"{report.decisions:,} decisions of {report.boots} boots decided again {how}: {report.equal:,} equal, "
             f"{report.unequal:,} unequal, {left_out:,} could not be verified\n"
             f"on the way: {report.changes:,} changes, {report.signals:,} signals, {report.labels:,} labels, "
+            f"{report.notes:,} notes of what was learned, "
             f"{report.events:,} events"
         )
         for what, missing in (
@@ -454,6 +455,11 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
                 typer.echo(
                     f"MISSING {missing:,} {what} are not in the journal: they found no room in its buffer"
                 )
+        if report.without_labels:
+            typer.echo(
+                f"UNKNOWN whether labels are missing: {report.without_labels} boots that learn have none in the "
+                "journal; --capture tells"
+            )
         for mismatch in report.mismatches:
             differ = "; ".join(f"{name} was {was}, is {now}" for name, was, now in mismatch.fields)
             typer.echo(f"UNEQUAL {mismatch.decision_id}: {differ}")
