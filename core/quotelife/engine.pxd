@@ -83,6 +83,7 @@ cdef struct InstrumentState:
     uint64_t gaps_judged       # gaps by then
     int64_t silent_ns          # the silence before stamp_ns was too long from then on; INT64_MAX: it was not
     int64_t probe_ns           # when the next probe is due
+    uint64_t probes            # so far
     uint32_t group
     uint32_t instrument        # its own index
     CalendarList announced     # events of the calendar, for this instrument

@@ -61,7 +61,7 @@ from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
     LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
-    labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed,
+    labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed, labels_resolved,
 )
 from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket
 from quotelife.model.recalibration cimport (
@@ -194,6 +194,7 @@ class GroupStatus(NamedTuple):
     memory_bytes: int    # of the labels in the window of all its models
     tolerance: tuple     # held tolerance by posture, from CLIENT_PRIORITY on
     opened: int          # decisions and probes watched so far …
+    resolved: int        # … of which all that was asked is known …
     thinned: int         # … that were left out of a burst …
     overflowed: int      # … that found no room …
     censored: int        # … and whose label will never be known
@@ -1402,7 +1403,8 @@ cdef class Engine:
         self._members = [[] for _ in self._group_names]
         for i in range(self.n_instruments):
             self._members[place[names[i]]].append(i)
-        self._monitors.follow(config.learning.monitor, self._served.serving(), self._group_names,
+        self._monitors.follow(config.learning.monitor, self._served.serving(), self._served.champions(),
+                              self._group_names,
                               [[config.instruments[i].name for i in each] for each in self._members])
         for i in range(self.n_instruments):
             self.states[i].group = place[names[i]]
@@ -1729,7 +1731,8 @@ cdef class Engine:
         cdef Decision* out = &self._probed
         cdef FeatureQuery query
         cdef ModelInput model_input
-        cdef const ModelSlot* champion = &self._served.posture[self._policy._global_posture].champion
+        # The models that serve take turns: the monitor gets what the next of them would answer.
+        cdef const ModelSlot* asked = self._served.serving_slot[state.probes % self._served.n_serving]
         cdef const ModelSlot* model
         cdef double calibration[2 * LABEL_ANCHORS]
         cdef CalibrationPair pair[LABEL_ANCHORS]
@@ -1740,6 +1743,7 @@ cdef class Engine:
         if not params.enabled or self.quality_c(state, params, t).quality != QUALITY_GOOD:
             return
         state.probe_ns = t + self._probe_interval_ns
+        state.probes += 1
         query.now_ns = t
         query.size_lots = query.fill_rate = query.average_size_lots = NAN
         query.h_ticks = fmax(fmax(1.0, params.adverse_ticks), params.adverse_bps * 1e-4 * reference(state, params))
@@ -1750,7 +1754,7 @@ cdef class Engine:
         model_input.valid = out.valid
         model_input.h_ticks = query.h_ticks
         model_input.sigma_ticks = query.sigma_ticks
-        self._pairs_of(state, champion, calibration)
+        self._pairs_of(state, asked, calibration)
         for k in range(LABEL_ANCHORS):
             pair[k].a = calibration[2 * k]
             pair[k].b = calibration[2 * k + 1]
@@ -1761,9 +1765,9 @@ cdef class Engine:
             self._asked(NULL, NULL)
             memset(&label, 0, sizeof(OpenLabel))
             any = False
-            for m in range(-1, self._n_followed):          # the champion first, followed or not; the monitor has its P
-                model = champion if m < 0 else self._followed[m].slot
-                if model == NULL or (m >= 0 and model.model == champion.model):
+            for m in range(-1, self._n_followed):          # the one whose turn it is first, followed or not
+                model = asked if m < 0 else self._followed[m].slot
+                if model == NULL or (m >= 0 and model.model == asked.model):
                     continue
                 if model.fn(model.params, &model_input, out.p) != 0:
                     if m < 0:
@@ -1780,9 +1784,9 @@ cdef class Engine:
             if not any:
                 return
             label.held_by = HELD_FROZEN
-            label.model = champion.model
+            label.model = asked.model
             if self._monitors.enabled:
-                self._monitors.asked(champion.model, state.group, t, out.features, out.valid, query.sigma_ticks)
+                self._monitors.asked(asked.model, state.group, t, out.features, out.valid, query.sigma_ticks)
             self._watch(state, params, t, side, query.h_ticks, &label)
 
     def apply_label(self, const unsigned char[::1] record not None, *, bint adopt=False):
@@ -1881,6 +1885,7 @@ cdef class Engine:
             memory_bytes=held,
             tolerance=tuple([self.groups[g].held[k].alpha for k in range(1, POSTURES)]),
             opened=sum([self.states[i].labels.opened for i in states]),
+            resolved=sum([labels_resolved(&self.states[i].labels) for i in states]),
             thinned=sum([self.states[i].labels.thinned for i in states]),
             overflowed=sum([self.states[i].labels.overflowed for i in states]),
             censored=sum([self.states[i].labels.censored for i in states]),
@@ -1893,17 +1898,17 @@ cdef class Engine:
         return self.states[instrument].group
 
     def label_counts(self):
-        """Decisions and probes (opened, resolved at 500 ms, censored, without room) of all instruments so far. Resolved
-        are counted by the monitor, 0 where it is off."""
-        cdef uint64_t opened = 0, resolved = 0, censored = 0, overflowed = 0
+        """Decisions and probes (opened, resolved, censored, without room, thinned) of all instruments so far; see
+        ``GroupStatus``."""
+        cdef uint64_t opened = 0, resolved = 0, censored = 0, overflowed = 0, thinned = 0
         cdef uint32_t i
         for i in range(self.n_instruments):
             opened += self.states[i].labels.opened
+            resolved += labels_resolved(&self.states[i].labels)
             censored += self.states[i].labels.censored
             overflowed += self.states[i].labels.overflowed
-        for i in range(self._monitors.groups):
-            resolved += self._monitors.ladder[i].resolved
-        return opened, resolved, censored, overflowed
+            thinned += self.states[i].labels.thinned
+        return opened, resolved, censored, overflowed, thinned
 
     def note_learned(self, int64_t now_ns, int most=16):
         """Tell the sinks what was learned since the last time, so that it survives a restart: a numbered input, but

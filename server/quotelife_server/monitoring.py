@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.engine import Engine
-from quotelife.model.ladder import GroupMonitor, ModelMonitor, StepSource, in_words
+from quotelife.model.ladder import GroupMonitor, Level, ModelMonitor, StepSource, in_words
 from quotelife.model.recalibration import ANCHORS_NS
 from quotelife_server import convert
 from quotelife_server.alerts import MODEL_DEGRADED, MODEL_STEPPED_DOWN, MODEL_WARNED, Alerts
@@ -23,6 +23,7 @@ GROUPS_NAMED_MAX = 5
 GROUPS_SHOWN_MAX = 1000
 GROUPS_MEASURED_MAX = 100
 REASON_BYTES_MAX = 200
+LABEL_OUTCOMES = ("opened", "resolved", "censored", "overflowed", "thinned")
 _SCORES = {
     "labels": "Labels in the window",
     "prevalence": "Share of them that hit",
@@ -53,8 +54,18 @@ class ModelWatch:
 
     def _words(self, place: int) -> str:
         group = self._engine.monitors.group(place)
-        worst = max(group.models, key=lambda each: each.level)
-        return f"{group.name}: {in_words(worst)}"
+        worst = [
+            each
+            for each in group.models
+            if min(each.level, Level.DEGRADED) == min(group.level, Level.DEGRADED)
+        ]
+        said = [
+            in_words(each)
+            if each.champion
+            else f"challenger {each.model:016x} (end its canary): {in_words(each)}"
+            for each in worst
+        ]
+        return f"{group.name}: {'; '.join(said)}"
 
     def _say(self, alert: str, count: int, said: Sequence[str], more: str, now_ns: int) -> None:
         if not count:
@@ -73,9 +84,10 @@ def group_status(engine: Engine, place: int) -> admin.GroupStatus:
         level=cast(Any, group.level + 1),
         labels=admin.LabelCounts(
             opened=learned.opened,
-            resolved=group.resolved,
+            resolved=learned.resolved,
             censored=learned.censored,
             overflowed=learned.overflowed,
+            thinned=learned.thinned,
         ),
         held_tolerance=learned.tolerance,
     )
@@ -125,8 +137,7 @@ def _model_status(of: ModelMonitor) -> admin.ModelMonitorStatus:
 
 def label_counts(engine: Engine) -> admin.LabelCounts:
     """Of all groups."""
-    opened, resolved, censored, overflowed = engine.label_counts()
-    return admin.LabelCounts(opened=opened, resolved=resolved, censored=censored, overflowed=overflowed)
+    return admin.LabelCounts(**dict(zip(LABEL_OUTCOMES, engine.label_counts(), strict=True)))
 
 
 def monitor_families(engine: Engine) -> Iterator[Metric]:
@@ -141,9 +152,7 @@ def monitor_families(engine: Engine) -> Iterator[Metric]:
     labels = CounterMetricFamily(
         "quotelife_labels", "Decisions and probes watched for their first passage", labels=("outcome",)
     )
-    for outcome, count in zip(
-        ("opened", "resolved", "censored", "overflowed"), engine.label_counts(), strict=True
-    ):
+    for outcome, count in zip(LABEL_OUTCOMES, engine.label_counts(), strict=True):
         labels.add_metric((outcome,), count)
     yield labels
     keys = ("group", "model", "horizon")

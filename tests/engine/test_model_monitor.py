@@ -1,5 +1,6 @@
 """The monitor of served models in an engine: what it sees, what it does, and the way back."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from quotelife.engine import Engine
 from quotelife.explain.decision import explain
 from quotelife.explain.grounds import Grounds
 from quotelife.inputs import Change, InputTap
-from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.artifact import builtin_artifact, load_artifact, save_artifact
 from quotelife.model.ladder import Cause, Level, StepSource
 from quotelife.model.lineup import LineUp, Serving
 from quotelife.records import (
@@ -78,7 +79,8 @@ def test_a_right_model_in_calm_is_never_warned_of_and_scores_as_it_should() -> N
     desk.run(3600)
     assert desk.levels == {Level.WELL} and desk.causes == Cause(0) and desk.steps == []
     (model,) = desk.engine.monitors.group(0).models
-    assert desk.engine.monitors.group(0).resolved > 28_000
+    opened, resolved, *lost = desk.engine.label_counts()
+    assert opened > resolved > 28_000 and lost == [0, 0, 0]
     for scores, p in zip(model.scores, (0.0247, 0.0952), strict=True):
         assert scores.labels > 28_000
         assert scores.prevalence == pytest.approx(p, rel=0.35)
@@ -193,18 +195,83 @@ def other() -> Any:
     return load_artifact(builtin_artifact("logistic"))
 
 
-def test_models_that_serve_side_by_side_are_told_apart() -> None:
-    """The champion of one posture is right, that of the other is not: only the other one is warned of."""
-    desk = Desk({"window": "10min"})
-    wrong = other()
+def test_models_that_serve_side_by_side_are_told_apart(tmp_path: Path) -> None:
+    """The champion of one posture is right, that of the other is not: only the other one is warned of. Probes ask the
+    two in turn: 8 labels a second, and one of a client of each."""
+    desk = Desk({"window": "10min"}, rate=8 * RATE)
+    wrong = saved(tmp_path, RATE)
     desk.engine.apply_lineup(
         LineUp(risk_averse=Serving(champion=wrong.digest)), {wrong.digest: wrong}, desk.now_ns
     )
-    desk.run(900)
+    desk.run(900, rate=8 * RATE)
     by_model = {each.model: each for each in desk.engine.monitors.group(0).models}
-    assert set(by_model) == {0, int(wrong.digest[:16], 16)}
-    assert by_model[0].level == Level.WELL
-    assert by_model[int(wrong.digest[:16], 16)].scores[0].labels in range(525, 601)
+    assert set(by_model) == {0, number(wrong)}
+    assert by_model[0].level <= Level.WARNED and not by_model[0].causes & (Cause.P_LOW | Cause.P_HIGH)
+    assert by_model[number(wrong)].level >= Level.DEGRADED and by_model[number(wrong)].causes & Cause.P_LOW
+    for each in by_model.values():
+        assert each.scores[0].labels in range(2600, 3001)
+
+
+def saved(folder: Path, rate: float) -> Any:
+    """The model of a rate as an artifact, so that it has a digest of its own."""
+    name = f"rate{rate:g}".replace(".", "_")
+    return load_artifact(
+        save_artifact(jump_kit.model(rate), folder, name=name, description="constant hazard", folder=name)
+    )
+
+
+def number(model: Any) -> int:
+    return int(model.digest[:16], 16)
+
+
+@pytest.mark.parametrize("probe_interval", ["0s", "250ms"])
+def test_the_labels_of_another_model_do_not_bring_a_group_back(tmp_path: Path, probe_interval: str) -> None:
+    """What answers Client Priority alone is wrong; down, all clients are answered by the other one, which is right.
+    Without probes nobody asks the wrong one any more, with them it goes on being wrong: either way it stays down."""
+    desk = Desk(LADDER, probe_interval=probe_interval)
+    low, right = saved(tmp_path, RATE), saved(tmp_path, 8 * RATE)
+    lineup = LineUp(client_priority=Serving(champion=low.digest), risk_averse=Serving(champion=right.digest))
+    desk.engine.apply_lineup(lineup, {low.digest: low, right.digest: right}, desk.now_ns)
+    desk.run(2400, rate=8 * RATE)
+    ((_, down),) = desk.steps
+    assert down["down"] and int(down["model"], 16) == number(low)
+    by_model = {each.model: each for each in desk.engine.monitors.group(0).models}
+    assert by_model[number(right)].cusum_labels[0] > (500 if probe_interval == "0s" else 0)
+    assert (by_model[number(low)].cusum_labels[0] == 0) == (probe_interval == "0s")
+
+
+def test_with_probes_a_model_of_one_posture_brings_its_group_back_when_it_is_right_again(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(LADDER)
+    low, high = saved(tmp_path, RATE), saved(tmp_path, 8 * RATE)
+    lineup = LineUp(client_priority=Serving(champion=low.digest), risk_averse=Serving(champion=high.digest))
+    desk.engine.apply_lineup(lineup, {low.digest: low, high.digest: high}, desk.now_ns)
+    desk.run(900, rate=8 * RATE)
+    assert desk.engine.monitors.is_down(0)
+    desk.run(1200)
+    assert [payload["down"] for _, payload in desk.steps] == [True, False]
+
+
+def test_a_challenger_that_is_wrong_is_told_of_and_lowers_nobody(tmp_path: Path) -> None:
+    """Its canary has to end, not the quotes of all other clients; as champion it would make the group step down."""
+    right, wrong = saved(tmp_path, 8 * RATE), saved(tmp_path, RATE)
+    models = {right.digest: right, wrong.digest: wrong}
+    canary = Serving(champion=right.digest, challenger=wrong.digest, canary_bp=10_000)
+    desk = Desk(LADDER)
+    everywhere = Serving(champion=right.digest)
+    desk.engine.apply_lineup(LineUp(canary, everywhere, everywhere), models, desk.now_ns)
+    desk.run(1200, rate=8 * RATE)
+    by_model = {each.model: each for each in desk.engine.monitors.group(0).models}
+    assert by_model[number(wrong)].level == Level.WORST and not by_model[number(wrong)].champion
+    assert by_model[number(right)].champion and not by_model[number(right)].causes & Cause.P_LOW
+    assert desk.steps == [] and not desk.engine.monitors.is_down(0)
+    assert not desk.engine.step(desk.now_ns, "X", True, model=number(wrong))
+    promoted = Serving(champion=wrong.digest)
+    desk.engine.apply_lineup(LineUp(promoted, everywhere, everywhere), models, desk.now_ns)
+    desk.run(400, rate=8 * RATE)
+    ((_, down),) = desk.steps
+    assert int(down["model"], 16) == number(wrong)
 
 
 def test_every_decision_redone_from_its_record_keeps_the_step_down() -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.exposition import generate_latest
-from tests.engine.test_model_monitor import LADDER, Desk
+from tests.engine.test_model_monitor import LADDER, Desk, saved
 from typer.testing import CliRunner
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.config import Config
 from quotelife.engine import Engine
-from quotelife_client import AsyncClient, ServiceError
+from quotelife.model.lineup import LineUp, Serving
+from quotelife.records import DecisionRecord, RequestRecord
+from quotelife_client import AsyncClient, Posture, Reason, ServiceError
 from quotelife_server import monitoring
 from quotelife_server.alerts import MODEL_DEGRADED, MODEL_STEPPED_DOWN, MODEL_WARNED, Alerts
 from quotelife_server.cli import monitor as monitor_command
@@ -20,7 +22,7 @@ from quotelife_server.cli.doctor_service import of_status
 from quotelife_server.monitoring import ModelWatch, group_status, label_counts, monitor_families
 from reference import jump_kit
 from reference.jump_kit import RATE
-from reference.service_kit import CONFIG, Market, running, write_config
+from reference.service_kit import CONFIG, running, write_config
 
 S = 1_000_000_000
 
@@ -54,6 +56,40 @@ def test_alerts_rise_with_the_ladder_and_end_when_the_model_is_right_again() -> 
     run(1500, RATE)
     assert alerts.active() == []
     assert dict(alerts.levels()) == dict.fromkeys(seen, 0)
+
+
+def test_a_challenger_that_is_wrong_is_named_in_the_alert_with_what_to_do(tmp_path: Path) -> None:
+    desk = Desk(LADDER, rate=8 * RATE)
+    wrong = saved(tmp_path, RATE)
+    canary = Serving(challenger=wrong.digest, canary_bp=10_000)
+    desk.engine.apply_lineup(LineUp(canary), {wrong.digest: wrong}, desk.now_ns)
+    alerts = Alerts()
+    desk.run(900, 8 * RATE)
+    ModelWatch(desk.engine, alerts).check(desk.now_ns)
+    (alert,) = alerts.active()
+    assert alert.name == MODEL_DEGRADED
+    assert alert.text.startswith(f"X: challenger {wrong.digest[:16]} (end its canary): P is too low: ")
+
+
+@pytest.mark.parametrize("watched", ["monitor", "recalibration", "held_tolerance"])
+def test_resolved_labels_are_counted_whoever_asks_for_them(watched: str) -> None:
+    """By one of the three alone; what was opened is resolved, or open: of the last 2 s, or 5 s of a life."""
+    content = json.loads(jump_kit.config({"enabled": watched == "monitor"}).model_dump_json(by_alias=True))
+    content["learning"]["recalibration"]["enabled"] = watched == "recalibration"
+    for posture in content["postures"].values():
+        posture["held_tolerance"]["enabled"] = watched == "held_tolerance"
+    engine = Engine(
+        Config.model_validate_json(json.dumps(content)),
+        model=jump_kit.model(RATE),
+        start_ns=jump_kit.START_NS,
+    )
+    for now_ns, buffer in jump_kit.quotes([(60, RATE)]):
+        engine.on_events(buffer)
+        engine.decide(RequestRecord(0, 1, now_ns=now_ns, counterparty=0), DecisionRecord())
+    counts = label_counts(engine)
+    assert counts.opened > counts.resolved > 800 and counts.opened - counts.resolved <= 130
+    assert (counts.censored, counts.overflowed, counts.thinned) == (0, 0, 0)
+    assert 'outcome="thinned"' in text_of(engine)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +155,11 @@ async def test_a_step_down_is_seen_in_reply_and_status_and_ended_by_an_operator(
         now_ns = app.clock.now_ns()
         model = int(app.engine.model.digest[:16], 16)
         assert app.engine.step(now_ns, "BTC-USDT", True, source=1, reason="P is too low", model=model)
-        market = Market(app.engine)
-        market.start(now_ns)
+        for instrument, down in (("BTC-USDT", True), ("ETH-USDT", False)):
+            reply = await client.get_expiry(instrument=instrument, side="BUY", counterparty="alpha")
+            assert (Reason.MODEL_STEPPED_DOWN in reply.reasons) == down
+            assert reply.posture_requested == Posture.CLIENT_PRIORITY
+            assert (reply.posture_effective == Posture.RISK_AVERSE) == down
         status = await client.status(instruments=["BTC-USDT"])
         (group,) = status.groups
         assert group.stepped_down and group.reason == "P is too low"
@@ -131,6 +170,9 @@ async def test_a_step_down_is_seen_in_reply_and_status_and_ended_by_an_operator(
         assert (await client.end_step_down("BTC-USDT", "looked at")).ended is True
         assert (await client.end_step_down("BTC-USDT", "again")).ended is False
         assert not (await client.status()).groups[0].stepped_down
+        reply = await client.get_expiry(instrument="BTC-USDT", side="BUY", counterparty="alpha")
+        assert Reason.MODEL_STEPPED_DOWN not in reply.reasons
+        assert reply.posture_effective == Posture.CLIENT_PRIORITY
 
 
 def test_the_command_shows_what_is_not_well_and_exits_with_1(

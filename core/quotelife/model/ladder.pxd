@@ -12,7 +12,6 @@ cdef struct Ladder:                # of one group
     int64_t since_ns               # of the step down
     int64_t well_ns                # since when it has been well; 0: it has not
     uint64_t model                 # that it was for, 0: an operator's
-    uint64_t resolved              # labels that came out so far
     bint down
 
 cdef struct MonitoredModel:
@@ -21,6 +20,7 @@ cdef struct MonitoredModel:
     const double** expected        # by group, NULL where the bins are not known
     const BinnedFeature* bins      # NULL: not known
     int features
+    bint champion                  # of some posture: only then it may make a group step down
 
 
 cdef class Monitors:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ class StepSource(IntEnum):
 
 class ModelMonitor(NamedTuple):
     model: int
+    champion: bool
     level: int
     causes: int
     scores: tuple[CurveScores, ...]
@@ -45,7 +46,6 @@ class GroupMonitor(NamedTuple):
     source: int
     reason: str
     level: int
-    resolved: int
     models: tuple[ModelMonitor, ...]
 
 class Step(NamedTuple):
@@ -64,6 +64,7 @@ class Monitors:
         self,
         settings: Any,
         models: Sequence[CurveModel],
+        champions: Collection[str],
         names: Sequence[str],
         members: Sequence[Sequence[str]],
     ) -> None: ...

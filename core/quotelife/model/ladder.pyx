@@ -3,8 +3,10 @@
 Each instrument group has a ``Monitor`` for each served model. A model is *warned* of by any of its figures, *degraded*
 by a sum of calibration beyond its second limit; beyond the third, where P is too low, the group *steps down*, if the
 configuration lets it. Only that sum may go so far: its false alarms are bounded (see ``quotelife.model.monitor``), and
-only P that is too low does harm. Stepping down starts the sums anew. The way back: ``well_after`` without the sum
-coming to half its first limit, over ``labels_min`` labels; or an operator; or the model no longer serves.
+only P that is too low does harm. Only a champion's: a challenger answers a few clients, and its canary has to end, not
+the quotes of everybody. Stepping down starts the sums anew. The way back: ``well_after`` without the sum of any
+champion coming to half its first limit, over ``labels_min`` labels of the model that it was for; or an operator; or the
+model is champion no more.
 
 Judged at timers, round by round; the engine makes a numbered input of each step.
 """
@@ -61,9 +63,10 @@ class ModelMonitor(NamedTuple):
     """One served model in one group as of the last judgement. ``cusum``: for 500 ms and 2 s (P too low, P too high),
     ``limits`` what they are held against: (warned, degraded, worst). ``psi``: the worst features, named, and their
     index; ``psi_own``: against the instruments' own shares, not those of all that was fitted on; ``psi_note``: why
-    there is none."""
+    there is none. ``champion``: of some posture, else a challenger."""
 
     model: int
+    champion: bool
     level: int
     causes: int
     scores: tuple
@@ -86,7 +89,6 @@ class GroupMonitor(NamedTuple):
     source: int
     reason: str
     level: int
-    resolved: int
     models: tuple
 
 
@@ -121,9 +123,10 @@ cdef class Monitors:
         self._models = 0
         return 0
 
-    def follow(self, settings, models, names, members):
-        """Take over settings (``config.schema.Monitor``), the served models (``CurveModel``, each once), the groups'
-        names and the instruments of each. What was counted stays where settings and model do."""
+    def follow(self, settings, models, champions, names, members):
+        """Take over settings (``config.schema.Monitor``), the served models (``CurveModel``, each once), the digests of
+        those that are champions, the groups' names and the instruments of each. What was counted stays where settings
+        and model do."""
         cdef MonitorRules rules = rules_of(settings)
         cdef Ladder* ladder
         cdef MonitoredModel fresh[MONITORED_MODELS_MAX]
@@ -160,6 +163,7 @@ cdef class Monitors:
             fresh[n].model = number
             fresh[n].bins = NULL
             fresh[n].features = 0
+            fresh[n].champion = wanted[number].digest in champions
             fresh[n].of = <Monitor**>calloc(max(groups, 1), sizeof(Monitor*))
             fresh[n].expected = <const double**>calloc(max(groups, 1), sizeof(double*))
             if fresh[n].of == NULL or fresh[n].expected == NULL:
@@ -213,7 +217,6 @@ cdef class Monitors:
                     bint hit) noexcept nogil:
         cdef Monitor* monitor = self._of(model, group)
         if monitor != NULL:
-            self.ladder[group].resolved += anchor == 0
             monitor_label(monitor, &self.rules, now_ns, decided_ns, anchor, p, hit)
 
     cdef void asked(self, uint64_t model, uint32_t group, int64_t now_ns, const double* x, const uint64_t* valid,
@@ -234,9 +237,12 @@ cdef class Monitors:
             if monitor == NULL:
                 continue
             monitor_judge(monitor, &self.rules, now_ns)
+            if not self._model[m].champion:
+                continue
             worst = worst or monitor.level == LEVEL_WORST
             for k in range(MONITOR_ANCHORS):
-                labels = max(labels, monitor.cusum[k].labels)
+                if self._model[m].model == ladder.model:
+                    labels = max(labels, monitor.cusum[k].labels)
                 well = well and cusum_value(&monitor.cusum[k], P_LOW) < 0.5 * self.rules.limit[k][<int>LEVEL_WARNED]
         if not ladder.down:
             return worst and self.rules.step_down
@@ -278,10 +284,10 @@ cdef class Monitors:
 
     def dropped(self):
         """Groups that are down without a reason any more, as ``Step`` objects: stepping down is switched off, or the
-        model that it was for does not serve."""
+        model that it was for is champion nowhere any more."""
         cdef uint32_t g
         cdef int m
-        serving = {self._model[m].model for m in range(self._models)}
+        champions = {self._model[m].model for m in range(self._models) if self._model[m].champion}
         found = []
         for g in range(self.groups):
             if not self.ladder[g].down:
@@ -289,7 +295,7 @@ cdef class Monitors:
             if not (self.enabled and self.rules.step_down):
                 found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "stepping down is switched off",
                                   self.ladder[g].model))
-            elif self.ladder[g].model not in serving:
+            elif self.ladder[g].model not in champions:
                 found.append(Step(self._names[g], False, int(StepSource.MODEL), "its model serves no more",
                                   self.ladder[g].model))
         return found
@@ -303,9 +309,9 @@ cdef class Monitors:
         return bool(self.ladder[group].down)
 
     def may_step_down(self, uint64_t model):
-        """Is it configured, and does the model serve?"""
+        """Is it configured, and is the model a champion?"""
         cdef int m
-        serves = any([self._model[m].model == model for m in range(self._models)])
+        serves = any([self._model[m].champion and self._model[m].model == model for m in range(self._models)])
         return bool(self.enabled and self.rules.step_down and serves)
 
     def set(self, uint32_t group, bint down, int64_t since_ns, int source, str reason, uint64_t model):
@@ -367,12 +373,14 @@ cdef class Monitors:
         cdef Ladder* ladder = &self.ladder[group]
         models = [self._told(m, group) for m in range(self._models) if self._model[m].of[group] != NULL]
         return GroupMonitor(self._names[group], bool(ladder.down), ladder.since_ns, *self._why[group],
-                            self._level(group), ladder.resolved, tuple(models))
+                            self._level(group), tuple(models))
 
     def _worst(self, uint32_t group):
-        # (model, reason) of the one that has come to the worst.
+        # (model, reason) of the champion that has come to the worst.
         for m in range(self._models):
-            if self._model[m].of[group] != NULL and self._model[m].of[group].level == LEVEL_WORST:
+            if not self._model[m].champion or self._model[m].of[group] == NULL:
+                continue
+            if self._model[m].of[group].level == LEVEL_WORST:
                 told = self._told(m, group)
                 return told.model, in_words(told)
         raise AssertionError("no model is at the worst level")
@@ -387,6 +395,7 @@ cdef class Monitors:
                 worst.append(((<FeatureBins>bins).names[monitor.psi_feature[k]], monitor.psi[k]))
         return ModelMonitor(
             model=self._model[m].model,
+            champion=bool(self._model[m].champion),
             level=monitor.level,
             causes=monitor.causes,
             scores=tuple([

@@ -61,6 +61,10 @@ cdef struct OpenLabels:
 cdef int labels_init(OpenLabels* self) except -1
 cdef void labels_free(OpenLabels* self) noexcept nogil
 cdef uint64_t labels_bytes(const OpenLabels* self) noexcept nogil
+
+# Of how many all that was asked is known.
+cdef inline uint64_t labels_resolved(const OpenLabels* self) noexcept nogil:
+    return self.opened - self.censored - <uint64_t>self.heap_n[WATCHED]
 cdef inline bint labels_any(const OpenLabels* self) noexcept nogil:
     return self.heap_n[WATCHED] != 0
 # Its place in the pool; -1 where it finds none.

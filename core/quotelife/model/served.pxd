@@ -7,6 +7,8 @@ cdef enum:
     SERVED_SHADOWS_MAX = 4
     SERVED_POSTURES = 4            # by Posture; 0, none chosen: the model of the configuration
 
+    SERVED_ONCE_MAX = 6            # models that answer anybody: a champion and a challenger of each posture
+
 cdef struct ModelSlot:
     curve_fn fn
     const void* params
@@ -23,10 +25,13 @@ cdef struct PostureModels:
 
 cdef class ServedModels:
     cdef PostureModels posture[SERVED_POSTURES]
+    cdef const ModelSlot* serving_slot[SERVED_ONCE_MAX]    # of the models that answer anybody, each once
+    cdef uint32_t n_serving
     cdef readonly CurveModel base
     cdef readonly object lineup
     cdef readonly dict models      # by digest, all that the line-up names
     cdef uint32_t _counterparties
     cdef list _canaries            # the bytes behind canary
     # The slot that answers a counterparty under a posture; role gets its ModelRole.
+    cdef int _serve_once(self) except -1
     cdef const ModelSlot* slot(self, int posture, uint32_t counterparty, uint8_t* role) noexcept nogil

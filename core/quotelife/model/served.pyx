@@ -45,6 +45,23 @@ cdef class ServedModels:
                 self._canaries.append(chosen)
                 canary = chosen
                 place.canary = &canary[0]
+        self._serve_once()
+
+    cdef int _serve_once(self) except -1:
+        cdef const ModelSlot* slot
+        cdef int k
+        known = set()
+        self.n_serving = 0
+        for k in range(2 * (SERVED_POSTURES - 1)):             # champions first; nobody is answered under posture 0
+            slot = &self.posture[k % (SERVED_POSTURES - 1) + 1].champion
+            if k >= SERVED_POSTURES - 1:
+                slot = &self.posture[k % (SERVED_POSTURES - 1) + 1].challenger
+            if slot.fn == NULL or slot.model in known:
+                continue
+            known.add(slot.model)
+            self.serving_slot[self.n_serving] = slot
+            self.n_serving += 1
+        return 0
 
     cdef const ModelSlot* slot(self, int posture, uint32_t counterparty, uint8_t* role) noexcept nogil:
         cdef const PostureModels* place = &self.posture[posture]
@@ -64,6 +81,10 @@ cdef class ServedModels:
                 found[each.challenger] = self.models[each.challenger]
         return list(found.values())
 
+    def champions(self):
+        """Digests of the champions."""
+        return {self.base.digest if each.champion is None else each.champion for _, each in self.lineup.items()}
+
     def all(self):
         """Every model, each once, the configuration's first."""
         return list({model.digest: model for model in [self.base, *self.models.values()]}.values())
@@ -75,11 +96,6 @@ cdef class ServedModels:
         serving = self.lineup.of(PostureCode(posture))
         digest = serving.challenger if role == MODEL_CHALLENGER else serving.champion
         return self.base if digest is None else self.models[digest]
-
-
-
-
-
 
 
 cdef int fill(ModelSlot* slot, CurveModel model) except -1:

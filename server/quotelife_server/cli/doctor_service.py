@@ -122,6 +122,7 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
     labels = status.labels
     if labels.opened:
         text = f"{labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored"
+        text += f", {labels.thinned:,} thinned"
         lost = f"; {labels.overflowed:,} found no room" if labels.overflowed else ""
         yield Finding("labels", not labels.overflowed, text + lost)
     if status.shadows_lost:

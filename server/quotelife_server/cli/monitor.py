@@ -99,6 +99,7 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
     labels = status.labels
     console.print(
         f"labels: {labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored, "
+        f"{labels.thinned:,} thinned, "
         f"{labels.overflowed:,} found no room; {status.shadows_lost:,} answers of shadows lost",
         highlight=False,
     )

@@ -127,16 +127,18 @@ class GetStatusResponse(_message.Message):
     def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ...) -> None: ...
 
 class LabelCounts(_message.Message):
-    __slots__ = ("opened", "resolved", "censored", "overflowed")
+    __slots__ = ("opened", "resolved", "censored", "overflowed", "thinned")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     RESOLVED_FIELD_NUMBER: _ClassVar[int]
     CENSORED_FIELD_NUMBER: _ClassVar[int]
     OVERFLOWED_FIELD_NUMBER: _ClassVar[int]
+    THINNED_FIELD_NUMBER: _ClassVar[int]
     opened: int
     resolved: int
     censored: int
     overflowed: int
-    def __init__(self, opened: _Optional[int] = ..., resolved: _Optional[int] = ..., censored: _Optional[int] = ..., overflowed: _Optional[int] = ...) -> None: ...
+    thinned: int
+    def __init__(self, opened: _Optional[int] = ..., resolved: _Optional[int] = ..., censored: _Optional[int] = ..., overflowed: _Optional[int] = ..., thinned: _Optional[int] = ...) -> None: ...
 
 class CalibrationStatus(_message.Message):
     __slots__ = ("horizon_ns", "a", "b")
