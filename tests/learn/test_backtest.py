@@ -1,6 +1,7 @@
 """The backtest of a market whose odds are known: who knows them, wins; what comes later plays no part."""
 
 import json
+from bisect import bisect_right
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from quotelife.learn.backtest import (
     judge,
     make_case,
     model_curves,
+    passages,
     policy_rows,
     scores,
     seen_in_training,
@@ -32,9 +34,10 @@ from quotelife.learn.backtest import (
 from quotelife.learn.dataset import Decisions
 from quotelife.learn.hazard_fit import auc, brier_skill
 from quotelife.learn.realdata import SETS, _value_targets, targets
-from quotelife.learn.served import recalibrated
+from quotelife.learn.served import ANCHOR_AT, recalibrated
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.recalibration import ANCHORS_NS, UNKNOWN, RollingCalibration
 from reference import flow_twin as twin
 
 MS = twin.MS
@@ -54,8 +57,6 @@ def informed_curves(d: Decisions) -> np.ndarray:
     """Curves of somebody who half knows the future: high where h is passed within 2 s, but for one in five."""
     rng = np.random.default_rng(9)
     h = d.h_ticks[:, 0]
-    from quotelife.learn.backtest import passages
-
     bad = (passages(d, h) <= 2000 * MS) ^ (rng.random(len(d)) < 0.2)
     return np.where(bad[:, None], np.linspace(0.05, 0.9, 12), np.linspace(0.001, 0.1, 12))
 
@@ -105,6 +106,33 @@ def test_recalibration_knows_nothing_of_later_labels(market: Decisions) -> None:
     turned[half:] = 100 * MS
     one, two = (recalibrated(market, anchor_labels(market, t), p, RECALIBRATION) for t in (passage, turned))
     assert np.array_equal(one[:half], two[:half]) and not np.array_equal(one[half:], two[half:])
+
+
+def test_a_label_teaches_from_the_second_message_behind_its_end(market: Decisions) -> None:
+    """A plain twin that goes through the decisions one by one."""
+    p = informed_curves(market)
+    hits = anchor_labels(market, passages(market, market.h_ticks[:, 0]))
+    messages = market.path.time_ns[market.path.good].tolist()
+    pending = []
+    for i, now_ns in enumerate(market.now_ns.tolist()):
+        for anchor, tau_ns in enumerate(ANCHORS_NS):
+            end = bisect_right(messages, now_ns + market.latency_ns + tau_ns)
+            behind = messages[end : end + 2]
+            if hits[i, anchor] >= 0 and len(behind) == 2:
+                pending.append((behind[1], i, anchor))
+    pending.sort()
+    twin = RollingCalibration(
+        RECALIBRATION.window_ns, ridge=RECALIBRATION.ridge, refit_ns=RECALIBRATION.refit_ns
+    )
+    expected = []
+    for i, now_ns in enumerate(market.now_ns.tolist()):
+        while pending and pending[0][0] <= now_ns:
+            at_ns, k, anchor = pending.pop(0)
+            known = [UNKNOWN, UNKNOWN]
+            known[anchor] = int(hits[k, anchor])
+            twin.add(at_ns, p[k, ANCHOR_AT], known)
+        expected.append(twin.apply(now_ns, p[i]))
+    assert np.array_equal(recalibrated(market, hits, p, RECALIBRATION), np.array(expected), equal_nan=True)
 
 
 def test_the_test_slice_teaches_nothing_to_the_fixed_life(case: Case, market: Decisions) -> None:
