@@ -302,6 +302,11 @@ class JournalLedger:
         return self._writer.shadows_lost
 
     @property
+    def labels_lost(self) -> int:
+        """Resolved labels that found no room in the buffer."""
+        return self._writer.labels_lost
+
+    @property
     def failures(self) -> int:
         return self._writer.failures
 

@@ -256,6 +256,7 @@ def _journal_families(journal: JournalLedger) -> Iterator[Metric]:
         ("unjournaled", "Decisions answered before their record", figures.unjournaled),
         ("refused", "Calls refused because the journal could not be written", figures.refused),
         ("shadows_lost", "Answers of shadows that found no room", journal.shadows_lost),
+        ("labels_lost", "Resolved labels that found no room", journal.labels_lost),
     ):
         yield CounterMetricFamily(f"quotelife_journal_{name}", text, value=value)
     yield _histogram(

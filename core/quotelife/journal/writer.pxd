@@ -55,7 +55,8 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _last_sequence
     cdef Signal _signals[SIGNALS_KEPT]
     cdef int _n_signals
-    cdef int _learned_since_state
+    cdef uint64_t _learned_since_state     # bytes
+    cdef uint64_t _state_bytes
     cdef list _waiting           # segments left and not yet known to be on the disk, their files open
     cdef list _unfinished        # names of sealed segments without a sidecar
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced

@@ -50,7 +50,7 @@ cdef enum:
     UNFINISHED_MAX = 8         # closed segments that may wait for finish_segments(): no further one is closed then,
     STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
     COPY_BYTES = 4 << 20
-    LEARNED_MAX = 256          # changes of what was learned between two states
+    LEARNED_BYTES_MIN = 1 << 20    # of changes of what was learned between two states
 
 
 cdef class Segment:
@@ -126,7 +126,9 @@ cdef class JournalWriter(InputSink):
         if self._used + size > self._capacity:
             self._compact()
         room = self._capacity
-        if kind == KIND_DECISION or kind == KIND_SIGNAL or kind == KIND_SHADOW or kind == KIND_LABEL:
+        if kind == KIND_SHADOW or kind == KIND_LABEL:
+            room = self._buffer_bytes // 2                           # a burst of them leaves room for decisions
+        elif kind == KIND_DECISION or kind == KIND_SIGNAL:
             room = self._buffer_bytes - self._buffer_bytes // 8      # the rest is for their answers
         elif kind != KIND_ANSWER and self._used + size > room:
             # Rare, and not to be lost for want of room in a buffer meant for decisions.
@@ -244,13 +246,13 @@ cdef class JournalWriter(InputSink):
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         self._fold_signals()
         self._last_sequence = sequence
-        self._append_bytes(KIND_CHANGE, sequence, now_ns, encode(
-            {"kind": kind, "payload": payload, "now_ns": now_ns}))
+        cdef bytes record = encode({"kind": kind, "payload": payload, "now_ns": now_ns})
+        self._append_bytes(KIND_CHANGE, sequence, now_ns, record)
         self._state.change(kind, payload)
         if kind == CHANGE_LEARNED:
-            # A restart reads every one since the last state.
-            self._learned_since_state += 1
-            if self._learned_since_state >= LEARNED_MAX:
+            # A restart reads every one since the last state: no more than as much again.
+            self._learned_since_state += len(record)
+            if self._learned_since_state >= max(self._state_bytes, LEARNED_BYTES_MIN):
                 self._append_state()
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
             for model in self._engine.served.all():
@@ -288,8 +290,10 @@ cdef class JournalWriter(InputSink):
 
     cdef int _append_state(self) except -1:
         self._fold_signals()
+        cdef bytes record = encode(self._state.to_json(self._now_ns))
         self._learned_since_state = 0
-        self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, encode(self._state.to_json(self._now_ns)))
+        self._state_bytes = len(record)
+        self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, record)
         return 0
 
     cdef int _say_gap(self) except -1:
