@@ -6,7 +6,9 @@ from quotelife.model.monitor cimport Monitor, MonitorRules
 
 cdef enum:
     MONITORED_MODELS_MAX = 8       # served at once: three champions, three challengers, the configuration's
-    JUDGED_AT_ONCE = 256           # groups a call, so that ten calls a second go round 10,000 within 4 s
+    JUDGED_AT_ONCE = 256           # groups and models a call, so that ten calls a second go round 10,000 within 8 s
+    COST_WITH_FEATURES = 8         # of one model whose features are looked at, too
+    JUDGED_EVERY_NS = 1_000_000_000
 
 cdef struct Ladder:                # of one group
     int64_t since_ns               # of the step down
@@ -31,6 +33,8 @@ cdef class Monitors:
     cdef MonitoredModel _model[MONITORED_MODELS_MAX]
     cdef int _models
     cdef uint32_t _next            # group that is judged next
+    cdef uint32_t _to_judge        # groups left in the round that began …
+    cdef int64_t _round_ns         # … then; 0: there was none
     cdef list _names               # of groups
     cdef dict _bins                # by model: FeatureBins or, where they do not read, why
     cdef dict _expected            # by (model, names of instruments): (array, own)
@@ -41,7 +45,7 @@ cdef class Monitors:
                     bint hit) noexcept nogil
     cdef void asked(self, uint64_t model, uint32_t group, int64_t now_ns, const double* x, const uint64_t* valid,
                     double sigma_ticks) noexcept nogil
-    cdef int judge(self, uint32_t group, int64_t now_ns) noexcept nogil
+    cdef int judge(self, uint32_t group, int64_t now_ns, int* left) noexcept nogil
     cdef int _forget_all(self) except -1
     cdef void _reset(self, uint32_t group) noexcept nogil
     cdef int _level(self, uint32_t group) noexcept nogil

@@ -198,6 +198,7 @@ cdef class Monitors:
         self.groups = groups
         self.rules = rules
         self.enabled = settings.enabled
+        self._to_judge = min(self._to_judge, groups)
         if self._next >= groups:
             self._next = 0
 
@@ -225,8 +226,8 @@ cdef class Monitors:
         if monitor != NULL:
             monitor_asked(monitor, &self.rules, now_ns, x, valid, sigma_ticks)
 
-    cdef int judge(self, uint32_t group, int64_t now_ns) noexcept nogil:
-        # 1: shall step down, -1: shall return, 0: stays as it is.
+    cdef int judge(self, uint32_t group, int64_t now_ns, int* left) noexcept nogil:
+        # 1: shall step down, -1: shall return, 0: stays as it is. What it costs is taken from left.
         cdef Ladder* ladder = &self.ladder[group]
         cdef Monitor* monitor
         cdef bint well = True, worst = False
@@ -236,7 +237,7 @@ cdef class Monitors:
             monitor = self._model[m].of[group]
             if monitor == NULL:
                 continue
-            monitor_judge(monitor, &self.rules, now_ns)
+            left[0] -= COST_WITH_FEATURES if monitor_judge(monitor, &self.rules, now_ns) else 1
             if not self._model[m].champion:
                 continue
             worst = worst or monitor.level == LEVEL_WORST
@@ -264,16 +265,22 @@ cdef class Monitors:
                 monitor_reset(self._model[m].of[group])
 
     def due(self, int64_t now_ns):
-        """Judge the next groups in turn; the ``Step`` objects that they come to. Few or none."""
-        cdef uint32_t i, g
-        cdef int turn
+        """Judge the next groups in turn, each at most once in ``JUDGED_EVERY_NS`` and in one call no more than
+        ``JUDGED_AT_ONCE`` allows; the ``Step`` objects that they come to. Few or none."""
+        cdef uint32_t g
+        cdef int turn, left = JUDGED_AT_ONCE
         found = []
         if not self.enabled:
             return found
-        for i in range(min(self.groups, JUDGED_AT_ONCE)):
+        if self._to_judge == 0 and (self._round_ns == 0 or now_ns - self._round_ns >= JUDGED_EVERY_NS):
+            self._round_ns = now_ns
+            self._to_judge = self.groups
+        while self._to_judge and left > 0:
+            self._to_judge -= 1
             g = self._next
             self._next = g + 1 if g + 1 < self.groups else 0
-            turn = self.judge(g, now_ns)
+            left -= 1
+            turn = self.judge(g, now_ns, &left)
             if turn > 0:
                 model, reason = self._worst(g)
                 found.append(Step(self._names[g], True, int(StepSource.MONITOR), reason, model))

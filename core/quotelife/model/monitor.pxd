@@ -8,6 +8,7 @@ cdef enum:
     MONITOR_ANCHORS = 2        # 500 ms and 2 s
     MONITOR_PARTS = 8          # of the window of the scores
     PSI_WORST = 5              # features told by name
+    PSI_LOOKS = 720            # at features in half a window: a minute apart where that is 12 hours
 
 cdef struct Scores:
     double labels
@@ -88,6 +89,7 @@ cdef struct Monitor:
     int features
     int64_t psi_samples
     int64_t psi_half                   # of absolute time
+    int64_t psi_judged_ns              # when psi was last computed; 0: never
     int64_t newest                     # part of the window, of absolute time …
     int64_t first                      # … and the one of the first label; 0: there was none
     uint64_t asked
@@ -102,5 +104,6 @@ cdef void monitor_label(Monitor* self, const MonitorRules* rules, int64_t now_ns
 # A decision was asked for; of these every psi_every-th is counted.
 cdef void monitor_asked(Monitor* self, const MonitorRules* rules, int64_t now_ns, const double* x,
                         const uint64_t* valid, double sigma_ticks) noexcept nogil
-cdef void monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) noexcept nogil
+# True where the features were looked at, too, which costs several times the rest and is done PSI_LOOKS times a half window.
+cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) noexcept nogil
 cdef void monitor_reset(Monitor* self) noexcept nogil      # of what has been summed up, both directions

@@ -226,12 +226,13 @@ cdef void psi_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) no
             self.psi_feature[at] = i
 
 
-cdef void monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) noexcept nogil:
+cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) noexcept nogil:
     cdef const Scores* scores
     cdef Cusum* cusum
     cdef double value, held, hits
     cdef uint32_t causes = 0, cause
     cdef int k, direction, level = LEVEL_WELL, reached
+    cdef bint features
     monitor_pass(self, rules, now_ns)
     for k in range(MONITOR_ANCHORS):
         scores_of(&self.total[k], &self.scores[k])
@@ -263,13 +264,17 @@ cdef void monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
                     and cusum.labels >= rules.labels_min):
                 reached = LEVEL_WORST
             level = max(level, reached)
-    psi_judge(self, rules, now_ns)
+    features = self.psi_judged_ns == 0 or now_ns - self.psi_judged_ns >= rules.psi_half_ns // PSI_LOOKS
+    if features:
+        self.psi_judged_ns = now_ns
+        psi_judge(self, rules, now_ns)
     if self.psi_above:
         causes |= CAUSE_FEATURES
     if causes and level == LEVEL_WELL:
         level = LEVEL_WARNED
     self.causes = causes
     self.level = level
+    return features
 
 
 cdef void monitor_reset(Monitor* self) noexcept nogil:
