@@ -77,6 +77,7 @@ cdef struct InstrumentState:
     QualityRecord quality
     OpenLabels labels          # decisions and probes whose first passage is not known yet
     double* raws               # by place in labels' pool, followed model and anchor: P as the model gave it, NaN: not asked
+    int raws_width             # models that raws has room for: those followed when the last label was opened
     double seen[WATCHED]       # where the market stands by the last stamp judged; while labels are open
     int64_t stamp_ns           # of the last message, whose end is not judged yet; 0: it is
     int64_t heard_ns           # of the stamp judged last
@@ -84,6 +85,7 @@ cdef struct InstrumentState:
     int64_t silent_ns          # the silence before stamp_ns was too long from then on; INT64_MAX: it was not
     int64_t probe_ns           # when the next probe is due
     uint64_t probes            # so far
+    bint probe_waits           # it is, and waits for its turn
     uint32_t group
     uint32_t instrument        # its own index
     CalendarList announced     # events of the calendar, for this instrument
@@ -147,13 +149,13 @@ cdef class Engine:
     cdef list _group_names     # in the order of groups, which only grows
     cdef uint32_t _n_groups
     cdef uint32_t _refit_next  # group that the next timer begins behind
+    cdef uint32_t _probe_next  # instrument probed last by a timer
     cdef uint32_t _note_next   # and the next note_learned
     cdef AnchorGrid anchors    # of the recalibration
     cdef RollingCalibration _like          # of which each group has one for each model; None: off
     cdef object _learns_by     # its settings
     cdef Followed _followed[FOLLOWED_MAX]
     cdef int _n_followed
-    cdef int _raws_width       # places that raws has room for
     cdef double _raws[FOLLOWED_MAX][LABEL_ANCHORS]     # of the decision or probe under way
     cdef bint _watching        # labels are wanted at all
     cdef Monitors _monitors
@@ -198,7 +200,11 @@ cdef class Engine:
                           const double* calibration) noexcept nogil
     cdef object _news_of(self, Group* group)
     cdef int _follow_models(self) except -1
-    cdef int _make_room(self, bint afresh) except -1
+    cdef int _free_place(self) noexcept nogil
+    cdef bint _known(self, int place) noexcept nogil
+    cdef bint _make_room(self, InstrumentState* state) noexcept nogil
+    cdef int64_t _probe_after(self, const InstrumentState* state, int64_t t) noexcept nogil
+    cdef void _probe_some(self, int64_t t) noexcept nogil
     cdef void _forget(self, int place) noexcept nogil
     cdef void _asked(self, const ModelSlot* model, const double* raw) noexcept nogil
     cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil
@@ -216,7 +222,8 @@ cdef class Engine:
     cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef int _drop_steps(self, int64_t now_ns) except -1
-    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t,
+                          bint timer) noexcept nogil
     cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
                            int64_t silent_ns, bint lost) noexcept nogil

@@ -63,9 +63,9 @@ from quotelife.model.open_labels cimport (
     LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
     labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed, labels_resolved,
 )
-from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket
+from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket, bucket_place
 from quotelife.model.recalibration cimport (
-    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_bytes, rolling_free,
+    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_any, rolling_bytes, rolling_free,
     rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
 )
 from quotelife.windows.ring cimport RingTail, RingWindow
@@ -97,13 +97,14 @@ from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.ladder import StepSource
 from quotelife.model.lineup import LineUp
-from quotelife.model.recalibration import checked_part
+from quotelife.model.recalibration import checked_number, checked_part
 from quotelife.records import SHADOW_DTYPE
 
 cdef enum:
     REF_HORIZON = 5                 # index of 500 ms on the horizon grid
     MID_TAIL_1S = 2                 # the longest tail of the ring of mids
     GRID_NS = 100_000_000
+    PROBES_A_TIMER = 64             # pairs of evaluations, 10 us each and more with more models
     REFITS_A_TIMER = 8              # each takes tens of microseconds
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
 
@@ -881,9 +882,11 @@ cdef class Engine:
         self.advance(now_ns)
         for i in range(self.n_instruments):
             if self._watching:
-                self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns)
+                self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns, True)
             self.update_regime(self.states[i], i, self.now_ns)
         self._refit_some(self.now_ns)
+        if self._probe_interval_ns:
+            self._probe_some(self.now_ns)
         self.drop_expired_overrides(self.now_ns)
         if self._labels_n:
             self._tell_labels()
@@ -1408,86 +1411,104 @@ cdef class Engine:
                               [[config.instruments[i].name for i in each] for each in self._members])
         for i in range(self.n_instruments):
             self.states[i].group = place[names[i]]
-            if self._watching:
-                labels_init(&self.states[i].labels)
             if moved or not self._watching:
                 self._lose(self.states[i], self.now_ns, INT64_MAX)
-        self._make_room(afresh)
         return 0
 
     cdef int _follow_models(self) except -1:
-        # A place for every model that serves, its own again where it had one; places of those that serve no more are
-        # kept for a rollback until another model needs them.
+        # A place for every model that serves, its own again where it had one: those are given first, so that none is
+        # taken from a model that the same line-up names. Places of models that serve no more are kept for a rollback,
+        # as long as they have labels and no other model needs them.
         cdef PostureModels* models
         cdef ModelSlot* slot
         cdef Followed* followed
-        cdef int posture, k, m, place
+        cdef int posture, k, m, place, turn
         for m in range(self._n_followed):
             self._followed[m].slot = NULL
-        for posture in range(1, SERVED_POSTURES):      # nobody is answered under no posture
-            models = &self._served.posture[posture]
-            for k in range(<int>models.n_shadows + 2):
-                slot = &models.champion if k == 0 else &models.challenger if k == 1 else &models.shadow[k - 2]
-                slot.place = -1
-                if self._like is None or slot.fn == NULL:
-                    continue
-                place = -1
-                for m in range(self._n_followed):
-                    if self._followed[m].model == slot.model:
-                        place = m
-                if place < 0 and self._n_followed < FOLLOWED_MAX:
-                    place = self._n_followed
-                    self._n_followed += 1
-                elif place < 0:
-                    for m in range(FOLLOWED_MAX):
-                        if self._followed[m].slot == NULL and (
-                                place < 0 or self._followed[m].served_at < self._followed[place].served_at):
+        for turn in range(2):
+            for posture in range(1, SERVED_POSTURES):      # nobody is answered under no posture
+                models = &self._served.posture[posture]
+                for k in range(<int>models.n_shadows + 2):
+                    slot = &models.champion if k == 0 else &models.challenger if k == 1 else &models.shadow[k - 2]
+                    if turn == 0:
+                        slot.place = -1
+                    if self._like is None or slot.fn == NULL or slot.place >= 0:
+                        continue
+                    place = -1
+                    for m in range(self._n_followed):
+                        if self._followed[m].model == slot.model:
                             place = m
+                    if place < 0 and turn == 1:
+                        place = self._free_place()
                     if place < 0:
                         continue                   # all of them serve: this one is left as it is
-                    self._forget(place)
-                followed = &self._followed[place]
-                followed.model = slot.model
-                followed.served_at = self.input_sequence
-                followed.slot = slot
-                slot.place = place
+                    followed = &self._followed[place]
+                    followed.model = slot.model
+                    followed.served_at = self.input_sequence
+                    followed.slot = slot
+                    slot.place = place
         return 0
 
-    cdef int _make_room(self, bint afresh) except -1:
-        # For the curves of all that is followed, in every label.
+    cdef int _free_place(self) noexcept nogil:
+        # For a model that has none; -1 where all of them serve. First of one whose labels are gone.
+        cdef int m, place = -1
+        for m in range(self._n_followed):
+            if self._followed[m].slot == NULL and not self._known(m):
+                place = m
+                break
+        if place < 0 and self._n_followed < FOLLOWED_MAX:
+            self._n_followed += 1
+            return self._n_followed - 1
+        if place < 0:
+            for m in range(FOLLOWED_MAX):
+                if self._followed[m].slot == NULL and (
+                        place < 0 or self._followed[m].served_at < self._followed[place].served_at):
+                    place = m
+        if place >= 0:
+            self._forget(place)
+        return place
+
+    cdef bint _known(self, int place) noexcept nogil:
+        # Is there anything learned of a model?
+        cdef uint32_t g
+        for g in range(self._n_groups):
+            if self.groups[g].calibration[place] != NULL:
+                return True
+        return False
+
+    cdef bint _make_room(self, InstrumentState* state) noexcept nogil:
+        # For the curves of all that is followed, in every label: when the first comes, and when there are more models.
         cdef double* grown
-        cdef size_t width = self._n_followed if self._like is not None else 0
-        cdef size_t kept = self._raws_width, place, m
-        cdef uint32_t i
-        for i in range(self.n_instruments):
-            if width == 0 or width <= kept and self.states[i].raws != NULL:
-                continue
-            grown = <double*>malloc(LABEL_ROOM * width * LABEL_ANCHORS * sizeof(double))
-            if grown == NULL:
-                raise MemoryError()
-            for m in range(LABEL_ROOM * width * LABEL_ANCHORS):
-                grown[m] = NAN
-            if self.states[i].raws != NULL:
-                for place in range(LABEL_ROOM):
-                    memcpy(grown + place * max(width, kept) * LABEL_ANCHORS,
-                           self.states[i].raws + place * kept * LABEL_ANCHORS, kept * LABEL_ANCHORS * sizeof(double))
-                free(self.states[i].raws)
-            self.states[i].raws = grown
-        self._raws_width = max(width, kept)
-        return 0
+        cdef size_t width = self._n_followed, kept = state.raws_width, place, m
+        if width <= kept:
+            return True
+        grown = <double*>malloc(LABEL_ROOM * width * LABEL_ANCHORS * sizeof(double))
+        if grown == NULL:
+            return False
+        for m in range(LABEL_ROOM * width * LABEL_ANCHORS):
+            grown[m] = NAN
+        if kept:
+            for place in range(LABEL_ROOM):
+                memcpy(grown + place * width * LABEL_ANCHORS, state.raws + place * kept * LABEL_ANCHORS,
+                       kept * LABEL_ANCHORS * sizeof(double))
+        free(state.raws)
+        state.raws = grown
+        state.raws_width = <int>width
+        return True
 
     cdef void _forget(self, int place) noexcept nogil:
         # What was learned of a model, and what its open labels would say.
-        cdef size_t k, at
+        cdef InstrumentState* state
+        cdef size_t k
         cdef uint32_t i, g
         for g in range(self._n_groups):
             rolling_free(self.groups[g].calibration[place])
             self.groups[g].calibration[place] = NULL
         for i in range(self.n_instruments):
-            if self.states[i].raws != NULL and place < self._raws_width:
+            state = self.states[i]
+            if place < state.raws_width and labels_any(&state.labels):
                 for k in range(LABEL_ROOM * LABEL_ANCHORS):
-                    at = (k // LABEL_ANCHORS * self._raws_width + place) * LABEL_ANCHORS + k % LABEL_ANCHORS
-                    self.states[i].raws[at] = NAN
+                    state.raws[(k // LABEL_ANCHORS * state.raws_width + place) * LABEL_ANCHORS + k % LABEL_ANCHORS] = NAN
 
     cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil:
         cdef const Rolling* calibration = NULL
@@ -1517,7 +1538,7 @@ cdef class Engine:
     cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         # Before a message is applied: was the silence that it ends too long, though nobody looked?
         cdef Verdict verdict
-        self._stamp_ends(state, params, t)
+        self._stamp_ends(state, params, t, False)
         if state.silent_ns == INT64_MAX and labels_any(&state.labels) and (
             t - state.last_book_ns > params.stale_min_ns
             or (state.unanswered_ns and t - state.unanswered_ns > params.stale_min_ns)
@@ -1538,9 +1559,14 @@ cdef class Engine:
                 calibration = self.groups[self._refit_next].calibration[m]
                 if calibration != NULL:
                     fitted += rolling_refit(calibration, t)
+                    if self._followed[m].slot == NULL and not rolling_any(calibration):
+                        rolling_free(calibration)
+                        self.groups[self._refit_next].calibration[m] = NULL
 
-    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t,
+                          bint timer) noexcept nogil:
         # Time has come to t, before anything of t is applied: the stamp of the last message is over if it lies before.
+        # A timer ends those of many instruments at once: their probes wait for their turn.
         cdef int64_t heard_ns = state.heard_ns, silent_ns = state.silent_ns
         cdef bint lost = state.gaps != state.gaps_judged
         cdef int m
@@ -1557,7 +1583,37 @@ cdef class Engine:
                     rolling_refit(self.groups[state.group].calibration[m], t)
             self._lessons = 0
         if self._probe_interval_ns and t >= state.probe_ns:
-            self._probe(state, params, t)
+            if state.probe_ns == 0:
+                state.probe_ns = self._probe_after(state, t)
+            elif timer:
+                state.probe_waits = True
+            else:
+                self._probe(state, params, t)
+
+    cdef int64_t _probe_after(self, const InstrumentState* state, int64_t t) noexcept nogil:
+        # Each instrument at its own moments of the interval, by a hash of its index, however late the last probe was:
+        # counted from the last one, all that a timer probes together would stay together.
+        cdef uint64_t hashed = (state.instrument * <uint64_t>0x9E3779B97F4A7C15) >> 11
+        cdef int64_t phase = <int64_t>(<double>hashed / 9007199254740992.0 * self._probe_interval_ns)
+        cdef int64_t past = (t - phase) % self._probe_interval_ns
+        return t + self._probe_interval_ns - (past + self._probe_interval_ns if past < 0 else past)
+
+    cdef void _probe_some(self, int64_t t) noexcept nogil:
+        # Whose stamp a timer ended, a few at a time: those left over come first at the next.
+        cdef InstrumentState* state
+        cdef uint32_t looked
+        cdef int probed = 0
+        for looked in range(self.n_instruments):
+            if probed == PROBES_A_TIMER:
+                break
+            self._probe_next = self._probe_next + 1 if self._probe_next + 1 < self.n_instruments else 0
+            state = self.states[self._probe_next]
+            if not state.probe_waits or state.stamp_ns:      # at t itself something came: that stamp is not over
+                continue
+            state.probe_waits = False
+            if t >= state.probe_ns:
+                self._probe(state, &self._policy.instrument[self._probe_next], t)
+                probed += 1
 
     cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
                            int64_t silent_ns, bint lost) noexcept nogil:
@@ -1649,9 +1705,9 @@ cdef class Engine:
     cdef void _teach(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil:
         # One label, as many lessons as models were asked.
         cdef Group* group = &self.groups[state.group]
-        cdef const double* raw = state.raws + <size_t>part.place * self._raws_width * LABEL_ANCHORS
+        cdef const double* raw = state.raws + <size_t>part.place * state.raws_width * LABEL_ANCHORS
         cdef int m
-        for m in range(self._n_followed):
+        for m in range(min(self._n_followed, state.raws_width)):
             if isnan(raw[m * LABEL_ANCHORS + part.part]):
                 continue
             if group.calibration[m] == NULL:
@@ -1701,9 +1757,14 @@ cdef class Engine:
                 wanted = wanted or not isnan(self._raws[f][k])
             label.waits |= wanted << k
         label.waits |= (label.life_ns > 0) << <int>LABEL_LIFE
-        place = labels_open(&state.labels, label) if label.waits else -1
+        if not label.waits:
+            return
+        if not labels_init(&state.labels) or (self._like is not None and not self._make_room(state)):
+            state.labels.overflowed += 1
+            return
+        place = labels_open(&state.labels, label)
         if place >= 0 and self._like is not None:
-            memcpy(state.raws + <size_t>place * self._raws_width * LABEL_ANCHORS, self._raws,
+            memcpy(state.raws + <size_t>place * state.raws_width * LABEL_ANCHORS, self._raws,
                    self._n_followed * LABEL_ANCHORS * sizeof(double))
 
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
@@ -1742,7 +1803,8 @@ cdef class Engine:
         cdef int side, k, m
         if not params.enabled or self.quality_c(state, params, t).quality != QUALITY_GOOD:
             return
-        state.probe_ns = t + self._probe_interval_ns
+        state.probe_ns = self._probe_after(state, t)
+        state.probe_waits = False
         state.probes += 1
         query.now_ns = t
         query.size_lots = query.fill_rate = query.average_size_lots = NAN
@@ -1947,10 +2009,10 @@ cdef class Engine:
             if calibration == NULL:
                 continue
             parts = {}
-            for number in range(calibration.bucket - CALIBRATION_BUCKETS + 1, calibration.bucket + 1):
+            for number in range(max(0, calibration.bucket - CALIBRATION_BUCKETS + 1), calibration.bucket + 1):
                 fresh = False
                 for j in range(LABEL_ANCHORS):
-                    bucket = &calibration.anchor[j].bucket[number % CALIBRATION_BUCKETS]
+                    bucket = &calibration.anchor[j].bucket[bucket_place(number)]
                     fresh = fresh or bucket.n != bucket.noted
                     bucket.noted = bucket.n
                 if fresh:
@@ -1985,14 +2047,14 @@ cdef class Engine:
                     {
                         int(model, 16): (
                             int(of["window_ns"]),
-                            {int(number): checked_part(part) for number, part in of["parts"].items()},
+                            {checked_number(number): checked_part(part) for number, part in of["parts"].items()},
                         )
                         for model, of in entry["models"].items()
                     },
                 )
                 for entry in payload["groups"]
             ]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise QuotelifeError(f"what was learned does not read: {error!r}") from None
         self.advance(now_ns)
         for place, tolerances, models in noted:
@@ -2407,7 +2469,7 @@ cdef class Engine:
                 + book_bytes(&state.book)
                 + orders_bytes(&state.orders)
                 + labels_bytes(&state.labels)
-                + (LABEL_ROOM * self._raws_width * LABEL_ANCHORS * sizeof(double) if state.raws != NULL else 0)
+                + LABEL_ROOM * state.raws_width * LABEL_ANCHORS * sizeof(double)
             ),
         )
 

@@ -58,7 +58,8 @@ cdef struct OpenLabels:
     uint64_t overflowed        # found no room at all
     uint64_t censored          # will never be known whole
 
-cdef int labels_init(OpenLabels* self) except -1
+# Room for them, where there is none yet; False: no memory.
+cdef bint labels_init(OpenLabels* self) noexcept nogil
 cdef void labels_free(OpenLabels* self) noexcept nogil
 cdef uint64_t labels_bytes(const OpenLabels* self) noexcept nogil
 

@@ -22,21 +22,21 @@ LABEL_ANCHOR_NS[0] = 500_000_000
 LABEL_ANCHOR_NS[1] = 2_000_000_000
 
 
-cdef int labels_init(OpenLabels* self) except -1:
+cdef bint labels_init(OpenLabels* self) noexcept nogil:
     cdef int k
     if self.pool != NULL:
-        return 0
+        return True
     self.pool = <OpenLabel*>calloc(LABEL_ROOM, sizeof(OpenLabel))
     self.free = <uint32_t*>calloc(LABEL_ROOM * (WATCHED + 2), sizeof(uint32_t))
     if self.pool == NULL or self.free == NULL:
         labels_free(self)
-        raise MemoryError()
+        return False
     for k in range(WATCHED + 1):
         self.heap[k] = self.free + (k + 1) * LABEL_ROOM
     for k in range(LABEL_ROOM):
         self.free[k] = LABEL_ROOM - 1 - k
     self.free_n = LABEL_ROOM
-    return 0
+    return True
 
 
 cdef void labels_free(OpenLabels* self) noexcept nogil:
@@ -262,7 +262,8 @@ cdef class OpenLabelsView:
     """Python view, for tests. Parts are told as (sequence, part, at_ns, hit, passage_ns), −1 where not passed."""
 
     def __cinit__(self):
-        labels_init(&self.c)
+        if not labels_init(&self.c):
+            raise MemoryError()
 
     def __dealloc__(self):
         labels_free(&self.c)

@@ -22,6 +22,11 @@ cdef struct LabelBucket:
     int64_t n
     int64_t noted              # of n, how many were written down
 
+# Where in the ring the part of a window with that number lies; inside it for every number, below 0 too.
+cdef inline int bucket_place(int64_t number) noexcept nogil:
+    cdef int place = <int>(number % CALIBRATION_BUCKETS)
+    return place + CALIBRATION_BUCKETS if place < 0 else place
+
 cdef void bucket_add(LabelBucket* self, double p, bint hit) noexcept nogil
 # What leaves the window: out of the total, and empty.
 cdef void bucket_forget(LabelBucket* total, LabelBucket* bucket) noexcept nogil
@@ -67,6 +72,13 @@ cdef inline size_t rolling_bytes(const Rolling* self) noexcept nogil:
     return sizeof(Rolling) + self.grid.anchors * sizeof(AnchorLabels)
 # Let time pass: what has come to the end of the window leaves it.
 cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil
+# Is there a label in the window?
+cdef inline bint rolling_any(const Rolling* self) noexcept nogil:
+    cdef int j
+    for j in range(self.grid.anchors):
+        if self.anchor[j].total.n:
+            return True
+    return False
 cdef int64_t rolling_hits(const Rolling* self, int place) noexcept nogil
 # Labels of the part of the window with that number, as bytes that rolling_load takes; empty where there are none.
 cdef bytes rolling_part(const Rolling* self, int64_t bucket)

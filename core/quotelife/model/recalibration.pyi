@@ -8,6 +8,7 @@ LOGIT_MAX: float
 UNKNOWN: int
 
 def checked_part(text: str) -> bytes: ...
+def checked_number(number: str | int) -> int: ...
 
 class RollingCalibration:
     def __init__(

@@ -44,6 +44,7 @@ cdef int NEWTON_STEPS = 50
 cdef int HALVINGS = 40
 cdef double CONVERGED = 1e-13           # of what a step would gain beside the loss: rounding hides less
 LOGIT_MAX = Z_MAX
+PART_LABELS_MAX = (2**31 - 1) // CALIBRATION_BUCKETS      # so that no total overflows
 _CELL = struct.Struct("<BBiiq")          # anchor, bin, labels, hits, sum of logits
 
 
@@ -190,7 +191,7 @@ cdef bytes rolling_part(const Rolling* self, int64_t bucket):
     found = []
     if self.bucket - CALIBRATION_BUCKETS < bucket <= self.bucket:
         for j in range(self.grid.anchors):
-            part = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+            part = &self.anchor[j].bucket[bucket_place(bucket)]
             for i in range(CALIBRATION_BINS):
                 cell = &part.bin[i]
                 if cell.n:
@@ -201,11 +202,23 @@ cdef bytes rolling_part(const Rolling* self, int64_t bucket):
 def checked_part(str text not None):
     """The bytes of a part of the window out of base64. ``ValueError`` where this build cannot have written them."""
     part = b64decode(text, validate=True)
-    if len(part) % _CELL.size or not all(
-        j < len(ANCHORS_NS) and i < CALIBRATION_BINS and 0 <= hits <= n for j, i, n, hits, _ in _CELL.iter_unpack(part)
+    if len(part) % _CELL.size:
+        raise ValueError("these are no labels")
+    cells = list(_CELL.iter_unpack(part))
+    if len({(j, i) for j, i, *_ in cells}) != len(cells) or not all(
+        j < len(ANCHORS_NS) and i < CALIBRATION_BINS and 0 <= hits <= n and 0 < n <= PART_LABELS_MAX and abs(z) <= n * Z_MAX * FIXED
+        for j, i, n, hits, z in cells
     ):
         raise ValueError("these are no labels")
     return part
+
+
+def checked_number(number):
+    """The number of a part of the window. ``ValueError`` where no time of an engine lies in it."""
+    number = int(number)
+    if not 0 <= number < 1 << 62:
+        raise ValueError(f"part {number} of a window lies at no time")
+    return number
 
 
 cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1:
@@ -218,11 +231,11 @@ cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1:
         return False
     cells = list(_CELL.iter_unpack(part))
     for j in range(self.grid.anchors):
-        place = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+        place = &self.anchor[j].bucket[bucket_place(bucket)]
         bucket_forget(&self.anchor[j].total, place)
         self.anchor[j].changed = True
     for j, i, n, hits, z in cells:
-        place = &self.anchor[j].bucket[bucket % CALIBRATION_BUCKETS]
+        place = &self.anchor[j].bucket[bucket_place(bucket)]
         total = &self.anchor[j].total
         place.bin[i].n = n
         place.bin[i].hits = hits
@@ -248,7 +261,7 @@ cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint h
     if isnan(p):
         return
     rolling_pass(self, now_ns)
-    bucket_add(&labels.bucket[self.bucket % CALIBRATION_BUCKETS], p, hit)
+    bucket_add(&labels.bucket[bucket_place(self.bucket)], p, hit)
     bucket_add(&labels.total, p, hit)
     labels.changed = True
 
@@ -285,7 +298,7 @@ cdef void rolling_pass(Rolling* self, int64_t now_ns) noexcept nogil:
     gone = newest - self.bucket
     for i in range(1, 1 + <int>(gone if gone < CALIBRATION_BUCKETS else CALIBRATION_BUCKETS)):
         for j in range(self.grid.anchors):
-            bucket = &self.anchor[j].bucket[(self.bucket + i) % CALIBRATION_BUCKETS]
+            bucket = &self.anchor[j].bucket[bucket_place(self.bucket + i)]
             if bucket.n:
                 bucket_forget(&self.anchor[j].total, bucket)
                 self.anchor[j].changed = True
