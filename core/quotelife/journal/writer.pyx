@@ -252,7 +252,7 @@ cdef class JournalWriter(InputSink):
         if kind == CHANGE_LEARNED:
             # A restart reads every one since the last state: no more than as much again.
             self._learned_since_state += len(record)
-            if self._learned_since_state >= max(self._state_bytes, LEARNED_BYTES_MIN):
+            if self._learned_since_state >= max(self._state_bytes, <uint64_t>LEARNED_BYTES_MIN):
                 self._append_state()
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
             for model in self._engine.served.all():

@@ -104,6 +104,6 @@ cdef void monitor_label(Monitor* self, const MonitorRules* rules, int64_t now_ns
 # A decision was asked for; of these every psi_every-th is counted.
 cdef void monitor_asked(Monitor* self, const MonitorRules* rules, int64_t now_ns, const double* x,
                         const uint64_t* valid, double sigma_ticks) noexcept nogil
-# True where the features were looked at, too, which costs several times the rest and is done PSI_LOOKS times a half window.
+# True where the features were looked at, too: several times as dear, and done PSI_LOOKS times in half a window.
 cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns) noexcept nogil
 cdef void monitor_reset(Monitor* self) noexcept nogil      # of what has been summed up, both directions
