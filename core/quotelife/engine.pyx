@@ -65,8 +65,8 @@ from quotelife.model.open_labels cimport (
 )
 from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket, bucket_place
 from quotelife.model.recalibration cimport (
-    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_any, rolling_bytes, rolling_free,
-    rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
+    CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_any, rolling_bytes,
+    rolling_free, rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
 )
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
@@ -1499,7 +1499,7 @@ cdef class Engine:
     cdef void _forget(self, int place) noexcept nogil:
         # What was learned of a model, and what its open labels would say.
         cdef InstrumentState* state
-        cdef size_t k
+        cdef size_t k, m
         cdef uint32_t i, g
         for g in range(self._n_groups):
             rolling_free(self.groups[g].calibration[place])
@@ -1507,8 +1507,9 @@ cdef class Engine:
         for i in range(self.n_instruments):
             state = self.states[i]
             if place < state.raws_width and labels_any(&state.labels):
-                for k in range(LABEL_ROOM * LABEL_ANCHORS):
-                    state.raws[(k // LABEL_ANCHORS * state.raws_width + place) * LABEL_ANCHORS + k % LABEL_ANCHORS] = NAN
+                for k in range(LABEL_ROOM):
+                    for m in range(LABEL_ANCHORS):
+                        state.raws[(k * state.raws_width + place) * LABEL_ANCHORS + m] = NAN
 
     cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil:
         cdef const Rolling* calibration = NULL

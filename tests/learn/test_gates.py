@@ -1,6 +1,7 @@
 """The promotion gates answer as they must where the answer is known."""
 
 import json
+from bisect import bisect_right
 from dataclasses import replace
 from typing import Any
 
@@ -416,20 +417,24 @@ def test_thresholds_can_be_chosen_by_name() -> None:
 
 
 def test_each_model_is_judged_under_the_pairs_that_its_own_labels_gave_by_then() -> None:
-    """Against one call of ``at`` a decision, labels added by hand as their horizon ends."""
+    """Against one call of ``at`` a decision, labels added by hand at the second message behind their horizon."""
     data = dataset_kit.decisions(400)
     models = [load_artifact(builtin_artifact(name)) for name in ("first_passage", "logistic")]
     settings = Recalibration.model_validate({"enabled": True, "window": "20s", "refit": "1s", "ridge": 2.0})
     found = gates.served(models[1], models[0], data, 0, Bounds(recalibration=settings))
     outcome = np.stack([data.outcome(ns) for ns in ANCHORS_NS], axis=1)
+    messages = data.path.time_ns[data.path.good].tolist()
     for model, curves in zip(models, (found.champion, found.challenger), strict=True):
         raw = gates.raw_curves(model, data, 0)
         twin = RollingCalibration(20 * S, ridge=2.0, refit_ns=S)
         labels = sorted(
-            (int(data.now_ns[i]) + data.latency_ns + tau, i, k)
+            (messages[second], i, k)
             for i in range(len(data))
             for k, tau in enumerate(ANCHORS_NS)
-            if outcome[i, k] >= 0 and not np.isnan(raw[i, 0])
+            if outcome[i, k] >= 0
+            and not np.isnan(raw[i, 0])
+            and (second := bisect_right(messages, int(data.now_ns[i]) + data.latency_ns + tau) + 1)
+            < len(messages)
         )
         for i in range(len(data)):
             while labels and labels[0][0] <= data.now_ns[i]:

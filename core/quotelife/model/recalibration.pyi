@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 ANCHORS_NS: tuple[int, ...]
 LOGIT_MAX: float
 UNKNOWN: int
+PART_LABELS_MAX: int
 
 def checked_part(text: str) -> bytes: ...
 def checked_number(number: str | int) -> int: ...
