@@ -42,7 +42,10 @@ def recalibrated(
 
 def heard_of(decisions: Decisions, ends_ns: Longs) -> tuple[Longs, npt.NDArray[np.bool_]]:
     """When a service would know of what ended, and whether it ever would: the first message behind an end shows that
-    nothing was lost before it, and is itself judged when the second begins."""
+    nothing was lost before it, and is itself judged when the second begins.
+
+    The path has no messages that left the reference where it was: where it stands still this errs to the late side.
+    """
     messages = decisions.path.time_ns[decisions.path.good]
     second = np.searchsorted(messages, ends_ns, side="right") + 1
     heard = second < len(messages)
