@@ -206,7 +206,8 @@ def checked_part(str text not None):
         raise ValueError("these are no labels")
     cells = list(_CELL.iter_unpack(part))
     if len({(j, i) for j, i, *_ in cells}) != len(cells) or not all(
-        j < len(ANCHORS_NS) and i < CALIBRATION_BINS and 0 <= hits <= n and 0 < n <= PART_LABELS_MAX and abs(z) <= n * Z_MAX * FIXED
+        j < len(ANCHORS_NS) and i < CALIBRATION_BINS and 0 <= hits <= n and 0 < n <= PART_LABELS_MAX
+        and abs(z) <= n * Z_MAX * FIXED
         for j, i, n, hits, z in cells
     ):
         raise ValueError("these are no labels")
