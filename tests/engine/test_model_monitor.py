@@ -237,7 +237,7 @@ def test_the_labels_of_another_model_do_not_bring_a_group_back(tmp_path: Path, p
     assert down["down"] and int(down["model"], 16) == number(low)
     by_model = {each.model: each for each in desk.engine.monitors.group(0).models}
     assert by_model[number(right)].cusum_labels[0] > (500 if probe_interval == "0s" else 0)
-    on_their_way = 2                                   # when the step came
+    on_their_way = 2  # when the step came
     assert (by_model[number(low)].cusum_labels[0] <= on_their_way) == (probe_interval == "0s")
 
 

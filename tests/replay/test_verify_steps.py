@@ -125,7 +125,9 @@ def alike(plan: list[tuple[float, float]], seed: int, start_ns: int) -> Iterator
 
 
 def test_two_groups_that_step_down_at_one_timer_are_verified_from_market_bytes(tmp_path: Path) -> None:
-    run = session(tmp_path, of_two(config(tmp_path, labels_min=1900)))  # long after their sums were beyond the limit
+    run = session(
+        tmp_path, of_two(config(tmp_path, labels_min=1900))
+    )  # their sums are beyond the limit long before
     seconds, rate = HARD
     run.work(alike([(seconds - 50, rate)], 1, run.engine.now_ns), 1, 0.0)  # only probes, the same of both
     run.work(alike([(50.0, rate)], 2, run.engine.now_ns), 300, 300 / 950)
