@@ -1393,8 +1393,7 @@ cdef class Engine:
                 if g >= known or self._policy.posture[k].held_rate == 0.0:
                     held.alpha = alpha
                     held.debt = 0.0
-                held.alpha = fmin(held.alpha, alpha)
-                held.debt = fmax(held.debt, -alpha)
+                held_restore(held, alpha, held)
                 if g >= known:
                     groups[g].noted[k] = held[0]
         cdef bint moved = self._latency_ns != config.learning.latency_ns      # ages count from elsewhere

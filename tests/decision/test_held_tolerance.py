@@ -5,13 +5,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quotelife.config.schema import LiquidityProvider
-from quotelife.decision.held_tolerance import FREE, FROZEN, SHORTEST, HeldTolerance
+from quotelife.config.schema import (
+    ClientPriority,
+    HeldToleranceSettings,
+    LiquidityProvider,
+    PostureSettings,
+    RiskAverse,
+)
+from quotelife.decision.held_tolerance import FREE, FROZEN, REMEMBERED, SHORTEST, HeldTolerance
 from quotelife.decision.life import PostureLife
 from quotelife.records import HORIZONS_NS
 
 MS = 1_000_000
 NEVER = 2**63 - 1
+SHIPPED = HeldToleranceSettings()
+POSTURES = (ClientPriority, LiquidityProvider, RiskAverse)
 
 
 @given(st.lists(st.booleans(), max_size=300), st.floats(0.001, 0.5), st.floats(0.001, 0.5))
@@ -43,7 +51,7 @@ def test_hits_within_the_shortest_life_take_nothing_from_alpha(hits: list[bool])
         held.update(hit, SHORTEST)
         debt += 0.01 * (0.05 - hit)
         alpha = min(alpha + max(debt, 0.0), 0.05)
-        debt = min(max(debt, -0.05), 0.0)
+        debt = min(max(debt, -20 * 0.05), 0.0)
         assert held.alpha == pytest.approx(alpha)
         assert held.debt == pytest.approx(debt)
 
@@ -67,6 +75,71 @@ def test_hits_of_lives_that_the_tolerance_set_are_bounded_over_labels_of_both_ki
     assert worst <= alpha / rate + 1e-6
 
 
+RUNS = st.lists(
+    st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(1, 3000)), min_size=1, max_size=8
+)
+"""Stretches of a market: the share of lives that are the shortest, the share passed, and how many labels."""
+
+
+def played(
+    held: HeldTolerance, runs: list[tuple[float, float, int]], seed: int
+) -> list[tuple[bool, bool, float]]:
+    """Of each label: was its life set by the tolerance, was it passed, and the tolerance after it."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for shortest, passed, n in runs:
+        for short, hit in zip(rng.random(n) < shortest, rng.random(n) < passed, strict=True):
+            free = held.alpha > 0.0 and not short
+            out.append((free, bool(hit), held.update(bool(hit), FREE if free else SHORTEST)))
+    return out
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@given(runs=RUNS, seed=st.integers(0, 2**31))
+@example(runs=[(0.0, 1.0, 27), (1.0, 0.0, 500)] * 4, seed=0)
+@example(runs=[(0.0, 0.5, 60), (1.0, 1.0, 600), (1.0, 0.0, 3000), (1.0, 0.0, 3000)] * 2, seed=0)
+def test_as_shipped_passages_within_lives_that_it_set_are_at_most_alpha_of_any_two_thousand_labels(
+    posture: type[PostureSettings], runs: list[tuple[float, float, int]], seed: int
+) -> None:
+    """Where each label is known before the next life is set, and but for the passages that bring it to 0."""
+    tolerance = posture.model_validate({}).tolerance
+    labels = played(HeldTolerance(tolerance * SHIPPED.target, SHIPPED.rate), runs, seed)
+    counted = np.array([free and hit and after > 0.0 for free, hit, after in labels], dtype=np.int64)
+    total = np.concatenate([[0], np.cumsum(counted)])
+    worst = max(total[min(k + 2000, len(counted))] - total[k] for k in range(len(total)))
+    assert worst <= tolerance * 2000 + 1e-6
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@given(runs=RUNS, seed=st.integers(0, 2**31))
+@example(runs=[(0.0, 1.0, 27), (1.0, 1.0, 3000)], seed=0)
+def test_after_any_stretch_it_is_whole_again_by_so_many_misses_and_no_more(
+    posture: type[PostureSettings], runs: list[tuple[float, float, int]], seed: int
+) -> None:
+    alpha = posture.model_validate({}).tolerance * SHIPPED.target
+    held = HeldTolerance(alpha, SHIPPED.rate)
+    played(held, runs, seed)
+    owed = alpha - held.alpha - held.debt
+    for _ in range(round((REMEMBERED + 1) / SHIPPED.rate)):
+        held.update(False, SHORTEST)
+    assert owed <= (REMEMBERED + 1) * alpha + 1e-12
+    assert held.dump() == (pytest.approx(alpha), pytest.approx(0.0, abs=1e-9))
+
+
+def test_what_the_shortest_lives_lost_is_earned_back_before_the_tolerance_returns() -> None:
+    """Over and over: passages until nothing is left, more of them within the shortest life, then calm until whole."""
+    held, alpha = HeldTolerance(0.05, 0.002), 0.05
+    hits = labels = 0
+    for _ in range(10):
+        for k in range(227):
+            held.update(True, FREE if k < 27 else SHORTEST)
+        hits, labels = hits + 227, labels + 227
+        while held.alpha < alpha - 1e-12:
+            held.update(False, SHORTEST)
+            labels += 1
+    assert hits / labels <= alpha + 2e-4
+
+
 def test_at_no_tolerance_no_life_is_left_though_the_curve_says_never() -> None:
     """P = 0 is what first passage says of a quiet market."""
     for source in ("p500", "curve"):
@@ -83,9 +156,9 @@ def test_a_dumped_tolerance_goes_on_where_it_was_and_never_beyond_its_posture() 
     again = HeldTolerance(0.05, 0.01)
     again.restore(*held.dump())
     assert again.dump() == held.dump() == (0.05 - 0.01 * 0.95, -0.01 * 0.95)
-    stricter = HeldTolerance(0.002, 0.01)
+    stricter = HeldTolerance(0.0002, 0.01)
     stricter.restore(*held.dump())
-    assert stricter.dump() == (0.002, -0.002)
+    assert stricter.dump() == (0.0002, -20 * 0.0002)
 
 
 def test_a_tolerance_that_came_to_nothing_recovers_by_the_shortest_lives_of_a_calm_market() -> None:
@@ -116,6 +189,22 @@ def market(seed: int, n: int, overconfident: float) -> tuple[np.ndarray, np.ndar
         curves,
         np.where(passage < 5e9, np.minimum(passage, 5e9).astype(np.int64), NEVER),
     )
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@pytest.mark.parametrize("overconfident", [0.0, 1.0, 2.0])
+def test_as_shipped_no_two_thousand_lives_in_a_row_are_passed_more_often_than_alpha_and_a_point(
+    posture: type[PostureSettings], overconfident: float
+) -> None:
+    """Among those that it set and among all, in a market whose labels come as late as the lives end."""
+    settings = posture.model_validate({"tolerance_source": "curve", "life_min": "20ms"})
+    now, p, passage = market(11, 40_000, overconfident)
+    held = HeldTolerance(settings.tolerance * SHIPPED.target, SHIPPED.rate)
+    out = held.lives(PostureLife(settings), now, p, passage, np.full(len(now), 5_000 * MS))
+    for counted in (out.hit[(out.by == FREE) & (out.hit >= 0)], out.hit[out.hit >= 0]):
+        share = np.convolve(counted[2000:] == 1, np.ones(2000), "valid") / 2000
+        assert len(share) > 5_000
+        assert share.max() <= settings.tolerance + 0.01
 
 
 def lives(overconfident: float, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -207,6 +207,20 @@ def test_what_was_noted_is_known_to_the_next_engine() -> None:
     assert [group.tolerance for group in other.learned()] == [group.tolerance for group in was]
 
 
+def test_a_reload_keeps_what_the_shortest_lives_owe() -> None:
+    """Cut to what the new configuration allows, and no further."""
+    engine, notes = Engine(learning_config(rate=0.01), start_ns=START_NS), []
+    engine.record_to(InputTap(lambda name, sequence, *values: notes.append(values)))
+    engine.apply_learned(
+        {"groups": [{"group": "BTC", "held": [[0.0, -0.3], [0.01, -0.9], [0.0, 0.0]], "models": {}}]},
+        START_NS,
+    )
+    engine.apply_config(learning_config(rate=0.01, target=0.8), START_NS + 1)
+    engine.note_learned(START_NS + LEARNED_EVERY_NS + 1)
+    (group,) = (each for each in notes[-1][1]["groups"] if each["group"] == "BTC")
+    assert group["held"] == [[0.0, -0.3], [0.01, pytest.approx(-20 * 0.8 * 0.05)], [0.0, 0.0]]
+
+
 def told(state: OperationalState, name: str, values: tuple[Any, ...]) -> None:
     if name == "change":
         state.change(values[0], json.loads(json.dumps(values[1])))

@@ -6,9 +6,15 @@ cdef enum HeldBy:              # what the tolerance had to do with a life
     HELD_SHORTEST = 1          # the shortest life bound, or there was a decline below it: frozen, but see the module
     HELD_FROZEN = 2            # something else set the life, or there was none
 
+cdef enum:
+    # The account reaches down to −20·α. A miss earns η·α, so that a market which has come to rest waits for its lives no
+    # longer than 20/η misses, whatever it lost before (20 minutes of 8 a second at η = .002). Nearer to 0, and a market
+    # that moves by turns is forgiven most of what it takes.
+    HELD_REMEMBERED = 20
+
 cdef struct Held:
     double alpha               # in [0, the posture's tolerance]
-    double debt                # in [-the posture's tolerance, 0]: what the shortest lives have lost
+    double debt                # in [-20 of the posture's tolerances, 0]: what the shortest lives have lost
 
 cdef HeldBy held_by(uint8_t kind, uint16_t binding, uint64_t reasons) noexcept nogil
 cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit) noexcept nogil

@@ -8,6 +8,7 @@ from quotelife.decision.life import PostureLife
 FREE: int
 SHORTEST: int
 FROZEN: int
+REMEMBERED: int
 
 class HeldLives(NamedTuple):
     alpha: NDArray[np.float64]

@@ -6,13 +6,13 @@ whatever the model is worth.
 after each resolved label: adaptive conformal inference (Gibbs and Candès 2021), one-sided. What a hit takes from α_t,
 1/α misses give back, and at α_t = 0 no life is left to lose: over any run of n labels, those of the shortest lives
 among them, the hits that count exceed α·n by no more than α/η, plus those that bring α_t to 0 or were on their way
-then. Neither the share among the lives that count alone, nor that among all, is bounded: docs/online.md has the worst.
+then. Of hits of both kinds 20·α/η more are remembered, and must be earned back first. docs/online.md has the worst.
 
 What counts. A life that the tolerance set, or that it would shorten if it were smaller (the longest life, the end of
 the grid, expected value): the label counts. A life cut by the client's deadline, by the venue or by a bad edge, or read
 from a step table, and every decline but one: frozen. Where the shortest life binds, or a decline because the tolerance
 leaves less than it, α_t is frozen too: less of it would change nothing; but then nothing would ever move it again, so
-those labels keep an account of their own, in [−α, 0], and only what they earn beyond it goes to α_t. Such a decline is
+those labels keep an account of their own, in [−20·α, 0]; only what they earn beyond it goes to α_t. Such a decline is
 labelled by the shortest life that it refused. docs/online.md says where this departs from SPEC 6.1, and why.
 """
 
@@ -32,6 +32,7 @@ from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_E
 
 
 FREE, SHORTEST, FROZEN = HELD_FREE, HELD_SHORTEST, HELD_FROZEN
+REMEMBERED = HELD_REMEMBERED
 
 
 cdef enum:
@@ -56,13 +57,13 @@ cdef void held_update(Held* self, double alpha, double rate, HeldBy by, bint hit
     if by == HELD_SHORTEST:
         self.debt += step
         step = fmax(self.debt, 0.0)
-        self.debt = fmin(fmax(self.debt, -alpha), 0.0)
+        self.debt = fmin(fmax(self.debt, -(HELD_REMEMBERED * alpha)), 0.0)
     self.alpha = fmin(fmax(self.alpha + step, 0.0), alpha)
 
 
 cdef void held_restore(Held* self, double alpha, const Held* dumped) noexcept nogil:
     self.alpha = fmin(fmax(dumped.alpha, 0.0), alpha)
-    self.debt = fmax(fmin(dumped.debt, 0.0), -alpha)
+    self.debt = fmax(fmin(dumped.debt, 0.0), -(HELD_REMEMBERED * alpha))
 
 
 class HeldLives(NamedTuple):
