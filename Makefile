@@ -14,6 +14,8 @@ SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 300
 FUZZ ?=
 PYTEST_ARGS ?=
+BUF := npx --yes @bufbuild/buf@1.75.0
+BASELINE := proto/v1.binpb
 # Test files side by side, one process a core and at most four; WORKERS=0: one after the other.
 WORKERS ?= logical
 DEFAULT_TESTS := -m "not slow" -n $(WORKERS) --maxprocesses 4 --dist loadfile
@@ -21,7 +23,7 @@ DEFAULT_TESTS := -m "not slow" -n $(WORKERS) --maxprocesses 4 --dist loadfile
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak bench lint types proto proto-check clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak bench lint types proto proto-check proto-baseline clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,7 +37,8 @@ help:
   'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
 	  'make lint        ruff' \
 	  'make types       mypy (strict)' \
-	  'make proto       regenerate the protobuf stubs; make proto-check compares them and runs buf lint' \
+	  'make proto       regenerate the protobuf stubs; make proto-check compares them, runs buf lint and buf breaking' \
+	  'make proto-baseline  at a release: writes what buf breaking compares with, proto/v1.binpb' \
 	  'make clients     install the client alone in a clean environment and use it' \
 	  'make clean       remove builds and environments'
 
@@ -99,7 +102,12 @@ proto:
 
 proto-check:
 	python3 tools/gen_proto.py --check
-	npx --yes @bufbuild/buf@1.75.0 lint
+	$(BUF) lint
+	$(BUF) breaking --against $(BASELINE)
+
+# What clients of the last release rely on. What was added since may still change.
+proto-baseline:
+	$(BUF) build --exclude-source-info -o $(BASELINE)
 
 clients:
 	tools/check_client.sh
