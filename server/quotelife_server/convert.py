@@ -17,6 +17,7 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2
 
@@ -33,6 +34,7 @@ from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.explain.journaled import JournaledAnswer
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument
+from quotelife.journal.records import LIFE
 from quotelife.news import HEADLINE_CHARACTERS_MAX
 from quotelife.records import (
     HORIZONS_NS,
@@ -576,7 +578,11 @@ class Verification:
 
 
 def explanation(
-    id_: str, decision: DecisionRecord, found: Explanation, grounds: Grounds, verification: Verification
+    id_: str,
+    decision: DecisionRecord,
+    found: Explanation,
+    grounds: Grounds,
+    verification: Verification,
 ) -> expiry.Explanation:
     message = expiry.Explanation(
         decision_id=id_,
@@ -631,6 +637,24 @@ def explanation(
     return message
 
 
+def _label(message: expiry.DecisionLabel, id_: str, label: np.void) -> None:
+    """``label``: a scalar of ``LABEL_DTYPE``."""
+    message.decision_id = id_
+    message.horizon_ns = int(label["horizon_ns"])
+    message.at_utc_ns = int(label["at_ns"])
+    message.life = int(label["part"]) == LIFE
+    if label["hit"] >= 0:
+        message.passed = bool(label["hit"])
+    if label["passage_ns"] >= 0:
+        message.passage_ns = int(label["passage_ns"])
+    if message.life:
+        message.moved, message.held_alpha, message.account = (
+            float(label[name]) for name in ("moved", "alpha", "debt")
+        )
+    elif not math.isnan(label["p"]):
+        message.p = float(label["p"])
+
+
 def explained_answer(found: JournaledAnswer) -> expiry.ExplainDecisionResponse:
     """Raises ``QuotelifeError`` where the journal holds messages of another kind of service."""
     response = expiry.ExplainDecisionResponse()
@@ -649,6 +673,8 @@ def explained_answer(found: JournaledAnswer) -> expiry.ExplainDecisionResponse:
         response.explanations.append(
             explanation(each.decision_id, each.decision, each.explanation, each.grounds, verification)
         )
+        for label in each.labels:
+            _label(response.labels.add(), each.decision_id, label)
     return response
 
 

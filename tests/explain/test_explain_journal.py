@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
-from tests.reference.service_kit import MS, Kit, S
+from tests.reference.service_kit import CONFIG, MS, Kit, Market, S
 from typer.testing import CliRunner
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
@@ -16,12 +16,12 @@ from quotelife.config import load_config
 from quotelife.errors import JournalError
 from quotelife.explain.journaled import explain_from
 from quotelife.features.schema import NAMES
-from quotelife.journal.format import pack_record
+from quotelife.journal.format import Kind, pack_record
 from quotelife.journal.reader import Journal
-from quotelife.journal.records import decode_decision
+from quotelife.journal.records import decode_decision, decode_label
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.journal.writer import JournalWriter
-from quotelife.records import REQUEST_DTYPE
+from quotelife.records import REQUEST_DTYPE, EventBuffer, EventKindCode
 from quotelife_server import convert
 from quotelife_server.cli.commands import app
 from quotelife_server.explaining import JournalExplanations
@@ -51,8 +51,8 @@ class WriterLedger(NoJournal):
 class Journaled(Kit):
     """The handlers with a journal, on a simulated market."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, text: str = CONFIG) -> None:
+        super().__init__(folder, text=text)
         self.folder = folder / "journal"
         self.writer = JournalWriter(DirectoryStorage(self.folder), boot_id="b00t")
         self.writer.begin(self.engine, self.clock.now_ns())
@@ -229,6 +229,87 @@ def test_a_journal_without_the_models_copy_still_explains_the_rules(kit: Journal
     assert str(kit.folder) not in explanation.verification
     assert not explanation.contributions
     assert [step.rule for step in explanation.rule_path if step.applied] == [types.RULE_COUNTERPARTY_TIER]
+
+
+LEARNING = (
+    CONFIG
+    + """
+learning: {probe_interval: 250ms, recalibration: {enabled: true}}
+postures:
+  client_priority: {held_tolerance: {enabled: true}}
+"""
+)
+
+
+def after(kit: Journaled, seconds: float) -> list[expiry.GetExpiryResponse]:
+    """Answers of all instruments, and a market that goes on for so long."""
+    market = Market(kit.engine, seed=3)
+    kit.clock.set_ns(market.run(kit.clock.now_ns(), 21.0))
+    replies = [
+        kit.get(counterparty="alpha", instrument=name, side=side)
+        for name in ("BTC-USDT", "ETH-USDT")
+        for side in (types.SIDE_BUY, types.SIDE_SELL)
+    ]
+    for _ in range(round(seconds * 20)):
+        kit.clock.set_ns(kit.clock.now_ns() + 50 * MS)
+        market.step(kit.clock.now_ns())
+    kit.writer.commit()
+    return replies
+
+
+def test_what_the_market_made_of_a_decision_is_listed_beside_it(tmp_path: Path) -> None:
+    """Exactly the labels that the journal has of it, none of another decision and none of a probe."""
+    kit = Journaled(tmp_path, LEARNING)
+    replies = after(kit, 6.0)
+    written = [decode_label(record) for record in Journal(kit.folder).records((Kind.LABEL,))]
+    passed = set()
+    for reply in replies:
+        sequence = int(reply.decision_id.partition("-")[2])
+        own = [label for label in written if label["decision"] == sequence]
+        response = kit.explained(reply.decision_id)
+        assert response.explanations[0].verified
+        assert [
+            (each.horizon_ns, each.life, each.passed, each.passage_ns if each.HasField("passage_ns") else -1)
+            for each in response.labels
+        ] == [(each["horizon_ns"], each["part"] == 2, each["hit"] == 1, each["passage_ns"]) for each in own]
+        assert {(each.life, each.horizon_ns) for each in response.labels} == {
+            (False, 500 * MS), (False, 2 * S), (True, reply.life_ns),
+        }  # fmt: skip
+        for each, label in zip(response.labels, own, strict=True):
+            passed.add(each.passed)
+            assert each.decision_id == reply.decision_id
+            if each.life:
+                assert (each.moved, each.held_alpha) == (label["moved"], label["alpha"])
+            else:
+                assert each.p == label["p"] > 0.0
+    assert passed == {True, False}
+    result = RUN.invoke(app, ["explain", replies[0].decision_id, "--journal", str(kit.folder)])
+    assert "What the market made of it" in result.output and "within the life, " in result.output
+
+
+def test_what_is_not_over_is_not_listed_and_what_was_lost_sight_of_is_not_known(tmp_path: Path) -> None:
+    kit = Journaled(tmp_path, LEARNING)
+    known = {each.decision_id: kit.explained(each.decision_id) for each in after(kit, 0.4)}
+    decision_id, told = next((id_, each) for id_, each in known.items() if len(each.labels) == 1)
+    (label,) = told.labels
+    assert label.life and label.horizon_ns == told.response.life_ns == 250 * MS and not label.passed
+    lost = EventBuffer(8)
+    for i in range(2):
+        lost.append(EventKindCode.STATUS, instrument=i, receive_ns=kit.clock.now_ns(), aux=5, flags=1)
+    kit.engine.on_events(lost)
+    kit.engine.on_timer(kit.clock.now_ns() + 10 * S)
+    kit.writer.commit()
+    response = kit.explained(decision_id)
+    assert [each.horizon_ns // MS for each in response.labels] == [250, 500, 2000]
+    assert [each.HasField("passed") for each in response.labels] == [True, False, False]
+
+
+def test_where_nothing_is_learned_the_journal_is_not_searched_for_labels(
+    kit: Journaled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = after(kit, 1.0)
+    monkeypatch.delattr(Journal, "following")
+    assert not kit.explained(replies[0].decision_id).labels
 
 
 # --- the service --------------------------------------------------------------------------------------------

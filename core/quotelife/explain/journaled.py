@@ -6,23 +6,31 @@ Works on the folder of a service that runs or has stopped; nothing is locked or 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation, explain, verify
-from quotelife.explain.grounds import Grounds
+from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal, refused_sequences
-from quotelife.journal.records import Answer, Record, decode_decision
+from quotelife.journal.records import LIFE, Answer, Record, decode_decision, decode_label
 from quotelife.journal.state import OperationalState
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.lineup import LineUp
 from quotelife.records import DecisionRecord, ModelRoleCode, PostureCode, RequestRecord
 from quotelife.replay.follow import Follower, read_config, set_override
+from quotelife.units import NS_PER_S
+
+LABELLED_WITHIN_NS = 60 * NS_PER_S
+"""The longest life ends after 5 s; a quiet market may take longer to tell what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledDecision:
-    """One decision with its explanation. ``verified``: ``None`` where it could not be computed again."""
+    """One decision with its explanation. ``verified``: ``None`` where it could not be computed again. ``labels``: what
+    the market made of it, scalars of ``LABEL_DTYPE`` in the order in which they were known."""
 
     decision_id: str
     request: RequestRecord
@@ -31,6 +39,7 @@ class JournaledDecision:
     explanation: Explanation
     verified: bool | None
     problem: str
+    labels: tuple[np.void, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,32 @@ def _explained(journal: Journal, record: Record) -> JournaledDecision:
         explain(request, decision, grounds),
         None if problem else verify(engine, request, decision),
         problem,
+        _labels(journal, record, _asked(decision, grounds)),
     )
+
+
+def _asked(decision: DecisionRecord, grounds: Grounds) -> int:
+    """How many parts a label of the decision may have."""
+    if not has_curve(decision):
+        return 0
+    learning = grounds.policy.config.learning
+    anchors = LIFE if learning.recalibration.enabled or learning.monitor.enabled else 0
+    return anchors + int(settings_of(decision, grounds).held_tolerance.enabled)
+
+
+def _labels(journal: Journal, decision: Record, most: int) -> tuple[np.void, ...]:
+    found: list[np.void] = []
+    if not most:
+        return ()
+    for record in journal.following(decision, (Kind.LABEL, Kind.DECISION)):
+        late = record.now_ns > decision.now_ns + LABELLED_WITHIN_NS
+        if late or record.boot_id != decision.boot_id or len(found) == most:
+            break
+        if record.kind == Kind.LABEL:
+            label = decode_label(record)
+            if label["decision"] == decision.input_sequence:
+                found.append(label)
+    return tuple(found)
 
 
 def _engine(journal: Journal, state: OperationalState, decision: DecisionRecord) -> tuple[Engine, str]:

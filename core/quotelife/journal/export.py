@@ -21,7 +21,7 @@ from quotelife.features.schema import NAMES, SCHEMA_HASH
 from quotelife.inputs import Change
 from quotelife.journal.format import LAYOUT_HASH, Kind
 from quotelife.journal.reader import Journal, refused_sequences
-from quotelife.journal.records import Record, decode_answer
+from quotelife.journal.records import LIFE, Record, decode_answer
 from quotelife.records import (
     DECISION_DTYPE,
     HORIZONS_NS,
@@ -68,7 +68,6 @@ _PLAIN = (
 _CALIBRATION = ("calibration_a_500ms", "calibration_b_500ms", "calibration_a_2s", "calibration_b_2s")
 
 
-LIFE = 2  # part of a label
 _SHADOW_PLAIN = ("life_ns", "h_ticks", "p_life", "expected_value_ticks", "model_revision")
 
 

@@ -115,11 +115,29 @@ class Journal:
                 continue
             yield from self._records_of(index, wanted, first_number, last=at == len(indexes) - 1)
 
+    def following(self, record: Record, kinds: Iterable[Kind]) -> Iterator[Record]:
+        """Records behind ``record``, of these ``kinds``, in order."""
+        wanted = frozenset(kinds)
+        indexes = self.segments
+        for at, index in enumerate(indexes):
+            if index.next_number > record.number:
+                start = (record.offset, record.number) if index.name == record.segment else None
+                yield from self._records_of(
+                    index, wanted, record.number + 1, last=at == len(indexes) - 1, start=start
+                )
+
     def _records_of(
-        self, index: SegmentIndex, wanted: frozenset[Kind] | None, first_number: int, *, last: bool
+        self,
+        index: SegmentIndex,
+        wanted: frozenset[Kind] | None,
+        first_number: int,
+        *,
+        last: bool,
+        start: tuple[int, int] | None = None,
     ) -> Iterator[Record]:
+        """``start``: offset and number of a record to begin with; none: the segment's first."""
         raw = self.storage.read(index.name, 0, index.end)
-        offset, number = SEGMENT_HEADER_BYTES, index.header.first_number
+        offset, number = start or (SEGMENT_HEADER_BYTES, index.header.first_number)
         while offset < index.end and number < index.next_number:
             found = read_record(raw, offset)
             if found is None or found.number != number:

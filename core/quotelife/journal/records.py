@@ -24,6 +24,7 @@ from quotelife.records import (
 )
 
 _SIZES = struct.Struct("<6I")
+LIFE = 2  # part of a label; 0 and 1 are the anchors of the recalibration
 
 
 class Record(NamedTuple):

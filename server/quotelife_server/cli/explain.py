@@ -57,6 +57,9 @@ def explain(
         wanted.explanations.extend(each for each in response.explanations if each.side == number)
         if not wanted.explanations:
             raise QuotelifeError(f"{decision_id} has no {side} side")
+        shown = {each.decision_id for each in wanted.explanations}
+        del wanted.labels[:]
+        wanted.labels.extend(each for each in response.labels if each.decision_id in shown)
         response = wanted
     if as_json:
         typer.echo(to_json(response))

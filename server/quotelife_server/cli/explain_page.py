@@ -41,6 +41,8 @@ def page(response: expiry.ExplainDecisionResponse, explanation: expiry.Explanati
     weighted = [each for each in explanation.risks if each.weight]
     if weighted:
         parts += [_heading("Risk scores that scaled the tolerance"), _risks(weighted)]
+    if labels := [each for each in response.labels if each.decision_id == explanation.decision_id]:
+        parts += [_heading("What the market made of it"), _labels(labels)]
     parts += [Text(), _verification(explanation)]
     return Group(*parts)
 
@@ -164,6 +166,25 @@ def _risks(steps: Sequence[expiry.RiskStep]) -> Table:
         table.add_row(
             step.input.replace("_", " "), f"score {step.score:+.2f}", f"weight {step.weight:g}", share
         )
+    return table
+
+
+def _labels(labels: Sequence[expiry.DecisionLabel]) -> Table:
+    table = _grid("left", "left", "left")
+    for each in labels:
+        asked = f"within {'the life, ' if each.life else ''}{time_words(each.horizon_ns)}"
+        what, why = Text("not known", style="dim"), f"lost sight of at {_instant(each.at_utc_ns)}"
+        if each.HasField("passed"):
+            what, why = Text("not passed", style="green"), ""
+            if each.passed:
+                what = Text(f"passed after {time_words(each.passage_ns)}", style="red")
+            if each.HasField("p"):
+                why = f"P was {percent(each.p)}"
+            elif each.life:
+                why = f"held tolerance {100.0 * each.moved:+.4f} to {100.0 * each.held_alpha:.4f} %"
+                if each.account:
+                    why += f", account of the shortest lives {100.0 * each.account:.4f} %"
+        table.add_row(asked, what, why)
     return table
 
 

@@ -504,14 +504,40 @@ class ExplainDecisionRequest(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
 
 class ExplainDecisionResponse(_message.Message):
-    __slots__ = ("request", "response", "explanations")
+    __slots__ = ("request", "response", "explanations", "labels")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     request: GetExpiryRequest
     response: GetExpiryResponse
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
-    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+    labels: _containers.RepeatedCompositeFieldContainer[DecisionLabel]
+    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., labels: _Optional[_Iterable[_Union[DecisionLabel, _Mapping]]] = ...) -> None: ...
+
+class DecisionLabel(_message.Message):
+    __slots__ = ("decision_id", "horizon_ns", "life", "passed", "passage_ns", "at_utc_ns", "p", "moved", "held_alpha", "account")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_NS_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_NS_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    P_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    horizon_ns: int
+    life: bool
+    passed: bool
+    passage_ns: int
+    at_utc_ns: int
+    p: float
+    moved: float
+    held_alpha: float
+    account: float
+    def __init__(self, decision_id: _Optional[str] = ..., horizon_ns: _Optional[int] = ..., life: bool = ..., passed: bool = ..., passage_ns: _Optional[int] = ..., at_utc_ns: _Optional[int] = ..., p: _Optional[float] = ..., moved: _Optional[float] = ..., held_alpha: _Optional[float] = ..., account: _Optional[float] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("decision_id", "side", "contributions", "baseline_logit", "rule_path", "constraints", "risks", "summary", "logit", "left_over", "features", "verified", "verification", "config_digest", "model_kind", "model_name", "risk_sum", "model_digest", "config_revision", "model_revision", "schema_hash", "curve", "held_alpha")
