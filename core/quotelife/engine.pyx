@@ -1664,7 +1664,8 @@ cdef class Engine:
             self._resolved(state, &part)
 
     cdef void _resolved(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil:
-        # One part of a label is known, or never will be: it teaches, and the sinks will be told.
+        # One part of a label is known, or never will be: it teaches, and the sinks will be told of a decision's. Those
+        # of probes are many, move no tolerance, and a replay of the market makes them again.
         cdef LabelRecord label
         memset(&label, 0, sizeof(LabelRecord))
         label.decision = part.sequence
@@ -1685,6 +1686,8 @@ cdef class Engine:
             if self._monitors.enabled and not isnan(part.p):
                 self._monitors.label(part.model, state.group, self.now_ns, part.live_ns - self._latency_ns, part.part,
                                      part.p, part.hit)
+        if part.sequence == 0:
+            return
         self._labels_told += 1
         label.number = self._labels_told
         label.input_sequence = self.input_sequence

@@ -304,7 +304,7 @@ cdef struct ShadowAnswer:
 cdef struct LabelRecord:
     uint64_t number              # consecutive from 1 on for an engine: in the order in which labels act
     uint64_t input_sequence      # of the input that brought it
-    uint64_t decision            # input sequence of the decision that is labelled; 0: a probe
+    uint64_t decision            # input sequence of the decision that is labelled
     int64_t at_ns                # when it came to pass: by the passage, the horizon's end, or the hole it was lost in
     int64_t passage_ns           # age; -1: not passed as far as it was seen
     int64_t horizon_ns           # age that was asked about: of the life, or of the anchor

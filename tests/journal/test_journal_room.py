@@ -13,10 +13,15 @@ def test_a_burst_of_labels_leaves_room_for_decisions_and_is_counted() -> None:
     config = jump_kit.config({"enabled": False}, recalibration={"enabled": True})
     engine = Engine(config, model=jump_kit.model(RATE), start_ns=START_NS)
     writer = begin(SimulatedDisk(), engine, buffer_bytes=65536)
-    for _, buffer in jump_kit.quotes([(60.0, RATE)]):
+    market = jump_kit.quotes([(60.0, RATE)])
+    for _ in range(100):
+        engine.on_events(next(market)[1])
+    for _ in range(400):  # their labels come all together, 500 ms and 2 s later
+        engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns + 1000, counterparty=0), DecisionRecord())
+        writer.commit()
+    for _, buffer in market:
         engine.on_events(buffer)
     assert writer.labels_lost > 0
     for _ in range(8):
-        request = RequestRecord(0, 1, now_ns=engine.now_ns + 1000, counterparty=0)
-        engine.decide(request, DecisionRecord())
+        engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns + 1000, counterparty=0), DecisionRecord())
     assert writer.lost == 0 and not writer.full

@@ -1,5 +1,6 @@
 """Overrides, kills and live signals go from boot to boot by name, through the engine's ordinary inputs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,24 @@ def test_the_state_of_any_moment_is_found(engine: Engine) -> None:
         1 + k // 3 for k in range(len(decisions))
     ]
     assert journal.state_at(decisions[0]).config == engine.config_payload()
+
+
+def test_the_bytes_of_a_state_are_its_json(engine: Engine) -> None:
+    busy(engine)
+    state = OperationalState()
+    state.change(Change.CONFIG, engine.config_payload())
+    state.change(Change.KILLED, {"counterparty": "alpha", "reason": '„x\\"]}', "source": 1})
+    assert json.loads(state.to_bytes(0)) == state.to_json(0)
+    window_ns = 900 * S
+    for group in ("G", 'of "two" ]} \\ ü'):
+        parts = {str(number): f"cGFydA{number}==" for number in (61, 62, 90)}
+        models = {f"{model:016x}": {"window_ns": window_ns, "parts": parts} for model in (1, 2)}
+        state.change(
+            Change.LEARNED,
+            {"groups": [{"group": group, "held": [[0.04, -0.0], [1e-9, 0.0]], "models": models}]},
+        )
+        assert json.loads(state.to_bytes(0)) == state.to_json(0)
+    assert len(state.to_json(0)["learned"]) == 2
 
 
 def test_kills_and_their_end_are_kept_by_name() -> None:

@@ -20,7 +20,8 @@ RATE = 0.05  # a second, in each direction
 
 
 def config(monitor: dict[str, Any], **learning: Any) -> Config:
-    """One instrument, fed by quotes alone, and a client of each of two postures."""
+    """One instrument, fed by quotes alone, and a client of each of two postures. Nothing is recalibrated, unless asked
+    for: a model that is wrong stays wrong."""
     return Config.model_validate_json(
         json.dumps(
             {
@@ -46,7 +47,12 @@ def config(monitor: dict[str, Any], **learning: Any) -> Config:
                     "spread_volatility_ratio": 1e6,
                     "update_frequency_ratio": 1e6,
                 },
-                "learning": {"probe_interval": "250ms", **learning, "monitor": {"enabled": True, **monitor}},
+                "learning": {
+                    "probe_interval": "250ms",
+                    "recalibration": {"enabled": False},
+                    **learning,
+                    "monitor": {"enabled": True, **monitor},
+                },
             }
         )
     )

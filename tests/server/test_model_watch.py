@@ -179,7 +179,10 @@ def test_the_command_shows_what_is_not_well_and_exits_with_1(
     stepped: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = admin.GetStatusResponse(
-        groups=[group_status(stepped.engine, 0)], labels=label_counts(stepped.engine), shadows_lost=3
+        groups=[group_status(stepped.engine, 0)],
+        labels=label_counts(stepped.engine),
+        shadows_lost=3,
+        labels_lost=2,
     )
     ended: list[tuple[str, str]] = []
 
@@ -205,7 +208,7 @@ def test_the_command_shows_what_is_not_well_and_exits_with_1(
     assert (
         "STEPPED DOWN" in shown.output
         and "P is too low" in shown.output
-        and "3 answers of shadows lost" in shown.output
+        and "2 labels, 3 answers of shadows" in shown.output
     )
     (told,) = json.loads(CliRunner().invoke(commands, ["monitor", "X", "--json"]).output)
     assert told["stepped_down"] is True and len(told["models"][0]["scores"]) == 2

@@ -560,7 +560,7 @@ class Model(Section):
 class Recalibration(Section):
     """Rolling recalibration of the curve from labels resolved within ``window``, SPEC 5."""
 
-    enabled: bool = False
+    enabled: bool = True
     window_ns: Duration = Field(default=900 * NS_PER_S, alias="window", ge=NS_PER_S, le=7 * 86_400 * NS_PER_S)
     refit_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="refit", le=3600 * NS_PER_S)
     ridge: float = Field(default=50.0, ge=1e-3, le=1e6)

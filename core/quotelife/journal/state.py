@@ -7,6 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -186,8 +187,20 @@ class OperationalState:
         alive += [entry for entry in self._calendar.values() if _end(entry) > now_ns]
         return sorted(alive, key=lambda entry: entry["receive_ns"])
 
+    def to_bytes(self, now_ns: int) -> bytes:
+        """``to_json`` as JSON in UTF-8."""
+        # Of base64 there is nothing to escape: joined here, 16 MB of it hold the event loop a fifth of the time.
+        rest = json.dumps(
+            {**self._operated(now_ns), "learned": []}, separators=(",", ":"), ensure_ascii=False
+        )
+        learned = ",".join(_learned_text(entry) for entry in self.learned(now_ns))
+        return f"{rest.removesuffix(']}')}{learned}]}}".encode()
+
     def to_json(self, now_ns: int) -> Json:
         """All of it, JSON-able; what has expired at ``now_ns`` is left out."""
+        return {**self._operated(now_ns), "learned": self.learned(now_ns)}
+
+    def _operated(self, now_ns: int) -> Json:
         return {
             "config": self.config,
             "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
@@ -196,7 +209,6 @@ class OperationalState:
             "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
-            "learned": self.learned(now_ns),
         }
 
     @classmethod
@@ -300,6 +312,18 @@ class OperationalState:
             override_id=entry["id"],
             **places,
         )
+
+
+def _learned_text(entry: Json) -> str:
+    models = ",".join(
+        f'"{model}":{{"window_ns":{of["window_ns"]},"parts":{{'
+        + ",".join([f'"{number}":"{part}"' for number, part in of["parts"].items()])
+        + "}}"
+        for model, of in entry["models"].items()
+    )
+    return (
+        f'{{"group":{json.dumps(entry["group"])},"held":{json.dumps(entry["held"])},"models":{{{models}}}}}'
+    )
 
 
 def _at(entry: Json) -> int:

@@ -50,6 +50,7 @@ cdef enum:
     UNFINISHED_MAX = 8         # closed segments that may wait for finish_segments(): no further one is closed then,
     STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
     COPY_BYTES = 4 << 20
+    LEARNED_TIMES = 4              # as many bytes as a state has, of changes of what was learned, before the next
     LEARNED_BYTES_MIN = 1 << 20    # of changes of what was learned between two states
 
 
@@ -250,9 +251,9 @@ cdef class JournalWriter(InputSink):
         self._append_bytes(KIND_CHANGE, sequence, now_ns, record)
         self._state.change(kind, payload)
         if kind == CHANGE_LEARNED:
-            # A restart reads every one since the last state: no more than as much again.
+            # A restart reads every one since the last state: no more than so many times as much.
             self._learned_since_state += len(record)
-            if self._learned_since_state >= max(self._state_bytes, <uint64_t>LEARNED_BYTES_MIN):
+            if self._learned_since_state >= max(LEARNED_TIMES * self._state_bytes, <uint64_t>LEARNED_BYTES_MIN):
                 self._append_state()
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
             for model in self._engine.served.all():
@@ -290,7 +291,7 @@ cdef class JournalWriter(InputSink):
 
     cdef int _append_state(self) except -1:
         self._fold_signals()
-        cdef bytes record = encode(self._state.to_json(self._now_ns))
+        cdef bytes record = self._state.to_bytes(self._now_ns)
         self._learned_since_state = 0
         self._state_bytes = len(record)
         self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, record)

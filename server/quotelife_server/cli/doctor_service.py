@@ -129,6 +129,8 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         yield Finding(
             "shadows", False, f"{status.shadows_lost:,} answers found no room in the journal's buffer"
         )
+    if status.labels_lost:
+        yield Finding("labels", False, f"{status.labels_lost:,} found no room in the journal's buffer")
 
 
 def _book(book: admin.InstrumentStatus) -> str:

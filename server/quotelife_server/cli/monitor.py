@@ -100,7 +100,8 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
     console.print(
         f"labels: {labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored, "
         f"{labels.thinned:,} thinned, "
-        f"{labels.overflowed:,} found no room; {status.shadows_lost:,} answers of shadows lost",
+        f"{labels.overflowed:,} found no room; lost by the journal: {status.labels_lost:,} labels, "
+        f"{status.shadows_lost:,} answers of shadows",
         highlight=False,
     )
 
