@@ -169,6 +169,15 @@ def test_a_tolerance_that_does_not_follow_from_the_labels_is_found(
     assert report.mismatches[0].fields[0][0] == "held_alpha"
 
 
+def test_a_boot_that_ended_before_its_labels_came_lacks_none(tmp_path: Path) -> None:
+    run = Session(tmp_path / "journal", tmp_path / "capture", CONFIG, start_ns=START_NS)
+    assert CONFIG.learning.recalibration.enabled
+    run.work(market(20), 30, 1.0)
+    run.close()
+    report = verify(tmp_path / "journal")
+    assert (report.decisions, report.labels, report.without_labels) == (30, 0, 0)
+
+
 def test_a_label_that_says_another_outcome_is_found(
     learning_day: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

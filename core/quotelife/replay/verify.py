@@ -42,6 +42,7 @@ from quotelife.journal.records import (
 from quotelife.model.ladder import StepSource
 from quotelife.records import (
     DECISION_DTYPE,
+    HORIZONS_NS,
     LABEL_DTYPE,
     SHADOW_DTYPE,
     DecisionRecord,
@@ -273,6 +274,7 @@ class _Alone(_Boot):
     def __init__(self, boot_id: str, follower: Follower, report: Verification) -> None:
         super().__init__(boot_id, follower, report)
         self._latest: tuple[RequestRecord, DecisionRecord] | None = None
+        self._first_ns: int | None = None  # of the first decision
 
     def run(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -301,8 +303,14 @@ class _Alone(_Boot):
             elif record.kind is Kind.LABEL and self.engine is not None:
                 self._label(record, self.engine)
         self.expect_shadows(0)
-        if self.engine is not None and self.labels_known == 0 and self._latest is not None:
+        if self.engine is not None and self.labels_known == 0 and self._due():
             self.report.without_labels += _learns(self.engine.config)
+
+    def _due(self) -> bool:
+        # Labels of the first decision, whatever was asked of it, came before the last one.
+        if self._first_ns is None or self._latest is None:
+            return False
+        return self._latest[1].now_ns - self._first_ns > 2 * HORIZONS_NS[-1]
 
     def _label(self, record: Record, engine: Engine) -> None:
         """Fold it: the tolerance that it leaves is what the next decisions must have gone by."""
@@ -349,6 +357,7 @@ class _Alone(_Boot):
         self.engine.redo(request, recorded, self.again)
         self.compare(record, recorded, self._held(recorded))
         self._latest = request, recorded
+        self._first_ns = recorded.now_ns if self._first_ns is None else self._first_ns
         self.expect_shadows(_shadows_of(self.engine, recorded))
 
     def _shadow(self, record: Record, engine: Engine) -> None:
