@@ -305,8 +305,10 @@ def test_what_is_not_over_is_not_listed_and_what_was_lost_sight_of_is_not_known(
 
 
 def test_where_nothing_is_learned_the_journal_is_not_searched_for_labels(
-    kit: Journaled, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    off = "learning: {recalibration: {enabled: false}, monitor: {enabled: false}}\n"
+    kit = Journaled(tmp_path, CONFIG + off)
     replies = after(kit, 1.0)
     monkeypatch.delattr(Journal, "following")
     assert not kit.explained(replies[0].decision_id).labels

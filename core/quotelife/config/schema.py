@@ -595,7 +595,7 @@ class FeatureDrift(Section):
 class Monitor(Section):
     """What the served models are worth now, and what is done about one that is not well."""
 
-    enabled: bool = False
+    enabled: bool = True
     window_ns: Duration = Field(
         default=3600 * NS_PER_S, alias="window", ge=MONITOR_LEAST_NS, le=7 * 86_400 * NS_PER_S
     )

@@ -95,7 +95,7 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
             for text in filter(None, (model.text, _features(model))):
                 console.print(f"{each.group} {model.model[:8]}: {text}", highlight=False)
     if not any(each.models for each in groups):
-        console.print("no label so far; learning.monitor.enabled turns the monitor on", highlight=False)
+        console.print("no label so far, or learning.monitor.enabled is false", highlight=False)
     labels = status.labels
     console.print(
         f"labels: {labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored, "
