@@ -10,6 +10,7 @@ from quotelife.learn.splits import (
     clock_split,
     overlap_weights,
     purge_ns,
+    uniqueness,
     walk_forward,
 )
 
@@ -65,6 +66,7 @@ def test_the_weight_of_a_label_is_its_mean_uniqueness(seed: int) -> None:
     for t in now:
         open_at_once[t : t + horizon] += 1
     expected = np.array([np.mean(1.0 / open_at_once[t : t + horizon]) for t in now])
+    np.testing.assert_allclose(uniqueness(now, horizon), expected, rtol=1e-12)
     np.testing.assert_allclose(overlap_weights(now, horizon), expected / expected.mean(), rtol=1e-12)
 
 

@@ -105,7 +105,7 @@ def test_an_interrupted_training_keeps_its_checkpoints_and_says_how_to_go_on(
         patch.setattr(train, "evaluate", stop)
         stopped = run("train", folder, "-i", "A", "-o", tmp_path, *FEW)
     assert stopped.exit_code == 130 and "the same command goes on" in stopped.output
-    assert len(list((tmp_path / train.CHECKPOINTS).glob("*.ubj"))) == 2
+    assert len(list((tmp_path / train.CHECKPOINTS).glob("*.ubj"))) == 4
     assert run("train", folder, "-i", "A", "-o", tmp_path, *FEW).exit_code == 0
     assert not (tmp_path / train.CHECKPOINTS).exists()
 

@@ -16,11 +16,12 @@ from quotelife.learn import gradient_boosting, train
 from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import HazardData, event_bins, fit_curve, fit_hazard, fit_level, score
 from quotelife.learn.labels import NEVER
-from quotelife.learn.samples import Market, drawn, folds, markets, stored
+from quotelife.learn.samples import Market, drawn, folds, markets, rows_a_label, stored
 from quotelife.learn.splits import fitted_on, levelled_on, seen_until_ns
 from quotelife.learn.static_calibration import hazard_logits, levelled, passage_logits, with_level
 from quotelife.learn.training import (
     COLUMNS,
+    IMBALANCE_COLUMN,
     VECTORISED,
     Fitted,
     data_digest,
@@ -242,7 +243,7 @@ def test_a_stack_has_room_for_what_it_stands_on(
     small: Market, trees: TreeHazardModel, universal: TreeHazardModel
 ) -> None:
     stack = train_trees(small, [0], SMALL, base=universal).model.parameters()
-    assert len(stack["ensembles"]) == 4
+    assert len(stack["ensembles"]) == 6
     for entry, own in zip(stack["ensembles"], universal.parameters()["ensembles"], strict=False):
         assert entry["values"] == own["values"]
     fewer = trees.parameters()
@@ -252,18 +253,65 @@ def test_a_stack_has_room_for_what_it_stands_on(
 
 
 def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
-    small: Market, trees: TreeHazardModel, refitted: Fitted
+    small: Market, universal: TreeHazardModel
 ) -> None:
-    again = refitted.model
-    fitted = train_trees(small, [0], SMALL, base=trees, base_refit=again)
+    again = train_universal([small], SMALL, rows_wanted=2_000, refit=True).model
+    fitted = train_trees(small, [0], SMALL, base=universal, base_refit=again)
     stack = fitted.model.parameters()
-    plain = train_trees(small, [0], SMALL, base=trees).model.parameters()
+    plain = train_trees(small, [0], SMALL, base=universal).model.parameters()
     worth = [[e["weights"] for e in each["ensembles"]] for each in (stack, plain)]
     assert worth[0] == worth[1]
     grown = again.parameters()["ensembles"]
     assert [e["values"] for e in stack["ensembles"][: len(grown)]] == [e["values"] for e in grown]
     assert stack["ensembles"][len(grown) :] == plain["ensembles"][len(grown) :]
     assert stack != plain and fitted.half.parameters() == plain
+
+
+def test_the_last_ensembles_of_a_market_read_queue_imbalance_alone_and_count(
+    small: Market, trees: TreeHazardModel
+) -> None:
+    (rows, *_) = stored(small, "calibrate", 0)
+    columns = rows.columns(trees)
+    assert np.isfinite(columns[:, IMBALANCE_COLUMN]).any()
+    other = columns[::-1].copy()
+    other[:, IMBALANCE_COLUMN] = columns[:, IMBALANCE_COLUMN]
+    own, again = trees.margins(columns), trees.margins(other)
+    assert own.shape[1] == 4
+    np.testing.assert_array_equal(own[:, 2:], again[:, 2:])
+    assert (own[:, :2] != again[:, :2]).any()
+    assert all(np.ptp(own[:, place]) > 0.1 for place in (2, 3))
+    worth = np.array([entry["weights"] for entry in trees.parameters()["ensembles"]])
+    assert (worth[2:, 5:].sum(axis=0) > 0.1).all()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_rows_a_label_are_the_labels_open_at_once_over_all_thresholds(small: Market, step: int) -> None:
+    """Both sides each 100 ms at two thresholds are some 20 rows at 500 ms: brute force over every millisecond."""
+    samples = [replace(s, rows=s.rows[::step]) for j in (0, 1) for s in stored(small, "calibrate", j)]
+    found = rows_a_label(samples)
+    now = np.concatenate([s.decisions.now_ns[s.rows] for s in samples]) // 1_000_000
+    for k in (3, 5, 8):
+        horizon = HORIZONS_NS[k] // 1_000_000
+        count = np.zeros(int(np.ptp(now)) + horizon)
+        for t in now - now.min():
+            count[t : t + horizon] += 1
+        alone = [np.mean(1.0 / count[t : t + horizon]) for t in now - now.min()]
+        assert found[k] == pytest.approx(len(now) / np.sum(alone), rel=1e-9)
+
+
+def test_rows_that_overlap_move_a_weight_no_further_than_one_of_them() -> None:
+    """Each row ten times over under ten times the ridge is the row once, but for the little that holds an intercept;
+    without, the weight leaves its prior."""
+    rng = np.random.default_rng(8)
+    z = rng.normal(size=(300, 1, 1)).repeat(12, axis=1)
+    event = passages_of(np.linspace(-3.0, 0.0, 12) + 0.2 * z[:, :, 0], rng)
+    once = fit_curve(z, event, ridge=np.linspace(5.0, 20.0, 12)).weights
+    often = [
+        fit_curve(z.repeat(10, axis=0), event.repeat(10), ridge=times * np.linspace(5.0, 20.0, 12)).weights
+        for times in (10.0, 1.0)
+    ]
+    np.testing.assert_allclose(often[0], once, atol=0.03)
+    assert abs(often[1][5, 0] - 1.0) > 1.1 * abs(once[5, 0] - 1.0)
 
 
 def test_a_refit_grows_the_trees_on_both_parts_under_the_weights_it_had(
@@ -449,10 +497,10 @@ def test_nothing_is_stacked_on_trees_that_have_seen_where_they_would_be_weighed(
 
 
 def test_a_stack_tells_what_all_its_trees_were_fitted_on(
-    small: Market, trees: TreeHazardModel, tmp_path: Path
+    small: Market, universal: TreeHazardModel, tmp_path: Path
 ) -> None:
     cut = small.span_ns("calibrate")[0]
-    folder = save_artifact(trees, tmp_path, name="base", description="", training=seen(5, 7))
+    folder = save_artifact(universal, tmp_path, name="base", description="", training=seen(5, 7))
     plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, refit=True,
                       recipe={"trees": 10, "depth": 2, "leaf_rows": 20.0})  # fmt: skip
     (done,) = train.train([small], plan)

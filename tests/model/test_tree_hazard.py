@@ -172,8 +172,8 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
     ("parameters", "message"),
     [
         (changed(ensembles=[{"weights": [1.0] * 12, **RISING}]), "rises with the threshold"),
-        (changed(ensembles=[]), "1 to 4"),
-        (changed(ensembles=[{"weights": [1.0] * 12, **STUMPS}] * 5), "1 to 4"),
+        (changed(ensembles=[]), "1 to 6"),
+        (changed(ensembles=[{"weights": [1.0] * 12, **STUMPS}] * 7), "1 to 6"),
         (changed(ensembles=[{"weights": [*[1.0] * 11, -1e-9], **STUMPS}]), r"ensembles\[0\]\.weights"),
         (changed(ensembles=[{"weights": [1.0] * 11, **STUMPS}]), r"weights: a list of 12 numbers"),
         (changed(ensembles=[{"weights": 1.0, **STUMPS}]), r"weights: a list of 12 numbers"),

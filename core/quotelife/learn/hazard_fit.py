@@ -116,21 +116,22 @@ def fit_curve(
     known: Longs | None = None,
     weight: Floats | None = None,
     *,
-    ridge: float = 10.0,
+    ridge: float | Floats = 10.0,
 ) -> CurveFit:
     """The fit over s margins for each horizon, (n, 12, s), which may only raise P.
 
     A logistic regression for each horizon, on the rows that were seen to it. At 500 ms the ridge pulls to the
     mean of the margins as they are, from there on outwards to what was found at the horizon before: one of few hits is
     shaped like its neighbour, and its intercept, which is hardly held, goes where its own hits say. A weight that the
-    data would have below 0 is 0. Errors as ``fit_hazard``.
+    data would have below 0 is 0. ``ridge``, of every horizon or (12,), is in rows. Errors as ``fit_hazard``.
     """
     sources = margins.shape[2]
-    pull = np.array([INTERCEPT_RIDGE, *[ridge] * sources])
+    ridges = np.broadcast_to(np.asarray(ridge, dtype=np.float64), K)
     theta = np.zeros((K, 1 + sources))
     bins = _passages(event, known, weight, lambda k, seen: margins[seen, k])
 
     def fit(k: int, prior: Floats) -> None:
+        pull = np.array([INTERCEPT_RIDGE, *[ridges[k]] * sources])
         free = np.ones(1 + sources, dtype=bool)
         while True:
             one = replace(bins[k], design=lambda: bins[k].design()[:, free[1:]])

@@ -18,11 +18,13 @@ from quotelife.learn.splits import (
     clock_split,
     overlap_weights,
     purge_ns,
+    uniqueness,
     walk_forward,
 )
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.records import HORIZONS_NS
 
 PARTS = ("train", "calibrate", "test")
 OVERLAP_NS = 500_000_000  # the horizon that the weights of overlapping labels are taken at
@@ -221,6 +223,17 @@ def thin(samples: Sequence[Sample], rows_most: int) -> list[Sample]:
         Sample(s.decisions, *(getattr(s, name)[::step] for name in list(Sample.__dataclass_fields__)[1:]))
         for s in samples
     ]
+
+
+def rows_a_label(samples: Sequence[Sample]) -> Floats:
+    """(12,), ≥ 1: by horizon, how many rows say as much as one label that overlaps no other. Rows of one piece overlap
+    across samples, too: the same market at another threshold."""
+    by_piece: dict[int, list[Longs]] = {}
+    for sample in samples:
+        by_piece.setdefault(id(sample.decisions), []).append(sample.decisions.now_ns[sample.rows])
+    pieces = [np.sort(np.concatenate(times)) for times in by_piece.values()]
+    rows = sum(len(now) for now in pieces)
+    return np.array([rows / sum(float(uniqueness(now, ns).sum()) for now in pieces) for ns in HORIZONS_NS])
 
 
 def joined(parts: Sequence[HazardData]) -> HazardData:

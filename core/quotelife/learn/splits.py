@@ -138,7 +138,14 @@ def walk_forward(
 
 
 def overlap_weights(now_ns: Longs, horizon_ns: int) -> npt.NDArray[np.float64]:
-    """(n,), mean 1: the mean of 1 / (labels open at once) over the label's window, ``horizon_ns`` from ``now_ns``.
+    """(n,), mean 1: the ``uniqueness`` of each label beside that of the others."""
+    share = uniqueness(now_ns, horizon_ns)
+    return share / share.mean() if len(share) else share
+
+
+def uniqueness(now_ns: Longs, horizon_ns: int) -> npt.NDArray[np.float64]:
+    """(n,): the mean of 1 / (labels open at once) over the label's window, ``horizon_ns`` from ``now_ns``. Their sum is
+    how many labels that do not overlap would say as much.
 
     ``now_ns`` never falls. The window is the horizon, passed or not: one that ended with the passage would weigh
     hits otherwise than misses and bend the level.
@@ -152,4 +159,4 @@ def overlap_weights(now_ns: Longs, horizon_ns: int) -> npt.NDArray[np.float64]:
     share = np.divide(width, open_at_once, out=np.zeros(len(edges)), where=open_at_once > 0)
     total = np.concatenate([[0.0], np.cumsum(share)])
     weight = total[np.searchsorted(edges, now_ns + horizon_ns)] - total[np.searchsorted(edges, now_ns)]
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
+    return np.asarray(weight / horizon_ns, dtype=np.float64)

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from quotelife.learn.boosters import ensemble_parameters
 from quotelife.learn.bootstrap_logistic import INPUTS
 from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import LOG_TAU, Floats, fit_curve, fit_hazard
-from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, stored, thin
+from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, rows_a_label, stored, thin
 from quotelife.learn.static_calibration import levelled
 from quotelife.model.curve import CurveModel
 from quotelife.model.logistic import LogisticHazardModel
@@ -31,7 +32,7 @@ from quotelife.model.tree_hazard import TreeHazardModel
 HORIZONS_NS = (500_000_000, 2_000_000_000)  # that trees are grown for
 CLIP = 5.0
 RIDGE = 20.0
-SCORE_RIDGE = 10.0
+SCORE_RIDGE = 10.0  # in labels that do not overlap
 LOGISTIC_ROWS = 60_000
 CALIBRATION_ROWS = 120_000
 
@@ -85,6 +86,9 @@ UNIVERSAL = Recipe()
 # By horizon, the share of the ensemble for 2 s in a source's margin; the rest is that of the ensemble for 500 ms.
 LATE: Floats = np.clip(LOG_TAU / math.log(HORIZONS_NS[1] / HORIZONS_NS[0]), 0.0, 1.0)
 LOCAL = Recipe(depth=4, trees=150, eta=0.05, columns_share=0.3, bins=64)
+# What minutes of data can teach: steps of one feature alone.
+IMBALANCE = Recipe(depth=1, trees=100, eta=0.05, columns_share=1.0, leaf_rows=300.0, bins=64)
+IMBALANCE_COLUMN = [name for name, _, _ in COLUMNS].index("queue_imbalance")
 ROWS_WANTED = 700_000  # of each instrument in the universal pool
 DRAWS_MOST = 8
 
@@ -156,6 +160,9 @@ def train_trees(
 ) -> Fitted:
     """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
 
+    Its own are trees over all columns, and steps of queue imbalance alone: of a short span little more can be learned,
+    and all the other columns are then so many ways to be wrong. What each is worth the second part says.
+
     The base, a universal model, must read the same columns and have its two ensembles. What each is worth here
     is fitted on the second part, shrunk to the mean. ``base_refit``, the base grown once more on both parts, takes its
     place after that: judged on rows that it had seen, it would seem worth more than it is.
@@ -173,7 +180,9 @@ def train_trees(
                 "universal one"
             )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
-    fitted = _train(part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress)
+    fitted = _train(
+        part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress, imbalance=True
+    )
     if base is None or base_refit is None:
         return fitted
     parameters = fitted.model.parameters()
@@ -298,9 +307,11 @@ def _train(
     refit: bool,
     checkpoint: Path | None,
     progress: Progress,
+    *,
+    imbalance: bool = False,
 ) -> Fitted:
     standing: list[dict[str, Any]] = [] if base is None else list(base.parameters()["ensembles"])
-    own, importance = _grown(train, recipe, checkpoint, progress)
+    own, importance = _grown(train, recipe, imbalance, checkpoint, progress)
     references = _references(train)
     if not recent:
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
@@ -313,7 +324,9 @@ def _train(
     )
     early, late = margins[:, None, 0::2], margins[:, None, 1::2]
     share = LATE[:, None]
-    fit = fit_curve(early * (1.0 - share) + late * share, event, known, weight, ridge=SCORE_RIDGE)
+    fit = fit_curve(
+        early * (1.0 - share) + late * share, event, known, weight, ridge=SCORE_RIDGE * rows_a_label(told)
+    )
     worth = np.stack([fit.weights * (1.0 - share), fit.weights * share], axis=2).reshape(len(LATE), -1)
 
     def curve(grown: list[dict[str, Any]]) -> TreeHazardModel:
@@ -325,29 +338,35 @@ def _train(
 
     model = half = curve(own)
     if refit:
-        own, importance = _grown([*train, *recent], recipe, checkpoint, progress)
+        own, importance = _grown([*train, *recent], recipe, imbalance, checkpoint, progress)
         model = curve(own)
     progress("calibration", 1, 1)
     return Fitted(model, half, importance)
 
 
 def _grown(
-    samples: list[Sample], recipe: Recipe, checkpoint: Path | None, progress: Progress
+    samples: list[Sample], recipe: Recipe, imbalance: bool, checkpoint: Path | None, progress: Progress
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """An ensemble for each of ``HORIZONS_NS``, its weight still 1; and the total gain by column, of them together."""
+    """An ensemble for each of ``HORIZONS_NS``, its weight still 1, with ``imbalance`` as many of that alone; and the
+    total gain by column, of them together."""
     progress("columns", 0, 1)
     grown = pool(samples)
+    kinds = [("trees", grown.columns, recipe)]
+    if imbalance:
+        alone = np.full_like(grown.columns, np.nan)
+        alone[:, IMBALANCE_COLUMN] = grown.columns[:, IMBALANCE_COLUMN]
+        kinds.append(("imbalance", alone, replace(IMBALANCE, seed=recipe.seed, threads=recipe.threads)))
     out: list[dict[str, Any]] = []
     names = [*(name for name, _, _ in COLUMNS), *AFTER]
     gain = dict.fromkeys(names, 0.0)
-    for horizon_ns in HORIZONS_NS:
+    for (kind, columns, how), horizon_ns in product(kinds, HORIZONS_NS):
         known, hit, weight = grown.labels(horizon_ns)
-        stage = f"trees for {horizon_ns / 1e6:g} ms"
+        stage = f"{kind} for {horizon_ns / 1e6:g} ms"
         booster = boost(
-            grown.columns[known],
+            columns[known],
             hit[known],
             weight[known],
-            recipe,
+            how,
             falling=len(AFTER),
             checkpoint=checkpoint,
             progress=lambda done, of, stage=stage: progress(stage, done, of),  # type: ignore[misc]

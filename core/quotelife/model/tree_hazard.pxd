@@ -5,7 +5,7 @@ from quotelife.model.trees cimport Trees
 from quotelife.records cimport FEATURES_MAX, HORIZONS
 
 cdef enum:
-    ENSEMBLES_MAX = 4
+    ENSEMBLES_MAX = 6
 
 cdef struct TreeColumn:
     int32_t feature

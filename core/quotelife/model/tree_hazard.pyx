@@ -2,7 +2,7 @@
 
     logit P(τ_k) = max over j ≤ k of (a_j + Σ_i w_ij·m_i)
 
-where m_i are the margins of one to four tree ensembles over the same columns: one walk through the trees gives all
+where m_i are the margins of one to six tree ensembles over the same columns: one walk through the trees gives all
 twelve horizons. Several ensembles are one model where they were fitted to several horizons, or to several markets and
 stacked. Each horizon has its own weights, for what a margin is worth changes with it; the maximum keeps P from falling
 with τ.
