@@ -14,8 +14,8 @@ from quotelife.records import HORIZONS_NS
 
 FULL_DAY = Recalibration.model_validate({"enabled": True})
 """What ships."""
-CRYPTO = Recalibration.model_validate({"enabled": True, "window": "100s", "refit": "500ms", "ridge": 1000.0})
-"""For markets that turn within minutes: the best of the windows and ridges tried on the first 65 % of the recorded ones.
+CRYPTO = Recalibration.model_validate({"enabled": True, "window": "100s", "refit": "500ms", "ridge": 500.0})
+"""For markets that turn within minutes: the best window and ridge of those tried on the first 65 % of recorded ones.
 ``ridge`` is in rows: of decisions on both sides every 50 ms, 20 of which say as much as one label at 500 ms."""
 ANCHOR_AT = [HORIZONS_NS.index(ns) for ns in ANCHORS_NS]
 """Places of the anchors on the grid."""
