@@ -73,13 +73,22 @@ class Models:
                 self.close()
                 raise ConfigError([f"server: models: directory: {error}"]) from None
             self._load_all(self.registry)
+        model = configured_model(config)
         self._engine = Engine(
             config,
-            model=configured_model(config),
+            model=model,
             lineup=self._effective(self.state),
             models=self._loaded,
             start_ns=start_ns,
         )
+        if self.registry is not None and model.digest != self.state.configured:
+            self.state = self.state.with_configured(model.digest, self._now_ns())
+            try:
+                self.registry.write(self.state)
+            except QuotelifeError as error:
+                _log.error(
+                    "the configuration's model could not be written into the history", error=str(error)
+                )
         self._tell()
         return self._engine
 
@@ -119,11 +128,10 @@ class Models:
         """
 
         def change(state: RegistryState) -> RegistryState:
-            serves = self._champions(postures)
+            serves, now_ns = self._champions(postures), self._now_ns()
             state.expected(postures, expected.revision, expected.champion, serves)
-            return state.promoted(
-                digest, postures, self._now_ns(), grounds_for(digest, serves, self._quotes(), verdict, reason)
-            )
+            grounds = grounds_for(digest, serves, self._quotes(), verdict, reason, now_ns=now_ns)
+            return state.promoted(digest, postures, now_ns, grounds)
 
         return await self._with_model(digest, change, verdict)
 
@@ -139,10 +147,9 @@ class Models:
         ``load``."""
 
         def change(state: RegistryState) -> RegistryState:
-            grounds = canary_grounds(
-                digest, share_bp, self._champions(postures), self._quotes(), verdict, reason
-            )
-            return state.canaried(digest, postures, share_bp, self._now_ns(), grounds)
+            serves, now_ns = self._champions(postures), self._now_ns()
+            grounds = canary_grounds(digest, share_bp, serves, self._quotes(), verdict, reason, now_ns=now_ns)
+            return state.canaried(digest, postures, share_bp, now_ns, grounds)
 
         return await self._with_model(digest, change, verdict)
 
@@ -172,13 +179,13 @@ class Models:
                 self._tell()
             return count
 
-    async def configured(self) -> None:
-        """A reload has put another model in where none was promoted: a line of the log. A disk that refuses it does not
+    async def configured(self, digest: str) -> None:
+        """A reload has put this model in where none was promoted: a line of the log. A disk that refuses it does not
         undo the reload."""
         if self.registry is None:
             return
         async with self._one_at_a_time:
-            after = self.state.configured(self._now_ns())
+            after = self.state.with_configured(digest, self._now_ns())
             try:
                 await asyncio.to_thread(self.registry.write, after)
             except QuotelifeError as error:

@@ -31,11 +31,11 @@ class Reloader:
         engine: Engine,
         now_ns: Callable[[], int],
         promoted: Callable[[], list[PostureCode]] = list,
-        swapped: Callable[[], Awaitable[None]] | None = None,
+        swapped: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """``path`` is watched; ``load`` reads it and raises ``ConfigError``; ``config`` is what it gave at
         start. ``promoted``: postures that a promoted model serves, whatever the configuration names; ``swapped`` is
-        awaited once a reload has put another model in for the others."""
+        awaited with the digest of the model that a reload has put in for the others."""
         self._path = path
         self._load = load
         self._started_with = config
@@ -92,7 +92,7 @@ class Reloader:
                         "models swapped by the configuration, no gate was asked", digest=model.digest
                     )
                     if self._swapped is not None:
-                        await self._swapped()
+                        await self._swapped(model.digest)
                 self._config = config
                 self.applied += 1
                 _log.info(

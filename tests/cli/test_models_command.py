@@ -120,6 +120,7 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     assert "name its configuration" in run(*ask).err
     ended = run(*ask, "--config", config)
     assert ended.code == 1 and "the gates refuse" in ended.err and "ece_2 s" in ended.err
+    assert str(file) in ended.err
     assert run(*ask[:-2], "--config", config).code == 1
     verdict(file, PASSAGE)
     assert run(*ask, "--config", config, "--expect", 1).code == 1

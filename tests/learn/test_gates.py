@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from quotelife.config.schema import Recalibration
+from quotelife.errors import QuotelifeError
 from quotelife.features.schema import NAMES
 from quotelife.learn import gates, served
 from quotelife.learn.gates import Bounds, Gate, GatesError, Judged
@@ -355,7 +356,7 @@ def test_a_verdict_asks_every_gate_that_a_promotion_needs(whole: gates.Verdict) 
 
 
 def test_a_verdict_written_down_is_what_a_promotion_reads(whole: gates.Verdict) -> None:
-    said = read_verdict(json.dumps(whole.as_json()).encode())
+    said = read_verdict(json.dumps(replace(whole, at="2026-03-18").as_json()).encode())
     assert (said.challenger, said.champion, said.lacking) == (whole.challenger, whole.champion, ())
     assert said.refused == tuple(gate.name for gate in whole.gates if not gate.passed)
     assert said.loosened == (
@@ -370,7 +371,9 @@ def test_a_verdict_names_what_was_judged_and_since_when(whole: gates.Verdict) ->
     assert (much.rows, much.from_ns, much.to_ns) == (4000, data.now_ns[0], data.now_ns[-1])
     assert much.blocks == len(np.unique(data.now_ns[data.outcome(2 * S, 0) >= 0] // (10 * S))) >= 30
     assert (much.asked, little.asked) == (True, False)
-    said = read_verdict(json.dumps(whole.as_json()).encode())
+    with pytest.raises(QuotelifeError, match="is not readable"):
+        read_verdict(json.dumps(whole.as_json()).encode())
+    said = read_verdict(json.dumps(replace(whole, at="2026-03-18T18:00Z").as_json()).encode())
     assert said.instruments == {"EUR"}
     assert said.recalibration == BOUNDS.recalibration.model_dump(mode="json")
     assert (said.from_ns, said.to_ns) == (much.from_ns, much.to_ns)

@@ -2,28 +2,42 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from quotelife.config.schema import Recalibration
+from quotelife.config.schema import Learning, Recalibration
 from quotelife.errors import QuotelifeError
-from quotelife.model.promotion import Grounds, Quotes, canary_grounds, grounds_for, read_verdict
+from quotelife.model import promotion
+from quotelife.model.promotion import Grounds, Quotes, read_verdict
 from quotelife.records import PostureCode
+from quotelife.units import NS_PER_S
 from reference import verdict_kit
 
 NEW, OLD, OTHER = (letter * 64 for letter in "abc")
 CP, RA = PostureCode.CLIENT_PRIORITY, PostureCode.RISK_AVERSE
 SERVES = {CP: OLD, RA: OLD}
+GIVEN = datetime(2026, 3, 2, 18, 0, tzinfo=UTC)
+HOUR = 3600 * NS_PER_S
+NOW = round(GIVEN.timestamp()) * NS_PER_S + HOUR
+grounds_for = partial(promotion.grounds_for, now_ns=NOW)
+canary_grounds = partial(promotion.canary_grounds, now_ns=NOW)
 
 
 def written(**changed: Any) -> bytes:
-    return verdict_kit.written(NEW, OLD, **changed)
+    return verdict_kit.written(NEW, OLD, **{"at": GIVEN.isoformat(), **changed})
 
 
 REFUSED = written(refused=("ece_2 s",))
-QUOTED = Quotes(verdict_kit.INSTRUMENTS, Recalibration())
-ON, OFF = (Recalibration.model_validate({"enabled": on}) for on in (True, False))
+
+
+def quoted(*instruments: str, **learning: Any) -> Quotes:
+    return Quotes(instruments or verdict_kit.INSTRUMENTS, Learning.model_validate(learning))
+
+
+QUOTED = quoted()
 JUDGED = (verdict_kit.FROM_NS, verdict_kit.TO_NS)
 
 
@@ -88,7 +102,11 @@ def test_what_is_no_ground_says_why(
         b"[]",
         b"{}",
         b'"' + b"x" * (1 << 20) + b'"',
-        written(format="quotelife-verdict-1"),
+        written(format="quotelife-verdict-2"),
+        written(postures=["bold"]),
+        written(postures=None),
+        written(at=None),
+        written(at="yesterday"),
         written(loosened=None),
         written(instruments=[]),
         written(champion="first_passage"),
@@ -119,6 +137,31 @@ def test_an_instrument_that_the_verdict_never_saw_needs_a_reason() -> None:
     assert grounds_for(NEW, SERVES, more, raw, "a trial").verdict
 
 
+def test_a_yes_that_is_too_old_needs_a_reason_and_one_without_a_zone_is_of_utc() -> None:
+    quotes = quoted(promotion={"verdict_age_max": "2h"})
+    for raw in (written(), written(at="2026-03-02T18:00"), written(at="2026-03-02T19:00+01:00")):
+        assert grounds_for(NEW, SERVES, quotes, raw, now_ns=NOW + HOUR).verdict
+        with pytest.raises(
+            QuotelifeError,
+            match=r"is of 2026-03-02 18:00 UTC, 0.0833 days ago, and .*verdict_age_max is 0.0833 days; ask",
+        ):
+            grounds_for(NEW, SERVES, quotes, raw, now_ns=NOW + HOUR + 1)
+        assert grounds_for(NEW, SERVES, quotes, raw, "it holds", now_ns=NOW + 999 * HOUR).verdict
+    with pytest.raises(QuotelifeError, match=r"8 days ago, and .* is 7 days"):
+        grounds_for(NEW, SERVES, QUOTED, written(), now_ns=NOW + 191 * HOUR)
+
+
+def test_a_verdict_is_for_the_postures_that_it_was_asked_for() -> None:
+    raw = written(postures=["client_priority"])
+    assert grounds_for(NEW, {CP: OLD}, QUOTED, raw).verdict
+    assert grounds_for(NEW, {CP: OLD, RA: NEW}, QUOTED, raw).verdict, "it serves the other one already"
+    with pytest.raises(
+        QuotelifeError, match="asked for client_priority, not for risk_averse; ask promote-check"
+    ):
+        grounds_for(NEW, SERVES, QUOTED, raw)
+    assert grounds_for(NEW, SERVES, QUOTED, raw, "a trial").verdict
+
+
 def test_a_canary_of_a_fifth_is_a_trial_and_one_of_more_needs_grounds() -> None:
     assert canary_grounds(NEW, 2000, SERVES, QUOTED) == Grounds()
     with pytest.raises(QuotelifeError, match="a canary of more than 20 % needs the verdict"):
@@ -138,15 +181,14 @@ def judged_under(**settings: Any) -> bytes:
 
 
 def test_curves_are_promoted_only_as_they_were_judged() -> None:
-    served = replace(QUOTED, recalibration=ON)
+    on, off = (quoted(recalibration={"enabled": each}) for each in (True, False))
     for raw, quotes in (
-        (judged_under(enabled=False), served),
-        (judged_under(enabled=True), replace(QUOTED, recalibration=OFF)),
-        (judged_under(enabled=True, window="100s"), served),
+        (judged_under(enabled=False), on),
+        (judged_under(enabled=True), off),
+        (judged_under(enabled=True, window="100s"), on),
     ):
         with pytest.raises(QuotelifeError, match="ask promote-check again with --config"):
             grounds_for(NEW, SERVES, quotes, raw)
         assert grounds_for(NEW, SERVES, quotes, raw, "a trial").verdict
-    assert grounds_for(NEW, SERVES, served, judged_under(enabled=True)).verdict
-    off = replace(QUOTED, recalibration=OFF)
+    assert grounds_for(NEW, SERVES, on, judged_under(enabled=True)).verdict
     assert grounds_for(NEW, SERVES, off, judged_under(enabled=False, window="100s")).verdict

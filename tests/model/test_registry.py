@@ -59,10 +59,14 @@ def test_canaries_are_in_the_log_and_shadows_are_not() -> None:
 
 
 def test_a_model_of_the_configuration_is_logged_for_the_postures_that_it_serves() -> None:
-    state = RegistryState().promoted(A, [RA], 1, WHY)
-    assert state.configured(2).log[-1] == Entry(2, "configuration", {LP: None, POSTURES[0]: None})
-    everywhere = state.promoted(A, POSTURES, 2, WHY)
-    assert everywhere.configured(3) == everywhere
+    state = RegistryState().promoted(A, [RA], 1, WHY).with_configured(C, 2)
+    assert len(state.log) == 1, "the first that a service has is no change"
+    assert state.with_configured(C, 3) == state
+    changed = state.with_configured(D, 4)
+    assert changed.log[-1] == Entry(4, "configuration", {LP: None, POSTURES[0]: None})
+    assert RegistryState.from_json(changed.to_json()) == changed
+    everywhere = state.promoted(A, POSTURES, 5, WHY)
+    assert everywhere.with_configured(D, 6).log == everywhere.log
 
 
 def test_a_log_of_something_unknown_is_no_state() -> None:

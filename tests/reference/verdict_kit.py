@@ -1,6 +1,7 @@
 """Verdicts of the promotion gates, written by hand."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from quotelife.config.schema import Recalibration
@@ -20,9 +21,9 @@ def written(
     unasked: tuple[str, ...] = (),
     **changed: Any,
 ) -> bytes:
-    """A file as ``promote-check --out`` writes it; yes, but for the gates ``refused``."""
+    """A file as ``promote-check --out`` writes it now; yes, but for the gates ``refused``."""
     value = {
-        "format": "quotelife-verdict-2",
+        "format": "quotelife-verdict-3",
         "challenger": challenger,
         "champion": champion,
         "market": "full_day",
@@ -39,6 +40,8 @@ def written(
             }
             for name in INSTRUMENTS
         ],
+        "postures": ["client_priority", "liquidity_provider", "risk_averse"],
+        "at": datetime.now(UTC).isoformat(),
         "gates": [{"name": name, "passed": name not in refused} for name in sorted(REQUIRED)],
     }
     return json.dumps(value | changed).encode()

@@ -364,6 +364,19 @@ async def test_a_model_that_a_reload_puts_in_is_in_the_history(tmp_path: Path) -
     ]
 
 
+async def test_a_model_that_the_configuration_names_since_a_restart_is_in_the_history(tmp_path: Path) -> None:
+    store(tmp_path)
+    for name, kinds in (
+        ("first_passage", []),
+        ("first_passage", []),
+        ("logistic", [admin.MODEL_CHANGE_KIND_CONFIGURATION]),
+        ("logistic", [admin.MODEL_CHANGE_KIND_CONFIGURATION]),
+    ):
+        text = TEXT.replace("artifact: first_passage", f"artifact: {name}")
+        async with service(tmp_path, text) as (_, client):
+            assert [each.kind for each in (await client.models()).history] == kinds
+
+
 async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -> None:
     store(tmp_path)
     async with service(tmp_path) as (_, client):
@@ -376,6 +389,8 @@ async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -
                 "not judged by the verdict.*: BTC-USD;",
             ),
             (verdict(GOLDEN, LOGISTIC), f"but {PASSAGE[:16]} serves client_priority"),
+            (verdict_kit.written(GOLDEN, PASSAGE, at="2012-06-21"), "of 2012-06-21 00:00 UTC"),
+            (verdict_kit.written(GOLDEN, PASSAGE, postures=["risk_averse"]), "not for client_priority, liqu"),
         ):
             with pytest.raises(ServiceError, match=why) as caught:
                 await client.promote_model(GOLDEN, verdict=raw)
@@ -422,12 +437,13 @@ async def test_a_model_mended_on_a_disk_that_is_full_does_not_serve_by_a_later_c
 async def test_where_a_restart_may_serve_the_change_the_refusal_does_not_say_that_nothing_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(tmp_path)
+    registry = store(tmp_path)
 
     def refuse(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     async with service(tmp_path) as (_, client):
+        (registry.folder / "registry.json").unlink()
         monkeypatch.setattr(registry_module, "_sync", refuse)
         monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: refuse(self))
         with pytest.raises(ServiceError, match="a restart may serve it") as caught:

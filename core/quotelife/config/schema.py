@@ -612,6 +612,14 @@ class Monitor(Section):
     automatic_return: bool = True
 
 
+class Promotion(Section):
+    """What a promotion asks of the verdict of the gates."""
+
+    verdict_age_max_ns: LongerThanZero = Field(
+        default=7 * 86_400 * NS_PER_S, alias="verdict_age_max", le=3650 * 86_400 * NS_PER_S
+    )
+
+
 class Learning(Section):
     """What moves by itself: labels from the market, and what is made of them."""
 
@@ -619,6 +627,7 @@ class Learning(Section):
     probe_interval_ns: Duration = Field(default=250 * NS_PER_MS, alias="probe_interval", le=3600 * NS_PER_S)
     recalibration: Recalibration = Recalibration()
     monitor: Monitor = Monitor()
+    promotion: Promotion = Promotion()
 
     @field_validator("probe_interval_ns")
     @classmethod

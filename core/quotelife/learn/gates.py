@@ -32,6 +32,7 @@ from quotelife.learn.splits import SplitError, purge_ns, seen_until_ns
 from quotelife.model.artifact import check_curves, check_selftest
 from quotelife.model.curve import UNMIRRORED, CurveModel
 from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.lineup import POSTURES
 from quotelife.model.promotion import FORMAT
 from quotelife.records import HORIZONS_NS, EventBuffer, RequestRecord
 from quotelife.sim.events import EventWriter
@@ -134,7 +135,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All gates, in the order in which they were asked. ``loosened``: what was asked less than is usual, in words."""
+    """All gates, in the order in which they were asked. ``loosened``: what was asked less than is usual, in words.
+    ``postures``: those that it is for; ``at``: when it was given, by ISO 8601, which whoever asks must say.
+    """
 
     challenger: str
     champion: str
@@ -144,6 +147,8 @@ class Verdict:
     loosened: tuple[str, ...] = ()
     instruments: tuple[Asked, ...] = ()
     recalibration: Recalibration = FULL_DAY
+    postures: tuple[str, ...] = tuple(posture.name.lower() for posture in POSTURES)
+    at: str = ""
 
     @property
     def promoted(self) -> bool:
@@ -163,6 +168,8 @@ class Verdict:
             "loosened": list(self.loosened),
             "instruments": [asdict(each) for each in self.instruments],
             "recalibration": self.recalibration.model_dump(mode="json"),
+            "postures": list(self.postures),
+            "at": self.at,
             "gates": gates,
         }
 

@@ -8,15 +8,17 @@ that registry and journal say by which figures it was done.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from quotelife.config import Config
-from quotelife.config.schema import Recalibration
+from quotelife.config.schema import Learning, Recalibration
 from quotelife.errors import QuotelifeError
 from quotelife.model.lineup import is_digest
 from quotelife.records import PostureCode
+from quotelife.units import NS_PER_S
 
-FORMAT = "quotelife-verdict-2"
+FORMAT = "quotelife-verdict-3"
 VERDICT_BYTES_MAX = 1 << 20
 REASON_CHARACTERS_MAX = 1000
 CANARY_BP_MAX = 2000
@@ -36,7 +38,8 @@ class Verdict:
 
     ``refused``: names of the gates that said no; ``lacking``: of those that were not asked; ``loosened``: bounds that
     were wider than usual, in words; ``instruments``: on which enough was judged, between ``from_ns`` and ``to_ns``;
-    ``recalibration``: ``learning.recalibration`` under which the curves were judged, as JSON.
+    ``recalibration``: ``learning.recalibration`` under which the curves were judged, as JSON; ``postures``: names of
+    those that it was asked for; ``at_ns``: when.
     """
 
     digest: str
@@ -49,6 +52,8 @@ class Verdict:
     from_ns: int
     to_ns: int
     recalibration: Mapping[str, object]
+    postures: frozenset[str]
+    at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +69,14 @@ class Grounds:
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """What of a configuration a verdict is held against: names of the instruments quoted, and
-    ``learning.recalibration``."""
+    """What of a configuration a verdict is held against: names of the instruments quoted, and ``learning``."""
 
-    instruments: tuple[str, ...]
-    recalibration: Recalibration
+    instruments: tuple[str, ...] = ()
+    learning: Learning = field(default_factory=Learning)
 
     @classmethod
     def of(cls, config: Config) -> "Quotes":
-        names = tuple(each.name for each in config.instruments if each.enabled)
-        return cls(names, config.learning.recalibration)
+        return cls(tuple(each.name for each in config.instruments if each.enabled), config.learning)
 
 
 def _alike(said: Mapping[str, object], served: Recalibration) -> bool:
@@ -88,6 +91,10 @@ def _told(settings: Mapping[str, object] | Recalibration) -> str:
     if not found.get("enabled"):
         return "no recalibration"
     return "recalibration " + ", ".join(f"{key} {value}" for key, value in found.items() if key != "enabled")
+
+
+def _days(ns: int) -> str:
+    return f"{ns / (86_400 * NS_PER_S):.3g} days"
 
 
 def read_verdict(raw: bytes) -> Verdict:
@@ -112,7 +119,10 @@ def read_verdict(raw: bytes) -> Verdict:
         if not spans:
             raise ValueError("it names no instrument")
         recalibration = dict(value["recalibration"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        postures = frozenset(PostureCode[str(each).upper()].name.lower() for each in value["postures"])
+        at = datetime.fromisoformat(value["at"])
+        at_ns = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * NS_PER_S
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise QuotelifeError(f"the verdict is not readable ({error}); {VERDICT_MEND}") from None
     return Verdict(
         hashlib.sha256(raw).hexdigest(),
@@ -125,6 +135,8 @@ def read_verdict(raw: bytes) -> Verdict:
         from_ns=min(start for _, _, start, _ in spans),
         to_ns=max(end for _, _, _, end in spans),
         recalibration=recalibration,
+        postures=postures,
+        at_ns=at_ns,
     )
 
 
@@ -135,12 +147,14 @@ def grounds_for(
     verdict: bytes = b"",
     reason: str = "",
     *,
+    now_ns: int,
     what: str = "a promotion",
 ) -> Grounds:
-    """Why ``challenger`` may take the place of ``champions``, those that serve now, for a service that ``quotes``.
+    """Why ``challenger`` may at ``now_ns`` take the place of ``champions``, for a service that ``quotes``.
 
-    ``verdict``: its file, empty for none. ``reason``: why it may go without a verdict that passes, empty for no such
-    wish. Raises ``QuotelifeError`` where it may not, naming the mend.
+    ``champions``: those that serve now the postures that are to change. ``verdict``: its file, empty for none.
+    ``reason``: why it may go without a verdict that passes, empty for no such wish. Raises ``QuotelifeError`` where it
+    may not, naming the mend.
     """
     if len(reason) > REASON_CHARACTERS_MAX or not reason.isprintable():
         raise QuotelifeError(f"reason: must be at most {REASON_CHARACTERS_MAX} printable characters")
@@ -173,16 +187,31 @@ def grounds_for(
             f"the verdict was given by loosened bounds: {'; '.join(said.loosened)}; ask again without, or say why they "
             "are right (--force REASON)"
         )
-    if not _alike(said.recalibration, quotes.recalibration):
+    most_ns = quotes.learning.promotion.verdict_age_max_ns
+    if (age_ns := now_ns - said.at_ns) > most_ns:
+        at = datetime.fromtimestamp(said.at_ns / NS_PER_S, UTC)
+        raise QuotelifeError(
+            f"the verdict is of {at:%Y-%m-%d %H:%M} UTC, {_days(age_ns)} ago, and learning.promotion.verdict_age_max "
+            f"is {_days(most_ns)}; {VERDICT_MEND}, or say why it still holds (--force REASON)"
+        )
+    recalibration = quotes.learning.recalibration
+    if not _alike(said.recalibration, recalibration):
         raise QuotelifeError(
             f"the verdict judged curves under {_told(said.recalibration)}, but the service serves them under "
-            f"{_told(quotes.recalibration)}; ask promote-check again with --config, the service's own, or "
+            f"{_told(recalibration)}; ask promote-check again with --config, the service's own, or "
             "say why that is right (--force REASON)"
         )
     if unjudged := sorted(set(quotes.instruments) - said.instruments):
         raise QuotelifeError(
             f"quoted, but not judged by the verdict, or on too few blocks: {', '.join(unjudged)}; name datasets of "
-            "them to promote-check as well, or say why the model may serve them (--force REASON)"
+            "them to promote-check as well, set enabled to false where they are only watched, or say why the model may "
+            "serve them (--force REASON)"
+        )
+    changing = [posture.name.lower() for posture, champion in champions.items() if champion != challenger]
+    if unasked := [name for name in changing if name not in said.postures]:
+        raise QuotelifeError(
+            f"the verdict was asked for {', '.join(sorted(said.postures)) or 'no posture'}, not for "
+            f"{', '.join(unasked)}; ask promote-check again with --posture, or promote only those (--posture)"
         )
     for posture, champion in champions.items():
         if champion not in (said.champion, challenger):
@@ -200,10 +229,12 @@ def canary_grounds(
     quotes: Quotes,
     verdict: bytes = b"",
     reason: str = "",
+    *,
+    now_ns: int,
 ) -> Grounds:
     """Why ``challenger`` may answer ``share_bp`` ten-thousandths of the counterparties: up to ``CANARY_BP_MAX`` as a
     trial, which needs no grounds, above that as in ``grounds_for``."""
     if share_bp <= CANARY_BP_MAX and not verdict and not reason:
         return Grounds()
     what = f"a canary of more than {CANARY_BP_MAX / 100:g} %"
-    return grounds_for(challenger, champions, quotes, verdict, reason, what=what)
+    return grounds_for(challenger, champions, quotes, verdict, reason, now_ns=now_ns, what=what)

@@ -98,7 +98,8 @@ class RegistryState:
     """What is to serve, how it came to, and what could not be loaded.
 
     ``history`` is what rollbacks go back through; ``log`` is for people, newest last, and forgets no rollback.
-    ``revision`` counts the changes of the line-up.
+    ``revision`` counts the changes of the line-up. ``configured``: digest of the configuration's model, as the service
+    last had it; empty where no service has written it yet.
     """
 
     lineup: LineUp = field(default_factory=LineUp)
@@ -106,6 +107,7 @@ class RegistryState:
     failures: tuple[Failure, ...] = ()
     log: tuple[Entry, ...] = ()
     revision: int = 0
+    configured: str = ""
 
     def _with(self, lineup: LineUp) -> "RegistryState":
         return replace(self, lineup=lineup, revision=self.revision + (lineup != self.lineup))
@@ -175,12 +177,14 @@ class RegistryState:
             return after
         return replace(after, log=self._logged(Entry(at_ns, CANARY, changed, grounds, digest, share_bp)))
 
-    def configured(self, at_ns: int) -> "RegistryState":
-        """The configuration's model is another one since ``at_ns``; a line of the log, where it answers anybody."""
+    def with_configured(self, digest: str, at_ns: int) -> "RegistryState":
+        """The configuration's model is ``digest`` since ``at_ns``; a line of the log, where it takes another one's
+        place and answers anybody."""
+        after = replace(self, configured=digest)
         champions = {posture: None for posture, serving in self.lineup.items() if serving.champion is None}
-        if not champions:
-            return self
-        return replace(self, log=self._logged(Entry(at_ns, CONFIGURATION, champions)))
+        if not champions or self.configured in ("", digest):
+            return after
+        return replace(after, log=self._logged(Entry(at_ns, CONFIGURATION, champions)))
 
     def promoted(
         self, digest: str, postures: Iterable[PostureCode], at_ns: int, grounds: Grounds
@@ -303,6 +307,7 @@ class RegistryState:
             ],
             "log": [entry.to_json() for entry in self.log],
             "revision": self.revision,
+            "configured": self.configured,
         }
 
     @classmethod
@@ -332,6 +337,7 @@ class RegistryState:
                     for entry in value.get("log", ())
                 ),
                 int(value.get("revision", 0)),
+                str(value.get("configured", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QuotelifeError(f"is no state of a registry ({error!r})") from None

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -173,14 +174,19 @@ def promote(
         view = _of_service(target, timeout)
         digest = _find(view, model, target)
         revision = view["revision"] if expect is None else expect
-        _ask(
-            target,
-            timeout,
-            lambda client: client.promote_model(
-                digest, verdict=raw, force_reason=force, postures=_names(posture), expected_revision=revision
-            ),
-            lost=f"look whether it was done (quotelife models list), or repeat it with --expect {revision}",
-        )
+        with _naming(verdict):
+            _ask(
+                target,
+                timeout,
+                lambda client: client.promote_model(
+                    digest,
+                    verdict=raw,
+                    force_reason=force,
+                    postures=_names(posture),
+                    expected_revision=revision,
+                ),
+                lost=f"look whether it was done (quotelife models list), or repeat it with --expect {revision}",
+            )
     else:
 
         def change(
@@ -188,8 +194,10 @@ def promote(
         ) -> "RegistryState":
             serves, quotes = _serving(state, postures, config, needed=bool(raw) and not force)
             state.expected(postures, expect, "", serves)
-            grounds = grounds_for(digest, serves, quotes, raw, force)
-            after = state.promoted(digest, postures, time.time_ns(), grounds)
+            now_ns = time.time_ns()
+            with _naming(verdict):
+                grounds = grounds_for(digest, serves, quotes, raw, force, now_ns=now_ns)
+            after = state.promoted(digest, postures, now_ns, grounds)
             if raw:
                 Registry(registry).keep(raw)
             return after
@@ -241,20 +249,23 @@ def canary(model: Model,
 
     def change(state: "RegistryState", digest: str, postures: tuple["PostureCode", ...]) -> "RegistryState":
         serves, quotes = _serving(state, postures, config, needed=bool(raw) and not force)
-        grounds = canary_grounds(digest, share_bp, serves, quotes, raw, force)
-        after = state.canaried(digest, postures, share_bp, time.time_ns(), grounds)
+        now_ns = time.time_ns()
+        with _naming(verdict):
+            grounds = canary_grounds(digest, share_bp, serves, quotes, raw, force, now_ns=now_ns)
+        after = state.canaried(digest, postures, share_bp, now_ns, grounds)
         if raw and registry is not None:
             Registry(registry).keep(raw)
         return after
 
-    digest = _change(
-        model, posture, target, registry, timeout,
-        lambda client, digest, names: client.set_canary(
-            digest, share, verdict=raw, force_reason=force, postures=names
-        ),
-        change,
-        loads=share_bp > 0,
-    )  # fmt: skip
+    with _naming(None if registry is not None else verdict):
+        digest = _change(
+            model, posture, target, registry, timeout,
+            lambda client, digest, names: client.set_canary(
+                digest, share, verdict=raw, force_reason=force, postures=names
+            ),
+            change,
+            loads=share_bp > 0,
+        )  # fmt: skip
     text = f"{digest[:16]} answers {share:.2%} of counterparties under {_words(posture)}"
     _done(as_json, {"digest": digest, "share": share}, text)
 
@@ -346,12 +357,20 @@ def _read(path: Path) -> bytes:
         wrong("--verdict", f"{path}: cannot be read ({error.strerror}); promote-check --out writes it")
 
 
+@contextmanager
+def _naming(verdict: Path | None) -> Iterator[None]:
+    """What is refused within names the file of the verdict."""
+    try:
+        yield
+    except QuotelifeError as error:
+        raise error if verdict is None else QuotelifeError(f"{error} (verdict: {verdict})") from None
+
+
 def _serving(
     state: "RegistryState", postures: tuple["PostureCode", ...], config: Path | None, *, needed: bool
 ) -> tuple[dict["PostureCode", str], "Quotes"]:
     """Who serves by the state and, where nothing was promoted, by the configuration; and what a verdict must be on."""
     from quotelife.config import load_config
-    from quotelife.config.schema import Recalibration
     from quotelife.engine import configured_model
     from quotelife.model.promotion import Quotes
     from quotelife_server.settings import ServiceConfig
@@ -363,7 +382,7 @@ def _serving(
                 "--config",
                 "a verdict is held against what the service quotes and serves: name its configuration",
             )
-        return {posture: digest or "" for posture, digest in champions.items()}, Quotes((), Recalibration())
+        return {posture: digest or "" for posture, digest in champions.items()}, Quotes()
     settings = load_config(config, ServiceConfig)
     configured = configured_model(settings).digest
     return (

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quotelife.errors import QuotelifeError
 from quotelife.records import HORIZONS_NS
+from quotelife_server.cli.models import Posture
 from quotelife_server.cli.options import wrong
 from quotelife_server.cli.progress import Progress
 
@@ -67,7 +69,15 @@ def promote_check(
             "--config",
             "-c",
             help="The service's configuration: curves are judged under its learning.recalibration, which a promotion "
-            "asks for. [default: what ships]",
+            "asks for, and instruments that it only watches are left out. [default: what ships]",
+        ),
+    ] = None,
+    posture: Annotated[
+        list[Posture] | None,
+        typer.Option(
+            "--posture",
+            "-p",
+            help="The verdict is for this posture alone; may be given several times. [default: all]",
         ),
     ] = None,
     out: Annotated[
@@ -77,7 +87,8 @@ def promote_check(
         ),
     ] = None,
     now: Annotated[
-        str | None, typer.Option(help="The date or time that the verdict is to bear. [default: none]")
+        str | None,
+        typer.Option(help="The date or time that the verdict is to bear, UTC. [default: that of the clock]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The verdict as JSON (docs/report.md).")] = False,
 ) -> None:
@@ -94,14 +105,16 @@ def promote_check(
 
     if market not in MARKETS:
         wrong("--market", f"{market!r} is none of {', '.join(MARKETS)}")
-    at = None if now is None else _instant(now)
+    at = datetime.now(UTC).isoformat(timespec="seconds") if now is None else _instant(now)
     targets = dict(MARKETS[market])
     targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
     crypto = market == "crypto"
     seconds = block if block is not None else 10.0 if crypto else 60.0
-    recalibration = Recalibration()
+    recalibration, watched = Recalibration(), frozenset[str]()
     if config is not None:
-        recalibration = load_config(config, ServiceConfig).learning.recalibration
+        settings = load_config(config, ServiceConfig)
+        recalibration = settings.learning.recalibration
+        watched = frozenset(each.name for each in settings.instruments if not each.enabled)
     bounds = Bounds(
         ece=tuple(targets.items()),
         decision_to_yardstick=latency,
@@ -114,15 +127,24 @@ def promote_check(
     wanted = tuple(threshold.split(",")) if threshold else ()
     with Progress(show=not as_json) as progress, _opened(out) as write:
         folders = [Dataset(folder) for folder in dataset]
-        decisions = [each for folder in folders for each in folder]
+        found = [each for folder in folders for each in folder]
+        decisions = [each for each in found if each.instrument not in watched]
+        left_out = sorted({each.instrument for each in found} & watched)
+        if left_out and not decisions:
+            raise QuotelifeError(
+                f"{config}: of the datasets' instruments none is quoted, {', '.join(left_out)} are only watched "
+                "(enabled: false); name datasets of those that are"
+            )
         verdict = check(
             load_artifact(challenger), rival, decisions, bounds, thresholds=wanted, progress=progress
         )
+        verdict = replace(verdict, at=at)
+        if posture:
+            verdict = replace(verdict, postures=tuple(each.value for each in posture))
         document = verdict.as_json() | {
             "datasets": [folder.digest for folder in folders],
             "thresholds": list(wanted),
             "settings": {name: value for name, value in asdict(bounds).items() if name != "recalibration"},
-            "at": at,
         }
         text = json.dumps(document, indent=2)
         write(text)
@@ -130,15 +152,18 @@ def promote_check(
         typer.echo(text)
     else:
         _print(verdict)
+        for name in left_out:
+            typer.echo(f"  {name}: left out, the configuration only watches it")
     if not verdict.promoted:
         raise typer.Exit(EXIT_REFUSED)
 
 
 def _instant(text: str) -> str:
     try:
-        return datetime.fromisoformat(text).isoformat()
+        at = datetime.fromisoformat(text)
     except ValueError:
         wrong("--now", f"{text!r} is no date or time such as 2026-03-18 or 2026-03-18T18:00:00Z")
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 @contextmanager
