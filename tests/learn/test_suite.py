@@ -174,7 +174,7 @@ def test_the_second_run_judges_nothing_again_and_gives_the_same_bytes(
     assert len(judged) == 8
 
 
-@pytest.mark.parametrize("name", ["config/schema.py", "learn/splits.py", "model/tree_hazard.so", "units.py"])
+@pytest.mark.parametrize("name", ["config/schema.py", "learn/splits.py", "model/tree_curve.so", "units.py"])
 def test_a_change_of_any_file_that_has_a_part_is_another_code(tmp_path: Path, name: str) -> None:
     package = tmp_path / "quotelife"
     for folder in (*suite.CODE, "venue"):

@@ -35,7 +35,7 @@ from quotelife.model.artifact import load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
 from quotelife.model.golden import GoldenModel
 from quotelife.model.transform import TRANSFORMS, apply
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.records import HORIZONS_NS
 
 pytest.importorskip("xgboost")
@@ -48,7 +48,7 @@ def small() -> Market:
 
 
 @pytest.fixture(scope="module")
-def trees(small: Market) -> TreeHazardModel:
+def trees(small: Market) -> TreeCurveModel:
     return train_trees(small, [0, 1], SMALL).model
 
 
@@ -58,7 +58,7 @@ def refitted(small: Market) -> Fitted:
 
 
 @pytest.fixture(scope="module")
-def universal(small: Market) -> TreeHazardModel:
+def universal(small: Market) -> TreeCurveModel:
     return train_universal([small], SMALL, rows_wanted=2_000).model
 
 
@@ -107,7 +107,7 @@ def test_paths_that_end_early_bend_no_hazard_and_no_level() -> None:
     np.testing.assert_allclose(1.0 / (1.0 + np.exp(-level)), true, rtol=0.05)
 
 
-def test_the_trees_learn_what_moves_the_price(small: Market, trees: TreeHazardModel) -> None:
+def test_the_trees_learn_what_moves_the_price(small: Market, trees: TreeCurveModel) -> None:
     metrics, _ = train.evaluate(trees, [small], {"A": [0, 1]})
     at_500 = [entry for entry in metrics if entry["horizon_ns"] == 500_000_000]
     assert [entry["threshold"] for entry in at_500] == ["1tick", "3tick"]
@@ -126,7 +126,7 @@ def test_the_logistic_learns_it_too_and_is_calibrated(small: Market, logistic: C
 
 
 def test_equal_data_and_seed_give_equal_bytes_and_another_seed_others(
-    small: Market, trees: TreeHazardModel, logistic: CurveModel
+    small: Market, trees: TreeCurveModel, logistic: CurveModel
 ) -> None:
     afresh = market()
     again = train_trees(afresh, [0, 1], SMALL).model.parameters()
@@ -166,7 +166,7 @@ def test_an_interrupted_boosting_goes_on_to_the_same_bytes(tmp_path: Path, monke
     assert run(hit, tmp_path) == whole
 
 
-def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeHazardModel) -> None:
+def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeCurveModel) -> None:
     """Features and labels of the last part made anew: the same model."""
     piece = small.pieces[0]
     x, passage = piece.x.copy(), piece.passage_ns.copy()
@@ -179,7 +179,7 @@ def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeHaza
     assert train_trees(changed, [0, 1], SMALL).model.parameters() == trees.parameters()
 
 
-def test_curves_rise_with_the_horizon_and_fall_with_the_threshold(trees: TreeHazardModel) -> None:
+def test_curves_rise_with_the_horizon_and_fall_with_the_threshold(trees: TreeCurveModel) -> None:
     n = 100
     h = np.geomspace(0.01, 100.0, n)
     for seed in range(30):
@@ -240,7 +240,7 @@ def test_labels_of_trees_of_hazards_and_outcomes_of_a_dataset_are_known_for_the_
 
 
 def test_a_stack_has_room_for_what_it_stands_on(
-    small: Market, trees: TreeHazardModel, universal: TreeHazardModel
+    small: Market, trees: TreeCurveModel, universal: TreeCurveModel
 ) -> None:
     stack = train_trees(small, [0], SMALL, base=universal).model.parameters()
     assert len(stack["ensembles"]) == 6
@@ -249,11 +249,11 @@ def test_a_stack_has_room_for_what_it_stands_on(
     fewer = trees.parameters()
     fewer["features"][0]["transform"] = "log1p"
     with pytest.raises(QuotelifeError, match="other columns"):
-        train_trees(small, [0], SMALL, base=TreeHazardModel(fewer))
+        train_trees(small, [0], SMALL, base=TreeCurveModel(fewer))
 
 
 def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
-    small: Market, universal: TreeHazardModel
+    small: Market, universal: TreeCurveModel
 ) -> None:
     again = train_universal([small], SMALL, rows_wanted=2_000, refit=True).model
     fitted = train_trees(small, [0], SMALL, base=universal, base_refit=again)
@@ -268,7 +268,7 @@ def test_a_stack_takes_the_refitted_base_at_the_worth_of_the_first(
 
 
 def test_the_last_ensembles_of_a_market_read_queue_imbalance_alone_and_count(
-    small: Market, trees: TreeHazardModel
+    small: Market, trees: TreeCurveModel
 ) -> None:
     (rows, *_) = stored(small, "calibrate", 0)
     columns = rows.columns(trees)
@@ -315,7 +315,7 @@ def test_rows_that_overlap_move_a_weight_no_further_than_one_of_them() -> None:
 
 
 def test_a_refit_grows_the_trees_on_both_parts_under_the_weights_it_had(
-    trees: TreeHazardModel, refitted: Fitted
+    trees: TreeCurveModel, refitted: Fitted
 ) -> None:
     again, before = refitted.model.parameters(), trees.parameters()
     assert refitted.half.parameters() == before
@@ -386,7 +386,7 @@ def test_weights_of_rows_are_rows() -> None:
 
 @pytest.mark.parametrize("kind", ["trees", "logistic"])
 def test_a_level_moves_every_hazard_of_trees_every_p_as_it_says(
-    small: Market, trees: TreeHazardModel, logistic: CurveModel, kind: str
+    small: Market, trees: TreeCurveModel, logistic: CurveModel, kind: str
 ) -> None:
     model = trees if kind == "trees" else logistic
     sample = stored(small, "calibrate", 0)[0]
@@ -400,7 +400,7 @@ def test_a_level_moves_every_hazard_of_trees_every_p_as_it_says(
     np.testing.assert_allclose(logits(after)[rising], fit.shift + 0.8 * logits(before)[rising], atol=1e-6)
 
 
-def test_calibration_mends_a_model_that_is_told_too_much(small: Market, trees: TreeHazardModel) -> None:
+def test_calibration_mends_a_model_that_is_told_too_much(small: Market, trees: TreeCurveModel) -> None:
     bent = with_level(trees, type(fit_level(np.zeros((1, 12)), np.array([12])))(np.full(12, 1.5), 0.5))
     mended = levelled(bent, stored(small, "train", 0), ridge=1.0)
     errors = {}
@@ -454,7 +454,7 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
 
 
 def test_what_a_model_was_made_from_counts_as_seen(
-    small: Market, trees: TreeHazardModel, universal: TreeHazardModel, tmp_path: Path
+    small: Market, trees: TreeCurveModel, universal: TreeCurveModel, tmp_path: Path
 ) -> None:
     """Calibrated or stacked on earlier data, it has still seen the later data that its origin was fitted to, or that a
     base whose trees are older was calibrated on."""
@@ -477,7 +477,7 @@ def seen(start: int, end: int) -> dict[str, Any]:
 
 
 def test_nothing_is_stacked_on_trees_that_have_seen_where_they_would_be_weighed(
-    small: Market, trees: TreeHazardModel, tmp_path: Path
+    small: Market, trees: TreeCurveModel, tmp_path: Path
 ) -> None:
     """A base grown up to the cut will do; one that saw a decision behind the cut is refused, and so is one that was
     calibrated later but grown there, or grown after all of it."""
@@ -497,7 +497,7 @@ def test_nothing_is_stacked_on_trees_that_have_seen_where_they_would_be_weighed(
 
 
 def test_a_stack_tells_what_all_its_trees_were_fitted_on(
-    small: Market, universal: TreeHazardModel, tmp_path: Path
+    small: Market, universal: TreeCurveModel, tmp_path: Path
 ) -> None:
     cut = small.span_ns("calibrate")[0]
     folder = save_artifact(universal, tmp_path, name="base", description="", training=seen(5, 7))
@@ -513,7 +513,7 @@ def test_a_stack_tells_what_all_its_trees_were_fitted_on(
 
 
 def test_calibration_takes_only_what_came_after_all_that_a_model_was_fitted_on(
-    tmp_path: Path, trees: TreeHazardModel
+    tmp_path: Path, trees: TreeCurveModel
 ) -> None:
     made = decisions(1, 240)
     piece = files.Piece(

@@ -7,7 +7,7 @@ from quotelife.features.probe import FeatureProbe
 from quotelife.features.schema import NAMES, SCHEMA
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.curve import UNMIRRORED, CurveModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.units import NS_PER_MS, NS_PER_S
 from reference import tree_kit
 
@@ -55,7 +55,7 @@ def market(seed: int, upside_down: bool) -> FeatureProbe:
 def trees() -> CurveModel:
     """Over every feature that moves here and that a model may read; none stands on a threshold of a split."""
     names = [spec.name for spec in SCHEMA if spec.name not in UNMIRRORED and spec.name != "threshold"]
-    return TreeHazardModel(tree_kit.random_parameters(np.random.default_rng(8), names))
+    return TreeCurveModel(tree_kit.random_parameters(np.random.default_rng(8), names))
 
 
 @pytest.mark.parametrize("kind", ["first_passage", "golden", "logistic", "trees"])

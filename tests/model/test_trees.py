@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quotelife.errors import ArtifactError
 from quotelife.learn.boosters import ensemble_parameters
 from quotelife.model.booster_file import read_booster
-from quotelife.model.tree_hazard import unpack
+from quotelife.model.tree_curve import unpack
 from quotelife.model.trees import LEAF, TreeEnsemble
 from reference import tree_kit
 

@@ -28,7 +28,7 @@ from quotelife.model import registry as registry_module
 from quotelife.model.artifact import MANIFEST, builtin_artifact, canonical, load_artifact, manifest_digest
 from quotelife.model.golden import GoldenModel
 from quotelife.model.registry import Registry
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.replay.verify import verify
 from quotelife_client import AsyncClient, Decision, Posture, ServiceError
 from quotelife_server.app import Application
@@ -191,7 +191,7 @@ async def test_trees_are_read_and_tested_off_the_loop_at_a_reload_and_at_a_promo
     made: list[int] = []
     tested: list[int] = []
 
-    class Trees(TreeHazardModel):
+    class Trees(TreeCurveModel):
         def __init__(self, parameters: dict[str, object]) -> None:
             made.append(threading.get_ident())
             super().__init__(parameters)

@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from quotelife.model.booster_file import read_booster
-from quotelife.model.tree_hazard import pack
+from quotelife.model.tree_curve import pack
 from quotelife.records import HORIZONS_NS
 
 
@@ -14,7 +14,7 @@ class SavesRaw(Protocol):
 
 
 def ensemble_parameters(booster: SavesRaw, weight: float = 1.0) -> dict[str, Any]:
-    """``booster`` as an entry of ``TreeHazardModel``'s ``ensembles``, with ``weight`` at every horizon.
+    """``booster`` as an entry of ``TreeCurveModel``'s ``ensembles``, with ``weight`` at every horizon.
 
     Its columns must be the model's: the features in their order, then ln(h/σ) where the model reads it. All its
     trees are taken: slice the booster first where fewer are wanted. ``ArtifactError`` for what the trees here

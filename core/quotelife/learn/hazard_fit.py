@@ -1,6 +1,6 @@
 """Fitting the pooled logistic hazard and the curve over margins of trees, and scoring curves. Offline; numpy only.
 
-The hazard is that of ``quotelife.model.logistic``, the curve that of ``quotelife.model.tree_hazard``. Coefficients
+The hazard is that of ``quotelife.model.logistic``, the curve that of ``quotelife.model.tree_curve``. Coefficients
 maximise a penalised likelihood by Newton's method: convex, so that the same data give the same answer. The ridge of
 the hazard pulls towards first passage (c = 1, all else 0), that of the curve towards the margins as they are, so that
 what the data do not say is left to those.

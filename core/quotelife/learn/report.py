@@ -17,7 +17,7 @@ from quotelife.learn import charts
 from quotelife.learn.charts import Figure, Json, horizon
 from quotelife.learn.drift import Drift
 from quotelife.model.curve import CurveModel
-from quotelife.model.tree_hazard import TreeHazardModel, unpack
+from quotelife.model.tree_curve import TreeCurveModel, unpack
 from quotelife.model.trees import LEAF
 
 SHORT_NS, LONG_NS = 500_000_000, 2_000_000_000
@@ -117,7 +117,7 @@ def importance_of(model: CurveModel) -> tuple[dict[str, float], str] | None:
     if isinstance(gains, dict) and gains:
         return {str(name): float(gain) for name, gain in gains.items()}, "the gain of all splits in training"
     parameters = model.parameters()
-    if isinstance(model, TreeHazardModel):
+    if isinstance(model, TreeCurveModel):
         names = [each["name"] for each in parameters["features"]]
         names += [
             name

@@ -23,7 +23,7 @@ from quotelife.learn.splits import (
 )
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.records import HORIZONS_NS
 
 PARTS = ("train", "calibrate", "test")
@@ -75,7 +75,7 @@ class Sample:
             part = slice(start, min(start + CHUNK, len(self.rows)))
             yield part, *self.decisions.inputs(self.rows[part], self.h_ticks[part])
 
-    def columns(self, template: TreeHazardModel) -> npt.NDArray[np.float32]:
+    def columns(self, template: TreeCurveModel) -> npt.NDArray[np.float32]:
         """What the trees of ``template`` read, float32 (n, c)."""
         sigma = self.sigma_ticks
         return np.concatenate(

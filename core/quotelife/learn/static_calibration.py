@@ -16,7 +16,7 @@ from quotelife.learn.hazard_fit import Floats, LevelFit, fit_level
 from quotelife.learn.samples import Sample
 from quotelife.model.curve import CurveModel
 from quotelife.model.logistic import LogisticHazardModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 
 RIDGE = 50.0
 HAZARD_LEAST = 1e-12
@@ -42,7 +42,7 @@ def levelled(model: CurveModel, recent: Sequence[Sample], *, ridge: float = RIDG
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
     curves = [sample.curves(model) for sample in recent]
     answered = [~np.isnan(p[:, 0]) for p in curves]
-    passed = isinstance(model, TreeHazardModel)
+    passed = isinstance(model, TreeCurveModel)
     logits = passage_logits if passed else hazard_logits
     logit = np.concatenate([logits(p[rows]) for p, rows in zip(curves, answered, strict=True)])
     event, known, weight = (
@@ -65,7 +65,7 @@ def with_level(model: CurveModel, fit: LevelFit) -> CurveModel:
         for entry in parameters["features"]:
             for key in ("weight", "slope", "missing"):
                 entry[key] *= scale
-    elif isinstance(model, TreeHazardModel):
+    elif isinstance(model, TreeCurveModel):
         for entry in parameters["ensembles"]:
             entry["weights"] = [scale * weight for weight in entry["weights"]]
     else:

@@ -27,7 +27,7 @@ from quotelife.learn.training import (
 from quotelife.learn.training import UNIVERSAL as UNIVERSAL_RECIPE
 from quotelife.model.artifact import MANIFEST, builtin_artifact, load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 
 UNIVERSAL = "universal"
 STACKED = "universal-local"
@@ -100,8 +100,8 @@ class _Shelf:
         found: list[Market],
         words: list[Any],
         fit: Callable[..., Fitted],
-        bases: tuple[TreeHazardModel, ...] = (),
-    ) -> tuple[TreeHazardModel, TreeHazardModel]:
+        bases: tuple[TreeCurveModel, ...] = (),
+    ) -> tuple[TreeCurveModel, TreeCurveModel]:
         """``model`` and ``half`` of what is fitted, ``bases`` being what these two stand on."""
         key = _key(found, [*words, [base.digest for base in bases]])
         places = [self.folder / f"{each}-{key}" for each in (title, f"{title}-half")]
@@ -114,7 +114,7 @@ class _Shelf:
                     stands_on(record, "stacked_on", bases[i])
                 self._save(model, place, record)
         loaded = [load_artifact(place) for place in places]
-        first, second = (each for each in loaded if isinstance(each, TreeHazardModel))
+        first, second = (each for each in loaded if isinstance(each, TreeCurveModel))
         return first, second
 
     def logistic(self, title: str, market: Market, column: list[int]) -> CurveModel:

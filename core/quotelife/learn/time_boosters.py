@@ -23,7 +23,7 @@ from quotelife.learn.boosters import ensemble_parameters
 from quotelife.model.artifact import save_artifact
 from quotelife.model.booster_file import read_booster
 from quotelife.model.curve import UNMIRRORED
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.model.trees import TreeEnsemble
 
 SHAPES = ((100, 4), (300, 6))  # trees, depth
@@ -86,9 +86,9 @@ def measure(booster: Any, rounds: int) -> dict[str, Any]:
     }
 
 
-def _model(booster: Any) -> TreeHazardModel:
+def _model(booster: Any) -> TreeCurveModel:
     names = [s.name for s in SCHEMA if s.name not in UNMIRRORED and s.name != "threshold"]
-    return TreeHazardModel(
+    return TreeCurveModel(
         {
             "intercepts": [0.0] * 12,
             "features": [

@@ -33,7 +33,7 @@ from quotelife.learn.training import (
 )
 from quotelife.model.artifact import load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.records import HORIZONS_NS
 
 CREATED_BY = "quotelife 0.1.0"
@@ -131,7 +131,7 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
     base = None
     if plan.stack is not None:
         loaded = load_artifact(plan.stack)
-        if not isinstance(loaded, TreeHazardModel) or plan.model != "trees":
+        if not isinstance(loaded, TreeCurveModel) or plan.model != "trees":
             raise QuotelifeError("--stack takes an artifact of kind trees, to train --model trees on")
         check_unseen(loaded, found)
         base = loaded

@@ -27,7 +27,7 @@ from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, rows_
 from quotelife.learn.static_calibration import levelled
 from quotelife.model.curve import CurveModel
 from quotelife.model.logistic import LogisticHazardModel
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 
 HORIZONS_NS = (500_000_000, 2_000_000_000)  # that trees are grown for
 CLIP = 5.0
@@ -104,8 +104,8 @@ class Fitted:
     """A fitted ``model``, and ``half``: the same curve over trees of the first part alone, the model itself where
     none was grown again. ``importance``: total gain of the splits on each feature, of the trees grown here."""
 
-    model: TreeHazardModel
-    half: TreeHazardModel
+    model: TreeCurveModel
+    half: TreeCurveModel
     importance: dict[str, float]
 
 
@@ -152,8 +152,8 @@ def train_trees(
     thresholds: Sequence[int],
     recipe: Recipe = LOCAL,
     *,
-    base: TreeHazardModel | None = None,
-    base_refit: TreeHazardModel | None = None,
+    base: TreeCurveModel | None = None,
+    base_refit: TreeCurveModel | None = None,
     refit: bool = False,
     checkpoint: Path | None = None,
     progress: Progress = _silent,
@@ -189,7 +189,7 @@ def train_trees(
     again = base_refit.parameters()["ensembles"]
     for entry, grown in zip(parameters["ensembles"], again, strict=False):
         entry.update({key: value for key, value in grown.items() if key != "weights"})
-    return replace(fitted, model=TreeHazardModel(parameters))
+    return replace(fitted, model=TreeCurveModel(parameters))
 
 
 def train_logistic(market: Market, thresholds: Sequence[int], *, progress: Progress = _silent) -> CurveModel:
@@ -293,17 +293,17 @@ def pool(samples: list[Sample]) -> Pool:
     return Pool(samples, np.concatenate([sample.columns(empty) for sample in samples]))
 
 
-def template(references: Sequence[float]) -> TreeHazardModel:
+def template(references: Sequence[float]) -> TreeCurveModel:
     """A model without trees over ``COLUMNS``, its effects told against ``references``."""
     leaf = {"base": 0.0, "sizes": "", "slots": "", "values": ""}
-    return TreeHazardModel(_parameters(references, [0.0] * 12, [{"weights": [0.0] * 12, **leaf}]))
+    return TreeCurveModel(_parameters(references, [0.0] * 12, [{"weights": [0.0] * 12, **leaf}]))
 
 
 def _train(
     train: list[Sample],
     recent: list[Sample],
     recipe: Recipe,
-    base: TreeHazardModel | None,
+    base: TreeCurveModel | None,
     refit: bool,
     checkpoint: Path | None,
     progress: Progress,
@@ -316,7 +316,7 @@ def _train(
     if not recent:
         raise QuotelifeError("no decision is left to calibrate on; record for longer")
     progress("calibration", 0, 1)
-    bare = TreeHazardModel(_parameters(references, [0.0] * 12, [*standing, *own]))
+    bare = TreeCurveModel(_parameters(references, [0.0] * 12, [*standing, *own]))
     told = thin(recent, CALIBRATION_ROWS)
     margins = np.concatenate([bare.margins(sample.columns(bare)) for sample in told]).astype(np.float64)
     event, known, weight = (
@@ -329,12 +329,12 @@ def _train(
     )
     worth = np.stack([fit.weights * (1.0 - share), fit.weights * share], axis=2).reshape(len(LATE), -1)
 
-    def curve(grown: list[dict[str, Any]]) -> TreeHazardModel:
+    def curve(grown: list[dict[str, Any]]) -> TreeCurveModel:
         entries = [
             {**entry, "weights": weights.tolist()}
             for entry, weights in zip([*standing, *grown], worth.T, strict=True)
         ]
-        return TreeHazardModel(_parameters(references, fit.intercepts.tolist(), entries))
+        return TreeCurveModel(_parameters(references, fit.intercepts.tolist(), entries))
 
     model = half = curve(own)
     if refit:

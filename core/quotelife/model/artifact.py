@@ -33,7 +33,7 @@ from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.golden import GoldenModel
 from quotelife.model.logistic import LogisticHazardModel
 from quotelife.model.transform import check_keys
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.records import HORIZONS_NS
 
 FORMAT = 1
@@ -50,7 +50,7 @@ KINDS: dict[str, Callable[[Any], CurveModel]] = {
     "first_passage": FirstPassageModel,
     "golden": GoldenModel,
     "logistic": LogisticHazardModel,
-    "trees": TreeHazardModel,
+    "trees": TreeCurveModel,
 }
 MANIFEST_KEYS = (
     "format",

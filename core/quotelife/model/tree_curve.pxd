@@ -12,7 +12,7 @@ cdef struct TreeColumn:
     int32_t transform
     bint per_sigma
 
-cdef struct TreeHazardParams:
+cdef struct TreeCurveParams:
     int32_t columns            # features; ln(h/room) and ln(h/σ), where read, are one column more each
     bint log_room
     bint log_threshold
@@ -25,8 +25,8 @@ cdef struct TreeHazardParams:
     TreeColumn column[FEATURES_MAX]
 
 
-cdef class TreeHazardModel(CurveModel):
-    cdef TreeHazardParams c
+cdef class TreeCurveModel(CurveModel):
+    cdef TreeCurveParams c
     cdef tuple _ensembles
     cdef list _references
     cdef int _width(self) noexcept

@@ -46,7 +46,7 @@ cdef inline float column_value(const TreeColumn* column, const ModelInput* row) 
     return <float>(transform(column.transform, x) if x == x else NAN)
 
 
-cdef inline double log_room(const TreeHazardParams* m, const ModelInput* row) noexcept nogil:
+cdef inline double log_room(const TreeCurveParams* m, const ModelInput* row) noexcept nogil:
     """ln(h/room); NaN where a feature is missing, or there is no h."""
     cdef double room
     if not is_valid(row.valid, m.spread) or not is_valid(row.valid, m.deviation) or not row.h_ticks > 0.0:
@@ -56,7 +56,7 @@ cdef inline double log_room(const TreeHazardParams* m, const ModelInput* row) no
 
 
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
-    cdef const TreeHazardParams* m = <const TreeHazardParams*>params
+    cdef const TreeCurveParams* m = <const TreeCurveParams*>params
     cdef float slots[2 * (FEATURES_MAX + 2)]
     cdef double margin[ENSEMBLES_MAX]
     cdef double z, highest = 0.0
@@ -113,7 +113,7 @@ def unpack(parameters, int columns, str where):
         raise ArtifactError(f"{where}.{error}") from None
 
 
-cdef class TreeHazardModel(CurveModel):
+cdef class TreeCurveModel(CurveModel):
     """Trees and what each is worth at every horizon. ``parameters``::
 
         {"intercepts": [12 numbers],

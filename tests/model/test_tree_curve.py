@@ -10,7 +10,7 @@ import pytest
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import INDEX
 from quotelife.model.artifact import load_artifact, save_artifact
-from quotelife.model.tree_hazard import TreeHazardModel
+from quotelife.model.tree_curve import TreeCurveModel
 from reference import tree_kit
 
 LEAF = tree_kit.LEAF
@@ -35,7 +35,7 @@ def logits(
     parameters: dict[str, Any], features: dict[str, float], *, h: float = 1.0, sigma: float = 1.0
 ) -> Any:
     """Logit of P at each horizon."""
-    curve = TreeHazardModel(parameters).curve(features, h_ticks=h, sigma_ticks=sigma)
+    curve = TreeCurveModel(parameters).curve(features, h_ticks=h, sigma_ticks=sigma)
     assert curve is not None
     return np.log(curve) - np.log1p(-curve)
 
@@ -79,7 +79,7 @@ def test_it_falls_with_the_threshold_where_the_maximum_passes_from_one_horizon_t
     """Weights and intercepts that take turns: P of every horizon falls in h all the same."""
     rng = np.random.default_rng(5)
     entry = tree_kit.random_ensemble(rng, 2, trees=40, depth=4, falls_with=(1,))
-    model = TreeHazardModel(
+    model = TreeCurveModel(
         changed(
             intercepts=rng.normal(0.0, 1.0, 12).tolist(),
             ensembles=[{"weights": rng.uniform(0.0, 3.0, 12).tolist(), **entry}],
@@ -97,7 +97,7 @@ def test_it_falls_with_the_threshold_where_the_maximum_passes_from_one_horizon_t
 
 def test_columns_are_what_the_trees_read() -> None:
     """From what ``columns`` gives, ``margins`` come as by hand, and a missing input is NaN."""
-    model = TreeHazardModel(changed(features=[{**FEATURE, "per": "sigma", "transform": "asinh"}]))
+    model = TreeCurveModel(changed(features=[{**FEATURE, "per": "sigma", "transform": "asinh"}]))
     x = np.zeros((3, 128))
     x[:, INDEX["queue_imbalance"]] = [3.0, -1.0, 7.0]
     valid = np.full((3, 2), 2**64 - 1, dtype=np.uint64)
@@ -156,7 +156,7 @@ def test_room_is_what_is_left_of_the_spread_on_the_side_of_the_adverse_move(
 
 
 def test_effects_of_inputs_add_up() -> None:
-    model = TreeHazardModel(PLAIN)
+    model = TreeCurveModel(PLAIN)
     told = model.attribute(
         {"queue_imbalance": 0.9}, h_ticks=1.0, sigma_ticks=1.0, h_reference=3.0, sigma_reference=1.0
     )
@@ -214,12 +214,12 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
 )
 def test_parameters_that_do_not_fit_are_refused_by_name(parameters: Any, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
-        TreeHazardModel(parameters)
+        TreeCurveModel(parameters)
 
 
 def test_a_model_as_large_as_those_measured_is_stored(tmp_path: Any) -> None:
     """300 trees of depth 6."""
     entry = tree_kit.random_ensemble(np.random.default_rng(1), 2, trees=300, depth=6, falls_with=(1,))
-    model = TreeHazardModel(changed(ensembles=[{"weights": [1.0] * 12, **entry}]))
+    model = TreeCurveModel(changed(ensembles=[{"weights": [1.0] * 12, **entry}]))
     loaded = load_artifact(save_artifact(model, tmp_path, name="m", description=""))
     assert loaded.parameters() == model.parameters()
