@@ -12,7 +12,7 @@ from tests.learn.training_kit import decisions, market
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import INDEX
 from quotelife.learn import dataset as files
-from quotelife.learn import gradient_boosting, train
+from quotelife.learn import gradient_boosting, train, training
 from quotelife.learn.gradient_boosting import Recipe, boost
 from quotelife.learn.hazard_fit import HazardData, event_bins, fit_curve, fit_hazard, fit_level, score
 from quotelife.learn.labels import NEVER
@@ -282,6 +282,17 @@ def test_the_last_ensembles_of_a_market_read_queue_imbalance_alone_and_count(
     assert all(np.ptp(own[:, place]) > 0.1 for place in (2, 3))
     worth = np.array([entry["weights"] for entry in trees.parameters()["ensembles"]])
     assert (worth[2:, 5:].sum(axis=0) > 0.1).all()
+
+
+def test_a_market_of_many_labels_has_trees_over_all_columns_alone(
+    small: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its 115 s of the first part, purged, are some 230 labels of 500 ms, at one threshold as at two."""
+    for labels, ensembles in ((150, 2), (300, 4)):
+        monkeypatch.setattr(training, "IMBALANCE_LABELS", labels)
+        for places in ([0], [0, 1]):
+            grown = train_trees(small, places, replace(SMALL, trees=2)).model.parameters()
+            assert len(grown["ensembles"]) == ensembles
 
 
 @pytest.mark.parametrize("step", [1, 3])

@@ -22,7 +22,7 @@ from quotelife.features.schema import INDEX
 from quotelife.learn.boosters import ensemble_parameters
 from quotelife.learn.bootstrap_logistic import INPUTS
 from quotelife.learn.gradient_boosting import Recipe, boost
-from quotelife.learn.hazard_fit import LOG_TAU, Floats, fit_curve, fit_hazard
+from quotelife.learn.hazard_fit import ANCHOR, LOG_TAU, Floats, fit_curve, fit_hazard
 from quotelife.learn.samples import OFFSET, Market, Sample, drawn, joined, rows_a_label, stored, thin
 from quotelife.learn.static_calibration import levelled
 from quotelife.model.curve import CurveModel
@@ -82,11 +82,13 @@ COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("news_score", "identity", None),
     ("news_age_s", "log1p", None),
 )
-UNIVERSAL = Recipe()
+UNIVERSAL = Recipe(depth=3)
 # By horizon, the share of the ensemble for 2 s in a source's margin; the rest is that of the ensemble for 500 ms.
 LATE: Floats = np.clip(LOG_TAU / math.log(HORIZONS_NS[1] / HORIZONS_NS[0]), 0.0, 1.0)
 LOCAL = Recipe(depth=4, trees=150, eta=0.05, columns_share=0.3, bins=64)
-# What minutes of data can teach: steps of one feature alone.
+# What minutes of data can teach: steps of one feature alone. They stand beside the trees of a market whose first part
+# holds fewer labels that do not overlap (40 minutes of it at 500 ms).
+IMBALANCE_LABELS = 5_000
 IMBALANCE = Recipe(depth=1, trees=100, eta=0.05, columns_share=1.0, leaf_rows=300.0, bins=64)
 IMBALANCE_COLUMN = [name for name, _, _ in COLUMNS].index("queue_imbalance")
 ROWS_WANTED = 700_000  # of each instrument in the universal pool
@@ -160,8 +162,8 @@ def train_trees(
 ) -> Fitted:
     """A model of one market at the stored ``thresholds``; with ``base``, stacked on that one's ensembles.
 
-    Its own are trees over all columns, and steps of queue imbalance alone: of a short span little more can be learned,
-    and all the other columns are then so many ways to be wrong. What each is worth the second part says.
+    Its own are trees over all columns and, where the first part is short, steps of queue imbalance alone: little more
+    can be learned then, and the other columns are so many ways to be wrong. What each is worth the second part says.
 
     The base, a universal model, must read the same columns and have its two ensembles. What each is worth here
     is fitted on the second part, shrunk to the mean. ``base_refit``, the base grown once more on both parts, takes its
@@ -180,8 +182,10 @@ def train_trees(
                 "universal one"
             )
     part = {name: [s for j in thresholds for s in stored(market, name, j)] for name in ("train", "calibrate")}
+    rows = sum(len(sample.rows) for sample in part["train"])
+    short = bool(part["train"]) and rows < IMBALANCE_LABELS * rows_a_label(part["train"])[ANCHOR]
     fitted = _train(
-        part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress, imbalance=True
+        part["train"], part["calibrate"], recipe, base, refit, checkpoint, progress, imbalance=short
     )
     if base is None or base_refit is None:
         return fitted
