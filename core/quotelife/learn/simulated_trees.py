@@ -45,12 +45,13 @@ SHARES = (0.60, 0.15, 0.25)
 SHOCKS = Shocks(gap_s=110.0, intensity=(0.7, 1.3))
 P500 = 5  # place on the grid
 CALM_BPS = {"BTCUSDT": 0.26, "ETHUSDT": 0.36}  # of configs/demo
-STRESSED_SYMBOL, STRESSED_BPS = "ETHUSDT", 2.2
-TOLD_BPS = (0.36, 1.0, 1.5, 2.2)  # what the manifest tells of the shock
+STRESSED_SYMBOL, STRESSED_BPS = "ETHUSDT", 2.0
+TOLD_BPS = (0.36, 1.0, 1.5, 2.0, 2.4)  # what the manifest tells of the shock
 STRESSED_AGE_NS = (900 * NS_PER_MS, 1100 * NS_PER_MS)
 CALM_MOST = 0.01
 STRESSED = (0.10, 0.25)
 APART_MOST = 0.05
+SHOCKS_TOLD = 96  # quotes of one shock fare alike: 24 tell the share that is passed to 8 points, these to 4
 
 
 def decisions(
@@ -124,7 +125,7 @@ def fit(found: list[Market]) -> Fitted:
     return train_universal(found, RECIPE, rows_wanted=ROWS_WANTED)
 
 
-def shock_answers(model: CurveModel, seed: int, shocks: int = 24) -> dict[str, Any]:
+def shock_answers(model: CurveModel, seed: int, shocks: int = SHOCKS_TOLD) -> dict[str, Any]:
     """Mean P(500 ms) in a market of ``seed``: ``calm`` of the instrument where it is most, before any shock; and
     ``shock``, of the quotes that a shock runs against, for each of ``TOLD_BPS``: ``p``, and ``passed``, the share whose
     threshold was passed within 500 ms."""
