@@ -18,8 +18,8 @@ from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, RegimeCode, SignalCo
 if TYPE_CHECKING:
     from quotelife.engine import Engine
 
-LEARNED_BYTES = 16 << 20
-"""Of labels in a snapshot: about 400 instrument groups with one model; the groups noted longest ago go without."""
+LEARNED_BYTES = 4 << 20
+"""Of labels in a snapshot: 100 to 200 instrument groups with one model; those noted longest ago go without."""
 MODELS_KEPT = 16
 """Of one group, those noted last: as many as the engine follows."""
 PARTS = 60
@@ -51,6 +51,8 @@ class OperationalState:
         self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
         self._event_names: dict[int, Json] = {}  # by id
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
+        self._learned_texts: dict[str, str] = {}  # of each, up to its labels
+        self._settings_text = ""  # of the configuration itself, once it was asked for
         self._instruments: list[str] = []
         self._desks: list[str] = []
         self._indices: list[str] = []
@@ -94,22 +96,33 @@ class OperationalState:
             models[model] = {"window_ns": of["window_ns"], "parts": kept}
         for model in list(models)[:-MODELS_KEPT]:
             del models[model]
-        self._learned[entry["group"]] = {"group": entry["group"], "held": entry["held"], "models": models}
+        kept = {"group": entry["group"], "held": entry["held"], "models": models}
+        self._learned[entry["group"]] = kept
+        self._learned_texts[entry["group"]] = _text({**kept, "models": {}}).removesuffix("}}")
 
     def learned(self, now_ns: int) -> list[Json]:
-        """What was learned, by instrument group, without labels that have left their window at ``now_ns``."""
-        found: list[Json] = []
+        """What was learned, by instrument group, without labels that have left their window at ``now_ns``; of those
+        beyond ``LEARNED_BYTES`` the tolerances alone."""
+        labels = self._labels(now_ns)
+        return [{**entry, "models": labels.get(group, {})} for group, entry in self._learned.items()]
+
+    def _labels(self, now_ns: int) -> dict[str, Json]:
+        """By group and model, as many as a snapshot holds, what was noted last before anything else."""
+        found: dict[str, Json] = {}
         size = 0
-        for entry in reversed(self._learned.values()):
+        for group, entry in reversed(self._learned.items()):
             models = {}
             for model, of in entry["models"].items():
                 oldest = now_ns // -(-of["window_ns"] // PARTS) - PARTS
                 parts = {number: part for number, part in of["parts"].items() if int(number) > oldest}
-                size += sum(len(part) for part in parts.values())
-                if parts and size <= LEARNED_BYTES:
+                size += sum(len(number) + len(part) for number, part in parts.items())
+                if size > LEARNED_BYTES:
+                    return found
+                if parts:
                     models[model] = {"window_ns": of["window_ns"], "parts": parts}
-            found.append({"group": entry["group"], "held": entry["held"], "models": models})
-        return found[::-1]
+            if models:
+                found[group] = models
+        return found
 
     def _names_held(self, now_ns: int = 0) -> dict[int, Json]:
         held = {event for (event, _), kept in self._calendar.items() if _end(kept) > now_ns}
@@ -117,6 +130,7 @@ class OperationalState:
 
     def _configure(self, payload: Json) -> None:
         self.config = payload
+        self._settings_text = ""
         config = payload.get("config", {})
         self._instruments = [entry["name"] for entry in config.get("instruments", [])]
         self._desks = sorted(config.get("desks", {}))  # numbered in this order
@@ -189,20 +203,31 @@ class OperationalState:
 
     def to_bytes(self, now_ns: int) -> bytes:
         """``to_json`` as JSON in UTF-8."""
-        # Of base64 there is nothing to escape: joined here, 16 MB of it hold the event loop a fifth of the time.
-        rest = json.dumps(
-            {**self._operated(now_ns), "learned": []}, separators=(",", ":"), ensure_ascii=False
+        # The event loop waits for it. What there is much of is joined from texts: of base64 there is nothing to
+        # escape, and the settings of many instruments seldom change.
+        labels, texts = self._labels(now_ns), self._learned_texts
+        learned = ",".join(
+            texts[group] + (_labels_text(labels[group]) if group in labels else "") + "}}"
+            for group in self._learned
         )
-        learned = ",".join(_learned_text(entry) for entry in self.learned(now_ns))
-        return f"{rest.removesuffix(']}')}{learned}]}}".encode()
+        rest = _text(self._operated(now_ns))
+        return f'{{"config":{self._config_text()},{rest[1:-1]},"learned":[{learned}]}}'.encode()
+
+    def _config_text(self) -> str:
+        if "config" in self.config and not self._settings_text:
+            self._settings_text = _text(self.config["config"])
+        entries = (
+            f"{_text(key)}:{self._settings_text if key == 'config' else _text(value)}"
+            for key, value in self.config.items()
+        )
+        return f"{{{','.join(entries)}}}"
 
     def to_json(self, now_ns: int) -> Json:
         """All of it, JSON-able; what has expired at ``now_ns`` is left out."""
-        return {**self._operated(now_ns), "learned": self.learned(now_ns)}
+        return {"config": self.config, **self._operated(now_ns), "learned": self.learned(now_ns)}
 
     def _operated(self, now_ns: int) -> Json:
         return {
-            "config": self.config,
             "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
             "next_override_id": self.next_override_id,
             "kills": list(self.kills.values()),
@@ -314,15 +339,16 @@ class OperationalState:
         )
 
 
-def _learned_text(entry: Json) -> str:
-    models = ",".join(
+def _text(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _labels_text(models: Json) -> str:
+    return ",".join(
         f'"{model}":{{"window_ns":{of["window_ns"]},"parts":{{'
         + ",".join([f'"{number}":"{part}"' for number, part in of["parts"].items()])
         + "}}"
-        for model, of in entry["models"].items()
-    )
-    return (
-        f'{{"group":{json.dumps(entry["group"])},"held":{json.dumps(entry["held"])},"models":{{{models}}}}}'
+        for model, of in models.items()
     )
 
 

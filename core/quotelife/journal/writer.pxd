@@ -6,6 +6,7 @@ from quotelife.records cimport Signal
 
 cdef enum:
     SIGNALS_KEPT = 256         # signals not yet taken over by the state
+    STATES_HELD = 8            # that may stand in the buffer
 
 cdef class Segment:
     cdef object file
@@ -46,7 +47,11 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _buffer_bytes
     cdef bint _sync_failed       # nothing after durable_number can be trusted to be on the disk
     cdef bint _closed
-    cdef bint _state_due         # the next segment does not follow the one before: it needs the state
+    cdef bint _state_due         # what stands before does not tell it, or is too long
+    cdef int _states_n           # that stand in the buffer, beside what its marks count
+    cdef uint64_t _state_ends[STATES_HELD]
+    cdef uint64_t _state_sizes[STATES_HELD]
+    cdef uint64_t _states_bytes
     cdef Segment _open           # the segment being written
     cdef bint _gap_due           # inputs were lost, and the journal does not yet say so
     cdef uint64_t _gap_first     # the last run of them
@@ -70,6 +75,7 @@ cdef class JournalWriter(InputSink):
     cdef object _finishing       # one of them makes sidecars
 
     cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil
+    cdef bint _grow(self, uint64_t capacity) noexcept nogil
     cdef void _close_record(self, uint8_t* record) noexcept nogil
     cdef int _append_bytes(self, int kind, uint64_t sequence, int64_t now_ns, bytes payload) except -1
     cdef void _lose(self, uint64_t sequence) noexcept nogil
@@ -80,6 +86,7 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _done(self) noexcept nogil
     cdef void _compact(self) noexcept nogil
     cdef int _append_state(self) except -1
+    cdef int _append_state_due(self) except -1
     cdef int _write(self, const uint8_t* data, uint64_t size) except -1
     cdef int _cut(self) except -1
     cdef int _ready(self) except -1

@@ -24,6 +24,7 @@ import threading
 
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport UINT64_MAX
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -119,29 +120,25 @@ cdef class JournalWriter(InputSink):
     cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil:
         # Room for a record of that payload, header filled in but for the checksum; NULL when the buffer is full.
         cdef uint64_t size = RECORD_HEADER_BYTES + padded(length)
-        cdef uint64_t room
-        cdef uint8_t* grown
+        cdef uint64_t room = UINT64_MAX
         cdef RecordHeader* header
         if length > RECORD_BYTES_MAX:
             return NULL
-        if self._used + size > self._capacity:
-            self._compact()
-        room = self._capacity
         if kind == KIND_SHADOW or kind == KIND_LABEL:
             room = self._buffer_bytes // 2                           # a burst of them leaves room for decisions
         elif kind == KIND_DECISION or kind == KIND_SIGNAL:
             room = self._buffer_bytes - self._buffer_bytes // 8      # the rest is for their answers
-        elif kind != KIND_ANSWER and self._used + size > room:
+        if self._used - self._states_bytes + size > room or self._used + size > self._capacity:
+            self._compact()
+            if self._used - self._states_bytes + size > room:
+                return NULL
+        if kind == KIND_STATE:
+            if self._states_n == STATES_HELD or not self._grow(self._states_bytes + size + self._buffer_bytes):
+                return NULL
+        elif self._used + size > self._capacity:
             # Rare, and not to be lost for want of room in a buffer meant for decisions.
-            room = max(2 * self._capacity, self._used + size)
-            if room <= GROWTH_MAX * self._buffer_bytes + RECORD_BYTES_MAX:
-                grown = <uint8_t*>realloc(self._data, room)
-                if grown == NULL:
-                    return NULL
-                self._data = grown
-                self._capacity = room
-        if self._used + size > room or self._used + size > self._capacity:
-            return NULL
+            if kind == KIND_ANSWER or not self._grow(max(2 * self._capacity, self._used + size)):
+                return NULL
         if now_ns > self._now_ns:
             self._now_ns = now_ns
         header = <RecordHeader*>(self._data + self._used)
@@ -154,10 +151,28 @@ cdef class JournalWriter(InputSink):
         header.flags = POWER_LOSS if self.power_loss else 0
         header.zero = 0
         self._used += size
+        if kind == KIND_STATE:
+            self._state_ends[self._states_n] = self._base + self._used
+            self._state_sizes[self._states_n] = size
+            self._states_n += 1
+            self._states_bytes += size
         self.next_number += 1
         if size > RECORD_HEADER_BYTES:
             memset(self._data + self._used - 8, 0, 8)
         return <uint8_t*>header
+
+    cdef bint _grow(self, uint64_t capacity) noexcept nogil:
+        cdef uint8_t* grown
+        if capacity <= self._capacity:
+            return True
+        if capacity > GROWTH_MAX * self._buffer_bytes + RECORD_BYTES_MAX:
+            return False
+        grown = <uint8_t*>realloc(self._data, capacity)
+        if grown == NULL:
+            return False
+        self._data = grown
+        self._capacity = capacity
+        return True
 
     cdef void _close_record(self, uint8_t* record) noexcept nogil:
         cdef RecordHeader* header = <RecordHeader*>record
@@ -167,7 +182,8 @@ cdef class JournalWriter(InputSink):
         cdef const unsigned char* raw = payload
         cdef uint8_t* record = self._append(kind, sequence, now_ns, len(payload))
         if record == NULL:
-            self._lose(sequence)
+            if kind != KIND_STATE:
+                self._lose(sequence)
             return 0
         memcpy(record + RECORD_HEADER_BYTES, raw, len(payload))
         self._close_record(record)
@@ -190,11 +206,19 @@ cdef class JournalWriter(InputSink):
     cdef void _compact(self) noexcept nogil:
         # Forget what the disk is known to hold.
         cdef uint64_t done = self._done()
-        if done and (self._used - done <= done or done >= self._capacity // 8):
+        cdef int i, gone = 0
+        if done and (self._used - done <= done or done >= self._buffer_bytes // 8):
             memmove(self._data, self._data + done, self._used - done)
             self._base += done
             self._used -= done
             self._written -= done
+            while gone < self._states_n and self._state_ends[gone] <= self._base:
+                self._states_bytes -= self._state_sizes[gone]
+                gone += 1
+            self._states_n -= gone
+            for i in range(self._states_n):
+                self._state_ends[i] = self._state_ends[gone + i]
+                self._state_sizes[i] = self._state_sizes[gone + i]
 
     cdef int decision(self, const Request* request, const Decision* decision) except -1:
         cdef uint8_t* record = self._append(
@@ -254,7 +278,8 @@ cdef class JournalWriter(InputSink):
             # A restart reads every one since the last state: no more than so many times as much.
             self._learned_since_state += len(record)
             if self._learned_since_state >= max(LEARNED_TIMES * self._state_bytes, <uint64_t>LEARNED_BYTES_MIN):
-                self._append_state()
+                self._state_due = True
+                self._append_state_due()
         if (kind == CHANGE_CONFIG or kind == CHANGE_MODEL) and self._engine is not None:
             for model in self._engine.served.all():
                 self._name_model(model)
@@ -290,11 +315,21 @@ cdef class JournalWriter(InputSink):
         return 0
 
     cdef int _append_state(self) except -1:
+        # It is no input: where there is no room for it nothing is lost, and it comes later.
         self._fold_signals()
         cdef bytes record = self._state.to_bytes(self._now_ns)
-        self._learned_since_state = 0
-        self._state_bytes = len(record)
-        self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, record)
+        self._state_due = not self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, record)
+        if not self._state_due:
+            self._learned_since_state = 0
+            self._state_bytes = len(record)
+        return 0
+
+    cdef int _append_state_due(self) except -1:
+        # Only when the one before has left the buffer, however often one becomes due: they are large.
+        if self._state_due:
+            self._compact()
+            if not self._states_n:
+                self._append_state()
         return 0
 
     cdef int _say_gap(self) except -1:
@@ -303,7 +338,7 @@ cdef class JournalWriter(InputSink):
             self._gap_due = False
             self._append_bytes(KIND_GAP, last, self._now_ns, encode(
                 {"first": first, "last": last, "reason": "the buffer was full"}))
-            self._append_state()
+            self._state_due = True
         return 0
 
     def begin(self, engine, int64_t now_ns, carried=None):
@@ -379,7 +414,8 @@ cdef class JournalWriter(InputSink):
     def gap(self, uint64_t first, uint64_t last, str reason):
         """Note that inputs ``first`` to ``last`` were served without a journal."""
         self._append_bytes(KIND_GAP, last, self._now_ns, encode({"first": first, "last": last, "reason": reason}))
-        self._append_state()
+        self._state_due = True
+        self._append_state_due()
 
     @property
     def pending_bytes(self):
@@ -395,10 +431,10 @@ cdef class JournalWriter(InputSink):
     def full(self):
         """No room for another decision and its answer: ask the engine nothing that is to be answered."""
         cdef uint64_t bound = self._buffer_bytes - self._buffer_bytes // 8
-        if self._used + 8192 <= bound:
+        if self._used - self._states_bytes + 8192 <= bound:
             return False
         self._compact()
-        return self._used + 8192 > bound
+        return self._used - self._states_bytes + 8192 > bound
 
     @property
     def state(self):
@@ -428,9 +464,7 @@ cdef class JournalWriter(InputSink):
             if self._sync_failed:
                 self._after_failed_sync()
             self._say_gap()
-            if self._state_due:
-                self._state_due = False
-                self._append_state()
+            self._append_state_due()
             number = self.next_number - 1
             if self._used > self._written:
                 if wait:
@@ -862,6 +896,9 @@ cdef class JournalWriter(InputSink):
         if self._used > self._written:     # the state, for a segment that is not to be
             self.commit()
         self.sync()
+        if self._gap_due or self._state_due:     # until now there was no room for it
+            self.commit()
+            self.sync()
         try:
             if self._open is not None:
                 self._closed = True
