@@ -1,9 +1,12 @@
 """``quotelife backtest``: artifacts and datasets in, figures out; what is missing is named."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -108,3 +111,36 @@ def test_the_suite_names_the_file_that_is_missing(tmp_path: Path) -> None:
         app, ["backtest", "--suite", "realdata", "--data", str(tmp_path), "--work", str(tmp_path / "work")]
     )
     assert isinstance(run.exception, QuotelifeError) and "name the folder with --data" in str(run.exception)
+
+
+def test_figures_that_cannot_be_written_are_refused_at_once_and_lose_none(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is not there: before any work. A disk that fills up: the file of before stays as it was."""
+    arguments = [
+        "backtest",
+        ARTIFACT,
+        str(dataset),
+        "--rows",
+        "1000",
+        "--block",
+        "10s",
+        "--window",
+        "30s",
+        "--out",
+    ]
+    run = CliRunner().invoke(app, [*arguments, str(tmp_path / "none" / "out.json")])
+    assert run.exit_code == 2 and "cannot be written" in run.output
+    out = tmp_path / "out.json"
+    out.write_text("before")
+    write_text = Path.write_text
+
+    def full(path: Path, *rest: Any, **options: Any) -> int:
+        write_text(path, "half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    run = CliRunner().invoke(app, [*arguments, str(out)])
+    assert run.exit_code == 2 and "cannot be written (No space left on device)" in run.output
+    assert out.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [out]

@@ -193,3 +193,22 @@ def test_a_source_without_a_book_says_so(run: Run, tmp_path: Path) -> None:
     path.write_text("")
     ended = run("labels", "--out", tmp_path / "d", path)
     assert ended.code == 1 and "a.csv" in ended.err
+
+
+@pytest.mark.parametrize("spoilt", ["[" * 100_000, "[]", '{"settings": null}'])
+def test_a_spoilt_head_is_written_anew(run: Run, tmp_path: Path, spoilt: str) -> None:
+    was = made(run, tmp_path, *SIMULATED)
+    (tmp_path / "dataset.json").write_text(spoilt)
+    again = made(run, tmp_path, *SIMULATED)
+    assert (again["kept_units"], again["digest"]) == (again["units"], was["digest"])
+
+
+@pytest.mark.parametrize("spoilt", ["[" * 100_000, "[]", "rows"])
+def test_a_spoilt_piece_is_made_anew(run: Run, tmp_path: Path, spoilt: str) -> None:
+    was = made(run, tmp_path, *SIMULATED)
+    path = next(tmp_path.glob("BTC*.json"))
+    if spoilt == "rows":
+        spoilt = json.dumps({**json.loads(path.read_text()), "rows": "40"})
+    path.write_text(spoilt)
+    again = made(run, tmp_path, *SIMULATED)
+    assert (again["kept_units"], again["digest"]) == (again["units"] - 1, was["digest"])

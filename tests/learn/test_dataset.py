@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -166,3 +167,38 @@ def test_a_head_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(dataset.schema_head()))
     with pytest.raises(DatasetError, match=r"dataset\.json: KeyError"):
         Dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda head: "[" * 100_000,
+        lambda head: json.dumps({**head, "settings": None}),
+        lambda head: json.dumps({**head, "pieces": [{**head["pieces"][0], "instrument": None}]}),
+        lambda head: json.dumps({**head, "pieces": [{**head["pieces"][0], "rows": "40"}]}),
+    ],
+)
+def test_a_head_with_something_else_in_it_is_named_with_the_mend(tmp_path: Path, spoil: Any) -> None:
+    piece = dataset.Piece("a", "", "EUR", "EUR", "mid", 40, 1, 0, 1, "k", "d")
+    head = {**dataset.schema_head(), "settings": {}, "digest": "", "pieces": [vars(piece)]}
+    (tmp_path / "dataset.json").write_text(json.dumps(head))
+    assert Dataset(tmp_path).pieces == (piece,)
+    (tmp_path / "dataset.json").write_text(spoil(head))
+    with pytest.raises(DatasetError, match=r"dataset\.json: .*; remove it and run the same quotelife labels"):
+        Dataset(tmp_path)
+
+
+def test_pieces_of_an_instrument_that_do_not_go_together_are_refused() -> None:
+    """By the place of a threshold, 1 tick of one would be trained and scored as 1 σ of the other."""
+    first = decisions()
+    later = replace(first, now_ns=first.now_ns + 10**12)
+    dataset.check_together([first, later])
+    dataset.check_together([first, first[:0]])
+    for other, what in (
+        (replace(later, thresholds=later.thresholds[::-1]), "thresholds"),
+        (replace(later, reference="microprice"), "reference"),
+        (replace(later, latency_ns=2), "latency_ns"),
+        (first, "two pieces hold decisions of the same time"),
+    ):
+        with pytest.raises(DatasetError, match=f"EUR: .*{what}"):
+            dataset.check_together([first, other])

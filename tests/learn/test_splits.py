@@ -8,6 +8,8 @@ from quotelife.learn.splits import (
     LONGEST_WINDOW_NS,
     SplitError,
     clock_split,
+    fitted_on,
+    levelled_on,
     overlap_weights,
     purge_ns,
     uniqueness,
@@ -73,3 +75,10 @@ def test_the_weight_of_a_label_is_its_mean_uniqueness(seed: int) -> None:
 def test_purge_and_embargo_reach_over_the_longest_horizon_and_window() -> None:
     assert purge_ns(1_000) == 5_000_001_000 == LONGEST_HORIZON_NS + 1_000
     assert LONGEST_WINDOW_NS == 60_000_000_000
+
+
+@pytest.mark.parametrize("junk", [None, 5, [["A", "x", 1]], [["A", 1]]])
+def test_a_manifest_whose_spans_are_none_is_refused_by_name(junk: object) -> None:
+    for key, read in (("fitted_on", fitted_on), ("levelled_on", levelled_on)):
+        with pytest.raises(SplitError, match=f"mine: training.{key} of its manifest"):
+            read({"name": "mine", "training": {key: junk, "span_end_ns": 1}})

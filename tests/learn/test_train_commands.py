@@ -9,6 +9,7 @@ import pytest
 from tests.learn.training_kit import decisions
 from typer.testing import CliRunner
 
+from quotelife.errors import QuotelifeError
 from quotelife.learn import dataset as files
 from quotelife.learn import train
 from quotelife.model.artifact import load_artifact
@@ -128,3 +129,15 @@ def test_wrong_usage_names_the_option(folder: Path, tmp_path: Path, arguments: l
 def test_an_instrument_in_no_dataset_is_named_with_those_there_are(folder: Path, tmp_path: Path) -> None:
     done = run("train", folder, "-o", tmp_path, "-i", "C")
     assert done.exit_code == 1 and "no instrument 'C' in the data; there are: A, B" in str(done.exception)
+
+
+def test_a_dataset_named_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    ended = run("train", folder, folder, *FEW, "--out", tmp_path)
+    assert isinstance(ended.exception, QuotelifeError) and "name each dataset once" in str(ended.exception)
+
+
+def test_a_disk_that_takes_nothing_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").touch()
+    ended = run("train", folder, *FEW, "--out", tmp_path / "models")
+    assert isinstance(ended.exception, QuotelifeError)
+    assert str(tmp_path / "models") in str(ended.exception) and "name another --out" in str(ended.exception)

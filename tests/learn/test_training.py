@@ -1,6 +1,7 @@
 """Training on a made-up market: it learns what is there, the same every time, and nothing from behind a cut."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,26 @@ def test_an_interrupted_boosting_goes_on_to_the_same_bytes(tmp_path: Path, monke
     for path in tmp_path.glob("*.ubj"):
         path.write_bytes(path.read_bytes()[:-5])
     assert run(hit, tmp_path) == whole
+
+
+def test_an_interrupt_while_xgboost_reads_the_data_comes_after(monkeypatch: Any) -> None:
+    """In its callbacks into Python it would be swallowed, and break the heap."""
+    import xgboost
+
+    read = []
+
+    class Matrix(xgboost.QuantileDMatrix):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().__init__(*arguments, **options)
+            read.append(self.num_row())
+
+    monkeypatch.setattr(xgboost, "QuantileDMatrix", Matrix)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        boost(np.zeros((50, 2), np.float32), np.arange(50) % 2 == 0, np.ones(50), SMALL)
+    assert read == [50]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeCurveModel) -> None:

@@ -267,3 +267,22 @@ def test_metrics_without_a_number_are_refused(tmp_path: Path) -> None:
 def test_unknown_builtin_lists_what_there_is() -> None:
     with pytest.raises(ArtifactError, match="first_passage, golden, logistic"):
         builtin_artifact("../golden")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a\x1b[31m", "", "é", "x" * 201])
+def test_a_name_that_saving_would_refuse_is_refused(folder: Path, name: str) -> None:
+    """It would be printed to terminals, and make folders."""
+    rewrite(folder, MANIFEST, lambda manifest: manifest.update(name=name))
+    refused(folder, "use 1 to 200 ASCII letters, digits, _ and -")
+
+
+@pytest.mark.parametrize("key", ["h_ticks", "sigma_ticks", "curve", "features"])
+def test_a_whole_number_beyond_every_float_is_no_number(folder: Path, key: str) -> None:
+    huge = 10**400
+
+    def change(content: Any) -> None:
+        row = content["rows"][-1]
+        row[key] = {"curve": [huge] * 12, "features": {"spread_ticks": huge}}.get(key, huge)
+
+    rewrite(folder, "selftest.json", change)
+    refused(folder, "number")

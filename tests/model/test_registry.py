@@ -353,3 +353,26 @@ def test_problems_of_stored_models_name_no_folder(tmp_path: Path) -> None:
     stored = registry.stored() + registry.stored(test=True)
     assert sum(bool(each.problem) for each in stored) == 3
     assert not [each.problem for each in stored if str(tmp_path) in each.problem]
+
+
+def test_a_state_nested_beyond_reading_names_itself(tmp_path: Path) -> None:
+    with Registry(tmp_path) as registry:
+        (tmp_path / "registry.json").write_bytes(b"[" * 100_000)
+        with pytest.raises(QuotelifeError, match=r"registry\.json: .*; restore it, or remove it"):
+            registry.read()
+
+
+def test_an_artifact_that_another_process_adds_meanwhile_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done just before the folder gets its name."""
+    rename = os.rename
+
+    def late(aside: Path, target: Path) -> None:
+        monkeypatch.undo()
+        Registry(tmp_path).add("golden")
+        rename(aside, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    digest = Registry(tmp_path).add("golden").digest
+    assert [entry.name for entry in (tmp_path / "artifacts").iterdir()] == [digest]

@@ -16,7 +16,15 @@ from typing import Any
 
 from quotelife.errors import QuotelifeError
 from quotelife.learn.collect import CollectSettings, collect
-from quotelife.learn.dataset import HEAD, Dataset, Piece, dataset_digest, schema_head, write_decisions
+from quotelife.learn.dataset import (
+    HEAD,
+    Dataset,
+    Piece,
+    dataset_digest,
+    read_piece,
+    schema_head,
+    write_decisions,
+)
 from quotelife.learn.units import Unit, day_of
 from quotelife.replay.run import ReplayReport
 
@@ -234,8 +242,8 @@ def _whole_pieces(folder: Path, unit: Unit, key: str) -> list[Piece] | None:
     for instrument in unit.instruments:
         name = unit.piece_name(instrument, key)
         try:
-            piece = Piece(**json.loads((folder / f"{name}.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
+            piece = read_piece(json.loads((folder / f"{name}.json").read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
         files = (folder / piece.decisions_file, folder / piece.path_file)
         if piece.key != key or not all(path.is_file() for path in files):
@@ -247,9 +255,9 @@ def _whole_pieces(folder: Path, unit: Unit, key: str) -> list[Piece] | None:
 def _check_same_settings(head: Path, settings: CollectSettings) -> None:
     try:
         was = json.loads(head.read_bytes())["settings"]
-    except (ValueError, KeyError, TypeError):
+        differ = [name for name, value in settings.as_dict().items() if was.get(name) != value]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # spoilt, and written anew
-    differ = [name for name, value in settings.as_dict().items() if was.get(name) != value]
     if differ:
         told = ", ".join(f"{name} {was.get(name)!r}" for name in differ)
         raise QuotelifeError(

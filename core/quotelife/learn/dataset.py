@@ -7,8 +7,9 @@ of the path of the reference, and ``NAME.json``, which is written last: a piece 
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,15 @@ class Piece:
         return f"{self.name}.path.parquet"
 
 
+def read_piece(entry: dict[str, Any]) -> Piece:
+    """``TypeError`` where one of its values is missing, unknown or of another type."""
+    piece = Piece(**entry)
+    for each in fields(Piece):
+        if type(getattr(piece, each.name)) is not each.type:
+            raise TypeError(f"{each.name} of a piece is {getattr(piece, each.name)!r}")
+    return piece
+
+
 class Dataset:
     """A whole dataset on disk. Iterating gives the decisions, piece by piece.
 
@@ -220,9 +230,11 @@ class Dataset:
         head = _read_json(self.folder / HEAD, "make it with: quotelife labels SOURCES --out FOLDER")
         check_head(self.folder / HEAD, head)
         try:
-            self.pieces = tuple(Piece(**entry) for entry in head["pieces"])
+            self.pieces = tuple(read_piece(entry) for entry in head["pieces"])
             self.digest = str(head["digest"])
             self.settings: dict[str, Any] = head["settings"]
+            if not isinstance(self.settings, dict):
+                raise TypeError(f"settings are {self.settings!r}")
         except (KeyError, TypeError) as error:
             raise _spoilt(self.folder / HEAD, f"{type(error).__name__}: {error}") from None
 
@@ -248,6 +260,24 @@ class Dataset:
                 "or the path beside it does not have the digest of the dataset",
             )
         return found
+
+
+def check_together(pieces: Sequence[Decisions]) -> None:
+    """``DatasetError`` where the pieces of one instrument, in order of time, do not make one: thresholds are told apart
+    by their place, scores by their reference, and a decision that is there twice would count twice."""
+    for before, after in pairwise(piece for piece in pieces if len(piece)):
+        for what in ("thresholds", "reference", "latency_ns"):
+            mine, other = getattr(before, what), getattr(after, what)
+            if mine != other:
+                raise DatasetError(
+                    f"{before.instrument}: its pieces do not go together: {what} is {mine!r} in one and {other!r} in "
+                    "another; label all of them with the same settings, or name fewer datasets"
+                )
+        if after.now_ns[0] <= before.now_ns[-1]:
+            raise DatasetError(
+                f"{before.instrument}: two pieces hold decisions of the same time; name each dataset once, and none "
+                "whose sources are in another"
+            )
 
 
 def schema_head() -> dict[str, Any]:
@@ -371,7 +401,7 @@ def _read_json(path: Path, mend: str) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file, so the folder holds no whole dataset; {mend}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _spoilt(path, str(error)) from None
 
 

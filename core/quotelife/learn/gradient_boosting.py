@@ -6,7 +6,10 @@ changes nothing. XGBoost is imported here and in ``time_boosters`` only: the ser
 
 import hashlib
 import json
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +88,10 @@ def boost(
     }
     key = _key(columns, hit, weight, recipe)
     raw, done = _resume(checkpoint, key)
-    data = module.QuantileDMatrix(columns, hit, weight=weight, max_bin=recipe.bins, nthread=recipe.threads)
+    with _interrupts_held():
+        data = module.QuantileDMatrix(
+            columns, hit, weight=weight, max_bin=recipe.bins, nthread=recipe.threads
+        )
     while done < recipe.trees:
         progress(done, recipe.trees)
         rounds = min(ROUNDS, recipe.trees - done)
@@ -95,6 +101,23 @@ def boost(
         _keep(checkpoint, key, raw, done)
     progress(done, recipe.trees)
     return module.Booster(model_file=bytearray(raw or b""))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes when the block is over. XGBoost reads a matrix by calling back into Python: an exception there is
+    swallowed, and its heap is broken after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _key(columns: Any, hit: Any, weight: Any, recipe: Recipe) -> str:

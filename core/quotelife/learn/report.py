@@ -36,7 +36,7 @@ def read_results(path: Path) -> dict[str, Any]:
         results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error.strerror}); name a file of results") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is no JSON ({error}); make it with: quotelife backtest --json") from None
     sets = results.get("sets") if isinstance(results, dict) else None
     if not isinstance(sets, list) or not all(isinstance(each, dict) and "name" in each for each in sets):
@@ -101,7 +101,7 @@ def training_span(model: CurveModel) -> tuple[int, int] | None:
     """First and last decision, in ns, that the model was fitted on; none where its manifest tells no span."""
     training = (model.manifest or {}).get("training") or {}
     span = training.get("span_ns") or [training.get("span_start_ns"), training.get("span_end_ns")]
-    return (int(span[0]), int(span[1])) if None not in span else None
+    return (span[0], span[1]) if all(isinstance(at, int) for at in span) and len(span) == 2 else None
 
 
 def of_model(rows: Sequence[Json], model: str | None) -> list[Json]:

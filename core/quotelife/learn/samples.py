@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quotelife.errors import QuotelifeError
-from quotelife.learn.dataset import Decisions
+from quotelife.learn.dataset import Decisions, check_together
 from quotelife.learn.hazard_fit import Floats, HazardData, Longs, event_bins
 from quotelife.learn.labels import first_passage_ns
 from quotelife.learn.splits import (
@@ -110,6 +110,7 @@ def markets(
     out = []
     for instrument, days in found.items():
         days.sort(key=lambda day: int(day.now_ns[0]) if len(day) else 0)
+        check_together(days)
         now = np.concatenate([day.now_ns for day in days])
         usable = np.concatenate([(day.sigma_ticks > 0.0) & (day.observed_ns > 0) for day in days])
         purged = max(purge_ns(max(day.latency_ns for day in days)), purge or 0)

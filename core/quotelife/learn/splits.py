@@ -78,7 +78,7 @@ def fitted_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
     if training is None or simulated(training):
         return []
     if "fitted_on" in training:
-        return [(str(name), int(start), int(end)) for name, start, end in training["fitted_on"]]
+        return _spans(manifest, "fitted_on")
     until = seen_until_ns(manifest)
     return [("", int(training.get("span_start_ns", until)), until)]
 
@@ -90,9 +90,20 @@ def levelled_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]
     if training is None or simulated(training):
         return []
     if "levelled_on" in training:
-        return [(str(name), int(start), int(end)) for name, start, end in training["levelled_on"]]
+        return _spans(manifest, "levelled_on")
     until = seen_until_ns(manifest)
     return [("", int(training.get("span_start_ns", until)), until)]
+
+
+def _spans(manifest: Mapping[str, Any] | None, key: str) -> list[tuple[str, int, int]]:
+    assert manifest is not None
+    try:
+        return [(str(name), int(start), int(end)) for name, start, end in manifest["training"][key]]
+    except (TypeError, ValueError):
+        raise SplitError(
+            f"{manifest.get('name')}: training.{key} of its manifest is no list of instrument, from and to; train it "
+            "again"
+        ) from None
 
 
 def clock_split(

@@ -41,6 +41,7 @@ MANIFEST = "manifest.json"
 FILES = ("parameters.json", "selftest.json")
 BYTES_MAX = {MANIFEST: 1 << 20, "parameters.json": 1 << 22, "selftest.json": 1 << 22}
 SELFTEST_ROWS_MAX = 1000
+NAME_MAX = 200  # a folder's name takes 255 bytes, and gets 17 more
 # Another libm may round otherwise in the last place; a wrong model is wrong by far more.
 RELATIVE_TOLERANCE = 1e-9
 ABSOLUTE_TOLERANCE = 1e-12
@@ -158,8 +159,7 @@ def save_artifact(
     ``ArtifactError``.     ``selftest`` rows are ``{"features": {name: value}, "h_ticks": h, "sigma_ticks":
     σ or None}``; by default a     fixed set over the features that the parameters name.
     """
-    if not name or not all(c.isalnum() or c in "_-" for c in name) or not name.isascii():
-        raise ArtifactError(f"name {name!r}: use ASCII letters, digits, _ and -")
+    _check_name(name)
     files = {
         "parameters.json": canonical(model.parameters()),
         "selftest.json": canonical(_answer(model, selftest_inputs(model) if selftest is None else selftest)),
@@ -329,6 +329,10 @@ def _check_manifest(path: Path, manifest: object) -> dict[str, Any]:
     for key in ("kind", "name", "description", "created_by", "threshold"):
         if not isinstance(manifest[key], str):
             raise ArtifactError(f"{where}: {key} must be text")
+    try:
+        _check_name(manifest["name"])
+    except ArtifactError as error:
+        raise ArtifactError(f"{where}: {error}") from None
     if manifest["format"] != FORMAT:
         raise ArtifactError(
             f"{where}: format {manifest['format']!r} is not {FORMAT}; save it with this version"
@@ -401,8 +405,19 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not allowed")
 
 
+def _check_name(name: str) -> None:
+    """Names are printed to terminals and make folders."""
+    if not 0 < len(name) <= NAME_MAX or not all(c.isalnum() or c in "_-" for c in name) or not name.isascii():
+        raise ArtifactError(f"name {name[:NAME_MAX]!r}: use 1 to {NAME_MAX} ASCII letters, digits, _ and -")
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _sync_folder(path: Path) -> None:

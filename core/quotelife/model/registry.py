@@ -11,6 +11,7 @@ A state is a value; what may happen to it are its methods, each of which gives t
 is ``without`` it.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -400,7 +401,7 @@ class Registry:
             return RegistryState.from_json(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return RegistryState()
-        except (OSError, ValueError, QuotelifeError) as error:
+        except (OSError, ValueError, RecursionError, QuotelifeError) as error:
             raise QuotelifeError(
                 f"{path}: {error}; restore it, or remove it to begin with the configuration's model alone"
             ) from None
@@ -479,6 +480,8 @@ class Registry:
             os.rename(aside, target)
             _sync(target.parent)
         except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return self.load(model.digest)  # somebody else has just added it
             raise ArtifactError(
                 f"{target}: cannot be written ({error.strerror}); nothing was added"
             ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quotelife.errors import QuotelifeError
-from quotelife_server.cli.options import wrong
+from quotelife_server.cli.options import writing, wrong
 from quotelife_server.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def backtest(
     from quotelife.learn.backtest import Plan
     from quotelife.units import parse_duration_ns
 
-    with Progress(show=not as_json) as progress:
+    with writing(out, "--out") as write, Progress(show=not as_json) as progress:
         try:
             if suite is None:
                 block_ns = _duration("--block", block, parse_duration_ns)
@@ -89,9 +89,8 @@ def backtest(
             raise typer.Exit(130) from None
         except OSError as error:
             raise QuotelifeError(f"{error.filename or 'backtest'}: {error.strerror or error}") from None
-    text = json.dumps(result, indent=2, allow_nan=False)
-    if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=2, allow_nan=False)
+        write(text)
     if as_json:
         typer.echo(text)
     else:

@@ -1,6 +1,8 @@
 """Options that several commands share. What is wrong with the command line itself is wrong usage, exit 2."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -81,3 +83,37 @@ Admin = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.001, help="How long to wait for the service, in seconds.")]
+
+
+@contextmanager
+def writing(path: Path | None, option: str) -> Iterator[Callable[[str], None]]:
+    """What writes the file that an ``option`` names, whole or not at all, and nothing where it names none. A path that
+    cannot be written is refused at once, not after minutes of work."""
+    if path is None:
+        yield lambda text: None
+        return
+    in_place = path.is_symlink() or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )  # /dev/stdout, a pipe
+    aside = path if in_place else path.with_name(path.name + ".tmp")
+
+    def write(text: str) -> None:
+        try:
+            aside.write_text(text + "\n", encoding="utf-8")
+            if not in_place:
+                aside.replace(path)
+        except OSError as error:
+            wrong(option, f"{path}: cannot be written ({error.strerror})")
+
+    try:
+        if path.is_dir():
+            wrong(option, f"{path}: is a folder; name a file")
+        try:
+            aside.touch()
+        except OSError as error:
+            wrong(option, f"{path}: cannot be written ({error.strerror})")
+        yield write
+    finally:
+        with suppress(OSError):
+            if not in_place:
+                aside.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """``quotelife promote-check``: may a challenger take the champion's place? Yes or no, and why."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +11,7 @@ import typer
 from quotelife.errors import QuotelifeError
 from quotelife.records import HORIZONS_NS
 from quotelife_server.cli.models import Posture
-from quotelife_server.cli.options import wrong
+from quotelife_server.cli.options import writing, wrong
 from quotelife_server.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ def promote_check(
     )
     rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))
     wanted = tuple(threshold.split(",")) if threshold else ()
-    with Progress(show=not as_json) as progress, _opened(out) as write:
+    with Progress(show=not as_json) as progress, writing(out, "--out") as write:
         folders = [Dataset(folder) for folder in dataset]
         found = [each for folder in folders for each in folder]
         decisions = [each for each in found if each.instrument not in watched]
@@ -164,35 +162,6 @@ def _instant(text: str) -> str:
     except ValueError:
         wrong("--now", f"{text!r} is no date or time such as 2026-03-18 or 2026-03-18T18:00:00Z")
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """What writes the verdict to ``path``, whole or not at all. A path that cannot be written is refused at once, not
-    after minutes of judging."""
-    if path is None:
-        yield lambda text: None
-        return
-    aside = path.with_name(path.name + ".tmp")
-
-    def write(text: str) -> None:
-        try:
-            aside.write_text(text + "\n", encoding="utf-8")
-            aside.replace(path)
-        except OSError as error:
-            wrong("--out", f"{path}: cannot be written ({error.strerror})")
-
-    try:
-        if path.is_dir():
-            wrong("--out", f"{path}: is a folder; name a file")
-        try:
-            aside.touch()
-        except OSError as error:
-            wrong("--out", f"{path}: cannot be written ({error.strerror})")
-        yield write
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _print(verdict: "Verdict") -> None:

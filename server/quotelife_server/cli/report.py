@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quotelife.errors import QuotelifeError
-from quotelife_server.cli.options import wrong
+from quotelife_server.cli.options import writing, wrong
 
 if TYPE_CHECKING:
     from quotelife.learn.drift import Drift
@@ -50,9 +50,9 @@ def report(
     loaded = load_artifact(artifact) if artifact is not None else None
     if output is not None:
         drifted = _drift(dataset, loaded) if dataset is not None and loaded is not None else {}
-        page = html(found, source=results.name, model=loaded, drifted=drifted, wanted=model)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page, encoding="utf-8")
+        with writing(output, "--output") as write:
+            write(html(found, source=results.name, model=loaded, drifted=drifted, wanted=model))
     lines = summary(found, model)
     if as_json:
         typer.echo(json.dumps({"report": None if output is None else str(output), "sets": lines}, indent=2))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quotelife.errors import QuotelifeError
 from quotelife_server.cli.options import wrong
 from quotelife_server.cli.progress import Progress
 
@@ -165,6 +166,11 @@ def _drive(
         else:
             typer.echo("interrupted; the same command goes on where it was")
         raise typer.Exit(130) from None
+    except OSError as error:
+        raise QuotelifeError(
+            f"{error.filename or plan.out}: {error.strerror or error}; make room or name another --out: the same "
+            "command goes on where it was"
+        ) from None
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return
