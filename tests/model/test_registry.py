@@ -376,3 +376,23 @@ def test_an_artifact_that_another_process_adds_meanwhile_is_there(
     monkeypatch.setattr(os, "rename", late)
     digest = Registry(tmp_path).add("golden").digest
     assert [entry.name for entry in (tmp_path / "artifacts").iterdir()] == [digest]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "junk"),
+    [
+        ("history", "champions", {}),
+        ("history", "champions", {"risk_averse": []}),
+        ("history", "at_ns", 10**30),
+        ("log", "champions", {"risk_averse": 5}),
+        ("log", "at_ns", 10**30),
+        ("log", "challenger", True),
+        ("log", "verdict", -1),
+    ],
+)
+def test_a_state_with_something_else_in_it_is_none(part: str, key: str, junk: object) -> None:
+    state = RegistryState().promoted(A, POSTURES, 1, Grounds("f" * 64, "because")).to_json()
+    assert RegistryState.from_json(state).to_json() == state
+    state[part][0][key] = junk
+    with pytest.raises(QuotelifeError, match="is no state of a registry"):
+        RegistryState.from_json(state)

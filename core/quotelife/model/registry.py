@@ -319,20 +319,22 @@ class RegistryState:
                 raise QuotelifeError(f"format {value['format']!r} is not {FORMAT}")
             return cls(
                 LineUp.from_json(value["lineup"]),
-                tuple(Act(int(act["at_ns"]), _champions(act)) for act in value["history"]),
+                tuple(Act(_instant(act["at_ns"]), _champions(act)) for act in value["history"]),
                 tuple(
-                    Failure(str(each["digest"]), str(each["reason"]), int(each["at_ns"]))
+                    Failure(str(each["digest"]), str(each["reason"]), _instant(each["at_ns"]))
                     for each in value["failures"]
                 ),
                 tuple(  # states before there was a log have none
                     Entry(
-                        int(entry["at_ns"]),
+                        _instant(entry["at_ns"]),
                         _kind(entry["what"]),
                         _champions(entry),
                         Grounds(
-                            entry["verdict"], str(entry["reason"]), *map(int, entry.get("judged_ns", ()))
+                            _digest(entry["verdict"]),
+                            str(entry["reason"]),
+                            *map(int, entry.get("judged_ns", ())),
                         ),
-                        entry.get("challenger"),
+                        _digest(entry.get("challenger")),
                         int(entry.get("canary_bp", 0)),
                     )
                     for entry in value.get("log", ())
@@ -589,7 +591,24 @@ def _kind(what: object) -> str:
 
 
 def _champions(value: Mapping[str, Any]) -> dict[PostureCode, str | None]:
-    return {PostureCode[name.upper()]: champion for name, champion in value["champions"].items()}
+    found = {PostureCode[name.upper()]: _digest(champion) for name, champion in value["champions"].items()}
+    if not found:
+        raise ValueError("champions: of no posture")
+    return found
+
+
+def _digest(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and is_digest(value)):
+        raise ValueError(f"{value!r} is no digest")
+    return value
+
+
+def _instant(value: Any) -> int:
+    """ns since 1970; what is beyond 64 bits is no time."""
+    found = int(value)
+    if not -(1 << 63) <= found < 1 << 63:
+        raise ValueError(f"{value!r} is no time")
+    return found
 
 
 def _word(posture: PostureCode) -> str:
