@@ -180,11 +180,14 @@ def test_an_interrupt_while_xgboost_reads_the_data_comes_after(monkeypatch: Any)
             read.append(self.num_row())
 
     monkeypatch.setattr(xgboost, "QuantileDMatrix", Matrix)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        boost(np.zeros((50, 2), np.float32), np.arange(50) % 2 == 0, np.ones(50), SMALL)
-    assert read == [50]
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            boost(np.zeros((50, 2), np.float32), np.arange(50) % 2 == 0, np.ones(50), SMALL)
+        assert read == [50]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_nothing_behind_the_second_cut_is_learned(small: Market, trees: TreeCurveModel) -> None:
