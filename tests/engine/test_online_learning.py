@@ -22,6 +22,7 @@ from quotelife.records import (
     ModelRoleCode,
     RequestRecord,
 )
+from reference import jump_kit
 from reference.market_kit import CONFIG, START_NS, market
 
 MS = 1_000_000
@@ -205,6 +206,39 @@ def test_what_was_noted_is_known_to_the_next_engine() -> None:
     kept.restore(other, now_ns)
     assert [group.calibration for group in other.learned()] == [((0.0, 1.0), (0.0, 1.0))] * 2
     assert [group.tolerance for group in other.learned()] == [group.tolerance for group in was]
+
+
+def test_what_an_engine_was_given_it_does_not_note_again() -> None:
+    """Only the parts of the window in which it learned something itself."""
+    config = jump_kit.config({"enabled": False}, recalibration={"enabled": True})
+
+    def make(start_ns: int) -> tuple[Engine, list[Any]]:
+        engine, notes = Engine(config, model=jump_kit.model(jump_kit.RATE), start_ns=start_ns), []
+        engine.record_to(
+            InputTap(lambda name, sequence, *values: notes.append(values[1]) if name == "change" else None)
+        )
+        return engine, notes
+
+    engine, notes = make(START_NS)
+    for _, buffer in jump_kit.quotes([(100.0, jump_kit.RATE)], start_ns=START_NS):
+        engine.on_events(buffer)
+    now_ns = engine.now_ns
+    assert engine.note_learned(now_ns) == 1
+    known = notes[-1]
+    ((of,),) = (each["models"].values() for each in known["groups"])
+    first = now_ns // (of["window_ns"] // 60)
+    assert len(of["parts"]) == 7
+    for times in (1, 2):  # what it has already is not told twice either
+        again, notes = make(now_ns)
+        for _ in range(times):
+            again.apply_learned(known, now_ns)
+        assert again.note_learned(now_ns + LEARNED_EVERY_NS) == 0
+    later = jump_kit.quotes([(30.0, jump_kit.RATE)], start_ns=now_ns)
+    for _, buffer in later:
+        again.on_events(buffer)
+    assert again.note_learned(again.now_ns) == 1
+    ((news,),) = (each["models"].values() for each in notes[-1]["groups"])
+    assert first <= min(map(int, news["parts"])) < max(map(int, news["parts"]))
 
 
 def test_a_reload_keeps_what_the_shortest_lives_owe() -> None:

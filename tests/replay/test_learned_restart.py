@@ -92,11 +92,14 @@ def test_the_first_decision_after_a_kill_has_what_was_known_before(tmp_path: Pat
     decided = first_decision(run)
     assert decided.calibration == tuple(x for pair in before.calibration for x in pair)
     assert decided.held_alpha == before.tolerance[decided.posture_effective - 1]
+    assert run.engine.note_learned(run.engine.now_ns + 10 * S) > 0
+    run.flush()
     run.close()
     for capture in (None, tmp_path / "capture"):
         report = verify(tmp_path / "journal", capture)
         assert (report.mismatches, report.complete, report.boots) == ([], True, 2)
         assert report.equal == report.decisions > 100
+        assert report.notes == report.notes_equal and (report.notes > 2) is (capture is not None)
 
 
 def test_pairs_of_a_model_that_does_not_serve_are_left_out(tmp_path: Path) -> None:

@@ -79,10 +79,13 @@ cdef inline bint rolling_any(const Rolling* self) noexcept nogil:
         if self.anchor[j].total.n:
             return True
     return False
+# The labels of that part are written down.
+cdef void rolling_noted(Rolling* self, int64_t bucket) noexcept nogil
 cdef int64_t rolling_hits(const Rolling* self, int place) noexcept nogil
 # Labels of the part of the window with that number, as bytes that rolling_load takes; empty where there are none.
 cdef bytes rolling_part(const Rolling* self, int64_t bucket)
-# Put them there; false where they are there already, or that part has left the window. Only what checked_part gave.
+# Put them there, as written down; false where they are there already, or that part has left the window. Only what
+# checked_part gave.
 cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1
 # One label: P at an anchor as the model gave it, before this calibration; time never goes back.
 cdef void rolling_add(Rolling* self, int64_t now_ns, int place, double p, bint hit) noexcept nogil

@@ -228,7 +228,10 @@ cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1:
     cdef int i, j
     cdef int32_t n, hits
     cdef int64_t z
-    if bucket > self.bucket or bucket <= self.bucket - CALIBRATION_BUCKETS or part == rolling_part(self, bucket):
+    if bucket > self.bucket or bucket <= self.bucket - CALIBRATION_BUCKETS:
+        return False
+    if part == rolling_part(self, bucket):
+        rolling_noted(self, bucket)
         return False
     cells = list(_CELL.iter_unpack(part))
     for j in range(self.grid.anchors):
@@ -246,7 +249,16 @@ cdef bint rolling_load(Rolling* self, int64_t bucket, bytes part) except -1:
         total.bin[i].hits += hits
         total.bin[i].z += z
         total.n += n
+    rolling_noted(self, bucket)
     return True
+
+
+cdef void rolling_noted(Rolling* self, int64_t bucket) noexcept nogil:
+    cdef LabelBucket* part
+    cdef int j
+    for j in range(self.grid.anchors):
+        part = &self.anchor[j].bucket[bucket_place(bucket)]
+        part.noted = part.n
 
 
 cdef int64_t rolling_hits(const Rolling* self, int place) noexcept nogil:
