@@ -17,9 +17,12 @@ THROTTLED = "throttled"
 CAPTURE_FAILING = "capture_failing"
 MARKET_DATA = "market_data"
 MODEL_FAILED = "model_failed"
+MODEL_INPUTS = "model_inputs"
 MODEL_WARNED = "model_warned"
 MODEL_DEGRADED = "model_degraded"
 MODEL_STEPPED_DOWN = "model_stepped_down"
+WARNINGS = frozenset({MODEL_INPUTS})
+"""Alerts of what nothing is known to be wrong with so far: ``quotelife doctor`` shows them and does not fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.engine import Engine
-from quotelife.model.ladder import GroupMonitor, Level, ModelMonitor, StepSource, in_words
+from quotelife.model.ladder import (
+    Cause,
+    GroupMonitor,
+    Level,
+    ModelMonitor,
+    StepSource,
+    in_words,
+    inputs_in_words,
+)
 from quotelife.model.recalibration import ANCHORS_NS
+from quotelife.units import NS_PER_S
 from quotelife_server import convert
-from quotelife_server.alerts import MODEL_DEGRADED, MODEL_STEPPED_DOWN, MODEL_WARNED, Alerts
+from quotelife_server.alerts import (
+    MODEL_DEGRADED,
+    MODEL_INPUTS,
+    MODEL_STEPPED_DOWN,
+    MODEL_WARNED,
+    Alerts,
+)
 from quotelife_server.log import get_logger
 from quotelife_server.rpc import Answer, CallContext, Code, MethodTable, RpcError, Unary
 
@@ -22,6 +37,7 @@ _log = get_logger(__name__)
 GROUPS_NAMED_MAX = 5
 GROUPS_SHOWN_MAX = 1000
 GROUPS_MEASURED_MAX = 100
+LINES_A_MINUTE = 20
 REASON_BYTES_MAX = 200
 LABEL_OUTCOMES = ("opened", "resolved", "censored", "overflowed", "thinned")
 _SCORES = {
@@ -35,44 +51,116 @@ _SCORES = {
 
 
 class ModelWatch:
-    """Raises and ends the alerts about served models: warned of, degraded, stepped down."""
+    """Raises and ends the alerts about served models, one for each thing to be done: inputs unlike those of the
+    training, warned of, degraded, stepped down. An alert says of how many groups it is and names the worst. What newly
+    goes wrong is logged, model by model, whether or not its alert stands already."""
 
     def __init__(self, engine: Engine, alerts: Alerts) -> None:
         self._engine = engine
         self._alerts = alerts
+        self._checked_ns: int | None = None
+        self._down: set[str] = set()
+        self._minute = 0
+        self._lines = 0
+        self._unsaid = 0
 
     def check(self, now_ns: int) -> None:
-        """To be called after every timer of the engine."""
+        """To be called after every timer of the engine; looks once a second, as often as a group is judged."""
+        if self._checked_ns is not None and 0 <= now_ns - self._checked_ns < NS_PER_S:
+            return
+        self._checked_ns = now_ns
         monitors = self._engine.monitors
         steps = monitors.steps()
         said = [f"{name}: {reason}" for name, _, _, reason, _ in steps[:GROUPS_NAMED_MAX]]
         self._say(MODEL_STEPPED_DOWN, len(steps), said, " (Risk Averse until well again)", now_ns)
-        (warned, first_warned), (degraded, first_degraded) = monitors.unwell(GROUPS_NAMED_MAX)
-        self._say(MODEL_WARNED, warned, [self._words(place) for place in first_warned], "", now_ns)
+        (warned, worst_warned), (degraded, worst_degraded), (drifted, worst_drifted) = monitors.unwell(
+            GROUPS_NAMED_MAX
+        )
+        self._say(MODEL_WARNED, warned, [self._answers(place) for place in worst_warned], "", now_ns)
         advice = "; promote or roll back a model, or let such groups step down (learning.monitor.worst)"
-        self._say(MODEL_DEGRADED, degraded, [self._words(place) for place in first_degraded], advice, now_ns)
+        self._say(
+            MODEL_DEGRADED, degraded, [self._answers(place) for place in worst_degraded], advice, now_ns
+        )
+        inputs, advices = self._inputs(worst_drifted)
+        self._say(MODEL_INPUTS, drifted, inputs, "".join(f"; {each}" for each in advices), now_ns)
+        self._log_new(steps, now_ns)
 
-    def _words(self, place: int) -> str:
+    def _log_new(self, steps: Sequence[tuple[str, int, int, str, int]], now_ns: int) -> None:
+        """A line for each model that has newly come under an alert, ``LINES_A_MINUTE`` at most; others are counted."""
+        minute = now_ns // (60 * NS_PER_S)
+        if minute != self._minute:
+            if self._unsaid:
+                _log.warning("more models under an alert", models=self._unsaid)
+            self._minute, self._lines, self._unsaid = minute, 0, 0
+        for name, _, _, reason, model in steps:
+            if name not in self._down:
+                self._log(MODEL_STEPPED_DOWN, name, model, reason)
+        self._down = {name for name, *_ in steps}
+        found, more = self._engine.monitors.newly()
+        self._unsaid += more
+        for place, model, causes in found:
+            if self._lines >= LINES_A_MINUTE:
+                self._unsaid += 1
+                continue
+            group = self._engine.monitors.group(place)
+            for each in group.models:
+                if each.model != model:
+                    continue
+                if causes & Cause.FEATURES and each.causes & Cause.FEATURES:
+                    self._log(MODEL_INPUTS, group.name, model, f"{inputs_in_words(each)}; {advice_on(each)}")
+                if causes & ~Cause.FEATURES and each.level > Level.WELL:
+                    alert = MODEL_DEGRADED if each.level >= Level.DEGRADED else MODEL_WARNED
+                    self._log(alert, group.name, model, _named(each, in_words(each)))
+
+    def _log(self, alert: str, group: str, model: int, text: str) -> None:
+        if self._lines >= LINES_A_MINUTE:
+            self._unsaid += 1
+            return
+        self._lines += 1
+        _log.warning("model under an alert", alert=alert, group=group, model=f"{model:016x}", text=text)
+
+    def _answers(self, place: int) -> str:
         group = self._engine.monitors.group(place)
-        worst = [
-            each
+        said = [
+            _named(each, in_words(each))
             for each in group.models
             if min(each.level, Level.DEGRADED) == min(group.level, Level.DEGRADED)
         ]
-        said = [
-            in_words(each)
-            if each.champion
-            else f"challenger {each.model:016x} (end its canary): {in_words(each)}"
-            for each in worst
-        ]
         return f"{group.name}: {'; '.join(said)}"
+
+    def _inputs(self, places: Sequence[int]) -> tuple[list[str], list[str]]:
+        """Of each place what is unlike the training; and what to do, once for each model."""
+        said: list[str] = []
+        advices: dict[str, None] = {}
+        for place in places:
+            group = self._engine.monitors.group(place)
+            drifted = [each for each in group.models if each.causes & Cause.FEATURES]
+            said.append(f"{group.name}: {'; '.join(_named(each, inputs_in_words(each)) for each in drifted)}")
+            advices.update(dict.fromkeys(advice_on(each) for each in drifted))
+        return said, list(advices)
 
     def _say(self, alert: str, count: int, said: Sequence[str], more: str, now_ns: int) -> None:
         if not count:
             self._alerts.clear(alert, now_ns)
             return
         others = f" and {count - len(said)} more" if count > len(said) else ""
-        self._alerts.raise_(alert, " | ".join(said) + others + more, now_ns)
+        of = f"{count} of {self._engine.monitors.inhabited} groups: "
+        self._alerts.raise_(alert, of + " | ".join(said) + others + more, now_ns)
+
+
+def _named(of: ModelMonitor, text: str) -> str:
+    return text if of.champion else f"challenger {of.model:016x} (end its canary): {text}"
+
+
+def advice_on(of: ModelMonitor) -> str:
+    """What to do about a model that is asked what it was not trained on."""
+    if of.simulated:
+        return (
+            f"{of.name} was trained on simulated markets and knows no other: train on recordings of this market "
+            "(quotelife labels, quotelife train) and promote the result"
+        )
+    name = of.name or f"{of.model:016x}"
+    return f"train {name} again on this market as it is now (quotelife labels, quotelife train)"
 
 
 def group_status(engine: Engine, place: int) -> admin.GroupStatus:
@@ -113,6 +201,7 @@ def _model_status(of: ModelMonitor) -> admin.ModelMonitorStatus:
         features_above=of.psi_above,
         features_own=of.psi_own,
         features_note=of.psi_note,
+        features_text=f"{inputs_in_words(of)}; {advice_on(of)}" if of.causes & Cause.FEATURES else "",
     )
     for horizon_ns, scores, (low, high), limits in zip(
         ANCHORS_NS, of.scores, of.cusum, of.limits, strict=True
@@ -149,6 +238,16 @@ def monitor_families(engine: Engine) -> Iterator[Metric]:
     for level, count in zip(("well", "warned", "degraded", "stepped_down"), monitors.levels(), strict=True):
         levels.add_metric((level,), count)
     yield levels
+    yield GaugeMetricFamily(
+        "quotelife_monitor_inputs_groups",
+        "Instrument groups whose models are asked what they were not trained on",
+        value=monitors.unwell(0)[2][0],
+    )
+    yield GaugeMetricFamily(
+        "quotelife_monitor_unjudged_groups",
+        "Instrument groups with too few labels for their scores to be judged",
+        value=monitors.unjudged(),
+    )
     labels = CounterMetricFamily(
         "quotelife_labels", "Decisions and probes watched for their first passage", labels=("outcome",)
     )

@@ -1,10 +1,13 @@
 """The monitor of served models in an engine: what it sees, what it does, and the way back."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.explain.decision import explain
 from quotelife.explain.grounds import Grounds
@@ -15,6 +18,7 @@ from quotelife.model.lineup import LineUp, Serving
 from quotelife.records import (
     DecisionCode,
     DecisionRecord,
+    EventBuffer,
     ObservedFlags,
     PostureCode,
     ReasonFlags,
@@ -304,5 +308,91 @@ def test_decisions_unlike_those_of_the_training_are_warned_of_by_name() -> None:
         desk.run(200)
         (model,) = desk.engine.monitors.group(0).models
         assert bool(model.causes & Cause.FEATURES) == warned and (model.psi_above > 0) == warned
+        assert model.level == Level.WELL, "nothing is known to be wrong with its answers"
+        assert (model.name, model.simulated) == ("simulated_trees", True)
+        assert desk.engine.monitors.unwell(5) == ((0, []), (0, []), (warned, [0] * warned))
         assert model.psi_samples > 500 and model.psi[0][1] > 0.25 and not model.psi_own
         assert [value for _, value in model.psi] == sorted((value for _, value in model.psi), reverse=True)
+
+
+def several(rates: list[float], monitor: dict[str, Any], **groups: str) -> Config:
+    """Instruments X0, X1, …, one for each of ``rates``; ``groups`` of those that are named."""
+    content = json.loads(jump_kit.config(monitor).model_dump_json(by_alias=True))
+    (first,) = content["instruments"]
+    content["instruments"] = [
+        {**first, "name": f"X{i}", "symbol": f"X{i}", "group": groups.get(f"X{i}")} for i in range(len(rates))
+    ]
+    return Config.model_validate_json(json.dumps(content))
+
+
+def run_several(engine: Engine, rates: list[float], seconds: float) -> None:
+    """Each instrument on a market of its own rate; those of one rate are one market."""
+    markets = {
+        rate: jump_kit.quotes([(seconds, rate)], 5, bid=1_000_000 + 10_000 * k)
+        for k, rate in enumerate(dict.fromkeys(rates))
+    }
+    for step in zip(*markets.values(), strict=True):
+        now_ns = step[0][0]
+        of = dict(zip(markets, step, strict=True))
+        buffer = EventBuffer(16)
+        for i, rate in enumerate(rates):
+            bid = int(of[rate][1].array()["price_ticks"][0])
+            buffer.clear()
+            jump_kit.put(buffer, now_ns, bid, instrument=i)
+            engine.on_events(buffer)
+        engine.on_timer(now_ns)
+
+
+def test_limits_follow_the_number_of_groups_and_models_through_reloads(tmp_path: Path) -> None:
+    """What is configured is of the whole service: three instruments by themselves, then two of them together, then a
+    second model beside the first."""
+    rates = [RATE] * 3
+    engine = Engine(several(rates, {}), model=jump_kit.model(RATE), start_ns=START_NS)
+    run_several(engine, rates, 10)
+
+    def warned_at() -> float:
+        return engine.monitors.group(0).models[0].limits[1][0]
+
+    at_one = math.log(4 * 86_400 / 2)
+    assert engine.monitors.inhabited == 3 and warned_at() == pytest.approx(at_one + math.log(3))
+    engine.apply_config(several(rates, {}, X1="X0"), engine.now_ns, model=None)
+    assert engine.monitors.inhabited == 2 and warned_at() == pytest.approx(at_one + math.log(2))
+    second = saved(tmp_path, 2 * RATE)
+    engine.apply_lineup(
+        LineUp(risk_averse=Serving(champion=second.digest)), {second.digest: second}, engine.now_ns
+    )
+    assert warned_at() == pytest.approx(at_one + math.log(4))
+
+
+def test_the_worst_groups_are_named_first_and_each_is_told_once() -> None:
+    """Four markets, all but the second beyond P, the last by most; and 70 groups that go wrong at one timer."""
+    rates = [8 * RATE, RATE, 4 * RATE, 16 * RATE]
+    engine = Engine(
+        several(rates, {"cusum": {"warn": "1min"}}), model=jump_kit.model(RATE), start_ns=START_NS
+    )
+    run_several(engine, rates, 200)
+    (_, warned), (n, places), _ = engine.monitors.unwell(5)
+    groups = [engine.monitors.group(g) for g in range(4)]
+    beyond = {
+        g: max(each.cusum[k][0] / each.limits[k][0] for k in range(2))
+        for g, each in ((g, group.models[0]) for g, group in enumerate(groups))
+        if groups[g].level >= Level.DEGRADED
+    }
+    assert n == len(beyond) >= 2 and places == sorted(beyond, key=lambda g: -beyond[g])
+    assert places[0] == 3 and 1 not in warned + places
+    assert engine.monitors.unwell(1)[1] == (n, [3])
+    told, more = engine.monitors.newly()
+    assert {place for place, *_ in told} == {0, 2, 3} and more == 0
+    assert all(causes & Cause.P_LOW for *_, causes in told) and len(told) <= 6
+    assert engine.monitors.newly() == ((), 0)
+
+
+def test_of_more_that_go_wrong_at_once_than_there_is_room_for_the_rest_is_counted() -> None:
+    rates = [16 * RATE] * 70
+    engine = Engine(
+        several(rates, {"cusum": {"warn": "1min"}}), model=jump_kit.model(RATE), start_ns=START_NS
+    )
+    run_several(engine, rates, 120)
+    told, more = engine.monitors.newly()
+    (warned, _), (degraded, _), _ = engine.monitors.unwell(0)
+    assert warned + degraded > 64 and len(told) == 64 and more >= warned + degraded - 64

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from quotelife.config.schema import Cusum
+from quotelife.model.ladder import cusum_limits
 from quotelife.model.monitor import CusumView
 
 TAU = 1000
@@ -96,6 +98,42 @@ def test_odds_below_the_allowance_never_add_up() -> None:
     view = CusumView(TAU)
     top = max(view.add(*label)[0] for label in shared_fate(rng, 50_000, 0.05, wrong=1.25))
     assert top < math.log(4 * 86_400 * 30 / 2)
+
+
+def false_alarms(groups: int, limits: list[float], seconds: int) -> int:
+    """How often any sum of any of ``groups`` right models comes to its limit, and begins anew: both horizons and both
+    directions, labels of one block all alike, groups apart from each other."""
+    rng, alarms = np.random.default_rng(groups), 0
+    for _ in range(groups):
+        for tau_ns, limit in zip((500_000_000, 2_000_000_000), limits, strict=True):
+            low, high = CusumView(tau_ns, 4.0), CusumView(tau_ns, 4.0)
+            for block, hit in enumerate((rng.random(seconds * 1_000_000_000 // tau_ns) < 0.3).tolist()):
+                for k, view in enumerate((low, high)):
+                    if view.add(block * tau_ns, 0.3, hit)[k] >= limit:
+                        alarms += 1
+                        view.reset()
+    return alarms
+
+
+def test_false_alarms_of_many_groups_together_are_no_more_often_than_configured() -> None:
+    """300 groups for ten minutes, one alarm in two minutes allowed over all. The limits of a single group let through
+    many times that: what is configured is of the service."""
+    cusum = Cusum(warn="2min")
+    groups, seconds = 300, 600
+    allowed = seconds / 120
+    at = [limits[0] for limits in cusum_limits(cusum, groups)]
+    assert false_alarms(groups, at, seconds) <= allowed + 3 * math.sqrt(allowed)
+    alone = [limits[0] for limits in cusum_limits(cusum, 1)]
+    assert false_alarms(groups, alone, seconds) > 10 * allowed
+
+
+def test_a_limit_is_the_logarithm_of_the_blocks_in_its_time_over_all_sums() -> None:
+    for k, tau_s in enumerate((0.5, 2.0)):
+        for n in (1, 1000):
+            want = [math.log(4 * n * days * 86_400 / tau_s) for days in (1, 7, 30)]
+            assert cusum_limits(Cusum(), n)[k] == pytest.approx(want, rel=1e-12)
+    with pytest.raises(ValueError, match="at least one monitor"):
+        cusum_limits(Cusum(), 0)
 
 
 @pytest.mark.parametrize(("tau", "odds"), [(0, 2.0), (1, 1.0), (1, math.nan)])

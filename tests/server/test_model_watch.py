@@ -2,20 +2,30 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from prometheus_client.exposition import generate_latest
-from tests.engine.test_model_monitor import LADDER, Desk, saved
+from tests.engine.test_model_monitor import LADDER, Desk, run_several, saved, several
 from typer.testing import CliRunner
 
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quotelife.config import Config
 from quotelife.engine import Engine
+from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.lineup import LineUp, Serving
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife_client import AsyncClient, Posture, Reason, ServiceError
 from quotelife_server import monitoring
-from quotelife_server.alerts import MODEL_DEGRADED, MODEL_STEPPED_DOWN, MODEL_WARNED, Alerts
+from quotelife_server.alerts import (
+    MODEL_DEGRADED,
+    MODEL_INPUTS,
+    MODEL_STEPPED_DOWN,
+    MODEL_WARNED,
+    Alert,
+    Alerts,
+)
 from quotelife_server.cli import monitor as monitor_command
 from quotelife_server.cli.commands import app as commands
 from quotelife_server.cli.doctor_service import of_status
@@ -52,7 +62,7 @@ def test_alerts_rise_with_the_ladder_and_end_when_the_model_is_right_again() -> 
     run(400, 8 * RATE)
     assert seen == [MODEL_WARNED, MODEL_DEGRADED, MODEL_STEPPED_DOWN]
     (down,) = [each for each in alerts.active() if each.name == MODEL_STEPPED_DOWN]
-    assert down.text.startswith("X: P is too low: ")
+    assert down.text.startswith("1 of 1 groups: X: P is too low: ")
     run(1500, RATE)
     assert alerts.active() == []
     assert dict(alerts.levels()) == dict.fromkeys(seen, 0)
@@ -68,7 +78,96 @@ def test_a_challenger_that_is_wrong_is_named_in_the_alert_with_what_to_do(tmp_pa
     ModelWatch(desk.engine, alerts).check(desk.now_ns)
     (alert,) = alerts.active()
     assert alert.name == MODEL_DEGRADED
-    assert alert.text.startswith(f"X: challenger {wrong.digest[:16]} (end its canary): P is too low: ")
+    assert alert.text.startswith(
+        f"1 of 1 groups: X: challenger {wrong.digest[:16]} (end its canary): P is too low: "
+    )
+
+
+@pytest.fixture(scope="module")
+def drifted() -> tuple[Desk, list[Alert], list[Any]]:
+    """The shipped trees on a market of jumps, of which they know nothing, until the first window of scores is over and
+    they too are worse than asked for: (desk, alerts, lines of the log)."""
+    scores = {"window": "3min", "labels_min": 100, "outcomes_min": 1, "ece_max": 1e-3}
+    desk = Desk({"features": {"samples_min": 100, "every": 2}, **scores})
+    desk.engine.apply_model(load_artifact(builtin_artifact("simulated_trees")), desk.now_ns)
+    alerts = Alerts()
+    watch = ModelWatch(desk.engine, alerts)
+    with structlog.testing.capture_logs() as lines, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitoring, "_log", structlog.get_logger())
+        for _ in range(250):
+            desk.run(1)
+            watch.check(desk.now_ns)
+    return desk, alerts.active(), lines
+
+
+def test_drift_of_inputs_is_an_alert_of_its_own_and_hides_no_other(
+    drifted: tuple[Desk, list[Alert], list[Any]],
+) -> None:
+    """Drift stands first; when the answers go wrong too, that is an alert and a line of the log of its own, once."""
+    _, alerts, lines = drifted
+    by_name = {each.name: each for each in alerts}
+    inputs = by_name.pop(MODEL_INPUTS)
+    assert (
+        inputs.text.startswith("1 of 1 groups: X: ") and "features are not distributed as in" in inputs.text
+    )
+    assert "simulated_trees was trained on simulated markets and knows no other" in inputs.text
+    assert set(by_name) == {MODEL_WARNED}
+    assert by_name[MODEL_WARNED].since_ns > inputs.since_ns and "PSI" not in by_name[MODEL_WARNED].text
+    said = [(line["alert"], line["group"]) for line in lines if line["event"] == "model under an alert"]
+    assert said == [(MODEL_INPUTS, "X"), (MODEL_WARNED, "X")]
+
+
+def test_drift_alone_warns_and_fails_neither_doctor_nor_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk({"features": {"samples_min": 100, "every": 2}})
+    desk.engine.apply_model(load_artifact(builtin_artifact("simulated_trees")), desk.now_ns)
+    desk.run(200)
+    alerts = Alerts()
+    ModelWatch(desk.engine, alerts).check(desk.now_ns)
+    status = admin.GetStatusResponse(
+        state=admin.SERVICE_STATE_SERVING,
+        groups=[group_status(desk.engine, 0)],
+        alerts=[admin.Alert(name=each.name, text=each.text) for each in alerts.active()],
+        groups_unjudged=desk.engine.monitors.unjudged(),
+    )
+    found = {each.name: each for each in of_status(status)}
+    for name in ("alert model_inputs", "inputs in X", "scores"):
+        assert (found[name].good, found[name].mark) == (True, "WARN")
+    assert "knows no other" in found["inputs in X"].text and found["models"].good
+    assert found["scores"].text.startswith("1 groups have too few labels to be judged so far")
+    shown = monitor_of(status, monkeypatch)
+    output = " ".join(shown.output.split())
+    assert shown.exit_code == 0 and "knows no other" in output and "to be judged so far" in output
+
+
+def test_lines_of_the_log_about_models_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten groups under an alert at once and three lines a minute: the rest are counted when the minute is over."""
+    rates = [16 * RATE] * 10
+    engine = Engine(
+        several(rates, {"cusum": {"warn": "1min"}}), model=jump_kit.model(RATE), start_ns=jump_kit.START_NS
+    )
+    run_several(engine, rates, 120)
+    monkeypatch.setattr(monitoring, "LINES_A_MINUTE", 3)
+    alerts = Alerts()
+    watch = ModelWatch(engine, alerts)
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr(monitoring, "_log", structlog.get_logger())
+        for minute in range(3):
+            watch.check(engine.now_ns + minute * 60 * S)
+    told = [line for line in lines if line["event"] == "model under an alert"]
+    (rest,) = [line for line in lines if line["event"] == "more models under an alert"]
+    assert len(told) == 3 and rest["models"] >= 7
+    (alert,) = [each for each in alerts.active() if each.text.startswith("10 of 10 groups: ")]
+    assert alert.text.count("P is too low") >= 5 and "and 5 more" in alert.text
+
+
+def test_scores_are_judged_once_there_are_labels_enough() -> None:
+    for labels_min, unjudged in ((500, 0), (100_000, 1)):
+        desk = Desk({"window": "2min", "labels_min": labels_min, "outcomes_min": 1})
+        desk.run(60)
+        assert desk.engine.monitors.unjudged() == 1, "no whole window yet"
+        desk.run(120)
+        assert desk.engine.monitors.unjudged() == unjudged
+        assert f"quotelife_monitor_unjudged_groups {unjudged:.1f}" in text_of(desk.engine)
 
 
 @pytest.mark.parametrize("watched", ["monitor", "recalibration", "held_tolerance"])
@@ -175,16 +274,12 @@ async def test_a_step_down_is_seen_in_reply_and_status_and_ended_by_an_operator(
         assert reply.posture_effective == Posture.CLIENT_PRIORITY
 
 
-def test_the_command_shows_what_is_not_well_and_exits_with_1(
-    stepped: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    status = admin.GetStatusResponse(
-        groups=[group_status(stepped.engine, 0)],
-        labels=label_counts(stepped.engine),
-        shadows_lost=3,
-        labels_lost=2,
-    )
-    ended: list[tuple[str, str]] = []
+def monitor_of(
+    status: admin.GetStatusResponse,
+    monkeypatch: pytest.MonkeyPatch,
+    ended: list[tuple[str, str]] | None = None,
+) -> Any:
+    """``quotelife monitor`` of a service with this status; what is ended goes to ``ended``."""
 
     class Client:
         def __init__(self, *_: object, **__: object) -> None: ...
@@ -196,14 +291,28 @@ def test_the_command_shows_what_is_not_well_and_exits_with_1(
             return status
 
         def end_step_down(self, group: str, reason: str) -> admin.EndStepDownResponse:
+            assert ended is not None
             ended.append((group, reason))
             return admin.EndStepDownResponse(ended=True)
 
     import quotelife_client
 
     monkeypatch.setattr(quotelife_client, "Client", Client)
+    return CliRunner().invoke(commands, ["monitor"], env={"COLUMNS": "200"})
+
+
+def test_the_command_shows_what_is_not_well_and_exits_with_1(
+    stepped: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = admin.GetStatusResponse(
+        groups=[group_status(stepped.engine, 0)],
+        labels=label_counts(stepped.engine),
+        shadows_lost=3,
+        labels_lost=2,
+    )
+    ended: list[tuple[str, str]] = []
     assert monitor_command.LEVELS[admin.MONITOR_LEVEL_DEGRADED] == "DEGRADED"
-    shown = CliRunner().invoke(commands, ["monitor"], env={"COLUMNS": "200"})
+    shown = monitor_of(status, monkeypatch, ended)
     assert shown.exit_code == 1
     assert (
         "STEPPED DOWN" in shown.output

@@ -567,7 +567,8 @@ class Recalibration(Section):
 
 
 class Cusum(Section):
-    """Calibration in the long run: each limit is the least mean time between false alarms of a right model."""
+    """Calibration in the long run: each limit is the least mean time between false alarms, over all models and groups
+    of the service together, were every model right."""
 
     odds: float = Field(default=2.0, ge=1.1, le=10.0)
     warn_ns: Duration = Field(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import SCHEMA
+from quotelife.model.artifact import simulated
 from quotelife.records import HORIZONS_NS
 
 Rows = npt.NDArray[np.int64]
@@ -23,8 +24,6 @@ LONGEST_HORIZON_NS = HORIZONS_NS[-1]
 # A day's mean of the volatility index moves with one decision by nothing; it would embargo a day.
 LONGEST_WINDOW_NS = max(spec.window_ns for spec in SCHEMA if not spec.name.startswith("volatility_index"))
 SHARES = (0.50, 0.15, 0.35)
-SIMULATED = "quotelife.sim"
-"""How ``training.source`` of a manifest begins where the markets were simulated."""
 
 
 class SplitError(QuotelifeError):
@@ -44,11 +43,6 @@ class ClockSplit:
 def purge_ns(latency_ns: int) -> int:
     """Least purge: the longest horizon and the latency before the label's clock starts."""
     return LONGEST_HORIZON_NS + latency_ns
-
-
-def simulated(training: Mapping[str, Any]) -> bool:
-    """Does the manifest say that the model was fitted to simulated markets?"""
-    return str(training.get("source", "")).startswith(SIMULATED)
 
 
 def seen_until_ns(manifest: Mapping[str, Any] | None) -> int:

@@ -45,6 +45,7 @@ NAME_MAX = 200  # a folder's name takes 255 bytes, and gets 17 more
 # Another libm may round otherwise in the last place; a wrong model is wrong by far more.
 RELATIVE_TOLERANCE = 1e-9
 ABSOLUTE_TOLERANCE = 1e-12
+SIMULATED = "quotelife.sim"  # how training.source of a manifest begins where the markets were simulated
 THRESHOLD = "first u with -s*(M(t+u) - M(t)) >= h, h in ticks, M the instrument's reference price"
 
 KINDS: dict[str, Callable[[Any], CurveModel]] = {
@@ -93,6 +94,11 @@ def builtin_artifact(name: str) -> Path:
     if name not in shipped:
         raise ArtifactError(f"no built-in artifact {name!r}; there are: {', '.join(shipped)}")
     return root / name
+
+
+def simulated(training: Mapping[str, Any]) -> bool:
+    """Does this part of a manifest say that the model was fitted to simulated markets?"""
+    return str(training.get("source", "")).startswith(SIMULATED)
 
 
 def load_artifact(folder: str | os.PathLike[str]) -> CurveModel:

@@ -9,12 +9,26 @@ cdef enum:
     JUDGED_AT_ONCE = 256           # groups and models a call, so that ten calls a second go round 10,000 within 8 s
     COST_WITH_FEATURES = 8         # of one model whose features are looked at, too
     JUDGED_EVERY_NS = 1_000_000_000
+    NEWLY_MAX = 64                 # told one by one between two calls of newly()
+    SHOWN_MAX = 32                 # groups that unwell() names
 
 cdef struct Ladder:                # of one group
     int64_t since_ns               # of the step down
     int64_t well_ns                # since when it has been well; 0: it has not
     uint64_t model                 # that it was for, 0: an operator's
     bint down
+    bint inhabited                 # it has an instrument
+    # Of all its models, as of the last judgement:
+    bint judged                    # the scores of every champion
+    int level
+    uint32_t causes
+    double worst                   # see Monitor
+    double psi                     # of the worst feature, where inputs are unlike those of the training
+
+cdef struct NewlyUnwell:
+    uint32_t group
+    uint32_t causes                # that have come
+    uint64_t model
 
 cdef struct MonitoredModel:
     uint64_t model                 # first 16 digits of its digest
@@ -30,11 +44,15 @@ cdef class Monitors:
     cdef Ladder* ladder
     cdef readonly bint enabled
     cdef readonly uint32_t groups
+    cdef readonly uint32_t inhabited       # groups with an instrument
     cdef MonitoredModel _model[MONITORED_MODELS_MAX]
     cdef int _models
     cdef uint32_t _next            # group that is judged next
     cdef uint32_t _to_judge        # groups left in the round that began …
     cdef int64_t _round_ns         # … then; 0: there was none
+    cdef NewlyUnwell _newly[NEWLY_MAX]
+    cdef int64_t _n_newly          # more than NEWLY_MAX: that many were not kept
+    cdef dict _about               # by model: (name, trained on simulated markets alone)
     cdef list _names               # of groups
     cdef dict _bins                # by model: FeatureBins or, where they do not read, why
     cdef dict _expected            # by (model, names of instruments): (array, own)
@@ -48,4 +66,4 @@ cdef class Monitors:
     cdef int judge(self, uint32_t group, int64_t now_ns, int* left) noexcept nogil
     cdef int _forget_all(self) except -1
     cdef void _reset(self, uint32_t group) noexcept nogil
-    cdef int _level(self, uint32_t group) noexcept nogil
+    cdef void _sum_up(self, uint32_t group) noexcept nogil

@@ -1,7 +1,7 @@
 """What is done about a model that is not well: warn, degraded, step down to Risk Averse, and the way back.
 
-Each instrument group has a ``Monitor`` for each served model. A model is *warned* of by any of its figures, *degraded*
-by a sum of calibration beyond its second limit; beyond the third, where P is too low, the group *steps down*, if the
+Each instrument group has a ``Monitor`` for each served model. A model is *warned* of by any of its scores or sums
+(drift of what it is asked is told apart: it may answer well all the same), *degraded* by a sum of calibration beyond its second limit; beyond the third, where P is too low, the group *steps down*, if the
 configuration lets it. Only that sum may go so far: its false alarms are bounded (see ``quotelife.model.monitor``), and
 only P that is too low does harm. Only a champion's: a challenger answers a few clients, and its canary has to end, not
 the quotes of everybody. Stepping down starts the sums anew. The way back: ``well_after`` without the sum of any
@@ -29,6 +29,7 @@ from quotelife.model.monitor cimport (
     monitor_asked, monitor_free, monitor_judge, monitor_label, monitor_new, monitor_reset,
 )
 
+from quotelife.model.artifact import simulated
 from quotelife.model.monitor import STATISTICS, CurveScores
 from quotelife.model.recalibration import ANCHORS_NS
 
@@ -60,7 +61,9 @@ class StepSource(IntEnum):
 
 
 class ModelMonitor(NamedTuple):
-    """One served model in one group as of the last judgement. ``cusum``: for 500 ms and 2 s (P too low, P too high),
+    """One served model in one group as of the last judgement. ``name``: of its artifact, "" where it has none;
+    ``simulated``: trained on simulated markets alone. ``causes`` are ``Cause``, and ``level`` is of all but drift of
+    features. ``cusum``: for 500 ms and 2 s (P too low, P too high),
     ``limits`` what they are held against: (warned, degraded, worst). ``psi``: the worst features, named, and their
     index; ``psi_own``: against the instruments' own shares, not those of all that was fitted on; ``psi_note``: why
     there is none. ``champion``: of some posture, else a challenger."""
@@ -78,6 +81,8 @@ class ModelMonitor(NamedTuple):
     psi_samples: int
     psi_own: bool
     psi_note: str
+    name: str
+    simulated: bool
 
 
 class GroupMonitor(NamedTuple):
@@ -111,6 +116,7 @@ cdef class Monitors:
         self._expected = {}
         self._places = []
         self._why = []
+        self._about = {}
 
     def __dealloc__(self):
         self._forget_all()
@@ -126,15 +132,18 @@ cdef class Monitors:
     def follow(self, settings, models, champions, names, members):
         """Take over settings (``config.schema.Monitor``), the served models (``CurveModel``, each once), the digests of
         those that are champions, the groups' names and the instruments of each. What was counted stays where settings
-        and model do."""
-        cdef MonitorRules rules = rules_of(settings)
+        and model do; limits follow the number of models and of groups with instruments."""
+        cdef uint32_t inhabited = <uint32_t>sum([1 for each in members if len(each)])
+        cdef MonitorRules rules
         cdef Ladder* ladder
         cdef MonitoredModel fresh[MONITORED_MODELS_MAX]
         cdef uint32_t groups = <uint32_t>len(names), g
         cdef int m, k, n = 0
-        cdef bint keep = self.enabled == settings.enabled and same(&rules, &self.rules)
+        cdef bint keep
         cdef FeatureBins bins
         wanted = {int(each.digest[:16] or "0", 16): each for each in models} if settings.enabled else {}
+        rules = rules_of(settings, max(1, len(wanted) * inhabited))
+        keep = self.enabled == settings.enabled and same(&rules, &self.rules)
         if len(wanted) > MONITORED_MODELS_MAX:
             raise ValueError(f"{len(wanted)} models serve at once; {MONITORED_MODELS_MAX} can be monitored")
         told = {number: bins_of(model) for number, model in wanted.items()}
@@ -195,9 +204,14 @@ cdef class Monitors:
         self._places = places
         self._names = list(names)
         self._why += [(0, "")] * (groups - len(self._why))
+        self._about = {number: about(model) for number, model in wanted.items()}
         self.groups = groups
+        self.inhabited = inhabited
         self.rules = rules
         self.enabled = settings.enabled
+        for g in range(groups):
+            self.ladder[g].inhabited = len(members[g]) > 0
+            self._sum_up(g)
         self._to_judge = min(self._to_judge, groups)
         if self._next >= groups:
             self._next = 0
@@ -232,12 +246,20 @@ cdef class Monitors:
         cdef Monitor* monitor
         cdef bint well = True, worst = False
         cdef int64_t labels = 0
-        cdef int m, k
+        cdef uint32_t causes
+        cdef int m, k, level
         for m in range(self._models):
             monitor = self._model[m].of[group]
             if monitor == NULL:
                 continue
+            causes, level = monitor.causes, min(monitor.level, <int>LEVEL_DEGRADED)
             left[0] -= COST_WITH_FEATURES if monitor_judge(monitor, &self.rules, now_ns) else 1
+            if monitor.level > level:
+                causes &= CAUSE_FEATURES               # another alert: all that has led to it is told
+            if monitor.causes & ~causes:
+                if self._n_newly < NEWLY_MAX:
+                    self._newly[self._n_newly] = NewlyUnwell(group, monitor.causes & ~causes, self._model[m].model)
+                self._n_newly += 1
             if not self._model[m].champion:
                 continue
             worst = worst or monitor.level == LEVEL_WORST
@@ -245,6 +267,7 @@ cdef class Monitors:
                 if self._model[m].model == ladder.model:
                     labels = max(labels, monitor.cusum[k].labels)
                 well = well and cusum_value(&monitor.cusum[k], P_LOW) < 0.5 * self.rules.limit[k][<int>LEVEL_WARNED]
+        self._sum_up(group)
         if not ladder.down:
             return worst and self.rules.step_down
         if worst:
@@ -346,41 +369,77 @@ cdef class Monitors:
         cdef uint32_t g
         counts = [0, 0, 0, 0]
         for g in range(self.groups):
-            level = LEVEL_WORST if self.ladder[g].down else min(self._level(g), <int>LEVEL_DEGRADED)
+            level = LEVEL_WORST if self.ladder[g].down else min(self.ladder[g].level, <int>LEVEL_DEGRADED)
             counts[level] += 1
         return tuple(counts)
 
     def unwell(self, int most):
-        """Groups that are not well and not down: how many by ``Level``, and of each level the first ``most`` places:
-        ((warned, [places]), (degraded, [places]))."""
+        """Groups that are not well: how many, and the places of the ``most`` (at most 32) worst, worst first:
+        ((warned, places), (degraded, places), (inputs unlike those of the training, places)). Those that are down count
+        among the last alone."""
+        cdef uint32_t worst[3][SHOWN_MAX]
+        cdef double by[3][SHOWN_MAX]
+        cdef int64_t n[3]
         cdef uint32_t g
-        cdef int level
-        counts = [0, 0]
-        places = [[], []]
-        for g in range(self.groups):
-            if self.ladder[g].down:
-                continue
-            level = min(self._level(g), <int>LEVEL_DEGRADED)
-            if level == LEVEL_WELL:
-                continue
-            counts[level - 1] += 1
-            if len(places[level - 1]) < most:
-                places[level - 1].append(g)
-        return tuple(zip(counts, places))
+        cdef int level, k
+        most = max(0, min(most, SHOWN_MAX))
+        n[0] = n[1] = n[2] = 0
+        with nogil:
+            for g in range(self.groups):
+                level = min(self.ladder[g].level, <int>LEVEL_DEGRADED)
+                if level != LEVEL_WELL and not self.ladder[g].down:
+                    put_worst(worst[level - 1], by[level - 1], &n[level - 1], most, g, self.ladder[g].worst)
+                if self.ladder[g].causes & CAUSE_FEATURES:
+                    put_worst(worst[2], by[2], &n[2], most, g, self.ladder[g].psi)
+        return tuple([(n[k], [worst[k][i] for i in range(min(n[k], most))]) for k in range(3)])
 
-    cdef int _level(self, uint32_t group) noexcept nogil:
-        cdef int m, level = LEVEL_WELL
+    def newly(self):
+        """What has gone wrong since the last call: ((place, model, ``Cause``), …), and how many more for which there was
+        no room. A cause that ends and comes again is told again; so are all of a model that has come to be degraded."""
+        cdef int64_t told = min(self._n_newly, NEWLY_MAX), more = self._n_newly - told
+        cdef int64_t i
+        found = tuple([(self._newly[i].group, self._newly[i].model, self._newly[i].causes) for i in range(told)])
+        self._n_newly = 0
+        return found, more
+
+    def unjudged(self):
+        """Groups with instruments of which a champion has too few labels for its scores to be judged, or has had none
+        for a whole window yet."""
+        cdef uint32_t g
+        cdef uint32_t n = 0
+        if self.enabled:
+            for g in range(self.groups):
+                n += self.ladder[g].inhabited and not self.ladder[g].judged
+        return n
+
+    cdef void _sum_up(self, uint32_t group) noexcept nogil:
+        cdef Ladder* ladder = &self.ladder[group]
+        cdef const Monitor* monitor
+        cdef int m
+        ladder.level = LEVEL_WELL
+        ladder.causes = 0
+        ladder.worst = ladder.psi = 0.0
+        ladder.judged = True
         for m in range(self._models):
-            if self._model[m].of[group] != NULL:
-                level = max(level, self._model[m].of[group].level)
-        return level
+            monitor = self._model[m].of[group]
+            if monitor == NULL:
+                ladder.judged = ladder.judged and not self._model[m].champion
+                continue
+            if monitor.level > ladder.level:
+                ladder.level, ladder.worst = monitor.level, 0.0
+            if monitor.level == ladder.level:
+                ladder.worst = fmax(ladder.worst, monitor.worst)
+            ladder.causes |= monitor.causes
+            if monitor.causes & CAUSE_FEATURES:
+                ladder.psi = fmax(ladder.psi, monitor.psi[0])
+            ladder.judged = ladder.judged and (monitor.judged or not self._model[m].champion)
 
     def group(self, uint32_t group):
         """``GroupMonitor`` of a place."""
         cdef Ladder* ladder = &self.ladder[group]
         models = [self._told(m, group) for m in range(self._models) if self._model[m].of[group] != NULL]
         return GroupMonitor(self._names[group], bool(ladder.down), ladder.since_ns, *self._why[group],
-                            self._level(group), tuple(models))
+                            ladder.level, tuple(models))
 
     def _worst(self, uint32_t group):
         # (model, reason) of the champion that has come to the worst.
@@ -419,6 +478,8 @@ cdef class Monitors:
             psi_samples=monitor.psi_samples,
             psi_own=self._places[m][group][1],
             psi_note=bins if isinstance(bins, str) else "",
+            name=self._about[self._model[m].model][0],
+            simulated=self._about[self._model[m].model][1],
         )
 
 
@@ -437,6 +498,25 @@ cdef const double* first_of(shares) except NULL:
     return &rows[0, 0]
 
 
+cdef void put_worst(uint32_t* places, double* by, int64_t* n, int most, uint32_t place, double bad) noexcept nogil:
+    # One more of n; the worst of them are kept in order.
+    cdef int64_t at = min(n[0], most)
+    n[0] += 1
+    while at > 0 and bad > by[at - 1]:
+        at -= 1
+        if at + 1 < most:
+            by[at + 1] = by[at]
+            places[at + 1] = places[at]
+    if at < most:
+        by[at] = bad
+        places[at] = place
+
+
+cdef object about(model):
+    manifest = model.manifest or {}
+    return manifest.get("name", ""), simulated(manifest.get("training") or {})
+
+
 cdef object bins_of(model):
     # FeatureBins, or in words why there are none.
     told = ((model.manifest or {}).get("training") or {}).get("feature_bins")
@@ -448,9 +528,9 @@ cdef object bins_of(model):
         return str(error)
 
 
-cdef MonitorRules rules_of(settings):
+cdef MonitorRules rules_of(settings, int64_t monitors):
     cdef MonitorRules rules
-    cdef int k
+    cdef int k, level
     cusum, features = settings.cusum, settings.features
     rules.part_ns = -(-settings.window_ns // MONITOR_PARTS)
     rules.labels_min = settings.labels_min
@@ -464,19 +544,25 @@ cdef MonitorRules rules_of(settings):
     rules.psi_max = features.psi_max
     rules.odds = cusum.odds
     rules.log_odds = log(rules.odds)
-    for k in range(MONITOR_ANCHORS):
+    for k, limits in enumerate(cusum_limits(cusum, monitors)):
         rules.limit[k][<int>LEVEL_WELL] = 0.0
-        rules.limit[k][<int>LEVEL_WARNED] = limit_of(cusum.warn_ns, k)
-        rules.limit[k][<int>LEVEL_DEGRADED] = limit_of(cusum.degraded_ns, k)
-        rules.limit[k][<int>LEVEL_WORST] = limit_of(cusum.worst_ns, k)
+        for level in range(1, LEVELS):
+            rules.limit[k][level] = limits[level - 1]
     rules.step_down = settings.worst == "step_down"
     rules.automatic_return = settings.automatic_return
     return rules
 
 
-cdef double limit_of(int64_t least_ns, int anchor):
-    # So that a right model is taken for a wrong one no more often than once in least_ns, by any statistic of a group.
-    return log(<double>STATISTICS * <double>least_ns / <double>ANCHORS_NS[anchor])
+def cusum_limits(cusum, int64_t monitors):
+    """Limits of the sums for ``monitors`` right models (models times groups): ((warned, degraded, worst) at 500 ms, at
+    2 s). Each of the times of ``cusum`` (``config.schema.Cusum``) is then the least mean time between two false alarms
+    of them all."""
+    if monitors < 1:
+        raise ValueError(f"limits are for at least one monitor, not {monitors}")
+    return tuple([
+        tuple([log(<double>STATISTICS * monitors * <double>least_ns / tau_ns)
+               for least_ns in (cusum.warn_ns, cusum.degraded_ns, cusum.worst_ns)])
+        for tau_ns in ANCHORS_NS])
 
 
 cdef bint same(const MonitorRules* a, const MonitorRules* b) noexcept nogil:
@@ -485,7 +571,7 @@ cdef bint same(const MonitorRules* a, const MonitorRules* b) noexcept nogil:
 
 
 def in_words(told):
-    """What is wrong with a ``ModelMonitor``, in words with figures; "" where nothing is."""
+    """What is wrong with the answers of a ``ModelMonitor``, in words with figures; "" where nothing is."""
     causes = told.causes
     parts = []
     for k, tau in enumerate(("500 ms", "2 s")):
@@ -499,10 +585,15 @@ def in_words(told):
             parts.append(f"P is too high: {seen}, CUSUM {high:.1f} (limits {limits_of(told.limits[k])})")
         if causes & (CAUSE_CALIBRATION | CAUSE_SKILL) and scores.labels:
             parts.append(f"at {tau} calibration error {scores.ece:.3f}, Brier skill {scores.skill:.3f}")
-    if causes & CAUSE_FEATURES:
-        named = ", ".join([f"{name} {value:.2f}" for name, value in told.psi[:3]])
-        parts.append(f"{told.psi_above} features are not distributed as in training (PSI {named})")
     return "; ".join(parts)
+
+
+def inputs_in_words(told):
+    """How what a ``ModelMonitor`` is asked differs from its training, in words with figures; "" where it does not."""
+    if not told.causes & CAUSE_FEATURES:
+        return ""
+    named = ", ".join([f"{name} {value:.2f}" for name, value in told.psi[:3]])
+    return f"{told.psi_above} features are not distributed as in training (PSI {named})"
 
 
 cdef str limits_of(limits):

@@ -28,7 +28,7 @@ cdef enum:
 
 cdef enum:
     LEVEL_WELL = 0
-    LEVEL_WARNED = 1
+    LEVEL_WARNED = 1           # of its answers: drift of what is asked is a cause, and no level
     LEVEL_DEGRADED = 2
     LEVEL_WORST = 3            # step down, where that is allowed
     LEVELS = 4
@@ -95,6 +95,8 @@ cdef struct Monitor:
     uint64_t asked
     uint32_t causes
     int level
+    double worst                       # the figure furthest beyond its first limit, as a multiple of that
+    bint judged                        # the scores, at both horizons: there are labels enough
 
 cdef Monitor* monitor_new(const BinnedFeature* bins, int features, const double* expected) noexcept nogil
 cdef void monitor_free(Monitor* self) noexcept nogil

@@ -18,16 +18,16 @@ one block of length τ add their *mean* w, and even and odd blocks have sums of 
 block is known by the end of the next. exp is convex: whatever the dependence within a block, the mean of w has
 E[exp] ≤ 1 where P is right, given all that was known before the block. The Shiryaev–Roberts argument (Pollak 1985;
 Shin, Ramdas and Rinaldo 2022 for such dependence) then gives a mean time of at least e^limit·τ between false alarms.
-Nothing is assumed of the market beyond P being right. With ``STATISTICS`` of them in a group (two directions at two
-horizons) a limit of ln(STATISTICS·T/τ) makes T the least mean time between false alarms of the group, and that is how
-limits are configured.
+Nothing is assumed of the market beyond P being right. There are ``STATISTICS`` of them (two directions at two horizons)
+for each of n monitors, one for every model in every group; rates of false alarms add up, so a limit of
+ln(STATISTICS·n·T/τ) makes T the least mean time between false alarms of them all, and that is how limits are configured.
 
 What one level of wrongness costs: odds between 1 and (R − 1)/ln R times those of P (1.44 for R = 2) never add up.
 """
 
 from typing import NamedTuple
 
-from libc.math cimport NAN, exp, fabs, isnan, log, sqrt
+from libc.math cimport NAN, exp, fabs, fmax, isnan, log, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -234,6 +234,8 @@ cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
     cdef int k, direction, level = LEVEL_WELL, reached
     cdef bint features
     monitor_pass(self, rules, now_ns)
+    self.worst = 0.0
+    self.judged = True
     for k in range(MONITOR_ANCHORS):
         scores_of(&self.total[k], &self.scores[k])
         scores = &self.scores[k]
@@ -241,16 +243,20 @@ cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
         # Overlapping labels come in clusters: of a window that has not been full once nothing is said.
         if (self.newest - self.first >= MONITOR_PARTS - 1 and scores.labels >= rules.labels_min
                 and hits >= rules.outcomes_min and scores.labels - hits >= rules.outcomes_min):
+            self.worst = fmax(self.worst, fmax(scores.ece / rules.ece_max, scores.skill / rules.skill_min))
             if scores.ece > rules.ece_max * (SCORE_RELEASE if self.causes & CAUSE_CALIBRATION else 1.0):
                 causes |= CAUSE_CALIBRATION
             if scores.skill < rules.skill_min * (RELEASE if self.causes & CAUSE_SKILL else 1.0):
                 causes |= CAUSE_SKILL
+        else:
+            self.judged = False
         cusum = &self.cusum[k]
         for direction in range(DIRECTIONS):
             value = cusum_value(cusum, direction)
             if value > 0.0 and now_ns - cusum.highest_ns[direction] >= rules.well_after_ns:
                 cusum_reset(cusum, direction)          # what has raised it is over
                 value = 0.0
+            self.worst = fmax(self.worst, value / rules.limit[k][LEVEL_WARNED])
             cause = CAUSE_P_LOW if direction == P_LOW else CAUSE_P_HIGH
             held = RELEASE if self.causes & cause else 1.0
             reached = LEVEL_WELL
@@ -268,10 +274,10 @@ cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
     if features:
         self.psi_judged_ns = now_ns
         psi_judge(self, rules, now_ns)
-    if self.psi_above:
-        causes |= CAUSE_FEATURES
     if causes and level == LEVEL_WELL:
         level = LEVEL_WARNED
+    if self.psi_above:
+        causes |= CAUSE_FEATURES
     self.causes = causes
     self.level = level
     return features

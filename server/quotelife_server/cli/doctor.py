@@ -41,7 +41,8 @@ def doctor(
     """Check installation, clock and configuration, or with --target a running service.
 
     Of a service: does it serve, and which alerts stand; are its feeds connected and its books good, do journal and
-    capture take records, was its configuration taken. Exit 0: all good. 1: something is marked FAIL.
+    capture take records, was its configuration taken. Exit 0: all good, or no worse than WARN: worth knowing, nothing
+    known to be wrong. 1: something is marked FAIL.
     """
     if target is not None:
         if config is not None:
@@ -50,7 +51,7 @@ def doctor(
 
         found = findings(target, timeout)
         for finding in found:
-            typer.echo(f"  {'ok  ' if finding.good else 'FAIL'}  {finding.name}: {finding.text}")
+            typer.echo(f"  {finding.mark}  {finding.name}: {finding.text}")
         raise typer.Exit(0 if all(finding.good for finding in found) else 1)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),

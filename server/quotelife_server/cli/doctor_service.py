@@ -11,6 +11,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.units import NS_PER_S
 from quotelife_client import Client, ServiceError
+from quotelife_server.alerts import WARNINGS
 
 BOOKS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 20
@@ -19,11 +20,19 @@ _QUIET = (types.QUALITY_GOOD, types.QUALITY_HALTED)  # a halt is the venue's, an
 
 
 class Finding(NamedTuple):
-    """One fact of a service; ``good`` False where somebody should act."""
+    """One fact of a service; ``good`` False where somebody should act, ``warning`` where he should know."""
 
     name: str
     good: bool
     text: str
+    warning: bool = False
+
+    @property
+    def mark(self) -> str:
+        """Of four letters, at the head of its line."""
+        if not self.good:
+            return "FAIL"
+        return "WARN" if self.warning else "ok  "
 
 
 def findings(target: str, timeout_s: float) -> list[Finding]:
@@ -43,7 +52,9 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     text = f"{state}, version {status.version}, up {status.uptime_ns / NS_PER_S:,.0f} s"
     yield Finding("state", status.state == admin.SERVICE_STATE_SERVING, text)
     for alert in status.alerts:
-        yield Finding(f"alert {alert.name}", False, f"{alert.text} (since {_instant(alert.since_utc_ns)})")
+        text = f"{alert.text} (since {_instant(alert.since_utc_ns)})"
+        warning = alert.name in WARNINGS
+        yield Finding(f"alert {alert.name}", warning, text, warning)
     for kill in status.kills:
         who = kill.counterparty or "everybody"
         yield Finding("kill", False, f"{who}: {kill.reason} (since {_instant(kill.since_utc_ns)})")
@@ -116,9 +127,16 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         if each.stepped_down:
             words, text = f"STEPPED DOWN since {_instant(each.since_utc_ns)}", each.reason
         yield Finding(f"model in {each.group}", False, f"{words}: {text}")
+    drifted = [(each.group, model) for each in watched for model in each.models if model.features_text]
+    for group, model in drifted[:GROUPS_SHOWN_MAX]:
+        yield Finding(f"inputs in {group}", True, f"{model.model[:8]}: {model.features_text}", warning=True)
+    if len(drifted) > GROUPS_SHOWN_MAX:
+        yield Finding("inputs", True, f"{len(drifted) - GROUPS_SHOWN_MAX} more", warning=True)
     if watched:
         more = f", {len(bad)} not" if bad else ""
         yield Finding("models", not bad, f"well in {len(watched) - len(bad)} of {len(watched)} groups{more}")
+    if status.groups_unjudged:
+        yield Finding("scores", True, unjudged_in_words(status.groups_unjudged), warning=True)
     labels = status.labels
     if labels.opened:
         text = f"{labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored"
@@ -131,6 +149,14 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         )
     if status.labels_lost:
         yield Finding("labels", False, f"{status.labels_lost:,} found no room in the journal's buffer")
+
+
+def unjudged_in_words(groups: int) -> str:
+    """Of groups whose models' scores are not judged."""
+    return (
+        f"{groups:,} groups have too few labels to be judged so far: after a whole learning.monitor.window, let "
+        "instruments share a group, or lengthen the window (docs/monitoring.md)"
+    )
 
 
 def _book(book: admin.InstrumentStatus) -> str:

@@ -26,7 +26,11 @@ def monitor(
     target: Admin = TARGET,
     timeout: Timeout = 5.0,
 ) -> None:
-    """Show the rolling scores, drift and step of every instrument group and served model. Exit 1: one is not well."""
+    """Show the rolling scores, drift and step of every instrument group and served model.
+
+    Exit 1: the answers of one are not well, or a group has stepped down. That one is asked what it was not trained on
+    is shown, and is no reason to exit with 1.
+    """
     from quotelife_client import Client, ServiceError
 
     if end is not None and not group:
@@ -67,6 +71,8 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
     from rich.console import Console
     from rich.table import Table
 
+    from quotelife_server.cli.doctor_service import unjudged_in_words
+
     console = Console()
     table = Table("group", "model", "level", "at", "labels", "hits", "Brier", "skill", "ECE", "AUC", "CUSUM low/high",
                   "of", box=None)  # fmt: skip
@@ -92,10 +98,12 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
         if each.stepped_down:
             console.print(f"{each.group}: stepped down to Risk Averse: {each.reason}", highlight=False)
         for model in each.models:
-            for text in filter(None, (model.text, _features(model))):
+            for text in filter(None, (model.text, model.features_text, _features(model))):
                 console.print(f"{each.group} {model.model[:8]}: {text}", highlight=False)
     if not any(each.models for each in groups):
         console.print("no label so far, or learning.monitor.enabled is false", highlight=False)
+    if status.groups_unjudged:
+        console.print(unjudged_in_words(status.groups_unjudged), highlight=False)
     labels = status.labels
     console.print(
         f"labels: {labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored, "

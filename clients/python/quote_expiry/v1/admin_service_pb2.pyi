@@ -75,7 +75,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost", "groups_unjudged")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class GetStatusResponse(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     SHADOWS_LOST_FIELD_NUMBER: _ClassVar[int]
     LABELS_LOST_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_UNJUDGED_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -126,7 +127,8 @@ class GetStatusResponse(_message.Message):
     labels: LabelCounts
     shadows_lost: int
     labels_lost: int
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ...) -> None: ...
+    groups_unjudged: int
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ..., groups_unjudged: _Optional[int] = ...) -> None: ...
 
 class LabelCounts(_message.Message):
     __slots__ = ("opened", "resolved", "censored", "overflowed", "thinned")
@@ -189,7 +191,7 @@ class FeatureDrift(_message.Message):
     def __init__(self, feature: _Optional[str] = ..., psi: _Optional[float] = ...) -> None: ...
 
 class ModelMonitorStatus(_message.Message):
-    __slots__ = ("model", "level", "text", "scores", "features", "features_above", "features_samples", "features_own", "features_note")
+    __slots__ = ("model", "level", "text", "scores", "features", "features_above", "features_samples", "features_own", "features_note", "features_text")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +201,7 @@ class ModelMonitorStatus(_message.Message):
     FEATURES_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_OWN_FIELD_NUMBER: _ClassVar[int]
     FEATURES_NOTE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_TEXT_FIELD_NUMBER: _ClassVar[int]
     model: str
     level: MonitorLevel
     text: str
@@ -208,7 +211,8 @@ class ModelMonitorStatus(_message.Message):
     features_samples: int
     features_own: bool
     features_note: str
-    def __init__(self, model: _Optional[str] = ..., level: _Optional[_Union[MonitorLevel, str]] = ..., text: _Optional[str] = ..., scores: _Optional[_Iterable[_Union[CurveScores, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureDrift, _Mapping]]] = ..., features_above: _Optional[int] = ..., features_samples: _Optional[int] = ..., features_own: bool = ..., features_note: _Optional[str] = ...) -> None: ...
+    features_text: str
+    def __init__(self, model: _Optional[str] = ..., level: _Optional[_Union[MonitorLevel, str]] = ..., text: _Optional[str] = ..., scores: _Optional[_Iterable[_Union[CurveScores, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureDrift, _Mapping]]] = ..., features_above: _Optional[int] = ..., features_samples: _Optional[int] = ..., features_own: bool = ..., features_note: _Optional[str] = ..., features_text: _Optional[str] = ...) -> None: ...
 
 class GroupStatus(_message.Message):
     __slots__ = ("group", "stepped_down", "level", "since_utc_ns", "reason", "labels", "calibration", "held_tolerance", "models")
