@@ -1,12 +1,12 @@
 """What is done about a model that is not well: warn, degraded, step down to Risk Averse, and the way back.
 
 Each instrument group has a ``Monitor`` for each served model. A model is *warned* of by any of its scores or sums
-(drift of what it is asked is told apart: it may answer well all the same), *degraded* by a sum of calibration beyond its second limit; beyond the third, where P is too low, the group *steps down*, if the
-configuration lets it. Only that sum may go so far: its false alarms are bounded (see ``quotelife.model.monitor``), and
-only P that is too low does harm. Only a champion's: a challenger answers a few clients, and its canary has to end, not
-the quotes of everybody. Stepping down starts the sums anew. The way back: ``well_after`` without the sum of any
-champion coming to half its first limit, over ``labels_min`` labels of the model that it was for; or an operator; or the
-model is champion no more.
+(drift of what it is asked is told apart: it may answer well all the same), *degraded* by a sum of calibration beyond
+its second limit; beyond the third, where P is too low, the group *steps down*, if the configuration lets it. Only that
+sum may go so far: its false alarms are bounded (see ``quotelife.model.monitor``), and only P that is too low does harm.
+Only a champion's: a challenger answers a few clients, and its canary has to end, not the quotes of everybody. Stepping
+down starts the sums anew. The way back: ``well_after`` without the sum of any champion coming to half its first limit,
+over ``labels_min`` labels of the model that it was for; or an operator; or the model is champion no more.
 
 Judged at timers, round by round; the engine makes a numbered input of each step.
 """
@@ -394,8 +394,9 @@ cdef class Monitors:
         return tuple([(n[k], [worst[k][i] for i in range(min(n[k], most))]) for k in range(3)])
 
     def newly(self):
-        """What has gone wrong since the last call: ((place, model, ``Cause``), …), and how many more for which there was
-        no room. A cause that ends and comes again is told again; so are all of a model that has come to be degraded."""
+        """What has gone wrong since the last call: ((place, model, ``Cause``), …), and how many more for which there
+        was no room. A cause that ends and comes again is told again; so are all of a model that has come to be
+        degraded."""
         cdef int64_t told = min(self._n_newly, NEWLY_MAX), more = self._n_newly - told
         cdef int64_t i
         found = tuple([(self._newly[i].group, self._newly[i].model, self._newly[i].causes) for i in range(told)])
