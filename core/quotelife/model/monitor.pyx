@@ -20,7 +20,8 @@ E[exp] ≤ 1 where P is right, given all that was known before the block. The Sh
 Shin, Ramdas and Rinaldo 2022 for such dependence) then gives a mean time of at least e^limit·τ between false alarms.
 Nothing is assumed of the market beyond P being right. There are ``STATISTICS`` of them (two directions at two horizons)
 for each of n monitors, one for every model in every group; rates of false alarms add up, so a limit of
-ln(STATISTICS·n·T/τ) makes T the least mean time between false alarms of them all, and that is how limits are configured.
+ln(STATISTICS·n·T/τ) makes T the least mean time between false alarms of them all, and that is how limits are
+configured.
 
 What one level of wrongness costs: odds between 1 and (R − 1)/ln R times those of P (1.44 for R = 2) never add up.
 """
