@@ -93,6 +93,7 @@ def test_curves_are_judged_under_the_configuration_that_is_named(dataset: Path, 
         ([ARTIFACT, "--block", "0s"], "must be above 0"),
         ([ARTIFACT, "--block", "5s"], "must be 10 s or more, twice the longest horizon"),
         ([ARTIFACT, "--window", "1ms"], "--window"),
+        ([ARTIFACT, "--rows", "500"], "--rows: must be 1,000 or more, not 500"),
     ],
 )
 def test_wrong_usage_is_named(arguments: list[str], words: str) -> None:

@@ -14,6 +14,7 @@ from quotelife.learn import dataset as files
 from quotelife.learn import train
 from quotelife.model.artifact import load_artifact
 from quotelife_server.cli.commands import app
+from reference import jump_kit
 
 pytest.importorskip("xgboost")
 pytest.importorskip("pyarrow")
@@ -70,6 +71,27 @@ def test_a_model_for_each_instrument_from_data_to_artifact_and_to_a_calibrated_o
     told = run("calibrate", artifacts[0]["artifact"], folder, "-o", tmp_path, "-i", "B", "-t", "3tick")
     assert told.exit_code == 0, told.output
     assert "B, 3tick, 500 ms before" in told.output and "a pick-off on B at 3tick costs" in told.output
+
+
+def test_a_level_that_makes_most_scores_worse_is_told_and_written_by_force_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The level that is found is one of a market where everything is passed at once."""
+    done = run("train", folder, "-i", "A", "-o", tmp_path, "-t", "3tick", *FEW, "--json")
+    (one,) = json.loads(done.output)["artifacts"]
+    monkeypatch.setattr(train, "levelled", lambda model, samples: jump_kit.model(20.0))
+    arguments = ("calibrate", one["artifact"], folder, "-i", "B", "-t", "3tick", "--name", "spoilt")
+    told = run(*arguments, "-o", tmp_path / "out")
+    assert told.exit_code == 1 and not (tmp_path / "out").exists()
+    assert "B, 3tick, 500 ms before" in told.output
+    assert "of 7 scores got worse: nothing is written" in told.output and "--force" in told.output
+    summary = json.loads(run(*arguments, "-o", tmp_path / "out", "--json").output)
+    assert summary["artifacts"] == [] and summary["written"] is False and summary["worse"] > 3
+    ece = [[entry["calibration_error"] for entry in summary[key]] for key in ("after", "before")]
+    assert summary["worse"] == sum(after > before for after, before in zip(*ece, strict=True))
+    forced = run(*arguments, "-o", tmp_path / "out", "--force")
+    assert forced.exit_code == 0 and "written all the same" in forced.output
+    assert load_artifact(*(tmp_path / "out").glob("spoilt-*")).kind == "logistic"
 
 
 def test_one_universal_model_of_all_and_a_stack_on_it(folder: Path, tmp_path: Path) -> None:

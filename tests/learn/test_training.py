@@ -479,13 +479,16 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
     path.write_bytes(path.read_bytes().replace(b"log1p", b"log1q", 1))
     with pytest.raises(ArtifactError):
         load_artifact(done.folder)
-    calibrated, before = train.calibrate(
+    found = train.calibrate(
         train.train([small], train.Plan("logistic", tmp_path, thresholds=("1tick",)))[0].model,
         [small],
         train.Plan("calibrated", tmp_path, thresholds=("1tick",)),
+        force=True,
     )
-    assert calibrated.model.name == "logistic_A_calibrated" and before[0]["horizon_ns"] > 0
-    json.dumps(calibrated.summary())
+    assert found.trained is not None and found.before[0]["horizon_ns"] > 0
+    assert found.trained.model.name == "logistic_A_calibrated"
+    assert found.trained.summary()["metrics"] == found.after
+    json.dumps(found.trained.summary())
 
 
 def test_what_a_model_was_made_from_counts_as_seen(
@@ -498,8 +501,8 @@ def test_what_a_model_was_made_from_counts_as_seen(
         trees, tmp_path, name="origin", description="", training={"span_end_ns": later, "rows": 1}
     )
     plan = train.Plan("calibrated", tmp_path, thresholds=("1tick",))
-    done, _ = train.calibrate(load_artifact(origin), [small], plan)
-    assert seen_until_ns(done.model.manifest) == later
+    done = train.calibrate(load_artifact(origin), [small], plan, force=True).trained
+    assert done is not None and seen_until_ns(done.model.manifest) == later
     folder = save_artifact(
         universal, tmp_path, name="base", description="", training={**seen(0, 1), "span_end_ns": later}
     )

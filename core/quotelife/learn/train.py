@@ -79,6 +79,17 @@ class Trained:
         }
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """What setting the level has come to: ``trained`` None where it was not written. ``after`` and ``before``: scores
+    on the same rows; ``worse``: of how many the calibration error is larger than before."""
+
+    trained: Trained | None
+    after: list[dict[str, Any]]
+    before: list[dict[str, Any]]
+    worse: int
+
+
 def silent(stage: str, done: int, of: int) -> None: ...
 
 
@@ -176,7 +187,8 @@ def train(found: Sequence[Market], plan: Plan, progress: Progress = silent) -> l
             training["tried"] = tried
         if base is not None:
             stands_on(training, "stacked_on", base)
-        done.append(_save(model, group, places, plan, training, progress))
+        progress("scores", 0, 1)
+        done.append(_save(model, group, evaluate(model, group, places), plan, training, progress))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return done
 
@@ -232,10 +244,16 @@ def stands_on(training: dict[str, Any], key: str, model: CurveModel) -> None:
 
 
 def calibrate(
-    model: CurveModel, found: Sequence[Market], plan: Plan, progress: Progress = silent
-) -> tuple[Trained, list[dict[str, Any]]]:
+    model: CurveModel,
+    found: Sequence[Market],
+    plan: Plan,
+    progress: Progress = silent,
+    *,
+    force: bool = False,
+) -> Calibrated:
     """The model with its level set by the first two parts of ``found``, which it must not have been fitted on, scored
-    on the last; and the scores of the model as it was, on the same rows."""
+    on the last; and the scores of the model as it was, on the same rows. Not written where the calibration error of
+    most scores has become larger, unless by ``force``."""
     places = {market.instrument: threshold_places(market, plan.thresholds) for market in found}
     recent = [
         sample
@@ -247,6 +265,12 @@ def calibrate(
     progress("calibration", 0, 1)
     level = levelled(model, thin(recent, CALIBRATION_ROWS))
     before, _ = evaluate(model, found, places)
+    after, tables = evaluate(level, found, places)
+    worse = sum(
+        new["calibration_error"] > old["calibration_error"] for new, old in zip(after, before, strict=True)
+    )
+    if 2 * worse > len(after) and not force:
+        return Calibrated(None, after, before, worse)
     training = {
         **training_record(found, "calibrated", plan.shares),
         "fitted_on": [],
@@ -255,7 +279,7 @@ def calibrate(
     }
     stands_on(training, "calibrated_from", model)
     named = replace(plan, name=plan.name or f"{model.name}_calibrated")
-    return _save(level, found, places, named, training, progress), before
+    return Calibrated(_save(level, found, (after, tables), named, training, progress), after, before, worse)
 
 
 def threshold_places(market: Market, names: Sequence[str]) -> list[int]:
@@ -369,13 +393,12 @@ def _name(market: Market, place: int) -> str:
 def _save(
     model: CurveModel,
     group: Sequence[Market],
-    places: dict[str, list[int]],
+    scored: tuple[list[dict[str, Any]], list[dict[str, Any]]],
     plan: Plan,
     training: dict[str, Any],
     progress: Progress,
 ) -> Trained:
-    progress("scores", 0, 1)
-    metrics, tables = evaluate(model, group, places)
+    metrics, tables = scored
     names = ", ".join(market.instrument for market in group)
     default = (
         plan.model if len(group) > 1 or plan.model == "universal" else f"{plan.model}_{group[0].instrument}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quotelife.learn.backtest import Plan
 
 SUITES = ("realdata",)
+ROWS_LEAST = 1000
 
 
 def backtest(
@@ -56,7 +57,8 @@ def backtest(
         str | None, typer.Option(help="Another time that a label counts for recalibration.")
     ] = None,
     rows: Annotated[
-        int, typer.Option(min=1000, help="Policies are judged on about so many decisions.")
+        int,
+        typer.Option(help=f"Policies are judged on about so many decisions, {ROWS_LEAST:,} or more."),
     ] = 24_000,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON there too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
@@ -69,6 +71,8 @@ def backtest(
     from quotelife.learn.backtest import Plan
     from quotelife.units import parse_duration_ns
 
+    if rows < ROWS_LEAST:
+        wrong("--rows", f"must be {ROWS_LEAST:,} or more, not {rows:,}: fewer say nothing of tails")
     with writing(out, "--out") as write, Progress(show=not as_json) as progress:
         try:
             if suite is None:

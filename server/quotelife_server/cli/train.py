@@ -1,7 +1,7 @@
 """``quotelife train`` and ``quotelife calibrate``: from labelled decisions to artifacts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,12 +125,16 @@ def calibrate(
     instruments: Instruments = None,
     thresholds: Thresholds = None,
     split: Split = "50/15/35",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the artifact though most of its scores got worse.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Set the level of a model by what came after all that it was fitted on: the first two parts of that; the last is
     scored.
 
-    The result is another artifact. Its scores stand beside those of the model as it was.
+    The result is another artifact. Its scores stand beside those of the model as it was. Exit 1, and nothing is
+    written, where the calibration error of most of them got worse: too little data, or another market than before.
     """
     from quotelife.learn.train import Plan, open_markets
     from quotelife.learn.train import calibrate as fit
@@ -148,15 +152,29 @@ def calibrate(
     def run(progress: Callable[[str, int, int], None]) -> dict[str, Any]:
         model = load_artifact(artifact)
         found = open_markets(datasets, plan.instruments, plan.shares, after=model)
-        done, before = fit(model, found, plan, progress)
-        return {"interrupted": False, "artifacts": [done.summary()], "before": before}
+        done = fit(model, found, plan, progress, force=force)
+        artifacts = [done.trained.summary()] if done.trained is not None else []
+        told = {"before": done.before, "after": done.after, "worse": done.worse, "written": bool(artifacts)}
+        return {"interrupted": False, "artifacts": artifacts, **told}
 
-    _drive(run, plan, as_json)
+    summary = _drive(run, plan, as_json)
+    worse, of = summary["worse"], len(summary["after"])
+    if 2 * worse > of and not as_json:
+        text = f"the calibration error of {worse} of {of} scores got worse"
+        if summary["written"]:
+            typer.echo(f"  {text}; written all the same")
+        else:
+            _table(summary["after"], summary["before"])
+            typer.echo(
+                f"{text}: nothing is written; calibrate on more data, or write it all the same with --force"
+            )
+    if not summary["written"]:
+        raise typer.Exit(1)
 
 
 def _drive(
     run: Callable[[Callable[[str, int, int], None]], dict[str, Any]], plan: "Plan", as_json: bool
-) -> None:
+) -> dict[str, Any]:
     try:
         with Progress(show=not as_json) as line:
             summary = run(lambda stage, done, of: line(f"{stage}, {done} of {of}"))
@@ -173,23 +191,26 @@ def _drive(
         ) from None
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
-        return
-    before = {_row(entry): entry for entry in summary.get("before", ())}
+        return summary
     for one in summary["artifacts"]:
         typer.echo(f"{one['artifact']}\n  {one['kind']}, digest {one['digest'][:16]}")
-        typer.echo(
-            f"  {'instrument, h, horizon':40}{'base':>8}{'AUC':>8}{'in 10 min':>10}{'skill':>8}{'ECE':>8}"
-        )
-        for entry in one["metrics"]:
-            if entry["horizon_ns"] in SHOWN_NS:
-                _line(entry, "")
-                if _row(entry) in before:
-                    _line(before[_row(entry)], " before")
+        _table(one["metrics"], summary.get("before", ()))
         for entry in one["training"]["loss_given_pickoff"]:
             typer.echo(
                 f"  a pick-off on {entry['instrument']} at {entry['threshold']} costs {entry['loss_in_h']:.2f} h "
                 f"before the edge (loss_in_h), adverse_share {entry['adverse_share']:.2f}, {entry['passages']:,} seen"
             )
+    return summary
+
+
+def _table(scores: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> None:
+    old = {_row(entry): entry for entry in before}
+    typer.echo(f"  {'instrument, h, horizon':40}{'base':>8}{'AUC':>8}{'in 10 min':>10}{'skill':>8}{'ECE':>8}")
+    for entry in scores:
+        if entry["horizon_ns"] in SHOWN_NS:
+            _line(entry, "")
+            if _row(entry) in old:
+                _line(old[_row(entry)], " before")
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, str, int]:
