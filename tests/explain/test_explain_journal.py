@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,10 @@ from quotelife.explain.journaled import explain_from
 from quotelife.features.schema import NAMES
 from quotelife.journal.format import Kind, pack_record
 from quotelife.journal.reader import Journal
-from quotelife.journal.records import decode_decision, decode_label
+from quotelife.journal.records import Record, decode_decision, decode_label
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.journal.writer import JournalWriter
-from quotelife.records import REQUEST_DTYPE, EventBuffer, EventKindCode
+from quotelife.records import REQUEST_DTYPE, DecisionRecord, EventBuffer, EventKindCode, RequestRecord
 from quotelife_server import convert
 from quotelife_server.cli.commands import app
 from quotelife_server.explaining import JournalExplanations
@@ -302,6 +302,94 @@ def test_what_is_not_over_is_not_listed_and_what_was_lost_sight_of_is_not_known(
     response = kit.explained(decision_id)
     assert [each.horizon_ns // MS for each in response.labels] == [250, 500, 2000]
     assert [each.HasField("passed") for each in response.labels] == [True, False, False]
+
+
+@pytest.fixture(scope="module", params=[0, 60], ids=["all-the-time", "seldom"])
+def burst(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Journal:
+    """900 decisions at one moment, of which most are thinned; then decisions of both instruments for a minute, every
+    50 ms or every 3 s."""
+    kit = Journaled(tmp_path_factory.mktemp("burst"), LEARNING)
+    market = Market(kit.engine, seed=3)
+    now_ns = market.run(kit.clock.now_ns(), 21.0)
+
+    def ask(instrument: int) -> None:
+        kit.engine.decide(RequestRecord(instrument, 1, now_ns=now_ns, counterparty=0), DecisionRecord())
+
+    for number in range(900):
+        ask(number % 9 == 0)
+    for turn in range(1240):
+        now_ns += 50 * MS
+        market.step(now_ns)
+        if turn % (request.param or 1) == 0:
+            ask(0)
+            ask(1)
+    assert kit.engine.label_counts()[4] > 200, "thinned"
+    kit.writer.close()
+    return Journal(kit.folder)
+
+
+def test_no_label_that_came_within_the_minute_is_missed(burst: Journal) -> None:
+    decisions = list(burst.records((Kind.DECISION,)))
+    labels: dict[int, list[bytes]] = {}
+    for record in burst.records((Kind.LABEL,)):
+        labels.setdefault(int(decode_label(record)["decision"]), []).append(record.payload)
+    assert any(record.input_sequence not in labels for record in decisions[:900])
+    for record in decisions[:900:53] + decisions[900::97]:
+        found = explain_from(burst, record.decision_id)
+        assert found is not None
+        told = [label.tobytes() for label in found.decisions[0].labels]
+        assert told == labels.get(record.input_sequence, [])
+
+
+def test_labels_that_cannot_come_are_not_waited_for(burst: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest life ends after 5 s, and labels of later decisions tell that its own would have come."""
+    labelled = {int(decode_label(record)["decision"]) for record in burst.records((Kind.LABEL,))}
+    thinned = [r for r in burst.records((Kind.DECISION,)) if r.input_sequence not in labelled][:200:40]
+    reached = reading(monkeypatch)
+    for record in thinned:
+        found = explain_from(burst, record.decision_id)
+        assert found is not None and not found.decisions[0].labels
+        assert 2 * S <= reached() - record.now_ns < 7 * S
+
+
+def test_messages_that_would_have_brought_labels_end_the_search_where_there_are_none_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lives are cut by the client's deadline: nothing is asked of them."""
+    kit = Journaled(
+        tmp_path,
+        LEARNING.replace("enabled: true}}\npost", "enabled: false}, monitor: {enabled: false}}\npost"),
+    )
+    market = Market(kit.engine, seed=3)
+    now_ns = market.run(kit.clock.now_ns(), 21.0)
+    for _ in range(400):
+        now_ns += 50 * MS
+        market.step(now_ns)
+        deadline_ns = now_ns + 30 * MS
+        request = RequestRecord(0, 1, now_ns=now_ns, counterparty=0, client_deadline_ns=deadline_ns)
+        kit.engine.decide(request, DecisionRecord())
+    kit.writer.close()
+    journal = Journal(kit.folder)
+    assert not list(journal.records((Kind.LABEL,)))
+    reached = reading(monkeypatch)
+    for record in list(journal.records((Kind.DECISION,)))[:200:40]:
+        found = explain_from(journal, record.decision_id)
+        assert found is not None and not found.decisions[0].labels
+        assert 0 < reached() - record.now_ns < S
+
+
+def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Up to which time the journal was read the last time."""
+    following, read_ns = Journal.following, 0
+
+    def watched(self: Journal, record: Record, kinds: Iterable[Kind]) -> Iterator[Record]:
+        nonlocal read_ns
+        for each in following(self, record, kinds):
+            read_ns = int(decode_label(each)["at_ns"]) if each.kind is Kind.LABEL else each.now_ns
+            yield each
+
+    monkeypatch.setattr(Journal, "following", watched)
+    return lambda: read_ns
 
 
 def test_where_nothing_is_learned_the_journal_is_not_searched_for_labels(

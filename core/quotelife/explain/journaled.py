@@ -19,12 +19,13 @@ from quotelife.journal.state import OperationalState
 from quotelife.model.curve import CurveModel
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.lineup import LineUp
+from quotelife.model.recalibration import ANCHORS_NS
 from quotelife.records import DecisionRecord, ModelRoleCode, PostureCode, RequestRecord
 from quotelife.replay.follow import Follower, read_config, set_override
 from quotelife.units import NS_PER_S
 
 LABELLED_WITHIN_NS = 60 * NS_PER_S
-"""The longest life ends after 5 s; a quiet market may take longer to tell what became of it."""
+"""A quiet market takes long to tell what became of a life, and asks for nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +87,49 @@ def _explained(journal: Journal, record: Record) -> JournaledDecision:
         explain(request, decision, grounds),
         None if problem else verify(engine, request, decision),
         problem,
-        _labels(journal, record, _asked(decision, grounds)),
+        _labels(journal, record, decision.instrument, *_asked(decision, grounds)),
     )
 
 
-def _asked(decision: DecisionRecord, grounds: Grounds) -> int:
-    """How many parts a label of the decision may have."""
+def _asked(decision: DecisionRecord, grounds: Grounds) -> tuple[int, int]:
+    """How many parts a label of the decision may have, and when the market has answered the last of them, ns."""
     if not has_curve(decision):
-        return 0
-    learning = grounds.policy.config.learning
+        return 0, 0
+    learning, settings = grounds.policy.config.learning, settings_of(decision, grounds)
     anchors = LIFE if learning.recalibration.enabled or learning.monitor.enabled else 0
-    return anchors + int(settings_of(decision, grounds).held_tolerance.enabled)
+    life = int(settings.held_tolerance.enabled)
+    ages = [max(ANCHORS_NS)] * anchors + [max(decision.life_ns, settings.life_min_ns)] * life
+    return len(ages), decision.now_ns + learning.latency_ns + max(ages, default=0)
 
 
-def _labels(journal: Journal, decision: Record, most: int) -> tuple[np.void, ...]:
+def _labels(
+    journal: Journal, decision: Record, instrument: int, most: int, due_ns: int
+) -> tuple[np.void, ...]:
+    """Not all that may be asked is (a burst is thinned, a bound froze the tolerance). So the search ends where the
+    labels of ``due_ns`` have come, those of one instrument in the order of time: with the input that brought a later
+    one, or once a message behind that moment was followed by another."""
     found: list[np.void] = []
+    last = heard_ns = 0
     if not most:
         return ()
     for record in journal.following(decision, (Kind.LABEL, Kind.DECISION)):
         late = record.now_ns > decision.now_ns + LABELLED_WITHIN_NS
-        if late or record.boot_id != decision.boot_id or len(found) == most:
+        over = last and record.input_sequence != last
+        if late or over or record.boot_id != decision.boot_id or len(found) == most:
             break
         if record.kind == Kind.LABEL:
             label = decode_label(record)
             if label["decision"] == decision.input_sequence:
                 found.append(label)
+            if label["instrument"] == instrument and label["at_ns"] >= due_ns:
+                last = record.input_sequence
+        else:
+            _, other = decode_decision(record)
+            message_ns = other.now_ns - other.data_age_ns
+            if other.instrument == instrument and other.data_age_ns >= 0 and message_ns > due_ns:
+                if heard_ns and message_ns > heard_ns:
+                    break
+                heard_ns = heard_ns or message_ns
     return tuple(found)
 
 
