@@ -85,7 +85,6 @@ cdef struct InstrumentState:
     int64_t silent_ns          # the silence before stamp_ns was too long from then on; INT64_MAX: it was not
     int64_t probe_ns           # when the next probe is due
     uint64_t probes            # so far
-    bint probe_waits           # it is, and waits for its turn
     uint32_t group
     uint32_t instrument        # its own index
     CalendarList announced     # events of the calendar, for this instrument
@@ -160,6 +159,7 @@ cdef class Engine:
     cdef bint _watching        # labels are wanted at all
     cdef Monitors _monitors
     cdef list _members         # by group: indices of its instruments
+    cdef list _to_step         # (new group, one that is down and had its instruments)
     cdef int64_t _probe_interval_ns        # 0: no probes
     cdef uint32_t _lessons     # models that labels have come to since they were last asked to fit: bits by place
     cdef int64_t _latency_ns               # from a decision until its quote can be hit
@@ -199,6 +199,7 @@ cdef class Engine:
     cdef void _ask_shadow(self, const Request* request, const Decision* decision, const ModelSlot* model,
                           const double* calibration) noexcept nogil
     cdef object _news_of(self, Group* group)
+    cdef int _inherit(self, size_t group, came) except -1
     cdef int _follow_models(self) except -1
     cdef int _free_place(self) noexcept nogil
     cdef bint _known(self, int place) noexcept nogil
@@ -222,8 +223,7 @@ cdef class Engine:
     cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef int _drop_steps(self, int64_t now_ns) except -1
-    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t,
-                          bint timer) noexcept nogil
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
                            int64_t silent_ns, bint lost) noexcept nogil
@@ -237,6 +237,6 @@ cdef class Engine:
                      OpenLabel* label) noexcept nogil
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
                               const Decision* out) noexcept nogil
-    cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
+    cdef bint _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil

@@ -60,7 +60,7 @@ from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passa
 from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
-    LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
+    LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, PROBES_MAX, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
     labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed, labels_resolved,
 )
 from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket, bucket_place
@@ -259,6 +259,8 @@ cdef class Engine:
         self._sinks = ()
         self._event_names = {}
         self._group_names = []
+        self._members = []
+        self._to_step = []
         self.anchors = RollingCalibration(1 << 32).c.grid
         self._monitors = Monitors()
         self.shared = shared_signals_new()
@@ -882,7 +884,7 @@ cdef class Engine:
         self.advance(now_ns)
         for i in range(self.n_instruments):
             if self._watching:
-                self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns, True)
+                self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns)
             self.update_regime(self.states[i], i, self.now_ns)
         self._refit_some(self.now_ns)
         if self._probe_interval_ns:
@@ -1373,7 +1375,11 @@ cdef class Engine:
                                             ) if settings.enabled else None
             self._learns_by = settings
         names = [each.group or each.name for each in config.instruments]
-        self._group_names += [name for name in dict.fromkeys(names) if name not in self._group_names]
+        place = {name: g for g, name in enumerate(self._group_names)}
+        for name in names:
+            if name not in place:
+                place[name] = len(place)
+        self._group_names = list(place)
         groups = <Group*>calloc(max(len(self._group_names), 1), sizeof(Group))
         if groups == NULL:
             raise MemoryError()
@@ -1401,10 +1407,17 @@ cdef class Engine:
         self._probe_interval_ns = 0
         if settings.enabled or config.learning.monitor.enabled:
             self._probe_interval_ns = config.learning.probe_interval_ns
-        place = {name: g for g, name in enumerate(self._group_names)}
+        cdef uint32_t grouped = <uint32_t>sum([len(each) for each in self._members])
         self._members = [[] for _ in self._group_names]
         for i in range(self.n_instruments):
             self._members[place[names[i]]].append(i)
+        for g in range(known, self._n_groups):
+            self._inherit(g, {self.states[i].group for i in self._members[g] if i < grouped})
+        for g in range(self._n_groups):
+            if not self._members[g]:
+                for k in range(FOLLOWED_MAX):
+                    rolling_free(groups[g].calibration[k])
+                    groups[g].calibration[k] = NULL
         self._monitors.follow(config.learning.monitor, self._served.serving(), self._served.champions(),
                               self._group_names,
                               [[config.instruments[i].name for i in each] for each in self._members])
@@ -1412,6 +1425,18 @@ cdef class Engine:
             self.states[i].group = place[names[i]]
             if moved or not self._watching:
                 self._lose(self.states[i], self.now_ns, INT64_MAX)
+        return 0
+
+    cdef int _inherit(self, size_t group, came) except -1:
+        # A new group is not better off than those that its instruments came from; pairs are of their labels, and stay.
+        cdef size_t g
+        cdef int k
+        for g in sorted(came):
+            for k in range(1, POSTURES):
+                self.groups[group].held[k].alpha = fmin(self.groups[group].held[k].alpha, self.groups[g].held[k].alpha)
+                self.groups[group].held[k].debt = fmin(self.groups[group].held[k].debt, self.groups[g].held[k].debt)
+            if self._monitors.is_down(<uint32_t>g):
+                self._to_step.append((self._group_names[group], self._group_names[g]))
         return 0
 
     cdef int _follow_models(self) except -1:
@@ -1538,7 +1563,7 @@ cdef class Engine:
     cdef void _listen(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         # Before a message is applied: was the silence that it ends too long, though nobody looked?
         cdef Verdict verdict
-        self._stamp_ends(state, params, t, False)
+        self._stamp_ends(state, params, t)
         if state.silent_ns == INT64_MAX and labels_any(&state.labels) and (
             t - state.last_book_ns > params.stale_min_ns
             or (state.unanswered_ns and t - state.unanswered_ns > params.stale_min_ns)
@@ -1563,10 +1588,8 @@ cdef class Engine:
                         rolling_free(calibration)
                         self.groups[self._refit_next].calibration[m] = NULL
 
-    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t,
-                          bint timer) noexcept nogil:
+    cdef void _stamp_ends(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         # Time has come to t, before anything of t is applied: the stamp of the last message is over if it lies before.
-        # A timer ends those of many instruments at once: their probes wait for their turn.
         cdef int64_t heard_ns = state.heard_ns, silent_ns = state.silent_ns
         cdef bint lost = state.gaps != state.gaps_judged
         cdef int m
@@ -1582,24 +1605,20 @@ cdef class Engine:
                 if self._lessons >> m & 1:
                     rolling_refit(self.groups[state.group].calibration[m], t)
             self._lessons = 0
-        if self._probe_interval_ns and t >= state.probe_ns:
-            if state.probe_ns == 0:
-                state.probe_ns = self._probe_after(state, t)
-            elif timer:
-                state.probe_waits = True
-            else:
-                self._probe(state, params, t)
 
     cdef int64_t _probe_after(self, const InstrumentState* state, int64_t t) noexcept nogil:
         # Each instrument at its own moments of the interval, by a hash of its index, however late the last probe was:
-        # counted from the last one, all that a timer probes together would stay together.
+        # counted from the last one, all that a timer probes together would stay together. Where many are open, which
+        # is where no message tells what became of them, the interval is longer.
+        cdef int64_t interval = self._probe_interval_ns << max(0, state.labels.probes // (PROBES_MAX // 4) - 1)
         cdef uint64_t hashed = (state.instrument * <uint64_t>0x9E3779B97F4A7C15) >> 11
-        cdef int64_t phase = <int64_t>(<double>hashed / 9007199254740992.0 * self._probe_interval_ns)
-        cdef int64_t past = (t - phase) % self._probe_interval_ns
-        return t + self._probe_interval_ns - (past + self._probe_interval_ns if past < 0 else past)
+        cdef int64_t phase = <int64_t>(<double>hashed / 9007199254740992.0 * interval)
+        cdef int64_t past = (t - phase) % interval
+        return t + interval - (past + interval if past < 0 else past)
 
     cdef void _probe_some(self, int64_t t) noexcept nogil:
-        # Whose stamp a timer ended, a few at a time: those left over come first at the next.
+        # On the clock, whatever messages come: what is asked only behind messages knows nothing of the calm between
+        # them. A few at a time: those left over come first at the next timer.
         cdef InstrumentState* state
         cdef uint32_t looked
         cdef int probed = 0
@@ -1608,12 +1627,11 @@ cdef class Engine:
                 break
             self._probe_next = self._probe_next + 1 if self._probe_next + 1 < self.n_instruments else 0
             state = self.states[self._probe_next]
-            if not state.probe_waits or state.stamp_ns:      # at t itself something came: that stamp is not over
+            if t < state.probe_ns:
                 continue
-            state.probe_waits = False
-            if t >= state.probe_ns:
-                self._probe(state, &self._policy.instrument[self._probe_next], t)
-                probed += 1
+            if state.probe_ns:
+                probed += self._probe(state, &self._policy.instrument[self._probe_next], t)
+            state.probe_ns = self._probe_after(state, t)
 
     cdef void _judge_stamp(self, InstrumentState* state, const InstrumentParams* params, int64_t heard_ns,
                            int64_t silent_ns, bint lost) noexcept nogil:
@@ -1790,8 +1808,8 @@ cdef class Engine:
             self._monitors.asked(model.model, state.group, out.now_ns, out.features, out.valid, out.sigma_ticks)
         self._watch(state, params, out.now_ns, out.side, out.h_ticks - out.moved_ticks, &label)
 
-    cdef void _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
-        # What a request without price, size and counterparty would be told on either side; nobody is.
+    cdef bint _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
+        # What a request without price, size and counterparty would be told on either side; nobody is. Was it asked?
         cdef Decision* out = &self._probed
         cdef FeatureQuery query
         cdef ModelInput model_input
@@ -1804,10 +1822,9 @@ cdef class Engine:
         cdef double raw[LABEL_ANCHORS]
         cdef bint any
         cdef int side, k, m
-        if not params.enabled or self.quality_c(state, params, t).quality != QUALITY_GOOD:
-            return
-        state.probe_ns = self._probe_after(state, t)
-        state.probe_waits = False
+        if (not params.enabled or PROBES_MAX - state.labels.probes < 2
+                or self.quality_c(state, params, t).quality != QUALITY_GOOD):
+            return False
         state.probes += 1
         query.now_ns = t
         query.size_lots = query.fill_rate = query.average_size_lots = NAN
@@ -1847,12 +1864,13 @@ cdef class Engine:
                     for k in range(LABEL_ANCHORS):
                         label.p[k] = out.p[self.anchors.horizon[k]]
             if not any:
-                return
+                return True
             label.held_by = HELD_FROZEN
             label.model = asked.model
             if self._monitors.enabled:
                 self._monitors.asked(asked.model, state.group, t, out.features, out.valid, query.sigma_ticks)
             self._watch(state, params, t, side, query.h_ticks, &label)
+        return True
 
     def apply_label(self, const unsigned char[::1] record not None, *, bint adopt=False):
         """Let a journaled label move the tolerance of an engine that has no market of its own: the bytes of
@@ -1904,6 +1922,12 @@ cdef class Engine:
         return True
 
     cdef int _drop_steps(self, int64_t now_ns) except -1:
+        # What a change of models or of the configuration means for them.
+        down = {name: model for name, _, _, _, model in self._monitors.steps()} if self._to_step else {}
+        for group, of in self._to_step:
+            self.step(now_ns, group, True, source=StepSource.CONFIGURATION, model=down[of],
+                      reason=f"it has instruments of {of}, which had stepped down")
+        self._to_step = []
         for step in self._monitors.dropped():
             self.step(now_ns, step.group, step.down, source=step.source, reason=step.reason, model=step.model)
         return 0

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quotelife.config import Config
@@ -14,7 +15,7 @@ from quotelife.inputs import Change, InputTap
 from quotelife.model.artifact import load_artifact, save_artifact
 from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp, Serving
-from quotelife.records import EventBuffer
+from quotelife.records import EventBuffer, EventKindCode, StatusKind
 from reference import jump_kit
 from reference.jump_kit import RATE, START_NS
 
@@ -144,6 +145,58 @@ def test_a_timer_probes_no_more_than_its_budget_and_everybody_has_his_turn() -> 
     assert max(told) == min(told) == PROBES_A_TIMER
     opened = [group.opened for group in engine.learned()]
     assert min(opened) > 0 and max(opened) - min(opened) <= 4
+
+
+def test_instruments_that_are_not_good_take_no_probes_from_those_that_are() -> None:
+    """300 are halted and 20 are not; all of these are asked as often as the interval says."""
+    engine = many(320, "250ms")
+    buffer = EventBuffer(65536)
+    for i in range(320):
+        jump_kit.put(buffer, START_NS, instrument=i)
+    for i in range(20, 320):
+        buffer.append(EventKindCode.STATUS, instrument=i, receive_ns=START_NS, aux=StatusKind.HALT)
+    engine.on_events(buffer)
+    for step in range(120):
+        buffer.clear()
+        for i in range(20):
+            jump_kit.put(buffer, START_NS + step * TIMER_NS + i, instrument=i)
+        engine.on_events(buffer)
+        engine.on_timer(START_NS + (step + 1) * TIMER_NS)
+    opened = [group.opened for group in engine.learned()]
+    assert max(opened[20:]) == 0
+    assert min(opened[:20]) >= 2 * 4 * 10 - 8
+
+
+def test_the_calm_between_messages_is_asked_about_as_the_storm_behind_them_is() -> None:
+    """Six moves 300 ms apart, then 10 to 20 s of nothing: within 500 ms of a random moment a tick is passed some .07 of
+    the time. Asked only behind messages it would be .4."""
+    rng = np.random.default_rng(3)
+    engine = one("1h")
+    buffer, bid, at_ns, times, bids = EventBuffer(16), 1_000_000, START_NS + 2 * S, [], []
+    while at_ns < START_NS + 1500 * S:
+        for k in range(6):
+            bid += 3 * int(rng.choice([-1, 1]))
+            times.append(at_ns + k * 300_000_000)
+            bids.append(bid)
+        at_ns += int(rng.uniform(10, 20) * S)
+    done = 0
+    for now_ns in range(START_NS, START_NS + 1500 * S, TIMER_NS):
+        while done < len(times) and times[done] <= now_ns:
+            buffer.clear()
+            jump_kit.put(buffer, times[done], bids[done])
+            engine.on_events(buffer)
+            done += 1
+        engine.on_timer(now_ns)
+    at = rng.integers(START_NS + 10 * S, START_NS + 1400 * S, 20_000)
+    moves = np.searchsorted(times, at, side="right"), np.searchsorted(times, at + S // 2, side="right")
+    passed = np.zeros((20_000, 2))
+    for row, (first, last) in enumerate(zip(*moves, strict=True)):
+        path = np.array(bids[first - 1 : last]) - bids[first - 1]
+        passed[row] = path.max() >= 1, path.min() <= -1
+    truth = passed.mean()
+    ((labels, hits), _) = engine.learned()[0].labels
+    assert 0.04 < truth < 0.10 and labels > 9_000
+    assert abs(hits / labels - truth) < 0.015
 
 
 def artifact(folder: Path, number: int) -> CurveModel:

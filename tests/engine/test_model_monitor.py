@@ -195,6 +195,28 @@ def test_another_model_or_configuration_ends_the_step_down_as_an_input_of_its_ow
     assert not desk.engine.monitors.is_down(0)
 
 
+def test_an_instrument_in_a_new_group_takes_step_and_tolerance_along_and_the_old_group_ends() -> None:
+    desk = stepped_down(automatic_return=False)
+    model = desk.steps[-1][1]["model"]
+    content = json.loads(desk.engine.config.model_dump_json(by_alias=True))
+    content["postures"]["risk_averse"]["held_tolerance"] = {"enabled": True, "rate": 0.02}
+    desk.engine.apply_config(Config.model_validate_json(json.dumps(content)), desk.now_ns)
+    desk.run(60, rate=40 * RATE)
+    held = desk.engine.held_alpha(0, PostureCode.RISK_AVERSE)
+    assert held < 0.5 * 0.8 * 0.02
+    content["instruments"][0]["group"] = "desk"
+    desk.engine.apply_config(Config.model_validate_json(json.dumps(content)), desk.now_ns)
+    (came, went) = (payload for _, payload in desk.steps[-2:])
+    assert (came["group"], came["down"], came["model"], went["group"], went["down"]) == (
+        "desk", True, model, "X", False,
+    )  # fmt: skip
+    assert desk.engine.held_alpha(0, PostureCode.RISK_AVERSE) == held
+    assert [name for name, *_ in desk.engine.monitors.steps()] == ["desk"]
+    assert desk.decide(desk.now_ns, ALPHA).reasons & ReasonFlags.MODEL_STEPPED_DOWN
+    left = desk.engine.learned()[0]
+    assert (left.name, left.memory_bytes) == ("X", 0)
+
+
 def other() -> Any:
     return load_artifact(builtin_artifact("logistic"))
 

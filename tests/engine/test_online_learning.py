@@ -23,7 +23,7 @@ from quotelife.records import (
     RequestRecord,
 )
 from reference import jump_kit
-from reference.market_kit import CONFIG, START_NS, market
+from reference.market_kit import CONFIG, START_NS, market, play
 
 MS = 1_000_000
 S = 1000 * MS
@@ -59,7 +59,7 @@ def learning_config(
 def test_off_a_decision_is_what_it_was() -> None:
     engine, decided = Engine(learning_config(enabled=False), start_ns=START_NS), DecisionRecord()
     for buffer in market(15.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     engine.decide(RequestRecord(0, 1, now_ns=engine.now_ns, counterparty=BETA), decided)
     assert decided.calibration == (0.0, 1.0, 0.0, 1.0)
     assert decided.held_alpha == 0.05
@@ -69,7 +69,7 @@ def test_off_a_decision_is_what_it_was() -> None:
 def test_probes_calibrate_an_instrument_that_nobody_asks_for() -> None:
     engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
     for buffer in market(20.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     for group in engine.learned():
         labels = group.labels[0][0]
         assert 100 < labels < 160  # two sides, four times a second, warmup and the last 500 ms left out
@@ -79,7 +79,7 @@ def test_probes_calibrate_an_instrument_that_nobody_asks_for() -> None:
 def test_a_gap_leaves_what_is_open_unknown() -> None:
     engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
     for buffer in market(10.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     before = engine.learned()[0]
     buffer = EventBuffer(8)
     buffer.append(EventKindCode.STATUS, instrument=0, receive_ns=engine.now_ns, aux=5, flags=1)
@@ -96,7 +96,7 @@ def test_instruments_of_one_group_learn_together() -> None:
         each["group"] = "crypto"
     engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=START_NS)
     for buffer in market(20.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     (group,) = engine.learned()
     assert (group.name, group.opened > 100) == ("crypto", True)
 
@@ -112,8 +112,8 @@ def everywhere(serving: Serving) -> LineUp:
 def side_by_side(engine: Engine, plain: Engine) -> Iterator[tuple[DecisionRecord, DecisionRecord]]:
     """The decisions of two engines in the same market, those for which a curve was drawn."""
     for i, buffer in enumerate(market(15.0)):
-        engine.on_events(buffer)
-        plain.on_events(buffer)
+        play(engine, buffer)
+        play(plain, buffer)
         if i % 5:
             continue
         request = RequestRecord(0, 1 if i % 2 else -1, now_ns=engine.now_ns, counterparty=BETA)
@@ -152,7 +152,7 @@ def test_in_a_canary_the_champion_answers_as_it_would_without_it() -> None:
 def test_a_promotion_keeps_both_models_pairs_and_what_is_open() -> None:
     engine = lined_up(everywhere(Serving(shadows=(LOGISTIC,))), rate=0.01, probe="250ms")
     for buffer in market(12.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     before = engine.learned()[0]
     old, new = before.models
     assert (old.model, new.model) == (PASSAGE[:16], LOGISTIC[:16])
@@ -169,7 +169,7 @@ def test_a_promotion_keeps_both_models_pairs_and_what_is_open() -> None:
 def test_other_settings_start_from_the_identity() -> None:
     engine = Engine(learning_config(probe="250ms"), start_ns=START_NS)
     for buffer in market(10.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     content = json.loads(learning_config(probe="250ms").model_dump_json(by_alias=True))
     content["learning"]["recalibration"]["ridge"] = 5.0
     assert engine.learned()[0].labels[0][0] > 0
@@ -185,7 +185,7 @@ def test_what_was_noted_is_known_to_the_next_engine() -> None:
     state = OperationalState()
     engine.record_to(InputTap(lambda name, sequence, *values: told(state, name, values)))
     for i, buffer in enumerate(market(12.0)):
-        engine.on_events(buffer)
+        play(engine, buffer)
         if i % 100 == 0:
             engine.note_learned(engine.now_ns)
     now_ns = engine.now_ns + LEARNED_EVERY_NS
@@ -275,7 +275,7 @@ def test_a_decision_resolves_no_label_and_refits_no_pair() -> None:
     engine = Engine(learning_config(probe="50ms"), start_ns=START_NS)
     updates = market(9.0)
     for buffer in updates:
-        engine.on_events(buffer)
+        play(engine, buffer)
         if engine.now_ns > START_NS + 8 * S:
             break
     before = engine.learned()[0]
@@ -284,7 +284,7 @@ def test_a_decision_resolves_no_label_and_refits_no_pair() -> None:
     assert engine.learned()[0]._replace(opened=0) == before._replace(opened=0)
     assert decided.calibration == tuple(x for pair in before.calibration for x in pair)
     for buffer in updates:
-        engine.on_events(buffer)
+        play(engine, buffer)
     after = engine.learned()[0]
     assert after.labels[0][0] > before.labels[0][0]
     assert after.calibration != before.calibration
@@ -296,7 +296,7 @@ def test_pairs_fade_by_timers_where_nothing_comes_any_more() -> None:
     content["learning"]["recalibration"] |= {"window": "10s", "refit": "1s"}
     engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=START_NS)
     for buffer in market(10.0):
-        engine.on_events(buffer)
+        play(engine, buffer)
     assert any(group.calibration[0] != (0.0, 1.0) for group in engine.learned())
     for second in range(1, 15):
         engine.on_timer(engine.now_ns + second * S)

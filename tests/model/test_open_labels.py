@@ -150,7 +150,7 @@ def test_probes_have_room_whatever_the_requests_do() -> None:
     labels = OpenLabelsView()
     for k in range(100_000):
         labels.add(k + 1, 0, 1.0)
-    assert [labels.add(0, 0, 1.0) for _ in range(129)] == [True] * 128 + [False]
+    assert [labels.add(0, 0, 1.0) for _ in range(257)] == [True] * 256 + [False]
 
 
 def test_what_was_lost_sight_of_is_told_as_that_and_never_again() -> None:

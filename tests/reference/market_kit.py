@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from quotelife.config import Config
+from quotelife.engine import Engine
 from quotelife.records import EventBuffer
 from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, ETH, MarketConfig, MarketSimulator
@@ -38,3 +39,9 @@ def market(seconds: float, seed: int = 1) -> Iterator[EventBuffer]:
         writer.write(update)
         yield buffer
         buffer.clear()
+
+
+def play(engine: Engine, buffer: EventBuffer) -> None:
+    """One update, and a timer behind it."""
+    engine.on_events(buffer)
+    engine.on_timer(engine.now_ns)

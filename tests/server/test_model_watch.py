@@ -237,6 +237,7 @@ def test_metrics_of_many_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
             buffer.clear()
             jump_kit.put(buffer, now_ns, instrument=i)
             engine.on_events(buffer)
+        engine.on_timer(now_ns)
     monkeypatch.setattr(monitoring, "GROUPS_MEASURED_MAX", 3)
     text = text_of(engine)
     assert 'group="X2"' in text and 'group="X3"' not in text

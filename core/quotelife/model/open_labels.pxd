@@ -3,7 +3,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     LABELS_MAX = 1024          # decisions open at once; from half of it on they are thinned
-    PROBES_MAX = 128           # probes have a room of their own
+    PROBES_MAX = 256           # probes have a room of their own
     LABEL_ROOM = LABELS_MAX + PROBES_MAX
     LABEL_ANCHORS = 2          # 500 ms and 2 s, what the rolling recalibration is fitted at
     WATCHED = 4                # what is watched: mid and microprice, against a buyer and against a seller
