@@ -60,7 +60,8 @@ from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passa
 from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
-    LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, PROBES_MAX, OpenLabel, ResolvedLabel, WATCHED, labels_any, labels_bytes,
+    LABEL_ANCHOR_NS, LABEL_ANCHORS, LABEL_LIFE, LABEL_ROOM, PROBES_MAX, OpenLabel, ResolvedLabel, WATCHED,
+    labels_any, labels_bytes,
     labels_due, labels_free, labels_init, labels_lost, labels_open, labels_passed, labels_resolved,
 )
 from quotelife.model.recalibration cimport CALIBRATION_BUCKETS, LabelBucket, bucket_place
