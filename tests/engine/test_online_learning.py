@@ -221,7 +221,7 @@ def test_what_an_engine_was_given_it_does_not_note_again() -> None:
 
     engine, notes = make(START_NS)
     for _, buffer in jump_kit.quotes([(100.0, jump_kit.RATE)], start_ns=START_NS):
-        engine.on_events(buffer)
+        play(engine, buffer)
     now_ns = engine.now_ns
     assert engine.note_learned(now_ns) == 1
     known = notes[-1]
@@ -235,7 +235,7 @@ def test_what_an_engine_was_given_it_does_not_note_again() -> None:
         assert again.note_learned(now_ns + LEARNED_EVERY_NS) == 0
     later = jump_kit.quotes([(30.0, jump_kit.RATE)], start_ns=now_ns)
     for _, buffer in later:
-        again.on_events(buffer)
+        play(again, buffer)
     assert again.note_learned(again.now_ns) == 1
     ((news,),) = (each["models"].values() for each in notes[-1]["groups"])
     assert first <= min(map(int, news["parts"])) < max(map(int, news["parts"]))
