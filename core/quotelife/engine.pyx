@@ -2093,6 +2093,7 @@ cdef class Engine:
                 if self._policy.posture[k].held_rate > 0.0:
                     held.alpha, held.debt = tolerances[k - 1]
                     held_restore(&group.held[k], self._policy.posture[k].held_alpha, &held)
+                    group.noted[k] = group.held[k]
             for m in range(self._n_followed):
                 window_ns, parts = models.get(self._followed[m].model, (0, {}))
                 if self._like is None or window_ns != self._like.c.window_ns:

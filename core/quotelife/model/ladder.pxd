@@ -54,7 +54,6 @@ cdef class Monitors:
     cdef int64_t _n_newly          # more than NEWLY_MAX: that many were not kept
     cdef dict _about               # by model: (name, trained on simulated markets alone)
     cdef list _names               # of groups
-    cdef list _inhabited           # has it an instrument
     cdef dict _bins                # by model: FeatureBins or, where they do not read, why
     cdef dict _expected            # by (model, names of instruments): (array, own)
     cdef list _places              # by model slot: by group, (array, own)

@@ -112,7 +112,6 @@ cdef class Monitors:
 
     def __cinit__(self):
         self._names = []
-        self._inhabited = []
         self._bins = {}
         self._expected = {}
         self._places = []
@@ -204,7 +203,6 @@ cdef class Monitors:
         self._expected = expected
         self._places = places
         self._names = list(names)
-        self._inhabited = [bool(each) for each in members]
         self._why += [(0, "")] * (groups - len(self._why))
         self._about = {number: about(model) for number, model in wanted.items()}
         self.groups = groups
@@ -315,8 +313,8 @@ cdef class Monitors:
         return found
 
     def dropped(self):
-        """Groups that are down without a reason any more, as ``Step`` objects: stepping down is switched off, they have no
-        instrument, or the model that it was for is champion nowhere any more."""
+        """Groups that are down without a reason any more, as ``Step`` objects: stepping down is switched off, they have
+        no instrument, or the model that it was for is champion nowhere any more."""
         cdef uint32_t g
         cdef int m
         champions = {self._model[m].model for m in range(self._models) if self._model[m].champion}
@@ -327,7 +325,7 @@ cdef class Monitors:
             if not (self.enabled and self.rules.step_down):
                 found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "stepping down is switched off",
                                   self.ladder[g].model))
-            elif not self._inhabited[g]:
+            elif not self.ladder[g].inhabited:
                 found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "no instrument is in it any more",
                                   self.ladder[g].model))
             elif self.ladder[g].model not in champions:
