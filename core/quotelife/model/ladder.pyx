@@ -326,7 +326,7 @@ cdef class Monitors:
                 found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "stepping down is switched off",
                                   self.ladder[g].model))
             elif not self.ladder[g].inhabited:
-                found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "no instrument is in it any more",
+                found.append(Step(self._names[g], False, int(StepSource.CONFIGURATION), "it has no instrument any more",
                                   self.ladder[g].model))
             elif self.ladder[g].model not in champions:
                 found.append(Step(self._names[g], False, int(StepSource.MODEL), "its model serves no more",
