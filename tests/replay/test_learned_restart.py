@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from quotelife.config import Config
@@ -64,6 +65,11 @@ def killed(folder: Path) -> tuple[int, list[list[list[list[float]]]]]:
 
 def first_decision(run: Session) -> DecisionRecord:
     """The first with a curve once the book is whole again."""
+    return next(decided for decided in decisions(run) if decided.model_role and decided.h_ticks > 0)
+
+
+def decisions(run: Session) -> Iterator[DecisionRecord]:
+    """One behind each update of 12 s of market."""
     later, shifted = run.engine.now_ns - START_NS, EventBuffer(65536)
     for buffer in market(12):
         events = buffer.array().copy()
@@ -73,9 +79,7 @@ def first_decision(run: Session) -> DecisionRecord:
         run.engine.on_events(shifted)
         decided = DecisionRecord()
         run.engine.decide(RequestRecord(0, 1, now_ns=run.engine.now_ns, counterparty=1), decided)
-        if decided.model_role and decided.h_ticks > 0:
-            return decided
-    raise AssertionError("no curve was drawn")
+        yield decided
 
 
 def test_the_first_decision_after_a_kill_has_what_was_known_before(tmp_path: Path) -> None:
@@ -92,6 +96,10 @@ def test_the_first_decision_after_a_kill_has_what_was_known_before(tmp_path: Pat
     decided = first_decision(run)
     assert decided.calibration == tuple(x for pair in before.calibration for x in pair)
     assert decided.held_alpha == before.tolerance[decided.posture_effective - 1]
+    assert (
+        run.engine.note_learned(run.engine.now_ns + 10 * S) == 0
+    )  # all of it was known and written down before
+    assert sum(1 for _ in decisions(run)) > 100
     assert run.engine.note_learned(run.engine.now_ns + 10 * S) > 0
     run.flush()
     run.close()
