@@ -122,6 +122,11 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     assert ended.code == 1 and "the gates refuse" in ended.err and "ece_2 s" in ended.err
     assert str(file) in ended.err
     assert run(*ask[:-2], "--config", config).code == 1
+    huge = folder.parent / "huge.json"
+    with huge.open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    ended = run(*(huge if each is file else each for each in ask), "--config", config)
+    assert ended.code == 1 and "more than 1048576 bytes" in ended.err
     verdict(file, PASSAGE)
     assert run(*ask, "--config", config, "--expect", 1).code == 1
     ended = run(*ask, "--config", config, "--expect", 0)

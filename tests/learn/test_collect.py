@@ -136,7 +136,9 @@ def test_the_reference_at_a_decision_is_that_of_the_path(found: list[Decisions])
     ("wrong", "words"),
     [
         ({"every_ns": 0}, "every"),
+        ({"every_ns": 1_000}, "1ms or more"),
         ({"latency_ns": -1}, "latency"),
+        ({"latency_ns": 2_000_000_000}, "0 to 1s"),
         ({"thresholds": ()}, "thresholds"),
         ({"thresholds": ("1tick", "1tick")}, "thresholds"),
         ({"thresholds": ("1pip",)}, "1pip"),

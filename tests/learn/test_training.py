@@ -48,6 +48,17 @@ def small() -> Market:
     return market()
 
 
+@pytest.mark.parametrize(("thresholds", "words"), [((1e9,), "none of"), ((-50.0,), "all of")])
+def test_a_span_of_one_outcome_alone_is_refused_by_every_model(
+    thresholds: tuple[float, ...], words: str
+) -> None:
+    one = market(thresholds=thresholds)
+    with pytest.raises(QuotelifeError, match=words):
+        train_logistic(one, [0])
+    with pytest.raises(QuotelifeError, match=words):
+        train_trees(one, [0], SMALL)
+
+
 @pytest.fixture(scope="module")
 def trees(small: Market) -> TreeCurveModel:
     return train_trees(small, [0, 1], SMALL).model

@@ -77,5 +77,7 @@ def decisions(
     )
 
 
-def market(seed: int = 1, seconds: int = 240, *, instrument: str = "A") -> Market:
-    return markets([decisions(seed, seconds, instrument=instrument)])[0]
+def market(
+    seed: int = 1, seconds: int = 240, *, instrument: str = "A", thresholds: tuple[float, ...] = (1.0, 3.0)
+) -> Market:
+    return markets([decisions(seed, seconds, instrument=instrument, thresholds=thresholds)])[0]

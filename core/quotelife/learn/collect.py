@@ -20,7 +20,7 @@ from quotelife.learn.recorder import Recorder
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.records import RequestRecord
 from quotelife.replay.run import Replay, ReplayReport, Source
-from quotelife.units import NS_PER_MS
+from quotelife.units import NS_PER_MS, NS_PER_S
 
 CONFIGURED = "configured"
 SIDES = (-1, 1)
@@ -42,10 +42,10 @@ class CollectSettings:
     reference: str = CONFIGURED
 
     def __post_init__(self) -> None:
-        if self.every_ns <= 0:
-            raise ValueError("every: must be above 0")
-        if self.latency_ns < 0:
-            raise ValueError("latency: must not be below 0")
+        if self.every_ns < NS_PER_MS:
+            raise ValueError("every: must be 1ms or more; the rows would say the same")
+        if not 0 <= self.latency_ns <= NS_PER_S:
+            raise ValueError("latency: must be 0 to 1s, as the service's learning.latency")
         if self.reference not in (*REFERENCES, CONFIGURED):
             raise ValueError(
                 f"reference: {self.reference!r} is none of {', '.join((*REFERENCES, CONFIGURED))}"

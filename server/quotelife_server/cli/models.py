@@ -351,8 +351,11 @@ def _change_folder(
 
 
 def _read(path: Path) -> bytes:
+    from quotelife.model.promotion import VERDICT_BYTES_MAX
+
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(VERDICT_BYTES_MAX + 1)  # one more is refused by whoever reads it
     except OSError as error:
         wrong("--verdict", f"{path}: cannot be read ({error.strerror}); promote-check --out writes it")
 
