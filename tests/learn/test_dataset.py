@@ -1,6 +1,7 @@
 """Decisions in memory and in Parquet files: equal after a round trip, refused where spoilt or of another schema."""
 
 import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX, NAMES
 from quotelife.learn import dataset
+from quotelife.learn.build import build_dataset
+from quotelife.learn.collect import CollectSettings
 from quotelife.learn.dataset import (
     Dataset,
     DatasetError,
@@ -202,3 +206,14 @@ def test_pieces_of_an_instrument_that_do_not_go_together_are_refused() -> None:
     ):
         with pytest.raises(DatasetError, match=f"EUR: .*{what}"):
             dataset.check_together([first, other])
+
+
+def test_without_pyarrow_nothing_is_replayed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(self: object, settings: object) -> str:
+        raise AssertionError("the sources were looked at already")
+
+    unit = type("AnyUnit", (), {"key": key})()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(QuotelifeError, match=r"datasets need pyarrow in this environment: .* -m pip install"):
+        build_dataset(tmp_path / "data", [unit], CollectSettings())  # type: ignore[list-item]
+    assert not (tmp_path / "data").exists()

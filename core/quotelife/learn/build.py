@@ -21,6 +21,7 @@ from quotelife.learn.dataset import (
     Dataset,
     Piece,
     dataset_digest,
+    need_pyarrow,
     read_piece,
     schema_head,
     write_decisions,
@@ -56,6 +57,7 @@ def build_dataset(
     Whatever ``progress`` raises, KeyboardInterrupt among it, ends the work: pieces that are whole stay. Raises
     ``DatasetError`` when the folder holds a dataset of other settings, ``QuotelifeError`` naming a unit that failed.
     """
+    need_pyarrow()  # before hours of market are replayed for a piece that cannot be written
     keys = [unit.key(settings) for unit in units]
     if len(set(keys)) != len(keys):
         twin = next(unit for unit, key in zip(units, keys, strict=True) if keys.count(key) > 1)

@@ -306,7 +306,7 @@ def write_decisions(
     decisions: Decisions, decisions_path: Path, path_path: Path, provenance: dict[str, Any]
 ) -> None:
     """Write both files; each gets its name when it is whole. ``provenance`` goes into their metadata as it is."""
-    pa, parquet = _pyarrow()
+    pa, parquet = need_pyarrow()
     head = {
         **schema_head(),
         **provenance,
@@ -381,7 +381,7 @@ def _column(table: Any, name: str, dtype: Any) -> Any:
 
 
 def _read_table(path: Path) -> tuple[Any, dict[str, Any]]:
-    pa, parquet = _pyarrow()
+    pa, parquet = need_pyarrow()
     try:
         table = parquet.read_table(path)
     except FileNotFoundError:
@@ -411,7 +411,8 @@ def _spoilt(path: Path, what: str) -> DatasetError:
     )
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def need_pyarrow() -> tuple[Any, Any]:
+    """pyarrow and its Parquet part. ``QuotelifeError`` with the mend where they are not installed."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as parquet
