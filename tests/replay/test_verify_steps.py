@@ -165,6 +165,24 @@ def test_a_change_that_ends_the_steps_of_two_groups_is_verified_from_market_byte
         assert (report.decisions, report.equal, report.changes) == (500, 500, 5)
 
 
+def test_instruments_that_move_to_a_new_group_take_its_step_along_and_are_verified(tmp_path: Path) -> None:
+    run = session(tmp_path, of_two(config(tmp_path, automatic_return=False)))
+    run.work(alike([HARD], 1, run.engine.now_ns), 300, 300 / 5900)
+    content = json.loads(run.engine.config.model_dump_json(by_alias=True))
+    for each in content["instruments"]:
+        each["group"] = "both"
+    run.engine.apply_config(Config.model_validate_json(json.dumps(content)), run.engine.now_ns)
+    assert [name for name, *_ in run.engine.monitors.steps()] == ["both"]
+    lowered = run.lowered
+    run.work(alike([(60.0, jump_kit.RATE)], 2, run.engine.now_ns), 500, 200 / 1100)
+    assert run.lowered > lowered + 100
+    run.close()
+    for report in (verify(tmp_path / "journal"), verify(tmp_path / "journal", tmp_path / "capture")):
+        assert report.unverifiable == [] and report.mismatches == []
+        # Changes: down twice, the group, down, up twice.
+        assert (report.decisions, report.equal, report.changes) == (500, 500, 6)
+
+
 @pytest.fixture(scope="module")
 def down(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A day with one step down; it is only read."""
