@@ -238,6 +238,7 @@ def _model_change(entry: Entry) -> admin.ModelChange:
         reason=entry.grounds.reason,
         judged_from_utc_ns=entry.grounds.from_ns,
         judged_to_utc_ns=entry.grounds.to_ns,
+        market=entry.grounds.market,
         challenger=entry.challenger or "",
         canary_share=entry.share_bp / BASIS_POINTS,
     )

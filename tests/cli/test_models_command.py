@@ -22,6 +22,7 @@ PASSAGE, GOLDEN, LOGISTIC = (
     load_artifact(builtin_artifact(name)).digest for name in ("first_passage", "golden", "logistic")
 )
 FORCED = ("--force", "a trial")
+CRYPTO = CONFIG + "learning: {promotion: {market: crypto}}\n"
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     ended = run(*ask, "--config", config, "--expect", 0)
     assert ended.code == 0 and "its verdict ends with a decision" in ended.out
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    words = f"by verdict {digest[:16]} on decisions of 2026-03-01 00:00 to 2026-03-01 23:59 UTC"
+    words = f"by verdict {digest[:16]} (full_day) on decisions of 2026-03-01 00:00 to 2026-03-01 23:59 UTC"
     assert words in run("models", "list", "--registry", folder).out
     assert run("models", "rollback", "--registry", folder, "--expect", 0).code == 1
     assert run("models", "rollback", "--registry", folder, "--expect", 1).code == 0
@@ -140,6 +141,40 @@ def test_a_folder_at_rest_is_promoted_by_a_verdict_on_what_serves(run: Run, fold
     assert len(told) == 2 and digest[:16] in told[0] and "rollback: client_priority the config" in told[1]
     entries = json.loads(run("models", "history", "--registry", folder, "--json").out)
     assert [entry["verdict"] for entry in entries] == [digest, None]
+
+
+def test_a_folder_at_rest_takes_the_verdict_that_its_configurations_market_asks_for(
+    run: Run, folder: Path
+) -> None:
+    file = folder.parent / "verdict.json"
+    file.write_bytes(verdict_kit.written(GOLDEN, PASSAGE, market="crypto"))
+    ask = ("models", "promote", GOLDEN, "--registry", folder, "--verdict", file, "--config")
+    ended = run(*ask, write_config(folder.parent, CONFIG))
+    assert ended.code == 1 and "learning.promotion.market is full_day" in ended.err and str(file) in ended.err
+    assert run(*ask, write_config(folder.parent, CRYPTO)).code == 0
+    assert "(crypto) on decisions" in run("models", "history", "--registry", folder).out
+
+
+async def test_a_service_tells_by_the_bounds_of_which_market_its_champion_was_judged(
+    run: Run, folder: Path
+) -> None:
+    file = folder.parent / "verdict.json"
+    text = CRYPTO.replace("  log_level: error\n", f"  log_level: error\n  models: {{directory: {folder}}}\n")
+    async with running(write_config(folder.parent, text), watch_configuration=False) as app:
+
+        async def command(*arguments: object) -> Ended:
+            asked: Callable[[], Ended] = lambda: run("models", *arguments, "--target", app.addresses[0])  # noqa: E731
+            return await asyncio.to_thread(asked)
+
+        ended = await command("promote", GOLDEN, "--verdict", verdict(file, PASSAGE))
+        assert (
+            ended.code == 1
+            and "by the bounds of full_day, but learning.promotion.market is crypto" in ended.err
+        )
+        file.write_bytes(verdict_kit.written(GOLDEN, PASSAGE, market="crypto"))
+        assert (await command("promote", GOLDEN, "--verdict", file)).code == 0
+        for asked in ("list", "history"):
+            assert "(crypto) on decisions" in (await command(asked)).out
 
 
 async def test_a_rollback_of_a_service_expects_what_it_looked_at(

@@ -3,12 +3,12 @@
 import json
 from bisect import bisect_right
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from quotelife.config.schema import Recalibration
+from quotelife.config.schema import PromotionMarket, Recalibration
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import NAMES
 from quotelife.learn import gates, served
@@ -361,8 +361,27 @@ def test_a_verdict_written_down_is_what_a_promotion_reads(whole: gates.Verdict) 
     assert said.refused == tuple(gate.name for gate in whole.gates if not gate.passed)
     assert said.loosened == (
         "latency_yardstick at most 1e+09 instead of 5",
+        "blocks of 10 s instead of 60 s",
         "thresholds left out: 0.5bp, 1sigma",
     )
+
+
+def test_a_verdict_names_the_market_by_whose_bounds_it_was_given(whole: gates.Verdict) -> None:
+    assert whole.market == "full_day"
+    found = replace(whole, at="2026-03-18", market="crypto")
+    assert read_verdict(json.dumps(found.as_json()).encode()).market == "crypto"
+
+
+def test_there_are_bounds_of_every_market_that_a_configuration_can_name() -> None:
+    assert set(gates.MARKETS) == set(gates.BLOCK_NS) == set(get_args(PromotionMarket))
+
+
+def test_blocks_shorter_than_the_markets_are_loosened_and_longer_ones_are_not() -> None:
+    """Shorter blocks make narrower intervals."""
+    assert Bounds(block_ns=59 * S).loosened == ("blocks of 59 s instead of 60 s",)
+    assert Bounds(block_ns=61 * S).loosened == ()
+    crypto = tuple(gates.MARKETS["crypto"].items())
+    assert Bounds(ece=crypto, block_ns=10 * S, market="crypto").loosened == ()
 
 
 def test_a_verdict_names_what_was_judged_and_since_when(whole: gates.Verdict) -> None:

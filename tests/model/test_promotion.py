@@ -1,6 +1,7 @@
 """What a model is promoted by: a verdict on it and on what it replaces, or a reason."""
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -38,7 +39,7 @@ def quoted(*instruments: str, **learning: Any) -> Quotes:
 
 
 QUOTED = quoted()
-JUDGED = (verdict_kit.FROM_NS, verdict_kit.TO_NS)
+JUDGED = (verdict_kit.FROM_NS, verdict_kit.TO_NS, "full_day")
 
 
 def test_the_digest_is_that_of_the_file() -> None:
@@ -102,7 +103,10 @@ def test_what_is_no_ground_says_why(
         b"[]",
         b"{}",
         b'"' + b"x" * (1 << 20) + b'"',
-        written(format="quotelife-verdict-2"),
+        written(format="quotelife-verdict-3"),
+        written(market=None),
+        written(market="moon"),
+        written(market=["full_day"]),
         written(postures=["bold"]),
         written(postures=None),
         written(at=None),
@@ -149,6 +153,46 @@ def test_a_yes_that_is_too_old_needs_a_reason_and_one_without_a_zone_is_of_utc()
         assert grounds_for(NEW, SERVES, quotes, raw, "it holds", now_ns=NOW + 999 * HOUR).verdict
     with pytest.raises(QuotelifeError, match=r"8 days ago, and .* is 7 days"):
         grounds_for(NEW, SERVES, QUOTED, written(), now_ns=NOW + 191 * HOUR)
+
+
+def test_a_yes_by_the_bounds_of_another_market_than_the_services_is_refused_and_says_which() -> None:
+    quotes = {name: quoted(promotion={"market": name}) for name in ("full_day", "crypto")}
+    for market, other in (("crypto", "full_day"), ("full_day", "crypto")):
+        with pytest.raises(
+            QuotelifeError,
+            match=f"by the bounds of {market}, but learning.promotion.market is {other}; ask promote-check again",
+        ):
+            grounds_for(NEW, SERVES, quotes[other], written(market=market))
+        assert grounds_for(NEW, SERVES, quotes[market], written(market=market)).market == market
+
+
+def test_a_service_whose_configuration_names_no_market_takes_no_yes_by_the_wider_bounds() -> None:
+    with pytest.raises(QuotelifeError, match=r"by the bounds of crypto, but .* is full_day"):
+        grounds_for(NEW, SERVES, QUOTED, written(market="crypto"))
+
+
+def test_a_reason_goes_over_the_bounds_of_another_market_and_the_grounds_name_it() -> None:
+    found = grounds_for(NEW, SERVES, QUOTED, written(market="crypto"), "minutes are all there is")
+    assert (found.market, found.reason) == ("crypto", "minutes are all there is")
+
+
+def test_a_large_canary_asks_for_the_services_market_too() -> None:
+    with pytest.raises(QuotelifeError, match=r"learning.promotion.market is full_day"):
+        canary_grounds(NEW, 2001, SERVES, QUOTED, written(market="crypto"))
+
+
+def test_a_verdict_of_the_format_before_says_what_to_do() -> None:
+    with pytest.raises(
+        QuotelifeError, match=r"format is not quotelife-verdict-4.*ask quotelife promote-check again"
+    ):
+        read_verdict(written(format="quotelife-verdict-3"))
+
+
+def test_a_verdict_that_names_no_market_is_refused() -> None:
+    value = json.loads(written())
+    del value["market"]
+    with pytest.raises(QuotelifeError, match="its market is none of full_day, crypto"):
+        read_verdict(json.dumps(value).encode())
 
 
 def test_a_verdict_is_for_the_postures_that_it_was_asked_for() -> None:

@@ -378,6 +378,17 @@ def test_an_artifact_that_another_process_adds_meanwhile_is_there(
     assert [entry.name for entry in (tmp_path / "artifacts").iterdir()] == [digest]
 
 
+def test_the_market_of_a_verdict_is_kept() -> None:
+    state = RegistryState().promoted(A, POSTURES, 1, Grounds("f" * 64, market="crypto"))
+    assert RegistryState.from_json(state.to_json()).log[0].grounds.market == "crypto"
+
+
+def test_a_line_of_the_log_from_before_verdicts_had_markets_names_none() -> None:
+    state = RegistryState().promoted(A, POSTURES, 1, Grounds("f" * 64)).to_json()
+    del state["log"][0]["market"]
+    assert RegistryState.from_json(state).log[0].grounds == Grounds("f" * 64)
+
+
 @pytest.mark.parametrize(
     ("part", "key", "junk"),
     [

@@ -23,7 +23,7 @@ def written(
 ) -> bytes:
     """A file as ``promote-check --out`` writes it now; yes, but for the gates ``refused``."""
     value = {
-        "format": "quotelife-verdict-3",
+        "format": "quotelife-verdict-4",
         "challenger": challenger,
         "champion": champion,
         "market": "full_day",

@@ -312,6 +312,40 @@ async def test_the_gates_promote_and_the_journal_and_the_history_name_their_verd
     assert verify(tmp_path / "journal").mismatches == []
 
 
+async def test_journal_and_history_name_the_market_of_the_verdict_and_every_decision_is_verified(
+    tmp_path: Path,
+) -> None:
+    store(tmp_path)
+    text = TEXT + "learning: {promotion: {market: crypto}}\n"
+    async with service(tmp_path, text) as (_, client):
+        assert await serving(client) == PASSAGE
+        await client.promote_model(GOLDEN, verdict=verdict_kit.written(GOLDEN, PASSAGE, market="crypto"))
+        assert await serving(client) == GOLDEN
+        assert [each.market for each in (await client.models()).history] == ["crypto"]
+    (change,) = (
+        decode_change(record).payload["because"]
+        for record in Journal(str(tmp_path / "journal")).records()
+        if record.kind == Kind.CHANGE and decode_change(record).kind is Change.MODEL
+    )
+    assert change["market"] == "crypto"
+    report = verify(tmp_path / "journal")
+    assert report.mismatches == [] and report.complete and report.decisions == 2
+
+
+async def test_a_market_that_a_reload_sets_is_what_the_next_verdict_is_held_against(tmp_path: Path) -> None:
+    store(tmp_path)
+    crypto = verdict_kit.written(GOLDEN, PASSAGE, market="crypto")
+    async with service(tmp_path) as (_, client):
+        with pytest.raises(ServiceError, match=r"learning.promotion.market is full_day"):
+            await client.promote_model(GOLDEN, verdict=crypto)
+        text = TEXT + "learning: {promotion: {market: crypto}}\n"
+        write_config(tmp_path, text.replace("FOLDER", str(tmp_path)))
+        await client.reload()
+        assert (await client.promote_model(GOLDEN, verdict=crypto)).champion
+        await serving(client)
+    assert verify(tmp_path / "journal").mismatches == []
+
+
 async def test_a_canary_of_many_needs_grounds_and_journal_and_history_name_every_canary(
     tmp_path: Path,
 ) -> None:
@@ -390,6 +424,10 @@ async def test_without_a_verdict_that_fits_nothing_is_promoted(tmp_path: Path) -
             ),
             (verdict(GOLDEN, LOGISTIC), f"but {PASSAGE[:16]} serves client_priority"),
             (verdict_kit.written(GOLDEN, PASSAGE, at="2012-06-21"), "of 2012-06-21 00:00 UTC"),
+            (
+                verdict_kit.written(GOLDEN, PASSAGE, market="crypto"),
+                "learning.promotion.market is full_day; ask",
+            ),
             (verdict_kit.written(GOLDEN, PASSAGE, postures=["risk_averse"]), "not for client_priority, liqu"),
         ):
             with pytest.raises(ServiceError, match=why) as caught:

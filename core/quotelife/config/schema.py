@@ -32,6 +32,8 @@ MONITOR_LEAST_NS = 60 * NS_PER_S
 MONITOR_MOST_NS = 365 * 86_400 * NS_PER_S
 
 PostureName = Literal["client_priority", "liquidity_provider", "risk_averse"]
+PromotionMarket = Literal["full_day", "crypto"]
+"""By whose bounds the promotion gates judge: a full day of data, or minutes of crypto, which show less."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -616,6 +618,7 @@ class Monitor(Section):
 class Promotion(Section):
     """What a promotion asks of the verdict of the gates."""
 
+    market: PromotionMarket = "full_day"
     verdict_age_max_ns: LongerThanZero = Field(
         default=7 * 86_400 * NS_PER_S, alias="verdict_age_max", le=3650 * 86_400 * NS_PER_S
     )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from quotelife.bench import time_clock, time_decisions, time_engine
 from quotelife.config import Config, load_config
-from quotelife.config.schema import Recalibration
+from quotelife.config.schema import PromotionMarket, Recalibration
 from quotelife.engine import Engine
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import NAMES, SCHEMA_HASH
@@ -40,7 +40,13 @@ from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
 
 MS, S = 1_000_000, 1_000_000_000
 SHORT_NS, LONG_NS = 500 * MS, 2000 * MS
-MARKETS = {"full_day": {SHORT_NS: 0.004, LONG_NS: 0.01}, "crypto": {SHORT_NS: 0.05, LONG_NS: 0.05}}
+MARKETS: dict[PromotionMarket, dict[int, float]] = {
+    "full_day": {SHORT_NS: 0.004, LONG_NS: 0.01},
+    "crypto": {SHORT_NS: 0.05, LONG_NS: 0.05},
+}
+"""Targets of calibration by horizon in ns."""
+BLOCK_NS: dict[PromotionMarket, int] = {"full_day": 60 * S, "crypto": 10 * S}
+"""Length of a block of the bootstrap: shorter ones make the intervals narrower."""
 TO_YARDSTICK, TO_CHAMPION, LEVEL = 5.0, 10.0, 0.95
 P_LEAST = 1e-9  # what log loss takes for a probability of 0
 DECISIONS_TIMED, ROUNDS, SIMULATED_S = 4000, 5, 60
@@ -66,17 +72,17 @@ class Bounds:
     """What a challenger must reach. Horizons in ns.
 
     A decision by first passage takes about 1 µs where the budget is 5 µs (SPEC 15), hence ``decision_to_yardstick``.
-    ``market``: whose targets of calibration the others are held against.
+    ``market``: whose targets of calibration and blocks these are held against.
     """
 
     ece: tuple[tuple[int, float], ...] = tuple(MARKETS["full_day"].items())
     decision_to_yardstick: float = TO_YARDSTICK
     decision_to_champion: float = TO_CHAMPION
-    block_ns: int = 60 * S
+    block_ns: int = BLOCK_NS["full_day"]
     recalibration: Recalibration = FULL_DAY
     level: float = LEVEL
     seed: int = 20260101
-    market: str = "full_day"
+    market: PromotionMarket = "full_day"
 
     def __post_init__(self) -> None:
         if (
@@ -102,6 +108,8 @@ class Bounds:
         ):
             if value > most:
                 out.append(f"{name} at most {value:g} instead of {most:g}")
+        if self.block_ns < (least := BLOCK_NS[self.market]):
+            out.append(f"blocks of {self.block_ns / S:g} s instead of {least / S:g} s")
         if self.level < LEVEL:
             out.append(f"intervals of {self.level:g} instead of {LEVEL:g}")
         return tuple(out)
@@ -135,7 +143,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All gates, in the order in which they were asked. ``loosened``: what was asked less than is usual, in words.
+    """All gates, in the order in which they were asked. ``market``: by whose bounds; ``loosened``: what was asked less
+    than is usual there, in words.
     ``postures``: those that it is for; ``at``: when it was given, by ISO 8601, which whoever asks must say.
     """
 
@@ -143,7 +152,7 @@ class Verdict:
     champion: str
     rows: int
     gates: tuple[Gate, ...]
-    market: str = "full_day"
+    market: PromotionMarket = "full_day"
     loosened: tuple[str, ...] = ()
     instruments: tuple[Asked, ...] = ()
     recalibration: Recalibration = FULL_DAY

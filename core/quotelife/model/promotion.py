@@ -10,15 +10,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import get_args
 
 from quotelife.config import Config
-from quotelife.config.schema import Learning, Recalibration
+from quotelife.config.schema import Learning, PromotionMarket, Recalibration
 from quotelife.errors import QuotelifeError
 from quotelife.model.lineup import is_digest
 from quotelife.records import PostureCode
 from quotelife.units import NS_PER_S
 
-FORMAT = "quotelife-verdict-3"
+FORMAT = "quotelife-verdict-4"
 VERDICT_BYTES_MAX = 1 << 20
 REASON_CHARACTERS_MAX = 1000
 CANARY_BP_MAX = 2000
@@ -36,10 +37,10 @@ REQUIRED = frozenset({
 class Verdict:
     """What the gates said of ``challenger`` against ``champion``.
 
-    ``refused``: names of the gates that said no; ``lacking``: of those that were not asked; ``loosened``: bounds that
-    were wider than usual, in words; ``instruments``: on which enough was judged, between ``from_ns`` and ``to_ns``;
-    ``recalibration``: ``learning.recalibration`` under which the curves were judged, as JSON; ``postures``: names of
-    those that it was asked for; ``at_ns``: when.
+    ``refused``: names of the gates that said no; ``lacking``: of those that were not asked; ``market``: by whose
+    bounds; ``loosened``: those that were wider than usual there, in words; ``instruments``: on which enough was judged,
+    between ``from_ns`` and ``to_ns``; ``recalibration``: ``learning.recalibration`` under which the curves were judged,
+    as JSON; ``postures``: names of those that it was asked for; ``at_ns``: when.
     """
 
     digest: str
@@ -47,6 +48,7 @@ class Verdict:
     champion: str
     refused: tuple[str, ...]
     lacking: tuple[str, ...]
+    market: str
     loosened: tuple[str, ...]
     instruments: frozenset[str]
     from_ns: int
@@ -58,13 +60,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """Why a model may serve: digest of the verdict, the reason where it was forced, and the times of the first and the
-    last decision that the verdict is on (0: there is no verdict)."""
+    """Why a model may serve: digest of the verdict, the reason where it was forced, the times of the first and the last
+    decision that the verdict is on (0: there is no verdict), and the market by whose bounds it was given."""
 
     verdict: str | None = None
     reason: str = ""
     from_ns: int = 0
     to_ns: int = 0
+    market: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,9 @@ def read_verdict(raw: bytes) -> Verdict:
         challenger, champion = value["challenger"], value["champion"]
         if not is_digest(challenger) or not is_digest(champion):
             raise ValueError("it names no two models")
+        market = value.get("market")
+        if market not in get_args(PromotionMarket):
+            raise ValueError(f"its market is none of {', '.join(get_args(PromotionMarket))}")
         loosened = tuple(str(each) for each in value["loosened"])
         spans = [
             (str(each["instrument"]), each["asked"] is True, int(each["from_ns"]), int(each["to_ns"]))
@@ -130,6 +136,7 @@ def read_verdict(raw: bytes) -> Verdict:
         champion,
         refused=tuple(name for name, passed in gates if not passed),
         lacking=tuple(sorted(REQUIRED - {name for name, _ in gates})),
+        market=market,
         loosened=loosened,
         instruments=frozenset(name for name, asked, _, _ in spans if asked),
         from_ns=min(start for _, _, start, _ in spans),
@@ -171,7 +178,7 @@ def grounds_for(
         raise QuotelifeError(
             f"the verdict is on {said.challenger[:16]}, not on {challenger[:16]}; {VERDICT_MEND}"
         )
-    grounds = Grounds(said.digest, reason, said.from_ns, said.to_ns)
+    grounds = Grounds(said.digest, reason, said.from_ns, said.to_ns, said.market)
     if reason:
         return grounds
     if said.refused:
@@ -186,6 +193,11 @@ def grounds_for(
         raise QuotelifeError(
             f"the verdict was given by loosened bounds: {'; '.join(said.loosened)}; ask again without, or say why they "
             "are right (--force REASON)"
+        )
+    if said.market != (market := quotes.learning.promotion.market):
+        raise QuotelifeError(
+            f"the verdict was given by the bounds of {said.market}, but learning.promotion.market is {market}; ask "
+            "promote-check again with --config, the service's own, or say why those bounds are right (--force REASON)"
         )
     most_ns = quotes.learning.promotion.verdict_age_max_ns
     if (age_ns := now_ns - said.at_ns) > most_ns:

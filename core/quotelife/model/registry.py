@@ -81,7 +81,12 @@ class Entry:
 
     def because(self) -> dict[str, str | None]:
         """For the journal, beside the line-up."""
-        return {"what": self.what, "verdict": self.grounds.verdict, "reason": self.grounds.reason}
+        return {
+            "what": self.what,
+            "verdict": self.grounds.verdict,
+            "market": self.grounds.market,
+            "reason": self.grounds.reason,
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -329,11 +334,7 @@ class RegistryState:
                         _instant(entry["at_ns"]),
                         _kind(entry["what"]),
                         _champions(entry),
-                        Grounds(
-                            _digest(entry["verdict"]),
-                            str(entry["reason"]),
-                            *map(int, entry.get("judged_ns", ())),
-                        ),
+                        _grounds(entry),
                         _digest(entry.get("challenger")),
                         int(entry.get("canary_bp", 0)),
                     )
@@ -344,6 +345,12 @@ class RegistryState:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QuotelifeError(f"is no state of a registry ({error!r})") from None
+
+
+def _grounds(entry: Mapping[str, Any]) -> Grounds:
+    from_ns, to_ns = map(int, entry.get("judged_ns", (0, 0)))
+    verdict, reason, market = _digest(entry["verdict"]), str(entry["reason"]), str(entry.get("market", ""))
+    return Grounds(verdict, reason, from_ns, to_ns, market)
 
 
 @dataclass(frozen=True, slots=True)

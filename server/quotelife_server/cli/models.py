@@ -67,7 +67,8 @@ Configuration = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="With --registry: the service's configuration, whose instruments the verdict must be on. [default: none]",
+        help="With --registry: the service's configuration: the verdict must be on its instruments, by the bounds of "
+        "its learning.promotion.market. [default: none]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -439,6 +440,7 @@ def _of_service(target: str, timeout: float) -> dict[str, Any]:
                 "at_ns": change.at_utc_ns,
                 "what": admin.ModelChangeKind.Name(change.kind).removeprefix("MODEL_CHANGE_KIND_").lower(),
                 "verdict": change.verdict or None,
+                "market": change.market,
                 "reason": change.reason,
                 "judged_ns": [change.judged_from_utc_ns, change.judged_to_utc_ns],
                 "champions": {_posture(each.posture): each.champion or None for each in change.champions},
@@ -518,6 +520,8 @@ def _word(digest: str | None, known: dict[str, str]) -> str:
 
 def _grounds(entry: dict[str, Any]) -> str:
     by = f"; by verdict {entry['verdict'][:16]}" if entry["verdict"] else ""
+    if by and entry["market"]:
+        by += f" ({entry['market']})"
     if by and entry["judged_ns"][1]:
         start, end = (datetime.fromtimestamp(ns / 1e9, UTC) for ns in entry["judged_ns"])
         by += f" on decisions of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"

@@ -31,11 +31,13 @@ def promote_check(
         str, typer.Option(help="Folder of the artifact that serves, or the name of a built-in one.")
     ] = BUILT_IN,
     market: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Targets of calibration: full_day (.004 at 500 ms, .01 at 2 s) or crypto (.05 at both)."
+            help="Bounds: full_day (calibration .004 at 500 ms, .01 at 2 s, blocks of 60 s) or crypto (.05 at both, "
+            "10 s), as learning.promotion.market of the service that is to take the verdict. [default: that of "
+            "--config; full_day]",
         ),
-    ] = "full_day",
+    ] = None,
     ece_500ms: Annotated[
         float | None, typer.Option("--ece-500ms", min=0.0, max=1.0, help="Another target at 500 ms.")
     ] = None,
@@ -47,10 +49,10 @@ def promote_check(
         typer.Option(
             min=2.0 * HORIZONS_NS[-1] / 1e9,
             help="Blocks of the bootstrap, s, twice the longest label or more. At "
-            "least 30 blocks are needed. [default: 60, crypto 10]",
+            "least 30 blocks are needed. [default: the market's]",
         ),
     ] = None,
-    latency: Annotated[
+    latency_ratio: Annotated[
         float,
         typer.Option(
             min=1.0, help="What a decision may take, in decisions by first passage in the same run."
@@ -66,8 +68,9 @@ def promote_check(
         typer.Option(
             "--config",
             "-c",
-            help="The service's configuration: curves are judged under its learning.recalibration, which a promotion "
-            "asks for, and instruments that it only watches are left out. [default: what ships]",
+            help="The service's configuration: curves are judged under its learning.recalibration and by the bounds of "
+            "its learning.promotion.market, which a promotion asks for, and instruments that it only watches are left "
+            "out. [default: what ships]",
         ),
     ] = None,
     posture: Annotated[
@@ -95,31 +98,36 @@ def promote_check(
     Exit 0: yes. 1: no, and which gates refuse; or nothing to judge on.
     """
     from quotelife.config import load_config
-    from quotelife.config.schema import Recalibration
+    from quotelife.config.schema import Learning
     from quotelife.learn.dataset import Dataset
-    from quotelife.learn.gates import LONG_NS, MARKETS, SHORT_NS, Bounds, check
+    from quotelife.learn.gates import BLOCK_NS, LONG_NS, MARKETS, SHORT_NS, Bounds, check
     from quotelife.model.artifact import builtin_artifact, load_artifact
     from quotelife_server.settings import ServiceConfig
 
-    if market not in MARKETS:
+    if market is not None and market not in MARKETS:
         wrong("--market", f"{market!r} is none of {', '.join(MARKETS)}")
     at = datetime.now(UTC).isoformat(timespec="seconds") if now is None else _instant(now)
-    targets = dict(MARKETS[market])
-    targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
-    crypto = market == "crypto"
-    seconds = block if block is not None else 10.0 if crypto else 60.0
-    recalibration, watched = Recalibration(), frozenset[str]()
+    learning, watched = Learning(), frozenset[str]()
     if config is not None:
         settings = load_config(config, ServiceConfig)
-        recalibration = settings.learning.recalibration
+        learning = settings.learning
         watched = frozenset(each.name for each in settings.instruments if not each.enabled)
+        if market not in (None, learning.promotion.market):
+            wrong(
+                "--market",
+                f"{market} contradicts {config}, whose learning.promotion.market is {learning.promotion.market}: "
+                "leave --market out, or change the configuration",
+            )
+    own = market or learning.promotion.market
+    targets = dict(MARKETS[own])
+    targets |= {ns: ece for ns, ece in ((SHORT_NS, ece_500ms), (LONG_NS, ece_2s)) if ece is not None}
     bounds = Bounds(
         ece=tuple(targets.items()),
-        decision_to_yardstick=latency,
-        block_ns=round(seconds * 1e9),
-        recalibration=recalibration,
+        decision_to_yardstick=latency_ratio,
+        block_ns=BLOCK_NS[own] if block is None else round(block * 1e9),
+        recalibration=learning.recalibration,
         seed=seed,
-        market=market,
+        market=own,
     )
     rival = load_artifact(champion if Path(champion).is_dir() else builtin_artifact(champion))
     wanted = tuple(threshold.split(",")) if threshold else ()
@@ -166,7 +174,8 @@ def _instant(text: str) -> str:
 
 def _print(verdict: "Verdict") -> None:
     typer.echo(
-        f"{verdict.challenger[:16]} against {verdict.champion[:16]}, {verdict.rows:,} labelled decisions"
+        f"{verdict.challenger[:16]} against {verdict.champion[:16]}, {verdict.rows:,} labelled decisions, by the "
+        f"bounds of {verdict.market}"
     )
     for each in verdict.instruments:
         span = " to ".join(

@@ -359,7 +359,7 @@ class PostureChampion(_message.Message):
     def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ..., champion: _Optional[str] = ...) -> None: ...
 
 class ModelChange(_message.Message):
-    __slots__ = ("at_utc_ns", "kind", "champions", "verdict", "reason", "judged_from_utc_ns", "judged_to_utc_ns", "challenger", "canary_share")
+    __slots__ = ("at_utc_ns", "kind", "champions", "verdict", "reason", "judged_from_utc_ns", "judged_to_utc_ns", "challenger", "canary_share", "market")
     AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CHAMPIONS_FIELD_NUMBER: _ClassVar[int]
@@ -369,6 +369,7 @@ class ModelChange(_message.Message):
     JUDGED_TO_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     CHALLENGER_FIELD_NUMBER: _ClassVar[int]
     CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    MARKET_FIELD_NUMBER: _ClassVar[int]
     at_utc_ns: int
     kind: ModelChangeKind
     champions: _containers.RepeatedCompositeFieldContainer[PostureChampion]
@@ -378,7 +379,8 @@ class ModelChange(_message.Message):
     judged_to_utc_ns: int
     challenger: str
     canary_share: float
-    def __init__(self, at_utc_ns: _Optional[int] = ..., kind: _Optional[_Union[ModelChangeKind, str]] = ..., champions: _Optional[_Iterable[_Union[PostureChampion, _Mapping]]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., judged_from_utc_ns: _Optional[int] = ..., judged_to_utc_ns: _Optional[int] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ...) -> None: ...
+    market: str
+    def __init__(self, at_utc_ns: _Optional[int] = ..., kind: _Optional[_Union[ModelChangeKind, str]] = ..., champions: _Optional[_Iterable[_Union[PostureChampion, _Mapping]]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., judged_from_utc_ns: _Optional[int] = ..., judged_to_utc_ns: _Optional[int] = ..., challenger: _Optional[str] = ..., canary_share: _Optional[float] = ..., market: _Optional[str] = ...) -> None: ...
 
 class ModelFailure(_message.Message):
     __slots__ = ("digest", "reason", "at_utc_ns")
