@@ -203,6 +203,20 @@ def test_a_spoilt_head_is_written_anew(run: Run, tmp_path: Path, spoilt: str) ->
     assert (again["kept_units"], again["digest"]) == (again["units"], was["digest"])
 
 
+@pytest.mark.parametrize("kept", [0, 4, 0.5])
+@pytest.mark.parametrize("which", ["decisions_file", "path_file"])
+def test_a_piece_whose_file_is_empty_or_cut_short_is_made_anew(
+    run: Run, tmp_path: Path, which: str, kept: float
+) -> None:
+    was = made(run, tmp_path, *SIMULATED)
+    path = tmp_path / getattr(Dataset(tmp_path).pieces[0], which)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(kept * len(whole)) if isinstance(kept, float) else kept])
+    again = made(run, tmp_path, *SIMULATED)
+    assert (again["kept_units"], again["digest"]) == (again["units"] - 1, was["digest"])
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize("spoilt", ["[" * 100_000, "[]", "rows"])
 def test_a_spoilt_piece_is_made_anew(run: Run, tmp_path: Path, spoilt: str) -> None:
     was = made(run, tmp_path, *SIMULATED)

@@ -31,7 +31,7 @@ from quotelife.learn.backtest import (
     values,
     worst_run,
 )  # fmt: skip
-from quotelife.learn.dataset import Decisions
+from quotelife.learn.dataset import DatasetError, Decisions
 from quotelife.learn.hazard_fit import auc, brier_skill
 from quotelife.learn.realdata import SETS, _value_targets, targets
 from quotelife.learn.served import ANCHOR_AT, recalibrated
@@ -95,6 +95,21 @@ def test_all_figures_come_in_json_and_again_to_the_bit(case: Case, judged: str) 
     for figures in result["outcomes"].values():
         kinds = ("filled", "picked_off", "expired", "declined", "withdrawn")
         assert sum(figures[kind] for kind in kinds) == len(policy_rows(case, case.split.test, ["half knows"]))
+
+
+def test_pieces_that_do_not_go_together_are_not_joined(market: Decisions) -> None:
+    later = replace(market, now_ns=market.now_ns + 10**13, tick_size=0.5)
+    with pytest.raises(DatasetError, match="X: its pieces do not go together: tick_size"):
+        joined([market, later])
+
+
+def test_rows_without_a_threshold_do_not_choose_the_fixed_life(case: Case) -> None:
+    """σ was not known there, and so no h in σ: the value of every fixed life was no number, and the shortest won."""
+    h = case.h_ticks.copy()
+    h[case.split.train[:50]] = np.nan
+    lacking = replace(case, h_ticks=h)
+    found, all_known = ({row["static_life_ns"] for row in values(each, "first")} for each in (lacking, case))
+    assert found == all_known
 
 
 def test_recalibration_knows_nothing_of_later_labels(market: Decisions) -> None:

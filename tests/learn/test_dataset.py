@@ -1,6 +1,8 @@
 """Decisions in memory and in Parquet files: equal after a round trip, refused where spoilt or of another schema."""
 
 import json
+import os
+import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -202,6 +204,7 @@ def test_pieces_of_an_instrument_that_do_not_go_together_are_refused() -> None:
         (replace(later, thresholds=later.thresholds[::-1]), "thresholds"),
         (replace(later, reference="microprice"), "reference"),
         (replace(later, latency_ns=2), "latency_ns"),
+        (replace(later, tick_size=0.05), "tick_size"),
         (first, "two pieces hold decisions of the same time"),
     ):
         with pytest.raises(DatasetError, match=f"EUR: .*{what}"):
@@ -217,3 +220,101 @@ def test_without_pyarrow_nothing_is_replayed_first(tmp_path: Path, monkeypatch: 
     with pytest.raises(QuotelifeError, match=r"datasets need pyarrow in this environment: .* -m pip install"):
         build_dataset(tmp_path / "data", [unit], CollectSettings())  # type: ignore[list-item]
     assert not (tmp_path / "data").exists()
+
+
+def changed(name: str, value: float, row: int = 3, column: int = 0) -> Decisions:
+    """The decisions with one value of one field changed; ``path.`` before it: of the path."""
+    was = decisions()
+    owner: Any = was.path if name.startswith("path.") else was
+    field = name.removeprefix("path.")
+    array = np.array(getattr(owner, field))
+    array[(row, column) if array.ndim > 1 else row] = value
+    new = replace(owner, **{field: array})
+    return replace(was, path=new) if owner is was.path else new
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("x", np.inf, f"x.{NAMES[0]}: is infinite"),
+        ("x", -np.inf, f"x.{NAMES[0]}: is infinite"),
+        ("sigma_ticks", np.inf, "sigma_ticks: must be 0 or more"),
+        ("sigma_ticks", -1.0, "sigma_ticks: must be 0 or more"),
+        ("h_ticks", np.inf, "h_ticks.1tick: must be above 0"),
+        ("h_ticks", 0.0, "h_ticks.1tick: must be above 0"),
+        ("reference_ticks", np.nan, "reference_ticks: is no finite number"),
+        ("mid_ticks", np.inf, "mid_ticks: is no finite number"),
+        ("side", 0, "side: must be 1 or -1"),
+        ("now_ns", 10**18, "now_ns: must not fall"),
+        ("path.time_ns", 0, "path.time_ns: must rise"),
+        ("path.mid_ticks", np.nan, "path.mid_ticks: is no finite number where the path is good"),
+        ("path.microprice_ticks", np.inf, "path.microprice_ticks: is no finite number"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_field_before_it_is_written(
+    name: str, value: float, words: str, tmp_path: Path
+) -> None:
+    """An infinite feature ended XGBoost, and a path of NaN made figures that are no JSON."""
+    both = tmp_path / "a.decisions.parquet", tmp_path / "a.path.parquet"
+    with pytest.raises(DatasetError, match=rf"EUR: {re.escape(words)}.*make the dataset anew"):
+        write_decisions(changed(name, value), *both, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_that_the_path_contradicts_are_refused() -> None:
+    """A decision is observed for no longer than the path is known, what passed had moved by h, and what did not has
+    not at the end."""
+    was = decisions()
+    dataset.check_decisions(was)
+    passed = was.passage_ns != NEVER
+    assert passed.any() and not passed.all()
+    cases = [
+        ("observed_ns", replace(was, observed_ns=was.observed_ns + 1)),
+        ("passage_ns.1tick", replace(was, passage_ns=np.full_like(was.passage_ns, NEVER))),
+        ("passage_ns.1tick", replace(was, passage_ns=np.zeros_like(was.passage_ns))),
+        ("passage_ns.1tick", replace(was, passage_ns=np.where(passed, -1, was.passage_ns))),
+        (
+            "passage_ns.1tick",
+            replace(was, passage_ns=np.where(passed, was.observed_ns[:, None] + 1, was.passage_ns)),
+        ),
+    ]
+    for name, wrong in cases:
+        with pytest.raises(DatasetError, match=rf"EUR: {re.escape(name)}: .*make the dataset anew"):
+            dataset.check_decisions(wrong)
+
+
+def test_a_dataset_without_a_threshold_or_with_no_tick_is_refused() -> None:
+    was = decisions()
+    bare = replace(was, thresholds=(), h_ticks=was.h_ticks[:, :0], passage_ns=was.passage_ns[:, :0])
+    for name, wrong in (
+        ("thresholds", bare),
+        ("tick_size", replace(was, tick_size=0.0)),
+        ("tick_size", replace(was, tick_size=np.nan)),
+        ("latency_ns", replace(was, latency_ns=-1)),
+        ("reference", replace(was, reference="last")),
+    ):
+        with pytest.raises(DatasetError, match=f"EUR: {name}: "):
+            dataset.check_decisions(wrong)
+
+
+def test_what_another_wrote_is_held_to_the_same_when_read(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "check_decisions", lambda decisions: None)
+        write_decisions(changed("x", np.inf), *files, {})
+    with pytest.raises(DatasetError, match=r"a\.decisions\.parquet: EUR: x\..*: is infinite"):
+        read_decisions(*files)
+
+
+def test_files_are_on_disk_before_they_get_their_names(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("sync"), fsync(descriptor)))
+    monkeypatch.setattr(
+        Path, "replace", lambda path, target: (done.append(target.name), rename(path, target))
+    )
+    write_decisions(decisions(), *files, {})
+    assert done == ["sync", "a.path.parquet", "sync", "a.decisions.parquet"]

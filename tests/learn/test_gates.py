@@ -12,6 +12,7 @@ from quotelife.config.schema import PromotionMarket, Recalibration
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import NAMES
 from quotelife.learn import gates, served
+from quotelife.learn.dataset import DatasetError
 from quotelife.learn.gates import Bounds, Gate, GatesError, Judged
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
@@ -309,6 +310,15 @@ def test_every_threshold_of_the_dataset_is_tried_and_rows_without_one_are_not() 
     model.stamp(whole.manifest, whole.files)
     assert by_name(gates.invariants(model, [data]))["no_nan"].passed
     assert not by_name(gates.invariants(model, [wide]))["no_nan"].passed
+
+
+def test_pieces_of_an_instrument_that_do_not_go_together_are_refused() -> None:
+    """1 tick of one would be judged together with 1 tick, ten times as large, of the other."""
+    first = dataset_kit.decisions()
+    later = replace(first, now_ns=first.now_ns + 10**12, tick_size=10 * first.tick_size)
+    golden, champion = (load_artifact(builtin_artifact(name)) for name in ("golden", "first_passage"))
+    with pytest.raises(DatasetError, match="EUR: its pieces do not go together: tick_size"):
+        gates.check(golden, champion, [later, first])
 
 
 def test_a_model_of_another_schema_or_self_test_is_refused() -> None:

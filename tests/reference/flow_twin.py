@@ -7,7 +7,7 @@ from math import erf, log, sqrt
 import numpy as np
 
 from quotelife.learn.dataset import Decisions, ReferencePath
-from quotelife.learn.labels import observed_ns
+from quotelife.learn.labels import first_passage_ns, observed_ns
 
 MS = 1_000_000
 LONGEST = 5000 * MS
@@ -28,11 +28,14 @@ def market(seed: int, *, seconds: int = 60, every_ms: int = 500, h: float = 1.0)
     n = len(now)
     observed = observed_ns(path, now, latency_ns=0, longest_ns=LONGEST)
     reference = path.at(now, "microprice")
+    passage = first_passage_ns(
+        path, "microprice", now, side, reference, h, latency_ns=0, observed_ns=observed
+    )
     return Decisions(
         instrument="X", group="x", tick_size=1.0, reference="microprice", latency_ns=0, now_ns=now, side=side,
         x=np.zeros((n, 88), np.float32), sigma_ticks=np.ones(n), reference_ticks=reference,
         mid_ticks=path.at(now, "mid"), spread_ticks=np.ones(n), regime=np.zeros(n, np.int8), observed_ns=observed,
-        h_ticks=np.full((n, 1), h), passage_ns=np.full((n, 1), -1), path=path, thresholds=("h",),
+        h_ticks=np.full((n, 1), h), passage_ns=passage[:, None], path=path, thresholds=("h",),
     )[observed >= LONGEST]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from quotelife.decision.life import PostureLife
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX
 from quotelife.learn.bootstrap import block_of, means, weights
-from quotelife.learn.dataset import Decisions, Floats, Longs, ReferencePath
+from quotelife.learn.dataset import Decisions, Floats, Longs, ReferencePath, check_together
 from quotelife.learn.flow import LONGEST_NS, Flow, Met
 from quotelife.learn.frontier import LEVELS, frontier
 from quotelife.learn.labels import first_passage_ns
@@ -122,7 +122,9 @@ class Case:
 
 
 def joined(pieces: Sequence[Decisions]) -> Decisions:
-    """Pieces of one instrument in order of time as one; what lies between two paths is not known."""
+    """Pieces of one instrument in order of time as one; what lies between two paths is not known. ``DatasetError``
+    where they do not go together."""
+    check_together(pieces)
     if len(pieces) == 1:
         return pieces[0]
     paths = []
@@ -271,8 +273,9 @@ def imbalance_curves(d: Decisions, passage_ns: Longs, train: Longs) -> Floats:
 
 
 def policy_rows(case: Case, part: Longs, models: Sequence[str]) -> Longs:
-    """The rows of a slice that policies can be judged on: observed to the end, with a curve of every model, thinned."""
-    keep = case.decisions.observed_ns[part] >= LONGEST_NS
+    """The rows of a slice that policies can be judged on: observed to the end, with a threshold and a curve of every
+    model, thinned."""
+    keep = (case.decisions.observed_ns[part] >= LONGEST_NS) & (case.h_ticks[part] > 0.0)
     for name in models:
         keep &= ~np.isnan(case.curves[name][part, 0])
     rows = part[keep]

@@ -22,7 +22,9 @@ from quotelife.learn.dataset import (
     Piece,
     dataset_digest,
     need_pyarrow,
+    put_in_place,
     read_piece,
+    rows_of,
     schema_head,
     write_decisions,
 )
@@ -239,7 +241,7 @@ def _work(
 
 
 def _whole_pieces(folder: Path, unit: Unit, key: str) -> list[Piece] | None:
-    """All pieces of a unit, ``None`` where one is missing or was made from something else."""
+    """All pieces of a unit, ``None`` where one is missing, cut short or was made from something else."""
     pieces = []
     for instrument in unit.instruments:
         name = unit.piece_name(instrument, key)
@@ -247,8 +249,8 @@ def _whole_pieces(folder: Path, unit: Unit, key: str) -> list[Piece] | None:
             piece = read_piece(json.loads((folder / f"{name}.json").read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        files = (folder / piece.decisions_file, folder / piece.path_file)
-        if piece.key != key or not all(path.is_file() for path in files):
+        files = ((folder / piece.decisions_file, piece.rows), (folder / piece.path_file, piece.points))
+        if piece.key != key or not all(rows_of(path) == rows for path, rows in files):
             return None
         pieces.append(piece)
     return pieces
@@ -270,4 +272,4 @@ def _check_same_settings(head: Path, settings: CollectSettings) -> None:
 def _write_json(path: Path, content: Any) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    put_in_place(unfinished, path)

@@ -6,6 +6,7 @@ of the path of the reference, and ``NAME.json``, which is written last: a piece 
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX, NAMES, SCHEMA_HASH
-from quotelife.learn.labels import NEVER
+from quotelife.learn.labels import NEVER, TOUCH_TICKS, observed_ns
 from quotelife.records import HORIZONS_NS
 
 FORMAT = 1
@@ -264,20 +265,71 @@ class Dataset:
 
 def check_together(pieces: Sequence[Decisions]) -> None:
     """``DatasetError`` where the pieces of one instrument, in order of time, do not make one: thresholds are told apart
-    by their place, scores by their reference, and a decision that is there twice would count twice."""
+    by their place, scores by their reference, prices are in ticks of one size, and a decision that is there twice would
+    count twice."""
     for before, after in pairwise(piece for piece in pieces if len(piece)):
-        for what in ("thresholds", "reference", "latency_ns"):
+        for what in ("thresholds", "reference", "latency_ns", "tick_size"):
             mine, other = getattr(before, what), getattr(after, what)
             if mine != other:
                 raise DatasetError(
                     f"{before.instrument}: its pieces do not go together: {what} is {mine!r} in one and {other!r} in "
-                    "another; label all of them with the same settings, or name fewer datasets"
+                    "another; label all of them with the same settings and tick size, or name fewer datasets"
                 )
         if after.now_ns[0] <= before.now_ns[-1]:
             raise DatasetError(
                 f"{before.instrument}: two pieces hold decisions of the same time; name each dataset once, and none "
                 "whose sources are in another"
             )
+
+
+def check_decisions(decisions: Decisions) -> None:
+    """``DatasetError`` naming the field that is no number, or that the path contradicts.
+
+    What is read of a path in a hole is no number, and so would be every figure made of it. That nothing was passed is
+    asked at the end of each label alone, for to look at all points between is to label anew.
+    """
+    d, path = decisions, decisions.path
+    seen = d.observed_ns > 0
+    end = np.minimum(d.observed_ns, LONGEST_NS) + d.now_ns + d.latency_ns
+    known = observed_ns(path, d.now_ns, latency_ns=d.latency_ns, longest_ns=LONGEST_NS)
+    _refuse_if(d, "tick_size", not 0.0 < d.tick_size < np.inf, "must be a number above 0")
+    _refuse_if(d, "thresholds", not d.thresholds, "there are none, and so no labels")
+    _refuse_if(d, "latency_ns", d.latency_ns < 0, "must not be below 0")
+    _refuse_if(d, "reference", d.reference not in REFERENCES, f"is none of {', '.join(REFERENCES)}")
+    _refuse_if(d, "path.time_ns", np.diff(path.time_ns) <= 0, "must rise from point to point")
+    for name in ("mid_ticks", "microprice_ticks"):
+        lacks = path.good & ~np.isfinite(getattr(path, name))
+        _refuse_if(d, f"path.{name}", lacks, "is no finite number where the path is good")
+    _refuse_if(d, "now_ns", np.diff(d.now_ns) < 0, "must not fall")
+    _refuse_if(d, "side", np.abs(d.side) != 1, "must be 1 or -1")
+    for i in np.flatnonzero(np.isinf(d.x).any(axis=0))[:1]:
+        _refuse_if(
+            d, f"x.{NAMES[i]}", np.isinf(d.x[:, i]), "is infinite; NaN says that a feature is not known"
+        )
+    _refuse_if(d, "sigma_ticks", (d.sigma_ticks < 0.0) | np.isinf(d.sigma_ticks), "must be 0 or more, or NaN")
+    for name in ("reference_ticks", "mid_ticks"):
+        _refuse_if(d, name, seen & ~np.isfinite(getattr(d, name)), "is no finite number")
+    _refuse_if(
+        d, "observed_ns", (d.observed_ns < 0) | (d.observed_ns > known), "is more than the path is known for"
+    )
+    for j, threshold in enumerate(d.thresholds):
+        h, passage = d.h_ticks[:, j], d.passage_ns[:, j]
+        _refuse_if(d, f"h_ticks.{threshold}", (h <= 0.0) | np.isinf(h), "must be above 0, or NaN")
+        passed = passage != NEVER
+        at = np.where(passed, d.now_ns + d.latency_ns + np.where(passed, passage, 0), end)
+        with np.errstate(invalid="ignore"):
+            touched = -d.side * (path.at(at, d.reference) - d.reference_ticks) >= h - TOUCH_TICKS
+        wrong = (passage < 0) | (passed & (passage > d.observed_ns)) | (seen & (passed != touched))
+        _refuse_if(d, f"passage_ns.{threshold}", wrong, "is not what the path says")
+
+
+def _refuse_if(decisions: Decisions, field: str, wrong: Any, what: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        where = f" (row {rows[0]}, and {len(rows) - 1} more)" if np.ndim(wrong) else ""
+        raise DatasetError(
+            f"{decisions.instrument}: {field}: {what}{where}; make the dataset anew with: quotelife labels"
+        )
 
 
 def schema_head() -> dict[str, Any]:
@@ -305,8 +357,10 @@ def check_head(path: Path, head: Any) -> None:
 def write_decisions(
     decisions: Decisions, decisions_path: Path, path_path: Path, provenance: dict[str, Any]
 ) -> None:
-    """Write both files; each gets its name when it is whole. ``provenance`` goes into their metadata as it is."""
+    """Write both files; each gets its name when it is whole and on disk. ``provenance`` goes into their metadata as it
+    is. ``DatasetError`` as ``check_decisions`` has it."""
     pa, parquet = need_pyarrow()
+    check_decisions(decisions)
     head = {
         **schema_head(),
         **provenance,
@@ -330,13 +384,24 @@ def write_decisions(
         unfinished = out.with_name(out.name + ".tmp")
         try:
             parquet.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP)
-            unfinished.replace(out)
+            put_in_place(unfinished, out)
         finally:
             unfinished.unlink(missing_ok=True)
 
 
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Rename once it is on disk: after a power cut a name never stands for half a file."""
+    descriptor = os.open(unfinished, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    unfinished.replace(path)
+
+
 def read_decisions(decisions_path: Path, path_path: Path) -> Decisions:
-    """Both files of a piece. Raises ``DatasetError`` naming the one that is missing, spoilt, or of another schema."""
+    """Both files of a piece. Raises ``DatasetError`` naming the one that is missing, spoilt, or of another schema, or
+    as ``check_decisions`` has it."""
     table, head = _read_table(decisions_path)
     points, other = _read_table(path_path)
     if head != other:
@@ -352,7 +417,7 @@ def read_decisions(decisions_path: Path, path_path: Path) -> Decisions:
         for i, threshold in enumerate(thresholds):
             h_ticks[:, i] = table.column(f"h_ticks.{threshold}").to_numpy()
             passage_ns[:, i] = table.column(f"passage_ns.{threshold}").fill_null(NEVER).to_numpy()
-        return Decisions(
+        found = Decisions(
             instrument=str(head["instrument"]),
             group=str(head["group"]),
             tick_size=float(head["tick_size"]),
@@ -367,6 +432,20 @@ def read_decisions(decisions_path: Path, path_path: Path) -> Decisions:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _spoilt(decisions_path, f"or {path_path.name}: {type(error).__name__}: {error}") from None
+    try:
+        check_decisions(found)
+    except DatasetError as error:
+        raise DatasetError(f"{decisions_path}: {error}") from None
+    return found
+
+
+def rows_of(path: Path) -> int | None:
+    """How many rows a Parquet file says that it has, by its footer alone; ``None`` where it has none that is whole."""
+    pa, parquet = need_pyarrow()
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def dataset_digest(settings: dict[str, Any], pieces: list[Piece]) -> str:

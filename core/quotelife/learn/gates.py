@@ -25,7 +25,7 @@ from quotelife.engine import Engine
 from quotelife.errors import ArtifactError, QuotelifeError
 from quotelife.features.schema import NAMES, SCHEMA_HASH
 from quotelife.learn.bootstrap import weights
-from quotelife.learn.dataset import Decisions, Floats, Longs
+from quotelife.learn.dataset import Decisions, Floats, Longs, check_together
 from quotelife.learn.hazard_fit import calibration_error, reliability
 from quotelife.learn.served import ANCHOR_AT, FULL_DAY, recalibrated
 from quotelife.learn.splits import SplitError, purge_ns, seen_until_ns
@@ -212,6 +212,9 @@ def check(
     if thresholds and left:
         loosened.append(f"thresholds left out: {', '.join(left)}")
     decisions = [with_thresholds(each, thresholds) for each in decisions]
+    for name in dict.fromkeys(each.instrument for each in decisions):
+        own = [each for each in decisions if each.instrument == name and len(each)]
+        check_together(sorted(own, key=lambda each: int(each.now_ns[0])))
     if challenger.digest == champion.digest:
         raise GatesError("the challenger is the champion: name another artifact")
     later = unseen(decisions, (challenger, champion))
