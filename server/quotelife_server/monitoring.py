@@ -243,10 +243,16 @@ def monitor_families(engine: Engine) -> Iterator[Metric]:
         "Instrument groups whose models are asked what they were not trained on",
         value=monitors.unwell(0)[2][0],
     )
+    unjudged, early = monitors.unjudged()
     yield GaugeMetricFamily(
         "quotelife_monitor_unjudged_groups",
-        "Instrument groups with too few labels for their scores to be judged",
-        value=monitors.unjudged(),
+        "Instrument groups whose scores are not judged: too few labels, or no whole window yet",
+        value=unjudged,
+    )
+    yield GaugeMetricFamily(
+        "quotelife_monitor_first_window_groups",
+        "Those among the unjudged that have had no whole window yet",
+        value=early,
     )
     labels = CounterMetricFamily(
         "quotelife_labels", "Decisions and probes watched for their first passage", labels=("outcome",)

@@ -95,7 +95,7 @@ async def status_reply(
             message.feeds.extend(feeds_of(instrument.name))
             response.instruments.append(message)
     response.labels.CopyFrom(label_counts(engine))
-    response.groups_unjudged = engine.monitors.unjudged()
+    response.groups_unjudged, response.groups_first_window = engine.monitors.unjudged()
     response.shadows_lost = journal.shadows_lost if journal is not None else 0
     response.labels_lost = journal.labels_lost if journal is not None else 0
     groups = list(dict.fromkeys(engine.group_of(index) for index in indices))[:GROUPS_SHOWN_MAX]

@@ -28,7 +28,7 @@ from quotelife_server.alerts import (
 )
 from quotelife_server.cli import monitor as monitor_command
 from quotelife_server.cli.commands import app as commands
-from quotelife_server.cli.doctor_service import of_status
+from quotelife_server.cli.doctor_service import of_status, unjudged_in_words
 from quotelife_server.monitoring import ModelWatch, group_status, label_counts, monitor_families
 from reference import jump_kit
 from reference.jump_kit import RATE
@@ -127,16 +127,17 @@ def test_drift_alone_warns_and_fails_neither_doctor_nor_monitor(monkeypatch: pyt
         state=admin.SERVICE_STATE_SERVING,
         groups=[group_status(desk.engine, 0)],
         alerts=[admin.Alert(name=each.name, text=each.text) for each in alerts.active()],
-        groups_unjudged=desk.engine.monitors.unjudged(),
+        groups_unjudged=1,
+        groups_first_window=1,
     )
     found = {each.name: each for each in of_status(status)}
     for name in ("alert model_inputs", "inputs in X", "scores"):
         assert (found[name].good, found[name].mark) == (True, "WARN")
     assert "knows no other" in found["inputs in X"].text and found["models"].good
-    assert found["scores"].text.startswith("1 groups have too few labels to be judged so far")
+    assert found["scores"].text.startswith("1 groups are not judged yet: no whole learning.monitor.window")
     shown = monitor_of(status, monkeypatch)
     output = " ".join(shown.output.split())
-    assert shown.exit_code == 0 and "knows no other" in output and "to be judged so far" in output
+    assert shown.exit_code == 0 and "knows no other" in output and "are not judged yet" in output
 
 
 def test_lines_of_the_log_about_models_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +162,22 @@ def test_lines_of_the_log_about_models_are_bounded(monkeypatch: pytest.MonkeyPat
 
 
 def test_scores_are_judged_once_there_are_labels_enough() -> None:
+    """No whole window yet and too few labels in one are told apart."""
     for labels_min, unjudged in ((500, 0), (100_000, 1)):
         desk = Desk({"window": "2min", "labels_min": labels_min, "outcomes_min": 1})
         desk.run(60)
-        assert desk.engine.monitors.unjudged() == 1, "no whole window yet"
+        assert desk.engine.monitors.unjudged() == (1, 1), "no whole window yet"
+        assert "quotelife_monitor_first_window_groups 1.0" in text_of(desk.engine)
         desk.run(120)
-        assert desk.engine.monitors.unjudged() == unjudged
+        assert desk.engine.monitors.unjudged() == (unjudged, 0)
         assert f"quotelife_monitor_unjudged_groups {unjudged:.1f}" in text_of(desk.engine)
+        assert "quotelife_monitor_first_window_groups 0.0" in text_of(desk.engine)
+
+
+def test_groups_without_enough_labels_are_told_apart_in_words() -> None:
+    told = unjudged_in_words(admin.GetStatusResponse(groups_unjudged=5, groups_first_window=2))
+    assert told.startswith("2 groups are not judged yet") and "3 groups have too few labels" in told
+    assert "not judged yet" not in unjudged_in_words(admin.GetStatusResponse(groups_unjudged=3))
 
 
 @pytest.mark.parametrize("watched", ["monitor", "recalibration", "held_tolerance"])

@@ -19,6 +19,7 @@ cdef struct Ladder:                # of one group
     bint down
     bint inhabited                 # it has an instrument
     # Of all its models, as of the last judgement:
+    bint full                      # every champion has had labels for a whole window
     bint judged                    # the scores of every champion
     int level
     uint32_t causes

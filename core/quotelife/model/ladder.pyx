@@ -407,14 +407,16 @@ cdef class Monitors:
         return found, more
 
     def unjudged(self):
-        """Groups with instruments of which a champion has too few labels for its scores to be judged, or has had none
-        for a whole window yet."""
+        """Groups with instruments of which a champion's scores are not judged: (all of them, those among them that have
+        had no whole window yet). Of the rest, a window holds too few labels."""
         cdef uint32_t g
-        cdef uint32_t n = 0
+        cdef uint32_t n = 0, early = 0
         if self.enabled:
             for g in range(self.groups):
-                n += self.ladder[g].inhabited and not self.ladder[g].judged
-        return n
+                if self.ladder[g].inhabited and not self.ladder[g].judged:
+                    n += 1
+                    early += not self.ladder[g].full
+        return n, early
 
     cdef void _sum_up(self, uint32_t group) noexcept nogil:
         cdef Ladder* ladder = &self.ladder[group]
@@ -423,11 +425,12 @@ cdef class Monitors:
         ladder.level = LEVEL_WELL
         ladder.causes = 0
         ladder.worst = ladder.psi = 0.0
-        ladder.judged = True
+        ladder.full = ladder.judged = True
         for m in range(self._models):
             monitor = self._model[m].of[group]
             if monitor == NULL:
-                ladder.judged = ladder.judged and not self._model[m].champion
+                if self._model[m].champion:
+                    ladder.full = ladder.judged = False
                 continue
             if monitor.level > ladder.level:
                 ladder.level, ladder.worst = monitor.level, 0.0
@@ -436,7 +439,9 @@ cdef class Monitors:
             ladder.causes |= monitor.causes
             if monitor.causes & CAUSE_FEATURES:
                 ladder.psi = fmax(ladder.psi, monitor.psi[0])
-            ladder.judged = ladder.judged and (monitor.judged or not self._model[m].champion)
+            if self._model[m].champion:
+                ladder.full = ladder.full and monitor.full
+                ladder.judged = ladder.judged and monitor.judged
 
     def group(self, uint32_t group):
         """``GroupMonitor`` of a place."""

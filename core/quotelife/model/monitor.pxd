@@ -96,7 +96,8 @@ cdef struct Monitor:
     uint32_t causes
     int level
     double worst                       # the figure furthest beyond its first limit, as a multiple of that
-    bint judged                        # the scores, at both horizons: there are labels enough
+    bint full                          # a whole window has passed since the first label
+    bint judged                        # the scores, at both horizons: full, and there are labels enough
 
 cdef Monitor* monitor_new(const BinnedFeature* bins, int features, const double* expected) noexcept nogil
 cdef void monitor_free(Monitor* self) noexcept nogil

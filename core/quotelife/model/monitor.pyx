@@ -236,14 +236,15 @@ cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
     cdef bint features
     monitor_pass(self, rules, now_ns)
     self.worst = 0.0
-    self.judged = True
+    # Overlapping labels come in clusters: of a window that has not been full once nothing is said.
+    self.full = self.newest - self.first >= MONITOR_PARTS - 1
+    self.judged = self.full
     for k in range(MONITOR_ANCHORS):
         scores_of(&self.total[k], &self.scores[k])
         scores = &self.scores[k]
         hits = scores.labels * scores.prevalence
-        # Overlapping labels come in clusters: of a window that has not been full once nothing is said.
-        if (self.newest - self.first >= MONITOR_PARTS - 1 and scores.labels >= rules.labels_min
-                and hits >= rules.outcomes_min and scores.labels - hits >= rules.outcomes_min):
+        if (self.full and scores.labels >= rules.labels_min and hits >= rules.outcomes_min
+                and scores.labels - hits >= rules.outcomes_min):
             self.worst = fmax(self.worst, fmax(scores.ece / rules.ece_max, scores.skill / rules.skill_min))
             if scores.ece > rules.ece_max * (SCORE_RELEASE if self.causes & CAUSE_CALIBRATION else 1.0):
                 causes |= CAUSE_CALIBRATION

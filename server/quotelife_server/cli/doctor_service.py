@@ -136,7 +136,7 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         more = f", {len(bad)} not" if bad else ""
         yield Finding("models", not bad, f"well in {len(watched) - len(bad)} of {len(watched)} groups{more}")
     if status.groups_unjudged:
-        yield Finding("scores", True, unjudged_in_words(status.groups_unjudged), warning=True)
+        yield Finding("scores", True, unjudged_in_words(status), warning=True)
     labels = status.labels
     if labels.opened:
         text = f"{labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored"
@@ -151,12 +151,19 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         yield Finding("labels", False, f"{status.labels_lost:,} found no room in the journal's buffer")
 
 
-def unjudged_in_words(groups: int) -> str:
-    """Of groups whose models' scores are not judged."""
-    return (
-        f"{groups:,} groups have too few labels to be judged so far: after a whole learning.monitor.window, let "
-        "instruments share a group, or lengthen the window (docs/monitoring.md)"
-    )
+def unjudged_in_words(status: "admin.GetStatusResponse") -> str:
+    """Of groups whose models' scores are not judged: why, and what to do."""
+    early = status.groups_first_window
+    too_few = status.groups_unjudged - early
+    told = []
+    if early:
+        told.append(f"{early:,} groups are not judged yet: no whole learning.monitor.window has passed; wait")
+    if too_few:
+        told.append(
+            f"{too_few:,} groups have too few labels in learning.monitor.window to be judged: let instruments share "
+            "a group, or lengthen the window"
+        )
+    return f"{'; '.join(told)} (docs/monitoring.md)"
 
 
 def _book(book: admin.InstrumentStatus) -> str:

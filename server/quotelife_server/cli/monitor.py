@@ -103,7 +103,7 @@ def _print(groups: "list[admin.GroupStatus]", status: "admin.GetStatusResponse")
     if not any(each.models for each in groups):
         console.print("no label so far, or learning.monitor.enabled is false", highlight=False)
     if status.groups_unjudged:
-        console.print(unjudged_in_words(status.groups_unjudged), highlight=False)
+        console.print(unjudged_in_words(status), highlight=False)
     labels = status.labels
     console.print(
         f"labels: {labels.opened:,} opened, {labels.resolved:,} resolved, {labels.censored:,} censored, "

@@ -75,7 +75,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost", "groups_unjudged")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost", "groups_unjudged", "groups_first_window")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class GetStatusResponse(_message.Message):
     SHADOWS_LOST_FIELD_NUMBER: _ClassVar[int]
     LABELS_LOST_FIELD_NUMBER: _ClassVar[int]
     GROUPS_UNJUDGED_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIRST_WINDOW_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -128,7 +129,8 @@ class GetStatusResponse(_message.Message):
     shadows_lost: int
     labels_lost: int
     groups_unjudged: int
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ..., groups_unjudged: _Optional[int] = ...) -> None: ...
+    groups_first_window: int
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ..., groups_unjudged: _Optional[int] = ..., groups_first_window: _Optional[int] = ...) -> None: ...
 
 class LabelCounts(_message.Message):
     __slots__ = ("opened", "resolved", "censored", "overflowed", "thinned")
