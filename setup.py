@@ -70,6 +70,21 @@ def extensions() -> list[Extension]:
     return found
 
 
+def drop_stale(libs: list[Path], roots: list[Path]) -> list[Path]:
+    """Delete from build folders what no longer has a source under ``roots``; otherwise a module that was renamed or
+    removed since the last build would be installed beside the new ones. Returns what was deleted."""
+    dropped = []
+    for lib in libs:
+        for built in sorted(lib.rglob("*")):
+            relative = built.relative_to(lib)
+            if built.suffix in (".so", ".pyd"):
+                relative = relative.with_name(relative.name.partition(".")[0] + ".pyx")
+            if built.is_file() and not any((root / relative).is_file() for root in roots):
+                built.unlink()
+                dropped.append(built)
+    return dropped
+
+
 SERVER = [
     "quotelife-client",
     "grpcio>=1.66.2",
@@ -109,6 +124,7 @@ DEV = [
 
 core_packages = find_packages("core")
 server_packages = find_packages("server")
+drop_stale(sorted((ROOT / "build" / MODE).glob("lib*")), [ROOT / "core", ROOT / "server"])
 
 setup(
     name="quotelife",
@@ -132,7 +148,6 @@ setup(
         build_dir=f"build/cython-{MODE}",
         compiler_directives=DIRECTIVES,
         nthreads=JOBS,
-        quiet=True,
     ),
     options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"parallel": JOBS}},
     zip_safe=False,

@@ -52,28 +52,43 @@ if [ ! -x "$venv/bin/python" ]; then
     "$python" -m venv "$venv"
 fi
 
-# What pip tells at length, as a line a step; all of it stays in a file for the case that something fails.
+# pip builds the client in its own folder and keeps what is there; it is plain Python, so nothing is lost.
+rm -rf clients/python/build
+
+# What pip tells at length, as a line every few seconds; all of it stays in a file for the case that something fails.
 started=$(date +%s)
-modules=$(find core -name '*.pyx' | wc -l)
+modules=$(find core server -name '*.pyx' | wc -l)
 mkdir -p build
 log=build/setup-$mode.log
 : > "$log"
+told=0
+step() {                                  # a line of progress, unless the last one is less than five seconds old
+    now=$(date +%s)
+    [ $((now - told)) -ge 5 ] || return 0
+    told=$now
+    say "$* ($((now - started)) s)"
+}
 show() {
-    n=0 result=1
+    translated=0 compiled=0 result=1
     while IFS= read -r line; do
         case $line in
         'setup-result '*) result=${line#* } ;;
+        *'Collecting '*) step "fetching ${line##*Collecting }" ;;
+        *'] Cythonizing '*)
+            translated=$((translated + 1))
+            step "translating $translated of $modules: ${line##*/}" ;;
         *"building '"*"' extension"*)
-            n=$((n + 1)) name=${line#*\'}
-            say "compiling $n of $modules: ${name%%\'*} ($(($(date +%s) - started)) s)" ;;
-        *'Installing collected packages'*) say "installing ($(($(date +%s) - started)) s)" ;;
+            compiled=$((compiled + 1)) name=${line#*\'}
+            step "compiling $compiled of $modules: ${name%%\'*}" ;;
+        *'Installing collected packages'*) told=0 && step "installing" ;;
         esac
         printf '%s\n' "$line" >> "$log"
     done
     return "$result"
 }
 
-say "fetching what is needed and building quotelife ($mode) into $venv, on $(nproc) cores; all of it in $log"
+say "building quotelife ($mode) into $venv: $modules modules are translated to C and compiled, those that changed"
+say "the first build takes about 3 minutes on two free cores, this machine has $(nproc); Ctrl-C stops it; log: $log"
 {
     code=0
     QUOTELIFE_BUILD=$mode PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install -v --disable-pip-version-check \

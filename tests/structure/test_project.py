@@ -1,9 +1,12 @@
 """Facts the project states about itself in more than one place agree."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,3 +58,25 @@ def test_every_dependency_bound_reaches_the_lowest_build() -> None:
 
 def test_ci_may_not_skip_recorded_data() -> None:
     assert "export CI=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_build_folders_lose_modules_without_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module renamed since the last build is not installed beside the new one; all that has a source stays."""
+    root, lib = tmp_path / "core", tmp_path / "build" / "lib.linux"
+    (root / "quotelife").mkdir(parents=True)
+    (lib / "quotelife").mkdir(parents=True)
+    for name in ("kept.pyx", "kept.pyi", "plain.py"):
+        (root / "quotelife" / name).touch()
+    kept = {"kept.cpython-311-x86_64-linux-gnu.so", "kept.pyi", "plain.py"}
+    stale = {"gone.cpython-311-x86_64-linux-gnu.so", "gone.pyi", "gone.py"}
+    for name in kept | stale:
+        (lib / "quotelife" / name).touch()
+    # setup.py as it stands, without what it would build.
+    monkeypatch.setattr("setuptools.setup", lambda **_: None)
+    monkeypatch.setattr("Cython.Build.cythonize", lambda *_, **__: [])
+    monkeypatch.chdir(ROOT)
+    dropped = runpy.run_path(str(ROOT / "setup.py"))["drop_stale"]([lib], [root])
+    assert {each.name for each in dropped} == stale
+    assert {each.name for each in (lib / "quotelife").iterdir()} == kept
