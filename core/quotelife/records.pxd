@@ -3,10 +3,10 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    HORIZONS = 12          # points of the adverse-selection curve, SPEC 2
+    HORIZONS = 12          # points of the adverse-selection curve
     FEATURES_MAX = 128     # room in a Decision; the schema says how many are in use
     VALID_WORDS = 2        # FEATURES_MAX / 64
-    RISK_INPUTS = 12       # inputs a posture may weight, SPEC 6.2
+    RISK_INPUTS = 12       # inputs a posture may weight
 
 cdef enum:
     NO_INDEX = 0xFFFFFFFF  # "none" or "all" for instrument, counterparty, desk
@@ -120,7 +120,7 @@ cdef enum DecisionKind:
     DECISION_INDICATIVE = 2
     DECISION_DECLINE = 3
 
-cdef enum Rule:              # which rule of SPEC 6.3 chose the requested posture
+cdef enum Rule:              # which rule chose the requested posture
     RULE_NONE = 0
     RULE_KILL_SWITCH = 1
     RULE_DATA_QUALITY = 2
@@ -192,7 +192,7 @@ cdef enum Observed:          # bit mask: what the engine saw beside features; re
     OBS_THROTTLED = 16       # this very decision tripped the throttle, or came while it held
     OBS_STEPPED_DOWN = 32    # the instrument's group had stepped down to Risk Averse
 
-cdef enum Actuation:         # how a venue session consumes a life, SPEC 10
+cdef enum Actuation:         # how a venue session consumes a life
     ACTUATION_NONE = 0       # no session named: the plain life
     ACTUATION_ABSOLUTE = 1   # an instant
     ACTUATION_RELATIVE = 2   # a span from receipt

@@ -41,7 +41,7 @@ class InFlight:
 
 
 class ReplyStore:
-    """Replies by request id: the same id with the same content gets the stored reply (SPEC 10).
+    """Replies by request id: the same id with the same content gets the stored reply.
 
     Of the request only a digest is kept. Holds about ``bytes_max`` bytes and no reply longer than
     ``age_ns_max``; the oldest leave first, and those that leave for want of room are counted in ``evicted``.

@@ -52,7 +52,7 @@ def test_the_defaults_have_no_fault() -> None:
     ],
 )
 def test_tolerances_and_bounds_are_ordered(given: dict[str, Any], place: str) -> None:
-    """SPEC 6.2: risk_averse ≤ liquidity_provider ≤ client_priority."""
+    """Lives: risk_averse ≤ liquidity_provider ≤ client_priority."""
     assert postures(**given) == [f"postures.{place}"]
 
 
@@ -96,7 +96,7 @@ def test_an_empty_step_table_is_refused() -> None:
 
 
 def test_modes_that_would_break_the_order_of_lives_are_refused() -> None:
-    """Tolerances in order are not enough when gamma or the mode differ: SPEC 6.2, invariants."""
+    """Tolerances in order are not enough when gamma or the mode differ."""
     assert postures(liquidity_provider={"gamma": 4.0}) == ["postures.liquidity_provider"]
     assert postures(risk_averse={"mode": "step"}) == []
     slow = {"mode": "step", **rows((0, "700ms"), (0.9, "100ms"))}

@@ -63,7 +63,7 @@ def test_records_survive_the_way_through_bytes() -> None:
         DecisionRecord.from_bytes(b"short")
 
 
-def test_horizon_grid_is_the_specification() -> None:
+def test_horizon_grid_is_the_one_of_the_curve() -> None:
     ms = [25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000]
     assert list(HORIZONS_NS) == [m * 1_000_000 for m in ms]
 

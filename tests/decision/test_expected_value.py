@@ -1,4 +1,4 @@
-"""Expected value (SPEC.md 6.1) against a plain-Python twin: V, its maximum, break-even, what moves the life."""
+"""Expected value (docs/expected-value.md) against a plain-Python twin: V, its maximum, break-even, what moves the life."""
 
 import math
 from typing import Any
@@ -148,8 +148,8 @@ def test_break_even_is_where_value_begins_twenty_thousand_times(problem: Problem
 
 
 def test_no_life_is_longer_for_less_and_none_shorter_for_more() -> None:
-    """Any problem: e and ρ never shorten the life; λ, c, η and κ (adding to a position) never lengthen it;
-    nor does π, where a benign accept is worth its price (η h ≤ e + ρ) or the fill does not unwind a position."""
+    """Any problem: e and ρ never shorten the life; λ, c, β and κ (adding to a position) never lengthen it;
+    nor does π, where a benign accept is worth its price (β h ≤ e + ρ) or the fill does not unwind a position."""
 
     @settings(relaxed, max_examples=400)
     @given(problems(), st.floats(0.01, 1), st.floats(1.01, 3))
@@ -207,7 +207,7 @@ def plain(**keys: Any) -> TierValue:
 
 
 def test_without_risk_the_longest_life_is_best() -> None:
-    """π = 0 and η = 0: V = a e G(τ). At the median response half of a comes in."""
+    """π = 0 and β = 0: V = a e G(τ). At the median response half of a comes in."""
     best = ExpectedValue(plain(response_median="1s"), ValueSettings()).best(
         FLAT, edge_ticks=2.0, h_ticks=2.0, low_ns=100 * MS, high_ns=1000 * MS
     )
@@ -254,7 +254,7 @@ def test_taker_that_needs_time_gives_it() -> None:
 
 
 def test_break_even_by_hand() -> None:
-    """One life only, τ = median: G = 1/2, a = 1, π = 1/5, λ = 1, c = 3/2, h = 2, P(τ) = 1/4, η = ρ = κ = 0.
+    """One life only, τ = median: G = 1/2, a = 1, π = 1/5, λ = 1, c = 3/2, h = 2, P(τ) = 1/4, β = ρ = κ = 0.
 
     V = 0.8·e·0.5 − 0.2·(3 − e)·0.25 = 0.45 e − 0.15 > 0 from e = 1/3 on (and 1e-9·h/0.45 for what counts as value).
     """

@@ -63,7 +63,7 @@ def test_hits_within_the_shortest_life_take_nothing_from_alpha(hits: list[bool])
 def test_hits_of_lives_that_the_tolerance_set_are_bounded_over_labels_of_both_kinds(
     runs: list[tuple[bool, bool, int]], alpha: float
 ) -> None:
-    """Over every stretch of them, by α·n and α/η and those that bring it to 0; whoever chooses the labels."""
+    """Over every stretch of them, by α·n and α/rate and those that bring it to 0; whoever chooses the labels."""
     held, rate = HeldTolerance(alpha, 0.05 * alpha), 0.05 * alpha
     excess = worst = 0.0
     for hit, short in (label for *label, count in runs for _ in range(count)):

@@ -1,4 +1,4 @@
-"""Lives: the fixtures of SPEC.md 13.1 and 13.2, the table of 6.2, and the invariants of 6.2."""
+"""Lives: figures worked out beforehand, the lives of the shipped postures, and what holds on any curve."""
 
 import math
 from itertools import pairwise
@@ -41,12 +41,12 @@ def posture(base: type[PostureSettings] = RiskAverse, **keys: Any) -> PostureLif
     ],
 )
 def test_tolerance_fixture(p500: float, expected_ms: float) -> None:
-    """SPEC 13.1: Risk Averse, to the hundredth of a millisecond as printed there."""
+    """Risk Averse, to the hundredth of a millisecond."""
     assert expected_ms == round(RISK_AVERSE.life(p500).life_ns / MS, 2)
 
 
 def test_capped_fixture_is_a_cap_not_the_formula() -> None:
-    """SPEC 13.1: at .00995 the formula gives a little more than 750 ms and the bound takes over."""
+    """At .00995 the formula gives a little more than 750 ms and the bound takes over."""
     life = RISK_AVERSE.life(0.00995)
     assert life.binding == BindingFlags.MAXIMUM
     assert life_ms(POSTURES[2].model_copy(update={"life_max_ns": 10_000 * MS}), 0.00995) > 750
@@ -54,7 +54,7 @@ def test_capped_fixture_is_a_cap_not_the_formula() -> None:
 
 @pytest.mark.parametrize(("p500", "expected_ms"), [(0.0199999, 750), (0.02, 100), (0.0200001, 100)])
 def test_step_fixture(p500: float, expected_ms: int) -> None:
-    """SPEC 13.2: the preset step_2pct on both sides of its edge."""
+    """The preset step_2pct on both sides of its edge."""
     life = posture(mode="step", step_table="step_2pct").life(p500)
     assert (expected_ms * MS, BindingFlags.STEP) == (life.life_ns, life.binding)
 
@@ -69,7 +69,7 @@ def test_step_fixture(p500: float, expected_ms: int) -> None:
     ],
 )
 def test_table_of_lives(p500: float, expected_ms: tuple[float, ...]) -> None:
-    """SPEC 6.2, last row of the table: Client Priority, Liquidity Provider, Risk Averse."""
+    """As shipped: Client Priority, Liquidity Provider, Risk Averse."""
     for life, expected in zip(LIVES, expected_ms, strict=True):
         digits = 1 if expected != int(expected) else 0
         assert expected == round(life.life(p500).life_ns / MS, digits)
@@ -87,7 +87,7 @@ def test_certain_and_impossible(life: PostureLife) -> None:
 
 
 def test_below_minimum_declines_when_told() -> None:
-    """SPEC 6.1: below_minimum decline gives no life at all, and says why."""
+    """``below_minimum: decline`` gives no life at all, and says why."""
     life = posture(below_minimum="decline").life(0.5)
     assert life == (0, BindingFlags.BELOW_MINIMUM, ReasonFlags.BELOW_MINIMUM, True)
     assert not posture(below_minimum="decline").life(0.15).decline
@@ -108,7 +108,7 @@ def test_steps_of_ones_own() -> None:
 
 
 def test_one_tick_threshold_belongs_to_the_preset_in_force() -> None:
-    """SPEC 2: step_2pct always uses h of one tick; no other setting does."""
+    """step_2pct always uses h of one tick; no other setting does."""
     rows = ({"p_at_or_above": 0, "life": "200ms"},)
     assert posture(mode="step").one_tick_threshold
     assert not posture().one_tick_threshold
@@ -122,7 +122,7 @@ def curve_of(sigma: float) -> list[float]:
 
 @pytest.mark.parametrize("k", range(2, 10))
 def test_curve_mode_finds_the_time_at_which_tolerance_is_met(k: int) -> None:
-    """SPEC 6.1 curve: where the first-passage curve meets α on the grid, the life is that point to the µs."""
+    """Where the first-passage curve meets α on the grid, the life is that point to the µs."""
     sigma = 1 / (1.959963984540054 * math.sqrt(HORIZONS_NS[k] / 1e9))  # 2Φ(−1.96) = 5 %
     life = posture(LiquidityProvider, tolerance_source="curve").life(curve_of(sigma))
     assert life.life_ns == pytest.approx(HORIZONS_NS[k], abs=1_000)
@@ -162,7 +162,7 @@ def test_code_agrees_with_the_plain_formula() -> None:
 
 
 def test_invariants_on_a_million_probabilities() -> None:
-    """SPEC 6.2: inside the bounds, ordered by posture, never longer when P is higher."""
+    """Inside the bounds, ordered by posture, never longer when P is higher."""
     rng = np.random.default_rng(20260101)
     p500 = np.sort(np.concatenate([rng.random(500_000), 10 ** rng.uniform(-9, 0, 500_000)]))
     lives = [life.lives_ns(p500) for life in LIVES]
@@ -198,7 +198,7 @@ def ordered_postures(draw: st.DrawFn) -> Postures:
 @settings(max_examples=200, deadline=None)
 @given(ordered_postures(), st.integers(0, 2**32 - 1))
 def test_invariants_hold_for_any_accepted_postures(postures: Postures, seed: int) -> None:
-    """SPEC 6.2, both sources of tolerance: 200 triples of postures × 40 curves, each also raised."""
+    """Both sources of tolerance: 200 triples of postures × 40 curves, each also raised."""
     rng = np.random.default_rng(seed)
     settings_ = [getattr(postures, name) for name in POSTURE_NAMES]
     compiled = [PostureLife(each) for each in settings_]

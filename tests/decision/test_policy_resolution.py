@@ -1,4 +1,4 @@
-"""Which posture, SPEC.md 6.3: every rung of the order, downgrade only, priors."""
+"""Which posture: every rung of the order, downgrade only, priors."""
 
 from itertools import product
 from typing import Any
@@ -188,7 +188,7 @@ def test_unknown_counterparty_takes_the_tier_of_the_defaults() -> None:
 
 @pytest.mark.parametrize(("regime", "posture"), list(product(RegimeCode, (CP, LP, RA))))
 def test_the_regime_only_downgrades(regime: RegimeCode, posture: PostureCode) -> None:
-    """SPEC 6.3: any regime but NORMAL makes Risk Averse of every posture; the requested one stays named."""
+    """Any regime but NORMAL makes Risk Averse of every posture; the requested one stays named."""
     choice = POLICY.resolve_request(request("plain", "open", posture=posture), regime=regime)
     assert posture == choice.requested
     assert choice.effective >= choice.requested

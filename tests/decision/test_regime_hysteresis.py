@@ -1,4 +1,4 @@
-"""STRESS and its hysteresis, SPEC.md 6.3: in at once, out after 10 s below 60 % of the threshold."""
+"""STRESS and its hysteresis: in at once, out after 10 s below 60 % of the threshold."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_each_trigger_enters_at_once_and_names_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_the_threshold_itself_fires_only_for_news(name: str) -> None:
-    """SPEC 6.3 says "> 5", "> 4", and "≥ 0.8" for news."""
+    """Ratios and decorrelation must exceed theirs, news must reach it."""
     threshold, _ = TRIGGERS[name]
     assert (STRESS if name == "news_abs" else NORMAL) == regime().update(
         START, **CALM | {name: threshold}

@@ -1,4 +1,4 @@
-"""Input weights of SPEC.md 6.2: an input moves the lives of the postures that weight it, and no other's."""
+"""Input weights: an input moves the lives of the postures that weight it, and no other's."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_every_input_has_a_weight_key_and_a_move() -> None:
 @pytest.mark.parametrize("posture", POSTURES)
 @pytest.mark.parametrize("name", INPUTS)
 def test_an_input_moves_exactly_the_postures_that_weight_it(posture: str, name: str) -> None:
-    """SPEC 6.2: more risk shortens, less lengthens; a posture that does not weight the input stays put."""
+    """More risk shortens, less lengthens; a posture that does not weight the input stays put."""
     feature, worse, better = MOVES[name]
     plain, risky, safe = (life_ns(posture, given_) for given_ in ({}, {feature: worse}, {feature: better}))
     if name in WEIGHTED[posture]:
@@ -56,7 +56,7 @@ def test_an_input_moves_exactly_the_postures_that_weight_it(posture: str, name: 
 
 
 def test_default_weights_are_small_and_as_the_table_says() -> None:
-    """SPEC 6.2: small and non-zero for the inputs of the table, zero for all others."""
+    """As shipped: small and non-zero for the inputs that a posture is about, zero for all others."""
     for name, settings in POSTURES.items():
         weights = settings.weights.model_dump()
         assert WEIGHTED[name] == {key for key, weight in weights.items() if weight}
@@ -100,7 +100,7 @@ def test_a_feature_that_is_no_number_scores_zero() -> None:
 
 
 def test_weights_of_zero_leave_the_tolerance_alone() -> None:
-    """The fixtures of SPEC 13.1 stand on this: not one bit may change."""
+    """The figures of ``test_life`` stand on this: not one bit may change."""
     assert scaled_tolerance(0.02, {}, dict.fromkeys(INPUTS, 3.0)) == 0.02
 
 

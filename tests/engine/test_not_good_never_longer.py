@@ -1,4 +1,4 @@
-"""Nothing but GOOD lengthens a life: the same request, the same market, another state of the data (SPEC 3.3)."""
+"""Nothing but GOOD lengthens a life: the same request, the same market, another state of the data."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A day of quiet symbols on a line with heartbeats: none is a fault, and a muted stream is (SPEC 3.3, 14)."""
+"""A day of quiet symbols on a line with heartbeats: none is a fault, and a muted stream is."""
 
 import random
 from collections.abc import Iterator

@@ -164,7 +164,7 @@ def test_a_life_above_the_venues_maximum_is_cut(engine: Engine) -> None:
 
 
 def test_a_coarse_venue_is_sent_its_maximum_and_ours_is_cancelled(engine: Engine) -> None:
-    """SPEC 10: 150 ms on a venue whose minimum is 10 s."""
+    """150 ms on a venue whose minimum is 10 s."""
     decision = at_venue(
         engine, "150ms", actuation="withdraw", granularity="1s", life_min="10s", life_max="5min"
     )

@@ -123,7 +123,7 @@ ORDER = [
 ]
 
 
-def test_every_rule_stands_in_the_order_of_the_specification(desk: Desk) -> None:
+def test_every_rule_stands_in_the_order_in_which_rules_are_tried(desk: Desk) -> None:
     _, explanation = desk.explained(desk.request())
     assert [each.rule for each in explanation.rule_path] == ORDER
 
@@ -299,7 +299,7 @@ def random_request(rng: random.Random, desk: Desk) -> RequestRecord:
 
 
 def by_hand(decision: DecisionRecord, config: Config) -> float:
-    """The life that the curve alone allows, ns, by the formulas of SPEC.md 6.1."""
+    """The life that the curve alone allows, ns, by the formulas of ``decision.life``."""
     key = POSTURES[decision.posture_effective - 1]
     settings = getattr(config.postures, key)
     p500 = decision.p[5]

@@ -1,4 +1,4 @@
-"""SPEC 13.3, each figure as it stands there."""
+"""Features against figures worked out by hand."""
 
 import pytest
 

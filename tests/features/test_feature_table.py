@@ -1,4 +1,4 @@
-"""Every row of the specification's table of features, with its windows, is in the schema."""
+"""Every feature that is promised, with its windows, is in the schema."""
 
 import pytest
 

@@ -108,7 +108,7 @@ def test_mutated_configurations(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_configurations(tmp_path: Path) -> None:
-    """SPEC 14: 10,000 mutated configurations, 0 crash, the old one kept."""
+    """10,000 mutated configurations, 0 crash, the old one kept."""
     accepted, refused = run(tmp_path, range(10_000, 20_000))
     assert accepted + refused == 10_000
 

@@ -45,7 +45,7 @@ def test_the_manifest_says_what_it_is_and_what_it_is_worth(model: CurveModel) ->
 
 
 def test_calm_is_calm_and_the_shock_is_told_in_a_market_it_has_not_seen(model: CurveModel) -> None:
-    """SPEC 13.4: at most .01 at the demonstration's thresholds, and between .10 and .25 for the quote that is run
+    """At most .01 at the demonstration's thresholds, and between .10 and .25 for the quote that is run
     against, one second into a shock."""
     told = simulated_trees.shock_answers(model, seed=4711, shocks=4)
     assert told["calm"] <= 0.01
@@ -53,7 +53,7 @@ def test_calm_is_calm_and_the_shock_is_told_in_a_market_it_has_not_seen(model: C
 
 
 def test_what_it_says_of_the_shock_is_what_the_shock_does(model: CurveModel) -> None:
-    """As the manifest has it, of 96 shocks it has not seen: at the threshold that SPEC 13.4 is held at, the share that
+    """As the manifest has it, of 96 shocks it has not seen: at the threshold that the bounds are held at, the share that
     is passed lies in the same band as what is said, and the two are close."""
     told = model.manifest["training"]["shock"]
     at = at_the_threshold(told)

@@ -135,7 +135,7 @@ def test_no_tolerance_gives_no_life(alpha: float) -> None:
     [(0.01, 748.29), (0.02, 500.0), (0.05, 291.95), (0.10, 192.66), (0.15, 150.0), (0.20, 124.91)],
 )
 def test_a_weibull_curve_inverts_to_the_tolerance_lives(p500: float, life_ms: float) -> None:
-    """SPEC 13.1: the whole curve gives the life that P(500 ms) alone gives."""
+    """The whole curve gives the life that P(500 ms) alone gives."""
     assert invert(weibull(p500), 0.02) / 1e6 == pytest.approx(life_ms, abs=0.006)
 
 

@@ -28,7 +28,7 @@ def curve(features: dict[str, float]) -> list[float]:
 
 
 def test_stress_gives_15_percent() -> None:
-    """SPEC 13.4: p500 = .1500, logit −1.734601."""
+    """The scenario of ``quotelife demo``: p500 = .1500, logit −1.734601."""
     p500 = curve(STRESS)[P500]
     assert p500 == pytest.approx(0.15, abs=1e-15)
     assert math.log(p500 / (1 - p500)) == pytest.approx(-1.734601, abs=5e-7)

@@ -1,6 +1,6 @@
 """Binance's splice rule in plain Python over parsed JSON: the oracle for ``quotelife.feed.binance``.
 
-Written from SPEC 3.2 and the venue's manual, with none of the decoder's structure: it keeps every message it
+Written from the venue's manual and docs/feeds.md, with none of the decoder's structure: it keeps every message it
 ever saw since the last break and decides anew each time.
 """
 

@@ -1,6 +1,6 @@
 """Plain twin of the market features: keeps the whole history and recomputes each feature with numpy.
 
-Written from the definitions (SPEC section 4 and the schema), not from the streaming code. Signed features
+Written from the definitions (the schema's docstrings), not from the streaming code. Signed features
 are as for a desk that sells (−s = +1).
 """
 

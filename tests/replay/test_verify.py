@@ -484,6 +484,6 @@ def test_a_recorded_market_is_verified_both_ways(data_dir: Path, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_a_million_decisions_over_recorded_markets(data_dir: Path, tmp_path: Path) -> None:
-    """SPEC.md 14. ``QUOTELIFE_DECISIONS`` asks for another number."""
+    """Byte-equal, all of them. ``QUOTELIFE_DECISIONS`` asks for another number."""
     decisions = int(os.environ.get("QUOTELIFE_DECISIONS", "1000000"))
     verified_over_recordings(data_dir, tmp_path, decisions, decisions / 240_000)

@@ -183,7 +183,7 @@ class Tape:
         return float(((self.t >= a) & (self.t < b)).sum() / ((b - a) / NS_PER_S))
 
     def spread_volatility(self, a: int, b: int) -> float:
-        """Mean over seconds of the time-weighted standard deviation of the spread, SPEC 4."""
+        """Mean over seconds of the time-weighted standard deviation of the spread."""
         out = []
         for begin in range(a, b, NS_PER_S):
             inside = (self.t >= begin) & (self.t < begin + NS_PER_S)

@@ -27,10 +27,18 @@ def test_readme_fits_a_page_and_names_the_two_commands() -> None:
     assert "make run" in text and "make test" in text
 
 
-def test_readme_and_docs_point_at_files_that_exist() -> None:
-    for name in ("README.md", "docs/ARCHITECTURE.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-            assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
+def anchors(path: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_readme_and_docs_point_at_files_and_headings_that_exist() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(there), f"{page.name}: {target}#{anchor}"
 
 
 def test_no_fast_math_and_no_machine_specific_code() -> None:
@@ -60,9 +68,7 @@ def test_ci_may_not_skip_recorded_data() -> None:
     assert "export CI=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_build_folders_lose_modules_without_a_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_folders_lose_modules_without_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module renamed since the last build is not installed beside the new one; all that has a source stays."""
     root, lib = tmp_path / "core", tmp_path / "build" / "lib.linux"
     (root / "quotelife").mkdir(parents=True)

@@ -524,7 +524,7 @@ cdef class Book:
 
     @property
     def microprice_ticks(self):
-        """(a·q_b + b·q_a)/(q_a + q_b), SPEC 3.3; ``None`` unless both sides stand."""
+        """The microprice (a·q_b + b·q_a)/(q_a + q_b); ``None`` unless both sides stand."""
         if not book_two_sided(&self.c):
             return None
         return (self.c.ask_ticks * <double>self.c.bid_lots + self.c.bid_ticks * <double>self.c.ask_lots) / (

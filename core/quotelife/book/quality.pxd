@@ -1,4 +1,4 @@
-# How far an instrument's data can be trusted, why, since when, and how often that changed (SPEC 3.3).
+# How far an instrument's data can be trusted, why, since when, and how often that changed; docs/quality.md.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef enum:

@@ -1,4 +1,4 @@
-"""How far an instrument's data can be trusted: the causes, and the record of its states (SPEC 3.3)."""
+"""How far an instrument's data can be trusted: the causes, and the record of its states; docs/quality.md."""
 
 from enum import IntEnum
 

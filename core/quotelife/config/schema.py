@@ -2,8 +2,7 @@
 
 Keys are named as a desk writes them; durations are text with a unit (``150ms``) and end up as int64
 nanoseconds in the attribute of the same name with ``_ns``. Percentages are plain fractions (0.02 is 2 %).
-What one value alone can tell is checked here, what takes two values in ``checks``. Defaults: SPEC.md
-sections 6.1 to 6.3.
+What one value alone can tell is checked here, what takes two values in ``checks``.
 """
 
 import hashlib
@@ -262,7 +261,7 @@ def _step_table(value: object) -> object:
 
 
 class ValueSettings(Section):
-    """What a posture puts into the expected value of a life, SPEC.md 6.1: ρ, λ, κ, and what follows from no value."""
+    """What a posture puts into the expected value of a life (docs/expected-value.md): ρ, λ, κ, and what follows from no value."""
 
     relationship_in_h: float = Field(default=0.0, ge=0, le=10)
     pick_off_weight: float = Field(default=1.0, ge=0, le=100)
@@ -284,7 +283,7 @@ class RiskAverseValue(ValueSettings):
 
 
 class HeldToleranceSettings(Section):
-    """Keep the realised share of passed lives at or below the tolerance, whatever the model is worth, SPEC 6.1."""
+    """Keep the realised share of passed lives at or below the tolerance, whatever the model is worth; docs/online.md."""
 
     enabled: bool = False
     rate: float = Field(default=0.002, gt=0, le=0.5)
@@ -292,7 +291,7 @@ class HeldToleranceSettings(Section):
 
 
 class PostureSettings(Section):
-    """Tolerance, bounds, value terms and input weights of one posture, SPEC.md 6.1 and 6.2.
+    """Tolerance, bounds, value terms and input weights of one posture.
 
     Under ``expected_value`` the tolerance caps the life, and decides alone where a request gives no edge.
     """
@@ -370,7 +369,7 @@ class RiskInputs(Section):
 
 
 class TierValue(Section):
-    """What expected value assumes of a counterparty without a history, SPEC.md 6.1 and docs/expected-value.md."""
+    """What expected value assumes of a counterparty without a history; docs/expected-value.md."""
 
     hit_probability: Fraction = 0.3
     response_median_ns: ResponseTime = Field(default=1000 * NS_PER_MS, alias="response_median")
@@ -460,7 +459,7 @@ class Desk(Section):
 
 
 class VenueSession(Section):
-    """How the venue behind a session consumes a life, and which lives it takes, SPEC.md 10."""
+    """How the venue behind a session consumes a life, and which lives it takes; docs/venue-sessions.md."""
 
     actuation: Literal["absolute", "relative", "withdraw", "last_look"]
     granularity_ns: LongerThanZero = Field(default=NS_PER_US, alias="granularity")
@@ -560,7 +559,7 @@ class Model(Section):
 
 
 class Recalibration(Section):
-    """Rolling recalibration of the curve from labels resolved within ``window``, SPEC 5."""
+    """Rolling recalibration of the curve from labels resolved within ``window``; docs/online.md."""
 
     enabled: bool = True
     window_ns: Duration = Field(default=900 * NS_PER_S, alias="window", ge=NS_PER_S, le=7 * 86_400 * NS_PER_S)

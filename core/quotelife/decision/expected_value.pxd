@@ -1,4 +1,4 @@
-# The value of a life, its maximum, and the edge at which there is any: SPEC 6.1, docs/expected-value.md.
+# The value of a life, its maximum, and the edge at which there is any; docs/expected-value.md.
 from libc.stdint cimport int64_t
 
 cdef enum:
@@ -31,7 +31,7 @@ cdef struct ValuePrior:                # what is assumed of a counterparty, comp
     double hit                         # a: it accepts at all, were there time
     double informed                    # pi
     double loss_in_h                   # c: L = max(0, c h - e)
-    double adverse                     # eta: m(u) = eta h P(u)
+    double adverse                     # beta: m(u) = beta h P(u)
     double mu                          # G: lognormal of median exp(mu) ns
     double sigma
     double latency_ns                  # l

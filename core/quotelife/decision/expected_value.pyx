@@ -1,10 +1,10 @@
-"""The value of a firm life and where it is largest (SPEC.md 6.1; docs/expected-value.md works an example).
+"""The value of a firm life and where it is largest; docs/expected-value.md works an example.
 
     V(τ) = (1 − π) ∫₀^τ [e + ρ − m(u)] dF_A(u) − λ π L P(τ − ℓᵢ) − κ I F_A(τ)
 
-per lot in ticks, with F_A(u) = a·G(u − ℓ), G lognormal. Where SPEC leaves the choice:
+per lot in ticks, with F_A(u) = a·G(u − ℓ), G lognormal. In it:
 
-- m(u) = η h P(u): the mean adverse move met by a benign accept, as a share η of the threshold. η = 0: the client
+- m(u) = β h P(u): the mean adverse move met by a benign accept, as a share β of the threshold. β = 0: the client
   accepts whatever the price does, and a price without drift has moved by nothing on average;
 - L = max(0, c h − e): whoever picks the quote off does so when the market has moved by h or (overshoot, c > 1) more;
 - ρ = relationship_in_h · h, so that one number serves instruments of any tick;

@@ -1,4 +1,4 @@
-# Held tolerance: adaptive conformal control of the realised share of passed lives, SPEC 6.1.
+# Held tolerance: adaptive conformal control of the realised share of passed lives; docs/online.md.
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 cdef enum HeldBy:              # what the tolerance had to do with a life
@@ -7,8 +7,8 @@ cdef enum HeldBy:              # what the tolerance had to do with a life
     HELD_FROZEN = 2            # something else set the life, or there was none
 
 cdef enum:
-    # The account reaches down to −20·α. A miss earns η·α, so that a market which has come to rest waits for its lives no
-    # longer than 20/η misses, whatever it lost before (20 minutes of 8 a second at η = .002). Nearer to 0, and a market
+    # The account reaches down to −20·α. A miss earns rate·α, so that a market which has come to rest waits for its lives no
+    # longer than 20/rate misses, whatever it lost before (20 minutes of 8 a second at rate .002). Nearer to 0, and a market
     # that moves by turns is forgiven most of what it takes.
     HELD_REMEMBERED = 20
 

@@ -1,19 +1,19 @@
-"""Held tolerance (SPEC 6.1): the realised share of granted lives within which the market passed h stays below α,
+"""Held tolerance: the realised share of granted lives within which the market passed h stays below α,
 whatever the model is worth.
 
-    α_{t+1} = clip(α_t + η·(α − 1{T_h ≤ τ}), 0, α)
+    α_{t+1} = clip(α_t + rate·(α − 1{T_h ≤ τ}), 0, α)
 
 after each resolved label: adaptive conformal inference (Gibbs and Candès 2021), one-sided. What a hit takes from α_t,
 1/α misses give back, and at α_t = 0 no life is left to lose: over any run of n labels, those of the shortest lives
-among them, the hits that count exceed α·n by no more than α/η, plus those that bring α_t to 0 or were on their way
-then. Of hits of both kinds 20·α/η more are remembered, and must be earned back first. docs/online.md has the worst.
+among them, the hits that count exceed α·n by no more than α/rate, plus those that bring α_t to 0 or were on their way
+then. Of hits of both kinds 20·α/rate more are remembered, and must be earned back first. docs/online.md has the worst.
 
 What counts. A life that the tolerance set, or that it would shorten if it were smaller (the longest life, the end of
 the grid, expected value): the label counts. A life cut by the client's deadline, by the venue or by a bad edge, or read
 from a step table, and every decline but one: frozen. Where the shortest life binds, or a decline because the tolerance
 leaves less than it, α_t is frozen too: less of it would change nothing; but then nothing would ever move it again, so
 those labels keep an account of their own, in [−20·α, 0]; only what they earn beyond it goes to α_t. Such a decline is
-labelled by the shortest life that it refused. docs/online.md says where this departs from SPEC 6.1, and why.
+labelled by the shortest life that it refused. docs/online.md says why.
 """
 
 import heapq
@@ -78,7 +78,7 @@ class HeldLives(NamedTuple):
 
 cdef class HeldTolerance:
     """The tolerance of one posture and instrument group. ``alpha``: the posture's, where it starts and what it never
-    exceeds; ``rate``: η. ``ValueError`` when one is outside (0, 1)."""
+    exceeds; ``rate``: the step of one label. ``ValueError`` when one is outside (0, 1)."""
 
     cdef Held c
     cdef double _alpha

@@ -1,4 +1,4 @@
-"""The kill switch, SPEC 6.3 first rule; what MiFID II RTS 6 article 12 calls kill functionality.
+"""The kill switch, the first rule of all; what MiFID II RTS 6 article 12 calls kill functionality.
 
 A kill holds for everybody or for one counterparty, until it is ended by its own name: ending the kill of everybody
 leaves those of single counterparties standing. Kills are kept by name, so that they outlive a configuration in which

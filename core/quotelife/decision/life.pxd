@@ -1,4 +1,4 @@
-# Life from the adverse-selection curve: tolerance (P(500 ms) or the whole curve), step tables, expected value, SPEC 6.1.
+# Life from the adverse-selection curve: tolerance (P(500 ms) or the whole curve), step tables, expected value.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 from quotelife.decision.expected_value cimport ValuePrior, ValueTerms

@@ -1,4 +1,4 @@
-"""Life from the adverse-selection curve (SPEC.md 6.1): tolerance by P(500 ms) or by curve, steps, expected value.
+"""Life from the adverse-selection curve: tolerance by P(500 ms) or by curve, steps, expected value.
 
 - ``p500``: life = 500 ms · (ln(1 − α) / ln(1 − p500))^(1/γ), the time at which a Weibull curve of shape γ through
   P(500 ms) reaches α. P = 0 gives the longest life, P = 1 the shortest, and so does α = 0.

@@ -16,7 +16,7 @@ cdef enum:
     POSTURES = 4                       # array room by records.Posture, entry 0 unused
 
 cdef struct Resolution:
-    uint8_t requested                  # records.Posture chosen by the order of SPEC 6.3
+    uint8_t requested                  # records.Posture chosen by the order of ``policy.pyx``
     uint8_t effective                  # after the regime: never less careful than requested
     uint8_t rule                       # records.Rule
     uint32_t rule_index                # the override that chose: its place in its list, its id for an operator's;

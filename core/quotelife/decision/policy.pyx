@@ -1,6 +1,6 @@
 """Which posture, which regime the calendar says, which priors: a configuration compiled to flat C arrays.
 
-Order (SPEC.md 6.3; kill switch and data quality stand before it, in the engine): request override, where the desk
+Order (kill switch and data quality stand before it, in the engine): request override, where the desk
 may → runtime override of an operator → the desk's overrides of the counterparty → the counterparty's tier → the
 desk's default → the global default. Then the regime may only make the posture more careful.
 

@@ -1,4 +1,4 @@
-# STRESS with hysteresis, SPEC 6.3: in at once, out after exit_after_ns below exit_fraction of the threshold.
+# STRESS with hysteresis: in at once, out after exit_after_ns below exit_fraction of the threshold.
 from libc.stdint cimport int64_t, uint64_t
 
 from quotelife.features.stress cimport StressInputs

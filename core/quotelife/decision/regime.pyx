@@ -1,4 +1,4 @@
-"""When the market of an instrument is in STRESS (SPEC.md 6.3).
+"""When the market of an instrument is in STRESS.
 
 Each trigger has its own hysteresis: it fires at once when its input passes the threshold, and is dropped when the
 input has stayed below ``exit_fraction`` of the threshold for ``exit_after``. STRESS holds while any trigger does.

@@ -1,4 +1,4 @@
-# Standardised risk scores and the tolerance they scale, SPEC 6.2.
+# Standardised risk scores and the tolerance they scale.
 from libc.stdint cimport uint64_t
 
 from quotelife.records cimport RISK_INPUTS

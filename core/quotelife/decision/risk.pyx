@@ -1,4 +1,4 @@
-"""Standardised risk scores of a request's inputs, and the tolerance they scale (SPEC.md 6.2).
+"""Standardised risk scores of a request's inputs, and the tolerance they scale.
 
 risk_i = clip(direction · (measure(x_i) − center_i) / scale_i, −3, 3), where measure is ln for ratios and the value
 itself otherwise; an input that is not valid scores 0. The tolerance becomes α · exp(−Σ w_i · risk_i), at most 0.5.

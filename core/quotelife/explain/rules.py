@@ -1,4 +1,4 @@
-"""Every rule of SPEC.md 6.3 in order, by the very code that resolves (``Policy.trace``), then the monitor
+"""Every rule that chooses a posture, in order, by the very code that resolves (``Policy.trace``), then the monitor
 of the model and the regime, which only lower."""
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Signed features are multiplied by −s (s = +1 when the desk buys), so that a positive value points to a move
 against the quote and one model serves both sides. A model names the hash of the schema it was fitted to and
-is refused under any other. Source of the definitions: SPEC.md section 4 and the docstrings of ``state``.
+is refused under any other. The definitions stand here and in the docstrings of ``state``.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Features of one instrument, SPEC.md section 4: fed event by event, read by decisions, replay and training alike.
+"""Features of one instrument: fed event by event, read by decisions, replay and training alike.
 
 Time. Every function takes engine time in ns (above 0); an earlier time than the last counts as the last.
 Window W means (t − W, t]. Windows of 1 s and less are exact. Longer ones are kept in 100 ms buckets (2 s, 10 s,

@@ -1,4 +1,4 @@
-"""Binance spot, USD-M and COIN-M market data: JSON bytes in, events out. No I/O; SPEC 3.2.
+"""Binance spot, USD-M and COIN-M market data: JSON bytes in, events out. No I/O; docs/feeds.md.
 
 How a book becomes whole. Depth diffs of a symbol are held (never shown) until a REST snapshot arrives *and* a
 diff proves that the two belong together: on spot the first diff kept has U <= lastUpdateId + 1 <= u, on futures
@@ -472,7 +472,7 @@ cdef class BinanceDecoder(VenueDecoder):
         return 0
 
     cdef int splice(self, BinanceSymbol feed, int64_t receive_ns) except -1:
-        # Join the held snapshot and the held diffs if the rule of SPEC 3.2 allows; all or nothing.
+        # Join the held snapshot and the held diffs if the venue's rule allows; all or nothing.
         cdef EventBuffer buffer = self.buffer
         cdef Py_ssize_t start = buffer.count
         cdef Py_ssize_t at, older = 0

@@ -1,4 +1,4 @@
-"""The binary record over TCP and UDP: frames of 64-byte events in, events out. No I/O; SPEC 3.1, 3.2.
+"""The binary record over TCP and UDP: frames of 64-byte events in, events out. No I/O; docs/binary-feed.md.
 
 ``docs/binary-feed.md`` has the wire format. A frame is a header of 32 bytes and ``count`` events; its events are
 numbered from ``first`` on, one number an event. A frame whose length, CRC, source or any one event is wrong gives

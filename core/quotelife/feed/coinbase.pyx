@@ -1,4 +1,4 @@
-"""Coinbase Advanced Trade market data: JSON bytes in, events out. No I/O; SPEC 3.2.
+"""Coinbase Advanced Trade market data: JSON bytes in, events out. No I/O; docs/feeds.md.
 
 Every message of a connection carries ``sequence_num``, one more than that of the message before, whatever its channel
 and product. A hole therefore makes *all* books unreliable at once, and all are wanted anew. The channel ``level2``

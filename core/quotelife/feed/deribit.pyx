@@ -1,4 +1,4 @@
-"""Deribit market data: JSON-RPC 2.0 notifications in, events out. No I/O; SPEC 3.2.
+"""Deribit market data: JSON-RPC 2.0 notifications in, events out. No I/O; docs/feeds.md.
 
 Channels: ``book.{instrument}.{interval}`` (whole books; grouped books are passed over), ``trades``, ``ticker`` and,
 where there is no book, ``quote``. A book begins with a ``snapshot``; each ``change`` names its predecessor in

@@ -1,4 +1,4 @@
-"""FIX 4.4 market data: 35=W and 35=X in, events out; 35=V is what to ask for. No I/O; SPEC 3.2.
+"""FIX 4.4 market data: 35=W and 35=X in, events out; 35=V is what to ask for. No I/O; docs/fix.md.
 
 The session layer (fix_session.py) gives whole messages in their turn. A book becomes whole with a full refresh (W)
 that answers our newest request, and is continued by the increments (X) of that request; messages under an older

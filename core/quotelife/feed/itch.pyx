@@ -1,4 +1,4 @@
-"""NASDAQ TotalView-ITCH 5.0: one message in, at most one order-level event out. No I/O; SPEC 3.1, 3.2.
+"""NASDAQ TotalView-ITCH 5.0: one message in, at most one order-level event out. No I/O.
 
 Layouts follow the published "Nasdaq TotalView-ITCH 5.0" specification; ``docs/itch.md`` says what is taken from each
 message. The decoder knows single messages only; framing, sequence numbers and loss are the transport's

@@ -1,4 +1,4 @@
-"""MoldUDP64: packets of two lines and of a re-request server in, ITCH messages in order out. No I/O; SPEC 3.2.
+"""MoldUDP64: packets of two lines and of a re-request server in, ITCH messages in order out. No I/O; docs/itch.md.
 
 Format: "MoldUDP64 Protocol Specification 1.00": session (10 bytes), sequence of the first message (8), count (2), then
 each message behind two bytes of its length; all big-endian. Count 0 is a heartbeat and 0xFFFF the end of the session;

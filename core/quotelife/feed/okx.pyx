@@ -1,4 +1,4 @@
-"""OKX market data: JSON bytes in, events out. No I/O; SPEC 3.2.
+"""OKX market data: JSON bytes in, events out. No I/O; docs/feeds.md.
 
 A book (``books``, ``books-l2-tbt``, ``books50-l2-tbt``) begins with a ``snapshot``; each ``update`` names its
 predecessor in ``prevSeqId``. A message may also carry a checksum: CRC-32, as a signed number, of the best 25 levels a

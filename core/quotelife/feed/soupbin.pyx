@@ -1,4 +1,4 @@
-"""SoupBinTCP 3.0, client side: bytes of a connection in, ITCH messages in order out. No I/O; SPEC 3.2.
+"""SoupBinTCP 3.0, client side: bytes of a connection in, ITCH messages in order out. No I/O; docs/itch.md.
 
 Format: "SoupBinTCP version 3.00": packets of two bytes of length, a type and the rest. A login names session and first
 number wanted; the server then sends all from there on, numbered one by one. So a connection that broke is resumed at

@@ -43,7 +43,7 @@ from quotelife.model.artifact import MANIFEST, manifest_digest
 from quotelife.units import NS_PER_S
 
 ANSWERS_KEPT_NS = 86_400 * NS_PER_S
-"""How long the same request id gets the same reply, SPEC.md section 10."""
+"""How long the same request id gets the same reply."""
 
 MEND = (
     "restore the file from a backup, or stop the service and move this file and all later ones away "

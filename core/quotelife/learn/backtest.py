@@ -3,7 +3,7 @@
 Everything before the test slice serves to learn: the fixed life to beat and the loss given pick-off on the train slice,
 what a watch is worth to expected value on the calibration slice. Curves are recalibrated as they are live, by labels
 already resolved (``quotelife.learn.served``), over all slices in order of time. Lives come from the functions
-that the engine runs; input weights (SPEC 6.2) and positions are left out. docs/backtest.md tells the figures.
+that the engine runs; input weights and positions are left out. docs/backtest.md tells the figures.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -376,7 +376,7 @@ def value_lives(
 
 
 def watch_share(met: Met, p: Floats, learned: Learned) -> float:
-    """Which of ``WATCH_SHARES`` brings most with a withdrawal: life and withdrawal are one optimisation (SPEC 6.1)."""
+    """Which of ``WATCH_SHARES`` brings most with a withdrawal: life and withdrawal are one optimisation."""
     free = _settings(**MODES["expected value"])
     worth = [
         met.settle(value_lives(met, p, free, ValueSettings(), learned, share, 1.0), withdraw=True)

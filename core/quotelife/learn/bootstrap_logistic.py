@@ -39,7 +39,7 @@ WARMUP_NS = 90 * NS_PER_S
 PURGE_NS = 10 * NS_PER_S  # the longest horizon, and room for the windows of a shock
 DECISION_GAP_NS = 300 * NS_PER_MS  # mean time between decisions on one instrument
 SHOCK_GAP_S = 170.0
-MICROPRICE_SPREAD_TICKS_MAX = 4.0  # wider spreads are referred to their mid: SPEC 2
+MICROPRICE_SPREAD_TICKS_MAX = 4.0  # wider spreads are referred to their mid
 ONE_TICK_SHARE = 0.2  # of decisions; the rest has a threshold log-uniform in 1..H_TICKS_MAX
 H_TICKS_MAX = 100.0
 # Thresholds scored apart: over all of them, telling 1 tick from 100 would pass for skill.

@@ -7,7 +7,7 @@ against the desk and his order arrives before the end, T_h + ℓᵢ ≤ τ. Two 
 - marked at accept: he trades whatever the price did, and the desk books e − D(A);
 - he walks away once the price has moved h in the desk's favour, because others quote better then.
 
-A withdrawal is decided when the mid has moved w·h against the quote and takes effect ``path_ns`` later (SPEC 8).
+A withdrawal is decided when the mid has moved w·h against the quote and takes effect ``path_ns`` later.
 
 ``Flow.meet`` draws all that does not depend on the life, once: every policy meets the same takers. ``Met.settle``
 gives, for any lives, each row's mean over kinds of taker and accept times; ``Met.sample`` gives single outcomes.

@@ -1,4 +1,4 @@
-"""Pick-offs of a policy against a fixed life at equal fill (SPEC 12): the fair measure of who chooses lives well.
+"""Pick-offs of a policy against a fixed life at equal fill: the fair measure of who chooses lives well.
 
 A family of lives has one parameter that makes all of them longer, searched for the values at which the benign fill
 is what the levels ask; between two of them the pick-offs are linear in the fill, which is what a coin between the two

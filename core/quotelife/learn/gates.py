@@ -1,4 +1,4 @@
-"""The promotion gates (SPEC 12): may a challenger take the champion's place? Each has a figure, a bound, a reason.
+"""The promotion gates: may a challenger take the champion's place? Each has a figure, a bound, a reason.
 
 Both models are judged on the same decisions, all later than what either was fitted on, and as they would be served:
 each under its own rolling recalibration. Differences are challenger minus champion, so below 0 is better, in units of
@@ -71,7 +71,7 @@ class GatesError(QuotelifeError):
 class Bounds:
     """What a challenger must reach. Horizons in ns.
 
-    A decision by first passage takes about 1 µs where the budget is 5 µs (SPEC 15), hence ``decision_to_yardstick``.
+    A decision by first passage takes about 1 µs where the budget is 5 µs, hence ``decision_to_yardstick``.
     ``market``: whose targets of calibration and blocks these are held against.
     """
 

@@ -1,4 +1,4 @@
-"""Labels of decisions: when the reference first passes a threshold against the desk (SPEC 2 and 12).
+"""Labels of decisions: when the reference first passes a threshold against the desk.
 
 The path of the reference is known at its points only, each of which holds until the next. A quote lives from
 ``now_ns + latency_ns`` on; age u is counted from there, and D from the reference at the decision, so that what moved

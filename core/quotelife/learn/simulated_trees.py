@@ -5,7 +5,7 @@
 Trained as the universal model is, of the two simulated instruments with news shocks and their headlines, and refused
 unless, in a market of another seed, P(500 ms) is at most .01 in calm at the demonstration's thresholds; and one second
 into a full shock, for a quote in ETH that the shock runs against and that stands ``STRESSED_BPS`` away, both P and the
-share that is passed are in [.10, .25] and differ by at most ``APART_MOST`` (SPEC 13.4).
+share that is passed are in [.10, .25] and differ by at most ``APART_MOST``.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def shocked_market(seed: int, shocks: int) -> tuple[list[Decisions], list[NewsSh
 
 
 def faults(told: dict[str, Any]) -> list[str]:
-    """What of SPEC 13.4 the answers do not keep to."""
+    """Where the answers leave the bounds of the module's docstring."""
     at = next(entry for entry in told["shock"] if entry["bps"] == STRESSED_BPS)
     found = (
         [] if told["calm"] <= CALM_MOST else [f"in calm P(500 ms) is {told['calm']:.4f}, above {CALM_MOST}"]

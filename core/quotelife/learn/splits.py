@@ -1,4 +1,4 @@
-"""Cuts of decisions by the clock, and the weight of those whose labels overlap (SPEC 12).
+"""Cuts of decisions by the clock, and the weight of those whose labels overlap.
 
 Nothing is shuffled. A decision within the purge before a cut is in no part: its label would be read from the path
 of the next part. After a test part comes an embargo before decisions may be trained on, because their features still

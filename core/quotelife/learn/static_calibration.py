@@ -1,4 +1,4 @@
-"""Static calibration: what a recent slice says of a model's level, written into its parameters (SPEC 5 and 12).
+"""Static calibration: what a recent slice says of a model's level, written into its parameters.
 
 logit h'_k = shift_k + scale·logit h_k for the hazard of each bin of a logistic model, and the same for each P(τ_k) of
 trees, before the maximum that keeps their curve from falling: what a model can hold by its own parameters. The result

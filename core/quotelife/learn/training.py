@@ -1,4 +1,4 @@
-"""Training: logistic hazards and trees of one market, and the universal one pooled over several (SPEC 5 and 12).
+"""Training: logistic hazards and trees of one market, and the universal one pooled over several; docs/training.md.
 
 Of each instrument's span, by the clock: trees and coefficients are fitted on the first part, what brings margins to
 probabilities on the second, and the last part is for scores alone. Trees are grown for P(500 ms) and P(2 s); between

@@ -1,6 +1,6 @@
 """The adverse-selection curve P(τ) = Pr(T_h ≤ τ) on the horizon grid, read between its points and backwards.
 
-The curve is interpolated in log-hazard (SPEC 2). With the cumulative hazard H = −ln(1 − P):
+The curve is interpolated in log-hazard. With the cumulative hazard H = −ln(1 − P):
 
 - between two points ln H is linear in ln τ, which is exact for a Weibull time. Below 1e-12, H is read as 1e-12, 0
   among it: a rule of its own at 0 would let a life jump up where P rises from it;
@@ -24,7 +24,7 @@ from quotelife.features.schema import INDEX
 from quotelife.records import HORIZONS_NS
 from quotelife.records cimport FEATURES_MAX, HORIZONS, VALID_WORDS, set_valid
 
-# Not mirrored by side: a model that read them would treat bids and asks differently (SPEC 4).
+# Not mirrored by side: a model that read them would treat bids and asks differently.
 UNMIRRORED = frozenset(
     name for name in INDEX if name == "book_imbalance_ratio" or name.startswith(("depth_bid_", "depth_ask_"))
 )
@@ -511,7 +511,7 @@ def enforce(p):
 
 
 def first_passage(double h_ticks, double sigma_ticks):
-    """P(τ) = 2Φ(−h/(σ√τ)) on the grid, shape (12,): SPEC 5.1, the reflection principle of driftless diffusion.
+    """P(τ) = 2Φ(−h/(σ√τ)) on the grid, shape (12,): the reflection principle of driftless diffusion.
 
     ``h_ticks`` ≤ 0 gives 1 (passed already), ``sigma_ticks`` = 0 gives 0; NaN in either, or a negative σ,
     gives 1: the worst case.

@@ -1,4 +1,4 @@
-"""The first-passage model: always there, for the cold start, as sanity check and as fallback (SPEC 5.1)."""
+"""The first-passage model: always there, for the cold start, as sanity check and as fallback."""
 
 from libc.math cimport INFINITY, erf, erfc, log, sqrt
 from libc.stdint cimport int64_t

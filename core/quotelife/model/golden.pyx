@@ -1,4 +1,4 @@
-"""The golden model: fixed coefficients, so that tests can say what the answer must be (SPEC 5.4, 13.4).
+"""The golden model: fixed coefficients, so that tests can say what the answer must be.
 
     logit p500 = b + Σ_i w_i·clip((g_i(x_i) − calm_i)/(stress_i − calm_i), 0, 1)
     P(τ) = 1 − (1 − p500)^((τ/500 ms)^γ)
@@ -20,7 +20,7 @@ from quotelife.model.transform cimport clip, number, text, transform, transform_
 from quotelife.records cimport HORIZONS, is_valid
 
 # Calm: every input at or below its calm value, logit(.005). Stress: every input at or beyond its stress value,
-# logit(.15). The thresholds lie at or inside the regime's (SPEC 6.3), the news one leaves room for its decay.
+# logit(.15). The thresholds lie at or inside the regime's, the news one leaves room for its decay.
 PARAMETERS = {
     "intercept": -5.293304824724492,
     "gamma": 1.7317483049889,

@@ -1,4 +1,4 @@
-"""Discrete-time hazard over the horizon bins, on top of first passage (SPEC 5.2).
+"""Discrete-time hazard over the horizon bins, on top of first passage.
 
 Bin k runs from τ_{k−1} (0 for the first) to τ_k. Its hazard h_k = Pr(T_h ≤ τ_k | T_h > τ_{k−1}) obeys
 

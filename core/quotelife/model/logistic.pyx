@@ -1,4 +1,4 @@
-"""Discrete-time logistic hazard, pooled over the horizon bins, on top of first passage (SPEC 5.2).
+"""Discrete-time logistic hazard, pooled over the horizon bins, on top of first passage.
 
 The hazard of ``quotelife.model.hazard`` with
 

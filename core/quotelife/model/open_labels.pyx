@@ -1,5 +1,5 @@
-"""Labels on their way: each decision is watched until all that is asked of it is known (SPEC 2: first passage, one
-touch).
+"""Labels on their way: each decision is watched until all that is asked of it is known: first
+passage, one touch.
 
 A decision passes when the adverse coordinate −s·M reaches its key, so the smallest key of a heap says in one comparison
 whether anything passes at all, whatever the number that is open; one more heap holds what comes to an end next. An

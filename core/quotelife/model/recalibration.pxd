@@ -1,4 +1,4 @@
-# Rolling two-parameter recalibration of the curve from labels already resolved (SPEC 5).
+# Rolling two-parameter recalibration of the curve from labels already resolved.
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from quotelife.records cimport HORIZONS

@@ -1,4 +1,4 @@
-"""Rolling two-parameter recalibration of the adverse-selection curve (SPEC 5): what a model's level is worth now.
+"""Rolling two-parameter recalibration of the adverse-selection curve: what a model's level is worth now.
 
 At each anchor horizon τ_j a pair (a_j, b_j) minimises, over the labels resolved within the window,
 

@@ -1,4 +1,4 @@
-"""The curve from one call of trees (SPEC 5.3, 5.5).
+"""The curve from one call of trees.
 
     logit P(τ_k) = max over j ≤ k of (a_j + Σ_i w_ij·m_i)
 
