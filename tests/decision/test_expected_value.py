@@ -1,4 +1,4 @@
-"""Expected value (docs/expected-value.md) against a plain-Python twin: V, its maximum, break-even, what moves the life."""
+"""Expected value against a plain-Python twin: V, its maximum, break-even, what moves the life."""
 
 import math
 from typing import Any

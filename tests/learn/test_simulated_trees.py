@@ -53,8 +53,8 @@ def test_calm_is_calm_and_the_shock_is_told_in_a_market_it_has_not_seen(model: C
 
 
 def test_what_it_says_of_the_shock_is_what_the_shock_does(model: CurveModel) -> None:
-    """As the manifest has it, of 96 shocks it has not seen: at the threshold that the bounds are held at, the share that
-    is passed lies in the same band as what is said, and the two are close."""
+    """As the manifest has it, of 96 shocks it has not seen: at the threshold of the bounds, the share that is passed
+    lies in the same band as what is said, and the two are close."""
     told = model.manifest["training"]["shock"]
     at = at_the_threshold(told)
     assert simulated_trees.faults(told) == [] and told["shocks"] == 96 and at["quotes"] > 400

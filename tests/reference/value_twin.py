@@ -1,4 +1,4 @@
-"""Expected value in numpy: the formula of docs/expected-value.md read literally, short Gauss-Legendre pieces, dense search.
+"""Expected value in numpy: docs/expected-value.md read literally, short Gauss-Legendre pieces, dense search.
 
 Shares nothing with the compiled code: the curve is read by its definition (ln H linear in ln τ between the horizons;
 before them the first power law, at least linear). Integrals run in z = (ln(u − ℓ) − ln median)/σ over pieces that end

@@ -206,7 +206,7 @@ def life_ms(posture: PostureSettings, p500: float) -> float:
 
 
 def _life_order(config: Config) -> Iterator[Problem]:
-    """On the same curve a more careful posture must never live longer: Risk Averse ≤ Liquidity Provider ≤ Client Priority."""
+    """On the same curve a more careful posture must never live longer."""
     postures = [getattr(config.postures, name) for name in POSTURE_NAMES]
     if any(_postures(config)):
         return

@@ -261,7 +261,7 @@ def _step_table(value: object) -> object:
 
 
 class ValueSettings(Section):
-    """What a posture puts into the expected value of a life (docs/expected-value.md): ρ, λ, κ, and what follows from no value."""
+    """What a posture puts into the expected value of a life, and what follows from no value; docs/expected-value.md."""
 
     relationship_in_h: float = Field(default=0.0, ge=0, le=10)
     pick_off_weight: float = Field(default=1.0, ge=0, le=100)
@@ -283,7 +283,7 @@ class RiskAverseValue(ValueSettings):
 
 
 class HeldToleranceSettings(Section):
-    """Keep the realised share of passed lives at or below the tolerance, whatever the model is worth; docs/online.md."""
+    """Keep the realised share of passed lives at or below the tolerance; docs/online.md."""
 
     enabled: bool = False
     rate: float = Field(default=0.002, gt=0, le=0.5)
