@@ -9,6 +9,7 @@ from test_capture import T0, Disk, Recorder, S
 
 from quotelife.capture.export import export_parquet
 from quotelife.capture.reader import Capture
+from quotelife.errors import QuotelifeError
 from quotelife.records import EVENT_DTYPE, EventFlags, EventKindCode, SideCode, StatusKind
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -115,6 +116,16 @@ def test_an_export_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         export_parquet(Capture(tmp_path), tmp_path / "out.parquet", progress=interrupt)
     assert not list(tmp_path.glob("out.parquet*"))
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_mend(tmp_path: Path) -> None:
+    run = Recorder(tmp_path)
+    run.some_events(1)
+    run.writer.close()
+    with pytest.raises(
+        QuotelifeError, match=r"none/day\.parquet: cannot be written .*; name a file in a folder"
+    ):
+        export_parquet(Capture(tmp_path), tmp_path / "none" / "day.parquet")
 
 
 def test_the_queries_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife.model.artifact import builtin_artifact, load_artifact, save_artifact
+from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.registry import Registry
 from quotelife_client import Client
 from quotelife_server.cli import models as cli_models
@@ -98,6 +99,19 @@ def test_a_folder_in_use_is_left_to_its_service(run: Run, folder: Path) -> None:
     with Registry(folder):
         ended = run("models", "promote", GOLDEN, *FORCED, "--registry", folder)
     assert ended.code == 1 and "ask that service (--target)" in ended.err
+
+
+def test_what_a_model_was_fitted_on_stands_in_the_list(run: Run, folder: Path, tmp_path: Path) -> None:
+    """Of a description only what prints: it comes from a file."""
+    for name, description in (
+        ("plain", "Fitted on simulated decisions of A; scores are of the last part of the span alone."),
+        ("odd", "\x1b[31mred"),
+    ):
+        made = save_artifact(FirstPassageModel(), tmp_path / "made", name=name, description=description)
+        assert run("models", "add", made, "--registry", folder).code == 0
+    listed = run("models", "list", "--registry", folder).out
+    assert "plain (first_passage): Fitted on simulated decisions of A\n" in listed
+    assert "odd (first_passage)\n" in listed
 
 
 def test_only_what_nothing_names_is_removed(run: Run, folder: Path) -> None:

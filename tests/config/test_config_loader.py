@@ -1,11 +1,13 @@
 """What the loader takes and refuses: every fault at once, each with its file, line, key and reason."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from quotelife.config import Config, load_config
 from quotelife.config.loader import FILE_BYTES_MAX
@@ -375,3 +377,35 @@ def test_a_choice_of_numbers_hides_no_other_fault(tmp_path: Path) -> None:
     )
     assert len(found) == 2
     assert "version: " in found[0] and "posture: " in found[1]
+
+
+def test_a_bound_of_a_duration_is_told_as_a_duration(tmp_path: Path) -> None:
+    text = BASE + "learning: {recalibration: {window: 8d, refit: 0s}, latency: 2s}\n"
+    assert problems(write(tmp_path, text)) == [
+        "all.yaml:8: learning.latency: must be at most 1s, got 2s",
+        "all.yaml:8: learning.recalibration.refit: must be longer than 0s, got 0s",
+        "all.yaml:8: learning.recalibration.window: must be at most 7d, got 8d",
+    ]
+
+
+def sections(of: type[BaseModel] = Section) -> Iterator[type[BaseModel]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from sections(each)
+
+
+def test_no_duration_of_any_section_is_refused_in_nanoseconds() -> None:
+    """Every key of the core and the server that is a duration, far beyond both ends."""
+    refused = 0
+    for section in sections():
+        for name, field in section.model_fields.items():
+            if not name.endswith("_ns"):
+                continue
+            for text in ("0s", "1ns", "399d", "401d"):
+                try:
+                    section.model_validate({field.alias: text})
+                except ValidationError as error:
+                    found = [each["msg"] for each in error.errors() if each["loc"] == (field.alias,)]
+                    assert not any(re.search("[0-9]{5}|should be", told) for told in found), (name, found)
+                    refused += len(found)
+    assert refused > 50

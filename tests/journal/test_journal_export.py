@@ -143,6 +143,14 @@ def test_an_export_does_not_overwrite(folder: Path) -> None:
         export_parquet(Journal(folder / "journal"), folder / "out")
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_the_mend(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        JournalError, match=r"file/out: cannot be made \(Not a directory\); name a folder where"
+    ):
+        export_parquet(Journal(folder / "journal"), tmp_path / "file" / "out")
+
+
 def test_the_export_command(folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         app, ["journal", "export", str(folder / "journal"), "--out", str(tmp_path / "out")]

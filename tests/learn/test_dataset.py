@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+from quotelife.config import load_config
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import INDEX, NAMES
 from quotelife.learn import dataset
@@ -26,7 +27,10 @@ from quotelife.learn.dataset import (
     write_decisions,
 )
 from quotelife.learn.labels import NEVER
+from quotelife.learn.units import simulated_units
 from reference.dataset_kit import decisions
+
+DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo"
 
 
 @pytest.fixture
@@ -220,6 +224,12 @@ def test_without_pyarrow_nothing_is_replayed_first(tmp_path: Path, monkeypatch: 
     with pytest.raises(QuotelifeError, match=r"datasets need pyarrow in this environment: .* -m pip install"):
         build_dataset(tmp_path / "data", [unit], CollectSettings())  # type: ignore[list-item]
     assert not (tmp_path / "data").exists()
+
+
+def test_what_a_simulated_market_gave_is_known_as_such(files: tuple[Path, Path]) -> None:
+    assert not read_decisions(*files).simulated
+    write_decisions(decisions(), *files, {"source": simulated_units(load_config(DEMO), 1.0, 1)[0].content})
+    assert read_decisions(*files).simulated
 
 
 def changed(name: str, value: float, row: int = 3, column: int = 0) -> Decisions:

@@ -1,8 +1,13 @@
 """The report: what stands on the page is what stands in the results, and it can be read."""
 
+import json
+import math
 import re
+from collections.abc import Iterator
+from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -256,13 +261,61 @@ def test_results_that_are_none_are_refused_with_the_mend(tmp_path: Path) -> None
     path = tmp_path / "r.json"
     for text, word in (
         ("{", "no JSON"),
-        ("[]", "sets"),
-        ('{"sets": [{}]}', "sets"),
-        ('{"sets": []}', "holds none"),
+        ("[]", "is not an object"),
+        ('{"sets": [{}]}', r"sets\[0\]\.name: is missing"),
+        ('{"sets": []}', "sets: 0 entries"),
+        (
+            '{"sets": [{"name": "A", "lives": {"time_ns": "x"}}]}',
+            r"sets\[0\]\.lives\.time_ns: 'x' is not a list",
+        ),
+        (
+            '{"sets": [{"name": "A", "frontier": [{"policy": "p", "fill": NaN}]}]}',
+            r"frontier\[0\]\.fill: nan",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(ReportError, match=word):
             read_results(path)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every key of every object, and the first and last entry of every list."""
+    keys = list(value) if isinstance(value, dict) else [0, len(value) - 1] if isinstance(value, list) else []
+    for key in dict.fromkeys(keys):
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x", [], {}, [[]], True, -1, 0, 2**70, -1e308, math.nan], ids=lambda value: repr(value)
+)
+def test_a_field_that_holds_something_else_is_named_or_drawn_and_never_a_fault(
+    tmp_path: Path, value: Any
+) -> None:
+    path, named, drawn = tmp_path / "r.json", 0, 0
+    small = results(one_set(points=12))
+    small["sets"][0]["horizons"] = small["sets"][0]["horizons"][1:2]
+    small["sets"][0]["value"] = small["sets"][0]["value"][:2]
+    small["targets"] = [
+        {"met": False, "set": "A", "what": "w", "value": 0.5, "interval": [0.1, 0.2], "must": "m"}
+    ]
+    for place in places(small):
+        changed: Any = deepcopy(small)
+        owner = changed
+        for key in place[:-1]:
+            owner = owner[key]
+        owner[place[-1]] = value
+        path.write_text(json.dumps(changed))
+        try:
+            found = read_results(path)
+        except ReportError as error:
+            named += 1
+            assert str(place[0]) in str(error)
+            continue
+        summary(found)
+        html(found, source="r.json")
+        drawn += 1
+    assert named > 20 and drawn > 10
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from quotelife.learn.training import (
     train_universal,
     tuned,
 )
-from quotelife.model.artifact import load_artifact, save_artifact
+from quotelife.model.artifact import load_artifact, save_artifact, simulated
 from quotelife.model.curve import CurveModel
 from quotelife.model.golden import GoldenModel
 from quotelife.model.transform import TRANSFORMS, apply
@@ -519,6 +519,25 @@ def test_what_a_model_was_made_from_counts_as_seen(
     )
     plan = train.Plan("trees", tmp_path, thresholds=("1tick",), stack=folder, recipe={"trees": 4, "depth": 2})
     assert seen_until_ns(train.train([small], plan)[0].model.manifest) == later
+
+
+def test_a_manifest_says_how_much_of_its_data_was_simulated(small: Market, tmp_path: Path) -> None:
+    """Also of what it was made from; its spans count all the same, for the next dataset may be of the same clock."""
+    wholly = replace(small, pieces=tuple(replace(piece, simulated=True) for piece in small.pieces))
+    plan = train.Plan("logistic", tmp_path, name="m", thresholds=("1tick",))
+    (recorded,), (made_up,) = train.train([small], plan), train.train([wholly], plan)
+    for done, share, words in ((recorded, 0.0, "recorded"), (made_up, 1.0, "simulated")):
+        manifest = done.model.manifest
+        assert manifest["training"]["simulated_share"] == share
+        assert simulated(manifest["training"]) == (share == 1.0)
+        assert manifest["description"].startswith(f"Fitted on {words} decisions of A")
+        assert fitted_on(manifest) and seen_until_ns(manifest) == small.span_ns("calibrate")[1]
+    plan = train.Plan("calibrated", tmp_path, thresholds=("1tick",))
+    again = train.calibrate(made_up.model, [small], plan, force=True).trained
+    assert again is not None
+    told = again.model.manifest["training"]
+    rows, before = told["rows"], made_up.model.manifest["training"]["rows"]
+    assert told["simulated_share"] == pytest.approx(before / (rows + before))
 
 
 def seen(start: int, end: int) -> dict[str, Any]:

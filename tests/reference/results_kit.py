@@ -13,9 +13,8 @@ POLICIES = {
 }
 
 
-def one_set(name: str = "GBP", seed: int = 1) -> dict[str, Any]:
+def one_set(name: str = "GBP", seed: int = 1, points: int = 200) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    points = 200
     time_ns = (START_NS + np.arange(points) * 60_000_000_000).tolist()
     life = np.clip(800.0 / (0.2 + np.abs(np.sin(np.arange(points) / 20.0))), 100.0, 5000.0)
     return {

@@ -39,7 +39,7 @@ def export_parquet(
 
     Prices and sizes stand there in ticks and lots, and as exact decimals (null where the configuration does not have
     the instrument). ``progress`` is told of the rows so far. The file gets its name when it is whole. Raises
-    ``QuotelifeError`` when pyarrow is not there.
+    ``QuotelifeError`` when pyarrow is not there, or the file cannot be written.
     """
     try:
         import pyarrow as pa
@@ -50,6 +50,13 @@ def export_parquet(
     schema = _schema(pa)
     unfinished = out.with_name(out.name + ".tmp")
     rows = 0
+    try:
+        unfinished.touch()
+    except OSError as error:
+        raise QuotelifeError(
+            f"{out}: cannot be written ({error.strerror}); name a file in a folder that is there, and where you may "
+            "write"
+        ) from None
     try:
         with parquet.ParquetWriter(unfinished, schema, compression="zstd") as writer:
             for head, runs in _batches(capture, boot_id):

@@ -14,7 +14,16 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+)
 
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration_ns, parse_duration_ns
@@ -37,13 +46,26 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def _parse_duration(value: object) -> int:
+def _parse_duration(value: object, within_bounds: Callable[[int], int]) -> int:
     if not isinstance(value, str):
         raise ValueError("write a duration as a number with its unit, such as 150ms, 2s or 5min")
     duration_ns = parse_duration_ns(value)
     if duration_ns > DURATION_MAX_NS:
-        raise ValueError(f"longer than {format_duration_ns(DURATION_MAX_NS)}")
-    return duration_ns
+        raise ValueError(f"must be at most {_span(DURATION_MAX_NS)}")
+    try:
+        return within_bounds(duration_ns)
+    except ValidationError as error:  # its words are of so many ns
+        bounds = error.errors()[0].get("ctx", {})
+        told = [f"{words} {_span(bounds[key])}" for key, words in _BOUNDS.items() if key in bounds]
+        raise ValueError(f"must be {told[0]}") from None
+
+
+_BOUNDS = {"ge": "at least", "le": "at most", "gt": "longer than", "lt": "shorter than"}
+
+
+def _span(duration_ns: int) -> str:
+    days, rest = divmod(duration_ns, 86_400 * NS_PER_S)
+    return f"{days}d" if days and not rest else "0s" if not duration_ns else format_duration_ns(duration_ns)
 
 
 def _parse_decimal(value: object) -> Decimal:
@@ -112,10 +134,13 @@ def _parse_day(value: object) -> object:
 
 
 CalendarDay = Annotated[date, BeforeValidator(_parse_day)]
-Duration = Annotated[int, BeforeValidator(_parse_duration), _as_text(format_duration_ns)]
-LongerThanZero = Annotated[Duration, Field(gt=0)]
-Latency = Annotated[Duration, Field(le=60 * NS_PER_S)]
-ResponseTime = Annotated[Duration, Field(ge=NS_PER_MS, le=3600 * NS_PER_S)]
+# Bounds stand before the validator, which then tells them as durations; so do those of a ``Field`` assigned.
+_DURATION = WrapValidator(_parse_duration)
+_DURATION_TEXT = _as_text(format_duration_ns)
+Duration = Annotated[int, _DURATION, _DURATION_TEXT]
+LongerThanZero = Annotated[int, Field(gt=0), _DURATION, _DURATION_TEXT]
+Latency = Annotated[int, Field(le=60 * NS_PER_S), _DURATION, _DURATION_TEXT]
+ResponseTime = Annotated[int, Field(ge=NS_PER_MS, le=3600 * NS_PER_S), _DURATION, _DURATION_TEXT]
 TimeOfDay = Annotated[int, BeforeValidator(_parse_clock), _as_text(_format_clock)]
 Instant = Annotated[int, BeforeValidator(_parse_instant), _as_text(_format_instant)]
 Size = Annotated[
@@ -618,9 +643,7 @@ class Promotion(Section):
     """What a promotion asks of the verdict of the gates."""
 
     market: PromotionMarket = "full_day"
-    verdict_age_max_ns: LongerThanZero = Field(
-        default=7 * 86_400 * NS_PER_S, alias="verdict_age_max", le=3650 * 86_400 * NS_PER_S
-    )
+    verdict_age_max_ns: LongerThanZero = Field(default=7 * 86_400 * NS_PER_S, alias="verdict_age_max")
 
 
 class Learning(Section):

@@ -77,7 +77,7 @@ def export_parquet(
     """Write one Parquet file for each of ``TABLES`` to the new folder ``out``; rows of each.
 
     The folder gets its name when it is whole. ``progress(done, total)`` is told of records. Raises ``JournalError``
-    on damage and where ``out`` exists, ``QuotelifeError`` when pyarrow is not there.
+    on damage and where ``out`` exists or cannot be made, ``QuotelifeError`` when pyarrow is not there.
     """
     try:
         import pyarrow as pa
@@ -89,7 +89,12 @@ def export_parquet(
         raise JournalError(f"{out}: exists; remove it, or name another folder")
     aside = out.with_name(out.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise JournalError(
+            f"{out}: cannot be made ({error.strerror}); name a folder where you may write"
+        ) from None
     total = sum(index.records for index in journal.segments)
     try:
         writer = _Tables(pa, parquet, aside, refused_sequences(journal.segments))

@@ -77,7 +77,9 @@ def reliability(horizons: Sequence[Json], model: str) -> Figure | None:
         if scored and bins:
             pictures.append(_reliability_panel(entry, scored, bins))
             errors.append(
-                f"{percent(scored['ece'])} at {horizon(entry['horizon_ns'])}" if "ece" in scored else ""
+                f"{percent(scored['ece'])} at {horizon(entry['horizon_ns'])}"
+                if scored.get("ece") is not None
+                else ""
             )
     if not pictures:
         return None
@@ -105,7 +107,8 @@ def _reliability_panel(entry: Json, scored: Json, bins: Sequence[Json]) -> Pictu
         tip = f"said {percent(each['p'])}, came {percent(each['hit'])} of {each['rows']:,}"
         picture.line(x(each["p"]), y(bar[0]), x(each["p"]), y(bar[1]), "bar s1")
         picture.dot(x(each["p"]), y(each["hit"]), 3.5, "f1", f"{tip} [{percent(bar[0])}, {percent(bar[1])}]")
-    base = f", base rate {percent(entry['prevalence'])}" if "prevalence" in entry else ""
+    known = entry.get("prevalence") is not None
+    base = f", base rate {percent(entry['prevalence'])}" if known else ""
     picture.text(4.0, 14.0, f"{horizon(entry['horizon_ns'])}{base}", "t strong")
     counts = sorted({each["rows"] for each in bins})
     span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"

@@ -27,6 +27,9 @@ LONGEST_NS = HORIZONS_NS[-1]
 REFERENCES = ("mid", "microprice")
 HEAD = "dataset.json"
 KEY = b"quotelife.dataset"  # of the JSON in the metadata of each Parquet file
+SIMULATED_SOURCE = (
+    "simulated "  # how "source" of that JSON begins for a simulated market; others have a digest there
+)
 ROW_GROUP = 65536
 ROOM = 128  # features a decision has room for
 WORDS = ROOM // 64
@@ -97,7 +100,8 @@ class Decisions:
     invalid. ``h_ticks`` and ``passage_ns`` (n, j): each threshold, named in ``thresholds``, and its first passage in
     ns after ``now_ns + latency_ns``, ``NEVER`` where it was not passed while observed. ``observed_ns`` (n,): how long
     after ``now_ns + latency_ns`` the path is known without a hole, at most the longest horizon. ``sigma_ticks`` is per
-    √s, NaN where unknown. Prices are ticks of ``tick_size``.
+    √s, NaN where unknown. Prices are ticks of ``tick_size``. ``simulated``: read of what
+    ``labels --simulated`` made.
     """
 
     instrument: str
@@ -118,6 +122,7 @@ class Decisions:
     passage_ns: Longs
     path: ReferencePath
     thresholds: tuple[str, ...] = ()
+    simulated: bool = False
 
     def __len__(self) -> int:
         return len(self.now_ns)
@@ -427,6 +432,7 @@ def read_decisions(decisions_path: Path, path_path: Path) -> Decisions:
             h_ticks=h_ticks,
             passage_ns=passage_ns,
             thresholds=thresholds,
+            simulated=str(head.get("source", "")).startswith(SIMULATED_SOURCE),
             path=ReferencePath(**{name: _column(points, name, dtype) for name, dtype in _PATH}),
             **{name: _column(table, name, dtype) for name, dtype in _PLAIN},
         )

@@ -16,6 +16,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.learn import charts
 from quotelife.learn.charts import Figure, Json, horizon
 from quotelife.learn.drift import Drift
+from quotelife.learn.results import check_results
 from quotelife.model.curve import CurveModel
 from quotelife.model.tree_curve import TreeCurveModel, unpack
 from quotelife.model.trees import LEAF
@@ -31,20 +32,17 @@ class ReportError(QuotelifeError):
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The results of a backtest. ``ReportError`` for what is no such file."""
+    """The results of a backtest. ``ReportError`` naming the file, and the field that holds something else."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error.strerror}); name a file of results") from None
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is no JSON ({error}); make it with: quotelife backtest --json") from None
-    sets = results.get("sets") if isinstance(results, dict) else None
-    if not isinstance(sets, list) or not all(isinstance(each, dict) and "name" in each for each in sets):
-        raise ReportError(
-            f"{path}: sets: a list of named sets is needed; make it with: quotelife backtest --json"
-        )
-    if not sets:
-        raise ReportError(f"{path}: sets: holds none; backtest at least one set")
+    try:
+        check_results(results)
+    except ValueError as error:
+        raise ReportError(f"{path}: {error}; make it with: quotelife backtest --json") from None
     found: dict[str, Any] = results
     return found
 
@@ -90,7 +88,7 @@ def summary(results: Json, model: str | None = None) -> list[dict[str, Any]]:
                 }
         line["frontier"] = [
             {key: each[key] for key in ("policy", "fill", "change", "interval") if key in each}
-            for each in of_model(entry.get("frontier", ()), chosen)
+            for each in of_model(entry.get("frontier") or (), chosen)
             if each.get("change") is not None and each["fill"] in (0.5, 0.9)
         ]
         out.append(line)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from quotelife.errors import QuotelifeError
 from quotelife.features.schema import SCHEMA
-from quotelife.model.artifact import simulated
+from quotelife.model.artifact import by_simulator
 from quotelife.records import HORIZONS_NS
 
 Rows = npt.NDArray[np.int64]
@@ -52,7 +52,7 @@ def seen_until_ns(manifest: Mapping[str, Any] | None) -> int:
     ``SplitError`` where the manifest of a fitted model does not say.
     """
     training = (manifest or {}).get("training")
-    if training is None or simulated(training):
+    if training is None or by_simulator(training):
         return 0
     if not isinstance(training.get("span_end_ns"), int):
         name = (manifest or {}).get("name")
@@ -69,7 +69,7 @@ def fitted_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]]:
     ``SplitError`` where the manifest of a fitted model does not say.
     """
     training = (manifest or {}).get("training")
-    if training is None or simulated(training):
+    if training is None or by_simulator(training):
         return []
     if "fitted_on" in training:
         return _spans(manifest, "fitted_on")
@@ -81,7 +81,7 @@ def levelled_on(manifest: Mapping[str, Any] | None) -> list[tuple[str, int, int]
     """(instrument, from, to) in ns: what level, slope and weights of a model, and of those that it was made from, were
     fitted on. Of a manifest that does not tell them apart, the whole span. Errors as ``fitted_on``."""
     training = (manifest or {}).get("training")
-    if training is None or simulated(training):
+    if training is None or by_simulator(training):
         return []
     if "levelled_on" in training:
         return _spans(manifest, "levelled_on")

@@ -31,7 +31,7 @@ from quotelife.learn.training import (
     train_universal,
     tuned,
 )
-from quotelife.model.artifact import load_artifact, save_artifact
+from quotelife.model.artifact import load_artifact, save_artifact, simulated_share
 from quotelife.model.curve import CurveModel
 from quotelife.model.tree_curve import TreeCurveModel
 from quotelife.records import HORIZONS_NS
@@ -234,11 +234,16 @@ def check_unseen(base: CurveModel, found: Sequence[Market]) -> None:
 
 
 def stands_on(training: dict[str, Any], key: str, model: CurveModel) -> None:
-    """Write into ``training`` that the model was made from another: its digest, and its spans."""
+    """Write into ``training`` that the model was made from another: its digest, its spans, and how much of both was
+    simulated."""
     spans = fitted_on(model.manifest)
     training[key] = model.digest
     training["fitted_on"] = [*training["fitted_on"], *spans]
     training["levelled_on"] = [*training["levelled_on"], *levelled_on(model.manifest)]
+    before = (model.manifest or {}).get("training") or {}
+    rows = training["rows"], max(1, int(before.get("rows", 1)))
+    shares = training["simulated_share"], simulated_share(before)
+    training["simulated_share"] = float(np.average(shares, weights=rows))
     training["span_start_ns"] = min([training["span_start_ns"], *(start for _, start, _ in spans)])
     training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
 
@@ -310,6 +315,7 @@ def training_record(
         "span_start_ns": min(market.span_ns("train")[0] for market in group),
         "span_end_ns": max(market.span_ns("calibrate")[1] for market in group),
         "rows": sum(len(rows["train"]) + len(rows["calibrate"]) for m in group for rows in m.rows),
+        "simulated_share": simulated_rows(group) / max(1, sum(market.decisions for market in group)),
         "test_rows": sum(len(rows["test"]) for m in group for rows in m.rows),
         "instruments": [
             {
@@ -326,6 +332,10 @@ def training_record(
         ],
         "loss_given_pickoff": [entry for market in group for entry in loss_given_pickoff(market)],
     }
+
+
+def simulated_rows(group: Sequence[Market]) -> int:
+    return sum(len(piece) for market in group for piece in market.pieces if piece.simulated)
 
 
 def loss_given_pickoff(market: Market) -> list[dict[str, Any]]:
@@ -390,6 +400,11 @@ def _name(market: Market, place: int) -> str:
     return names[place] if place < len(names) else str(place)
 
 
+def _kind_of(group: Sequence[Market]) -> str:
+    simulated, rows = simulated_rows(group), sum(market.decisions for market in group)
+    return "recorded" if not simulated else "simulated" if simulated == rows else "simulated and recorded"
+
+
 def _save(
     model: CurveModel,
     group: Sequence[Market],
@@ -408,7 +423,7 @@ def _save(
         model,
         plan.out,
         name=safe,
-        description=f"Fitted on recorded decisions of {names}; scores are of the last part of the span alone.",
+        description=f"Fitted on {_kind_of(group)} decisions of {names}; scores are of the last part of the span alone.",
         created_by=CREATED_BY,
         training={**training, "feature_bins": feature_bins(group, model)},
         metrics=metrics,

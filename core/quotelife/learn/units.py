@@ -13,7 +13,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.feed.itch_files import day_in
 from quotelife.instruments import InstrumentTable
 from quotelife.learn.collect import CollectSettings, asking_config
-from quotelife.learn.dataset import schema_head
+from quotelife.learn.dataset import SIMULATED_SOURCE, schema_head
 from quotelife.replay.captured import CapturedSource
 from quotelife.replay.files import split_argument
 from quotelife.replay.follow import read_config
@@ -92,7 +92,7 @@ def simulated_units(config: Config, hours: float, seed: int) -> list[Unit]:
                 config,
                 tuple(each.name for each in source.instruments),
                 f"simulated-{len(units):03d}",
-                f"simulated {own} {start} {span}",
+                f"{SIMULATED_SOURCE}{own} {start} {span}",
                 seed=own,
                 start_ns=start,
                 span_ns=span,

@@ -96,8 +96,19 @@ def builtin_artifact(name: str) -> Path:
     return root / name
 
 
+def simulated_share(training: Mapping[str, Any]) -> float:
+    """How much of the decisions that a model was fitted to, says this part of its manifest, came from simulated
+    markets."""
+    return 1.0 if by_simulator(training) else float(training.get("simulated_share", 0.0))
+
+
 def simulated(training: Mapping[str, Any]) -> bool:
-    """Does this part of a manifest say that the model was fitted to simulated markets?"""
+    """Was it fitted to simulated markets alone?"""
+    return simulated_share(training) == 1.0
+
+
+def by_simulator(training: Mapping[str, Any]) -> bool:
+    """Was it fitted to markets that ran in memory, on a clock which is that of no dataset?"""
     return str(training.get("source", "")).startswith(SIMULATED)
 
 
@@ -339,7 +350,7 @@ def _check_manifest(path: Path, manifest: object) -> dict[str, Any]:
         _check_name(manifest["name"])
     except ArtifactError as error:
         raise ArtifactError(f"{where}: {error}") from None
-    if manifest["format"] != FORMAT:
+    if type(manifest["format"]) is not int or manifest["format"] != FORMAT:
         raise ArtifactError(
             f"{where}: format {manifest['format']!r} is not {FORMAT}; save it with this version"
         )
@@ -359,6 +370,7 @@ def _check_manifest(path: Path, manifest: object) -> dict[str, Any]:
         raise ArtifactError(f"{where}: another horizon grid than this build's; fit the model again")
     if not isinstance(manifest["training"], dict | None):
         raise ArtifactError(f"{where}: training must be an object or null")
+    _check_training(where, manifest["training"] or {})
     for key in ("metrics", "reliability"):
         entries = manifest[key]
         if not isinstance(entries, list) or not all(
@@ -375,6 +387,43 @@ def _check_manifest(path: Path, manifest: object) -> dict[str, Any]:
     for name, entry in files.items():
         check_keys(entry, ("bytes", "sha256"), f"{where}: files: {name}")
     return manifest
+
+
+def _check_training(where: str, training: Mapping[str, Any]) -> None:
+    """What is read of it later must be of its type; nothing of it must be there."""
+
+    def spans(value: object) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(each, list)
+            and len(each) == 3
+            and isinstance(each[0], str)
+            and all(type(at) is int for at in each[1:])
+            for each in value
+        )
+
+    kinds: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "source": ("text", lambda value: isinstance(value, str)),
+        "span_start_ns": ("a whole number", lambda value: type(value) is int),
+        "span_end_ns": ("a whole number", lambda value: type(value) is int),
+        "fitted_on": ("a list of instrument, from and to", spans),
+        "levelled_on": ("a list of instrument, from and to", spans),
+        "feature_bins": ("an object or null", lambda value: isinstance(value, dict | None)),
+        "simulated_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+        "importance": (
+            "an object of finite numbers",
+            lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+        ),
+        "instruments": (
+            "a list of objects that name an instrument",
+            lambda value: (
+                isinstance(value, list)
+                and all(isinstance(each, dict) and isinstance(each.get("instrument"), str) for each in value)
+            ),
+        ),
+    }
+    for key, (wanted, fits) in kinds.items():
+        if key in training and not fits(training[key]):
+            raise ArtifactError(f"{where}: training.{key} must be {wanted}; train the model again")
 
 
 def _read_json(root: Path, name: str) -> tuple[Any, bytes]:

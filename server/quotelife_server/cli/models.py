@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quotelife.model.registry import RegistryState
     from quotelife.records import PostureCode
 
+DESCRIPTION_SHOWN = 100
 app = typer.Typer(
     help="The models of a service: stored, loaded as shadows, tried on a share of counterparties, promoted, rolled "
     "back. All commands ask a running service; with --registry they work on its folder (server.models.directory) while "
@@ -546,10 +547,16 @@ def _show(view: dict[str, Any]) -> None:
         typer.echo(f"{line}; {each['rollbacks']} to roll back")
     typer.echo(f"revision {view['revision']}")
     for each in view["stored"]:
-        text = each["problem"] or f"{each['name']} ({each['kind']})"
+        text = each["problem"] or f"{each['name']} ({each['kind']}){_description(each['description'])}"
         typer.echo(f"stored {each['digest'][:16]} {text}")
     for each in view["failures"]:
         typer.echo(f"failed {each['digest'][:16]} {each['reason']}; mend it and load it again, or clear it")
+
+
+def _description(text: str) -> str:
+    """The first part of it, which says what the model was fitted on: on recorded or on simulated decisions."""
+    first = text.partition(";")[0]
+    return f": {first[:DESCRIPTION_SHOWN]}" if first.isprintable() and first else ""
 
 
 def _find(view: dict[str, Any], text: str, target: str) -> str:

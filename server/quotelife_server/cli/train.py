@@ -195,6 +195,10 @@ def _drive(
     for one in summary["artifacts"]:
         typer.echo(f"{one['artifact']}\n  {one['kind']}, digest {one['digest'][:16]}")
         _table(one["metrics"], summary.get("before", ()))
+        if share := one["training"]["simulated_share"]:
+            typer.echo(
+                f"  {share:.0%} of what it was fitted on are simulated decisions: they say nothing of a real market"
+            )
         for entry in one["training"]["loss_given_pickoff"]:
             typer.echo(
                 f"  a pick-off on {entry['instrument']} at {entry['threshold']} costs {entry['loss_in_h']:.2f} h "

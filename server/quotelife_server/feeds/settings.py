@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from quotelife.config.schema import Duration, LongerThanZero, Name, Section
 from quotelife.feed.binary import FRAME_EVENTS_MAX
-from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration_ns
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from quotelife_server.addresses import Address
 
 Market = Literal["spot", "usdm", "coinm"]
@@ -22,17 +22,6 @@ def _written(pattern: str, words: str) -> AfterValidator:
         if compiled.fullmatch(text) is None:
             raise ValueError(words)
         return text
-
-    return AfterValidator(check)
-
-
-def _at_most(limit_ns: int) -> AfterValidator:
-    """A duration within a limit; pydantic's own words would count both in nanoseconds."""
-
-    def check(duration_ns: int) -> int:
-        if duration_ns > limit_ns:
-            raise ValueError(f"must be at most {format_duration_ns(limit_ns)}")
-        return duration_ns
 
     return AfterValidator(check)
 
@@ -398,9 +387,7 @@ class BinaryFeedConfig(Section):
     silence_ns: LongerThanZero = Field(default=3 * NS_PER_S, alias="silence")
     # UDP: frames held, and for how long, at most 5 ms, while an earlier one is missing; then it is lost.
     reorder_frames: int = Field(default=16, ge=0, le=1024)
-    reorder_ns: Annotated[LongerThanZero, _at_most(5 * NS_PER_MS)] = Field(
-        default=2 * NS_PER_MS, alias="reorder"
-    )
+    reorder_ns: LongerThanZero = Field(default=2 * NS_PER_MS, alias="reorder", le=5 * NS_PER_MS)
     # TCP: how a connection is made again.
     reconnect: ReconnectSettings = ReconnectSettings()
     # Events that one read of the socket, or the frames held, may bring.
@@ -458,7 +445,7 @@ class ItchFeedConfig(Section):
     # mold: a hole is asked for when the other line has had so long to close it …
     reorder_ns: LongerThanZero = Field(default=NS_PER_MS, alias="reorder")
     # … makes the books GAPPED when it is so old, at most 5 ms …
-    gap_ns: Annotated[LongerThanZero, _at_most(5 * NS_PER_MS)] = Field(default=3 * NS_PER_MS, alias="gap")
+    gap_ns: LongerThanZero = Field(default=3 * NS_PER_MS, alias="gap", le=5 * NS_PER_MS)
     # … and is asked for again every so often, so many messages at a time.
     retry_ns: LongerThanZero = Field(default=10 * NS_PER_MS, alias="retry")
     request_messages: int = Field(default=1000, ge=1, le=65_000)
@@ -467,7 +454,7 @@ class ItchFeedConfig(Section):
     # mold: datagrams that may wait for the event loop; a power of two, 2,048 bytes each.
     ring_datagrams: int = Field(default=8192, ge=64, le=1_048_576)
     # mold: how long the receive thread lets datagrams gather while they come fast; saves system calls, costs time.
-    gather_ns: Annotated[Duration, _at_most(NS_PER_MS)] = Field(default=50 * NS_PER_US, alias="gather")
+    gather_ns: Duration = Field(default=50 * NS_PER_US, alias="gather", le=NS_PER_MS)
     # soup: how a connection is made again.
     reconnect: ReconnectSettings = ReconnectSettings()
     # Events handed to the engine at a time, at most.
