@@ -87,8 +87,8 @@ show() {
     return "$result"
 }
 
-say "building quotelife ($mode) into $venv: $modules modules are translated to C and compiled, those that changed"
-say "the first build takes about 3 minutes on two free cores, this machine has $(nproc); Ctrl-C stops it; log: $log"
+say "translating and compiling $modules modules ($mode) into $venv, later only what has changed; log in $log"
+say "the first time takes about 3 minutes on two free cores, this machine has $(nproc); Ctrl-C stops it"
 {
     code=0
     QUOTELIFE_BUILD=$mode PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install -v --disable-pip-version-check \
