@@ -282,7 +282,7 @@ def test_a_stack_has_room_for_what_it_stands_on(
     for entry, own in zip(stack["ensembles"], universal.parameters()["ensembles"], strict=False):
         assert entry["values"] == own["values"]
     fewer = trees.parameters()
-    fewer["features"][0]["transform"] = "log1p"
+    fewer["features"][0]["per"] = None
     with pytest.raises(QuotelifeError, match="other columns"):
         train_trees(small, [0], SMALL, base=TreeCurveModel(fewer))
 
@@ -470,7 +470,7 @@ def test_transforms_of_arrays_are_those_of_the_models() -> None:
 def test_no_column_is_in_ticks_or_lots() -> None:
     from quotelife.features.schema import SCHEMA
 
-    for name, _, per in COLUMNS:
+    for name, per in COLUMNS:
         unit = SCHEMA[INDEX[name]].unit
         assert "lots" not in unit and "bp" not in unit
         assert ("ticks" in unit) == (per == "sigma"), name
@@ -487,7 +487,7 @@ def test_an_artifact_says_what_it_was_fitted_to(small: Market, tmp_path: Path) -
     assert 0.9 < costs["3tick"] < 1.6 and costs["1tick"] > costs["3tick"]
     assert not (tmp_path / train.CHECKPOINTS).exists()
     path = done.folder / "parameters.json"
-    path.write_bytes(path.read_bytes().replace(b"log1p", b"log1q", 1))
+    path.write_bytes(path.read_bytes().replace(b"cancels", b"cancelz", 1))
     with pytest.raises(ArtifactError):
         load_artifact(done.folder)
     found = train.calibrate(

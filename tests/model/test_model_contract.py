@@ -88,7 +88,7 @@ STUMPS = tree_kit.packed(
 BY_HAND: dict[str, dict[str, Any]] = {
     "trees": {
         "intercepts": [0.0] * 12,
-        "features": [{"name": "queue_imbalance", "transform": "identity", "per": None, "reference": 0.0}],
+        "features": [{"name": "queue_imbalance", "per": None, "reference": 0.0}],
         "log_threshold": True,
         "ensembles": [{"weights": [1.0] * 12, **STUMPS}],
     }

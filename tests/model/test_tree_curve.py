@@ -14,7 +14,7 @@ from quotelife.model.tree_curve import TreeCurveModel
 from reference import tree_kit
 
 LEAF = tree_kit.LEAF
-FEATURE = {"name": "queue_imbalance", "transform": "identity", "per": None, "reference": 0.0}
+FEATURE = {"name": "queue_imbalance", "per": None, "reference": 0.0}
 # One split on queue_imbalance at 0.5 (missing goes right), one on ln(h/σ) at ln 2.
 STUMPS = tree_kit.packed(
     [3, 3], [1, LEAF, LEAF, 2, LEAF, LEAF], [0.5, -1.0, 1.0, math.log(2.0), 0.25, -0.25], 0.5
@@ -97,15 +97,15 @@ def test_it_falls_with_the_threshold_where_the_maximum_passes_from_one_horizon_t
 
 def test_columns_are_what_the_trees_read() -> None:
     """From what ``columns`` gives, ``margins`` come as by hand, and a missing input is NaN."""
-    model = TreeCurveModel(changed(features=[{**FEATURE, "per": "sigma", "transform": "asinh"}]))
+    model = TreeCurveModel(changed(features=[{**FEATURE, "per": "sigma"}]))
     x = np.zeros((3, 128))
     x[:, INDEX["queue_imbalance"]] = [3.0, -1.0, 7.0]
     valid = np.full((3, 2), 2**64 - 1, dtype=np.uint64)
     valid[2] = 0
     columns = model.columns(x, valid, np.array([1.0, 4.0, 1.0]), np.full(3, 2.0))
     expected = [
-        [math.asinh(1.5), math.log(0.5)],
-        [math.asinh(-0.5), math.log(2.0)],
+        [1.5, math.log(0.5)],
+        [-0.5, math.log(2.0)],
         [math.nan, math.log(0.5)],
     ]
     np.testing.assert_array_equal(columns, np.array(expected, dtype=np.float32))
@@ -205,7 +205,7 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
         (changed(features=[{**FEATURE, "name": "threshold"}]), "log_threshold"),
         (changed(features=[{**FEATURE, "name": "moon_phase"}]), "moon_phase"),
         (changed(features=[{**FEATURE, "per": "tick"}]), "per"),
-        (changed(features=[{**FEATURE, "transform": "log"}]), "loses the sign"),
+        (changed(features=[{**FEATURE, "transform": "log"}]), "transform"),
         (changed(features=[{**FEATURE, "reference": None}]), "reference"),
         (changed(features=[FEATURE, {**FEATURE, "reference": 1.0}]), "another reference"),
         (changed(extra=1), "remove unknown extra"),

@@ -86,7 +86,7 @@ def trees(parameters: Mapping[str, Any], features: Mapping[str, float], h: float
         x = features.get(entry["name"], math.nan)
         if entry["per"] == "sigma":
             x = x / sigma if sigma > 0 else math.nan
-        row.append(x if math.isnan(x) else TRANSFORM[entry["transform"]](x))
+        row.append(x)
     if parameters.get("log_room"):
         spread, deviation = (
             features.get(name, math.nan) for name in ("spread_ticks", "microprice_deviation")

@@ -93,7 +93,6 @@ def random_parameters(rng: np.random.Generator, features: Sequence[str]) -> dict
         "features": [
             {
                 "name": name,
-                "transform": str(rng.choice(["identity", "abs", "asinh"])),
                 "per": "sigma" if rng.random() < 0.3 else None,
                 "reference": float(rng.normal()),
             }

@@ -91,10 +91,7 @@ def _model(booster: Any) -> TreeCurveModel:
     return TreeCurveModel(
         {
             "intercepts": [0.0] * 12,
-            "features": [
-                {"name": name, "transform": "identity", "per": None, "reference": 0.0}
-                for name in names[: COLUMNS - 1]
-            ],
+            "features": [{"name": name, "per": None, "reference": 0.0} for name in names[: COLUMNS - 1]],
             "log_threshold": True,
             "ensembles": [ensemble_parameters(booster)],
         }

@@ -36,51 +36,52 @@ SCORE_RIDGE = 10.0  # in labels that do not overlap
 LOGISTIC_ROWS = 60_000
 CALIBRATION_ROWS = 120_000
 
-# Of trees: (feature, transform, divided by). Free of ticks, lots and currency: a split means the same elsewhere.
+# Of trees: (feature, divided by). Free of ticks, lots and currency: a split means the same elsewhere. No transforms:
+# a rising one leaves every split where it is and only costs its logarithm in each decision.
 SIGMA = "sigma"
 AFTER = ("log_h_room", "log_h_sigma")  # columns that no single feature is, as their importance is named
-COLUMNS: tuple[tuple[str, str, str | None], ...] = (
-    ("spread_ticks", "log", SIGMA),
-    ("spread_volatility_1s", "log1p", SIGMA),
-    ("spread_volatility_ratio", "log1p", None),
-    ("top_updates_100ms", "log1p", None),
-    ("top_updates_1s", "log1p", None),
-    ("top_update_ratio", "log1p", None),
-    ("book_imbalance", "identity", None),
-    ("queue_imbalance", "identity", None),
-    ("microprice_deviation", "identity", SIGMA),
-    ("book_pressure", "identity", None),
-    ("depth_ratio", "log1p", None),
-    ("cancel_ratio", "log1p", None),
-    ("order_flow_imbalance_100ms", "asinh", None),
-    ("order_flow_imbalance_1s", "asinh", None),
-    ("order_flow_imbalance_5_100ms", "asinh", None),
-    ("order_flow_imbalance_5_1s", "asinh", None),
-    ("trade_imbalance_500ms", "identity", None),
-    ("trade_imbalance_2s", "identity", None),
-    ("trade_intensity_100ms", "log1p", None),
-    ("trade_intensity_500ms", "log1p", None),
-    ("trade_intensity_2s", "log1p", None),
-    ("mid_moves_100ms", "log1p", None),
-    ("mid_moves_1s", "log1p", None),
-    ("mid_moves_10s", "log1p", None),
-    ("mid_moves_60s", "log1p", None),
-    ("last_move_age_s", "log1p", None),
-    ("last_move_direction", "identity", None),
-    ("realised_volatility_100ms", "log1p", SIGMA),
-    ("realised_volatility_1s", "log1p", SIGMA),
-    ("realised_volatility_10s", "log1p", SIGMA),
-    ("realised_volatility_60s", "log1p", SIGMA),
-    ("adds_own_100ms", "log1p", None),
-    ("adds_opposite_100ms", "log1p", None),
-    ("cancels_own_100ms", "log1p", None),
-    ("cancels_opposite_100ms", "log1p", None),
-    ("adds_own_1s", "log1p", None),
-    ("adds_opposite_1s", "log1p", None),
-    ("cancels_own_1s", "log1p", None),
-    ("cancels_opposite_1s", "log1p", None),
-    ("news_score", "identity", None),
-    ("news_age_s", "log1p", None),
+COLUMNS: tuple[tuple[str, str | None], ...] = (
+    ("spread_ticks", SIGMA),
+    ("spread_volatility_1s", SIGMA),
+    ("spread_volatility_ratio", None),
+    ("top_updates_100ms", None),
+    ("top_updates_1s", None),
+    ("top_update_ratio", None),
+    ("book_imbalance", None),
+    ("queue_imbalance", None),
+    ("microprice_deviation", SIGMA),
+    ("book_pressure", None),
+    ("depth_ratio", None),
+    ("cancel_ratio", None),
+    ("order_flow_imbalance_100ms", None),
+    ("order_flow_imbalance_1s", None),
+    ("order_flow_imbalance_5_100ms", None),
+    ("order_flow_imbalance_5_1s", None),
+    ("trade_imbalance_500ms", None),
+    ("trade_imbalance_2s", None),
+    ("trade_intensity_100ms", None),
+    ("trade_intensity_500ms", None),
+    ("trade_intensity_2s", None),
+    ("mid_moves_100ms", None),
+    ("mid_moves_1s", None),
+    ("mid_moves_10s", None),
+    ("mid_moves_60s", None),
+    ("last_move_age_s", None),
+    ("last_move_direction", None),
+    ("realised_volatility_100ms", SIGMA),
+    ("realised_volatility_1s", SIGMA),
+    ("realised_volatility_10s", SIGMA),
+    ("realised_volatility_60s", SIGMA),
+    ("adds_own_100ms", None),
+    ("adds_opposite_100ms", None),
+    ("cancels_own_100ms", None),
+    ("cancels_opposite_100ms", None),
+    ("adds_own_1s", None),
+    ("adds_opposite_1s", None),
+    ("cancels_own_1s", None),
+    ("cancels_opposite_1s", None),
+    ("news_score", None),
+    ("news_age_s", None),
 )
 UNIVERSAL = Recipe(depth=3)
 # By horizon, the share of the ensemble for 2 s in a source's margin; the rest is that of the ensemble for 500 ms.
@@ -90,7 +91,7 @@ LOCAL = Recipe(depth=4, trees=150, eta=0.05, columns_share=0.3, bins=64)
 # holds fewer labels that do not overlap (40 minutes of it at 500 ms).
 IMBALANCE_LABELS = 5_000
 IMBALANCE = Recipe(depth=1, trees=100, eta=0.05, columns_share=1.0, leaf_rows=300.0, bins=64)
-IMBALANCE_COLUMN = [name for name, _, _ in COLUMNS].index("queue_imbalance")
+IMBALANCE_COLUMN = [name for name, _ in COLUMNS].index("queue_imbalance")
 ROWS_WANTED = 700_000  # of each instrument in the universal pool
 DRAWS_MOST = 8
 
@@ -171,7 +172,7 @@ def train_trees(
     """
     for model in (each for each in (base, base_refit) if each is not None):
         read = model.parameters()
-        reads = [(e["name"], e["transform"], e["per"]) for e in read["features"]]
+        reads = [(e["name"], e["per"]) for e in read["features"]]
         if reads != list(COLUMNS) or not (read["log_room"] and read["log_threshold"]):
             raise QuotelifeError(
                 "the model to stack on reads other columns than are trained here; train it again"
@@ -367,7 +368,7 @@ def _grown(
         alone[:, IMBALANCE_COLUMN] = grown.columns[:, IMBALANCE_COLUMN]
         kinds.append(("imbalance", alone, replace(IMBALANCE, seed=recipe.seed, threads=recipe.threads)))
     out: list[dict[str, Any]] = []
-    names = [*(name for name, _, _ in COLUMNS), *AFTER]
+    names = [*(name for name, _ in COLUMNS), *AFTER]
     gain = dict.fromkeys(names, 0.0)
     for (kind, columns, how), horizon_ns in product(kinds, HORIZONS_NS):
         known, hit, weight = grown.labels(horizon_ns)
@@ -395,8 +396,8 @@ def _parameters(
     return {
         "intercepts": intercepts,
         "features": [
-            {"name": name, "transform": transform, "per": per, "reference": reference}
-            for (name, transform, per), reference in zip(COLUMNS, references, strict=True)
+            {"name": name, "per": per, "reference": reference}
+            for (name, per), reference in zip(COLUMNS, references, strict=True)
         ],
         "log_room": True,
         "log_threshold": True,
@@ -406,7 +407,7 @@ def _parameters(
 
 def _references(samples: Sequence[Sample]) -> list[float]:
     """Mean of each feature over all samples, 0 where it is never known."""
-    at = np.array([INDEX[name] for name, _, _ in COLUMNS])
+    at = np.array([INDEX[name] for name, _ in COLUMNS])
     total, counted = np.zeros(len(at)), np.zeros(len(at))
     for sample in samples:
         x = sample.decisions.x[np.ix_(sample.rows, at)].astype(np.float64)

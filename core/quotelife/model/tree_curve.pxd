@@ -9,7 +9,6 @@ cdef enum:
 
 cdef struct TreeColumn:
     int32_t feature
-    int32_t transform
     bint per_sigma
 
 cdef struct TreeCurveParams:

@@ -7,12 +7,12 @@ twelve horizons. Several ensembles are one model where they were fitted to sever
 stacked. Each horizon has its own weights, for what a margin is worth changes with it; the maximum keeps P from falling
 with τ.
 
-A column is a schema feature, divided by σ where ``per`` says so, then transformed; an invalid one is missing. After
-them, with ``log_room``, comes ln(h/room): room, spread/2 − microprice deviation in ticks, is how far the microprice can
-fall against the desk by sizes alone. A threshold within it is passed when a queue thins, one beyond it when the touch
-goes too. With ``log_threshold`` the last column is ln(h/σ). Weights ≥ 0 and trees that fall with both are required, so
-that every term falls with h, and so does the largest: a wider threshold is never more likely to be passed, whatever the
-input.
+A column is a schema feature, divided by σ where ``per`` says so; an invalid one is missing. It needs no transform, for
+a rising one would leave every split where it is. After them, with ``log_room``, comes ln(h/room): room, spread/2 −
+microprice deviation in ticks, is how far the microprice can fall against the desk by sizes alone. A threshold within it
+is passed when a queue thins, one beyond it when the touch goes too. With ``log_threshold`` the last column is ln(h/σ).
+Weights ≥ 0 and trees that fall with both are required, so that every term falls with h, and so does the largest: a
+wider threshold is never more likely to be passed, whatever the input.
 """
 
 import base64
@@ -21,15 +21,15 @@ import binascii
 import numpy as np
 
 from libc.math cimport NAN, exp, log
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from quotelife.errors import ArtifactError
 from quotelife.features.schema import NAMES
 from quotelife.model.hazard import LARGEST
-from quotelife.model.transform import TRANSFORMS, check_keys
+from quotelife.model.transform import check_keys
 from quotelife.model.curve cimport CurveModel, ModelInput, feature_index, first_passage_answers
 from quotelife.model.hazard cimport hazard_passed, read_grid
-from quotelife.model.transform cimport clip, number, text, transform, transform_index
+from quotelife.model.transform cimport clip, number, text
 from quotelife.model.trees cimport TreeEnsemble, trees_margin, trees_put
 from quotelife.records cimport FEATURES_MAX, HORIZONS, VALID_WORDS, is_valid
 
@@ -43,7 +43,7 @@ cdef inline float column_value(const TreeColumn* column, const ModelInput* row) 
     cdef double x = row.x[column.feature] if is_valid(row.valid, column.feature) else NAN
     if column.per_sigma:
         x = x / row.sigma_ticks if row.sigma_ticks > 0.0 else NAN
-    return <float>(transform(column.transform, x) if x == x else NAN)
+    return <float>x
 
 
 cdef inline double log_room(const TreeCurveParams* m, const ModelInput* row) noexcept nogil:
@@ -57,7 +57,7 @@ cdef inline double log_room(const TreeCurveParams* m, const ModelInput* row) noe
 
 cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept nogil:
     cdef const TreeCurveParams* m = <const TreeCurveParams*>params
-    cdef float slots[2 * (FEATURES_MAX + 2)]
+    cdef uint32_t keys[2 * (FEATURES_MAX + 2)]
     cdef double margin[ENSEMBLES_MAX]
     cdef double z, highest = 0.0
     cdef int i, k
@@ -66,15 +66,15 @@ cdef int _curve(const void* params, const ModelInput* row, double* p) noexcept n
     if row.h_ticks != row.h_ticks:
         return 1
     for i in range(m.columns):
-        trees_put(slots, i, column_value(&m.column[i], row))
+        trees_put(keys, i, column_value(&m.column[i], row))
     if m.log_room:
-        trees_put(slots, m.columns, <float>log_room(m, row))
+        trees_put(keys, m.columns, <float>log_room(m, row))
     if m.log_threshold:
         if not first_passage_answers(row.h_ticks, row.sigma_ticks):
             return 1
-        trees_put(slots, m.columns + m.log_room, <float>log(row.h_ticks / row.sigma_ticks))
+        trees_put(keys, m.columns + m.log_room, <float>log(row.h_ticks / row.sigma_ticks))
     for i in range(m.ensembles):
-        margin[i] = <double>trees_margin(m.trees[i], slots)
+        margin[i] = <double>trees_margin(m.trees[i], keys)
     for k in range(HORIZONS):
         z = m.intercept[k]
         for i in range(m.ensembles):
@@ -117,11 +117,11 @@ cdef class TreeCurveModel(CurveModel):
     """Trees and what each is worth at every horizon. ``parameters``::
 
         {"intercepts": [12 numbers],
-         "features": [{"name", "transform", "per": null or "sigma", "reference"}, ...],
+         "features": [{"name", "per": null or "sigma", "reference"}, ...],
          "log_room": true or false (where left out), "log_threshold": true or false,
          "ensembles": [{"weights": [12 numbers ≥ 0], "base", "sizes", "slots", "values"}, ...]}
 
-    ``reference`` is the value of the feature, before division and transform, that its effect is told against: the
+    ``reference`` is the value of the feature, before division, that its effect is told against: the
     mean of what was fitted. Cannot answer without σ when ``log_threshold``. Raises ``ArtifactError`` naming
     the parameter that does not fit.
     """
@@ -148,13 +148,12 @@ cdef class TreeCurveModel(CurveModel):
         references = {}
         for i, entry in enumerate(features):
             where = f"features[{i}]"
-            check_keys(entry, ("name", "transform", "per", "reference"), where)
+            check_keys(entry, ("name", "per", "reference"), where)
             name = text(entry, "name", where)
             column = &self.c.column[i]
             column.feature = feature_index(name, where)
             if name == "threshold":
                 raise ArtifactError(f"{where}: 'threshold' moves with h; take log_threshold, which is kept monotone")
-            column.transform = transform_index(text(entry, "transform", where), name, where)
             if entry["per"] is not None and entry["per"] != "sigma":
                 raise ArtifactError(f"{where}.per: null or \"sigma\" is needed, not {entry['per']!r}")
             column.per_sigma = entry["per"] == "sigma"
@@ -197,7 +196,6 @@ cdef class TreeCurveModel(CurveModel):
             "features": [
                 {
                     "name": NAMES[self.c.column[i].feature],
-                    "transform": TRANSFORMS[self.c.column[i].transform],
                     "per": "sigma" if self.c.column[i].per_sigma else None,
                     "reference": self._references[i],
                 }

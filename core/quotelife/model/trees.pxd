@@ -1,12 +1,10 @@
 # Sums of regression trees over a row of float32, as XGBoost adds them up.
 from libc.stdint cimport int32_t, uint16_t, uint32_t
-
-cdef struct TreeNode:        # of a tree filled up to one depth, where the place alone says who the children are
-    float threshold
-    uint32_t slot
+from libc.string cimport memcpy
 
 cdef struct LinkedNode:      # of a tree as it is
-    float value              # threshold, or what a leaf adds
+    uint32_t key             # of the threshold
+    float value              # what a leaf adds
     uint32_t slot
     int32_t child            # the left one, counted from the first node of all; the right one is next; 0 for a leaf
 
@@ -20,20 +18,28 @@ cdef struct Trees:
     float base
     int32_t groups
     TreeGroup* group
-    TreeNode* node
+    uint32_t* key            # thresholds of the nodes of filled trees, whose place alone says who the children are
+    uint16_t* slot
     float* leaf
     LinkedNode* linked
     int32_t* root            # of each linked tree
 
-# The row has two places for each feature, 2·i and 2·i + 1: see trees_put().
-cdef float trees_margin(const Trees* trees, const float* slots) noexcept nogil
+# A row has two places for each column, 2·i and 2·i + 1: see trees_put().
+cdef float trees_margin(const Trees* trees, const uint32_t* row) noexcept nogil
 
-cdef inline void trees_put(float* slots, int feature, float x) noexcept nogil:
+cdef inline uint32_t float_key(float x) noexcept nogil:
+    # A whole number in the order of the numbers; both zeros are one.
+    cdef uint32_t bits
+    x = x + <float>0.0
+    memcpy(&bits, &x, sizeof(float))
+    return ~bits if bits >> 31 else bits | 0x80000000u
+
+cdef inline void trees_put(uint32_t* row, int column, float x) noexcept nogil:
     # A missing value (NaN) must go where the node says. It is below every threshold in the place that nodes read which
     # send it left, and above in the other, so that no node ever asks.
-    cdef float inf = 1e39
-    slots[2 * feature] = -inf if x != x else x
-    slots[2 * feature + 1] = inf if x != x else x
+    cdef uint32_t key = float_key(x)
+    row[2 * column] = 0 if x != x else key
+    row[2 * column + 1] = 0xFFFFFFFFu if x != x else key
 
 
 cdef class TreeEnsemble:
