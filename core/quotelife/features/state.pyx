@@ -829,7 +829,7 @@ cdef double feature_sigma(FeatureState* self, int64_t t) noexcept nogil:
     return sqrt(rate if rate > least else least)
 
 
-cdef double volatility_ratio(const FeatureState* self, int64_t t) noexcept nogil:
+cdef double volatility_ratio(FeatureState* self, int64_t t) noexcept nogil:
     # NaN while the 60 s average is younger than 5 s or has seen no move.
     cdef double slow
     if ewma_variance_observed_ns(&self.variance[V_60S], t) < BASELINE_NS:

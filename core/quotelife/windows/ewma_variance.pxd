@@ -7,6 +7,8 @@ cdef struct EwmaVariance:
     double sum                 # S as of last_ns
     int64_t last_ns
     int64_t start_ns           # moved forward by time that was not observed
+    int64_t rated_ns           # the rate was last asked at, with its answer: a decision asks three times; -1: not since
+    double rated               # the last change
     bint started
 
 cdef void ewma_variance_init(EwmaVariance* self, int64_t window_ns) noexcept nogil
@@ -15,7 +17,7 @@ cdef void ewma_variance_add(EwmaVariance* self, int64_t t, double r) noexcept no
 # The time from gap_ns to t was not observed: it neither decays S nor counts as history.
 cdef void ewma_variance_skip(EwmaVariance* self, int64_t gap_ns, int64_t t) noexcept nogil
 # r^2 a second at t, 0.0 before any history.
-cdef double ewma_variance_rate(const EwmaVariance* self, int64_t t) noexcept nogil
+cdef double ewma_variance_rate(EwmaVariance* self, int64_t t) noexcept nogil
 
 cdef inline int64_t ewma_variance_observed_ns(const EwmaVariance* self, int64_t t) noexcept nogil:
     return t - self.start_ns if self.started and t > self.start_ns else 0

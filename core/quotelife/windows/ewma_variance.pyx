@@ -14,6 +14,7 @@ cdef void ewma_variance_init(EwmaVariance* self, int64_t window_ns) noexcept nog
     self.last_ns = 0
     self.start_ns = 0
     self.started = False
+    self.rated_ns = -1
 
 
 cdef void ewma_variance_start(EwmaVariance* self, int64_t t) noexcept nogil:
@@ -21,6 +22,7 @@ cdef void ewma_variance_start(EwmaVariance* self, int64_t t) noexcept nogil:
     self.sum = 0.0
     self.last_ns = t
     self.start_ns = t
+    self.rated_ns = -1
 
 
 cdef inline double decayed(const EwmaVariance* self, int64_t t) noexcept nogil:
@@ -35,6 +37,7 @@ cdef void ewma_variance_add(EwmaVariance* self, int64_t t, double r) noexcept no
     self.sum = decayed(self, t) + r * r
     if t > self.last_ns:
         self.last_ns = t
+    self.rated_ns = -1
 
 
 cdef void ewma_variance_skip(EwmaVariance* self, int64_t gap_ns, int64_t t) noexcept nogil:
@@ -47,15 +50,22 @@ cdef void ewma_variance_skip(EwmaVariance* self, int64_t gap_ns, int64_t t) noex
     # The same age at t as there was at the gap: shift, rather than decay and round.
     self.start_ns += t - gap_ns
     self.last_ns += t - gap_ns
+    self.rated_ns = -1
 
 
-cdef double ewma_variance_rate(const EwmaVariance* self, int64_t t) noexcept nogil:
-    cdef double age = ewma_variance_observed_ns(self, t) * 1e-9 / self.window_s
+cdef double ewma_variance_rate(EwmaVariance* self, int64_t t) noexcept nogil:
+    cdef double age
+    if t == self.rated_ns:
+        return self.rated
+    age = ewma_variance_observed_ns(self, t) * 1e-9 / self.window_s
+    self.rated_ns = t
     if age <= 0.0:
-        return 0.0
-    if age > 40.0:
-        return decayed(self, t) / self.window_s    # 1 - e^-40 is 1 in a double
-    return decayed(self, t) / (self.window_s * -expm1(-age))    # a young history does not cancel
+        self.rated = 0.0
+    elif age > 40.0:
+        self.rated = decayed(self, t) / self.window_s       # 1 - e^-40 is 1 in a double
+    else:
+        self.rated = decayed(self, t) / (self.window_s * -expm1(-age))    # a young history does not cancel
+    return self.rated
 
 
 cdef class EwmaVarianceWindow:
