@@ -155,6 +155,56 @@ def test_a_yes_that_is_too_old_needs_a_reason_and_one_without_a_zone_is_of_utc()
         grounds_for(NEW, SERVES, QUOTED, written(), now_ns=NOW + 191 * HOUR)
 
 
+def test_a_yes_of_the_future_needs_a_reason() -> None:
+    """It would never be too old. Five minutes are left to clocks that do not agree."""
+    for seconds, at in ((300, "2026-03-02T19:05:00Z"), (-300, "2026-03-02T18:55:00Z")):
+        assert grounds_for(NEW, SERVES, QUOTED, written(at=at)).verdict, seconds
+    late = written(at="2026-03-04T19:00:00Z")
+    with pytest.raises(QuotelifeError, match=r"is of 2026-03-04 19:00 UTC, 2 days from now: set the clock"):
+        grounds_for(NEW, SERVES, QUOTED, late)
+    assert grounds_for(NEW, SERVES, QUOTED, late, "the clock was wrong").verdict
+
+
+def test_any_bit_turned_is_refused_in_words_or_leaves_grounds_that_can_be_kept() -> None:
+    """Held back by no digest, so every field stands for itself: times that the wire holds, text that prints."""
+    raw, kept, refused = written(), 0, 0
+    for place in range(8 * len(raw)):
+        turned = bytearray(raw)
+        turned[place // 8] ^= 1 << place % 8
+        try:
+            grounds = grounds_for(NEW, SERVES, QUOTED, bytes(turned))
+        except QuotelifeError as error:
+            assert str(error).isprintable(), place
+            refused += 1
+            continue
+        assert 0 <= grounds.from_ns <= grounds.to_ns < 1 << 63, place
+        kept += 1
+    assert refused > 10 * kept > 0
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 63, 10**400, "5", True, None, 1.5])
+def test_a_time_that_the_wire_cannot_hold_is_no_verdict(value: object) -> None:
+    """It was promoted by, written into the registry, and ended every listing since."""
+    for key in ("from_ns", "to_ns"):
+        spoilt = json.loads(written())
+        spoilt["instruments"][0][key] = value
+        with pytest.raises(QuotelifeError, match=r"not readable \(one of its times is none between 1970 and"):
+            read_verdict(json.dumps(spoilt).encode())
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59", "1969-12-31"])
+def test_a_verdict_of_a_time_that_cannot_be_told_is_no_verdict(at: str) -> None:
+    with pytest.raises(QuotelifeError, match=r"not readable \(one of its times is none between 1970 and"):
+        read_verdict(written(at=at))
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb"])
+def test_text_that_does_not_print_is_no_verdict(text: str) -> None:
+    for changed in ({"loosened": [text]}, {"recalibration": {"enabled": True, text: 1}}, {"more": {"a": [text]}}):
+        with pytest.raises(QuotelifeError, match=r"not readable \(it holds text that does not print\)"):
+            read_verdict(written(**changed))
+
+
 def test_a_yes_by_the_bounds_of_another_market_than_the_services_is_refused_and_says_which() -> None:
     quotes = {name: quoted(promotion={"market": name}) for name in ("full_day", "crypto")}
     for market, other in (("crypto", "full_day"), ("full_day", "crypto")):

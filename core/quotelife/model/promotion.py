@@ -24,6 +24,8 @@ VERDICT_BYTES_MAX = 1 << 20
 REASON_CHARACTERS_MAX = 1000
 CANARY_BP_MAX = 2000
 """Share of the counterparties, in basis points, that a challenger answers without grounds: a trial."""
+CLOCKS_APART_NS = 300 * NS_PER_S
+"""So far the clock of whoever asked the gates may be ahead: a verdict of the future would never be too old."""
 VERDICT_MEND = "ask quotelife promote-check again with --out"
 REQUIRED = frozenset({
     "beats_champion_log_loss", "beats_champion_brier", "not_worse_500 ms", "not_worse_2 s", "no_market_worse",
@@ -100,12 +102,30 @@ def _days(ns: int) -> str:
     return f"{ns / (86_400 * NS_PER_S):.3g} days"
 
 
+def _instant(value: object) -> int:
+    """ns since 1970, as registry, journal and wire hold them."""
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError("one of its times is none between 1970 and 2262")
+    return value
+
+
+def _check_text(value: object) -> None:
+    """What it says is told on terminals and over the wire."""
+    if isinstance(value, str):
+        if not value.isprintable():
+            raise ValueError("it holds text that does not print")
+    elif isinstance(value, list | dict):
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_text(each)
+
+
 def read_verdict(raw: bytes) -> Verdict:
     """The verdict in the bytes of its file. Raises ``QuotelifeError`` on anything else."""
     try:
         if len(raw) > VERDICT_BYTES_MAX:
             raise ValueError(f"more than {VERDICT_BYTES_MAX} bytes")
         value = json.loads(raw)
+        _check_text(value)
         if value["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         gates = [(str(gate["name"]), gate["passed"] is True) for gate in value["gates"]]
@@ -119,7 +139,7 @@ def read_verdict(raw: bytes) -> Verdict:
             raise ValueError(f"its market is none of {', '.join(get_args(PromotionMarket))}")
         loosened = tuple(str(each) for each in value["loosened"])
         spans = [
-            (str(each["instrument"]), each["asked"] is True, int(each["from_ns"]), int(each["to_ns"]))
+            (str(each["instrument"]), each["asked"] is True, _instant(each["from_ns"]), _instant(each["to_ns"]))
             for each in value["instruments"]
         ]
         if not spans:
@@ -127,7 +147,7 @@ def read_verdict(raw: bytes) -> Verdict:
         recalibration = dict(value["recalibration"])
         postures = frozenset(PostureCode[str(each).upper()].name.lower() for each in value["postures"])
         at = datetime.fromisoformat(value["at"])
-        at_ns = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * NS_PER_S
+        at_ns = _instant(round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * NS_PER_S)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise QuotelifeError(f"the verdict is not readable ({error}); {VERDICT_MEND}") from None
     return Verdict(
@@ -198,6 +218,12 @@ def grounds_for(
         raise QuotelifeError(
             f"the verdict was given by the bounds of {said.market}, but learning.promotion.market is {market}; ask "
             "promote-check again with --config, the service's own, or say why those bounds are right (--force REASON)"
+        )
+    if said.at_ns > now_ns + CLOCKS_APART_NS:
+        at = datetime.fromtimestamp(said.at_ns / NS_PER_S, UTC)
+        raise QuotelifeError(
+            f"the verdict is of {at:%Y-%m-%d %H:%M} UTC, {_days(said.at_ns - now_ns)} from now: set the clock that is "
+            f"wrong and {VERDICT_MEND}, or say why it holds (--force REASON)"
         )
     most_ns = quotes.learning.promotion.verdict_age_max_ns
     if (age_ns := now_ns - said.at_ns) > most_ns:
