@@ -102,6 +102,12 @@ def test_a_folder_of_other_settings_is_not_overwritten(run: Run, tmp_path: Path)
     assert ended.code == 1 and "every_ns 250000000" in ended.err and "another --out" in ended.err
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_the_mend(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = run("labels", "--out", tmp_path / "file" / "d", *SIMULATED)
+    assert ended.code == 1 and "file/d: Not a directory; make room, or name another --out" in ended.err
+
+
 def test_the_process_of_a_source_that_fails_is_named_and_the_others_end(run: Run, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(QUOTES)

@@ -101,6 +101,14 @@ def test_a_folder_in_use_is_left_to_its_service(run: Run, folder: Path) -> None:
     assert ended.code == 1 and "ask that service (--target)" in ended.err
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_the_mend(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = run("models", "add", "golden", "--registry", tmp_path / "file" / "models")
+    assert (
+        ended.code == 1 and "models/artifacts: cannot be written (File exists); make it writable" in ended.err
+    )
+
+
 def test_what_a_model_was_fitted_on_stands_in_the_list(run: Run, folder: Path, tmp_path: Path) -> None:
     """Of a description only what prints: it comes from a file."""
     for name, description in (

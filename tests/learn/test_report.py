@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from quotelife.learn import charts
 from quotelife.learn.charts import Figure, wilson
@@ -27,6 +28,7 @@ from quotelife.learn.report import (
 )
 from quotelife.learn.svg import CHARACTER_PX, FONT_PX, apart, ticks
 from quotelife.model.artifact import builtin_artifact, load_artifact
+from quotelife_server.cli.commands import app
 from reference.results_kit import NASTY, START_NS, one_set, results
 
 
@@ -276,6 +278,13 @@ def test_results_that_are_none_are_refused_with_the_mend(tmp_path: Path) -> None
         path.write_text(text)
         with pytest.raises(ReportError, match=word):
             read_results(path)
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(results(one_set(points=12))))
+    page = tmp_path / "r.json" / "report.html"
+    run = CliRunner().invoke(app, ["report", str(tmp_path / "r.json"), "--output", str(page)])
+    assert run.exit_code == 2 and "cannot be written (" in " ".join(run.output.replace("│", " ").split())
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -200,7 +200,11 @@ def test_a_verdict_of_a_time_that_cannot_be_told_is_no_verdict(at: str) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb"])
 def test_text_that_does_not_print_is_no_verdict(text: str) -> None:
-    for changed in ({"loosened": [text]}, {"recalibration": {"enabled": True, text: 1}}, {"more": {"a": [text]}}):
+    for changed in (
+        {"loosened": [text]},
+        {"recalibration": {"enabled": True, text: 1}},
+        {"more": {"a": [text]}},
+    ):
         with pytest.raises(QuotelifeError, match=r"not readable \(it holds text that does not print\)"):
             read_verdict(written(**changed))
 

@@ -139,7 +139,12 @@ def read_verdict(raw: bytes) -> Verdict:
             raise ValueError(f"its market is none of {', '.join(get_args(PromotionMarket))}")
         loosened = tuple(str(each) for each in value["loosened"])
         spans = [
-            (str(each["instrument"]), each["asked"] is True, _instant(each["from_ns"]), _instant(each["to_ns"]))
+            (
+                str(each["instrument"]),
+                each["asked"] is True,
+                _instant(each["from_ns"]),
+                _instant(each["to_ns"]),
+            )
             for each in value["instruments"]
         ]
         if not spans:

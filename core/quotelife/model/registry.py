@@ -479,7 +479,9 @@ class Registry:
             _make(target.parent)
             aside = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
         except OSError as error:
-            raise ArtifactError(f"{target.parent}: cannot be written ({error.strerror})") from None
+            raise ArtifactError(
+                f"{target.parent}: cannot be written ({error.strerror}); make it writable, or name another folder"
+            ) from None
         try:
             aside.chmod(0o755)
             for file, raw in model.files.items():

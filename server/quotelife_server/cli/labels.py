@@ -110,7 +110,10 @@ def labels(
             )
             raise typer.Exit(130) from None
         except OSError as error:
-            raise QuotelifeError(f"{out}: {error.strerror or error}") from None
+            raise QuotelifeError(
+                f"{error.filename or out}: {error.strerror or error}; make room, or name another --out where you may "
+                "write: the same command goes on where it was"
+            ) from None
     summary = _summary(dataset, state, time.monotonic() - started)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))

@@ -1,6 +1,7 @@
 """``quotelife models``: what serves, and how that is changed, on a running service or on a folder at rest."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -555,7 +556,7 @@ def _show(view: dict[str, Any]) -> None:
 
 def _description(text: str) -> str:
     """The first part of it, which says what the model was fitted on: on recorded or on simulated decisions."""
-    first = text.partition(";")[0]
+    first = re.split("[;.] ", text)[0].removesuffix(".")
     return f": {first[:DESCRIPTION_SHOWN]}" if first.isprintable() and first else ""
 
 

@@ -50,7 +50,10 @@ def report(
     loaded = load_artifact(artifact) if artifact is not None else None
     if output is not None:
         drifted = _drift(dataset, loaded) if dataset is not None and loaded is not None else {}
-        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            wrong("--output", f"{output}: cannot be written ({error.strerror})")
         with writing(output, "--output") as write:
             write(html(found, source=results.name, model=loaded, drifted=drifted, wanted=model))
     lines = summary(found, model)
