@@ -629,7 +629,7 @@ cdef class Engine:
 
     def on_signal(self, int kind, *, int64_t receive_ns, int64_t source_ns, double value, double value2=0.0,
                   uint32_t instrument=NO_INDEX, uint32_t desk=NO_INDEX, int64_t ttl_ns=0, uint64_t source=0):
-        """Apply one slow signal (SPEC 3.2): news score, volatility index level, inventory with its limit, an event of
+        """Apply one slow signal: news score, volatility index level, inventory with its limit, an event of
         the calendar, a pair of an option's greeks (``SignalCode`` says which).
 
         False when it is an input that changed nothing: what is held is newer, its time to live has passed, or there
@@ -2718,7 +2718,7 @@ cdef int64_t mid2_at(const FeatureState* features, int64_t t) noexcept nogil:
 
 
 cdef double reference(const InstrumentState* state, const InstrumentParams* params) noexcept nogil:
-    # M of SPEC 2: the microprice where the spread is tight, the mid where it is many ticks wide.
+    # M: the microprice where the spread is tight, the mid where it is many ticks wide.
     cdef double bid = state.book.bid_ticks, ask = state.book.ask_ticks
     cdef double bid_lots = state.book.bid_lots, ask_lots = state.book.ask_lots
     if params.reference == REF_MICROPRICE or (

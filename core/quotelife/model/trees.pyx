@@ -11,7 +11,7 @@ its value the threshold; a leaf has slot ``LEAF`` and its value is what it adds.
 For evaluation, shallow trees are filled up to a common depth and walked eight abreast: no branch depends on the data,
 and eight loads are under way at a time. Deep ones are walked node by node. Numbers are compared by keys, whole numbers
 in the same order: the compare leaves its answer in the carry, and an addition with carry takes the walk one level down.
-(Eight trees in one register of AVX2 were no faster: its gathers load one by one.)
+(No faster were eight trees in one register of AVX2, whose gathers load one by one, and key and slot side by side.)
 """
 
 import numpy as np
