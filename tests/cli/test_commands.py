@@ -358,6 +358,7 @@ def test_replay_of_what_is_no_recording(run: Run, recording: Path, tmp_path: Pat
         path.write_bytes(data)
         failed(replay(path), words)
     failed(replay(tmp_path / "none.gz"), "no such file")
+    failed(replay("/dev/null"), "/dev/null: is no recorded file")
     failed(run("replay", "--config", DEFAULT, f"NOBODY={recording}"), "no such instrument")
 
 

@@ -55,7 +55,8 @@ def split_argument(argument: str) -> tuple[str | None, Path]:
     named = bool(given) and not Path(argument).is_file()
     path = Path(rest if named else argument)
     if not path.is_file():
-        raise QuotelifeError(f"{path}: no such file")
+        what = "is no recorded file; copy it to one" if path.exists() else "no such file"
+        raise QuotelifeError(f"{path}: {what}")
     return name if named else None, path
 
 
