@@ -27,7 +27,11 @@ COMPILE_ARGS = [
     "-fno-strict-aliasing",
     "-Wno-unused-function",
 ]
-COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0"] if CHECKED else ["-O3", "-g0"]
+COMPILE_ARGS += (
+    ["-O1", "-g", "-UNDEBUG", "-DCYTHON_WITHOUT_ASSERTIONS=0", "-DQUOTELIFE_PORTABLE"]
+    if CHECKED
+    else ["-O3", "-g0"]
+)
 LINK_ARGS: list[str] = []
 if MODE == "fuzz":
     SANITIZE = ["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=all"]

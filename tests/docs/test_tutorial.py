@@ -79,6 +79,8 @@ def test_the_rollback_gives_back_the_model_before_and_the_history_says_why_it_ha
     promoted, by_verdict, back = re.findall(r"^20.*?: .*$", told["models"], re.MULTILINE)
     assert "forced: the desk begins" in promoted and "first_passage" in promoted
     assert re.search(
-        r"tutorial; by verdict [0-9a-f]{16} \(crypto\) on decisions of 2\S+ \S+ to 2\S+ \S+ UTC$", by_verdict
+        r"tutorial; by verdict [0-9a-f]{16} \(crypto\) on decisions of 2\S+ \S+ to 2\S+ \S+ UTC; "
+        r"forced: this desk trades the simulated market$",
+        by_verdict,
     )
     assert "rollback: " in back and "first_passage" in back

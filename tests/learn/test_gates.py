@@ -376,6 +376,14 @@ def test_a_verdict_written_down_is_what_a_promotion_reads(whole: gates.Verdict) 
     )
 
 
+def test_a_verdict_on_simulated_decisions_says_so_and_promotes_for_a_reason_only() -> None:
+    models = [load_artifact(builtin_artifact(name)) for name in ("logistic", "first_passage")]
+    made_up = replace(dataset_kit.decisions(400, instrument="GBP"), simulated=True)
+    bounds = Bounds(block_ns=10 * S, decision_to_yardstick=1e9)
+    found = gates.check(*models, [dataset_kit.decisions(4000), made_up], bounds)
+    assert found.loosened[-1] == "judged on simulated decisions of GBP"
+
+
 def test_a_verdict_names_the_market_by_whose_bounds_it_was_given(whole: gates.Verdict) -> None:
     assert whole.market == "full_day"
     found = replace(whole, at="2026-03-18", market="crypto")

@@ -538,6 +538,11 @@ def test_a_manifest_says_how_much_of_its_data_was_simulated(small: Market, tmp_p
     told = again.model.manifest["training"]
     rows, before = told["rows"], made_up.model.manifest["training"]["rows"]
     assert told["simulated_share"] == pytest.approx(before / (rows + before))
+    assert again.model.manifest["description"].startswith("Fitted on simulated and recorded decisions of A")
+    plan = train.Plan("calibrated", tmp_path / "twice", thresholds=("1tick",))
+    twice = train.calibrate(again.model, [small], plan, force=True).trained
+    assert twice is not None
+    assert twice.model.manifest["training"]["simulated_share"] == pytest.approx(before / (2 * rows + before))
 
 
 def seen(start: int, end: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -167,12 +167,17 @@ def test_a_yes_of_the_future_needs_a_reason() -> None:
 
 def test_any_bit_turned_is_refused_in_words_or_leaves_grounds_that_can_be_kept() -> None:
     """Held back by no digest, so every field stands for itself: times that the wire holds, text that prints."""
-    raw, kept, refused = written(), 0, 0
+    value = json.loads(written())
+    value["instruments"] = value["instruments"][
+        :1
+    ]  # of several the others' times hide what is wrong with one
+    quotes = quoted(value["instruments"][0]["instrument"])
+    raw, kept, refused = json.dumps(value).encode(), 0, 0
     for place in range(8 * len(raw)):
         turned = bytearray(raw)
         turned[place // 8] ^= 1 << place % 8
         try:
-            grounds = grounds_for(NEW, SERVES, QUOTED, bytes(turned))
+            grounds = grounds_for(NEW, SERVES, quotes, bytes(turned))
         except QuotelifeError as error:
             assert str(error).isprintable(), place
             refused += 1
@@ -180,6 +185,19 @@ def test_any_bit_turned_is_refused_in_words_or_leaves_grounds_that_can_be_kept()
         assert 0 <= grounds.from_ns <= grounds.to_ns < 1 << 63, place
         kept += 1
     assert refused > 10 * kept > 0
+
+
+def test_a_span_that_ends_before_it_begins_is_no_verdict() -> None:
+    spoilt = json.loads(written())
+    spoilt["instruments"][1]["to_ns"] = spoilt["instruments"][1]["from_ns"] - 1
+    with pytest.raises(QuotelifeError, match="ends before it begins"):
+        read_verdict(json.dumps(spoilt).encode())
+
+
+def test_a_clock_some_minutes_ahead_is_told_in_minutes() -> None:
+    at = (GIVEN + timedelta(minutes=370)).isoformat()
+    with pytest.raises(QuotelifeError, match=r"\d+ minutes from now: set the clock"):
+        grounds_for(NEW, SERVES, QUOTED, written(at=at), now_ns=int(GIVEN.timestamp()) * 10**9)
 
 
 @pytest.mark.parametrize("value", [-1, 1 << 63, 10**400, "5", True, None, 1.5])

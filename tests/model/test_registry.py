@@ -245,6 +245,15 @@ def test_a_state_of_before_there_was_a_log_is_read() -> None:
     assert champions(state.rolled_back(2)) == [None, None, None]
 
 
+@pytest.mark.parametrize("judged", [[0, 1 << 63], [1], None])
+def test_times_of_a_verdict_that_cannot_be_are_left_out_and_the_rest_is_read(judged: object) -> None:
+    value = RegistryState().promoted(A, POSTURES, 1, WHY).to_json()
+    value["log"][0]["judged_ns"] = judged
+    state = RegistryState.from_json(value)
+    assert champions(state) == [A, A, A]
+    assert (state.log[0].grounds.from_ns, state.log[0].grounds.to_ns) == (0, 0)
+
+
 def test_a_rollback_goes_back_behind_a_champion_that_served_nobody() -> None:
     """None → A → B, and B is broken: A serves, so back means the configuration's."""
     state = RegistryState().promoted(A, POSTURES, 1, WHY).promoted(B, POSTURES, 2, WHY)

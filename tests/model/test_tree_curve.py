@@ -112,6 +112,11 @@ def test_columns_are_what_the_trees_read() -> None:
     np.testing.assert_array_equal(model.margins(columns)[:, 0], [1.75, -0.75, 1.75])
 
 
+def test_a_column_of_before_that_was_not_transformed_is_one_of_now() -> None:
+    old = TreeCurveModel(changed(features=[{**FEATURE, "transform": "identity"}]))
+    assert old.parameters() == TreeCurveModel(changed()).parameters()
+
+
 @pytest.mark.parametrize(("x", "margin"), [(0.9, -0.25), (1.1, 1.75)])
 def test_a_feature_per_sigma_is_divided_by_it(x: float, margin: float) -> None:
     model = changed(features=[{**FEATURE, "per": "sigma"}])
@@ -205,7 +210,7 @@ RISING = tree_kit.packed([3], [2, LEAF, LEAF], [0.0, -1.0, 1.0], 0.0)
         (changed(features=[{**FEATURE, "name": "threshold"}]), "log_threshold"),
         (changed(features=[{**FEATURE, "name": "moon_phase"}]), "moon_phase"),
         (changed(features=[{**FEATURE, "per": "tick"}]), "per"),
-        (changed(features=[{**FEATURE, "transform": "log"}]), "transform"),
+        (changed(features=[{**FEATURE, "transform": "log"}]), "train them again"),
         (changed(features=[{**FEATURE, "reference": None}]), "reference"),
         (changed(features=[FEATURE, {**FEATURE, "reference": 1.0}]), "another reference"),
         (changed(extra=1), "remove unknown extra"),

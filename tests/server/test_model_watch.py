@@ -123,12 +123,13 @@ def test_drift_alone_warns_and_fails_neither_doctor_nor_monitor(monkeypatch: pyt
     desk.run(200)
     alerts = Alerts()
     ModelWatch(desk.engine, alerts).check(desk.now_ns)
+    unjudged, early = desk.engine.monitors.unjudged()
     status = admin.GetStatusResponse(
         state=admin.SERVICE_STATE_SERVING,
         groups=[group_status(desk.engine, 0)],
         alerts=[admin.Alert(name=each.name, text=each.text) for each in alerts.active()],
-        groups_unjudged=1,
-        groups_first_window=1,
+        groups_unjudged=unjudged,
+        groups_first_window=early,
     )
     found = {each.name: each for each in of_status(status)}
     for name in ("alert model_inputs", "inputs in X", "scores"):
@@ -172,6 +173,16 @@ def test_scores_are_judged_once_there_are_labels_enough() -> None:
         assert desk.engine.monitors.unjudged() == (unjudged, 0)
         assert f"quotelife_monitor_unjudged_groups {unjudged:.1f}" in text_of(desk.engine)
         assert "quotelife_monitor_first_window_groups 0.0" in text_of(desk.engine)
+
+
+def test_a_group_is_in_its_first_window_while_its_model_has_no_label_yet(tmp_path: Path) -> None:
+    desk = Desk({"window": "2min", "labels_min": 500, "outcomes_min": 1})
+    desk.run(180)
+    assert desk.engine.monitors.unjudged() == (0, 0)
+    desk.engine.apply_model(saved(tmp_path, 2 * RATE), desk.now_ns)
+    desk.decide(desk.now_ns, 0)
+    desk.engine.on_timer(desk.now_ns + 3 * S)
+    assert desk.engine.monitors.unjudged() == (1, 1)
 
 
 def test_groups_without_enough_labels_are_told_apart_in_words() -> None:

@@ -246,7 +246,11 @@ def test_skipped_time_neither_decays_nor_counts() -> None:
     for window in (cut, whole):
         window.start(0)
         window.add(SECOND, 2.0)
+    before = cut.rate(9 * SECOND)
     cut.skip(2 * SECOND, 9 * SECOND)
+    assert cut.rate(9 * SECOND) > before and math.isclose(
+        cut.rate(9 * SECOND), whole.rate(2 * SECOND), rel_tol=1e-12
+    )
     assert math.isclose(cut.rate(10 * SECOND), whole.rate(3 * SECOND), rel_tol=1e-12)
 
 

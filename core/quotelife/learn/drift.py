@@ -80,7 +80,7 @@ def feature_bins(group: Sequence[Market], model: CurveModel) -> dict[str, Any] |
     against it (``quotelife.model.feature_bins``). ``None`` for a model that reads no features.
 
     The edges are tenths of all instruments together, in four digits: a share is of what those leave. Features are told
-    before any transform (all of them rise, so bins are the same), but divided by σ where the model divides.
+    before any transform of a logistic model (all rise, so bins are the same), but divided by σ where the model divides.
     """
     read = [(each["name"], each.get("per")) for each in model.parameters().get("features", ())]
     if not read:

@@ -211,6 +211,9 @@ def check(
     left = sorted({name for each in decisions for name in each.thresholds} - set(thresholds))
     if thresholds and left:
         loosened.append(f"thresholds left out: {', '.join(left)}")
+    made_up = sorted({each.instrument for each in decisions if each.simulated})
+    if made_up:
+        loosened.append(f"judged on simulated decisions of {', '.join(made_up)}")
     decisions = [with_thresholds(each, thresholds) for each in decisions]
     for name in dict.fromkeys(each.instrument for each in decisions):
         own = [each for each in decisions if each.instrument == name and len(each)]

@@ -1,7 +1,7 @@
 """Datasets to artifacts: what ``quotelife train`` and ``quotelife calibrate`` do."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,9 @@ def stands_on(training: dict[str, Any], key: str, model: CurveModel) -> None:
     training["fitted_on"] = [*training["fitted_on"], *spans]
     training["levelled_on"] = [*training["levelled_on"], *levelled_on(model.manifest)]
     before = (model.manifest or {}).get("training") or {}
-    rows = training["rows"], max(1, int(before.get("rows", 1)))
+    rows = training["rows"], max(1, int(before.get("rows_of_all", before.get("rows", 1))))
     shares = training["simulated_share"], simulated_share(before)
+    training["rows_of_all"] = sum(rows)
     training["simulated_share"] = float(np.average(shares, weights=rows))
     training["span_start_ns"] = min([training["span_start_ns"], *(start for _, start, _ in spans)])
     training["span_end_ns"] = max(training["span_end_ns"], seen_until_ns(model.manifest))
@@ -400,9 +401,9 @@ def _name(market: Market, place: int) -> str:
     return names[place] if place < len(names) else str(place)
 
 
-def _kind_of(group: Sequence[Market]) -> str:
-    simulated, rows = simulated_rows(group), sum(market.decisions for market in group)
-    return "recorded" if not simulated else "simulated" if simulated == rows else "simulated and recorded"
+def _kind_of(training: Mapping[str, Any]) -> str:
+    share = simulated_share(training)
+    return "recorded" if not share else "simulated" if share == 1.0 else "simulated and recorded"
 
 
 def _save(
@@ -423,7 +424,8 @@ def _save(
         model,
         plan.out,
         name=safe,
-        description=f"Fitted on {_kind_of(group)} decisions of {names}; scores are of the last part of the span alone.",
+        description=f"Fitted on {_kind_of(training)} decisions of {names}; scores are of the last part of the span "
+        "alone.",
         created_by=CREATED_BY,
         training={**training, "feature_bins": feature_bins(group, model)},
         metrics=metrics,

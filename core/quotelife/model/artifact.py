@@ -408,6 +408,8 @@ def _check_training(where: str, training: Mapping[str, Any]) -> None:
         "fitted_on": ("a list of instrument, from and to", spans),
         "levelled_on": ("a list of instrument, from and to", spans),
         "feature_bins": ("an object or null", lambda value: isinstance(value, dict | None)),
+        "rows": ("a whole number", lambda value: type(value) is int),
+        "rows_of_all": ("a whole number", lambda value: type(value) is int),
         "simulated_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
         "importance": (
             "an object of finite numbers",

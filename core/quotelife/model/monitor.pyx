@@ -237,7 +237,7 @@ cdef bint monitor_judge(Monitor* self, const MonitorRules* rules, int64_t now_ns
     monitor_pass(self, rules, now_ns)
     self.worst = 0.0
     # Overlapping labels come in clusters: of a window that has not been full once nothing is said.
-    self.full = self.newest - self.first >= MONITOR_PARTS - 1
+    self.full = self.first != 0 and self.newest - self.first >= MONITOR_PARTS - 1      # first 0: no label yet
     self.judged = self.full
     for k in range(MONITOR_ANCHORS):
         scores_of(&self.total[k], &self.scores[k])

@@ -102,6 +102,10 @@ def _days(ns: int) -> str:
     return f"{ns / (86_400 * NS_PER_S):.3g} days"
 
 
+def _apart(ns: int) -> str:
+    return _days(ns) if ns >= 86_400 * NS_PER_S else f"{ns // (60 * NS_PER_S)} minutes"
+
+
 def _instant(value: object) -> int:
     """ns since 1970, as registry, journal and wire hold them."""
     if type(value) is not int or not 0 <= value < 1 << 63:
@@ -149,6 +153,9 @@ def read_verdict(raw: bytes) -> Verdict:
         ]
         if not spans:
             raise ValueError("it names no instrument")
+        for name, _, start, end in spans:
+            if start > end:
+                raise ValueError(f"what it says of {name} ends before it begins")
         recalibration = dict(value["recalibration"])
         postures = frozenset(PostureCode[str(each).upper()].name.lower() for each in value["postures"])
         at = datetime.fromisoformat(value["at"])
@@ -227,7 +234,7 @@ def grounds_for(
     if said.at_ns > now_ns + CLOCKS_APART_NS:
         at = datetime.fromtimestamp(said.at_ns / NS_PER_S, UTC)
         raise QuotelifeError(
-            f"the verdict is of {at:%Y-%m-%d %H:%M} UTC, {_days(said.at_ns - now_ns)} from now: set the clock that is "
+            f"the verdict is of {at:%Y-%m-%d %H:%M} UTC, {_apart(said.at_ns - now_ns)} from now: set the clock that is "
             f"wrong and {VERDICT_MEND}, or say why it holds (--force REASON)"
         )
     most_ns = quotes.learning.promotion.verdict_age_max_ns

@@ -348,7 +348,10 @@ class RegistryState:
 
 
 def _grounds(entry: Mapping[str, Any]) -> Grounds:
-    from_ns, to_ns = map(_instant, entry.get("judged_ns", (0, 0)))
+    try:
+        from_ns, to_ns = map(_instant, entry.get("judged_ns", (0, 0)))
+    except (ValueError, TypeError):  # only told, and no reason to serve nothing
+        from_ns = to_ns = 0
     verdict, reason, market = _digest(entry["verdict"]), str(entry["reason"]), str(entry.get("market", ""))
     return Grounds(verdict, reason, from_ns, to_ns, market)
 

@@ -148,6 +148,11 @@ cdef class TreeCurveModel(CurveModel):
         references = {}
         for i, entry in enumerate(features):
             where = f"features[{i}]"
+            if isinstance(entry, dict) and "transform" in entry:       # columns had one once
+                if entry["transform"] != "identity":
+                    raise ArtifactError(f"{where}: trees that read transformed columns are of an earlier version; "
+                                        "train them again")
+                entry = {key: value for key, value in entry.items() if key != "transform"}
             check_keys(entry, ("name", "per", "reference"), where)
             name = text(entry, "name", where)
             column = &self.c.column[i]

@@ -8,7 +8,7 @@ cdef struct LinkedNode:      # of a tree as it is
     uint32_t slot
     int32_t child            # the left one, counted from the first node of all; the right one is next; 0 for a leaf
 
-cdef struct TreeGroup:       # up to TREES_ABREAST trees in a row
+cdef struct TreeGroup:       # up to eight trees in a row
     int32_t depth            # of filled trees; -1 where the trees are linked
     int32_t trees
     int32_t node             # first node: of the group when filled, in `root` when linked

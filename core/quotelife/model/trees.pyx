@@ -42,7 +42,7 @@ cdef extern from *:
 
     /* The left child, at the odd place, where x is below the threshold. Compilers do not find the carry. */
     static inline size_t quotelife_down(size_t place, uint32_t x, const uint32_t *key) {
-    #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    #if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__) && !defined(QUOTELIFE_PORTABLE)
         __asm__("cmpl %2, %1; adcq %0, %0" : "+r"(place) : "r"(x), "m"(*key) : "cc");
         return place;
     #else

@@ -7,8 +7,8 @@ cdef struct EwmaVariance:
     double sum                 # S as of last_ns
     int64_t last_ns
     int64_t start_ns           # moved forward by time that was not observed
-    int64_t rated_ns           # the rate was last asked at, with its answer: a decision asks three times; -1: not since
-    double rated               # the last change
+    int64_t rated_ns           # the rate was last asked at, with its answer: a decision asks three times;
+    double rated               # INT64_MIN: not since the last change
     bint started
 
 cdef void ewma_variance_init(EwmaVariance* self, int64_t window_ns) noexcept nogil

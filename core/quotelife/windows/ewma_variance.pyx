@@ -5,7 +5,7 @@ do not drift: every term is positive and decays away.
 """
 
 from libc.math cimport exp, expm1
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MIN, int64_t
 
 
 cdef void ewma_variance_init(EwmaVariance* self, int64_t window_ns) noexcept nogil:
@@ -14,7 +14,7 @@ cdef void ewma_variance_init(EwmaVariance* self, int64_t window_ns) noexcept nog
     self.last_ns = 0
     self.start_ns = 0
     self.started = False
-    self.rated_ns = -1
+    self.rated_ns = INT64_MIN
 
 
 cdef void ewma_variance_start(EwmaVariance* self, int64_t t) noexcept nogil:
@@ -22,7 +22,7 @@ cdef void ewma_variance_start(EwmaVariance* self, int64_t t) noexcept nogil:
     self.sum = 0.0
     self.last_ns = t
     self.start_ns = t
-    self.rated_ns = -1
+    self.rated_ns = INT64_MIN
 
 
 cdef inline double decayed(const EwmaVariance* self, int64_t t) noexcept nogil:
@@ -37,7 +37,7 @@ cdef void ewma_variance_add(EwmaVariance* self, int64_t t, double r) noexcept no
     self.sum = decayed(self, t) + r * r
     if t > self.last_ns:
         self.last_ns = t
-    self.rated_ns = -1
+    self.rated_ns = INT64_MIN
 
 
 cdef void ewma_variance_skip(EwmaVariance* self, int64_t gap_ns, int64_t t) noexcept nogil:
@@ -50,7 +50,7 @@ cdef void ewma_variance_skip(EwmaVariance* self, int64_t gap_ns, int64_t t) noex
     # The same age at t as there was at the gap: shift, rather than decay and round.
     self.start_ns += t - gap_ns
     self.last_ns += t - gap_ns
-    self.rated_ns = -1
+    self.rated_ns = INT64_MIN
 
 
 cdef double ewma_variance_rate(EwmaVariance* self, int64_t t) noexcept nogil:
