@@ -4,7 +4,7 @@
 # not change the engine and must not fail for want of a disk: it notes its own faults and goes on.
 from libc.stdint cimport int64_t, uint64_t
 
-from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal
+from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal, WatchRecord
 
 cdef enum ChangeKind:
     CHANGE_CONFIG = 1            # {"revision", "digest", "config", "model_digest", "model_revision", "lineup"}
@@ -20,6 +20,10 @@ cdef enum ChangeKind:
                                  # instrument group steps down to Risk Averse, or returns
     CHANGE_LEARNED = 9           # {"groups": [...]}: Engine.note_learned, what was learned since the last one; of an engine
                                  # that knows it nothing changes
+    CHANGE_WATCHED = 10          # one quote is watched from now on: Engine.watch says what the payload holds
+    CHANGE_WATCH_UPDATED = 11    # {"quote", "state" (QuoteState), "size_lots" (None: as before)}: what became of it
+    CHANGE_WATCH_ACKNOWLEDGED = 12   # {"quote", "number"}: its withdrawal has arrived
+    CHANGE_WATCH_LOST = 13       # {"owner", "reason"}: whoever had quotes watched is gone
 
 
 cdef class InputSink:
@@ -33,11 +37,14 @@ cdef class InputSink:
     cdef int shadow(self, const ShadowAnswer* answer) except -1
     # It follows from the other inputs and has a number of its own: told before the input that brought it.
     cdef int label(self, const LabelRecord* label) except -1
+    # It follows from the other inputs and has a number of its own, told as labels are.
+    cdef int watch(self, const WatchRecord* said) except -1
     # A rare input; the payload is JSON-able and written down at once or never.
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1
 
 
 cdef class DerivedTap(InputSink):
     cdef list _labels
+    cdef list _watches
     cdef list _steps
     cdef list _learned

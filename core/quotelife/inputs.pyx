@@ -6,7 +6,7 @@ import numpy as np
 
 from libc.string cimport memcpy
 
-from quotelife.records import EVENT_DTYPE, LABEL_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
+from quotelife.records import EVENT_DTYPE, LABEL_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, WATCH_DTYPE
 from quotelife.records cimport DecisionRecord, RequestRecord
 
 
@@ -20,6 +20,10 @@ class Change(IntEnum):
     EVENTS_NAMED = CHANGE_EVENTS_NAMED
     STEPPED = CHANGE_STEPPED
     LEARNED = CHANGE_LEARNED
+    WATCHED = CHANGE_WATCHED
+    WATCH_UPDATED = CHANGE_WATCH_UPDATED
+    WATCH_ACKNOWLEDGED = CHANGE_WATCH_ACKNOWLEDGED
+    WATCH_LOST = CHANGE_WATCH_LOST
 
 
 cdef class InputSink:
@@ -43,21 +47,30 @@ cdef class InputSink:
     cdef int label(self, const LabelRecord* label) except -1:
         return 0
 
+    cdef int watch(self, const WatchRecord* said) except -1:
+        return 0
+
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         return 0
 
 
 cdef class DerivedTap(InputSink):
-    """Keeps what an engine comes to by itself or notes, until it is taken: labels that it resolves, as bytes of
-    ``LABEL_DTYPE``; steps of instrument groups and what was learned as (sequence, payload)."""
+    """Keeps what an engine comes to by itself or notes, until it is taken: labels that it resolves and what it says of
+    live quotes, as bytes of ``LABEL_DTYPE`` and ``WATCH_DTYPE``; steps of instrument groups and what was learned as
+    (sequence, payload)."""
 
     def __init__(self):
         self._labels = []
+        self._watches = []
         self._steps = []
         self._learned = []
 
     cdef int label(self, const LabelRecord* label) except -1:
         self._labels.append((<const char*>label)[:sizeof(LabelRecord)])
+        return 0
+
+    cdef int watch(self, const WatchRecord* said) except -1:
+        self._watches.append((<const char*>said)[:sizeof(WatchRecord)])
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
@@ -70,6 +83,11 @@ cdef class DerivedTap(InputSink):
     def labels(self):
         """Those resolved since the last call, in order."""
         found, self._labels = self._labels, []
+        return found
+
+    def watches(self):
+        """What was said of live quotes since the last call, in order."""
+        found, self._watches = self._watches, []
         return found
 
     def steps(self):
@@ -85,7 +103,7 @@ cdef class DerivedTap(InputSink):
 
 cdef class InputTap(InputSink):
     """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input
-    and for each shadow's answer and resolved label."""
+    and for each shadow's answer, resolved label and word on a live quote."""
 
     cdef object _tap
 
@@ -125,6 +143,11 @@ cdef class InputTap(InputSink):
     cdef int label(self, const LabelRecord* label) except -1:
         self._tap("label", label.input_sequence,
                   np.frombuffer((<const char*>label)[:sizeof(LabelRecord)], dtype=LABEL_DTYPE)[0])
+        return 0
+
+    cdef int watch(self, const WatchRecord* said) except -1:
+        self._tap("watch", said.input_sequence,
+                  np.frombuffer((<const char*>said)[:sizeof(WatchRecord)], dtype=WATCH_DTYPE)[0])
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:

@@ -318,6 +318,50 @@ cdef struct LabelRecord:
     uint8_t held_by              # what the tolerance had to do with the life (HeldBy)
     int8_t hit                   # 1 passed, 0 not, -1: it will never be known
 
+# What comes of watching a live quote, docs/watching.md: it follows from the other inputs and is journaled, as labels are.
+cdef enum WatchKind:
+    WATCH_WITHDRAW = 1
+    WATCH_EXPIRED = 2
+    WATCH_REQUOTE_HINT = 3
+
+cdef enum WithdrawReason:
+    WITHDRAW_NONE = 0
+    WITHDRAW_VALUE = 1           # what is left of the quote is worth nothing
+    WITHDRAW_ADVERSE_MOVE = 2    # the mid has moved so far against it
+    WITHDRAW_STRESS = 3
+    WITHDRAW_HALT = 4
+    WITHDRAW_KILL_SWITCH = 5
+    WITHDRAW_DATA_QUALITY = 6    # the market is not seen any more
+    WITHDRAW_WATCH_LOST = 7      # whoever had it watched is gone
+    WITHDRAW_LIFE_ENDED = 8      # its life is over, the venue's is not
+
+cdef enum:
+    WITHDRAW_REASONS = 9
+
+cdef enum QuoteState:
+    QUOTE_NONE = 0
+    QUOTE_LIVE = 1
+    QUOTE_PARTLY_FILLED = 2      # the rest is live
+    QUOTE_FILLED = 3
+    QUOTE_WITHDRAWN = 4
+    QUOTE_TOO_LATE = 5           # hit before the withdrawal was there
+    QUOTE_EXPIRED = 6
+    QUOTE_CANCELLED = 7          # by the desk or the client
+
+cdef struct WatchRecord:         # 64 bytes
+    uint64_t number              # consecutive from 1 on for an engine
+    uint64_t input_sequence      # of the input that brought it
+    int64_t at_ns                # engine time
+    uint64_t quote               # id of the live quote
+    int64_t life_ns              # of a hint: what a new quote would get now; else what was left
+    double moved_ticks           # D on the mid since pricing, of the side that brought it; NaN: not known
+    double value_ticks           # what is left is worth, a lot; NaN: not judged
+    uint32_t instrument          # of that side
+    uint8_t kind                 # WatchKind
+    uint8_t reason               # WithdrawReason
+    uint8_t state                # QuoteState it is in now
+    uint8_t held                 # 1: it had waited for the venue session's cancel rate
+
 cdef enum Mode:
     MODE_TOLERANCE_P500 = 1
     MODE_TOLERANCE_CURVE = 2

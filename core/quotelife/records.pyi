@@ -12,6 +12,7 @@ REQUEST_DTYPE: np.dtype[np.void]
 DECISION_DTYPE: np.dtype[np.void]
 SHADOW_DTYPE: np.dtype[np.void]
 LABEL_DTYPE: np.dtype[np.void]
+WATCH_DTYPE: np.dtype[np.void]
 
 class EventKindCode(IntEnum):
     ADD = 1
@@ -150,6 +151,32 @@ class ModeCode(IntEnum):
     TOLERANCE_CURVE = 2
     STEP = 3
     EXPECTED_VALUE = 4
+
+class WatchCode(IntEnum):
+    WITHDRAW = 1
+    EXPIRED = 2
+    REQUOTE_HINT = 3
+
+class WithdrawCode(IntEnum):
+    NONE = 0
+    VALUE = 1
+    ADVERSE_MOVE = 2
+    STRESS = 3
+    HALT = 4
+    KILL_SWITCH = 5
+    DATA_QUALITY = 6
+    WATCH_LOST = 7
+    LIFE_ENDED = 8
+
+class QuoteStateCode(IntEnum):
+    NONE = 0
+    LIVE = 1
+    PARTLY_FILLED = 2
+    FILLED = 3
+    WITHDRAWN = 4
+    TOO_LATE = 5
+    EXPIRED = 6
+    CANCELLED = 7
 
 class ModelRoleCode(IntEnum):
     NONE = 0

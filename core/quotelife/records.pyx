@@ -163,6 +163,35 @@ class ModeCode(IntEnum):
     EXPECTED_VALUE = MODE_EXPECTED_VALUE
 
 
+class WatchCode(IntEnum):
+    WITHDRAW = WATCH_WITHDRAW
+    EXPIRED = WATCH_EXPIRED
+    REQUOTE_HINT = WATCH_REQUOTE_HINT
+
+
+class WithdrawCode(IntEnum):
+    NONE = WITHDRAW_NONE
+    VALUE = WITHDRAW_VALUE
+    ADVERSE_MOVE = WITHDRAW_ADVERSE_MOVE
+    STRESS = WITHDRAW_STRESS
+    HALT = WITHDRAW_HALT
+    KILL_SWITCH = WITHDRAW_KILL_SWITCH
+    DATA_QUALITY = WITHDRAW_DATA_QUALITY
+    WATCH_LOST = WITHDRAW_WATCH_LOST
+    LIFE_ENDED = WITHDRAW_LIFE_ENDED
+
+
+class QuoteStateCode(IntEnum):
+    NONE = QUOTE_NONE
+    LIVE = QUOTE_LIVE
+    PARTLY_FILLED = QUOTE_PARTLY_FILLED
+    FILLED = QUOTE_FILLED
+    WITHDRAWN = QUOTE_WITHDRAWN
+    TOO_LATE = QUOTE_TOO_LATE
+    EXPIRED = QUOTE_EXPIRED
+    CANCELLED = QUOTE_CANCELLED
+
+
 class ModelRoleCode(IntEnum):
     NONE = MODEL_NONE
     CHAMPION = MODEL_CHAMPION
@@ -193,6 +222,7 @@ cdef Request _request
 cdef Decision _decision
 cdef ShadowAnswer _shadow
 cdef LabelRecord _label
+cdef WatchRecord _watch
 
 
 cdef Py_ssize_t _offset(const void* base, const void* field) noexcept:
@@ -343,6 +373,26 @@ LABEL_DTYPE = _dtype(
     [form for _, form, _ in _LABEL_FIELDS],
     [offset for _, _, offset in _LABEL_FIELDS],
     sizeof(LabelRecord),
+)
+_WATCH_FIELDS = [
+    ("number", "<u8", _offset(&_watch, &_watch.number)),
+    ("input_sequence", "<u8", _offset(&_watch, &_watch.input_sequence)),
+    ("at_ns", "<i8", _offset(&_watch, &_watch.at_ns)),
+    ("quote", "<u8", _offset(&_watch, &_watch.quote)),
+    ("life_ns", "<i8", _offset(&_watch, &_watch.life_ns)),
+    ("moved_ticks", "<f8", _offset(&_watch, &_watch.moved_ticks)),
+    ("value_ticks", "<f8", _offset(&_watch, &_watch.value_ticks)),
+    ("instrument", "<u4", _offset(&_watch, &_watch.instrument)),
+    ("kind", "u1", _offset(&_watch, &_watch.kind)),
+    ("reason", "u1", _offset(&_watch, &_watch.reason)),
+    ("state", "u1", _offset(&_watch, &_watch.state)),
+    ("held", "u1", _offset(&_watch, &_watch.held)),
+]
+WATCH_DTYPE = _dtype(
+    [name for name, _, _ in _WATCH_FIELDS],
+    [form for _, form, _ in _WATCH_FIELDS],
+    [offset for _, _, offset in _WATCH_FIELDS],
+    sizeof(WatchRecord),
 )
 
 
