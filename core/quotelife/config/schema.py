@@ -665,6 +665,19 @@ class Learning(Section):
         return value
 
 
+class CounterpartyStatistics(Section):
+    """What is learned of counterparties from reported outcomes; docs/counterparties.md."""
+
+    enabled: bool = True
+    used_by: Literal["expected_value", "all"] = "all"
+    half_life_quotes: float = Field(default=500.0, ge=1, le=1e6)
+    prior_quotes: float = Field(default=20.0, ge=0.01, le=1e6)
+    prior_answers: float = Field(default=10.0, ge=0.01, le=1e6)
+    prior_fills: float = Field(default=20.0, ge=0.01, le=1e6)
+    pooled: bool = True
+    counterparties_max: int = Field(default=4096, ge=1, le=100_000)
+
+
 class Config(Section):
     """Everything that decides a life. Immutable; a change is a new Config, swapped whole."""
 
@@ -683,6 +696,7 @@ class Config(Section):
     signals: Signals = Signals()
     model: Model = Model()
     learning: Learning = Learning()
+    counterparty_statistics: CounterpartyStatistics = CounterpartyStatistics()
 
     @property
     def digest(self) -> str:

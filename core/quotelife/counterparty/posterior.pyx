@@ -1,0 +1,825 @@
+"""Per counterparty: fill rate, response time, markouts, share of informed fills, sizes; shrunk to its tier.
+
+Three levels: a counterparty is shrunk to the rest of its tier, a tier to what is configured of it, moved by as much as
+the counterparties of all other tiers together differ from the defaults. Nobody's evidence counts twice. Each level's
+word is worth as many quotes, answers and fills as ``counterparty_statistics`` says. Whoever has no evidence is believed
+to be as its tier is, and a tier without any is as it is configured, bit for bit.
+
+- fill rate: beta-binomial over quotes that were firm to their end or answered;
+- response time: ``response.pyx``, censored;
+- markouts: normal mean and variance shrunk to the tier's; in basis points of the fill price, positive for the desk;
+- informed share: the mean move against fills since pricing, a second after the fill, in adverse thresholds h and cut at
+  ±3 each, is π·c where an informed taker costs c h and the others nothing on average: π = mean / c;
+- size: mean of the sizes asked for, by instrument.
+
+Every quote multiplies what was known before by 2^(−1/half-life). What decisions are made by moves in steps only, so
+that the quadrature of a prior is laid out anew seldom, and never inside a decision.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from libc.math cimport NAN, exp, fabs, fmax, fmin, isnan, log, sqrt
+from libc.stdint cimport INT64_MIN
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from quotelife.counterparty.marks cimport MARKOUT_NS
+from quotelife.counterparty.response cimport (
+    LIFE_BINS, LN_SECOND, ResponseFit, ResponsePrior, fit_responses, responses_add_answer, responses_add_lived,
+)
+from quotelife.records cimport NO_INDEX
+
+cdef enum:
+    REFITS_A_CALL = 8                  # 0.2 ms each
+
+cdef int EVIDENCE = sizeof(Evidence) // sizeof(double)
+cdef int HEAD = EVIDENCE - 2 * LIFE_BINS
+
+cdef int64_t POOL_EVERY_NS = 10_000_000_000
+cdef int64_t NOTE_EVERY_NS = 10_000_000_000
+cdef double ADVERSE_MOST = 3.0         # h: a fill counts no more than this, either way
+cdef double HIT_EDGE = 1e-4
+cdef double STEP[TERMS]
+STEP[0] = STEP[1] = 0.005
+STEP[2] = STEP[3] = 0.01
+
+INFORMED_MARKOUT = 1                   # the markout that says who was informed: after 1 s
+
+
+class OutcomeCode(IntEnum):
+    """How a quote ended, as in ``OutcomeKind`` of the interface."""
+
+    HIT = OUTCOME_HIT
+    LIFTED = OUTCOME_LIFTED
+    EXPIRED = OUTCOME_EXPIRED
+    DONE_AWAY = OUTCOME_DONE_AWAY
+    COVER = OUTCOME_COVER
+    CANCELLED = OUTCOME_CANCELLED
+
+
+class Markout(NamedTuple):
+    """After ``after_ns``: mean in basis points of the fill price, positive for the desk, its standard deviation, and
+    how many fills it rests on, as forgetting has left them. ``None``: not known."""
+
+    after_ns: int
+    fills: float
+    mean_bp: float | None
+    deviation_bp: float | None
+
+
+class AverageSize(NamedTuple):
+    instrument: str
+    quotes: float
+    lots: float
+
+
+class ValueTerms(NamedTuple):
+    """What expected value assumes: as in ``TierValue``."""
+
+    hit_probability: float
+    informed_share: float
+    response_median_ns: float
+    response_sigma: float
+
+
+class CounterpartyStatus(NamedTuple):
+    """What is known of one counterparty. Counts are as forgetting has left them, but ``reported``."""
+
+    name: str
+    tier: str | None
+    reported: int                # outcomes so far
+    last_ns: int                 # of the last; 0: none
+    quotes: float
+    fills: float
+    answers: float               # fills whose time is known
+    censored: float              # quotes that ended before an answer
+    refused: float
+    fill_rate: float | None
+    fill_deviation: float | None
+    believed: ValueTerms         # the estimate ...
+    used: ValueTerms             # ... what decisions are made by ...
+    configured: ValueTerms       # ... and what they would be without any outcome
+    adverse_in_h: float
+    markouts: tuple
+    sizes: tuple
+
+
+cdef double _logit(double p) noexcept nogil:
+    cdef double inside = fmin(fmax(p, HIT_EDGE), 1.0 - HIT_EDGE)
+    return log(inside / (1.0 - inside))
+
+
+cdef double _moved(double p, double by) noexcept nogil:
+    # A probability moved on the logit scale; not at all by 0.
+    return p if by == 0.0 else 1.0 / (1.0 + exp(-(_logit(p) + by)))
+
+
+cdef double _lived(const Responses* responses) noexcept nogil:
+    cdef double total = 0.0
+    cdef int k
+    for k in range(LIFE_BINS):
+        total += responses.lived[k]
+    return total
+
+
+cdef bint _empty(const Evidence* evidence) noexcept nogil:
+    cdef const double* value = <const double*>evidence
+    cdef int k
+    for k in range(EVIDENCE):
+        if value[k] != 0.0:
+            return False
+    return True
+
+
+cdef bint _gone(double left, double total) noexcept nogil:
+    # What is left of a sum is what rounding left of it.
+    return left <= 1e-9 * total
+
+
+cdef void _without(const Evidence* all_of_it, const Evidence* own, Evidence* out) noexcept nogil:
+    # all_of_it less own, which is a part of it.
+    cdef const double* a = <const double*>all_of_it
+    cdef const double* b = <const double*>own
+    cdef double* c = <double*>out
+    cdef int k
+    for k in range(EVIDENCE):
+        c[k] = a[k] - b[k]
+    if _gone(out.quotes, all_of_it.quotes):
+        out.quotes = out.fills = 0.0
+    out.fills = fmin(fmax(out.fills, 0.0), out.quotes)
+    for k in range(MARKOUTS):
+        if _gone(out.marks[k], all_of_it.marks[k]):
+            out.marks[k] = out.mark_sum[k] = out.mark_square[k] = 0.0
+    if _gone(out.adverse, all_of_it.adverse):
+        out.adverse = out.adverse_sum = out.adverse_square = 0.0
+    if _gone(out.responses.answers, all_of_it.responses.answers):
+        out.responses.answers = out.responses.sum_x = out.responses.sum_xx = 0.0
+    if _gone(out.responses.refused, all_of_it.responses.refused):
+        out.responses.refused = 0.0
+    for k in range(LIFE_BINS):
+        if _gone(out.responses.lived[k], all_of_it.responses.lived[k]):
+            out.responses.lived[k] = out.responses.lived_x[k] = 0.0
+
+
+cdef object _known(double value):
+    return None if isnan(value) else value
+
+
+cdef object _terms(double hit, double informed, double mu, double sigma):
+    return ValueTerms(hit, informed, exp(mu), sigma)
+
+
+cdef class Counterparties:
+    """One thread, the engine's. Places are those of what is known: below ``counterparties_max`` a counterparty, from
+    there on a tier."""
+
+    def __cinit__(self):
+        self.marks = Marks()
+
+    def __init__(self, config):
+        self._room = 0
+        self._pooled_ns = INT64_MIN
+        self._compile(config)
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self._room):
+            free(self._nodes[i])
+        free(self._nodes)
+        free(self._place)
+        free(self._tier)
+        free(self._base)
+        free(self._pool)
+
+    cdef int _compile(self, config) except -1:
+        cdef uint32_t i
+        cdef size_t k
+        cdef Base* base
+        settings = config.counterparty_statistics
+        self._settings = settings
+        self.enabled = settings.enabled
+        self.features = settings.enabled and settings.used_by == "all"
+        self._keep = 2.0 ** (-1.0 / settings.half_life_quotes)
+        self._quotes = settings.prior_quotes
+        self._answers = settings.prior_answers
+        self._fills = settings.prior_fills
+        self._pooled = settings.pooled
+        self._names = tuple(sorted(config.counterparties))         # numbered as in Policy
+        self._tier_names = tuple(sorted(config.tiers))
+        self._index = {name: k for k, name in enumerate(self._names)}
+        self._instruments = [each.name for each in config.instruments]
+        self._instrument_index = {name: k for k, name in enumerate(self._instruments)}
+        self._counterparties = len(self._names)
+        self._tiers = len(self._tier_names)
+        tiers = {name: k for k, name in enumerate(self._tier_names)}
+        unknown = config.defaults.unknown_counterparty_tier
+        self._unknown_tier = self._tiers if unknown is None else tiers[unknown]
+        free(self._place)
+        free(self._tier)
+        free(self._base)
+        free(self._pool)
+        self._place = <int32_t*>calloc(max(1, self._counterparties), sizeof(int32_t))
+        self._tier = <uint32_t*>calloc(max(1, self._counterparties), sizeof(uint32_t))
+        self._base = <Base*>calloc(self._tiers + 1, sizeof(Base))
+        self._pool = <Pool*>calloc(self._tiers + 2, sizeof(Pool))
+        if self._place == NULL or self._tier == NULL or self._base == NULL or self._pool == NULL:
+            raise MemoryError()
+        for i in range(self._counterparties):
+            self._place[i] = -1
+            tier = config.counterparties[self._names[i]].tier
+            self._tier[i] = self._tiers if tier is None else tiers[tier]
+        for k in range(<size_t>self._tiers + 1):
+            tier = config.tiers[self._tier_names[k]] if k < self._tiers else None
+            value = config.defaults.value if tier is None else tier.value
+            base = &self._base[k]
+            base.hit = value.hit_probability
+            base.mu = log(<double>value.response_median_ns)
+            base.sigma = value.response_sigma
+            base.informed = value.informed_share
+            base.loss_in_h = value.loss_in_h
+            base.latency_ns = value.latency_ns
+            base.fill_rate = NAN if tier is None or tier.fill_rate is None else tier.fill_rate
+        if self._nodes == NULL:
+            self._room = settings.counterparties_max
+            self._nodes = <Node**>calloc(self._room, sizeof(Node*))
+            if self._nodes == NULL:
+                self._room = 0
+                raise MemoryError()
+        self._repool()
+        return 0
+
+    def follow(self, config):
+        """Go on under another configuration: what is known stays with the names. ``counterparties_max`` stays as it
+        was until the next start."""
+        cdef Mark mark
+        cdef Node* node
+        cdef int i, kept = 0
+        names = self._names
+        self._compile(config)
+        places = [self._index.get(name, -1) for name in names]
+        for i in range(self._n):
+            node = self._nodes[i]
+            if places[node.counterparty] < 0:
+                self._nodes[i] = NULL
+                free(node)
+                continue
+            node.counterparty = places[node.counterparty]
+            node.stale = True
+            self._nodes[i] = NULL
+            self._nodes[kept] = node
+            self._place[node.counterparty] = kept
+            kept += 1
+        self._n = kept
+        self._refit_next = self._note_next = 0
+        self._pool_stale = True
+        marks, self.marks = self.marks, Marks()
+        while (<Marks>marks).open:
+            (<Marks>marks).pop(&mark)
+            if places[mark.counterparty] < 0:
+                self.censored += 1
+                continue
+            mark.counterparty = places[mark.counterparty]
+            self.marks.push(&mark)
+        return self.refit(INT64_MIN, True)
+
+    cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil:
+        return self._tier[counterparty] if counterparty < self._counterparties else self._unknown_tier
+
+    cdef Node* _node(self, uint32_t counterparty) except NULL:
+        cdef Node* node
+        cdef int place = self._place[counterparty], i
+        if place >= 0:
+            return self._nodes[place]
+        if self._n < self._room:
+            place = self._n
+            self._nodes[place] = <Node*>calloc(1, sizeof(Node))
+            if self._nodes[place] == NULL:
+                raise MemoryError()
+            self._n += 1
+        else:                                    # whoever was heard of longest ago makes room
+            place = 0
+            for i in range(1, self._n):
+                if self._nodes[i].last_ns < self._nodes[place].last_ns:
+                    place = i
+            self._place[self._nodes[place].counterparty] = -1
+            memset(self._nodes[place], 0, sizeof(Node))
+            self.forgotten += 1
+        node = self._nodes[place]
+        node.counterparty = counterparty
+        node.noted_ns = INT64_MIN
+        self._place[counterparty] = place
+        return node
+
+    # --- what is told -------------------------------------------------------------------------------------------
+
+    def outcome(self, uint32_t counterparty, uint32_t instrument, int kind, bint counts, *, double age_ns,
+                double life_ns, double size_lots, int64_t at_ns):
+        """A quote has ended, or a further part of it was filled (``counts`` false).
+
+        ``age_ns``: how old it was then, NaN where nobody told; ``life_ns``: what it was given; ``size_lots``: asked
+        for, NaN where nobody told. False where the counterparty is not configured: then nothing is learned.
+        """
+        cdef Node* node
+        cdef Evidence* evidence
+        cdef double* value
+        cdef double latency
+        cdef int k
+        if counterparty >= self._counterparties:
+            self.strangers += 1
+            return False
+        node = self._node(counterparty)
+        node.reported += 1
+        node.last_ns = at_ns
+        node.news = True
+        if not counts:
+            return True
+        evidence = &node.evidence
+        value = <double*>evidence
+        for k in range(EVIDENCE):
+            value[k] *= self._keep
+        for k in range(node.averages):
+            node.average[k].weight *= self._keep
+            node.average[k].sum_lots *= self._keep
+        latency = self._base[self._tier_of(counterparty)].latency_ns
+        if kind == OUTCOME_HIT or kind == OUTCOME_LIFTED:
+            evidence.quotes += 1.0
+            evidence.fills += 1.0
+            if not isnan(age_ns):
+                responses_add_answer(&evidence.responses, age_ns, latency)
+        elif kind == OUTCOME_CANCELLED:      # ours to end: no trial of the fill rate
+            responses_add_lived(&evidence.responses, life_ns if isnan(age_ns) else fmin(age_ns, life_ns), latency)
+        else:
+            evidence.quotes += 1.0
+            if kind != OUTCOME_EXPIRED and age_ns < life_ns:
+                evidence.responses.refused += 1.0
+            else:
+                responses_add_lived(&evidence.responses, life_ns, latency)
+        if size_lots > 0.0:
+            self._average(node, instrument, 1.0, size_lots)
+        node.stale = True
+        self._pool_stale = True
+        return True
+
+    cdef int _average(self, Node* node, uint32_t instrument, double weight, double sum_lots) noexcept nogil:
+        cdef int k, least = 0
+        for k in range(node.averages):
+            if node.average[k].instrument == instrument:
+                node.average[k].weight += weight
+                node.average[k].sum_lots += sum_lots
+                return 0
+            if node.average[k].weight < node.average[least].weight:
+                least = k
+        if node.averages < SIZES_KEPT:
+            least = node.averages
+            node.averages += 1
+        node.average[least].instrument = instrument
+        node.average[least].weight = weight
+        node.average[least].sum_lots = sum_lots
+        return 0
+
+    def filled(self, uint32_t counterparty, uint32_t instrument, *, int side, int64_t at_ns, double price_ticks,
+               double mid_ticks, double h_ticks):
+        """Begin the markouts of a fill.
+
+        ``mid_ticks``: mid at pricing, 0 where it is not known; ``h_ticks``: the decision's adverse threshold.
+        """
+        cdef Mark mark
+        cdef int k
+        if counterparty >= self._counterparties:
+            return
+        mark.counterparty = counterparty
+        mark.instrument = instrument
+        mark.side = side
+        mark.price_ticks = price_ticks
+        mark.mid_ticks = mid_ticks
+        mark.h_ticks = h_ticks
+        for k in range(MARKOUTS):
+            mark.markout = k
+            mark.due_ns = at_ns + MARKOUT_NS[k]
+            if not self.marks.push(&mark):
+                self.censored += 1
+
+    cdef void marked(self, const Mark* mark, double mid_ticks) noexcept nogil:
+        # The mid at a mark's due time.
+        cdef Node* node
+        cdef Evidence* evidence
+        cdef double move, x
+        cdef int k = mark.markout
+        if mark.counterparty >= self._counterparties or self._place[mark.counterparty] < 0:
+            self.censored += 1                   # forgotten since
+            return
+        node = self._nodes[self._place[mark.counterparty]]
+        evidence = &node.evidence
+        x = 1e4 * mark.side * (mid_ticks - mark.price_ticks) / mark.price_ticks if mark.price_ticks > 0.0 else NAN
+        if not isnan(x):
+            evidence.marks[k] += 1.0
+            evidence.mark_sum[k] += x
+            evidence.mark_square[k] += x * x
+        if k == 1 and mark.h_ticks > 0.0 and mark.mid_ticks > 0.0:
+            move = -mark.side * (mid_ticks - mark.mid_ticks) / mark.h_ticks
+            move = fmin(fmax(move, -ADVERSE_MOST), ADVERSE_MOST)
+            evidence.adverse += 1.0
+            evidence.adverse_sum += move
+            evidence.adverse_square += move * move
+        node.news = node.stale = True
+        self._pool_stale = True
+
+    cdef void lost(self) noexcept nogil:
+        self.censored += 1
+
+    # --- what is believed ---------------------------------------------------------------------------------------
+
+    cdef void _base_belief(self, uint32_t tier, Belief* out) noexcept nogil:
+        cdef const Base* base = &self._base[tier]
+        cdef int k
+        out.hit = base.hit
+        out.mu = base.mu
+        out.sigma = base.sigma
+        out.informed = base.informed
+        out.adverse = base.informed * base.loss_in_h
+        out.fill_rate = base.fill_rate
+        out.fill_deviation = NAN
+        for k in range(MARKOUTS):
+            out.markout[k] = out.markout_deviation[k] = out.markout_variance[k] = NAN
+
+    cdef void _prior_of_tier(self, uint32_t tier, Belief* out) noexcept nogil:
+        # As it is configured, moved by what the counterparties of other tiers have shown.
+        cdef const Base* root = &self._base[self._tiers]
+        cdef const Base* base = &self._base[tier]
+        cdef Evidence others
+        cdef Belief of_root, belief
+        cdef int k
+        self._base_belief(tier, out)
+        if not self._pooled:
+            return
+        _without(&self._pool[self._tiers + 1].evidence, &self._pool[tier].evidence, &others)
+        if _empty(&others):
+            return
+        self._base_belief(self._tiers, &of_root)
+        self._believe(&others, &of_root, root.loss_in_h, &belief)
+        out.hit = _moved(out.hit, _logit(belief.hit) - _logit(root.hit))
+        out.mu += belief.mu - root.mu
+        out.sigma *= belief.sigma / root.sigma
+        if base.loss_in_h > 0.0 and belief.adverse != of_root.adverse:
+            out.adverse += belief.adverse - of_root.adverse
+            out.informed = fmin(fmax(out.adverse / base.loss_in_h, 0.0), 1.0)
+        if not isnan(out.fill_rate) and not isnan(belief.fill_rate):
+            out.fill_rate = _moved(out.fill_rate, _logit(belief.fill_rate) - _logit(root.hit))
+        for k in range(MARKOUTS):
+            out.markout[k] = belief.markout[k]
+            out.markout_deviation[k] = belief.markout_deviation[k]
+            out.markout_variance[k] = belief.markout_variance[k]
+
+    cdef void _judge(self, uint32_t tier, const Evidence* own, Belief* out) noexcept nogil:
+        # One counterparty, shrunk to the rest of its tier.
+        cdef const Pool* pool = &self._pool[tier]
+        cdef double loss = self._base[tier].loss_in_h
+        cdef Evidence rest
+        cdef Belief prior = pool.prior
+        if _empty(own):
+            out[0] = pool.belief
+            return
+        if self._pooled:
+            _without(&pool.evidence, own, &rest)
+            self._believe(&rest, &pool.prior, loss, &prior)
+        self._believe(own, &prior, loss, out)
+
+    cdef void _believe(self, const Evidence* evidence, const Belief* prior, double loss_in_h,
+                       Belief* out) noexcept nogil:
+        cdef const Responses* responses = &evidence.responses
+        cdef ResponsePrior told
+        cdef ResponseFit fit
+        cdef double n, mean, spread, weight, before, variance
+        cdef int k
+        out[0] = prior[0]
+        if responses.answers > 0.0 or responses.refused > 0.0 or _lived(responses) > 0.0:
+            told.hit = prior.hit
+            told.hit_weight = self._quotes
+            told.mu = prior.mu - LN_SECOND
+            told.sigma = prior.sigma
+            told.response_weight = self._answers
+            fit_responses(responses, &told, &fit)
+            out.hit = fit.hit
+            out.mu = fit.mu + LN_SECOND
+            out.sigma = fit.sigma
+        if evidence.adverse > 0.0 and loss_in_h > 0.0:
+            out.adverse = (self._fills * prior.adverse + evidence.adverse_sum) / (self._fills + evidence.adverse)
+            out.informed = fmin(fmax(out.adverse / loss_in_h, 0.0), 1.0)
+        if evidence.quotes > 0.0:
+            before = prior.hit if isnan(prior.fill_rate) else prior.fill_rate
+            n = self._quotes + evidence.quotes
+            out.fill_rate = (self._quotes * before + evidence.fills) / n
+            out.fill_deviation = sqrt(out.fill_rate * (1.0 - out.fill_rate) / (n + 1.0))
+        for k in range(MARKOUTS):
+            n = evidence.marks[k]
+            if n <= 0.0:
+                continue
+            weight = self._fills
+            before = prior.markout[k]
+            variance = prior.markout_variance[k]
+            if isnan(before):                    # nobody has been measured: as if there were no edge and no move
+                before = variance = 0.0
+            mean = (weight * before + evidence.mark_sum[k]) / (weight + n)
+            spread = evidence.mark_square[k] - 2.0 * mean * evidence.mark_sum[k] + n * mean * mean
+            out.markout[k] = mean
+            if variance > 0.0:
+                out.markout_variance[k] = (weight * variance + fmax(spread, 0.0)) / (weight + n)
+            else:
+                out.markout_variance[k] = fmax(spread, 0.0) / n
+            out.markout_deviation[k] = sqrt(out.markout_variance[k] / (weight + n))
+
+    cdef void _repool(self) noexcept nogil:
+        # Tiers and all counterparties anew from the counterparties.
+        cdef Evidence* evidence
+        cdef double* to
+        cdef const double* from_
+        cdef uint32_t k
+        cdef int i, j, part
+        self._pool_stale = False
+        for k in range(self._tiers + 2):
+            memset(&self._pool[k].evidence, 0, sizeof(Evidence))
+        for i in range(self._n):
+            from_ = <const double*>&self._nodes[i].evidence
+            for part in range(2):
+                k = self._tiers + 1 if part else self._tier[self._nodes[i].counterparty]
+                evidence = &self._pool[k].evidence
+                to = <double*>evidence
+                for j in range(EVIDENCE):
+                    to[j] += from_[j]
+        for k in range(self._tiers + 1):
+            self._prior_of_tier(k, &self._pool[k].prior)
+            self._pool[k].belief = self._pool[k].prior
+            if self._pooled:
+                self._believe(&self._pool[k].evidence, &self._pool[k].prior, self._base[k].loss_in_h,
+                              &self._pool[k].belief)
+
+    cdef bint _take(self, const Belief* belief, uint32_t tier, double* used, bint* moved) noexcept nogil:
+        # Whether what decisions are made by is another now: the estimate rounded to steps, once it is a step away.
+        cdef const Base* base = &self._base[tier]
+        cdef double wanted[TERMS]
+        cdef double step
+        cdef bint other = not moved[0]
+        cdef int k
+        wanted[0] = belief.hit
+        wanted[1] = belief.informed
+        wanted[2] = belief.mu
+        wanted[3] = belief.sigma
+        if wanted[0] == base.hit and wanted[1] == base.informed and wanted[2] == base.mu and wanted[3] == base.sigma:
+            other = moved[0]
+            moved[0] = False
+            memcpy(used, wanted, sizeof(wanted))
+            return other
+        for k in range(TERMS):
+            other = other or fabs(wanted[k] - used[k]) >= STEP[k]
+        moved[0] = True
+        if not other:
+            return False
+        for k in range(TERMS):
+            step = STEP[k]
+            used[k] = step * <double>(<int64_t>(wanted[k] / step + 0.5))
+        used[3] = fmax(used[3], step)
+        return True
+
+    def refit(self, int64_t now_ns, bint everything=False):
+        """Follow the evidence, a few counterparties in a call unless ``everything`` is asked for; returns the places
+        at which decisions are made by something else now."""
+        cdef Node* node
+        cdef int looked, fitted = 0, i
+        cdef uint32_t k
+        changed = []
+        if not self.enabled:
+            return changed
+        if self._pool_stale and (everything or now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns):
+            self._pooled_ns = now_ns
+            self._repool()
+            if self._pooled:
+                for k in range(self._tiers + 1):
+                    if self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved):
+                        changed.append(self._room + <int>k)
+                for i in range(self._n):
+                    self._nodes[i].stale = True
+        for looked in range(self._n):
+            if fitted == REFITS_A_CALL and not everything:
+                break
+            self._refit_next = self._refit_next + 1 if self._refit_next + 1 < self._n else 0
+            node = self._nodes[self._refit_next]
+            if not node.stale:
+                continue
+            node.stale = False
+            fitted += 1
+            k = self._tier_of(node.counterparty)
+            self._judge(k, &node.evidence, &node.belief)
+            if self._take(&node.belief, k, node.used, &node.moved):
+                changed.append(self._refit_next)
+        return changed
+
+    # --- what decisions read ------------------------------------------------------------------------------------
+
+    cdef int place(self, uint32_t counterparty) noexcept nogil:
+        # Of what decisions are made by; -1: by what is configured of the tier.
+        cdef int place
+        cdef uint32_t tier
+        if not self.enabled:
+            return -1
+        if counterparty < self._counterparties:
+            place = self._place[counterparty]
+            if place >= 0 and self._nodes[place].used[3] > 0.0:      # it has been fitted
+                return place if self._nodes[place].moved else -1
+        tier = self._tier_of(counterparty)
+        return self._room + <int>tier if self._pool[tier].moved else -1
+
+    cdef const double* used(self, int place) noexcept nogil:
+        if place < self._room:
+            return &self._nodes[place].used[0]
+        return &self._pool[place - self._room].used[0]
+
+    cdef uint32_t tier_at(self, int place) noexcept nogil:
+        return self._tier_of(self._nodes[place].counterparty) if place < self._room else <uint32_t>(place - self._room)
+
+    cdef double fill_rate(self, uint32_t counterparty, double prior) noexcept nogil:
+        # prior where there is no evidence.
+        cdef int place
+        cdef uint32_t tier
+        if not self.features:
+            return prior
+        if counterparty < self._counterparties:
+            place = self._place[counterparty]
+            if place >= 0 and self._nodes[place].used[3] > 0.0:      # it has been fitted
+                return self._nodes[place].belief.fill_rate
+        tier = self._tier_of(counterparty)
+        if self._pooled and self._pool[tier].evidence.quotes > 0.0:
+            return self._pool[tier].belief.fill_rate
+        return prior
+
+    cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument, double prior) noexcept nogil:
+        cdef const Node* node
+        cdef const Average* average
+        cdef int k
+        if not self.features or counterparty >= self._counterparties or self._place[counterparty] < 0:
+            return prior
+        node = self._nodes[self._place[counterparty]]
+        for k in range(node.averages):
+            average = &node.average[k]
+            if average.instrument == instrument and average.weight > 0.0:
+                if isnan(prior):
+                    return average.sum_lots / average.weight
+                return (self._quotes * prior + average.sum_lots) / (self._quotes + average.weight)
+        return prior
+
+    # --- what survives a restart ----------------------------------------------------------------------------------
+
+    def note(self, int64_t now_ns, int most):
+        """What has changed since it was noted, at most every 10 s for each counterparty: a list of dicts."""
+        cdef Node* node
+        cdef int looked
+        found = []
+        for looked in range(self._n):
+            if len(found) == most:
+                break
+            self._note_next = self._note_next + 1 if self._note_next + 1 < self._n else 0
+            node = self._nodes[self._note_next]
+            if not node.news or (now_ns - NOTE_EVERY_NS < node.noted_ns <= now_ns):
+                continue
+            node.news = False
+            node.noted_ns = now_ns
+            found.append(self._entry(self._note_next))
+        return found
+
+    def _entry(self, int place):
+        cdef const Node* node = self._nodes[place]
+        cdef const double* value = <const double*>&node.evidence
+        cdef int k
+        return {
+            "name": self._names[node.counterparty],
+            "reported": node.reported,
+            "last_ns": node.last_ns,
+            "sums": [value[k] for k in range(HEAD)],
+            "lived": [
+                [k, node.evidence.responses.lived[k], node.evidence.responses.lived_x[k]]
+                for k in range(LIFE_BINS) if node.evidence.responses.lived[k] > 0.0
+            ],
+            "sizes": {
+                self._instruments[node.average[k].instrument]: [node.average[k].weight, node.average[k].sum_lots]
+                for k in range(node.averages)
+            },
+        }
+
+    def load(self, entries):
+        """Know what was noted before; of counterparties and instruments that are not configured nothing. Returns the
+        places at which decisions are made by something else now. Raises ``KeyError``, ``TypeError`` or ``ValueError``
+        on what was never noted, and changes nothing."""
+        cdef Node* node
+        cdef double* value
+        cdef int k
+        read = [
+            (
+                self._index.get(str(entry["name"]), -1), int(entry["reported"]), int(entry["last_ns"]),
+                [_finite(each) for each in entry["sums"]],
+                [(_bin(place), _finite(n), _finite(x)) for place, n, x in entry["lived"]],
+                {str(name): (_finite(w), _finite(lots)) for name, (w, lots) in entry["sizes"].items()},
+            )
+            for entry in entries
+        ]
+        for _, reported, last_ns, sums, _, _ in read:
+            if len(sums) != HEAD or reported < 0:
+                raise ValueError(f"{HEAD} sums, not {len(sums)}")
+        for counterparty, reported, last_ns, sums, lived, sizes in read:
+            if counterparty < 0:
+                continue
+            node = self._node(counterparty)
+            memset(&node.evidence, 0, sizeof(Evidence))
+            value = <double*>&node.evidence
+            for k in range(HEAD):
+                value[k] = sums[k]
+            for place, n, x in lived:
+                node.evidence.responses.lived[<int>place] = n
+                node.evidence.responses.lived_x[<int>place] = x
+            node.averages = 0
+            for name, (weight, lots) in sizes.items():
+                if name in self._instrument_index:
+                    self._average(node, self._instrument_index[name], weight, lots)
+            node.reported = reported
+            node.last_ns = last_ns
+            node.news = False
+            node.stale = True
+        self._pool_stale = True
+        return self.refit(INT64_MIN, True)
+
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    @property
+    def names(self):
+        """Of the configured counterparties, sorted."""
+        return self._names
+
+    @property
+    def known(self):
+        """Names of those that outcomes were told of."""
+        cdef int i
+        return sorted([self._names[self._nodes[i].counterparty] for i in range(self._n)])
+
+    def status(self, str name):
+        """``CounterpartyStatus`` of one, as of now; ``None`` where it is not configured."""
+        cdef uint32_t counterparty, tier
+        cdef Belief belief
+        cdef Evidence none
+        cdef const Evidence* evidence = &none
+        cdef const Node* node = NULL
+        cdef const Base* base
+        cdef const double* used
+        cdef int k, place
+        found = self._index.get(name)
+        if found is None:
+            return None
+        counterparty = found
+        tier = self._tier_of(counterparty)
+        base = &self._base[tier]
+        memset(&none, 0, sizeof(Evidence))
+        if self._place[counterparty] >= 0:
+            node = self._nodes[self._place[counterparty]]
+            evidence = &node.evidence
+        self._judge(tier, evidence, &belief)
+        configured = _terms(base.hit, base.informed, base.mu, base.sigma)
+        place = self.place(counterparty)
+        used = NULL if place < 0 else self.used(place)
+        return CounterpartyStatus(
+            name=name,
+            tier=self._tier_names[tier] if tier < self._tiers else None,
+            reported=0 if node == NULL else node.reported,
+            last_ns=0 if node == NULL else node.last_ns,
+            quotes=evidence.quotes,
+            fills=evidence.fills,
+            answers=evidence.responses.answers,
+            censored=_lived(&evidence.responses),
+            refused=evidence.responses.refused,
+            fill_rate=_known(belief.fill_rate),
+            fill_deviation=_known(belief.fill_deviation),
+            believed=_terms(belief.hit, belief.informed, belief.mu, belief.sigma),
+            used=configured if used == NULL else _terms(used[0], used[1], used[2], used[3]),
+            configured=configured,
+            adverse_in_h=belief.adverse,
+            markouts=tuple([
+                Markout(MARKOUT_NS[k], evidence.marks[k], _known(belief.markout[k]),
+                        _known(belief.markout_deviation[k]))
+                for k in range(MARKOUTS)
+            ]),
+            sizes=() if node == NULL else tuple([
+                AverageSize(self._instruments[node.average[k].instrument], node.average[k].weight,
+                            node.average[k].sum_lots / node.average[k].weight)
+                for k in range(node.averages) if node.average[k].weight > 0.0
+            ]),
+        )
+
+
+def _finite(value):
+    number = float(value)
+    if number - number != 0.0:
+        raise ValueError("a sum is not finite")
+    return number
+
+
+def _bin(place):
+    if not 0 <= int(place) < LIFE_BINS:
+        raise ValueError(f"no bin {place}")
+    return int(place)
