@@ -20,6 +20,7 @@ LAYERS = [
     {"features"},
     {"model", "counterparty"},
     {"decision"},
+    {"quotes"},
     {"engine"},
     {"journal", "replay", "explain"},
     {"learn", "sim", "bench"},
