@@ -491,6 +491,26 @@ class VenueSession(Section):
     life_min_ns: Duration = Field(default=0, alias="life_min")
     life_max_ns: LongerThanZero | None = Field(default=None, alias="life_max")
     transit_ns: Latency = Field(default=0, alias="transit")
+    cancels_per_s: float | None = Field(default=None, ge=0.01, le=1e6)
+    cancels_burst: int = Field(default=1, ge=1, le=1_000_000)
+
+
+class Watch(Section):
+    """What live quotes are watched for, and how many; docs/watching.md."""
+
+    quotes_max: int = Field(default=100_000, ge=1, le=1_000_000)
+    withdraw_at: float = Field(default=0.5, gt=0, le=1)
+    judge_every_ns: LongerThanZero = Field(default=50 * NS_PER_MS, alias="judge_every")
+    judge_most: int = Field(default=64, ge=0, le=4096)
+    hints_most: int = Field(default=16, ge=0, le=4096)
+    forget_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="forget")
+    heartbeat_ns: Annotated[
+        int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT
+    ] = Field(default=250 * NS_PER_MS, alias="heartbeat")
+    heartbeats_missed: int = Field(default=2, ge=1, le=100)
+    repeat_ns: Annotated[
+        int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT
+    ] = Field(default=100 * NS_PER_MS, alias="repeat")
 
 
 class Defaults(Section):
@@ -691,6 +711,7 @@ class Config(Section):
     defaults: Defaults = Defaults()
     venue_sessions: dict[Name, VenueSession] = Field(default_factory=dict, max_length=65_536)
     throttle: Throttle = Throttle()
+    watch: Watch = Watch()
     regimes: Regimes = Regimes()
     calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
     signals: Signals = Signals()

@@ -92,6 +92,8 @@ cdef struct SessionParams:             # a venue session
     int64_t life_min_ns
     int64_t life_max_ns                # INT64_MAX: none
     int64_t transit_ns
+    int64_t cancel_ns                  # between two withdrawals in the long run; 0: as many as there are
+    int64_t cancels_burst
     uint8_t actuation                  # records.Actuation
 
 cdef struct CalendarParams:

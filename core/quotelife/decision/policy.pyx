@@ -507,6 +507,8 @@ cdef class Policy:
             self._session[i].life_min_ns = session.life_min_ns
             self._session[i].life_max_ns = INT64_MAX if session.life_max_ns is None else session.life_max_ns
             self._session[i].transit_ns = session.transit_ns
+            self._session[i].cancel_ns = 0 if session.cancels_per_s is None else round(1e9 / session.cancels_per_s)
+            self._session[i].cancels_burst = session.cancels_burst
         return 0
 
     cdef int _compile_overrides(self, config) except -1:
