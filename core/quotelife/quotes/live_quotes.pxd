@@ -25,6 +25,7 @@ cdef struct LiveSide:          # one market that ends a quote by moving against 
 cdef struct LiveQuote:
     uint64_t id
     int64_t end_ns             # of its life
+    int64_t due_ns             # when time is to end it: end_ns, or never while it waits beyond that
     int64_t unwatched_ns       # of the life that it would have without a watch
     int64_t forget_ns          # once it has ended
     double size_lots           # still live; NaN: not told
@@ -32,7 +33,10 @@ cdef struct LiveQuote:
     uint64_t number            # of what was said last of it
     uint32_t first             # side
     uint32_t heap_at           # in ends while it is live, in ended afterwards; NOWHERE: in neither
-    uint32_t wait_at           # in waiting; NOWHERE: it does not
+    uint32_t wait_at           # in waiting of its session; NOWHERE: it does not
+    uint32_t moved_at          # side that the withdrawal came from; NOWHERE: none
+    double moved_ticks         # D of that side then; NaN: not known
+    double value_ticks         # what was left was worth then; NaN: not judged
     uint32_t counterparty
     uint32_t desk
     uint32_t session
@@ -60,9 +64,11 @@ cdef struct LiveQuotes:
     double* trigger            # by market: the smallest key; infinity: none
     Heap ends                  # live ones, next end on top
     Heap ended                 # the others, next to be forgotten on top
-    Heap waiting               # to be withdrawn, but the venue takes no more cancels now: largest risk on top
+    uint32_t sessions
+    Heap* waiting              # by venue session: to be withdrawn, but it takes no more cancels now; largest risk on top
 
 cdef bint quotes_markets(LiveQuotes* self, uint32_t instruments) noexcept nogil     # False: no memory
+cdef bint quotes_sessions(LiveQuotes* self, uint32_t sessions) noexcept nogil       # nothing waits; False: no memory
 cdef void quotes_free(LiveQuotes* self) noexcept nogil
 cdef uint64_t quotes_bytes(const LiveQuotes* self) noexcept nogil
 # Place of a new live quote with these sides; NOWHERE: no memory.
@@ -70,10 +76,12 @@ cdef uint32_t quotes_open(LiveQuotes* self, const LiveQuote* quote, const LiveSi
 # The live side that the market has passed first by coming to x, of one market; NOWHERE: none.
 cdef inline uint32_t quotes_passed(const LiveQuotes* self, uint32_t market, double x) noexcept nogil:
     return self.keys[market].place[0] if x >= self.trigger[market] else NOWHERE
-# The next live quote whose end is not after t; NOWHERE: none.
+# The next live quote whose due_ns is not after t; NOWHERE: none.
 cdef uint32_t quotes_due(const LiveQuotes* self, int64_t t) noexcept nogil
 # From now on no market ends it; it stays live and waits for its turn.
 cdef bint quotes_wait(LiveQuotes* self, uint32_t place) noexcept nogil              # False: no memory
+# Time does not end it any more.
+cdef void quotes_hold(LiveQuotes* self, uint32_t place) noexcept nogil
 cdef void quotes_stop_waiting(LiveQuotes* self, uint32_t place) noexcept nogil
 # It has come to an end, and is known until forget_ns.
 cdef void quotes_end(LiveQuotes* self, uint32_t place, int state, int64_t forget_ns) noexcept nogil

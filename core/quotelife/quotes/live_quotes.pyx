@@ -33,8 +33,8 @@ cdef bint _before(const LiveQuotes* self, HeapKind kind, uint32_t one, uint32_t 
         return one < other if a.id == b.id else a.id < b.id
     a = &self.quote[one]
     b = &self.quote[other]
-    if kind == BY_END and a.end_ns != b.end_ns:
-        return a.end_ns < b.end_ns
+    if kind == BY_END and a.due_ns != b.due_ns:
+        return a.due_ns < b.due_ns
     if kind == BY_FORGET and a.forget_ns != b.forget_ns:
         return a.forget_ns < b.forget_ns
     if kind == BY_RISK and a.risk != b.risk:
@@ -134,6 +134,23 @@ cdef bint quotes_markets(LiveQuotes* self, uint32_t instruments) noexcept nogil:
     return True
 
 
+cdef bint quotes_sessions(LiveQuotes* self, uint32_t sessions) noexcept nogil:
+    cdef Heap* waiting
+    cdef uint32_t k
+    for k in range(sessions, self.sessions):
+        free(self.waiting[k].place)
+    if sessions < self.sessions:
+        self.sessions = sessions
+    waiting = <Heap*>realloc(self.waiting, max(sessions, 1) * sizeof(Heap))
+    if waiting == NULL:
+        return False
+    self.waiting = waiting
+    for k in range(self.sessions, sessions):
+        memset(&waiting[k], 0, sizeof(Heap))
+    self.sessions = sessions
+    return True
+
+
 cdef void quotes_free(LiveQuotes* self) noexcept nogil:
     cdef uint32_t k
     for k in range(self.markets):
@@ -142,7 +159,9 @@ cdef void quotes_free(LiveQuotes* self) noexcept nogil:
     free(self.trigger)
     free(self.ends.place)
     free(self.ended.place)
-    free(self.waiting.place)
+    for k in range(self.sessions):
+        free(self.waiting[k].place)
+    free(self.waiting)
     free(self.quote)
     free(self.side)
     memset(self, 0, sizeof(LiveQuotes))
@@ -152,7 +171,9 @@ cdef uint64_t quotes_bytes(const LiveQuotes* self) noexcept nogil:
     cdef uint64_t held = self.room * sizeof(LiveQuote) + self.sides_room * sizeof(LiveSide)
     cdef uint32_t k
     held += self.markets * (sizeof(Heap) + sizeof(double))
-    held += (self.ends.room + self.ended.room + self.waiting.room) * sizeof(uint32_t)
+    held += (self.ends.room + self.ended.room) * sizeof(uint32_t) + self.sessions * sizeof(Heap)
+    for k in range(self.sessions):
+        held += self.waiting[k].room * sizeof(uint32_t)
     for k in range(self.markets):
         held += self.keys[k].room * sizeof(uint32_t)
     return held
@@ -254,24 +275,31 @@ cdef void _drop_sides(LiveQuotes* self, uint32_t place) noexcept nogil:
 
 
 cdef uint32_t quotes_due(const LiveQuotes* self, int64_t t) noexcept nogil:
-    if self.ends.n == 0 or self.quote[self.ends.place[0]].end_ns > t:
+    if self.ends.n == 0 or self.quote[self.ends.place[0]].due_ns > t:
         return NOWHERE
     return self.ends.place[0]
 
 
 cdef bint quotes_wait(LiveQuotes* self, uint32_t place) noexcept nogil:
+    cdef Heap* heap
     if self.quote[place].wait_at != NOWHERE:
         return True
-    if not _make_room(&self.waiting, self.n):
+    heap = &self.waiting[self.quote[place].session]
+    if not _make_room(heap, heap.n + 1):
         return False
     _unlist(self, place)
-    _push(self, &self.waiting, BY_RISK, place)
+    _push(self, heap, BY_RISK, place)
     return True
+
+
+cdef void quotes_hold(LiveQuotes* self, uint32_t place) noexcept nogil:
+    self.quote[place].due_ns = INT64_MAX
+    _sift(self, &self.ends, BY_END, self.quote[place].heap_at, place)
 
 
 cdef void quotes_stop_waiting(LiveQuotes* self, uint32_t place) noexcept nogil:
     if self.quote[place].wait_at != NOWHERE:
-        _pull(self, &self.waiting, BY_RISK, self.quote[place].wait_at)
+        _pull(self, &self.waiting[self.quote[place].session], BY_RISK, self.quote[place].wait_at)
         self.quote[place].wait_at = NOWHERE
 
 
@@ -311,7 +339,7 @@ cdef class LiveQuotesView:
     """The same, to be tried from Python: quotes by id."""
 
     def __init__(self, uint32_t instruments):
-        if not quotes_markets(&self.c, instruments):
+        if not quotes_markets(&self.c, instruments) or not quotes_sessions(&self.c, 1):
             raise MemoryError()
         self._places = {}
 
@@ -333,7 +361,7 @@ cdef class LiveQuotesView:
         memset(&quote, 0, sizeof(LiveQuote))
         memset(side, 0, sizeof(side))
         quote.id = id
-        quote.end_ns = end_ns
+        quote.end_ns = quote.due_ns = end_ns
         quote.risk = risk
         quote.state = QUOTE_LIVE
         for k, (instrument, way, key) in enumerate(sides):
@@ -383,8 +411,8 @@ cdef class LiveQuotesView:
     def waiting(self):
         """Ids of what waits, in the order of their turn; they end."""
         found = []
-        while self.c.waiting.n:
-            place = self.c.waiting.place[0]
+        while self.c.waiting[0].n:
+            place = self.c.waiting[0].place[0]
             found.append(self.c.quote[place].id)
             quotes_end(&self.c, place, QUOTE_EXPIRED, 1)
         return found

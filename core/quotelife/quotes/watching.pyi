@@ -1,0 +1,39 @@
+from typing import NamedTuple
+
+class QuoteNames(NamedTuple):
+    owner: str
+    name: str
+    rfq: str
+    boot: str
+    decisions: tuple[int, ...]
+    counterparty: str
+    desk: str | None
+    session: str | None
+
+class WatchCounts(NamedTuple):
+    live: int
+    known: int
+    waiting: int
+    registered: int
+    withdrawn: dict[int, int]
+    expired: int
+    hints: int
+    held_back: int
+    judged: int
+    unsaid: int
+    memory_bytes: int
+
+class Watching:
+    unsaid: int
+    registered: int
+    expired: int
+    hints: int
+    held_back: int
+    judged: int
+    next_quote: int
+    def __init__(self) -> None: ...
+    def counts(self) -> WatchCounts: ...
+    def names(self, quote: int) -> QuoteNames | None: ...
+    def by_owner(self, owner: str | None = None) -> list[int]: ...
+    def find(self, owner: str, name: str) -> int: ...
+    def owners(self) -> list[str]: ...

@@ -1,0 +1,365 @@
+"""What becomes of live quotes, and what is said of it. Rules of the market are the engine's: it says which are to be
+withdrawn, here it is seen to that each is said once, in time, and no faster than its venue session takes cancels.
+
+Everything follows from the calls and their times alone. What was said is numbered and lies in ``said`` until the
+engine has told its sinks.
+"""
+
+from typing import NamedTuple
+
+from libc.math cimport NAN
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from quotelife.quotes.live_quotes cimport (
+    NOWHERE, LiveQuote, LiveSide, quotes_bytes, quotes_drop, quotes_due, quotes_end, quotes_free, quotes_hold,
+    quotes_markets, quotes_open, quotes_passed, quotes_sessions, quotes_stop_waiting, quotes_to_forget, quotes_wait,
+)
+from quotelife.records cimport (
+    NO_INDEX, QUOTE_EXPIRED, QUOTE_WITHDRAWN, WATCH_EXPIRED, WATCH_REQUOTE_HINT, WATCH_WITHDRAW,
+    WITHDRAW_ADVERSE_MOVE, WITHDRAW_LIFE_ENDED, WITHDRAW_REASONS, WatchRecord,
+)
+
+from quotelife.errors import QuotelifeError
+
+
+class QuoteNames(NamedTuple):
+    """What a live quote is called by others. Names, not places: a configuration may number them otherwise."""
+
+    owner: str           # the stream that has it watched
+    name: str            # the quote's, among those of its owner
+    rfq: str
+    boot: str            # of its decisions; empty: this one
+    decisions: tuple     # their input sequences
+    counterparty: str    # empty: none was named
+    desk: str | None
+    session: str | None
+
+
+class WatchCounts(NamedTuple):
+    """Since start, ``live``, ``known`` and ``waiting`` now."""
+
+    live: int
+    known: int           # live or ended, not forgotten yet
+    waiting: int         # to be withdrawn as soon as their venue session takes another cancel
+    registered: int
+    withdrawn: dict      # by records.WithdrawCode
+    expired: int
+    hints: int
+    held_back: int       # withdrawals that had to wait
+    judged: int          # values of what was left
+    unsaid: int          # no memory for what was to be said; 0 in a sound process
+    memory_bytes: int
+
+
+cdef class Watching:
+    """Live quotes of one engine. Raises ``MemoryError``."""
+
+    def __init__(self):
+        self.due_ns = self._release_ns = INT64_MAX
+        self.next_quote = 1
+        self._places = {}
+        self._names = {}
+        self._owners = {}
+
+    def __dealloc__(self):
+        quotes_free(&self.c)
+        free(self._budget)
+        free(self.said)
+
+    cdef int follow(self, config, session_names, before, uint32_t instruments, int64_t t, uint64_t sequence) except -1:
+        # Take the settings of a configuration; before: what its sessions were called in the one before.
+        cdef uint32_t n = len(session_names), k, place
+        cdef CancelBudget* budget
+        cdef LiveQuote* quote
+        settings = config.watch
+        self.forget_ns = settings.forget_ns
+        self.quotes_max = settings.quotes_max
+        budget = <CancelBudget*>calloc(max(n, 1), sizeof(CancelBudget))
+        if budget == NULL or not quotes_markets(&self.c, instruments):
+            free(budget)
+            raise MemoryError()
+        places = {name: k for k, name in enumerate(session_names)}
+        for k, name in enumerate(session_names):
+            session = config.venue_sessions[name]
+            budget[k].every_ns = 0 if session.cancels_per_s is None else round(1e9 / session.cancels_per_s)
+            budget[k].burst = session.cancels_burst
+        for k, name in enumerate(before):
+            if name in places:
+                budget[<uint32_t>places[name]].tat_ns = self._budget[k].tat_ns
+        waiting = []
+        for id, place in self._places.items():
+            quote = &self.c.quote[place]
+            if quote.wait_at != NOWHERE:
+                waiting.append(place)
+                quotes_stop_waiting(&self.c, place)
+        if not quotes_sessions(&self.c, n):
+            free(budget)
+            raise MemoryError()
+        for id, place in self._places.items():
+            self.c.quote[place].session = places.get(self._names[id].session, NO_INDEX)
+        free(self._budget)
+        self._budget = budget
+        for place in waiting:
+            if self.c.quote[place].session == NO_INDEX:      # a session that is gone bounds nobody
+                self._withdrawn_now(place, True, t, sequence)
+            elif not quotes_wait(&self.c, place):
+                raise MemoryError()
+        self._look()
+
+    # --- in and out ---------------------------------------------------------------------------------------------------
+
+    cdef uint32_t place(self, uint64_t quote) except? 0xFFFFFFFF:
+        # NOWHERE: it is not known.
+        return self._places.get(quote, <uint32_t>NOWHERE)
+
+    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names) except? 0xFFFFFFFF:
+        cdef uint32_t place
+        while self.c.n >= self.quotes_max and self.c.ended.n:        # rather one that has ended than none
+            self.drop(self.c.ended.place[0])
+        if self.c.n >= self.quotes_max:
+            raise QuotelifeError(
+                f"{self.quotes_max} quotes are watched; end some first, or raise watch.quotes_max"
+            )
+        place = quotes_open(&self.c, quote, sides, n)
+        if place == NOWHERE:
+            raise MemoryError()
+        self._places[quote.id] = place
+        self._names[quote.id] = names
+        self._owners.setdefault(names.owner, {})[names.name] = quote.id
+        self.next_quote = max(self.next_quote, quote.id + 1)
+        self.registered += 1
+        self._look()
+        return place
+
+    cdef int forget(self, int64_t t) except -1:
+        cdef uint32_t place
+        while True:
+            place = quotes_to_forget(&self.c, t)
+            if place == NOWHERE:
+                return 0
+            self.drop(place)
+
+    cdef int drop(self, uint32_t place) except -1:
+        cdef uint64_t id = self.c.quote[place].id
+        names = self._names.pop(id)
+        del self._places[id]
+        owned = self._owners[names.owner]
+        if owned.get(names.name) == id:              # else the name is another's by now
+            del owned[names.name]
+        if not owned:
+            del self._owners[names.owner]
+        quotes_drop(&self.c, place)
+        self._look()
+        return 0
+
+    cdef void end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil:
+        # As whoever watches it has told: nothing is said.
+        quotes_end(&self.c, place, state, max(t, self.c.quote[place].end_ns) + self.forget_ns)
+        self._look()
+
+    # --- what time and market do --------------------------------------------------------------------------------------
+
+    cdef void time(self, int64_t t, uint64_t sequence) noexcept nogil:
+        cdef LiveQuote* quote
+        cdef uint32_t place
+        self._release(t, sequence)
+        while True:
+            place = quotes_due(&self.c, t)
+            if place == NOWHERE:
+                break
+            quote = &self.c.quote[place]
+            if quote.cancels:
+                # The venue holds it beyond its life: it is not over before it is cancelled.
+                quotes_hold(&self.c, place)
+                if not quote.withdraw:
+                    self.withdraw(place, WITHDRAW_LIFE_ENDED, NOWHERE, NAN, NAN, t, sequence)
+                continue
+            quotes_end(&self.c, place, QUOTE_EXPIRED, max(t, quote.end_ns) + self.forget_ns)
+            self.expired += 1
+            self._say(WATCH_EXPIRED, place, t, sequence)
+        self._look()
+
+    cdef void passed(self, uint32_t instrument, double mid, int64_t t, uint64_t sequence) noexcept nogil:
+        # The mid of an instrument is this now.
+        cdef uint32_t at
+        cdef int way
+        cdef double x
+        for way in range(2):
+            x = mid if way else -mid
+            while True:
+                at = quotes_passed(&self.c, 2 * instrument + way, x)
+                if at == NOWHERE:
+                    break
+                self.withdraw(self.c.side[at].quote, WITHDRAW_ADVERSE_MOVE, at,
+                              -self.c.side[at].side * (mid - self.c.side[at].mid_ticks), NAN, t, sequence)
+
+    cdef void withdraw(self, uint32_t place, uint8_t reason, uint32_t side, double moved, double value, int64_t t,
+                       uint64_t sequence) noexcept nogil:
+        # A live quote; side: which brought it, NOWHERE: none. At once, or as soon as its venue session takes it.
+        cdef LiveQuote* quote = &self.c.quote[place]
+        cdef CancelBudget* budget
+        if quote.withdraw or quote.forget_ns:
+            return
+        quote.withdraw = reason
+        quote.moved_at = side
+        quote.moved_ticks = moved
+        quote.value_ticks = value
+        if quote.session < self.c.sessions and self._budget[quote.session].every_ns:
+            budget = &self._budget[quote.session]
+            if (self.c.waiting[quote.session].n or t < budget.tat_ns - (budget.burst - 1) * budget.every_ns) and (
+                    quotes_wait(&self.c, place)):
+                self.held_back += 1
+                self._look()
+                return
+            budget.tat_ns = max(budget.tat_ns, t) + budget.every_ns
+        self._withdrawn_now(place, False, t, sequence)
+
+    cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil:
+        cdef LiveQuote* quote = &self.c.quote[place]
+        cdef WatchRecord* said
+        quotes_end(&self.c, place, QUOTE_WITHDRAWN, max(t, quote.end_ns) + self.forget_ns)
+        self._withdrawn[quote.withdraw] += 1
+        said = self._say(WATCH_WITHDRAW, place, t, sequence)
+        if said != NULL:
+            said.held = held
+        self._look()
+
+    cdef void _release(self, int64_t t, uint64_t sequence) noexcept nogil:
+        # Those that wait for their venue session, the largest risk first.
+        cdef CancelBudget* budget
+        cdef uint32_t k
+        if t < self._release_ns:
+            return
+        for k in range(self.c.sessions):
+            budget = &self._budget[k]
+            while self.c.waiting[k].n and t >= budget.tat_ns - (budget.burst - 1) * budget.every_ns:
+                budget.tat_ns = max(budget.tat_ns, t) + budget.every_ns
+                self._withdrawn_now(self.c.waiting[k].place[0], True, t, sequence)
+
+    cdef void withdraw_market(self, uint32_t instrument, uint8_t reason, int64_t t, uint64_t sequence) noexcept nogil:
+        # Everything that has a side there.
+        cdef uint32_t market, at
+        for market in range(2 * instrument, 2 * instrument + 2):
+            while self.c.keys[market].n:
+                at = self.c.keys[market].place[0]
+                self.withdraw(self.c.side[at].quote, reason, at, NAN, NAN, t, sequence)
+
+    cdef void withdraw_counterparty(self, uint32_t counterparty, bint everybody, uint8_t reason, int64_t t,
+                                    uint64_t sequence) noexcept nogil:
+        cdef LiveQuote* quote
+        cdef uint32_t place
+        for place in range(self.c.room):
+            quote = &self.c.quote[place]
+            if quote.id and not quote.forget_ns and (everybody or quote.counterparty == counterparty):
+                self.withdraw(place, reason, NOWHERE, NAN, NAN, t, sequence)
+
+    cdef void hint(self, const WatchRecord* of, int64_t life_ns, int64_t t, uint64_t sequence) noexcept nogil:
+        # A new quote in the place of one just ended could live so long.
+        cdef uint32_t instrument = of.instrument
+        cdef uint64_t quote = of.quote
+        cdef uint8_t state = of.state
+        cdef WatchRecord* said = self._room()
+        if said == NULL:
+            return
+        said.number = self._numbered
+        said.input_sequence = sequence
+        said.at_ns = t
+        said.quote = quote
+        said.life_ns = life_ns
+        said.moved_ticks = said.value_ticks = NAN
+        said.instrument = instrument
+        said.kind = WATCH_REQUOTE_HINT
+        said.state = state
+        self.hints += 1
+
+    # --- what is said -------------------------------------------------------------------------------------------------
+
+    cdef WatchRecord* _room(self) noexcept nogil:
+        # For one more word, numbered; NULL: there is none, and its number is missing.
+        cdef size_t room = max(2 * self._said_room, 64)
+        cdef WatchRecord* grown
+        self._numbered += 1
+        if self.said_n == self._said_room:
+            grown = <WatchRecord*>realloc(self.said, room * sizeof(WatchRecord))
+            if grown == NULL:
+                self.unsaid += 1
+                return NULL
+            self.said = grown
+            self._said_room = room
+        self.said_n += 1
+        memset(&self.said[self.said_n - 1], 0, sizeof(WatchRecord))
+        return &self.said[self.said_n - 1]
+
+    cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil:
+        cdef LiveQuote* quote = &self.c.quote[place]
+        cdef WatchRecord* said = self._room()
+        quote.number = self._numbered
+        if said == NULL:
+            return NULL
+        said.number = self._numbered
+        said.input_sequence = sequence
+        said.at_ns = t
+        said.quote = quote.id
+        said.life_ns = max(0, quote.end_ns - t)
+        said.kind = kind
+        said.reason = quote.withdraw if kind == WATCH_WITHDRAW else 0
+        said.state = quote.state
+        said.moved_ticks = said.value_ticks = NAN
+        if kind == WATCH_WITHDRAW:
+            said.moved_ticks = quote.moved_ticks
+            said.value_ticks = quote.value_ticks
+        said.instrument = NO_INDEX
+        if kind == WATCH_WITHDRAW and quote.moved_at != NOWHERE:
+            said.instrument = self.c.side[quote.moved_at].instrument
+        elif quote.first != NOWHERE:
+            said.instrument = self.c.side[quote.first].instrument
+        return said
+
+    cdef void _look(self) noexcept nogil:
+        # When is it that time alone changes something?
+        cdef const CancelBudget* budget
+        cdef uint32_t k
+        self.due_ns = INT64_MAX
+        if self.c.ends.n:
+            self.due_ns = self.c.quote[self.c.ends.place[0]].due_ns
+        if self.c.sessions and (self._release_ns != INT64_MAX or self.held_back):
+            self._release_ns = INT64_MAX
+            for k in range(self.c.sessions):
+                budget = &self._budget[k]
+                if self.c.waiting[k].n:
+                    self._release_ns = min(self._release_ns, budget.tat_ns - (budget.burst - 1) * budget.every_ns)
+            self.due_ns = min(self.due_ns, self._release_ns)
+
+    # --- views --------------------------------------------------------------------------------------------------------
+
+    def counts(self):
+        """``WatchCounts``."""
+        cdef uint64_t waiting = 0
+        cdef uint32_t k
+        for k in range(self.c.sessions):
+            waiting += self.c.waiting[k].n
+        return WatchCounts(
+            self.c.live, self.c.n, waiting, self.registered,
+            {k: self._withdrawn[k] for k in range(1, WITHDRAW_REASONS)}, self.expired, self.hints, self.held_back,
+            self.judged, self.unsaid, quotes_bytes(&self.c),
+        )
+
+    def names(self, uint64_t quote):
+        """``QuoteNames`` of a quote that is known, else ``None``."""
+        return self._names.get(quote)
+
+    def by_owner(self, owner=None):
+        """Ids of what is known, of one owner or of all, in the order of registration."""
+        if owner is not None:
+            return sorted(self._owners.get(owner, {}).values())
+        return sorted(self._places)
+
+    def find(self, str owner, str name):
+        """Id of the quote of that name, 0 where none is known."""
+        return self._owners.get(owner, {}).get(name, 0)
+
+    def owners(self):
+        """Those that have quotes known, by name."""
+        return sorted(self._owners)
