@@ -18,7 +18,9 @@ from quotelife.model.ladder cimport Monitors
 from quotelife.model.open_labels cimport LABEL_ANCHORS, WATCHED, OpenLabel, OpenLabels, ResolvedLabel
 from quotelife.model.recalibration cimport AnchorGrid, CalibrationPair, Rolling, RollingCalibration
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
-from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal
+from quotelife.quotes.live_quotes cimport LiveQuote
+from quotelife.quotes.watching cimport Watching
+from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal, WatchRecord
 
 cdef enum:
     STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
@@ -165,6 +167,12 @@ cdef class Engine:
     cdef int64_t _latency_ns               # from a decision until its quote can be hit
     cdef double _raw[LABEL_ANCHORS]        # P at the anchors as the model gave it to the latest _judge; NaN: none
     cdef Decision _probed      # room for a probe
+    cdef Watching _quotes      # live quotes that are watched
+    cdef Decision _hinted      # room for what a new quote in the place of one just ended would get
+    cdef double _withdraw_at
+    cdef int64_t _judge_every_ns
+    cdef uint32_t _judge_most
+    cdef uint32_t _hints_most
 
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
@@ -211,7 +219,7 @@ cdef class Engine:
     cdef void _pairs_of(self, const InstrumentState* state, const ModelSlot* model, double* out) noexcept nogil
     cdef void _teach(self, InstrumentState* state, const ResolvedLabel* part) noexcept nogil
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
-                       Decision* out) noexcept nogil
+                       bint asked, Decision* out) noexcept nogil
     cdef bint _frame(self, const InstrumentParams* params, const Request* request, Decision* out) noexcept nogil
     cdef void _features(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
                         Decision* out) noexcept nogil
@@ -231,7 +239,7 @@ cdef class Engine:
     cdef void _hole(self, InstrumentState* state, int64_t t, int64_t decided_ns) noexcept nogil
     cdef void _hold(self, LabelRecord* label) noexcept nogil
     cdef void _note_label(self, const LabelRecord* label) noexcept nogil
-    cdef int _tell_labels(self) except -1
+    cdef int _tell_derived(self) except -1
     cdef void _lose(self, InstrumentState* state, int64_t t, int64_t live_before_ns) noexcept nogil
     cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
                      OpenLabel* label) noexcept nogil
@@ -240,3 +248,15 @@ cdef class Engine:
     cdef bint _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil
+    cdef int _follow_watch(self, object config, object sessions_before) except -1
+    cdef void _time_quotes(self) noexcept nogil
+    cdef void _move_quotes(self, InstrumentState* state) noexcept nogil
+    cdef void _kill_quotes(self) noexcept nogil
+    cdef void _hint_some(self, size_t first) noexcept nogil
+    cdef int64_t _life_now(self, uint32_t place) noexcept nogil
+    cdef void _judge_quotes(self, int64_t t) noexcept nogil
+    cdef bint _worth_nothing(self, uint32_t place, int64_t t, double* value) noexcept nogil
+    cdef int _open_quote(self, dict payload, int64_t now_ns) except -1
+    cdef int _look_at_new(self, uint32_t place, dict payload, uint8_t reason) except -1
+    cdef object _quote_status(self, uint32_t place)
+    cdef int _name_quote(self, LiveQuote* quote, object names) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from quotelife.model.curve import CurveModel
 from quotelife.model.ladder import Monitors
 from quotelife.model.lineup import LineUp
 from quotelife.model.served import ServedModels
+from quotelife.quotes.watching import Watching
 from quotelife.records import DecisionRecord, EventBuffer, RequestRecord
 
 CALENDAR_KEPT: int
@@ -87,6 +88,26 @@ class GroupStatus(NamedTuple):
     overflowed: int
     censored: int
 
+class LiveQuoteStatus(NamedTuple):
+    quote: int
+    owner: str
+    name: str
+    rfq: str
+    boot: str
+    decisions: tuple[int, ...]
+    state: int
+    withdraw: int
+    waiting: bool
+    number: int
+    acknowledged: bool
+    expiry_ns: int
+    unwatched_ns: int
+    size_lots: float
+    counterparty: str
+    desk: str | None
+    session: str | None
+    sides: tuple[tuple[int, int, float, float, float | None], ...]
+
 class OverrideStatus(NamedTuple):
     override_id: int
     posture: int
@@ -145,6 +166,26 @@ class Engine:
     def shadows(self) -> npt.NDArray[np.void]: ...
     def note_learned(self, now_ns: int, most: int = 16) -> int: ...
     def apply_learned(self, payload: Mapping[str, Any], now_ns: int) -> int: ...
+    def watch(
+        self,
+        now_ns: int,
+        *,
+        owner: str,
+        name: str,
+        requests: Sequence[RequestRecord],
+        decisions: Sequence[DecisionRecord],
+        rfq: str = "",
+        expiry_ns: int | None = None,
+    ) -> int: ...
+    def apply_watch(self, kind: int, payload: dict[str, Any], now_ns: int) -> None: ...
+    def watch_updated(self, now_ns: int, quote: int, state: int, size_lots: float | None = None) -> int: ...
+    def watch_acknowledged(self, now_ns: int, quote: int, number: int = 0) -> bool: ...
+    def watch_lost(self, now_ns: int, owner: str, reason: str = "") -> int: ...
+    @property
+    def watching(self) -> Watching: ...
+    def live_quote(self, quote: int) -> LiveQuoteStatus | None: ...
+    def live_quotes(self, owner: str | None = None) -> list[LiveQuoteStatus]: ...
+    def next_watch_ns(self) -> int: ...
     def record_to(self, *sinks: InputSink) -> None: ...
     def apply_config(self, config: Config, now_ns: int, *, model: CurveModel | None = None) -> int: ...
     def config_payload(self) -> dict[str, Any]: ...

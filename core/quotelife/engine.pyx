@@ -31,7 +31,9 @@ from quotelife.book.quality cimport (
     CAUSE_DIVERGED, CAUSE_FEED_DOWN, CAUSE_HALT, CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE,
     CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
-from quotelife.decision.expected_value cimport ValuePrior, has_value, value_at
+from quotelife.decision.expected_value cimport (
+    ValuePrior, ValueResult, has_value, value_at, value_best,
+)
 from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_restore, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
@@ -54,6 +56,7 @@ from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
     CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_EVENTS_NAMED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED,
     CHANGE_LEARNED, CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
+    CHANGE_WATCH_ACKNOWLEDGED, CHANGE_WATCH_LOST, CHANGE_WATCH_UPDATED, CHANGE_WATCHED,
     InputSink,
 )
 from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
@@ -69,6 +72,8 @@ from quotelife.model.recalibration cimport (
     CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_any, rolling_bytes,
     rolling_free, rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
 )
+from quotelife.quotes.live_quotes cimport NOWHERE, QUOTE_SIDES_MAX, LiveQuote, LiveSide, quotes_markets
+from quotelife.quotes.watching cimport Watching
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
@@ -92,6 +97,11 @@ from quotelife.records cimport (
     OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED,
     WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
 )
+from quotelife.records cimport (
+    QUOTE_CANCELLED, QUOTE_EXPIRED, QUOTE_FILLED, QUOTE_LIVE, QUOTE_PARTLY_FILLED, QUOTE_TOO_LATE, QUOTE_WITHDRAWN,
+    WATCH_EXPIRED, WATCH_WITHDRAW, WITHDRAW_ADVERSE_MOVE, WITHDRAW_DATA_QUALITY, WITHDRAW_HALT, WITHDRAW_KILL_SWITCH,
+    WITHDRAW_STRESS, WITHDRAW_VALUE, WITHDRAW_WATCH_LOST, WatchRecord,
+)
 
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
@@ -99,6 +109,7 @@ from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.ladder import StepSource
 from quotelife.model.lineup import LineUp
 from quotelife.model.recalibration import checked_number, checked_part
+from quotelife.quotes.watching import QuoteNames
 from quotelife.records import SHADOW_DTYPE
 
 cdef enum:
@@ -202,6 +213,29 @@ class GroupStatus(NamedTuple):
     censored: int        # … and whose label will never be known
 
 
+class LiveQuoteStatus(NamedTuple):
+    """A quote that is watched, or was until a while ago. Prices in ticks, times in nanoseconds."""
+
+    quote: int            # id; rises over restarts
+    owner: str            # stream that has it watched
+    name: str             # the quote's, among those of its owner
+    rfq: str
+    boot: str             # of the decisions that gave its life; empty: this one
+    decisions: tuple      # their input sequences
+    state: int            # records.QuoteStateCode
+    withdraw: int         # records.WithdrawCode, from when it was to be withdrawn on
+    waiting: bool         # … and its venue session takes no more cancels just now
+    number: int           # of what was said last of it, 0: nothing
+    acknowledged: bool
+    expiry_ns: int
+    unwatched_ns: int     # end of the life that it would have without a watch
+    size_lots: float      # still live; NaN: not told
+    counterparty: str
+    desk: str | None
+    session: str | None
+    sides: tuple          # (instrument index, side, mid at pricing, threshold h, key in ticks of the mid) each
+
+
 class OverrideStatus(NamedTuple):
     """One runtime override that is still alive; ``NO_INDEX_VALUE`` means any."""
 
@@ -276,6 +310,8 @@ cdef class Engine:
         if model is None:
             model = configured_model(config)
         self._served = ServedModels(model, lineup or LineUp(), models, self._policy.counterparty_names)
+        self._quotes = Watching()
+        self._follow_watch(config, ())
         self._learn(config)
         self.config_revision = 1
         self.model_revision = 1
@@ -353,6 +389,8 @@ cdef class Engine:
         self.input_sequence += 1
         if t > self.now_ns:
             self.now_ns = t
+            if t >= self._quotes.due_ns:
+                self._time_quotes()
 
     # --- market events --------------------------------------------------------------------------------------------
 
@@ -363,8 +401,8 @@ cdef class Engine:
         cdef InputSink sink
         for i in range(buffer.count):
             self.on_event_c(buffer.events + i)
-        if self._labels_n:
-            self._tell_labels()
+        if self._labels_n or self._quotes.said_n:
+            self._tell_derived()
         if buffer.count:
             for sink in self._sinks:
                 sink.events(buffer.events, buffer.count, first)
@@ -479,6 +517,8 @@ cdef class Engine:
                     state.crossed += 1
             elif state.book_state == BOOK_WHOLE and book_two_sided(&state.book):
                 feature_on_book(state.features, &state.book, t, changed)
+                if changed and self._quotes.c.live:
+                    self._move_quotes(state)
         if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
             self.update_regime(state, event.instrument, t)
         elif state.quality.quality != QUALITY_GOOD or state.book_state != BOOK_WHOLE or state.book.crossed:
@@ -705,6 +745,8 @@ cdef class Engine:
     cdef bint apply_signal(self, const Signal* signal) except -1:
         cdef InputSink sink
         cdef bint took = self.on_signal_c(signal)
+        if self._quotes.said_n:
+            self._tell_derived()
         for sink in self._sinks:
             sink.signal(signal, self.input_sequence)
         return took
@@ -845,7 +887,12 @@ cdef class Engine:
 
     cdef void look(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil:
         cdef Verdict verdict = self.quality_c(state, params, t)
+        cdef bint good = state.quality.quality == QUALITY_GOOD
         quality_note(&state.quality, &verdict, t)
+        if good and verdict.quality != QUALITY_GOOD and self._quotes.c.live:
+            self._quotes.withdraw_market(state.instrument,
+                                         WITHDRAW_HALT if verdict.quality == QUALITY_HALTED else WITHDRAW_DATA_QUALITY,
+                                         self.now_ns, self.input_sequence)
 
     cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil:
         cdef StressInputs inputs
@@ -875,6 +922,9 @@ cdef class Engine:
             reasons |= WHY_SCHEDULED_NEWS
         if regime == REGIME_STRESS and state.regime != REGIME_STRESS:
             state.stress_entries += 1
+        if regime != state.regime and self._quotes.c.live and (regime == REGIME_STRESS or regime == REGIME_HALT):
+            self._quotes.withdraw_market(instrument, WITHDRAW_STRESS if regime == REGIME_STRESS else WITHDRAW_HALT,
+                                         self.now_ns, self.input_sequence)
         state.regime = regime
         state.reasons = reasons
 
@@ -891,8 +941,11 @@ cdef class Engine:
         if self._probe_interval_ns:
             self._probe_some(self.now_ns)
         self.drop_expired_overrides(self.now_ns)
-        if self._labels_n:
-            self._tell_labels()
+        if self._quotes.c.n:
+            self._judge_quotes(self.now_ns)
+            self._quotes.forget(self.now_ns)
+        if self._labels_n or self._quotes.said_n:
+            self._tell_derived()
         for sink in self._sinks:
             sink.timer(now_ns, self.input_sequence)
         for step in self._monitors.due(self.now_ns):
@@ -911,8 +964,8 @@ cdef class Engine:
         # After every decide_c: the sinks, and the kill that a throttle has come to.
         cdef InputSink sink
         cdef int k
-        if self._labels_n:
-            self._tell_labels()
+        if self._labels_n or self._quotes.said_n:
+            self._tell_derived()
         for sink in self._sinks:
             sink.decision(request, decision)
             for k in range(self._n_shadows):
@@ -936,7 +989,7 @@ cdef class Engine:
         self.advance(request.now_ns)
         out.input_sequence = self.input_sequence
         out.now_ns = self.now_ns
-        self._observe(state, params, request, out)
+        self._observe(state, params, request, True, out)
         if self._frame(params, request, out):
             self._features(state, params, request, out)
             model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
@@ -1065,8 +1118,9 @@ cdef class Engine:
             self._judge(params, request, model, out)
 
     cdef void _observe(self, InstrumentState* state, const InstrumentParams* params, const Request* request,
-                       Decision* out) noexcept nogil:
-        # All that the decision takes from the state of the market beside the features.
+                       bint asked, Decision* out) noexcept nogil:
+        # All that the decision takes from the state of the market beside the features. Unless it was asked for by
+        # somebody it does not count for the throttle.
         cdef int64_t t = out.now_ns, age = age_of(request, t), mid2
         cdef int64_t known_ns = max(state.last_book_ns, state.last_quote_ns)
         cdef Throttled throttled
@@ -1080,7 +1134,7 @@ cdef class Engine:
         if self._monitors.ladder[state.group].down:
             out.observed |= OBS_STEPPED_DOWN
         out.observed |= self._killed.observed(request.counterparty)
-        if not out.observed & STOPPED:
+        if asked and not out.observed & STOPPED:
             throttled = self._throttle.decided(request.counterparty, t, not request.flags & REQ_SECOND_SIDE)
             if throttled != THROTTLE_FREE:
                 out.observed |= OBS_THROTTLED
@@ -1750,14 +1804,19 @@ cdef class Engine:
         self._labels[self._labels_n] = label[0]
         self._labels_n += 1
 
-    cdef int _tell_labels(self) except -1:
-        # Before the input that brought them is told: what a decision went by stands before it.
+    cdef int _tell_derived(self) except -1:
+        # Before the input that brought it is told: what a decision went by stands before it.
         cdef InputSink sink
         cdef size_t k, n = self._labels_n
         self._labels_n = 0
         for k in range(n):
             for sink in self._sinks:
                 sink.label(&self._labels[k])
+        n = self._quotes.said_n
+        self._quotes.said_n = 0
+        for k in range(n):
+            for sink in self._sinks:
+                sink.watch(&self._quotes.said[k])
         return 0
 
     cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
@@ -2112,6 +2171,497 @@ cdef class Engine:
         self._tell(CHANGE_LEARNED, payload, now_ns)
         return 0
 
+    # --- live quotes that are watched -----------------------------------------------------------------------------
+
+    def watch(self, int64_t now_ns, *, str owner, str name, requests, decisions, str rfq="", expiry_ns=None):
+        """Watch a quote from now on, for the stream ``owner``; returns its id, a numbered input.
+
+        ``requests``, ``decisions``: what gave it its life, one for each side or leg, as ``decide`` took and filled
+        them. ``expiry_ns``: its end, by default the first of theirs. What comes of it is told to the sinks
+        (``InputSink.watch``) behind this input and behind those that follow.
+        Raises ``ValueError`` where none of them is a firm quote, ``QuotelifeError`` where the owner has a live quote of
+        that name or too many are watched; neither is an input.
+        """
+        cdef RequestRecord request
+        cdef DecisionRecord decision
+        cdef const Decision* d
+        sides = []
+        ends = []
+        if not owner or not name:
+            raise ValueError("owner and name must not be empty")
+        if len(requests) != len(decisions) or not 0 < len(decisions) <= QUOTE_SIDES_MAX:
+            raise ValueError(f"a quote has 1 to {QUOTE_SIDES_MAX} decisions, and a request for each")
+        for request, decision in zip(requests, decisions):
+            d = &decision.c
+            if d.instrument >= self.n_instruments:
+                raise ValueError(f"unknown instrument index {d.instrument}")
+            if d.kind == DECISION_QUOTE:
+                ends.append(d.expiry_ns)
+            edge = None
+            if request.c.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
+                edge = d.edge_ticks
+                if request.c.flags & REQ_HAS_PRICE and not request.c.flags & REQ_HAS_REFERENCE:
+                    edge += d.moved_ticks              # from the reference of now to that of pricing
+            sides.append({
+                "instrument": self._instruments[d.instrument].name,
+                "side": d.side,
+                "mid_ticks": d.mid_ticks + d.side * d.moved_ticks,
+                "h_ticks": d.h_ticks,
+                "edge_ticks": edge,
+                "p": [d.p[k] for k in range(HORIZONS)],
+                "posture": d.posture_effective,
+                "mode": d.mode,
+                "regime": d.regime,
+                "quality": d.quality,
+            })
+        if not ends:
+            raise ValueError("none of these decisions is a firm quote")
+        end = min(ends) if expiry_ns is None else expiry_ns
+        d = &decision.c                                # of all of them the same
+        payload = {
+            "quote": self._quotes.next_quote,
+            "owner": owner,
+            "name": name,
+            "rfq": rfq,
+            "boot": "",
+            "decisions": [each.input_sequence for each in decisions],
+            "expiry_ns": end,
+            "unwatched_ns": end,
+            "size_lots": request.c.size_lots if request.c.flags & REQ_HAS_SIZE else None,
+            "counterparty": self._policy.counterparty_names[d.counterparty]
+            if d.counterparty < len(self._policy.counterparty_names) else "",
+            "desk": self._policy.desk_names[d.desk] if d.desk < len(self._policy.desk_names) else None,
+            "session": self._policy.session_names[d.session]
+            if d.session < len(self._policy.session_names) else None,
+            "cancels": any([(<DecisionRecord>each).c.actuation == ACTUATION_WITHDRAW for each in decisions]),
+            "state": <int>QUOTE_LIVE,
+            "withdraw": 0,
+            "sides": sides,
+        }
+        self.apply_watch(CHANGE_WATCHED, payload, now_ns)
+        return payload["quote"]
+
+    def apply_watch(self, int kind, dict payload, int64_t now_ns):
+        """One input of watching as a journal holds it (``inputs.Change``: WATCHED, WATCH_UPDATED, WATCH_ACKNOWLEDGED,
+        WATCH_LOST), live, after a restart and in a replay alike. Of a quote that is not known nothing changes, but it
+        is an input all the same.
+
+        Raises ``QuotelifeError`` on a payload that no engine has told, or where a quote finds no room.
+        """
+        try:
+            if kind == CHANGE_WATCHED:
+                self._open_quote(payload, now_ns)
+            elif kind == CHANGE_WATCH_UPDATED:
+                size = payload["size_lots"]
+                self.watch_updated(now_ns, payload["quote"], payload["state"], size_lots=size)
+            elif kind == CHANGE_WATCH_ACKNOWLEDGED:
+                self.watch_acknowledged(now_ns, payload["quote"], payload["number"])
+            elif kind == CHANGE_WATCH_LOST:
+                self.watch_lost(now_ns, payload["owner"], payload["reason"])
+            else:
+                raise QuotelifeError(f"a change of kind {kind} is none of watching")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise QuotelifeError(f"what was said of a live quote does not read: {error!r}") from None
+
+    cdef int _open_quote(self, dict payload, int64_t now_ns) except -1:
+        cdef LiveQuote quote
+        cdef LiveSide side[QUOTE_SIDES_MAX]
+        cdef const ValuePrior* prior
+        cdef uint32_t place
+        cdef double loss, size
+        cdef int n = 0, k
+        cdef bint unknown = False
+        memset(&quote, 0, sizeof(LiveQuote))
+        memset(side, 0, sizeof(side))
+        names = QuoteNames(
+            str(payload["owner"]), str(payload["name"]), str(payload["rfq"]), str(payload["boot"]),
+            tuple([int(each) for each in payload["decisions"]]), str(payload["counterparty"]), payload["desk"],
+            payload["session"],
+        )
+        quote.id = payload["quote"]
+        quote.end_ns = quote.due_ns = payload["expiry_ns"]
+        quote.unwatched_ns = payload["unwatched_ns"]
+        quote.size_lots = NAN if payload["size_lots"] is None else payload["size_lots"]
+        quote.cancels = payload["cancels"]
+        quote.state = payload["state"]
+        reason = int(payload["withdraw"])
+        self._name_quote(&quote, names)
+        prior = self._policy.value_prior(quote.counterparty)
+        places = {instrument.name: instrument.index for instrument in self._instruments}
+        if len(payload["sides"]) > <int>QUOTE_SIDES_MAX:
+            raise ValueError("too many sides")
+        for each in payload["sides"]:
+            if each["instrument"] not in places:
+                unknown = True
+                continue
+            side[n].instrument = places[each["instrument"]]
+            side[n].side = 1 if each["side"] > 0 else -1
+            side[n].mid_ticks = each["mid_ticks"]
+            side[n].h_ticks = each["h_ticks"]
+            side[n].edge_ticks = NAN if each["edge_ticks"] is None else each["edge_ticks"]
+            side[n].posture = each["posture"] if 0 < each["posture"] < POSTURES else POSTURE_RISK_AVERSE
+            side[n].mode = each["mode"]
+            for k in range(HORIZONS):
+                side[n].p[k] = each["p"][k]
+            # Without a threshold, or a price to count from, no move ends it.
+            side[n].key = INFINITY
+            if side[n].h_ticks > 0.0 and side[n].mid_ticks != 0.0:
+                side[n].key = self._withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
+            loss = prior.loss_in_h * side[n].h_ticks
+            side[n].loss_ticks = fmax(0.0, loss - (0.0 if isnan(side[n].edge_ticks) else side[n].edge_ticks))
+            if quote.end_ns > now_ns and side[n].h_ticks > 0.0:
+                size = 1.0 if isnan(quote.size_lots) else quote.size_lots
+                quote.risk = fmax(quote.risk, size * side[n].loss_ticks * curve_at(side[n].p, quote.end_ns - now_ns))
+            n += 1
+        if quote.id == 0 or self._quotes.place(quote.id) != NOWHERE:
+            raise ValueError(f"quote {quote.id} is taken")
+        held = self._quotes.find(names.owner, names.name)
+        if held and not self._quotes.c.quote[self._quotes.place(held)].forget_ns:
+            raise QuotelifeError(f"{names.owner} has a live quote {names.name} already; end it, or use another id")
+        self._quotes.check_room()
+        self.advance(now_ns)
+        place = self._quotes.open(&quote, side, n, names)
+        self._tell(CHANGE_WATCHED, payload, now_ns)
+        if (unknown or n == 0) and not reason:
+            reason = <int>WITHDRAW_DATA_QUALITY                # its market cannot be watched
+        self._look_at_new(place, payload, reason)
+        self._tell_derived()
+        return 0
+
+    cdef int _name_quote(self, LiveQuote* quote, names) except -1:
+        # Configurations number counterparties, desks and sessions.
+        found = self._policy.counterparty_index(names.counterparty)
+        quote.counterparty = <uint32_t>NO_INDEX if found is None else <uint32_t>found
+        found = None if names.desk is None else self._policy.desk_index(names.desk)
+        quote.desk = <uint32_t>NO_INDEX if found is None else <uint32_t>found
+        found = None if names.session is None else self._policy.session_index(names.session)
+        quote.session = <uint32_t>NO_INDEX if found is None else <uint32_t>found
+        return 0
+
+    cdef int _look_at_new(self, uint32_t place, dict payload, uint8_t reason) except -1:
+        # What has become of its market between the decision and the watch, and whether it is over already.
+        cdef LiveQuote* quote = &self._quotes.c.quote[place]
+        cdef const LiveSide* side
+        cdef InstrumentState* state
+        cdef uint32_t at = quote.first
+        cdef int64_t t = self.now_ns
+        if reason:
+            self._quotes.withdraw(place, reason, NOWHERE, NAN, NAN, t, self.input_sequence)
+        elif quote.state >= QUOTE_FILLED:
+            self._quotes.end(place, quote.state, t)
+        if t >= self._quotes.due_ns:
+            self._time_quotes()
+        if self._killed.observed(quote.counterparty):
+            self._quotes.withdraw(place, WITHDRAW_KILL_SWITCH, NOWHERE, NAN, NAN, t, self.input_sequence)
+        decided = {(each["instrument"], each["side"]): (each["regime"], each["quality"]) for each in payload["sides"]}
+        while at != NOWHERE and not quote.withdraw and not quote.forget_ns:
+            side = &self._quotes.c.side[at]
+            state = self.states[side.instrument]
+            self.update_regime(state, side.instrument, t)
+            regime, quality = decided[self._instruments[side.instrument].name, side.side]
+            reason = 0
+            if state.regime == REGIME_HALT:
+                reason = WITHDRAW_HALT
+            elif state.quality.quality != QUALITY_GOOD and quality == <int>QUALITY_GOOD:
+                reason = WITHDRAW_DATA_QUALITY
+            elif state.regime == REGIME_STRESS and regime != <int>REGIME_STRESS:
+                reason = WITHDRAW_STRESS
+            if reason:
+                self._quotes.withdraw(place, reason, at, NAN, NAN, t, self.input_sequence)
+            elif state.book_state == BOOK_WHOLE and not state.book.crossed and book_two_sided(&state.book):
+                self._move_quotes(state)
+            at = side.next
+        return 0
+
+    def watch_updated(self, int64_t now_ns, uint64_t quote, int state, size_lots=None):
+        """What its watcher says has become of a quote (``QuoteStateCode``), a numbered input; its state from now on, 0
+        where it is not known. A fill of a quote that is being withdrawn is TOO_LATE.
+
+        ``size_lots``: what is left after a partial fill. Raises ``ValueError`` on another state, or a size below 0.
+        """
+        cdef LiveQuote* live
+        cdef uint32_t place
+        if not QUOTE_LIVE <= state <= QUOTE_CANCELLED:
+            raise ValueError("state must be one of QuoteStateCode")
+        if size_lots is not None and not size_lots >= 0:
+            raise ValueError("size_lots must not be below 0")
+        self.advance(now_ns)
+        self._tell(CHANGE_WATCH_UPDATED, {"quote": quote, "state": state, "size_lots": size_lots}, now_ns)
+        place = self._quotes.place(quote)
+        if place == NOWHERE:
+            return 0
+        live = &self._quotes.c.quote[place]
+        if size_lots is not None:
+            if live.size_lots > 0.0:
+                live.risk *= fmin(1.0, size_lots / live.size_lots)
+            live.size_lots = size_lots
+        if state == QUOTE_FILLED and live.withdraw:
+            state = QUOTE_TOO_LATE
+        if state >= QUOTE_FILLED:
+            live.acknowledged = True
+            self._quotes.end(place, state, self.now_ns)
+        elif not live.forget_ns:
+            live.state = state
+        return live.state
+
+    def watch_acknowledged(self, int64_t now_ns, uint64_t quote, uint64_t number=0):
+        """Its withdrawal has arrived, and needs not be said again; a numbered input. False where it is not known."""
+        cdef uint32_t place
+        self.advance(now_ns)
+        self._tell(CHANGE_WATCH_ACKNOWLEDGED, {"quote": quote, "number": number}, now_ns)
+        place = self._quotes.place(quote)
+        if place == NOWHERE:
+            return False
+        self._quotes.c.quote[place].acknowledged = True
+        return True
+
+    def watch_lost(self, int64_t now_ns, str owner, str reason=""):
+        """The stream that had quotes watched is gone: whoever has them counts them as withdrawn, and so does the
+        engine. A numbered input; returns how many were live."""
+        cdef uint32_t place
+        cdef LiveQuote* quote
+        cdef int lost = 0
+        self.advance(now_ns)
+        self._tell(CHANGE_WATCH_LOST, {"owner": owner, "reason": reason}, now_ns)
+        for id in self._quotes.by_owner(owner):
+            place = self._quotes.place(id)
+            quote = &self._quotes.c.quote[place]
+            if not quote.forget_ns:
+                self._quotes.lose(place, self.now_ns, self.input_sequence)
+                lost += 1
+        self._tell_derived()
+        return lost
+
+    @property
+    def watching(self):
+        """The live quotes, ``Watching``: to be read."""
+        return self._quotes
+
+    def live_quote(self, uint64_t quote):
+        """``LiveQuoteStatus`` of a quote that is known, live or not; else ``None``."""
+        cdef uint32_t place = self._quotes.place(quote)
+        return None if place == NOWHERE else self._quote_status(place)
+
+    def live_quotes(self, owner=None):
+        """``LiveQuoteStatus`` of every quote that is known, live or not, in the order of registration."""
+        return [self.live_quote(id) for id in self._quotes.by_owner(owner)]
+
+    def next_watch_ns(self):
+        """When time alone ends or releases the next quote; the largest int64: never."""
+        return self._quotes.due_ns
+
+    cdef object _quote_status(self, uint32_t place):
+        cdef const LiveQuote* quote = &self._quotes.c.quote[place]
+        cdef const LiveSide* side
+        cdef uint32_t at = quote.first
+        sides = []
+        while at != NOWHERE:
+            side = &self._quotes.c.side[at]
+            sides.append((side.instrument, side.side, side.mid_ticks, side.h_ticks,
+                          -side.side * side.key if isfinite(side.key) else None))
+            at = side.next
+        names = self._quotes.names(quote.id)
+        return LiveQuoteStatus(
+            quote=quote.id, owner=names.owner, name=names.name, rfq=names.rfq, boot=names.boot,
+            decisions=names.decisions, state=quote.state, withdraw=quote.withdraw, waiting=quote.wait_at != NOWHERE,
+            number=quote.number, acknowledged=quote.acknowledged, expiry_ns=quote.end_ns,
+            unwatched_ns=quote.unwatched_ns, size_lots=quote.size_lots, counterparty=names.counterparty,
+            desk=names.desk, session=names.session, sides=tuple(sides),
+        )
+
+    cdef int _follow_watch(self, config, sessions_before) except -1:
+        cdef uint32_t place, i
+        settings = config.watch
+        self._withdraw_at = settings.withdraw_at
+        self._judge_every_ns = settings.judge_every_ns
+        self._judge_most = settings.judge_most
+        self._hints_most = settings.hints_most
+        self._quotes.follow(config, self._policy.session_names, sessions_before, self.n_instruments, self.now_ns,
+                            self.input_sequence)
+        for id in self._quotes.by_owner():
+            place = self._quotes.place(id)
+            self._name_quote(&self._quotes.c.quote[place], self._quotes.names(id))
+        for i in range(self.n_instruments):
+            if not self._policy.instrument[i].enabled:
+                self._quotes.withdraw_market(i, WITHDRAW_HALT, self.now_ns, self.input_sequence)
+        return 0
+
+    cdef void _time_quotes(self) noexcept nogil:
+        cdef size_t first = self._quotes.said_n
+        self._quotes.time(self.now_ns, self.input_sequence)
+        self._hint_some(first)
+
+    cdef void _move_quotes(self, InstrumentState* state) noexcept nogil:
+        # At the end of a message that has changed the view: D is taken on the mid.
+        cdef double mid = 0.5 * (state.book.bid_ticks + state.book.ask_ticks)
+        cdef const double* trigger = self._quotes.c.trigger + 2 * state.instrument
+        cdef size_t first
+        if -mid < trigger[0] and mid < trigger[1]:
+            return
+        first = self._quotes.said_n
+        self._quotes.passed(state.instrument, mid, self.now_ns, self.input_sequence)
+        self._hint_some(first)
+
+    cdef void _kill_quotes(self) noexcept nogil:
+        cdef LiveQuote* quote
+        cdef uint32_t place
+        for place in range(self._quotes.c.room):
+            quote = &self._quotes.c.quote[place]
+            if quote.id and not quote.forget_ns and self._killed.observed(quote.counterparty):
+                self._quotes.withdraw(place, WITHDRAW_KILL_SWITCH, NOWHERE, NAN, NAN, self.now_ns, self.input_sequence)
+
+    cdef void _hint_some(self, size_t first) noexcept nogil:
+        # What was said from first on of quotes that a new one may follow.
+        cdef WatchRecord said
+        cdef int64_t life_ns
+        cdef uint32_t hinted = 0
+        cdef size_t k, n = self._quotes.said_n
+        for k in range(first, n):
+            said = self._quotes.said[k]
+            if hinted == self._hints_most:
+                return
+            if said.kind == WATCH_EXPIRED or (said.kind == WATCH_WITHDRAW and (
+                    said.reason == WITHDRAW_ADVERSE_MOVE or said.reason == WITHDRAW_VALUE)):
+                hinted += 1
+                life_ns = self._life_now(self._quotes.said_of[k])
+                if life_ns > 0:
+                    self._quotes.hint(self._quotes.said_of[k], life_ns, self.now_ns, self.input_sequence)
+
+    cdef int64_t _life_now(self, uint32_t place) noexcept nogil:
+        # Of a new quote like this one, priced now; 0: none, or one of several markets.
+        cdef const LiveQuote* quote = &self._quotes.c.quote[place]
+        cdef const LiveSide* side
+        cdef const InstrumentParams* params
+        cdef const ModelSlot* model
+        cdef InstrumentState* state
+        cdef Decision* out = &self._hinted
+        cdef Request request
+        cdef uint32_t at = quote.first
+        cdef int64_t life_ns = INT64_MAX
+        while at != NOWHERE:
+            side = &self._quotes.c.side[at]
+            if side.instrument != self._quotes.c.side[quote.first].instrument:
+                return 0
+            memset(&request, 0, sizeof(Request))
+            request.now_ns = self.now_ns
+            request.instrument = side.instrument
+            request.side = side.side
+            request.counterparty = quote.counterparty
+            request.desk = quote.desk
+            request.session = quote.session
+            if not isnan(quote.size_lots):
+                request.flags |= REQ_HAS_SIZE
+                request.size_lots = quote.size_lots
+            memset(out, 0, sizeof(Decision))
+            out.now_ns = self.now_ns
+            out.input_sequence = self.input_sequence
+            state = self.states[side.instrument]
+            params = &self._policy.instrument[side.instrument]
+            self._observe(state, params, &request, False, out)
+            if not self._frame(params, &request, out):
+                return 0
+            self._features(state, params, &request, out)
+            model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
+            self._learned(state, model, out)
+            self._judge(params, &request, model, out)
+            if out.kind != DECISION_QUOTE:
+                return 0
+            life_ns = min(life_ns, out.life_ns)
+            at = side.next
+        return 0 if life_ns == INT64_MAX else life_ns
+
+    cdef void _judge_quotes(self, int64_t t) noexcept nogil:
+        # What is left of the quotes that were given for their value: a few in turn, all of them every so often.
+        cdef LiveQuote* quote
+        cdef double value
+        cdef size_t first = self._quotes.said_n
+        cdef uint32_t judged = 0, place
+        if self._quotes.judged_next == 0:
+            if t - self._quotes.judged_ns < self._judge_every_ns and t >= self._quotes.judged_ns:
+                return
+            self._quotes.judged_ns = t
+        while judged < self._judge_most:
+            if self._quotes.judged_next >= self._quotes.c.room:
+                self._quotes.judged_next = 0
+                break
+            place = self._quotes.judged_next
+            self._quotes.judged_next += 1
+            quote = &self._quotes.c.quote[place]
+            if not quote.id or quote.forget_ns or quote.withdraw:
+                continue
+            if self._worth_nothing(place, t, &value):
+                self._quotes.withdraw(place, WITHDRAW_VALUE, quote.first, NAN, value, t, self.input_sequence)
+            judged += not isnan(value)
+        self._quotes.judged += judged
+        self._hint_some(first)
+
+    cdef bint _worth_nothing(self, uint32_t place, int64_t t, double* value) noexcept nogil:
+        # No life of what is left has a value above 0; value: the largest, NaN where that is not asked.
+        cdef const LiveQuote* quote = &self._quotes.c.quote[place]
+        cdef const LiveSide* side
+        cdef const InstrumentParams* params
+        cdef const PostureParams* posture
+        cdef const ValuePrior* prior = self._policy.value_prior(quote.counterparty)
+        cdef const ModelSlot* model
+        cdef InstrumentState* state
+        cdef Decision* out = &self._hinted
+        cdef CalibrationPair pair[LABEL_ANCHORS]
+        cdef ModelInput model_input
+        cdef FeatureQuery query
+        cdef ValueResult best
+        cdef double moved, left, total = 0.0
+        cdef int64_t until = quote.end_ns - t
+        cdef uint32_t at = quote.first
+        cdef int k
+        value[0] = NAN
+        if until < US:
+            return False
+        while at != NOWHERE:
+            side = &self._quotes.c.side[at]
+            at = side.next
+            if side.mode != MODE_EXPECTED_VALUE or isnan(side.edge_ticks) or not isfinite(side.key):
+                return False
+            state = self.states[side.instrument]
+            if state.quality.quality != QUALITY_GOOD:
+                return False
+            params = &self._policy.instrument[side.instrument]
+            posture = &self._policy.posture[side.posture]
+            moved = -side.side * (0.5 * (state.book.bid_ticks + state.book.ask_ticks) - side.mid_ticks)
+            left = side.h_ticks - moved
+            if left <= 0.0:
+                return False                       # its move ends it
+            memset(out, 0, sizeof(Decision))
+            query.now_ns = t
+            query.side = side.side
+            query.size_lots = quote.size_lots
+            query.h_ticks = left
+            query.sigma_ticks = feature_sigma(state.features, t)
+            query.fill_rate = self._policy.fill_rate(quote.counterparty)
+            query.average_size_lots = self._policy.average_size_lots(quote.counterparty, side.instrument)
+            query.volatility_index = params.volatility_index
+            query.desk = quote.desk
+            feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
+            model = self._served.slot(side.posture, quote.counterparty, &out.model_role)
+            self._pairs_of(state, model, out.calibration)
+            for k in range(LABEL_ANCHORS):
+                pair[k].a = out.calibration[2 * k]
+                pair[k].b = out.calibration[2 * k + 1]
+            model_input.x = out.features
+            model_input.valid = out.valid
+            model_input.h_ticks = left
+            model_input.sigma_ticks = query.sigma_ticks
+            if model.fn(model.params, &model_input, out.p) != 0:
+                return False
+            calibrate_curve(&self.anchors, pair, out.p)
+            value_best(prior, &posture.value, out.p, side.edge_ticks - moved, side.h_ticks,
+                       out.features[<int>F_INVENTORY], US, until - until % US, &best)
+            total += best.life_value_ticks
+            if has_value(best.life_value_ticks, side.h_ticks):
+                value[0] = total
+                return False
+        value[0] = total
+        return quote.first != NOWHERE
+
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
     def record_to(self, *sinks):
@@ -2124,8 +2674,8 @@ cdef class Engine:
 
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1:
         cdef InputSink sink
-        if self._labels_n:
-            self._tell_labels()
+        if self._labels_n or self._quotes.said_n:
+            self._tell_derived()
         for sink in self._sinks:
             sink.change(kind, payload, now_ns, self.input_sequence)
         return 0
@@ -2169,11 +2719,13 @@ cdef class Engine:
         served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
                               policy.counterparty_names)
         self.advance(now_ns)               # nothing below may refuse: what is swapped is swapped whole
+        before = self._policy.session_names
         self._follow_names(policy)
         self._killed.follow(policy.counterparty_names)
         self._throttle.follow(config)
         self._policy = policy
         self._grow(len(table))
+        self._follow_watch(config, before)
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         for i in range(self.n_instruments):
             self.states[i].features.news_half_life_ns = config.signals.news_half_life_ns
@@ -2361,6 +2913,7 @@ cdef class Engine:
         self.advance(now_ns)
         kill = KillStatus(name, reason, KillSource(source), self.now_ns if since_ns is None else since_ns)
         self._killed.set(kill)
+        self._kill_quotes()
         self._tell(CHANGE_KILLED, {
             "counterparty": name, "reason": reason, "source": int(kill.source), "since_ns": kill.since_ns,
         }, now_ns)

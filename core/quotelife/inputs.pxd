@@ -37,7 +37,7 @@ cdef class InputSink:
     cdef int shadow(self, const ShadowAnswer* answer) except -1
     # It follows from the other inputs and has a number of its own: told before the input that brought it.
     cdef int label(self, const LabelRecord* label) except -1
-    # It follows from the other inputs and has a number of its own, told as labels are.
+    # As a label; what comes of a quote just registered, or of a watcher just lost, is told behind that input.
     cdef int watch(self, const WatchRecord* said) except -1
     # A rare input; the payload is JSON-able and written down at once or never.
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1

@@ -504,13 +504,13 @@ class Watch(Section):
     judge_most: int = Field(default=64, ge=0, le=4096)
     hints_most: int = Field(default=16, ge=0, le=4096)
     forget_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="forget")
-    heartbeat_ns: Annotated[
-        int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT
-    ] = Field(default=250 * NS_PER_MS, alias="heartbeat")
+    heartbeat_ns: Annotated[int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT] = (
+        Field(default=250 * NS_PER_MS, alias="heartbeat")
+    )
     heartbeats_missed: int = Field(default=2, ge=1, le=100)
-    repeat_ns: Annotated[
-        int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT
-    ] = Field(default=100 * NS_PER_MS, alias="repeat")
+    repeat_ns: Annotated[int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT] = Field(
+        default=100 * NS_PER_MS, alias="repeat"
+    )
 
 
 class Defaults(Section):

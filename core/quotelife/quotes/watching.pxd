@@ -16,6 +16,7 @@ cdef class Watching:
     cdef int64_t due_ns                         # before this time alone changes nothing
     cdef int64_t _release_ns                    # when the next of those that wait may go; INT64_MAX: none waits
     cdef WatchRecord* said                      # by the input under way, not told yet
+    cdef uint32_t* said_of                      # places of the quotes that they are of
     cdef size_t said_n
     cdef size_t _said_room
     cdef uint64_t _numbered
@@ -44,11 +45,11 @@ cdef class Watching:
     cdef void withdraw(self, uint32_t place, uint8_t reason, uint32_t side, double moved, double value, int64_t t,
                        uint64_t sequence) noexcept nogil
     cdef void withdraw_market(self, uint32_t instrument, uint8_t reason, int64_t t, uint64_t sequence) noexcept nogil
-    cdef void withdraw_counterparty(self, uint32_t counterparty, bint everybody, uint8_t reason, int64_t t,
-                                    uint64_t sequence) noexcept nogil
+    cdef void lose(self, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil
+    cdef int check_room(self) except -1
     cdef void end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil
-    cdef void hint(self, const WatchRecord* of, int64_t life_ns, int64_t t, uint64_t sequence) noexcept nogil
-    cdef WatchRecord* _room(self) noexcept nogil
+    cdef void hint(self, uint32_t place, int64_t life_ns, int64_t t, uint64_t sequence) noexcept nogil
+    cdef WatchRecord* _room(self, uint32_t place) noexcept nogil
     cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _release(self, int64_t t, uint64_t sequence) noexcept nogil

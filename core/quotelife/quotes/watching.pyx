@@ -18,7 +18,7 @@ from quotelife.quotes.live_quotes cimport (
 )
 from quotelife.records cimport (
     NO_INDEX, QUOTE_EXPIRED, QUOTE_WITHDRAWN, WATCH_EXPIRED, WATCH_REQUOTE_HINT, WATCH_WITHDRAW,
-    WITHDRAW_ADVERSE_MOVE, WITHDRAW_LIFE_ENDED, WITHDRAW_REASONS, WatchRecord,
+    WITHDRAW_ADVERSE_MOVE, WITHDRAW_LIFE_ENDED, WITHDRAW_REASONS, WITHDRAW_WATCH_LOST, WatchRecord,
 )
 
 from quotelife.errors import QuotelifeError
@@ -67,6 +67,7 @@ cdef class Watching:
         quotes_free(&self.c)
         free(self._budget)
         free(self.said)
+        free(self.said_of)
 
     cdef int follow(self, config, session_names, before, uint32_t instruments, int64_t t, uint64_t sequence) except -1:
         # Take the settings of a configuration; before: what its sessions were called in the one before.
@@ -98,7 +99,7 @@ cdef class Watching:
             free(budget)
             raise MemoryError()
         for id, place in self._places.items():
-            self.c.quote[place].session = places.get(self._names[id].session, NO_INDEX)
+            self.c.quote[place].session = places.get(self._names[id].session, <uint32_t>NO_INDEX)
         free(self._budget)
         self._budget = budget
         for place in waiting:
@@ -115,14 +116,7 @@ cdef class Watching:
         return self._places.get(quote, <uint32_t>NOWHERE)
 
     cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names) except? 0xFFFFFFFF:
-        cdef uint32_t place
-        while self.c.n >= self.quotes_max and self.c.ended.n:        # rather one that has ended than none
-            self.drop(self.c.ended.place[0])
-        if self.c.n >= self.quotes_max:
-            raise QuotelifeError(
-                f"{self.quotes_max} quotes are watched; end some first, or raise watch.quotes_max"
-            )
-        place = quotes_open(&self.c, quote, sides, n)
+        cdef uint32_t place = quotes_open(&self.c, quote, sides, n)
         if place == NOWHERE:
             raise MemoryError()
         self._places[quote.id] = place
@@ -132,6 +126,13 @@ cdef class Watching:
         self.registered += 1
         self._look()
         return place
+
+    cdef int check_room(self) except -1:
+        while self.c.n >= self.quotes_max and self.c.ended.n:        # rather one that has ended than none
+            self.drop(self.c.ended.place[0])
+        if self.c.n >= self.quotes_max:
+            raise QuotelifeError(f"{self.quotes_max} quotes are watched; end some first, or raise watch.quotes_max")
+        return 0
 
     cdef int forget(self, int64_t t) except -1:
         cdef uint32_t place
@@ -246,55 +247,48 @@ cdef class Watching:
                 at = self.c.keys[market].place[0]
                 self.withdraw(self.c.side[at].quote, reason, at, NAN, NAN, t, sequence)
 
-    cdef void withdraw_counterparty(self, uint32_t counterparty, bint everybody, uint8_t reason, int64_t t,
-                                    uint64_t sequence) noexcept nogil:
-        cdef LiveQuote* quote
-        cdef uint32_t place
-        for place in range(self.c.room):
-            quote = &self.c.quote[place]
-            if quote.id and not quote.forget_ns and (everybody or quote.counterparty == counterparty):
-                self.withdraw(place, reason, NOWHERE, NAN, NAN, t, sequence)
+    cdef void lose(self, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil:
+        # Nobody acts on it any more: no venue session is asked, and whoever has it counts it as withdrawn.
+        cdef LiveQuote* quote = &self.c.quote[place]
+        if not quote.withdraw:
+            quote.withdraw = WITHDRAW_WATCH_LOST
+            quote.moved_at = NOWHERE
+            quote.moved_ticks = quote.value_ticks = NAN
+        self._withdrawn_now(place, False, t, sequence)
 
-    cdef void hint(self, const WatchRecord* of, int64_t life_ns, int64_t t, uint64_t sequence) noexcept nogil:
+    cdef void hint(self, uint32_t place, int64_t life_ns, int64_t t, uint64_t sequence) noexcept nogil:
         # A new quote in the place of one just ended could live so long.
-        cdef uint32_t instrument = of.instrument
-        cdef uint64_t quote = of.quote
-        cdef uint8_t state = of.state
-        cdef WatchRecord* said = self._room()
-        if said == NULL:
-            return
-        said.number = self._numbered
-        said.input_sequence = sequence
-        said.at_ns = t
-        said.quote = quote
-        said.life_ns = life_ns
-        said.moved_ticks = said.value_ticks = NAN
-        said.instrument = instrument
-        said.kind = WATCH_REQUOTE_HINT
-        said.state = state
+        cdef WatchRecord* said = self._say(WATCH_REQUOTE_HINT, place, t, sequence)
         self.hints += 1
+        if said != NULL:
+            said.life_ns = life_ns
 
     # --- what is said -------------------------------------------------------------------------------------------------
 
-    cdef WatchRecord* _room(self) noexcept nogil:
+    cdef WatchRecord* _room(self, uint32_t place) noexcept nogil:
         # For one more word, numbered; NULL: there is none, and its number is missing.
         cdef size_t room = max(2 * self._said_room, 64)
         cdef WatchRecord* grown
+        cdef uint32_t* places
         self._numbered += 1
         if self.said_n == self._said_room:
-            grown = <WatchRecord*>realloc(self.said, room * sizeof(WatchRecord))
+            places = <uint32_t*>realloc(self.said_of, room * sizeof(uint32_t))
+            if places != NULL:
+                self.said_of = places
+            grown = NULL if places == NULL else <WatchRecord*>realloc(self.said, room * sizeof(WatchRecord))
             if grown == NULL:
                 self.unsaid += 1
                 return NULL
             self.said = grown
             self._said_room = room
+        self.said_of[self.said_n] = place
         self.said_n += 1
         memset(&self.said[self.said_n - 1], 0, sizeof(WatchRecord))
         return &self.said[self.said_n - 1]
 
     cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
-        cdef WatchRecord* said = self._room()
+        cdef WatchRecord* said = self._room(place)
         quote.number = self._numbered
         if said == NULL:
             return NULL

@@ -1,0 +1,482 @@
+"""Live quotes that are watched: each rule ends the right ones, once, with its reason, and all follows from inputs."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quotelife.config import Config, load_config
+from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.inputs import Change, DerivedTap, InputTap
+from quotelife.records import (
+    WATCH_DTYPE,
+    DecisionRecord,
+    EventBuffer,
+    EventFlags,
+    EventKindCode,
+    QuoteStateCode,
+    RequestRecord,
+    SideCode,
+    SignalCode,
+    StatusKind,
+    WatchCode,
+    WithdrawCode,
+)
+
+S = 1_000_000_000
+MS = 1_000_000
+T0 = 1_700_000_000 * S
+
+TEXT = """
+version: 1
+model: {artifact: first_passage}
+instruments:
+  - {name: BTC, venue: test, symbol: BTC, tick_size: 0.1, lot_size: 0.001, warmup: 1s, adverse_ticks: 8}
+  - {name: ETH, venue: test, symbol: ETH, tick_size: 0.01, lot_size: 0.001, warmup: 1s, adverse_ticks: 8}
+tiers:
+  strategic: {posture: client_priority}
+counterparties:
+  alpha: {tier: strategic}
+  beta: {tier: strategic}
+venue_sessions:
+  slow: {actuation: relative, cancels_per_s: 10, cancels_burst: 2}
+  coarse: {actuation: withdraw, life_max: 1min}
+desks:
+  main: {}
+"""
+
+
+class Market:
+    """Two instruments whose books stand still, or step, as a test says; what the engine says is kept."""
+
+    def __init__(self, config: Config) -> None:
+        self.engine = Engine(config, start_ns=T0)
+        self.tap = DerivedTap()
+        self.engine.record_to(self.tap)
+        self.buffer = EventBuffer(256)
+        self.t = T0 + 1
+        self.mid = {0: 1001, 1: 2001}
+        for instrument in self.mid:
+            self.book(instrument)
+        for k in range(400):
+            self.t += 50 * MS
+            for instrument in self.mid:
+                self.move(instrument, (1, -1)[k % 2])
+
+    def book(self, instrument: int) -> None:
+        mid = self.mid[instrument]
+        self.buffer.append(EventKindCode.SNAPSHOT_BEGIN, instrument=instrument, receive_ns=self.t)
+        for k in range(30):
+            for side, price in ((SideCode.BID, mid - 1 - k), (SideCode.ASK, mid + 1 + k)):
+                self.buffer.append(EventKindCode.LEVEL, instrument=instrument, side=side, receive_ns=self.t,
+                                   flags=EventFlags.SNAPSHOT, price_ticks=price, size_lots=100)  # fmt: skip
+        self.buffer.append(EventKindCode.SNAPSHOT_END, instrument=instrument, receive_ns=self.t,
+                           flags=EventFlags.LAST, sequence=1)  # fmt: skip
+        self.flush()
+
+    def flush(self) -> None:
+        self.engine.on_events(self.buffer)
+        self.buffer.clear()
+
+    def move(self, instrument: int, ticks: int) -> None:
+        """The whole spread moves so far in one message, at the time that it is."""
+        before, after = self.mid[instrument], self.mid[instrument] + ticks
+        changes = [(SideCode.ASK, price, 0) for price in range(before + 1, after + 1)]
+        changes += [(SideCode.BID, price, 0) for price in range(after, before)]
+        changes += [(SideCode.BID, after - 1 - k, 100) for k in range(abs(ticks))]
+        changes += [(SideCode.ASK, after + 1 + k, 100) for k in range(abs(ticks))]
+        changes.append((SideCode.BID, after - 1, 100))
+        for k, (side, price, lots) in enumerate(changes):
+            last = EventFlags.LAST if k == len(changes) - 1 else 0
+            self.buffer.append(EventKindCode.LEVEL, instrument=instrument, side=side, receive_ns=self.t,
+                               flags=last, sequence=2, price_ticks=price, size_lots=lots)  # fmt: skip
+        self.mid[instrument] = after
+        self.flush()
+
+    def status(self, instrument: int, code: int) -> None:
+        self.buffer.append(EventKindCode.STATUS, instrument=instrument, receive_ns=self.t, aux=code,
+                           flags=EventFlags.LAST)  # fmt: skip
+        self.flush()
+
+    def decide(
+        self, instrument: int = 0, side: int = 1, **options: Any
+    ) -> tuple[RequestRecord, DecisionRecord]:
+        request = RequestRecord(instrument, side, now_ns=self.t, **{"counterparty": 0, **options})
+        decision = DecisionRecord()
+        self.engine.decide(request, decision)
+        return request, decision
+
+    def watch(self, name: str = "q1", *, owner: str = "oms", sides: Any = ((0, 1),), **options: Any) -> int:
+        made = [self.decide(instrument, side, **options) for instrument, side in sides]
+        return self.engine.watch(
+            self.t, owner=owner, name=name, requests=[r for r, _ in made], decisions=[d for _, d in made]
+        )
+
+    def said(self) -> list[tuple[str, int, str]]:
+        """(kind, quote, reason) of what was said since the last call."""
+        return [
+            (WatchCode(w["kind"]).name, int(w["quote"]), WithdrawCode(w["reason"]).name)
+            for w in self.records()
+        ]
+
+    def records(self) -> list[np.void]:
+        return [np.frombuffer(each, WATCH_DTYPE)[0] for each in self.tap.watches()]
+
+
+def config_of(tmp_path: Path, text: str = "") -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT + text, encoding="utf-8")
+    return load_config(path)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Market:
+    return Market(config_of(tmp_path))
+
+
+def withdrawn(said: list[tuple[str, int, str]]) -> list[tuple[int, str]]:
+    return [(quote, reason) for kind, quote, reason in said if kind == "WITHDRAW"]
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_half_the_threshold_against_it_withdraws_and_not_a_tick_less(market: Market, side: int) -> None:
+    """h is 8 ticks and w one half: the mid has to move 4 against the side."""
+    quote = market.watch(sides=((0, side),))
+    market.t += MS
+    market.move(0, 9 * side)  # in its favour, however far
+    market.move(0, -9 * side)
+    market.move(0, -3 * side)
+    assert market.said() == []
+    market.move(1, -20 * side)  # another instrument is none of its business
+    assert market.said() == []
+    market.t += MS
+    market.move(0, -side)
+    (said, *hints) = market.records()
+    assert WatchCode(said["kind"]) is WatchCode.WITHDRAW
+    assert WithdrawCode(said["reason"]) is WithdrawCode.ADVERSE_MOVE
+    assert (said["quote"], said["moved_ticks"], said["instrument"], said["at_ns"]) == (
+        quote,
+        4.0,
+        0,
+        market.t,
+    )
+    assert said["state"] == QuoteStateCode.WITHDRAWN and said["life_ns"] > 0 and not said["held"]
+    assert [WatchCode(h["kind"]) for h in hints] == [WatchCode.REQUOTE_HINT] and hints[0]["life_ns"] > 0
+    market.move(0, -3 * side)
+    assert market.said() == [], "said once"
+
+
+def test_d_counts_from_the_moment_of_pricing(market: Market) -> None:
+    """Priced 20 ms before the decision, since when the mid has gone 3 against it: one more is enough."""
+    priced = market.t
+    market.t += 20 * MS
+    market.move(0, -3)
+    request, decision = market.decide(priced_at_ns=priced)
+    assert decision.moved_ticks == 3.0
+    market.engine.watch(market.t, owner="oms", name="q", requests=[request], decisions=[decision])
+    assert market.said() == []
+    market.move(0, -1)
+    assert withdrawn(market.said()) == [(1, "ADVERSE_MOVE")]
+
+
+def test_what_moved_between_decision_and_watch_counts(market: Market) -> None:
+    request, decision = market.decide()
+    market.move(0, -4)
+    market.engine.watch(market.t, owner="oms", name="q", requests=[request], decisions=[decision])
+    assert withdrawn(market.said()) == [(1, "ADVERSE_MOVE")]
+
+
+def test_it_expires_at_its_end_with_the_next_input_and_says_what_a_new_one_would_get(market: Market) -> None:
+    quote = market.watch()
+    status = market.engine.live_quote(quote)
+    assert status is not None and market.engine.next_watch_ns() == status.expiry_ns
+    while market.t < status.expiry_ns - 100 * MS:
+        market.t += 100 * MS
+        market.move(0, 0)
+    market.t = status.expiry_ns - 1
+    market.engine.on_timer(market.t)
+    assert market.said() == []
+    market.t += 1
+    market.engine.on_timer(market.t)
+    said = market.records()
+    assert [WatchCode(w["kind"]).name for w in said] == ["EXPIRED", "REQUOTE_HINT"]
+    assert said[0]["state"] == QuoteStateCode.EXPIRED and said[0]["at_ns"] == market.t
+    assert said[1]["life_ns"] == market.decide()[1].life_ns
+
+
+def test_stress_halt_gap_and_kill_end_what_they_concern(market: Market) -> None:
+    names = ("a", "b", "c", "d")
+    first = [market.watch(name, sides=((k % 2, 1),), counterparty=k // 2) for k, name in enumerate(names)]
+    market.engine.kill(market.t, counterparty="beta")
+    assert withdrawn(market.said()) == [(first[2], "KILL_SWITCH"), (first[3], "KILL_SWITCH")]
+    market.status(1, StatusKind.HALT)
+    assert withdrawn(market.said()) == [(first[1], "HALT")]
+    market.engine.on_signal(SignalCode.NEWS, receive_ns=market.t, source_ns=market.t, value=-1.0)
+    assert withdrawn(market.said()) == [(first[0], "STRESS")]
+
+
+def test_a_gap_withdraws_at_the_message_that_shows_it(market: Market) -> None:
+    quote = market.watch()
+    market.buffer.append(EventKindCode.CLEAR, instrument=0, receive_ns=market.t,
+                         flags=EventFlags.LAST | EventFlags.GAP)  # fmt: skip
+    market.flush()
+    assert withdrawn(market.said()) == [(quote, "DATA_QUALITY")]
+
+
+def test_a_quote_given_in_stress_is_not_withdrawn_for_it(market: Market) -> None:
+    """The rule is that the regime turns: what was decided under it has its life for it."""
+    market.engine.on_signal(SignalCode.NEWS, receive_ns=market.t, source_ns=market.t, value=-1.0)
+    market.watch()
+    market.t += 10 * MS
+    market.engine.on_timer(market.t)
+    assert market.said() == []
+
+
+def test_silence_withdraws_by_a_timer(tmp_path: Path) -> None:
+    market = Market(config_of(tmp_path, "").model_copy())
+    request, decision = market.decide()
+    quote = market.engine.watch(
+        market.t,
+        owner="oms",
+        name="q",
+        requests=[request],
+        decisions=[decision],
+        expiry_ns=market.t + 3600 * S,
+    )
+    for _ in range(400):
+        market.t += 100 * MS
+        market.engine.on_timer(market.t)
+    assert withdrawn(market.said()) == [(quote, "DATA_QUALITY")]
+
+
+def test_two_sides_end_together_whichever_is_hit(market: Market) -> None:
+    both = market.watch("both", sides=((0, 1), (0, -1)))
+    other = market.watch("other", sides=((0, 1), (1, -1)))
+    market.move(0, 4)  # against the ask of the first
+    assert withdrawn(market.said()) == [(both, "ADVERSE_MOVE")]
+    market.move(1, 4)
+    assert withdrawn(market.said()) == [(other, "ADVERSE_MOVE")]
+    assert market.engine.watching.counts().live == 0
+
+
+def test_what_the_client_tells_moves_its_state(market: Market) -> None:
+    engine, t = market.engine, market.t
+    quote = market.watch(size_lots=10.0)
+    assert (
+        engine.watch_updated(t, quote, QuoteStateCode.PARTLY_FILLED, size_lots=4.0)
+        == QuoteStateCode.PARTLY_FILLED
+    )
+    assert engine.live_quote(quote).size_lots == 4.0
+    market.move(0, -4)
+    assert withdrawn(market.said()) == [(quote, "ADVERSE_MOVE")]
+    assert not engine.live_quote(quote).acknowledged
+    assert engine.watch_acknowledged(t, quote, 1)
+    assert engine.live_quote(quote).acknowledged
+    assert engine.watch_updated(t, quote, QuoteStateCode.FILLED) == QuoteStateCode.TOO_LATE
+    market.move(0, 4)
+    filled = market.watch("other")
+    assert engine.watch_updated(t, filled, QuoteStateCode.FILLED) == QuoteStateCode.FILLED
+    market.move(0, -8)
+    assert market.said() == [], "a filled quote is not withdrawn"
+    assert engine.watch_updated(t, 77, QuoteStateCode.FILLED) == 0
+    with pytest.raises(ValueError, match="state"):
+        engine.watch_updated(t, filled, 9)
+
+
+def test_a_lost_watcher_loses_its_quotes_and_nobody_elses(market: Market) -> None:
+    mine = [market.watch(name) for name in ("a", "b")]
+    market.watch("a", owner="another")
+    assert market.engine.watch_lost(market.t, "oms", "stream reset") == 2
+    assert withdrawn(market.said()) == [(quote, "WATCH_LOST") for quote in mine]
+    assert market.engine.watching.counts().live == 1
+    assert market.engine.watch_lost(market.t, "oms") == 0
+
+
+def test_a_venue_takes_its_cancels_in_time_and_the_largest_risk_first(market: Market) -> None:
+    """10 a second, 2 at once: the others wait their turn, by what may be lost; one that ends before it has ended."""
+    quotes = {market.watch(f"q{size}", session=1, size_lots=float(size)): size for size in (5, 3, 9, 1, 7)}
+    market.t += MS
+    t = market.t
+    market.move(0, -4)
+    at_once = [quote for quote, _ in withdrawn(market.said())]
+    assert len(at_once) == 2
+    assert market.engine.watching.counts().waiting == 3
+    left = sorted((q for q in quotes if q not in at_once), key=lambda q: -quotes[q])
+    for k, quote in enumerate(left):
+        due = t + (k + 1) * 100 * MS
+        market.t = due - 1
+        market.engine.on_timer(market.t)
+        assert market.said() == []
+        market.t = due
+        assert market.engine.next_watch_ns() == due
+        market.engine.on_timer(market.t)
+        (said, *_) = market.records()
+        assert (said["quote"], said["held"], said["reason"]) == (quote, 1, WithdrawCode.ADVERSE_MOVE)
+    assert market.engine.watching.counts().held_back == 3
+
+
+def test_a_quote_that_waits_for_its_cancel_still_expires(market: Market) -> None:
+    request, decision = market.decide(session=1)
+    for k in range(40):
+        market.engine.watch(market.t, owner="oms", name=f"{k}", requests=[request], decisions=[decision])
+    market.move(0, -4)
+    market.t = decision.expiry_ns
+    market.engine.on_timer(market.t)
+    counts = market.engine.watching.counts()
+    assert counts.live == counts.waiting == 0
+    assert counts.expired + counts.withdrawn[WithdrawCode.ADVERSE_MOVE] == 40 and counts.expired > 0
+
+
+def test_where_the_venue_holds_it_longer_the_end_is_a_withdrawal(market: Market) -> None:
+    quote = market.watch(session=0)
+    status = market.engine.live_quote(quote)
+    assert status.session == "coarse"
+    market.t = status.expiry_ns
+    market.engine.on_timer(market.t)
+    assert market.said() == [("WITHDRAW", quote, "LIFE_ENDED")]
+    assert market.engine.live_quote(quote).state == QuoteStateCode.WITHDRAWN
+
+
+def test_names_ids_and_room(tmp_path: Path) -> None:
+    market = Market(config_of(tmp_path, "watch: {quotes_max: 2, forget: 1s}\n"))
+    engine = market.engine
+    first = market.watch("a")
+    before = engine.input_sequence
+    with pytest.raises(QuotelifeError, match="a live quote a already"):
+        market.watch("a")
+    second = market.watch("b")
+    assert second == first + 1 and engine.watching.find("oms", "b") == second
+    with pytest.raises(QuotelifeError, match="quotes_max"):
+        market.watch("c")
+    assert engine.input_sequence == before + 4, "three decisions and one watch: what is refused is no input"
+    engine.watch_updated(market.t, first, QuoteStateCode.CANCELLED)
+    third = market.watch("a")  # an ended quote makes room, and leaves its name
+    assert engine.live_quote(first) is None and engine.watching.find("oms", "a") == third
+    market.t = engine.live_quote(third).expiry_ns + 2 * S
+    engine.on_timer(market.t - 2 * S)
+    assert len(engine.live_quotes()) == 2
+    engine.on_timer(market.t)
+    assert engine.live_quotes() == [] and engine.watching.owners() == []
+
+
+def test_a_declined_request_is_nothing_to_watch(market: Market) -> None:
+    market.engine.kill(market.t)
+    with pytest.raises(ValueError, match="firm quote"):
+        market.watch()
+
+
+VALUE = {"mode": "expected_value", "tolerance_source": "curve", "tolerance": 0.5, "life_min": "100ms"}
+
+
+def test_what_is_left_is_withdrawn_when_it_is_worth_nothing(tmp_path: Path) -> None:
+    """The edge has gone with the price, far from half the threshold: judged by timers, in turn."""
+    content = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    weights = dict.fromkeys(content["postures"]["client_priority"]["weights"], 0.0)
+    for name in content["postures"]:
+        content["postures"][name] |= VALUE | {"weights": weights}
+    content["watch"] |= {"withdraw_at": 1.0, "judge_every": "50ms", "judge_most": 1}
+    market = Market(Config.model_validate_json(json.dumps(content)))
+    quotes = [market.watch(f"{k}", edge_ticks=3.0) for k in range(2)]
+    market.t += 60 * MS
+    market.engine.on_timer(market.t)
+    market.t += 60 * MS
+    market.engine.on_timer(market.t)
+    assert market.said() == []
+    assert market.engine.watching.counts().judged == 2
+    market.move(0, -7)
+    assert market.said() == []
+    for _ in range(4):
+        market.t += 60 * MS
+        market.engine.on_timer(market.t)
+    said = [w for w in market.records() if w["kind"] == WatchCode.WITHDRAW]
+    assert [(w["quote"], WithdrawCode(w["reason"])) for w in said] == [
+        (q, WithdrawCode.VALUE) for q in quotes
+    ]
+    assert all(w["value_ticks"] <= 0.0 for w in said) and said[0]["at_ns"] < said[1]["at_ns"]
+
+
+def test_sessions_keep_what_waits_when_they_are_numbered_otherwise(tmp_path: Path) -> None:
+    market = Market(config_of(tmp_path))
+    for size in (1, 2, 3, 4):
+        market.watch(f"{size}", session=1, size_lots=float(size))
+    market.move(0, -4)
+    market.said()
+    content = market.engine.config.model_dump(mode="json", by_alias=True)
+    content["venue_sessions"]["a-first"] = {"actuation": "absolute"}
+    market.engine.apply_config(Config.model_validate_json(json.dumps(content)), market.t)
+    assert market.engine.watching.counts().waiting == 2
+    del content["venue_sessions"]["slow"]
+    market.engine.apply_config(Config.model_validate_json(json.dumps(content)), market.t)
+    assert len(withdrawn(market.said())) == 2, "a session that is gone bounds nobody"
+
+
+def test_the_same_inputs_say_the_same_and_payloads_are_enough(tmp_path: Path) -> None:
+    """Changes as they are journaled, applied to a fresh engine, give byte-equal words in the same order."""
+    config = config_of(tmp_path)
+    market = Market(config)
+    tape: list[tuple[Any, ...]] = []
+    words: list[bytes] = []
+
+    def note(name: str, sequence: int, *values: Any) -> None:
+        if name == "watch":
+            words.append(values[0].tobytes())
+        elif name != "label":
+            tape.append((name, sequence, *values))
+
+    market.engine.record_to(InputTap(note))
+    start = market.engine.input_sequence
+    for k in range(30):
+        market.watch(f"q{k}", sides=(((k % 2), (1, -1)[k % 3 % 2]),), session=k % 2, size_lots=1.0 + k)
+        market.t += 20 * MS
+        market.move(k % 2, (-1, 2, -3, 3)[k % 4])
+        market.engine.on_timer(market.t)
+        if k % 7 == 0:
+            market.engine.watch_acknowledged(market.t, k, 0)
+        if k % 5 == 0:
+            market.engine.watch_updated(market.t, k, QuoteStateCode.FILLED)
+    market.engine.watch_lost(market.t, "oms")
+    assert len(words) > 20
+
+    again = Market(config)
+    assert again.engine.input_sequence == start
+    repeated: list[bytes] = []
+    again.engine.record_to(
+        InputTap(lambda name, _, *v: repeated.append(v[0].tobytes()) if name == "watch" else None)
+    )
+    for name, sequence, *values in tape:
+        if name == "events":
+            buffer = EventBuffer(4096)
+            buffer.extend(values[0])
+            again.engine.on_events(buffer)
+        elif name == "timer":
+            again.engine.on_timer(values[0])
+        elif name == "decision":
+            again.engine.decide(values[0], DecisionRecord())
+        elif name == "change":
+            again.engine.apply_watch(values[0], json.loads(json.dumps(values[1])), values[2])
+        assert again.engine.input_sequence >= sequence
+    assert repeated == words
+    assert again.engine.live_quotes() == market.engine.live_quotes() or any(
+        math.isnan(each.size_lots) for each in market.engine.live_quotes()
+    )
+
+
+def test_a_payload_of_a_market_that_is_not_known_any_more_is_withdrawn_at_once(market: Market) -> None:
+    tape: list[Any] = []
+    market.engine.record_to(InputTap(lambda name, _, *v: tape.append(v) if name == "change" else None))
+    market.watch()
+    market.engine.record_to(market.tap)
+    payload = {
+        **tape[0][1],
+        "quote": 9,
+        "name": "x",
+        "sides": [{**tape[0][1]["sides"][0], "instrument": "gone"}],
+    }
+    market.engine.apply_watch(Change.WATCHED, payload, market.t)
+    assert withdrawn(market.said()) == [(9, "DATA_QUALITY")]
+    with pytest.raises(QuotelifeError, match="does not read"):
+        market.engine.apply_watch(Change.WATCHED, {"quote": 10}, market.t)
