@@ -2287,14 +2287,14 @@ cdef class Engine:
         reason = int(payload["withdraw"])
         self._name_quote(&quote, names)
         prior = self._policy.value_prior(quote.counterparty)
-        places = {instrument.name: instrument.index for instrument in self._instruments}
         if len(payload["sides"]) > <int>QUOTE_SIDES_MAX:
             raise ValueError("too many sides")
         for each in payload["sides"]:
-            if each["instrument"] not in places:
+            instrument = self._instruments.get(each["instrument"])
+            if instrument is None:
                 unknown = True
                 continue
-            side[n].instrument = places[each["instrument"]]
+            side[n].instrument = instrument.index
             side[n].side = 1 if each["side"] > 0 else -1
             side[n].mid_ticks = each["mid_ticks"]
             side[n].h_ticks = each["h_ticks"]

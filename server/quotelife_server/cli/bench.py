@@ -44,11 +44,17 @@ from quotelife_server.cli.bench_journal import bench_journal, bench_restart
 from quotelife_server.cli.bench_kill import bench_kill
 from quotelife_server.cli.bench_ledger import ledger_figures
 from quotelife_server.cli.bench_trees import bench_trees
+from quotelife_server.cli.bench_withdraw import bench_withdraw
 from quotelife_server.cli.options import wrong
 
 ROUNDS = 5
 SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "feeds", "ledger")
-LONG = ("restart", "kill", "trees")  # only when named: a gigabyte, a service, XGBoost
+LONG = (
+    "restart",
+    "kill",
+    "trees",
+    "withdraw",
+)  # only when named: a gigabyte, a service, XGBoost, 100,000 quotes
 RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
@@ -57,8 +63,8 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill and trees only when "
-            "named. [default: all but these three]"
+            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees and withdraw "
+            "only when named. [default: all but these four]"
         ),
     ] = None,
     data: Annotated[
@@ -86,7 +92,7 @@ def bench(
         if name not in SUITES + LONG:
             wrong("SUITES", f"no suite {name!r}; there are {', '.join(SUITES + LONG)}")
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    if {"engine", "decide", "capture", "ingest", "ledger", "trees"} & set(chosen):
+    if {"engine", "decide", "capture", "ingest", "ledger", "trees", "withdraw"} & set(chosen):
         tape, result["tape"] = _tape(data)
         result["events"] = len(tape)
     if "engine" in chosen:
@@ -108,6 +114,8 @@ def bench(
         result["feeds"] = bench_feeds(data, rounds)
     if "kill" in chosen:
         result["kill"] = bench_kill(rounds)
+    if "withdraw" in chosen:
+        result["withdraw"] = bench_withdraw(tape, rounds)
     if "trees" in chosen:
         result["trees"] = bench_trees(rounds, lambda model: _decision_ns(tape, rounds, model)[0])
     if "ledger" in chosen:
