@@ -48,3 +48,8 @@ cdef class DerivedTap(InputSink):
     cdef list _watches
     cdef list _steps
     cdef list _learned
+
+
+cdef class WatchTap(InputSink):
+    cdef list _said
+    cdef object _notify

@@ -101,6 +101,26 @@ cdef class DerivedTap(InputSink):
         return found
 
 
+cdef class WatchTap(InputSink):
+    """Keeps what is said of live quotes until it is taken, as ``DerivedTap`` does, and calls ``notify`` when there is
+    something to take. That is called from within the engine: it must not call back into it, nor raise."""
+
+    def __init__(self, notify):
+        self._notify = notify
+        self._said = []
+
+    cdef int watch(self, const WatchRecord* said) except -1:
+        self._said.append((<const char*>said)[:sizeof(WatchRecord)])
+        if len(self._said) == 1:
+            self._notify()
+        return 0
+
+    def take(self):
+        """What was said since the last call, in order: bytes of ``WATCH_DTYPE``."""
+        found, self._said = self._said, []
+        return found
+
+
 cdef class InputTap(InputSink):
     """Hands every input to Python: tools and tests. ``tap(name, sequence, *values)`` is called for each input
     and for each shadow's answer, resolved label and word on a live quote."""

@@ -50,6 +50,7 @@ from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.models import Models
 from quotelife_server.monitoring import ModelWatch
 from quotelife_server.quality import MarketDataWatch
+from quotelife_server.recent import RecentQuotes
 from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig
@@ -174,6 +175,7 @@ class Application:
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
             kills=self.kills,
             models=self.models,
+            recent=RecentQuotes(boot_id, settings.recent.quotes_max, settings.recent.keep_ns),
             explanations=None
             if settings.journal.directory is None
             else JournalExplanations(Path(settings.journal.directory)),
@@ -287,6 +289,7 @@ class Application:
                     if isinstance(feed, WebsocketFeed | FixFeed):  # the others have nobody to ask
                         feed.resynchronise(given_up)
             self.service.replies.expire(now_ns)
+            self.service.recent.expire(now_ns)
             if self.capturing is not None:
                 self.capturing.tick(now_ns)
             if self.ledger is not None:
@@ -415,6 +418,12 @@ class Application:
                 "quotelife_stored_replies_evicted",
                 "Replies that left before their time, for want of room",
                 lambda: float(self.service.replies.evicted),
+            ),
+            ("quotelife_recent_quotes", "Firm quotes kept", lambda: float(len(self.service.recent))),
+            (
+                "quotelife_recent_quotes_evicted",
+                "Firm quotes that left before their time, for want of room",
+                lambda: float(self.service.recent.evicted),
             ),
             (
                 "quotelife_stored_replies_oldest_seconds",

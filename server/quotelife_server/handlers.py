@@ -29,7 +29,8 @@ from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.news import find_scorer
-from quotelife.records import DecisionCode, DecisionRecord, PostureCode, SignalCode
+from quotelife.records import DecisionRecord, PostureCode, SignalCode
+from quotelife.units import NS_PER_S
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
 from quotelife_server.answers import ExpiryStream, gathered
@@ -44,6 +45,7 @@ from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
 from quotelife_server.models import Models
 from quotelife_server.monitoring import monitor_methods
+from quotelife_server.recent import RecentQuotes
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
     Answer,
@@ -64,6 +66,8 @@ from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedE
 
 _log = get_logger(__name__)
 
+RECENT_QUOTES = 1024  # where nothing else is said, as in tests and tools
+RECENT_NS = 60 * NS_PER_S
 KEEP_S = 1.0  # a kill is acknowledged after this, written down or not
 NOT_JOURNALED = "not yet journaled: the journal cannot be written and will have it as soon as it can be"
 NOT_KEPT = (
@@ -83,6 +87,10 @@ def _looked_at(task: asyncio.Future[Any]) -> None:
     """What came of it has been told, or comes too late to be."""
     if not task.cancelled():
         task.exception()
+
+
+def _next_turn(call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(call)
 
 
 class State(IntEnum):
@@ -122,6 +130,7 @@ class Service:
         explanations: JournalExplanations | None = None,
         kills: KillControl | None = None,
         models: Models | None = None,
+        recent: RecentQuotes | None = None,
     ) -> None:
         """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
         self.engine = engine
@@ -129,8 +138,9 @@ class Service:
         self.boot_id = boot_id
         self.metrics = metrics
         self.replies = replies
+        self.recent = recent or RecentQuotes(boot_id, RECENT_QUOTES, RECENT_NS)
         self.in_flight = in_flight
-        self.ledger: Ledger = NoJournal(replies) if ledger is None else ledger
+        self.ledger: Ledger = NoJournal(replies, _next_turn) if ledger is None else ledger
         self.state = State.STARTING
         self.health = Health(SERVICES)
         self._leaving = False
@@ -143,7 +153,6 @@ class Service:
         self.models = models or Models(None, clock.now_ns, Alerts(), engine=engine)
         self.retry_delay_ns = retry_delay_ns
         self._synchronised = synchronised
-        self._decisions = (DecisionRecord(), DecisionRecord())
         self.methods: MethodTable = {
             **_expiry_methods(self),
             **_signal_methods(self),
@@ -254,15 +263,17 @@ def _expiry_methods(service: Service) -> MethodTable:
         ledger.check()
         synchronised = service._synchronised()
         call = convert.expiry_request(message, engine, now_ns, synchronised=synchronised)
-        decisions = service._decisions[: len(call.records)]
+        decisions = [DecisionRecord() for _ in call.records]
         for record, decision in zip(call.records, decisions, strict=True):
             engine.decide(record, decision)
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
         frame = convert.ReplyFrame(service.boot_id, engine.model_of(decisions[0]).digest, synchronised)
         reply = convert.expiry_reply(call, decisions, frame, started_ns)
         sequences = [decision.input_sequence for decision in decisions]
-        firm = any(decision.kind == DecisionCode.QUOTE for decision in decisions)
-        stands = Standing(engine, message.counterparty) if firm else None
+        firm = service.recent.keep(
+            message.rfq_id, message.quote_id, message.counterparty, call.records, decisions
+        )
+        stands = Standing(engine, message.counterparty) if firm is not None else None
 
         def deliver(whole: bytes) -> Answer:
             if stands is not None and not stands(whole):

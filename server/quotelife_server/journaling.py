@@ -276,6 +276,7 @@ class JournalLedger:
         self._batch = _Batch()
         self._held: deque[_Batch] = deque()  # answers that a worker thread has to be through for
         self._scheduled = False
+        self._after_write: list[Callable[[], None]] = []
         self._working = False
         self._probing = False
         self._tidying = False
@@ -411,6 +412,13 @@ class JournalLedger:
             return waiting
         return self._after_commit(waiting)
 
+    def after_write(self, call: Callable[[], None]) -> None:
+        if self.fault:
+            self._call_soon(call)
+            return
+        self._after_write.append(call)
+        self._commit_soon()
+
     def _note(self, waiting: _Waiting) -> bool:
         """False where its record, or that of one of its decisions, has found no room."""
         try:
@@ -443,8 +451,15 @@ class JournalLedger:
 
     def _commit(self) -> None:
         self._scheduled = False
-        if self.fault:  # ``tick`` tries again, not every turn
-            return
+        try:
+            if not self.fault:  # ``tick`` tries again, not every turn
+                self._write()
+        finally:
+            calls, self._after_write = self._after_write, []
+            for call in calls:
+                call()
+
+    def _write(self) -> None:
         writer, batch, held = self._writer, self._batch, self._held
         self._say_gap()
         if batch.waiting:

@@ -51,14 +51,20 @@ class Ledger(Protocol):
         """Empty bytes once every input so far has been recorded; a failure as soon as that cannot be done. Answers
         to later inputs leave after it."""
 
+    def after_write(self, call: Callable[[], None]) -> None:
+        """``call`` in a later turn of the loop, once the records of every input so far were handed to the operating
+        system, or at once when they cannot be. It waits for no device: a withdrawal is worth more than its record."""
+
 
 class NoJournal:
     """Answers leave at once and say that nobody recorded them."""
 
     refusing = False
 
-    def __init__(self, replies: ReplyStore) -> None:
+    def __init__(self, replies: ReplyStore, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """``call_soon`` runs something in the next turn."""
         self._replies = replies
+        self._call_soon = call_soon
 
     def check(self) -> None:
         return
@@ -94,6 +100,9 @@ class NoJournal:
 
     def recorded(self) -> bytes:
         return b""
+
+    def after_write(self, call: Callable[[], None]) -> None:
+        self._call_soon(call)
 
 
 class _Standing(Deferred):

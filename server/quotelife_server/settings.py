@@ -34,6 +34,14 @@ class Replies(Section):
     age_max_ns: LongerThanZero = Field(default=24 * 3600 * NS_PER_S, alias="age_max")
 
 
+class RecentSettings(Section):
+    """Firm quotes kept in memory, about 2.5 kB each, for registrations and outcomes that name a decision: for ``keep``
+    beyond their end, and no more than ``quotes_max``, the oldest leaving first."""
+
+    quotes_max: int = Field(default=32_768, ge=1, le=4_194_304)
+    keep_ns: LongerThanZero = Field(default=600 * NS_PER_S, alias="keep")
+
+
 class JournalSettings(Section):
     """The journal: what must be on disk before an answer leaves, and what happens when it cannot be.
 
@@ -111,6 +119,7 @@ class Server(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     keepalive: Keepalive = Keepalive()
     replies: Replies = Replies()
+    recent: RecentSettings = RecentSettings()
     journal: JournalSettings = JournalSettings()
     drain: Drain = Drain()
     capture: CaptureSettings = CaptureSettings()

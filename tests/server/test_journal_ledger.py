@@ -77,6 +77,28 @@ def test_with_power_loss_an_answer_waits_for_the_sync(tmp_path: Path) -> None:
     assert all(call.outcome is not None for call in later)
 
 
+def test_what_comes_after_the_write_waits_for_no_sync(kit: JournalKit) -> None:
+    call = kit.ask()
+    seen: list[int] = []
+    kit.ledger.after_write(lambda: seen.append(len(journaled(kit))))
+    assert seen == []
+    kit.turn()
+    assert seen == [1], "the record was there, and nothing was waited for"
+    assert (call.outcome is None) == (kit.ledger.durability == "power-loss")
+
+
+def test_what_comes_after_the_write_comes_when_there_can_be_none(kit: JournalKit, fault: str) -> None:
+    strike(kit, fault)
+    kit.ask()
+    seen: list[str] = []
+    kit.ledger.after_write(lambda: seen.append("at the failing write"))
+    kit.turn()
+    kit.work_off()
+    kit.ledger.after_write(lambda: seen.append("under the fault"))
+    kit.turn()
+    assert seen == ["at the failing write", "under the fault"]
+
+
 def test_a_sync_releases_only_what_was_written_before_it(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path, durability="power-loss")
     first = kit.ask()
