@@ -57,9 +57,11 @@ from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply
 from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
 from quotelife_server.transport.http import HttpServer
+from quotelife_server.watching import Ear
 
 TICK_S = 0.1
 AHEAD_NS_MAX = 1_000_000
+LEAVE_S, LEAVE_LOOKS = 0.01, 20  # for withdrawals to be written before streams end
 ADMIN_GRACE_NS = NS_PER_S  # a kill is acknowledged within it (handlers.KEEP_S)
 STOP_S = 3.0  # what the rest of a drain may take beyond its notice and its grace
 
@@ -141,7 +143,8 @@ class Application:
         # Unique even where the clock was set back between two starts.
         boot_id = f"{self.started_ns:x}{secrets.token_hex(4)}"
         self.capturing = open_capture(settings.capture, self.engine, boot_id=boot_id, alerts=self.alerts)
-        sinks = [] if self.capturing is None else [self.capturing.sink]
+        ear = Ear()
+        sinks = [*([] if self.capturing is None else [self.capturing.sink]), ear.tap]
         self.engine.record_to(*sinks)
         self.metrics = Metrics()
         self.kills = KillControl(
@@ -175,6 +178,9 @@ class Application:
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
             kills=self.kills,
             models=self.models,
+            ear=ear,
+            alerts=self.alerts,
+            watch_queue_max=settings.watch_queue_max,
             recent=RecentQuotes(boot_id, settings.recent.quotes_max, settings.recent.keep_ns),
             explanations=None
             if settings.journal.directory is None
@@ -227,6 +233,7 @@ class Application:
         self.kills.restore()
         if self.ledger is not None:
             self.ledger.begin()
+        self.service.watching.begin()
         if self.admin is not None:
             (self.admin_address,) = await self.admin.start()
         self.addresses = await self.grpc.start()
@@ -261,6 +268,7 @@ class Application:
         await asyncio.sleep(drain.notice_ns / NS_PER_S)
         self.service.set_state(State.DRAINING)
         _log.info("draining", in_flight=self.service.in_flight.count)
+        await self._withdraw_all()
         await self.grpc.stop(drain.grace_ns)
         for feed in self.feeds:
             await feed.stop()
@@ -269,6 +277,7 @@ class Application:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.service.watching.stop()
         if self.http is not None:
             await self.http.stop()
         if self.capturing is not None:
@@ -278,6 +287,14 @@ class Application:
             self.ledger.close()
         self.models.close()
         _log.info("stopped", input_sequence=self.engine.input_sequence)
+
+    async def _withdraw_all(self) -> None:
+        """Whoever has quotes watched hears that they are not any more, before the streams end."""
+        self.service.watching.leave()
+        for _ in range(LEAVE_LOOKS):
+            await asyncio.sleep(LEAVE_S)
+            if not self.service.watching.unwritten:
+                return
 
     async def _tick(self) -> None:
         while True:
@@ -452,6 +469,7 @@ class Application:
             lambda: [feed.figures() for feed in self.feeds],
             self.alerts,
             self.ledger,
+            self.service.watching,
         )
 
 

@@ -186,7 +186,7 @@ def _in_contracts(instrument: Instrument) -> bool:
     return instrument.venue.endswith("coinm")
 
 
-def _to_lots(
+def to_lots(
     instrument: Instrument, quantity: Decimal, unit: int, price: Decimal | None, faults: Faults, name: str
 ) -> float | None:
     """Lots, fractions kept; ``None`` with a fault noted where the unit does not fit the instrument."""
@@ -232,12 +232,12 @@ def expiry_request(
 ) -> ExpiryCall:
     """Message to validated records; ``synchronised``: the wall clock agrees with ``now_ns``. Raises ``RpcError``."""
     faults = Faults()
-    for name, given in (
-        ("legs", request.legs),
-        ("watch", request.watch),
-    ):
-        if given:
-            faults.add(name, "not served by this version: leave it out")
+    if request.legs:
+        faults.add("legs", "not served by this version: leave it out")
+    if request.watch:
+        faults.text("watch_owner", request.watch_owner, required=True)
+    elif request.watch_owner:
+        faults.add("watch_owner", "goes with watch; set it, or leave this out")
     faults.text("request_id", request.request_id)
     faults.text("rfq_id", request.rfq_id)
     faults.text("quote_id", request.quote_id)
@@ -301,7 +301,7 @@ def expiry_request(
         mid = price or reference or _mid_of(bid_price, ask_price)
         if mid is None and request.size.unit == types.SIZE_UNIT_NOTIONAL:
             mid = _market_mid(engine, instrument, now_ns)
-        lots = _to_lots(instrument, quantity, request.size.unit, mid, faults, "size.unit")
+        lots = to_lots(instrument, quantity, request.size.unit, mid, faults, "size.unit")
         if lots is not None and not 0 < lots <= COUNT_MAX:
             faults.add("size.quantity", "is out of range for the instrument's lot size")
     reference_ticks = ticks("reference_price", reference)
@@ -448,6 +448,8 @@ class ReplyFrame:
     boot_id: str
     model_digest: str
     synchronised: bool
+    watched: bool = False
+    watch_refusal: int = 0  # expiry.WatchRefusal
 
 
 def decision_id(boot_id: str, decision: DecisionRecord) -> str:
@@ -490,6 +492,8 @@ def expiry_reply(
         "model_revision": decision.model_revision,
         "schema_hash": SCHEMA_HASH,
         "config_revision": decision.config_revision,
+        "watched": frame.watched,
+        "watch_refusal": frame.watch_refusal,
     }
     response = expiry.GetExpiryResponse(**fields)
     if len(decisions) > 1:
@@ -900,8 +904,8 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
     faults.raise_if_any()
     assert position is not None and limit is not None
     instrument = _find_instrument(engine, request.instrument)
-    position_lots = _to_lots(instrument, position, request.unit, None, faults, "unit")
-    limit_lots = _to_lots(instrument, limit, request.unit, None, faults, "unit")
+    position_lots = to_lots(instrument, position, request.unit, None, faults, "unit")
+    limit_lots = to_lots(instrument, limit, request.unit, None, faults, "unit")
     faults.raise_if_any()
     assert position_lots is not None and limit_lots is not None
     if not limit_lots <= COUNT_MAX:

@@ -45,7 +45,7 @@ from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
 from quotelife_server.models import Models
 from quotelife_server.monitoring import monitor_methods
-from quotelife_server.recent import RecentQuotes
+from quotelife_server.recent import RecentQuote, RecentQuotes
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
     Answer,
@@ -63,6 +63,8 @@ from quotelife_server.rpc import (
     waited,
 )
 from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
+from quotelife_server.watch_stream import WatchStream
+from quotelife_server.watching import Ear, LoopSchedule, Schedule, Watching
 
 _log = get_logger(__name__)
 
@@ -131,8 +133,13 @@ class Service:
         kills: KillControl | None = None,
         models: Models | None = None,
         recent: RecentQuotes | None = None,
+        ear: Ear | None = None,
+        schedule: Schedule | None = None,
+        alerts: Alerts | None = None,
+        watch_queue_max: int = 65_536,
     ) -> None:
-        """``ledger``: where answers go on their way out; without one they leave marked as unjournaled."""
+        """``ledger``: where answers go on their way out; without one they leave marked as unjournaled. ``ear``: at the
+        engine, for what it says of live quotes."""
         self.engine = engine
         self.clock = clock
         self.boot_id = boot_id
@@ -147,6 +154,17 @@ class Service:
         self.hooks = hooks
         self.later = later
         self.explanations = explanations
+        self.watching = Watching(
+            engine,
+            clock,
+            boot_id=boot_id,
+            ledger=self.ledger,
+            recent=self.recent,
+            schedule=schedule or LoopSchedule(),
+            alerts=alerts or Alerts(),
+            ear=ear or Ear(),
+            queue_max=watch_queue_max,
+        )
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
         self.scoring = NewsScoring(find_scorer)
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
@@ -236,6 +254,7 @@ class Service:
 
 def _expiry_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
+    watching = service.watching
     explainer = Explainer(engine, service.boot_id, service.later)
 
     def answered(message: expiry.GetExpiryRequest, payload: bytes, now_ns: int) -> Answer:
@@ -262,18 +281,24 @@ def _expiry_methods(service: Service) -> MethodTable:
                 return under_way
         ledger.check()
         synchronised = service._synchronised()
+        refusal = _watch_refusal(message)
         call = convert.expiry_request(message, engine, now_ns, synchronised=synchronised)
         decisions = [DecisionRecord() for _ in call.records]
         for record, decision in zip(call.records, decisions, strict=True):
             engine.decide(record, decision)
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
-        frame = convert.ReplyFrame(service.boot_id, engine.model_of(decisions[0]).digest, synchronised)
-        reply = convert.expiry_reply(call, decisions, frame, started_ns)
-        sequences = [decision.input_sequence for decision in decisions]
-        firm = service.recent.keep(
+        recent = service.recent.keep(
             message.rfq_id, message.quote_id, message.counterparty, call.records, decisions
         )
-        stands = Standing(engine, message.counterparty) if firm is not None else None
+        watched = False
+        if message.watch and not refusal:
+            refusal, watched = _watch(message, recent, now_ns)
+        frame = convert.ReplyFrame(
+            service.boot_id, engine.model_of(decisions[0]).digest, synchronised, watched, refusal
+        )
+        reply = convert.expiry_reply(call, decisions, frame, started_ns)
+        sequences = [decision.input_sequence for decision in decisions]
+        stands = Standing(engine, message.counterparty) if recent is not None else None
 
         def deliver(whole: bytes) -> Answer:
             if stands is not None and not stands(whole):
@@ -294,6 +319,32 @@ def _expiry_methods(service: Service) -> MethodTable:
             answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns, stands)
         metrics.observe(time.perf_counter_ns() - started_ns)
         return answer
+
+    def _watch_refusal(message: expiry.GetExpiryRequest) -> int:
+        if not message.watch:
+            return 0
+        return watching.refusal(message.watch_owner, message.quote_id)
+
+    def _watch(message: expiry.GetExpiryRequest, quote: RecentQuote | None, now_ns: int) -> tuple[int, bool]:
+        """In the turn of the decision: why it is not watched, or that it is."""
+        if quote is None:
+            return expiry.WATCH_REFUSAL_NOT_FIRM, False
+        name = message.quote_id or convert.decision_id(service.boot_id, quote.decisions[0])
+        try:
+            watching.watch(now_ns, message.watch_owner, name, quote.requests, quote.decisions, message.rfq_id)
+        except QuotelifeError:
+            return expiry.WATCH_REFUSAL_FULL, False
+        return 0, True
+
+    def watch_quotes(context: CallContext, call: StreamCall) -> StreamHandler:
+        if service.state != State.SERVING:
+            raise service.not_serving()
+        return WatchStream(
+            call,
+            watching,
+            answer=lambda message, now_ns: answer_one(message, context, now_ns),
+            as_rpc_error=partial(service.as_rpc_error, context=context),
+        )
 
     def get_expiry(payload: bytes, context: CallContext) -> Answer:
         return answered(convert.parse_expiry(payload), payload, clock.now_ns())
@@ -362,6 +413,7 @@ def _expiry_methods(service: Service) -> MethodTable:
         prefix + "GetExpiry": unary,
         prefix + "BatchGetExpiry": Unary(batch_get_expiry),
         prefix + "StreamExpiry": Stream(stream_expiry),
+        prefix + "WatchQuotes": Stream(watch_quotes, reads_on=True),
         prefix + "ExplainDecision": Unary(explain_decision),
     }
 

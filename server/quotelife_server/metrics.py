@@ -9,13 +9,15 @@ from prometheus_client.exposition import generate_latest
 
 from quotelife.book.quality import QualityCause
 from quotelife.engine import Engine, InstrumentStatus
-from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode
+from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode, WithdrawCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
 from quotelife_server.limits import in_pieces
 from quotelife_server.monitoring import monitor_families
+from quotelife_server.watching import LATENCY_BOUNDS_NS as WITHDRAW_BOUNDS_NS
+from quotelife_server.watching import Watching
 
 LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (5, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000)
@@ -86,6 +88,7 @@ class Exposition:
         feeds: Callable[[], Iterable[FeedFigures]],
         alerts: Alerts,
         journal: JournalLedger | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self._metrics = metrics
         self._engine = engine
@@ -94,6 +97,7 @@ class Exposition:
         self._feeds = feeds
         self._alerts = alerts
         self._journal = journal
+        self._watching = watching
 
     async def text(self) -> bytes:
         """All figures in Prometheus' text format."""
@@ -147,6 +151,8 @@ class Exposition:
         yield from monitor_families(self._engine)
         if self._journal is not None:
             yield from _journal_families(self._journal)
+        if self._watching is not None:
+            yield from _watch_families(self._watching)
         yield from self._instruments(statuses)
         yield from self._feed_figures()
 
@@ -217,6 +223,42 @@ class Exposition:
                 families[name].add_metric((feed.name,), value)
         yield connected
         yield from families.values()
+
+
+def _watch_families(watching: Watching) -> Iterator[Metric]:
+    counts, figures = watching.engine.watching.counts(), watching.figures
+    for name, text, value in (
+        ("live", "Live quotes that are watched", counts.live),
+        ("streams", "Open streams of WatchQuotes", watching.streams),
+        ("unacknowledged", "Withdrawals said and not acknowledged", watching.unacknowledged),
+        ("waiting", "Withdrawals that wait for their venue session", counts.waiting),
+        ("memory_bytes", "Memory that live quotes take in the engine", counts.memory_bytes),
+    ):
+        yield GaugeMetricFamily(f"quotelife_watch_{name}", text, value=value)
+    for name, text, value in (
+        ("registered", "Quotes registered", counts.registered),
+        ("refused", "Registrations refused", figures.refused),
+        ("expired", "Watched quotes whose life ran out", counts.expired),
+        ("hints", "Hints for a new quote", counts.hints),
+        ("held_back", "Withdrawals that had to wait for their venue session", counts.held_back),
+        ("repeats", "Withdrawals said again for want of an acknowledgement", figures.repeats),
+        ("lost_streams", "Streams lost with live quotes", figures.lost_streams),
+        ("slow_consumers", "Streams ended because the client did not read", figures.slow_consumers),
+    ):
+        yield CounterMetricFamily(f"quotelife_watch_{name}", text, value=value)
+    withdrawn = CounterMetricFamily(
+        "quotelife_watch_withdrawn", "Quotes withdrawn, by reason", labels=("reason",)
+    )
+    for reason, count in sorted(counts.withdrawn.items()):
+        withdrawn.add_metric((WithdrawCode(reason).name.lower(),), count)
+    yield withdrawn
+    yield _histogram(
+        "quotelife_withdraw_seconds",
+        "From the engine time of what brought it to the withdrawal on its way to the transport",
+        WITHDRAW_BOUNDS_NS,
+        figures.latency_counts,
+        figures.latency_sum_ns,
+    )
 
 
 def _qualities(statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:

@@ -186,9 +186,11 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A streaming method of any kind."""
+    """A streaming method of any kind. ``reads_on``: its messages are handed over while answers wait to be written;
+    the handler bounds what waits."""
 
     open: StreamOpener
+    reads_on: bool = False
 
 
 MethodTable = dict[str, Unary | Stream]

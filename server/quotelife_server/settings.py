@@ -112,6 +112,7 @@ class Server(Section):
     in_flight_max: int = Field(default=256, ge=1, le=100_000)
     streams_max: int = Field(default=1024, ge=1, le=1_000_000)
     message_bytes_max: int = Field(default=65_536, ge=1024, le=4 * 1024 * 1024)
+    watch_queue_max: int = Field(default=65_536, ge=64, le=16_777_216)
     overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
     wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
     kill_file: Annotated[str, Field(min_length=1, max_length=1024)] | None = "KILL"

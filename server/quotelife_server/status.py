@@ -94,6 +94,7 @@ async def status_reply(
             message = convert.instrument_status(instrument, status, now_ns, name_of)
             message.feeds.extend(feeds_of(instrument.name))
             response.instruments.append(message)
+    response.watch.CopyFrom(service.watching.status())
     response.labels.CopyFrom(label_counts(engine))
     response.groups_unjudged, response.groups_first_window = engine.monitors.unjudged()
     response.shadows_lost = journal.shadows_lost if journal is not None else 0

@@ -131,7 +131,6 @@ def test_all_wrong_fields_are_named_at_once(kit: Kit) -> None:
     ("field", "fields"),
     [
         ("legs", {"legs": [expiry.Leg(instrument="BTC-USDT")]}),
-        ("watch", {"watch": True}),
     ],
 )
 def test_what_is_not_served_says_so_beside_all_other_faults(

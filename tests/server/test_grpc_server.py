@@ -87,14 +87,6 @@ async def test_errors_carry_their_code_and_details(app: Application) -> None:
         )
 
 
-async def test_streams_not_served_yet_are_unimplemented(app: Application) -> None:
-    async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
-        stream = channel.stream_stream("/quote_expiry.v1.QuoteExpiryService/WatchQuotes")()
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stream.read()
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_a_message_above_the_limit_is_refused(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         error = await failure(channel, GET_EXPIRY, b"\x0a" + b"x" * 100_000)

@@ -21,6 +21,7 @@ from quotelife_client.types import (
     Posture,
     PublishReceipt,
     Quality,
+    QuoteState,
     Reason,
     Regime,
     RiskStep,
@@ -31,6 +32,10 @@ from quotelife_client.types import (
     SizeUnit,
     Source,
     TradingStatus,
+    WatchEvent,
+    WatchEventKind,
+    WatchRefusal,
+    WithdrawReason,
 )
 
 __version__ = "0.1.0"
@@ -55,6 +60,7 @@ __all__ = [
     "Posture",
     "PublishReceipt",
     "Quality",
+    "QuoteState",
     "Reason",
     "Regime",
     "RiskStep",
@@ -66,4 +72,8 @@ __all__ = [
     "SizeUnit",
     "Source",
     "TradingStatus",
+    "WatchEvent",
+    "WatchEventKind",
+    "WatchRefusal",
+    "WithdrawReason",
 ]

@@ -48,6 +48,7 @@ from quotelife_client.types import (
     SizeUnit,
     Source,
     TradingStatus,
+    WatchRefusal,
 )
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
@@ -196,6 +197,8 @@ def expiry_request(
     quote_id: str,
     include_features: bool,
     explain: bool,
+    watch: bool,
+    watch_owner: str,
 ) -> quote_expiry_service_pb2.GetExpiryRequest:
     request = quote_expiry_service_pb2.GetExpiryRequest(
         request_id=secrets.token_hex(12) if request_id is None else request_id,
@@ -208,6 +211,8 @@ def expiry_request(
         venue_session=venue_session,
         include_features=include_features,
         explain=explain,
+        watch=watch,
+        watch_owner=watch_owner,
     )
     if size is not None:
         request.size.quantity = decimal_text("size", size)
@@ -267,7 +272,7 @@ def read_receipt(message: market_data_service_pb2.PublishEventsResponse) -> Publ
     return PublishReceipt(message.applied, message.refused)
 
 
-def _enum(kind: type[E], value: int) -> E:
+def enum_of(kind: type[E], value: int) -> E:
     """A value that a newer service may know and this client does not becomes UNSPECIFIED."""
     try:
         return kind(value)
@@ -276,7 +281,7 @@ def _enum(kind: type[E], value: int) -> E:
 
 
 def _enums(kind: type[E], values: Iterable[int]) -> tuple[E, ...]:
-    return tuple(_enum(kind, value) for value in values)
+    return tuple(enum_of(kind, value) for value in values)
 
 
 def _given(message: Any, name: str) -> Any:
@@ -289,8 +294,8 @@ def _features(message: Any) -> tuple[Feature, ...]:
 
 def _side(message: quote_expiry_service_pb2.SideExpiry) -> SideExpiry:
     return SideExpiry(
-        side=_enum(Side, message.side),
-        decision=_enum(Decision, message.decision),
+        side=enum_of(Side, message.side),
+        decision=enum_of(Decision, message.decision),
         life_ns=message.life_ns,
         expiry_utc_ns=_given(message, "expiry_utc_ns"),
         decision_id=message.decision_id,
@@ -317,21 +322,21 @@ def _side(message: quote_expiry_service_pb2.SideExpiry) -> SideExpiry:
 def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
     return Expiry(
         source=Source.SERVICE,
-        decision=_enum(Decision, message.decision),
+        decision=enum_of(Decision, message.decision),
         life_ns=message.life_ns,
         expiry_utc_ns=_given(message, "expiry_utc_ns"),
         counted_from_utc_ns=_given(message, "counted_from_utc_ns"),
         decided_at_utc_ns=message.decided_at_utc_ns,
         request_id=message.request_id,
         decision_id=message.decision_id,
-        clock=_enum(Clock, message.clock),
-        posture_requested=_enum(Posture, message.posture_requested),
-        posture_effective=_enum(Posture, message.posture_effective),
-        rule=_enum(Rule, message.rule),
+        clock=enum_of(Clock, message.clock),
+        posture_requested=enum_of(Posture, message.posture_requested),
+        posture_effective=enum_of(Posture, message.posture_effective),
+        rule=enum_of(Rule, message.rule),
         rule_index=_given(message, "rule_index"),
-        mode=_enum(Mode, message.mode),
-        regime=_enum(Regime, message.regime),
-        quality=_enum(Quality, message.quality),
+        mode=enum_of(Mode, message.mode),
+        regime=enum_of(Regime, message.regime),
+        quality=enum_of(Quality, message.quality),
         reasons=_enums(Reason, message.reasons),
         binding=_enums(Constraint, message.binding),
         horizons_ns=tuple(message.curve.horizon_ns),
@@ -358,17 +363,20 @@ def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
         compute_ns=message.compute_ns,
         unjournaled=message.unjournaled,
         sides=tuple(_side(each) for each in message.sides),
-        actuation=_enum(Actuation, message.actuation),
+        actuation=enum_of(Actuation, message.actuation),
         venue_life_ns=_given(message, "venue_life_ns"),
         venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),
         explanations=tuple(read_explanation(each) for each in message.explanations),
+        watched=message.watched,
+        watch_refusal=enum_of(WatchRefusal, message.watch_refusal),
+        life_without_watch_ns=_given(message, "life_without_watch_ns"),
     )
 
 
 def read_explanation(message: quote_expiry_service_pb2.Explanation) -> Explanation:
     return Explanation(
         decision_id=message.decision_id,
-        side=_enum(Side, message.side),
+        side=enum_of(Side, message.side),
         summary=message.summary,
         contributions=tuple(
             Contribution(
@@ -380,12 +388,12 @@ def read_explanation(message: quote_expiry_service_pb2.Explanation) -> Explanati
         logit=_given(message, "logit"),
         left_over=_given(message, "left_over"),
         rule_path=tuple(
-            RuleStep(_enum(Rule, each.rule), each.applied, _enum(Posture, each.posture), each.detail)
+            RuleStep(enum_of(Rule, each.rule), each.applied, enum_of(Posture, each.posture), each.detail)
             for each in message.rule_path
         ),
         constraints=tuple(
             ConstraintStep(
-                _enum(Constraint, each.constraint),
+                enum_of(Constraint, each.constraint),
                 _given(each, "life_ns"),
                 each.binding,
                 each.next,

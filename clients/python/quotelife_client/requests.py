@@ -196,6 +196,8 @@ class Requests:
         quote_id: str = "",
         include_features: bool = False,
         explain: bool = False,
+        watch: bool = False,
+        watch_owner: str = "",
         timeout_s: float | None = None,
         fallback_life_ns: int | None = UNSET,
     ) -> Call[Expiry]:
@@ -204,7 +206,8 @@ class Requests:
         ``side``, ``size_unit`` and ``posture``: a member or its name, such as ``"BUY"``. ``price`` goes with BUY
         and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price.
         ``venue_session``: a session of the service's configuration, for what to tell the venue. ``explain``: the
-        answer comes with its ``explanations``, about a millisecond later. Meaning and units of all fields:
+        answer comes with its ``explanations``, about a millisecond later. ``watch``: the quote is watched at once, for
+        the open stream of ``watch_owner``; ``Watcher.get_expiry`` does both. Meaning and units of all fields:
         ``quote_expiry_service.proto``, message GetExpiryRequest.
         """
         request = calls.expiry_request(
@@ -229,6 +232,8 @@ class Requests:
             quote_id=quote_id,
             include_features=include_features,
             explain=explain,
+            watch=watch,
+            watch_owner=watch_owner,
         )
         asked = self._asked(request, fallback_life_ns)
         instead = asked.instead if asked.life_ns is not None else None

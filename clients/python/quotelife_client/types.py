@@ -158,6 +158,60 @@ class Reason(IntEnum):
     MODEL_STEPPED_DOWN = 30
 
 
+class QuoteState(IntEnum):
+    """What has become of a watched quote."""
+
+    UNSPECIFIED = 0
+    LIVE = 1
+    PARTLY_FILLED = 2
+    FILLED = 3
+    WITHDRAWN = 4
+    TOO_LATE = 5
+    EXPIRED = 6
+    CANCELLED = 7
+
+
+class WithdrawReason(IntEnum):
+    """Why a watched quote should be withdrawn."""
+
+    UNSPECIFIED = 0
+    VALUE = 1
+    ADVERSE_MOVE = 2
+    STRESS = 3
+    HALT = 4
+    KILL_SWITCH = 5
+    DATA_QUALITY = 6
+    WATCH_LOST = 7
+    LIFE_ENDED = 8
+
+
+class WatchRefusal(IntEnum):
+    """Why a quote is not watched."""
+
+    UNSPECIFIED = 0
+    NO_STREAM = 1
+    UNKNOWN_DECISION = 2
+    NOT_FIRM = 3
+    ENDED = 4
+    NAME_IN_USE = 5
+    FULL = 6
+    INVALID = 7
+    UNAVAILABLE = 8
+    KILLED = 9
+
+
+class WatchEventKind(Enum):
+    """What a watcher tells."""
+
+    OPENED = "opened"
+    REGISTERED = "registered"
+    REFUSED = "refused"
+    WITHDRAW = "withdraw"
+    EXPIRED = "expired"
+    REQUOTE_HINT = "requote hint"
+    DISCONNECTED = "disconnected"
+
+
 class EventKind(IntEnum):
     """Kind of a market event; numbers of the protocol and of the binary record."""
 
@@ -236,6 +290,8 @@ class ExpiryRequest:
     quote_id: str = ""
     include_features: bool = False
     explain: bool = False
+    watch: bool = False
+    watch_owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,7 +444,8 @@ class Expiry:
     worth and ``break_even_edge`` the edge from which a firm quote would be, both a unit, in price units.
     With a ``venue_session``, ``actuation`` says how the venue consumes the life and ``venue_life_ns`` or
     ``venue_expiry_utc_ns`` what to tell it; for WITHDRAW that is the venue's longest life, and the quote is
-    to be cancelled at ``expiry_utc_ns``. With ``explain`` asked for, ``explanations`` holds one, or two for
+    to be cancelled at ``expiry_utc_ns``. ``watched``: the quote is watched until then, where ``watch`` was asked for;
+    else ``watch_refusal`` says why not. With ``explain`` asked for, ``explanations`` holds one, or two for
     TWO_WAY, BUY first; otherwise it is empty. ``None`` means unknown. ``source`` is FALLBACK when the caller's own
     fallback life stands in for a service that could not answer; ``error`` then names the reason and everything
     else is empty, but for ``reasons``: KILLED where the service was last known to decline for a kill.
@@ -440,8 +497,42 @@ class Expiry:
     venue_life_ns: int | None = None
     venue_expiry_utc_ns: int | None = None
     explanations: tuple[Explanation, ...] = ()
+    watched: bool = False
+    watch_refusal: WatchRefusal = WatchRefusal.UNSPECIFIED
+    life_without_watch_ns: int | None = None
     error: str = ""
 
     @property
     def life_ms(self) -> float:
         return self.life_ns / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One thing that a watcher tells; fields beside ``kind`` and ``quote_id`` are set where they belong.
+
+    OPENED, DISCONNECTED: the stream stands, or has ended: no quote is live while it does not. REGISTERED: the quote
+    is watched until ``expiry_utc_ns``, and would end at ``unwatched_expiry_utc_ns`` without a watch; ``expiry`` is the
+    whole answer where the whole quote was registered. REFUSED: it is not watched, ``refusal`` and ``message`` say why.
+    WITHDRAW: cancel it now, for ``reason``. EXPIRED: its life is over. REQUOTE_HINT: a new quote could live
+    ``life_ns``. ``at_utc_ns``: when, by the service's clock. ``sequence`` is 0 where the watcher came to it by itself,
+    as it does when the service is not heard any more.
+    """
+
+    kind: WatchEventKind
+    quote_id: str = ""
+    at_utc_ns: int = 0
+    reason: WithdrawReason = WithdrawReason.UNSPECIFIED
+    refusal: WatchRefusal = WatchRefusal.UNSPECIFIED
+    message: str = ""
+    violations: tuple[tuple[str, str], ...] = ()
+    life_ns: int = 0
+    expiry_utc_ns: int = 0
+    unwatched_expiry_utc_ns: int = 0
+    side: Side = Side.UNSPECIFIED
+    actuation: Actuation = Actuation.UNSPECIFIED
+    instrument: str = ""
+    moved_ticks: float | None = None
+    held_back: bool = False
+    expiry: Expiry | None = None
+    sequence: int = 0

@@ -194,7 +194,7 @@ class GrpcServer:
 
         async def call(requests: AsyncIterator[bytes], context: Any) -> None:
             self._waiting.handed_over(context)
-            stream = _Stream()
+            stream = _Stream(asyncio.current_task())
             call_context = self._context(path, context)
             try:
                 if self._stopping:
@@ -206,12 +206,17 @@ class GrpcServer:
                 await self._fail(path, context, error)
                 return
             self._streams.add(stream)
-            reader = asyncio.ensure_future(_feed(requests, handler, stream, service, call_context))
+            reader = asyncio.ensure_future(
+                _feed(requests, handler, stream, service, call_context, reads_on=entry.reads_on)
+            )
             try:
                 while (payload := await stream.outgoing.get()) is not None:
+                    stream.writing = True
                     await context.write(payload if isinstance(payload, bytes) else payload())
+                    stream.writing = False
                     stream.outgoing.task_done()
                 stream.outgoing.task_done()
+                stream.written()
                 if stream.error is not None:
                     # A gRPC client that is writing when its call ends may lose the reason for the end. Left without
                     # answers it stops, and until then what it writes is read.
@@ -246,7 +251,11 @@ def _draining() -> RpcError:
 class _Stream:
     """``StreamCall`` over a bounded queue; ``None`` in it ends the call."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: "asyncio.Task[Any] | None" = None) -> None:
+        """``task``: what writes."""
+        self.writing = False
+        self._task = task
+        self._giving_up: asyncio.TimerHandle | None = None
         self.outgoing: asyncio.Queue[bytes | Callable[[], bytes] | None] = asyncio.Queue()
         self.error: RpcError | None = None
         self.finished = False
@@ -265,6 +274,15 @@ class _Stream:
         self.finished = True
         self.error = error
         self.outgoing.put_nowait(None)
+        if error is not None and self.writing and self._task is not None:
+            # A client that does not read holds up what is being written, and what would tell it the reason: it gets
+            # a while for both, then the call is dropped, which gRPC tells it as CANCELLED.
+            self._giving_up = asyncio.get_running_loop().call_later(HOLD_S, self._task.cancel)
+
+    def written(self) -> None:
+        """All but the end is out."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
 
 
 async def _feed(
@@ -273,8 +291,10 @@ async def _feed(
     stream: _Stream,
     service: Service,
     context: CallContext,
+    *,
+    reads_on: bool,
 ) -> None:
-    """Hand the client's messages to the handler, none while answers wait to be written."""
+    """Hand the client's messages to the handler; unless it ``reads_on``, none while answers wait to be written."""
     try:
         async for payload in requests:
             if stream.finished:
@@ -282,7 +302,8 @@ async def _feed(
             room = handler.on_message(payload)
             if room is not None:
                 await waited(room)
-            await stream.outgoing.join()
+            if not reads_on:
+                await stream.outgoing.join()
         handler.on_half_close()
     except Exception as error:
         stream.finish(service.as_rpc_error(error, context))

@@ -75,7 +75,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self, instruments: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost", "groups_unjudged", "groups_first_window")
+    __slots__ = ("state", "version", "boot_id", "now_utc_ns", "uptime_ns", "wall_offset_ns", "input_sequence", "in_flight", "config_revision", "config_problems", "model", "schema_hash", "instruments", "feeds", "restart_required", "kills", "alerts", "journal", "capture", "calendar", "model_failures", "groups", "labels", "shadows_lost", "labels_lost", "groups_unjudged", "groups_first_window", "watch")
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class GetStatusResponse(_message.Message):
     LABELS_LOST_FIELD_NUMBER: _ClassVar[int]
     GROUPS_UNJUDGED_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIRST_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    WATCH_FIELD_NUMBER: _ClassVar[int]
     state: ServiceState
     version: str
     boot_id: str
@@ -130,7 +131,64 @@ class GetStatusResponse(_message.Message):
     labels_lost: int
     groups_unjudged: int
     groups_first_window: int
-    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ..., groups_unjudged: _Optional[int] = ..., groups_first_window: _Optional[int] = ...) -> None: ...
+    watch: WatchStatus
+    def __init__(self, state: _Optional[_Union[ServiceState, str]] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., now_utc_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., wall_offset_ns: _Optional[int] = ..., input_sequence: _Optional[int] = ..., in_flight: _Optional[int] = ..., config_revision: _Optional[int] = ..., config_problems: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[ModelStatus, _Mapping]] = ..., schema_hash: _Optional[str] = ..., instruments: _Optional[_Iterable[_Union[InstrumentStatus, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[FeedStatus, _Mapping]]] = ..., restart_required: _Optional[_Iterable[str]] = ..., kills: _Optional[_Iterable[_Union[KillStatus, _Mapping]]] = ..., alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., journal: _Optional[_Union[JournalStatus, _Mapping]] = ..., capture: _Optional[_Union[CaptureStatus, _Mapping]] = ..., calendar: _Optional[_Iterable[_Union[CalendarStatus, _Mapping]]] = ..., model_failures: _Optional[_Iterable[_Union[ModelFailure, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ..., shadows_lost: _Optional[int] = ..., labels_lost: _Optional[int] = ..., groups_unjudged: _Optional[int] = ..., groups_first_window: _Optional[int] = ..., watch: _Optional[_Union[WatchStatus, _Mapping]] = ...) -> None: ...
+
+class WatchStatus(_message.Message):
+    __slots__ = ("live", "known", "waiting", "unacknowledged", "registered", "withdrawn", "expired", "hints", "held_back", "repeats", "refused", "lost_streams", "slow_consumers", "streams", "awaited")
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    HINTS_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    LOST_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    SLOW_CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_FIELD_NUMBER: _ClassVar[int]
+    live: int
+    known: int
+    waiting: int
+    unacknowledged: int
+    registered: int
+    withdrawn: _containers.RepeatedCompositeFieldContainer[WithdrawnCount]
+    expired: int
+    hints: int
+    held_back: int
+    repeats: int
+    refused: int
+    lost_streams: int
+    slow_consumers: int
+    streams: _containers.RepeatedCompositeFieldContainer[WatchStreamStatus]
+    awaited: int
+    def __init__(self, live: _Optional[int] = ..., known: _Optional[int] = ..., waiting: _Optional[int] = ..., unacknowledged: _Optional[int] = ..., registered: _Optional[int] = ..., withdrawn: _Optional[_Iterable[_Union[WithdrawnCount, _Mapping]]] = ..., expired: _Optional[int] = ..., hints: _Optional[int] = ..., held_back: _Optional[int] = ..., repeats: _Optional[int] = ..., refused: _Optional[int] = ..., lost_streams: _Optional[int] = ..., slow_consumers: _Optional[int] = ..., streams: _Optional[_Iterable[_Union[WatchStreamStatus, _Mapping]]] = ..., awaited: _Optional[int] = ...) -> None: ...
+
+class WithdrawnCount(_message.Message):
+    __slots__ = ("reason", "count")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    reason: _quote_expiry_service_pb2.WithdrawReason
+    count: int
+    def __init__(self, reason: _Optional[_Union[_quote_expiry_service_pb2.WithdrawReason, str]] = ..., count: _Optional[int] = ...) -> None: ...
+
+class WatchStreamStatus(_message.Message):
+    __slots__ = ("owner", "since_utc_ns", "silent_ns", "waiting_messages", "unacknowledged")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    SILENT_NS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    since_utc_ns: int
+    silent_ns: int
+    waiting_messages: int
+    unacknowledged: int
+    def __init__(self, owner: _Optional[str] = ..., since_utc_ns: _Optional[int] = ..., silent_ns: _Optional[int] = ..., waiting_messages: _Optional[int] = ..., unacknowledged: _Optional[int] = ...) -> None: ...
 
 class LabelCounts(_message.Message):
     __slots__ = ("opened", "resolved", "censored", "overflowed", "thinned")

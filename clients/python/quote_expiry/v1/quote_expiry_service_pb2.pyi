@@ -13,6 +13,19 @@ class Clock(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CLOCK_SERVICE_UTC: _ClassVar[Clock]
     CLOCK_UNSYNCHRONISED: _ClassVar[Clock]
 
+class WatchRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WATCH_REFUSAL_UNSPECIFIED: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_NO_STREAM: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_UNKNOWN_DECISION: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_NOT_FIRM: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_ENDED: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_NAME_IN_USE: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_FULL: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_INVALID: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_UNAVAILABLE: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_KILLED: _ClassVar[WatchRefusal]
+
 class QuoteState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     QUOTE_STATE_UNSPECIFIED: _ClassVar[QuoteState]
@@ -33,6 +46,8 @@ class WithdrawReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WITHDRAW_REASON_HALT: _ClassVar[WithdrawReason]
     WITHDRAW_REASON_KILL_SWITCH: _ClassVar[WithdrawReason]
     WITHDRAW_REASON_DATA_QUALITY: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_WATCH_LOST: _ClassVar[WithdrawReason]
+    WITHDRAW_REASON_LIFE_ENDED: _ClassVar[WithdrawReason]
 
 class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -46,6 +61,16 @@ class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 CLOCK_UNSPECIFIED: Clock
 CLOCK_SERVICE_UTC: Clock
 CLOCK_UNSYNCHRONISED: Clock
+WATCH_REFUSAL_UNSPECIFIED: WatchRefusal
+WATCH_REFUSAL_NO_STREAM: WatchRefusal
+WATCH_REFUSAL_UNKNOWN_DECISION: WatchRefusal
+WATCH_REFUSAL_NOT_FIRM: WatchRefusal
+WATCH_REFUSAL_ENDED: WatchRefusal
+WATCH_REFUSAL_NAME_IN_USE: WatchRefusal
+WATCH_REFUSAL_FULL: WatchRefusal
+WATCH_REFUSAL_INVALID: WatchRefusal
+WATCH_REFUSAL_UNAVAILABLE: WatchRefusal
+WATCH_REFUSAL_KILLED: WatchRefusal
 QUOTE_STATE_UNSPECIFIED: QuoteState
 QUOTE_STATE_LIVE: QuoteState
 QUOTE_STATE_PARTLY_FILLED: QuoteState
@@ -61,6 +86,8 @@ WITHDRAW_REASON_STRESS: WithdrawReason
 WITHDRAW_REASON_HALT: WithdrawReason
 WITHDRAW_REASON_KILL_SWITCH: WithdrawReason
 WITHDRAW_REASON_DATA_QUALITY: WithdrawReason
+WITHDRAW_REASON_WATCH_LOST: WithdrawReason
+WITHDRAW_REASON_LIFE_ENDED: WithdrawReason
 OUTCOME_KIND_UNSPECIFIED: OutcomeKind
 OUTCOME_KIND_HIT: OutcomeKind
 OUTCOME_KIND_LIFTED: OutcomeKind
@@ -102,7 +129,7 @@ class RequestOverrides(_message.Message):
     def __init__(self, posture: _Optional[_Union[_types_pb2.Posture, str]] = ...) -> None: ...
 
 class GetExpiryRequest(_message.Message):
-    __slots__ = ("request_id", "rfq_id", "quote_id", "instrument", "legs", "side", "size", "counterparty", "desk", "dealers_asked", "price", "bid_price", "ask_price", "edge", "reference_price", "priced_at_utc_ns", "client_deadline_utc_ns", "venue_session", "overrides", "watch", "explain", "include_features")
+    __slots__ = ("request_id", "rfq_id", "quote_id", "instrument", "legs", "side", "size", "counterparty", "desk", "dealers_asked", "price", "bid_price", "ask_price", "edge", "reference_price", "priced_at_utc_ns", "client_deadline_utc_ns", "venue_session", "overrides", "watch", "explain", "include_features", "watch_owner")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RFQ_ID_FIELD_NUMBER: _ClassVar[int]
     QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +152,7 @@ class GetExpiryRequest(_message.Message):
     WATCH_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    WATCH_OWNER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     rfq_id: str
     quote_id: str
@@ -147,7 +175,8 @@ class GetExpiryRequest(_message.Message):
     watch: bool
     explain: bool
     include_features: bool
-    def __init__(self, request_id: _Optional[str] = ..., rfq_id: _Optional[str] = ..., quote_id: _Optional[str] = ..., instrument: _Optional[str] = ..., legs: _Optional[_Iterable[_Union[Leg, _Mapping]]] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., size: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., counterparty: _Optional[str] = ..., desk: _Optional[str] = ..., dealers_asked: _Optional[int] = ..., price: _Optional[str] = ..., bid_price: _Optional[str] = ..., ask_price: _Optional[str] = ..., edge: _Optional[str] = ..., reference_price: _Optional[str] = ..., priced_at_utc_ns: _Optional[int] = ..., client_deadline_utc_ns: _Optional[int] = ..., venue_session: _Optional[str] = ..., overrides: _Optional[_Union[RequestOverrides, _Mapping]] = ..., watch: bool = ..., explain: bool = ..., include_features: bool = ...) -> None: ...
+    watch_owner: str
+    def __init__(self, request_id: _Optional[str] = ..., rfq_id: _Optional[str] = ..., quote_id: _Optional[str] = ..., instrument: _Optional[str] = ..., legs: _Optional[_Iterable[_Union[Leg, _Mapping]]] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., size: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., counterparty: _Optional[str] = ..., desk: _Optional[str] = ..., dealers_asked: _Optional[int] = ..., price: _Optional[str] = ..., bid_price: _Optional[str] = ..., ask_price: _Optional[str] = ..., edge: _Optional[str] = ..., reference_price: _Optional[str] = ..., priced_at_utc_ns: _Optional[int] = ..., client_deadline_utc_ns: _Optional[int] = ..., venue_session: _Optional[str] = ..., overrides: _Optional[_Union[RequestOverrides, _Mapping]] = ..., watch: bool = ..., explain: bool = ..., include_features: bool = ..., watch_owner: _Optional[str] = ...) -> None: ...
 
 class Curve(_message.Message):
     __slots__ = ("horizon_ns", "p")
@@ -214,7 +243,7 @@ class SideExpiry(_message.Message):
     def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., held_alpha: _Optional[float] = ...) -> None: ...
 
 class GetExpiryResponse(_message.Message):
-    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations", "held_alpha")
+    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations", "held_alpha", "watched", "watch_refusal")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +289,8 @@ class GetExpiryResponse(_message.Message):
     VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
+    WATCH_REFUSAL_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     decision: _types_pb2.Decision
@@ -305,7 +336,9 @@ class GetExpiryResponse(_message.Message):
     venue_expiry_utc_ns: int
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
     held_alpha: float
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., held_alpha: _Optional[float] = ...) -> None: ...
+    watched: bool
+    watch_refusal: WatchRefusal
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., held_alpha: _Optional[float] = ..., watched: bool = ..., watch_refusal: _Optional[_Union[WatchRefusal, str]] = ...) -> None: ...
 
 class BatchGetExpiryRequest(_message.Message):
     __slots__ = ("requests",)
@@ -362,16 +395,36 @@ class StreamExpiryResponse(_message.Message):
     def __init__(self, tag: _Optional[int] = ..., result: _Optional[_Union[ExpiryResult, _Mapping]] = ...) -> None: ...
 
 class WatchQuotesRequest(_message.Message):
-    __slots__ = ("register", "acknowledge", "update", "heartbeat")
+    __slots__ = ("register", "acknowledge", "update", "heartbeat", "open", "batch")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     register: WatchRegister
     acknowledge: WatchAcknowledge
     update: WatchUpdate
     heartbeat: WatchHeartbeat
-    def __init__(self, register: _Optional[_Union[WatchRegister, _Mapping]] = ..., acknowledge: _Optional[_Union[WatchAcknowledge, _Mapping]] = ..., update: _Optional[_Union[WatchUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ...) -> None: ...
+    open: WatchOpen
+    batch: WatchRequests
+    def __init__(self, register: _Optional[_Union[WatchRegister, _Mapping]] = ..., acknowledge: _Optional[_Union[WatchAcknowledge, _Mapping]] = ..., update: _Optional[_Union[WatchUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ..., open: _Optional[_Union[WatchOpen, _Mapping]] = ..., batch: _Optional[_Union[WatchRequests, _Mapping]] = ...) -> None: ...
+
+class WatchRequests(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[WatchQuotesRequest]
+    def __init__(self, messages: _Optional[_Iterable[_Union[WatchQuotesRequest, _Mapping]]] = ...) -> None: ...
+
+class WatchOpen(_message.Message):
+    __slots__ = ("owner", "heartbeat_interval_ns", "resume")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    heartbeat_interval_ns: int
+    resume: bool
+    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., resume: bool = ...) -> None: ...
 
 class WatchRegister(_message.Message):
     __slots__ = ("quote_id", "decision_id", "quote", "sent_at_utc_ns")
@@ -406,46 +459,124 @@ class WatchUpdate(_message.Message):
     def __init__(self, quote_id: _Optional[str] = ..., state: _Optional[_Union[QuoteState, str]] = ..., remaining: _Optional[_Union[_types_pb2.Size, _Mapping]] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
 
 class WatchHeartbeat(_message.Message):
-    __slots__ = ("at_utc_ns", "interval_ns")
+    __slots__ = ("at_utc_ns", "interval_ns", "sequence")
     AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     at_utc_ns: int
     interval_ns: int
-    def __init__(self, at_utc_ns: _Optional[int] = ..., interval_ns: _Optional[int] = ...) -> None: ...
+    sequence: int
+    def __init__(self, at_utc_ns: _Optional[int] = ..., interval_ns: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class WatchQuotesResponse(_message.Message):
-    __slots__ = ("sequence", "registered", "withdraw", "expired", "requote_hint", "heartbeat")
+    __slots__ = ("sequence", "registered", "withdraw", "expired", "requote_hint", "heartbeat", "opened", "resumed", "refused", "batch")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REGISTERED_FIELD_NUMBER: _ClassVar[int]
     WITHDRAW_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     REQUOTE_HINT_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     registered: WatchRegistered
     withdraw: WatchWithdraw
     expired: WatchExpired
     requote_hint: WatchRequoteHint
     heartbeat: WatchHeartbeat
-    def __init__(self, sequence: _Optional[int] = ..., registered: _Optional[_Union[WatchRegistered, _Mapping]] = ..., withdraw: _Optional[_Union[WatchWithdraw, _Mapping]] = ..., expired: _Optional[_Union[WatchExpired, _Mapping]] = ..., requote_hint: _Optional[_Union[WatchRequoteHint, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ...) -> None: ...
+    opened: WatchOpened
+    resumed: WatchResumed
+    refused: WatchRefused
+    batch: WatchResponses
+    def __init__(self, sequence: _Optional[int] = ..., registered: _Optional[_Union[WatchRegistered, _Mapping]] = ..., withdraw: _Optional[_Union[WatchWithdraw, _Mapping]] = ..., expired: _Optional[_Union[WatchExpired, _Mapping]] = ..., requote_hint: _Optional[_Union[WatchRequoteHint, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ..., opened: _Optional[_Union[WatchOpened, _Mapping]] = ..., resumed: _Optional[_Union[WatchResumed, _Mapping]] = ..., refused: _Optional[_Union[WatchRefused, _Mapping]] = ..., batch: _Optional[_Union[WatchResponses, _Mapping]] = ...) -> None: ...
+
+class WatchResponses(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[WatchQuotesResponse]
+    def __init__(self, messages: _Optional[_Iterable[_Union[WatchQuotesResponse, _Mapping]]] = ...) -> None: ...
+
+class WatchOpened(_message.Message):
+    __slots__ = ("owner", "heartbeat_interval_ns", "silence_max_ns", "client_silence_max_ns", "repeat_interval_ns", "boot_id", "at_utc_ns")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    SILENCE_MAX_NS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SILENCE_MAX_NS_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    heartbeat_interval_ns: int
+    silence_max_ns: int
+    client_silence_max_ns: int
+    repeat_interval_ns: int
+    boot_id: str
+    at_utc_ns: int
+    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., silence_max_ns: _Optional[int] = ..., client_silence_max_ns: _Optional[int] = ..., repeat_interval_ns: _Optional[int] = ..., boot_id: _Optional[str] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
+
+class WatchResumed(_message.Message):
+    __slots__ = ("quotes", "last")
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    quotes: _containers.RepeatedCompositeFieldContainer[WatchRegistered]
+    last: bool
+    def __init__(self, quotes: _Optional[_Iterable[_Union[WatchRegistered, _Mapping]]] = ..., last: bool = ...) -> None: ...
 
 class WatchRegistered(_message.Message):
-    __slots__ = ("quote_id", "expiry_utc_ns")
+    __slots__ = ("quote_id", "expiry_utc_ns", "unwatched_expiry_utc_ns", "response", "side", "actuation")
     QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    UNWATCHED_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    ACTUATION_FIELD_NUMBER: _ClassVar[int]
     quote_id: str
     expiry_utc_ns: int
-    def __init__(self, quote_id: _Optional[str] = ..., expiry_utc_ns: _Optional[int] = ...) -> None: ...
+    unwatched_expiry_utc_ns: int
+    response: GetExpiryResponse
+    side: _types_pb2.Side
+    actuation: _types_pb2.Actuation
+    def __init__(self, quote_id: _Optional[str] = ..., expiry_utc_ns: _Optional[int] = ..., unwatched_expiry_utc_ns: _Optional[int] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ...) -> None: ...
+
+class WatchRefused(_message.Message):
+    __slots__ = ("quote_id", "reason", "message", "fields", "response")
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    quote_id: str
+    reason: WatchRefusal
+    message: str
+    fields: _containers.RepeatedCompositeFieldContainer[FieldFault]
+    response: GetExpiryResponse
+    def __init__(self, quote_id: _Optional[str] = ..., reason: _Optional[_Union[WatchRefusal, str]] = ..., message: _Optional[str] = ..., fields: _Optional[_Iterable[_Union[FieldFault, _Mapping]]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ...) -> None: ...
 
 class WatchWithdraw(_message.Message):
-    __slots__ = ("quote_id", "reason", "decided_at_utc_ns")
+    __slots__ = ("quote_id", "reason", "decided_at_utc_ns", "number", "repeated_count", "instrument", "moved_ticks", "value_ticks", "expiry_utc_ns", "held_back")
     QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    MOVED_TICKS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FIELD_NUMBER: _ClassVar[int]
     quote_id: str
     reason: WithdrawReason
     decided_at_utc_ns: int
-    def __init__(self, quote_id: _Optional[str] = ..., reason: _Optional[_Union[WithdrawReason, str]] = ..., decided_at_utc_ns: _Optional[int] = ...) -> None: ...
+    number: int
+    repeated_count: int
+    instrument: str
+    moved_ticks: float
+    value_ticks: float
+    expiry_utc_ns: int
+    held_back: bool
+    def __init__(self, quote_id: _Optional[str] = ..., reason: _Optional[_Union[WithdrawReason, str]] = ..., decided_at_utc_ns: _Optional[int] = ..., number: _Optional[int] = ..., repeated_count: _Optional[int] = ..., instrument: _Optional[str] = ..., moved_ticks: _Optional[float] = ..., value_ticks: _Optional[float] = ..., expiry_utc_ns: _Optional[int] = ..., held_back: bool = ...) -> None: ...
 
 class WatchExpired(_message.Message):
     __slots__ = ("quote_id", "at_utc_ns")
@@ -456,12 +587,14 @@ class WatchExpired(_message.Message):
     def __init__(self, quote_id: _Optional[str] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
 
 class WatchRequoteHint(_message.Message):
-    __slots__ = ("quote_id", "life_ns")
+    __slots__ = ("quote_id", "life_ns", "at_utc_ns")
     QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
     LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     quote_id: str
     life_ns: int
-    def __init__(self, quote_id: _Optional[str] = ..., life_ns: _Optional[int] = ...) -> None: ...
+    at_utc_ns: int
+    def __init__(self, quote_id: _Optional[str] = ..., life_ns: _Optional[int] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("outcome_id", "decision_id", "quote_id", "kind", "at_utc_ns", "price", "size", "side")

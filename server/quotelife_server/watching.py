@@ -1,0 +1,516 @@
+"""Live quotes and those who have them watched: streams, heartbeats, withdrawals until they are acknowledged.
+
+The engine knows when a quote is to be withdrawn; here stands who is told, and what happens when nobody listens.
+An *owner* has at most one stream. What the engine says of live quotes lands in a ``WatchTap`` and goes out right
+behind the journal's next write, in the turn after the event that brought it; of one turn all leaves together.
+A stream that ends, is silent for too long or is not read is lost, and with it everything that its owner had watched:
+the engine withdraws it, the client counts it as withdrawn by itself. Withdrawals stay with the owner until they are
+acknowledged, and are said again to its next stream. After a restart owners with live quotes are awaited for as long as
+a silence may last.
+
+One thread, the event loop's; no transport.
+"""
+
+import asyncio
+import math
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quotelife.clock import Clock
+from quotelife.engine import Engine
+from quotelife.inputs import WatchTap
+from quotelife.records import (
+    NO_INDEX_VALUE,
+    WATCH_DTYPE,
+    DecisionRecord,
+    QuoteStateCode,
+    RequestRecord,
+    WatchCode,
+)
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from quotelife_server import watch_messages as wire
+from quotelife_server.alerts import WATCH_LOST, WITHDRAWALS_HELD_BACK, Alerts
+from quotelife_server.ledger import Ledger
+from quotelife_server.log import get_logger
+from quotelife_server.recent import RecentQuotes
+from quotelife_server.rpc import Code, RpcError
+from quotelife_server.watch_messages import Said, Word
+
+OPEN_WITHIN_NS = 5 * NS_PER_S  # for the first message of a stream
+ALERT_NS = 60 * NS_PER_S  # a lost stream is alerted for so long, or until its owner is back
+REPEATS_AT_ONCE = 4096
+OWNERS_NAMED_MAX = 10
+NEVER_NS = 2**63 - 1
+LATENCY_BOUNDS_NS = tuple(
+    us * NS_PER_US for us in (10, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000, 100_000)
+)
+
+_log = get_logger(__name__)
+
+
+class Figures:
+    """Counters for status and metrics."""
+
+    def __init__(self) -> None:
+        self.repeats = 0
+        self.refused = 0
+        self.lost_streams = 0
+        self.slow_consumers = 0
+        self.latency_counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
+        self.latency_sum_ns = 0
+
+    def withdrawn(self, latency_ns: int) -> None:
+        """One withdrawal, so long after the engine time of what brought it, is on its way to the transport."""
+        self.latency_counts[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
+        self.latency_sum_ns += latency_ns
+
+
+class Withdrawal:
+    """Said and not acknowledged yet."""
+
+    __slots__ = ("again_ns", "expiry_ns", "name", "queued", "repeated", "word")
+
+    def __init__(self, name: str, word: Word, expiry_ns: int) -> None:
+        self.name = name
+        self.word = word
+        self.expiry_ns = expiry_ns
+        self.again_ns = 0
+        self.repeated = -1  # not said yet
+        self.queued = False
+
+
+class Owner:
+    """Whoever has quotes watched, with or without a stream at present."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stream: Stream | None = None
+        self.live = 0
+        self.names: dict[str, int] = {}  # quotes that something may be said of
+        self.awaited_until_ns = (
+            0  # after a restart: may come back for its live quotes until then; 0: is not awaited
+        )
+        self.withdrawals: OrderedDict[int, Withdrawal] = (
+            OrderedDict()
+        )  # by quote, the next to be repeated first
+
+
+class Stream(Protocol):
+    """An owner's stream, as far as it is asked for here (``watch_stream``)."""
+
+    since_ns: int
+    heard_ns: int
+
+    @property
+    def interval_ns(self) -> int:
+        """How often the client means to be heard."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be written."""
+
+    def put(self, message: Said, now_ns: int) -> None: ...
+
+    def withdraw(self, withdrawal: Withdrawal, now_ns: int) -> None: ...
+
+    def look(self, now_ns: int, silence_ns: int) -> None: ...
+
+    def end(self, error: RpcError | None, why: str) -> None: ...
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Schedule(Protocol):
+    """Of the event loop."""
+
+    def soon(self, call: Callable[[], None]) -> object: ...
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> Timer: ...
+
+
+class LoopSchedule:
+    """Of the loop that runs when it is asked."""
+
+    def soon(self, call: Callable[[], None]) -> object:
+        return asyncio.get_running_loop().call_soon(call)
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(delay_s, call)
+
+
+class Ear:
+    """Hangs at an engine from its start (``tap``), and wakes whoever listens by then."""
+
+    def __init__(self) -> None:
+        self.wake: Callable[[], None] | None = None
+        self.tap = WatchTap(self._heard)
+
+    def _heard(self) -> None:
+        if self.wake is not None:
+            self.wake()
+
+
+class Watching:
+    """All owners and streams of one service."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        boot_id: str,
+        ledger: Ledger,
+        recent: RecentQuotes,
+        schedule: Schedule,
+        alerts: Alerts,
+        ear: Ear,
+        queue_max: int,
+    ) -> None:
+        """``ear``: at the engine. ``queue_max``: messages of one stream that may wait to be written."""
+        self.engine = engine
+        self.clock = clock
+        self.boot_id = boot_id
+        self.ledger = ledger
+        self.recent = recent
+        self.schedule = schedule
+        self.figures = Figures()
+        self.queue_max = queue_max
+        self._alerts = alerts
+        self._tap = ear.tap
+        ear.wake = self._said_something
+        self._owners: dict[str, Owner] = {}
+        self._quotes: dict[
+            int, tuple[Owner, str, int]
+        ] = {}  # those that something may be said of: owner, name, end
+        self._strangers: set[Stream] = set()  # streams that have not said whose they are
+        self._timer: Timer | None = None
+        self._timer_ns = NEVER_NS
+        self._beating: Timer | None = None
+        self._lost: dict[str, tuple[int, int]] = {}  # owner: when, how many were live
+        self._leaving = False
+
+    # --- registration ---------------------------------------------------------------------------------------------
+
+    def refusal(self, owner: str, name: str) -> int:
+        """Why a quote of this name cannot be watched for this owner now; 0 where it can."""
+        found = self._owners.get(owner)
+        if found is None or found.stream is None:
+            return expiry.WATCH_REFUSAL_NO_STREAM
+        if self._leaving:
+            return expiry.WATCH_REFUSAL_UNAVAILABLE
+        if name in found.names:
+            return expiry.WATCH_REFUSAL_NAME_IN_USE
+        if self.engine.watching.counts().live >= self.engine.config.watch.quotes_max:
+            return expiry.WATCH_REFUSAL_FULL
+        return 0
+
+    def watch(
+        self,
+        now_ns: int,
+        owner: str,
+        name: str,
+        requests: Sequence[RequestRecord],
+        decisions: Sequence[DecisionRecord],
+        rfq: str,
+    ) -> int:
+        """Register a quote that ``refusal`` has nothing against; its id. Raises ``QuotelifeError``, ``ValueError``."""
+        quote = self.engine.watch(
+            now_ns, owner=owner, name=name, requests=requests, decisions=decisions, rfq=rfq
+        )
+        found = self._owners[owner]
+        found.live += 1
+        found.names[name] = quote
+        status = self.engine.live_quote(quote)
+        assert status is not None
+        self._quotes[quote] = (found, name, status.expiry_ns)
+        self._arm()
+        return quote
+
+    def ended(self, quote: int) -> None:
+        """Nothing more will be said of it."""
+        entry = self._quotes.pop(quote, None)
+        if entry is None:
+            return
+        owner, name, _ = entry
+        if owner.names.get(name) == quote:
+            del owner.names[name]
+        if owner.withdrawals.pop(quote, None) is None:
+            owner.live -= 1
+
+    # --- what the engine says ---------------------------------------------------------------------------------------
+
+    def _said_something(self) -> None:
+        """Called from within the engine: what it says leaves behind the journal's next write."""
+        self.ledger.after_write(self._tell)
+
+    def _tell(self) -> None:
+        raw = self._tap.take()
+        if not raw:
+            return
+        now_ns = self.clock.now_ns()
+        for fields in np.frombuffer(b"".join(raw), dtype=WATCH_DTYPE).tolist():
+            word = Word(*fields)
+            entry = self._quotes.get(word.quote)
+            if entry is None:
+                continue
+            owner, name, expiry_ns = entry
+            if word.kind == WatchCode.WITHDRAW:
+                owner.live -= 1
+                owner.withdrawals[word.quote] = withdrawal = Withdrawal(name, word, expiry_ns)
+                if owner.stream is not None:
+                    self.figures.withdrawn(now_ns - word.at_ns)
+                    owner.stream.withdraw(withdrawal, now_ns)
+            elif word.kind == WatchCode.EXPIRED:
+                self.ended(word.quote)
+                if owner.stream is not None:
+                    owner.stream.put(wire.expired(name, word), now_ns)
+            elif owner.stream is not None:
+                owner.stream.put(wire.requote_hint(name, word), now_ns)
+        self._arm()
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take over what a restart has left, and keep time from here on."""
+        config = self.engine.config.watch
+        now_ns = self.clock.now_ns()
+        self._tap.take()  # of before: it shows in the states of the quotes
+        for quote in self.engine.live_quotes():
+            owner = self._owners.setdefault(quote.owner, Owner(quote.owner))
+            if quote.state in (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
+                owner.live += 1
+                owner.awaited_until_ns = now_ns + config.heartbeat_ns * config.heartbeats_missed
+            elif quote.state == QuoteStateCode.WITHDRAWN and not quote.acknowledged:
+                word = Word(
+                    quote.number, 0, now_ns, quote.quote, 0, math.nan, math.nan, NO_INDEX_VALUE,
+                    WatchCode.WITHDRAW, quote.withdraw, quote.state, 0,
+                )  # fmt: skip
+                owner.withdrawals[quote.quote] = Withdrawal(quote.name, word, quote.expiry_ns)
+            else:
+                continue
+            self._quotes[quote.quote] = (owner, quote.name, quote.expiry_ns)
+            owner.names[quote.name] = quote.quote
+        awaited = [owner.name for owner in self._owners.values() if owner.awaited_until_ns]
+        if awaited:
+            _log.warning(
+                "owners of live quotes are awaited",
+                owners=awaited[:OWNERS_NAMED_MAX],
+                of=len(awaited),
+                quotes=sum(owner.live for owner in self._owners.values()),
+            )
+        self._arm()
+        self._beat()
+
+    def _beat(self) -> None:
+        config = self.engine.config.watch
+        self._beating = None
+        self.look(self.clock.now_ns())
+        if not self._leaving:
+            heard_every_ns = [
+                owner.stream.interval_ns for owner in self._owners.values() if owner.stream is not None
+            ]
+            every_ns = min(
+                min(heard_every_ns, default=config.heartbeat_ns) // 4,
+                config.heartbeat_ns // 4,
+                config.repeat_ns // 2,
+                config.judge_every_ns,
+            )
+            self._beating = self.schedule.later(every_ns / NS_PER_S, self._beat)
+
+    def look(self, now_ns: int) -> None:
+        """Several times a heartbeat: who is silent, who is to hear that we live, what is to be said again."""
+        config = self.engine.config.watch
+        if self.engine.watching.counts().live:
+            self.engine.on_timer(now_ns)  # what is left of quotes is judged on timers
+        for stranger in list(self._strangers):
+            if now_ns - stranger.since_ns > OPEN_WITHIN_NS:
+                stranger.end(
+                    RpcError(Code.FAILED_PRECONDITION, "open: is missing; it comes first"), "never opened"
+                )
+        for owner in list(self._owners.values()):
+            stream = owner.stream
+            if stream is not None:
+                stream.look(now_ns, config.heartbeat_ns * config.heartbeats_missed)
+            elif owner.awaited_until_ns and now_ns > owner.awaited_until_ns:
+                self._lose(owner, "did not come back after the restart", now_ns)
+            self._repeat(owner, now_ns, config.repeat_ns, config.forget_ns)
+            if owner.stream is None and not owner.live and not owner.withdrawals:
+                del self._owners[owner.name]
+        self._judge(now_ns)
+        self._arm()
+
+    def _repeat(self, owner: Owner, now_ns: int, repeat_ns: int, forget_ns: int) -> None:
+        for _ in range(min(REPEATS_AT_ONCE, len(owner.withdrawals))):
+            quote, withdrawal = next(iter(owner.withdrawals.items()))
+            if max(withdrawal.word.at_ns, withdrawal.expiry_ns) + forget_ns < now_ns:
+                self.ended(quote)  # nobody will ask any more, and the engine has forgotten it
+                continue
+            if withdrawal.again_ns > now_ns or owner.stream is None:
+                return
+            owner.withdrawals.move_to_end(quote)
+            withdrawal.again_ns = now_ns + repeat_ns
+            if not withdrawal.queued:
+                self.figures.repeats += withdrawal.repeated >= 0
+                owner.stream.withdraw(withdrawal, now_ns)
+
+    def _arm(self) -> None:
+        """Call the engine when time alone ends or releases a quote."""
+        next_ns = self.engine.next_watch_ns()
+        if next_ns >= self._timer_ns:
+            return  # woken before or then anyway, and looks again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = next_ns
+        delay_ms = max(1, -((self.clock.now_ns() - next_ns) // NS_PER_MS))  # what the loop counts in, upwards
+        self._timer = self.schedule.later(delay_ms * NS_PER_MS / NS_PER_S, self._time)
+
+    def _time(self) -> None:
+        self._timer, self._timer_ns = None, NEVER_NS
+        self.engine.on_timer(self.clock.now_ns())
+        self._arm()
+
+    def _judge(self, now_ns: int) -> None:
+        for name, (at_ns, _) in list(self._lost.items()):
+            owner = self._owners.get(name)
+            if now_ns - at_ns > ALERT_NS or (owner is not None and owner.stream is not None):
+                del self._lost[name]
+        if self._lost:
+            named = [
+                f"{name} ({count} live)" for name, (_, count) in list(self._lost.items())[:OWNERS_NAMED_MAX]
+            ]
+            more = f" and {len(self._lost) - len(named)} more" if len(self._lost) > len(named) else ""
+            text = f"streams of watched quotes were lost: {', '.join(named)}{more}; those quotes count as withdrawn"
+            self._alerts.raise_(WATCH_LOST, text, now_ns)
+        else:
+            self._alerts.clear(WATCH_LOST, now_ns)
+        waiting = self.engine.watching.counts().waiting
+        if waiting:
+            text = (
+                f"{waiting} withdrawals wait until their venue sessions take another cancel (cancels_per_s)"
+            )
+            self._alerts.raise_(WITHDRAWALS_HELD_BACK, text, now_ns)
+        else:
+            self._alerts.clear(WITHDRAWALS_HELD_BACK, now_ns)
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    def came(self, stream: Stream) -> None:
+        self._strangers.add(stream)
+
+    def gone(self, stream: Stream) -> None:
+        self._strangers.discard(stream)
+
+    def open(self, stream: Stream, name: str, *, resume: bool, now_ns: int) -> Owner:
+        """Give the owner its stream. Raises ``RpcError`` where it has one."""
+        if self._leaving:
+            raise RpcError(Code.UNAVAILABLE, "the service is draining")
+        owner = self._owners.setdefault(name, Owner(name))
+        if owner.stream is not None:
+            raise RpcError(
+                Code.ALREADY_EXISTS,
+                "open.owner: has a stream already; end it, or wait until its silence shows, or take another name",
+            )
+        self._strangers.discard(stream)
+        if not resume and owner.live:
+            self._lose(owner, "came back without resume", now_ns)
+        owner.awaited_until_ns = 0
+        owner.stream = stream
+        self._owners[name] = owner
+        for withdrawal in owner.withdrawals.values():  # said at once, whatever was said to the stream before
+            withdrawal.again_ns, withdrawal.queued = 0, False
+        return owner
+
+    def resumed(self, owner: Owner) -> list[expiry.WatchRegistered]:
+        """What of the owner is live and watched on."""
+        live = (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
+        return [
+            wire.registered(self.engine, quote)
+            for quote in self.engine.live_quotes(owner.name)
+            if quote.state in live and not quote.withdraw
+        ]
+
+    def lost(self, owner: Owner, why: str, now_ns: int) -> None:
+        """The owner's stream has ended, for whatever reason."""
+        owner.stream = None
+        for withdrawal in owner.withdrawals.values():
+            withdrawal.queued = False
+        self._lose(owner, why, now_ns)
+
+    def _lose(self, owner: Owner, why: str, now_ns: int) -> None:
+        owner.awaited_until_ns = 0
+        count = self.engine.watch_lost(now_ns, owner.name, why) if owner.live else 0
+        if count:
+            self.figures.lost_streams += 1
+            self._lost[owner.name] = (now_ns, count)
+            while len(self._lost) > 1024:
+                del self._lost[next(iter(self._lost))]
+            _log.warning("a watch was lost", owner=owner.name, why=why, live=count)
+        else:
+            _log.info("a watch ended", owner=owner.name, why=why)
+
+    def leave(self) -> None:
+        """The service drains: whoever has quotes watched is told to withdraw them, while streams stand."""
+        self._leaving = True
+        now_ns = self.clock.now_ns()
+        for owner in self._owners.values():
+            if owner.live:
+                self.engine.watch_lost(now_ns, owner.name, "the service is draining")
+
+    def stop(self) -> None:
+        for timer in (self._timer, self._beating):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._beating = None
+
+    @property
+    def unwritten(self) -> int:
+        """Messages that wait for the transport."""
+        return sum(owner.stream.waiting for owner in self._owners.values() if owner.stream is not None)
+
+    def status(self) -> admin.WatchStatus:
+        counts = self.engine.watching.counts()
+        now_ns = self.clock.now_ns()
+        message = admin.WatchStatus(
+            live=counts.live,
+            known=counts.known,
+            waiting=counts.waiting,
+            unacknowledged=self.unacknowledged,
+            registered=counts.registered,
+            expired=counts.expired,
+            hints=counts.hints,
+            held_back=counts.held_back,
+            repeats=self.figures.repeats,
+            refused=self.figures.refused,
+            lost_streams=self.figures.lost_streams,
+            slow_consumers=self.figures.slow_consumers,
+            awaited=sum(owner.awaited_until_ns > 0 for owner in self._owners.values()),
+        )
+        for reason, count in sorted(counts.withdrawn.items()):
+            if count:
+                message.withdrawn.add(reason=reason, count=count)
+        for owner in self._owners.values():
+            if owner.stream is not None:
+                message.streams.add(
+                    owner=owner.name,
+                    since_utc_ns=owner.stream.since_ns,
+                    silent_ns=max(0, now_ns - owner.stream.heard_ns),
+                    waiting_messages=owner.stream.waiting,
+                    unacknowledged=len(owner.withdrawals),
+                )
+        return message
+
+    @property
+    def unacknowledged(self) -> int:
+        return sum(len(owner.withdrawals) for owner in self._owners.values())
+
+    @property
+    def streams(self) -> int:
+        return sum(owner.stream is not None for owner in self._owners.values())

@@ -1,0 +1,512 @@
+"""WatchQuotes without a transport: who is told what, when, how often, and what becomes of quotes nobody listens for."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.records import QuoteStateCode
+from quotelife_server.handlers import State
+from quotelife_server.rpc import Code, RpcError
+from reference.service_kit import CONFIG, MS, S, refused
+from reference.watch_kit import Watcher, WatchKit
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> WatchKit:
+    return WatchKit(tmp_path)
+
+
+def told(watcher: Watcher) -> list[str]:
+    return [kind for kind in watcher.kinds() if kind != "requote_hint"]
+
+
+def only(watcher: Watcher, kind: str) -> list[expiry.WatchQuotesResponse]:
+    return [each for each in watcher.read() if each.WhichOneof("message") == kind]
+
+
+# --- opening ------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_told_how_often_each_side_is_to_be_heard(kit: WatchKit) -> None:
+    (answer,) = kit.open(heartbeat_interval_ns=100 * MS).read()
+    opened = answer.opened
+    assert (opened.owner, opened.boot_id, opened.at_utc_ns) == ("oms", "b00t", kit.clock.now_ns())
+    assert (opened.heartbeat_interval_ns, opened.silence_max_ns) == (250 * MS, 500 * MS)
+    assert (opened.client_silence_max_ns, opened.repeat_interval_ns) == (200 * MS, 100 * MS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"owner": ""}, "open.owner: is required"),
+        ({"owner": "a\nb"}, "open.owner: must be"),
+        ({"heartbeat_interval_ns": 1}, "open.heartbeat_interval_ns: must lie"),
+        ({"heartbeat_interval_ns": -1}, "open.heartbeat_interval_ns: must lie"),
+    ],
+)
+def test_a_wrong_opening_ends_the_stream_and_names_the_field(kit: WatchKit, fields: dict, words: str) -> None:
+    with refused() as errors:
+        kit.open(**fields)
+    assert errors[0].code == Code.INVALID_ARGUMENT and words in errors[0].message
+
+
+def test_open_comes_first_and_once(kit: WatchKit) -> None:
+    with refused() as errors:
+        kit.connect().say(heartbeat=expiry.WatchHeartbeat())
+    watcher = kit.open()
+    with refused() as again:
+        watcher.say(open=expiry.WatchOpen(owner="oms"))
+    assert [error.code for error in (*errors, *again)] == [Code.FAILED_PRECONDITION] * 2
+
+
+def test_a_stream_that_never_opens_is_ended(kit: WatchKit) -> None:
+    watcher = kit.connect()
+    kit.advance(5 * S + 100 * MS)
+    (error,) = watcher.finished
+    assert isinstance(error, RpcError) and error.code == Code.FAILED_PRECONDITION
+
+
+def test_an_owner_has_one_stream_and_another_owner_his_own(kit: WatchKit) -> None:
+    kit.open()
+    with refused() as errors:
+        kit.open()
+    assert errors[0].code == Code.ALREADY_EXISTS
+    assert kit.open("other").kinds() == ["opened"]
+
+
+def test_a_draining_service_opens_no_stream(kit: WatchKit) -> None:
+    kit.service.set_state(State.DRAINING)
+    with refused() as errors:
+        kit.connect()
+    assert errors[0].code == Code.UNAVAILABLE
+
+
+# --- registration ---------------------------------------------------------------------------------------------
+
+
+def test_a_quote_is_registered_by_its_decision(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = kit.register(watcher, "q1", counterparty="alpha", rfq_id="r1")
+    (registered,) = only(watcher, "registered")
+    assert registered.registered.quote_id == "q1"
+    assert registered.registered.expiry_utc_ns == reply.expiry_utc_ns
+    assert registered.registered.side == types.SIDE_BUY
+    (quote,) = kit.engine.live_quotes("oms")
+    assert (quote.name, quote.rfq, quote.state) == ("q1", "r1", QuoteStateCode.LIVE)
+
+
+def test_both_sides_of_a_two_way_quote_are_watched(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1", side=types.SIDE_TWO_WAY)
+    (registered,) = only(watcher, "registered")
+    assert registered.registered.side == types.SIDE_TWO_WAY
+    kit.move(0, 3)
+    kit.schedule.settle()
+    assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
+
+
+def test_the_same_registration_twice_is_answered_twice_and_made_once(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = kit.register(watcher, "q1")
+    watcher.say(register=expiry.WatchRegister(quote_id="q1", decision_id=reply.decision_id))
+    assert len(only(watcher, "registered")) == 2
+    assert len(kit.engine.live_quotes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"quote_id": "q", "decision_id": "b00t-99999"}, expiry.WATCH_REFUSAL_UNKNOWN_DECISION),
+        ({"quote_id": "q", "decision_id": "b-1"}, expiry.WATCH_REFUSAL_UNKNOWN_DECISION),
+        ({"quote_id": "", "decision_id": "b-1"}, expiry.WATCH_REFUSAL_INVALID),
+        ({"quote_id": "q"}, expiry.WATCH_REFUSAL_INVALID),
+        ({"quote_id": "q", "decision_id": "b-1", "sent_at_utc_ns": 5}, expiry.WATCH_REFUSAL_INVALID),
+        ({"quote_id": "q", "quote": {"instrument": "NONE", "side": 1}}, expiry.WATCH_REFUSAL_INVALID),
+    ],
+)
+def test_a_refused_registration_says_why_and_ends_no_stream(kit: WatchKit, fields: dict, reason: int) -> None:
+    watcher = kit.open()
+    watcher.read()
+    watcher.say(register=expiry.WatchRegister(**fields))
+    (refusal,) = watcher.read()
+    assert refusal.refused.reason == reason and refusal.refused.message
+    assert bool(refusal.refused.fields) == (
+        reason == expiry.WATCH_REFUSAL_INVALID and "NONE" not in str(fields)
+    )
+    assert watcher.finished == []
+    kit.register(watcher, "q2")
+    assert watcher.kinds() == ["registered"]
+
+
+def test_a_decision_whose_life_is_over_or_that_a_kill_forbids_is_refused(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = kit.get(counterparty="alpha")
+    kit.engine.kill(kit.clock.now_ns(), counterparty="alpha")
+    register = expiry.WatchRegister(quote_id="q1", decision_id=reply.decision_id)
+    watcher.say(register=register)
+    kit.engine.enable(kit.clock.now_ns(), counterparty="alpha")
+    kit.advance(reply.life_ns, beat=watcher)
+    watcher.say(register=register)
+    reasons = [each.refused.reason for each in only(watcher, "refused")]
+    assert reasons == [expiry.WATCH_REFUSAL_KILLED, expiry.WATCH_REFUSAL_ENDED]
+
+
+def test_a_name_in_use_is_refused_until_its_quote_is_over_and_acknowledged(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1")
+    kit.register(watcher, "q1", instrument="ETH-USDT")
+    kit.move(0, -3)
+    kit.schedule.settle()
+    watcher.pull()
+    kit.register(watcher, "q1", instrument="ETH-USDT")
+    watcher.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1"))
+    kit.register(watcher, "q1", instrument="ETH-USDT")
+    assert told(watcher) == ["opened", "registered", "refused", "withdraw", "refused", "registered"]
+
+
+def test_no_more_quotes_are_watched_than_the_configuration_allows(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=CONFIG + "watch: {quotes_max: 2}\n")
+    watcher = kit.open()
+    for name in ("a", "b", "c"):
+        kit.register(watcher, name)
+    assert watcher.kinds() == ["opened", "registered", "registered", "refused"]
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="d")
+    assert not reply.watched and reply.watch_refusal == expiry.WATCH_REFUSAL_FULL
+
+
+def test_a_whole_quote_is_decided_and_watched_at_once(kit: WatchKit) -> None:
+    watcher = kit.open()
+    watcher.read()
+    quote = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_SELL, request_id="x")
+    watcher.say(register=expiry.WatchRegister(quote_id="q1", quote=quote))
+    (registered,) = only(watcher, "registered")
+    response = registered.registered.response
+    assert response.decision == types.DECISION_QUOTE and response.watched
+    assert registered.registered.expiry_utc_ns == response.expiry_utc_ns
+    kit.engine.kill(kit.clock.now_ns())
+    watcher.say(
+        register=expiry.WatchRegister(
+            quote_id="q2", quote=expiry.GetExpiryRequest(instrument="BTC-USDT", side=1)
+        )
+    )
+    (refusal,) = only(watcher, "refused")
+    assert refusal.refused.reason == expiry.WATCH_REFUSAL_NOT_FIRM
+    assert refusal.refused.response.decision == types.DECISION_DECLINE
+
+
+def test_get_expiry_registers_in_the_turn_of_its_decision(kit: WatchKit) -> None:
+    watcher = kit.open()
+    watcher.read()
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="q1")
+    assert reply.watched and reply.watch_refusal == expiry.WATCH_REFUSAL_UNSPECIFIED
+    (quote,) = kit.engine.live_quotes("oms")
+    assert quote.expiry_ns == reply.expiry_utc_ns
+    assert f"b00t-{quote.decisions[0]}" == reply.decision_id
+    assert watcher.read() == [], "the answer says it"
+    unnamed = kit.get(watch=True, watch_owner="oms")
+    assert unnamed.watched and kit.engine.watching.find("oms", unnamed.decision_id)
+
+
+def test_get_expiry_without_a_stream_of_the_owner_is_not_watched_and_says_so(kit: WatchKit) -> None:
+    kit.open("another")
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="q1")
+    assert reply.decision == types.DECISION_QUOTE and not reply.watched
+    assert reply.watch_refusal == expiry.WATCH_REFUSAL_NO_STREAM
+    assert kit.engine.live_quotes() == []
+
+
+def test_watch_and_its_owner_go_together(kit: WatchKit) -> None:
+    for fields, words in (
+        ({"watch": True}, "watch_owner: is required"),
+        ({"watch_owner": "x"}, "goes with watch"),
+    ):
+        with refused() as errors:
+            kit.get(**fields)
+        assert words in errors[0].message
+
+
+# --- withdrawal -----------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_leaves_in_the_turn_after_its_event(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1")
+    watcher.read()
+    kit.move(0, -1)
+    assert watcher.read() == []
+    kit.schedule.turn()
+    message, hint = watcher.read()
+    said = message.withdraw
+    assert hint.requote_hint.quote_id == "q1" and hint.requote_hint.life_ns > 0
+    assert (said.quote_id, said.reason) == ("q1", expiry.WITHDRAW_REASON_ADVERSE_MOVE)
+    assert said.decided_at_utc_ns == kit.clock.now_ns() and said.number > 0 and not said.repeated_count
+    assert said.instrument == "BTC-USDT" and said.moved_ticks == 1.0
+
+
+def test_a_withdrawal_is_repeated_until_it_is_acknowledged(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1")
+    kit.move(0, -3)
+    kit.schedule.settle()
+    kit.advance(350 * MS, beat=watcher)
+    said = [each.withdraw for each in only(watcher, "withdraw")]
+    assert [each.repeated_count for each in said] == [0, 1, 2, 3]
+    assert len({each.number for each in said}) == 1
+    watcher.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1", sequence=3))
+    kit.advance(S, beat=watcher)
+    assert only(watcher, "withdraw") == []
+    quote = kit.engine.live_quote(1)
+    assert quote is not None and quote.acknowledged
+    assert kit.watching.figures.repeats == 3
+
+
+def test_a_quote_that_ends_says_so_in_time_with_a_hint_for_a_new_one(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = kit.register(watcher, "q1")
+    kit.advance(reply.life_ns - MS, beat=watcher)
+    assert only(watcher, "expired") == []
+    kit.advance(2 * MS, beat=watcher)
+    kinds = {each.WhichOneof("message"): each for each in watcher.read()}
+    assert 0 <= kinds["expired"].expired.at_utc_ns - reply.expiry_utc_ns <= 2 * MS
+
+
+def test_what_the_client_says_ends_a_quote(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "filled", size=types.Size(quantity="2", unit=types.SIZE_UNIT_BASE_QUANTITY))
+    kit.register(watcher, "partly", size=types.Size(quantity="2", unit=types.SIZE_UNIT_BASE_QUANTITY))
+    watcher.say(update=expiry.WatchUpdate(quote_id="filled", state=expiry.QUOTE_STATE_FILLED))
+    left = types.Size(quantity="0.5", unit=types.SIZE_UNIT_BASE_QUANTITY)
+    watcher.say(
+        update=expiry.WatchUpdate(quote_id="partly", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=left)
+    )
+    partly = kit.engine.live_quote(2)
+    assert partly is not None and (partly.state, partly.size_lots) == (QuoteStateCode.PARTLY_FILLED, 500)
+    watcher.read()
+    kit.move(0, -3)
+    kit.schedule.settle()
+    assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["partly"]
+    watcher.say(update=expiry.WatchUpdate(quote_id="partly", state=expiry.QUOTE_STATE_FILLED))
+    too_late = kit.engine.live_quote(2)
+    assert too_late is not None and too_late.state == QuoteStateCode.TOO_LATE
+    kit.advance(S, beat=watcher)
+    assert only(watcher, "withdraw") == [], "an end that is told is an acknowledgement"
+    watcher.say(update=expiry.WatchUpdate(quote_id="never", state=expiry.QUOTE_STATE_FILLED))
+    assert watcher.finished == []
+
+
+def test_a_kill_withdraws_whoever_it_concerns(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "a", counterparty="alpha")
+    kit.register(watcher, "b", counterparty="beta")
+    kit.engine.kill(kit.clock.now_ns(), counterparty="beta")
+    kit.schedule.settle()
+    assert [(w.withdraw.quote_id, w.withdraw.reason) for w in only(watcher, "withdraw")] == [
+        ("b", expiry.WITHDRAW_REASON_KILL_SWITCH)
+    ]
+
+
+def test_a_short_life_on_a_venue_with_a_long_minimum_is_sent_at_its_maximum_and_cancelled(
+    kit: WatchKit,
+) -> None:
+    watcher = kit.open()
+    reply = kit.get(venue_session="coarse", watch=True, watch_owner="oms", quote_id="q1")
+    assert (reply.decision, reply.actuation) == (types.DECISION_QUOTE, types.ACTUATION_WITHDRAW)
+    assert reply.life_ns < 10 * S and reply.venue_life_ns == 60 * S
+    kit.advance(reply.life_ns + 2 * MS, beat=watcher)
+    (said,) = only(watcher, "withdraw")
+    assert said.withdraw.reason == expiry.WITHDRAW_REASON_LIFE_ENDED
+    kit.advance(150 * MS, beat=watcher)
+    assert [each.withdraw.repeated_count for each in only(watcher, "withdraw")] == [1]
+
+
+# --- loss -------------------------------------------------------------------------------------------------------
+
+
+def live(kit: WatchKit, owner: str = "oms") -> list[str]:
+    states = (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
+    return [quote.name for quote in kit.engine.live_quotes(owner) if quote.state in states]
+
+
+LASTING = (
+    CONFIG
+    + """
+postures:
+  client_priority: {mode: step, life_max: 5s, step_table: [{p_at_or_above: 0, life: 5s}]}
+  liquidity_provider: {mode: step, life_max: 5s, step_table: [{p_at_or_above: 0, life: 5s}]}
+"""
+)
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> WatchKit:
+    """Quotes that outlive every bound of the watch."""
+    kit = WatchKit(tmp_path, text=LASTING)
+    assert kit.get().life_ns == 5 * S
+    return kit
+
+
+def test_a_silent_client_is_lost_within_its_bound(lasting: WatchKit) -> None:
+    watcher = lasting.open(heartbeat_interval_ns=100 * MS)
+    lasting.register(watcher, "q1")
+    lasting.advance(199 * MS)
+    assert live(lasting) == ["q1"] and watcher.finished == []
+    lasting.advance(30 * MS)
+    assert live(lasting) == []
+    (error,) = watcher.finished
+    assert isinstance(error, RpcError) and error.code == Code.DEADLINE_EXCEEDED
+    assert [alert.name for alert in lasting.alerts.active()] == ["watch_lost"]
+    assert lasting.watching.figures.lost_streams == 1
+
+
+def test_heartbeats_keep_a_watch_alive_and_the_service_beats_too(lasting: WatchKit) -> None:
+    watcher = lasting.open(heartbeat_interval_ns=100 * MS)
+    lasting.register(watcher, "q1")
+    for _ in range(20):
+        lasting.advance(100 * MS)
+        watcher.say(heartbeat=expiry.WatchHeartbeat())
+        watcher.pull()
+    beats = only(watcher, "heartbeat")
+    assert live(lasting) == ["q1"]
+    gaps = [after.heartbeat.at_utc_ns - before.heartbeat.at_utc_ns for before, after in pairwise(beats)]
+    assert len(beats) >= 6 and max(gaps) <= 320 * MS
+
+
+@pytest.mark.parametrize("end", ["on_cancel", "on_half_close"])
+def test_a_stream_that_ends_takes_its_quotes_with_it(lasting: WatchKit, end: str) -> None:
+    watcher, other = lasting.open(), lasting.open("other")
+    lasting.register(watcher, "q1")
+    lasting.register(other, "q1")
+    getattr(watcher.handler, end)()
+    assert live(lasting) == [] and live(lasting, "other") == ["q1"]
+    quote = lasting.engine.live_quote(1)
+    assert quote is not None and quote.withdraw == expiry.WITHDRAW_REASON_WATCH_LOST
+
+
+def test_withdrawals_nobody_acknowledged_are_said_to_the_next_stream(lasting: WatchKit) -> None:
+    watcher = lasting.open()
+    lasting.register(watcher, "q1")
+    watcher.handler.on_cancel()  # type: ignore[union-attr]
+    lasting.schedule.settle()
+    back = lasting.open(resume=True)
+    said = [each for each in back.read() if each.WhichOneof("message") != "opened"]
+    assert [each.WhichOneof("message") for each in said] == ["resumed", "withdraw"]
+    assert said[0].resumed.last and not said[0].resumed.quotes
+    assert said[1].withdraw.reason == expiry.WITHDRAW_REASON_WATCH_LOST
+    back.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1"))
+    lasting.advance(S, beat=back)
+    assert only(back, "withdraw") == []
+    assert lasting.alerts.active() == [], "its owner is back"
+
+
+def test_a_client_that_does_not_read_is_told_and_lost(lasting: WatchKit) -> None:
+    watcher = lasting.open()
+    lasting.register(watcher, "q1")
+    watcher.pull()
+    watcher.stalled = True
+    for _ in range(12):
+        lasting.advance(100 * MS)
+        watcher.say(heartbeat=expiry.WatchHeartbeat())
+        if watcher.finished:
+            break
+    (error,) = watcher.finished
+    assert isinstance(error, RpcError) and error.code == Code.RESOURCE_EXHAUSTED
+    assert live(lasting) == [] and lasting.watching.figures.slow_consumers == 1
+
+
+def test_a_client_whose_heartbeats_show_that_it_does_not_read_is_lost(lasting: WatchKit) -> None:
+    watcher = lasting.open()
+    lasting.register(watcher, "q1")
+    for _ in range(20):
+        lasting.advance(100 * MS)
+        watcher.pull()  # as buffers on the way take it
+        watcher.say(heartbeat=expiry.WatchHeartbeat(sequence=2))
+        if watcher.finished:
+            break
+    (error,) = watcher.finished
+    assert isinstance(error, RpcError) and error.code == Code.RESOURCE_EXHAUSTED
+    assert live(lasting) == []
+
+
+def test_what_waits_for_a_slow_client_is_bounded(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, queue_max=64)
+    watcher = kit.open()
+    for k in range(80):
+        kit.register(watcher, f"q{k}")
+        watcher.pull()
+    watcher.stalled = True
+    kit.move(0, -5)
+    kit.schedule.settle()
+    (error,) = watcher.finished
+    assert isinstance(error, RpcError) and error.code == Code.RESOURCE_EXHAUSTED
+    assert kit.watching.unwritten == 0 and kit.watching.unacknowledged == 80
+
+
+def test_a_thousand_withdrawals_of_one_event_leave_in_a_few_messages(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path)
+    watcher = kit.open()
+    for k in range(1000):
+        kit.register(watcher, f"q{k}")
+    watcher.read()
+    before = watcher.writes
+    kit.move(0, -5)
+    kit.schedule.turn()
+    said = watcher.read()
+    withdrawn = [each.withdraw.quote_id for each in said if each.HasField("withdraw")]
+    assert sorted(withdrawn) == sorted(f"q{k}" for k in range(1000))
+    assert watcher.writes - before <= 5
+    sequences = [each.sequence for each in said]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_draining_withdraws_before_the_streams_end(lasting: WatchKit) -> None:
+    watcher = lasting.open()
+    lasting.register(watcher, "q1")
+    watcher.read()
+    lasting.watching.leave()
+    lasting.schedule.settle()
+    (said,) = watcher.read()
+    assert said.withdraw.reason == expiry.WITHDRAW_REASON_WATCH_LOST
+    reply = lasting.get(watch=True, watch_owner="oms", quote_id="q2")
+    assert not reply.watched and reply.watch_refusal == expiry.WATCH_REFUSAL_UNAVAILABLE
+
+
+def test_a_batch_is_taken_in_pieces_and_its_order_kept(kit: WatchKit) -> None:
+    watcher = kit.open()
+    replies = [kit.get() for _ in range(100)]
+    batch = expiry.WatchRequests()
+    for k, reply in enumerate(replies):
+        batch.messages.add(register=expiry.WatchRegister(quote_id=f"q{k}", decision_id=reply.decision_id))
+    done = watcher.say(batch=batch)
+    assert done is not None and done.outcome is None
+    assert len(kit.engine.live_quotes()) == 32, "others have their turn"
+    kit.schedule.settle()
+    assert done.outcome == b""
+    assert [each.registered.quote_id for each in only(watcher, "registered")] == [f"q{k}" for k in range(100)]
+
+
+def test_a_batch_holds_no_batch_and_no_more_than_it_may(kit: WatchKit) -> None:
+    for messages in (
+        [expiry.WatchQuotesRequest(batch=expiry.WatchRequests())],
+        [expiry.WatchQuotesRequest()] * 257,
+    ):
+        watcher = kit.open(f"o{len(messages)}")
+        with refused() as errors:
+            watcher.say(batch=expiry.WatchRequests(messages=messages))
+        assert errors[0].code == Code.INVALID_ARGUMENT
+
+
+def test_status_says_what_is_watched(lasting: WatchKit) -> None:
+    watcher = lasting.open()
+    lasting.register(watcher, "q1")
+    lasting.register(watcher, "q2", side=types.SIDE_SELL)
+    lasting.move(0, -3)
+    lasting.schedule.settle()
+    status = lasting.watching.status()
+    assert (status.live, status.registered, status.unacknowledged) == (1, 2, 1)
+    assert [(each.reason, each.count) for each in status.withdrawn] == [
+        (expiry.WITHDRAW_REASON_ADVERSE_MOVE, 1)
+    ]
+    assert [each.owner for each in status.streams] == ["oms"]
