@@ -6,11 +6,15 @@ from quotelife.book.order_book cimport OrderBook
 from quotelife.book.quality cimport QualityRecord, Verdict
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.life cimport PostureParams
+from quotelife.decision.learned_prior cimport LearnedPriors
 from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
 from quotelife.decision.throttle cimport Throttle
 from quotelife.features.greeks cimport Greeks
 from quotelife.features.state cimport FeatureParams, FeatureState, SharedSignals
+from quotelife.counterparty.marks cimport Marks
+from quotelife.counterparty.posterior cimport Counterparties
+from quotelife.decision.expected_value cimport ValuePrior
 from quotelife.decision.held_tolerance cimport Held
 from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
@@ -173,6 +177,9 @@ cdef class Engine:
     cdef int64_t _judge_every_ns
     cdef uint32_t _judge_most
     cdef uint32_t _hints_most
+    cdef Counterparties _counterparties
+    cdef Marks _marks          # theirs
+    cdef LearnedPriors _priors # by their places
 
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
@@ -227,6 +234,11 @@ cdef class Engine:
                      Decision* out) noexcept nogil
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil
+    cdef void _take_marks(self, int64_t t) noexcept nogil
+    cdef void _take_past_marks(self, int64_t t) noexcept nogil
+    cdef int _assume(self, list places) except -1
+    cdef const ValuePrior* _prior_now(self, uint32_t counterparty) noexcept nogil
+    cdef void _know(self, const Request* request, Decision* out) noexcept nogil
     cdef int _learn(self, object config) except -1
     cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil

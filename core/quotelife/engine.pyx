@@ -31,12 +31,15 @@ from quotelife.book.quality cimport (
     CAUSE_DIVERGED, CAUSE_FEED_DOWN, CAUSE_HALT, CAUSE_LINE_SILENT, CAUSE_LOST_MESSAGES, CAUSE_NO_DATA, CAUSE_NONE,
     CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
+from quotelife.counterparty.marks cimport Mark
+from quotelife.counterparty.posterior cimport Counterparties
 from quotelife.decision.expected_value cimport (
     ValuePrior, ValueResult, has_value, value_at, value_best,
 )
 from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_restore, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
 from quotelife.decision.kill cimport KillSwitch
+from quotelife.decision.learned_prior cimport LearnedPriors
 from quotelife.decision.policy cimport (
     POSTURES, REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride,
     SessionParams,
@@ -55,7 +58,7 @@ from quotelife.features.state cimport (
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
     CHANGE_CONFIG, CHANGE_ENABLED, CHANGE_EVENTS_NAMED, CHANGE_KILLED, CHANGE_MODEL, CHANGE_OVERRIDE_CLEARED,
-    CHANGE_LEARNED, CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
+    CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_OUTCOME, CHANGE_OVERRIDE_SET, CHANGE_STEPPED,
     CHANGE_WATCH_ACKNOWLEDGED, CHANGE_WATCH_LOST, CHANGE_WATCH_UPDATED, CHANGE_WATCHED,
     InputSink,
 )
@@ -303,6 +306,9 @@ cdef class Engine:
         self._killed = KillSwitch(self._policy.counterparty_names)
         self._throttle = Throttle(config)
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
+        self._counterparties = Counterparties(config)
+        self._marks = self._counterparties.marks
+        self._priors = LearnedPriors()
         self._config = config
         self._instruments = config.instrument_table()
         self._grow(len(self._instruments))
@@ -415,6 +421,8 @@ cdef class Engine:
         cdef bint changed
         self.advance(event.receive_ns)
         t = self.now_ns
+        if t > self._marks.next_ns:
+            self._take_marks(t)
         if event.instrument >= self.n_instruments:
             if event.instrument == NO_INDEX and event.kind == EV_STATUS:
                 for i in range(self.n_instruments):
@@ -933,6 +941,8 @@ cdef class Engine:
         cdef uint32_t i
         cdef InputSink sink
         self.advance(now_ns)
+        if self.now_ns > self._marks.next_ns:
+            self._take_marks(self.now_ns)
         for i in range(self.n_instruments):
             if self._watching:
                 self._stamp_ends(self.states[i], &self._policy.instrument[i], self.now_ns)
@@ -941,6 +951,7 @@ cdef class Engine:
         if self._probe_interval_ns:
             self._probe_some(self.now_ns)
         self.drop_expired_overrides(self.now_ns)
+        self._assume(self._counterparties.refit(self.now_ns))
         if self._quotes.c.n:
             self._judge_quotes(self.now_ns)
             self._quotes.forget(self.now_ns)
@@ -994,6 +1005,7 @@ cdef class Engine:
             self._features(state, params, request, out)
             model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
             self._learned(state, model, out)
+            self._know(request, out)
             self._judge(params, request, model, out)
             self._asked(NULL, NULL)
             self._asked(model, self._raw)
@@ -1012,6 +1024,8 @@ cdef class Engine:
         """
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
+        self._priors.recall(self._policy, request.c.counterparty, self._counterparties.place(request.c.counterparty),
+                            recorded.c.learned)
         self.redo_c(&request.c, &recorded.c, NULL, NULL, &decision.c)
 
     def redo_shadow(self, RequestRecord request, DecisionRecord recorded, answer):
@@ -1029,6 +1043,8 @@ cdef class Engine:
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
         self._n_shadows = 0
+        self._priors.recall(self._policy, request.c.counterparty, self._counterparties.place(request.c.counterparty),
+                            recorded.c.learned)
         if recorded.c.model_role:
             models = &self._served.posture[recorded.c.posture_effective]
             if (models.challenger.model if challenged else models.champion.model) != wanted:
@@ -1113,6 +1129,7 @@ cdef class Engine:
             out.held_alpha = self._policy.posture[out.posture_effective].held_alpha
             if self._policy.posture[out.posture_effective].held_rate > 0.0:
                 out.held_alpha = fmin(recorded.held_alpha, out.held_alpha)
+            memcpy(out.learned, recorded.learned, sizeof(out.learned))
             if model == NULL:
                 model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
             self._judge(params, request, model, out)
@@ -1259,8 +1276,11 @@ cdef class Engine:
         query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
         query.h_ticks = out.h_ticks - out.moved_ticks
         query.sigma_ticks = out.sigma_ticks
-        query.fill_rate = self._policy.fill_rate(request.counterparty)
-        query.average_size_lots = self._policy.average_size_lots(request.counterparty, request.instrument)
+        query.fill_rate = self._counterparties.fill_rate(
+            request.counterparty, self._policy.fill_rate(request.counterparty))
+        query.average_size_lots = self._counterparties.average_size_lots(
+            request.counterparty, request.instrument,
+            self._policy.average_size_lots(request.counterparty, request.instrument))
         query.volatility_index = params.volatility_index
         query.desk = request.desk
         feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
@@ -1340,7 +1360,7 @@ cdef class Engine:
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil:
         # The life of the largest value among those that tolerance, bounds and deadline leave.
-        cdef const ValuePrior* prior = self._policy.value_prior(request.counterparty)
+        cdef const ValuePrior* prior = NULL
         cdef LifeResult life
         # Lives are judged from now; where the move since pricing is not known, from then, and the age is taken off.
         cdef int64_t off = 0 if out.observed & OBS_MOVED_KNOWN else age
@@ -1348,6 +1368,11 @@ cdef class Engine:
         cdef int64_t limit = posture.max_ns - age, left
         cdef uint16_t limit_binding = BIND_MAX
         cdef double inventory = out.features[<int>F_INVENTORY]      # 0 where there is none
+        if out.learned[3] > 0.0:
+            prior = self._priors.find(self._policy, request.counterparty,
+                                      self._counterparties.place(request.counterparty), out.learned)
+        if prior == NULL:
+            prior = self._policy.value_prior(request.counterparty)
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
             if left < limit:
@@ -2563,6 +2588,7 @@ cdef class Engine:
             self._features(state, params, &request, out)
             model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
             self._learned(state, model, out)
+            self._know(&request, out)
             self._judge(params, &request, model, out)
             if out.kind != DECISION_QUOTE:
                 return 0
@@ -2601,7 +2627,7 @@ cdef class Engine:
         cdef const LiveSide* side
         cdef const InstrumentParams* params
         cdef const PostureParams* posture
-        cdef const ValuePrior* prior = self._policy.value_prior(quote.counterparty)
+        cdef const ValuePrior* prior = self._prior_now(quote.counterparty)
         cdef const ModelSlot* model
         cdef InstrumentState* state
         cdef Decision* out = &self._hinted
@@ -2661,6 +2687,138 @@ cdef class Engine:
                 return False
         value[0] = total
         return quote.first != NOWHERE
+
+    # --- counterparties -------------------------------------------------------------------------------------------
+
+    def outcome(self, int64_t now_ns, dict payload):
+        """What became of a quote, a numbered input. The payload, all of it JSON-able, says what is to be known of its
+        decision too, so that a journal alone can be read:
+
+        ``outcome``: its id; ``decision``, ``boot``: input sequence and boot of the decision; ``quote``: the quote's id,
+        may be empty; ``counterparty`` (name, may be empty) and ``instrument``; ``side``: +1 the desk buys; ``kind``
+        (``OutcomeCode``); ``counts``: false for a further report on a quote that has counted already; ``at_ns``: when;
+        ``age_ns``: how old the quote was then, null where nobody said; ``life_ns``: what it was given;
+        ``price_ticks``: of the fill or of the best price, null where not said; ``traded_lots`` and ``size_lots``:
+        filled and asked for, null likewise; ``quoted_ticks``: the price quoted, null likewise; ``mid_ticks``: mid at
+        pricing, 0 where it is not known; ``h_ticks``: the decision's adverse threshold, 0 where there was none.
+
+        Returns whether something was learned: not of counterparties that are not configured. Raises ``QuotelifeError``
+        on a payload that does not read or names no instrument of this engine's, and changes nothing.
+        """
+        cdef int kind, side
+        cdef int64_t at_ns, life_ns
+        cdef double price, age_ns, size, mid, h
+        cdef uint32_t instrument, counterparty = NO_INDEX
+        try:
+            instrument = self._instruments.by_name(payload["instrument"]).index
+            kind, side = int(payload["kind"]), int(payload["side"])
+            at_ns, life_ns = int(payload["at_ns"]), int(payload["life_ns"])
+            age_ns = _number(payload["age_ns"])
+            price = _number(payload["quoted_ticks"] if payload["price_ticks"] is None else payload["price_ticks"])
+            size = _number(payload["size_lots"])
+            mid, h = float(payload["mid_ticks"]), float(payload["h_ticks"])
+            counts = bool(payload["counts"])
+            place = self._policy.counterparty_index(payload["counterparty"])
+            if not 1 <= kind <= 6 or side not in (-1, 1) or not (isfinite(mid) and isfinite(h)):
+                raise ValueError("kind, side, mid_ticks or h_ticks")
+        except (KeyError, TypeError, ValueError, OverflowError, QuotelifeError) as error:
+            raise QuotelifeError(f"an outcome does not read: {error!r}") from None
+        if place is not None:
+            counterparty = place
+        if now_ns > self._marks.next_ns:
+            self._take_marks(now_ns)
+        self.advance(now_ns)
+        took = self._counterparties.outcome(counterparty, instrument, kind, counts, age_ns=age_ns, life_ns=life_ns,
+                                            size_lots=size, at_ns=at_ns)
+        if took and kind <= 2:
+            self._counterparties.filled(counterparty, instrument, side=side, at_ns=at_ns, price_ticks=price,
+                                        mid_ticks=mid, h_ticks=h)
+            self._take_past_marks(self.now_ns)
+        self._tell(CHANGE_OUTCOME, payload, now_ns)
+        return took
+
+    cdef void _take_marks(self, int64_t t) noexcept nogil:
+        # Those due before t, at which nothing has been applied yet: the book is that of their time.
+        cdef const InstrumentState* state
+        cdef Mark mark
+        while self._marks.next_ns < t:
+            self._marks.pop(&mark)
+            state = self.states[mark.instrument]
+            if self.quality_c(state, &self._policy.instrument[mark.instrument], mark.due_ns).quality == QUALITY_GOOD:
+                self._counterparties.marked(&mark, 0.5 * (state.book.bid_ticks + state.book.ask_ticks))
+            else:
+                self._counterparties.lost()
+
+    cdef void _take_past_marks(self, int64_t t) noexcept nogil:
+        # Of an outcome told late: by the mids remembered, where data has been GOOD ever since.
+        cdef const InstrumentState* state
+        cdef Verdict verdict
+        cdef Mark mark
+        cdef int64_t mid2
+        while self._marks.next_ns < t:
+            self._marks.pop(&mark)
+            state = self.states[mark.instrument]
+            verdict = self.quality_c(state, &self._policy.instrument[mark.instrument], t)
+            mid2 = 0
+            if verdict.quality == state.quality.quality == QUALITY_GOOD and state.quality.since_ns <= mark.due_ns:
+                mid2 = mid2_at(state.features, mark.due_ns)
+            if mid2 != 0:
+                self._counterparties.marked(&mark, 0.5 * mid2)
+            else:
+                self._counterparties.lost()
+
+    cdef int _assume(self, list places) except -1:
+        # Compile what decisions are made by now, at these places of the counterparties.
+        cdef const ValuePrior* tier
+        cdef int place
+        for place in places:
+            tier = self._policy.tier_prior(self._counterparties.tier_at(place))
+            self._priors.learn(place, tier, self._counterparties.used(place))
+        return 0
+
+    cdef void _know(self, const Request* request, Decision* out) noexcept nogil:
+        # What was learned of the counterparty goes into the record where the decision is made by it.
+        cdef int place
+        if self._policy.posture[out.posture_effective].mode == MODE_EXPECTED_VALUE and (
+                request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE)):
+            place = self._counterparties.place(request.counterparty)
+            if place >= 0:
+                memcpy(out.learned, self._counterparties.used(place), sizeof(out.learned))
+
+    cdef const ValuePrior* _prior_now(self, uint32_t counterparty) noexcept nogil:
+        # What would be assumed of a counterparty in a decision by value now.
+        cdef const ValuePrior* prior = NULL
+        cdef int place = self._counterparties.place(counterparty)
+        if place >= 0:
+            prior = self._priors.find(self._policy, counterparty, place, self._counterparties.used(place))
+        return prior if prior != NULL else self._policy.value_prior(counterparty)
+
+    @property
+    def counterparties(self):
+        """What is known of counterparties, ``Counterparties``: to be read."""
+        return self._counterparties
+
+    def note_counterparties(self, int64_t now_ns, int most=16):
+        """Tell the sinks what is known of counterparties that something was learned of since the last time, as
+        ``note_learned`` does: ``most`` of them in a call, each at most once in 10 s. Returns how many it told of."""
+        told = self._counterparties.note(now_ns, most)
+        if told:
+            self.advance(now_ns)
+            self._tell(CHANGE_COUNTERPARTIES, {"counterparties": told}, now_ns)
+        return len(told)
+
+    def apply_counterparties(self, dict payload, int64_t now_ns):
+        """Know of counterparties what an engine before this one noted: after a restart, and in a replay. A numbered
+        input. Counterparties and instruments that are not configured are left out. Raises ``QuotelifeError`` on what
+        no engine has noted, and changes nothing."""
+        try:
+            changed = self._counterparties.load(payload["counterparties"])
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise QuotelifeError(f"what was noted of counterparties does not read: {error!r}") from None
+        self.advance(now_ns)
+        self._assume(changed)
+        self._tell(CHANGE_COUNTERPARTIES, payload, now_ns)
+        return 0
 
     # --- configuration, model, overrides --------------------------------------------------------------------------
 
@@ -2733,6 +2891,10 @@ cdef class Engine:
             self.model_revision += 1
         self._served = served
         self._learn(config)
+        self._counterparties.follow(config)
+        self._marks = self._counterparties.marks
+        self._priors.clear()
+        self._assume(self._counterparties.in_use())
         self._config = config
         self._instruments = table
         self._wire_drivers()
@@ -3101,6 +3263,16 @@ cdef class Engine:
         side_best(&book.bid, &bid_ticks, &bid_lots)
         side_best(&book.ask, &ask_key, &ask_lots)
         return book.level_sequence, bid_ticks, bid_lots, -ask_key, ask_lots
+
+
+cdef double _number(value) except? -1.0:
+    # NaN: not told.
+    if value is None:
+        return NAN
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{number} is no number")
+    return number
 
 
 cdef int calendar_says(const CalendarList* self, int64_t t) noexcept nogil:

@@ -24,6 +24,9 @@ cdef enum ChangeKind:
     CHANGE_WATCH_UPDATED = 11    # {"quote", "state" (QuoteState), "size_lots" (None: as before)}: what became of it
     CHANGE_WATCH_ACKNOWLEDGED = 12   # {"quote", "number"}: its withdrawal has arrived
     CHANGE_WATCH_LOST = 13       # {"owner", "reason"}: whoever had quotes watched is gone
+    CHANGE_OUTCOME = 14          # what became of one quote: Engine.outcome says what the payload holds
+    CHANGE_COUNTERPARTIES = 15   # {"counterparties": [...]}: Engine.note_counterparties, what is known of each that has
+                                 # changed; of an engine that knows it nothing changes
 
 
 cdef class InputSink:
@@ -48,6 +51,7 @@ cdef class DerivedTap(InputSink):
     cdef list _watches
     cdef list _steps
     cdef list _learned
+    cdef list _counterparties
 
 
 cdef class WatchTap(InputSink):

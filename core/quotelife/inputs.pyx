@@ -24,6 +24,8 @@ class Change(IntEnum):
     WATCH_UPDATED = CHANGE_WATCH_UPDATED
     WATCH_ACKNOWLEDGED = CHANGE_WATCH_ACKNOWLEDGED
     WATCH_LOST = CHANGE_WATCH_LOST
+    OUTCOME = CHANGE_OUTCOME
+    COUNTERPARTIES = CHANGE_COUNTERPARTIES
 
 
 cdef class InputSink:
@@ -56,14 +58,15 @@ cdef class InputSink:
 
 cdef class DerivedTap(InputSink):
     """Keeps what an engine comes to by itself or notes, until it is taken: labels that it resolves and what it says of
-    live quotes, as bytes of ``LABEL_DTYPE`` and ``WATCH_DTYPE``; steps of instrument groups and what was learned as
-    (sequence, payload)."""
+    live quotes, as bytes of ``LABEL_DTYPE`` and ``WATCH_DTYPE``; steps of instrument groups, what was learned and
+    what is known of counterparties as (sequence, payload)."""
 
     def __init__(self):
         self._labels = []
         self._watches = []
         self._steps = []
         self._learned = []
+        self._counterparties = []
 
     cdef int label(self, const LabelRecord* label) except -1:
         self._labels.append((<const char*>label)[:sizeof(LabelRecord)])
@@ -78,6 +81,8 @@ cdef class DerivedTap(InputSink):
             self._steps.append((sequence, payload))
         elif kind == CHANGE_LEARNED:
             self._learned.append((sequence, payload))
+        elif kind == CHANGE_COUNTERPARTIES:
+            self._counterparties.append((sequence, payload))
         return 0
 
     def labels(self):
@@ -98,6 +103,11 @@ cdef class DerivedTap(InputSink):
     def learned(self):
         """What was noted since the last call, in order."""
         found, self._learned = self._learned, []
+        return found
+
+    def counterparties(self):
+        """What was noted of counterparties since the last call, in order."""
+        found, self._counterparties = self._counterparties, []
         return found
 
 

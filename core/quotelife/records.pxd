@@ -273,6 +273,7 @@ cdef struct Decision:
     uint8_t pad0[2]
     double calibration[4]        # (a, b) at 500 ms, (a, b) at 2 s: logit P = a + b logit P of the model; 0: no curve drawn
     double held_alpha            # tolerance before input weights: the posture's, or what held tolerance leaves of it
+    double learned[4]            # of its counterparty, for expected value: hit, informed, mu and sigma; 0: as its tier is
 
 cdef enum ModelRole:
     MODEL_NONE = 0               # decided before a model was asked

@@ -320,6 +320,7 @@ _DECISION_FIELDS = [
     ("model_role", "u1", _offset(&_decision, &_decision.model_role)),
     ("calibration", ("<f8", (4,)), _offset(&_decision, _decision.calibration)),
     ("held_alpha", "<f8", _offset(&_decision, &_decision.held_alpha)),
+    ("learned", ("<f8", (4,)), _offset(&_decision, _decision.learned)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
@@ -645,6 +646,14 @@ cdef class DecisionRecord:
     @property
     def held_alpha(self):
         return self.c.held_alpha
+
+    @property
+    def learned(self):
+        """What expected value assumed of the counterparty: hit probability, informed share, and of the response time
+        the logarithm of the median in ns and the standard deviation; ``None``: what its tier is configured with."""
+        if self.c.learned[3] == 0.0:
+            return None
+        return self.c.learned[0], self.c.learned[1], self.c.learned[2], self.c.learned[3]
 
     @property
     def risk_sum(self):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.reference.counterparty_twin import MS, Prior, Quotes, beta_binomial
 
 from quotelife.config import Config
 from quotelife.counterparty.posterior import Counterparties, CounterpartyStatus, OutcomeCode
+from reference.counterparty_twin import MS, Prior, Quotes, beta_binomial
 
 INSTRUMENT = {"name": "A", "venue": "v", "symbol": "A", "tick_size": "0.01", "lot_size": "1"}
 HIT, EXPIRED, AWAY, COVER, CANCELLED = (

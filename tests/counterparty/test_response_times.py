@@ -5,9 +5,9 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from tests.reference.counterparty_twin import MS, Prior, Quotes
 
 from quotelife.counterparty.response import ResponseTimes
+from reference.counterparty_twin import MS, Prior, Quotes
 
 PRIOR = Prior()
 TOLD = {"hit": 0.3, "median_ns": 1000 * MS, "sigma": 0.8, "hit_weight": 20.0, "response_weight": 10.0}

@@ -581,24 +581,30 @@ cdef class Counterparties:
         used[3] = fmax(used[3], step)
         return True
 
+    cdef list _follow_pool(self):
+        cdef int i
+        cdef uint32_t k
+        changed = []
+        self._repool()
+        if self._pooled:
+            for k in range(self._tiers + 1):
+                if self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved):
+                    changed.append(self._room + <int>k)
+            for i in range(self._n):
+                self._nodes[i].stale = True
+        return changed
+
     def refit(self, int64_t now_ns, bint everything=False):
         """Follow the evidence, a few counterparties in a call unless ``everything`` is asked for; returns the places
         at which decisions are made by something else now."""
         cdef Node* node
-        cdef int looked, fitted = 0, i
-        cdef uint32_t k
+        cdef int looked, fitted = 0
         changed = []
         if not self.enabled:
             return changed
         if self._pool_stale and (everything or now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns):
             self._pooled_ns = now_ns
-            self._repool()
-            if self._pooled:
-                for k in range(self._tiers + 1):
-                    if self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved):
-                        changed.append(self._room + <int>k)
-                for i in range(self._n):
-                    self._nodes[i].stale = True
+            changed += self._follow_pool()
         for looked in range(self._n):
             if fitted == REFITS_A_CALL and not everything:
                 break
@@ -606,13 +612,23 @@ cdef class Counterparties:
             node = self._nodes[self._refit_next]
             if not node.stale:
                 continue
-            node.stale = False
             fitted += 1
-            k = self._tier_of(node.counterparty)
-            self._judge(k, &node.evidence, &node.belief)
-            if self._take(&node.belief, k, node.used, &node.moved):
+            if self._fit(node):
                 changed.append(self._refit_next)
         return changed
+
+    cdef bint _fit(self, Node* node) noexcept nogil:
+        cdef uint32_t tier = self._tier_of(node.counterparty)
+        node.stale = False
+        self._judge(tier, &node.evidence, &node.belief)
+        return self._take(&node.belief, tier, node.used, &node.moved)
+
+    def in_use(self):
+        """All places at which decisions are made by something else than what is configured."""
+        cdef int i
+        cdef uint32_t k
+        found = [i for i in range(self._n) if self._nodes[i].moved]
+        return found + [self._room + <int>k for k in range(self._tiers + 1) if self._pool[k].moved]
 
     # --- what decisions read ------------------------------------------------------------------------------------
 
@@ -742,9 +758,13 @@ cdef class Counterparties:
             node.reported = reported
             node.last_ns = last_ns
             node.news = False
-            node.stale = True
-        self._pool_stale = True
-        return self.refit(INT64_MIN, True)
+        if not self.enabled:
+            return []
+        changed = self._follow_pool()
+        for counterparty, _, _, _, _, _ in read:
+            if counterparty >= 0 and self._fit(self._nodes[self._place[<uint32_t>counterparty]]):
+                changed.append(self._place[<uint32_t>counterparty])
+        return changed
 
     # --- views ----------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const dou
                      double inventory, double tau_ns) noexcept nogil
 cdef bint has_value(double value, double h) noexcept nogil
 cdef int compile_prior(object settings, ValuePrior* out) except -1
+cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) except -1
 cdef ValueTerms compile_terms(object settings)
 
 

@@ -642,9 +642,6 @@ cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const dou
 
 cdef int compile_prior(object settings, ValuePrior* out) except -1:
     # settings: a TierValue that has passed the checks of the configuration.
-    cdef ValuePanel* panel
-    cdef double z_low, z_high, z, half, centre, x, adverse
-    cdef int k, i, order
     out.hit = settings.hit_probability
     out.informed = settings.informed_share
     out.loss_in_h = settings.loss_in_h
@@ -653,6 +650,27 @@ cdef int compile_prior(object settings, ValuePrior* out) except -1:
     out.sigma = settings.response_sigma
     out.latency_ns = settings.latency_ns
     out.taker_ns = settings.taker_latency_ns
+    return _lay_out(out)
+
+
+cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) except -1:
+    # A tier's prior with what was learned of one counterparty: hit, informed, mu and sigma.
+    out.hit = terms[0]
+    out.informed = terms[1]
+    out.mu = terms[2]
+    out.sigma = terms[3]
+    out.loss_in_h = tier.loss_in_h
+    out.adverse = tier.adverse
+    out.latency_ns = tier.latency_ns
+    out.taker_ns = tier.taker_ns
+    return _lay_out(out)
+
+
+cdef int _lay_out(ValuePrior* out) except -1:
+    # Points and panels of what the prior assumes.
+    cdef ValuePanel* panel
+    cdef double z_low, z_high, z, half, centre, x, adverse
+    cdef int k, i, order
     bends = {0.0, LAST_NS, out.latency_ns, out.taker_ns}
     for horizon in HORIZONS_NS:
         bends |= {float(horizon), float(horizon) + out.taker_ns}

@@ -149,6 +149,7 @@ cdef class Policy:
     cdef double fill_rate(self, uint32_t counterparty) noexcept nogil
     cdef const SessionParams* session(self, uint32_t session) noexcept nogil
     cdef const ValuePrior* value_prior(self, uint32_t counterparty) noexcept nogil
+    cdef const ValuePrior* tier_prior(self, uint32_t tier) noexcept nogil
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
     cdef const PriceBoundsParams* price_bounds(self, uint32_t desk) noexcept nogil

@@ -370,6 +370,10 @@ cdef class Policy:
         cdef uint32_t tier = self._tier_of(counterparty)
         return &self._value_prior[tier if tier != NO_INDEX else self._tiers]
 
+    cdef const ValuePrior* tier_prior(self, uint32_t tier) noexcept nogil:
+        # By place in tier_names; beyond them that of counterparties without a tier.
+        return &self._value_prior[tier if tier < self._tiers else self._tiers]
+
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil:
         cdef uint32_t tier = self._tier_of(counterparty)
         if tier == NO_INDEX or instrument >= self.instruments:

@@ -1,5 +1,5 @@
 """What must survive a restart beside the records themselves: overrides, kills, steps down, live signals, what was
-learned.
+learned of models and of counterparties.
 
 Names, not places: a configuration numbers instruments, counterparties and desks, and the next one may number them
 otherwise.
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LEARNED_BYTES = 4 << 20
 """Of labels in a snapshot: 100 to 200 instrument groups with one model; those noted longest ago go without."""
+COUNTERPARTY_BYTES = 8 << 20
+"""Of counterparties in a snapshot: some 6,000; those noted longest ago go."""
+OUTCOMES_KEPT = 65_536
+"""Outcomes since their counterparties were noted: that is done every 10 s. The oldest go."""
 MODELS_KEPT = 16
 """Of one group, those noted last: as many as the engine follows."""
 PARTS = 60
@@ -52,6 +56,9 @@ class OperationalState:
         self._event_names: dict[int, Json] = {}  # by id
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._learned_texts: dict[str, str] = {}  # of each, up to its labels
+        self._counterparties: dict[str, str] = {}  # as texts, the one noted last at the end
+        self._outcomes: dict[str, list[Json]] = {}  # by counterparty, since it was noted
+        self._outcomes_count = 0
         self._settings_text = ""  # of the configuration itself, once it was asked for
         self._instruments: list[str] = []
         self._desks: list[str] = []
@@ -84,6 +91,47 @@ class OperationalState:
         elif kind == Change.LEARNED:
             for entry in payload["groups"]:
                 self._learn(entry)
+        elif kind == Change.COUNTERPARTIES:
+            for entry in payload["counterparties"]:
+                self._note(entry)
+        elif kind == Change.OUTCOME:
+            self._count(payload)
+
+    def _note(self, entry: Json) -> None:
+        name = entry["name"]
+        self._outcomes_count -= len(self._outcomes.pop(name, ()))
+        self._counterparties.pop(name, None)
+        self._counterparties[name] = _text(entry)
+
+    def _count(self, payload: Mapping[str, Any]) -> None:
+        if not payload["counterparty"]:
+            return
+        self._outcomes.setdefault(payload["counterparty"], []).append(dict(payload))
+        self._outcomes_count += 1
+        if self._outcomes_count > OUTCOMES_KEPT:
+            name = next(iter(self._outcomes))
+            del self._outcomes[name][0]
+            self._outcomes_count -= 1
+            if not self._outcomes[name]:
+                del self._outcomes[name]
+
+    def counterparties(self) -> list[Json]:
+        """What was noted of each counterparty, at most ``COUNTERPARTY_BYTES`` of it."""
+        return [json.loads(text) for text in self._counterparty_texts()]
+
+    def _counterparty_texts(self) -> list[str]:
+        found: list[str] = []
+        size = 0
+        for text in reversed(self._counterparties.values()):
+            size += len(text)
+            if size > COUNTERPARTY_BYTES:
+                break
+            found.append(text)
+        return found[::-1]
+
+    def outcomes(self) -> list[Json]:
+        """Those that came since their counterparty was noted, each counterparty's in order."""
+        return [payload for kept in self._outcomes.values() for payload in kept]
 
     def _learn(self, entry: Json) -> None:
         models: dict[str, Json] = self._learned.pop(entry["group"], {"models": {}})["models"]
@@ -211,7 +259,10 @@ class OperationalState:
             for group in self._learned
         )
         rest = _text(self._operated(now_ns))
-        return f'{{"config":{self._config_text()},{rest[1:-1]},"learned":[{learned}]}}'.encode()
+        known = ",".join(self._counterparty_texts())
+        return (
+            f'{{"config":{self._config_text()},{rest[1:-1]},"counterparties":[{known}],"learned":[{learned}]}}'
+        ).encode()
 
     def _config_text(self) -> str:
         if "config" in self.config and not self._settings_text:
@@ -224,7 +275,12 @@ class OperationalState:
 
     def to_json(self, now_ns: int) -> Json:
         """All of it, JSON-able; what has expired at ``now_ns`` is left out."""
-        return {"config": self.config, **self._operated(now_ns), "learned": self.learned(now_ns)}
+        return {
+            "config": self.config,
+            **self._operated(now_ns),
+            "counterparties": self.counterparties(),
+            "learned": self.learned(now_ns),
+        }
 
     def _operated(self, now_ns: int) -> Json:
         return {
@@ -234,6 +290,7 @@ class OperationalState:
             "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
+            "outcomes": self.outcomes(),
         }
 
     @classmethod
@@ -250,6 +307,10 @@ class OperationalState:
             state._keep(dict(entry))
         for entry in value.get("learned", ()):
             state._learn(entry)
+        for entry in value.get("counterparties", ()):
+            state._note(entry)
+        for entry in value.get("outcomes", ()):
+            state._count(entry)
         return state
 
     def restore(self, engine: Engine, now_ns: int) -> list[str]:
@@ -276,6 +337,16 @@ class OperationalState:
             engine.name_events(now_ns, list(names.values()))
         if learned := self.learned(now_ns):
             engine.apply_learned({"groups": learned}, now_ns)
+        if counterparties := self.counterparties():
+            engine.apply_counterparties({"counterparties": counterparties}, now_ns)
+        known = {instrument.name for instrument in engine.instruments}
+        for outcome in self.outcomes():
+            if outcome["instrument"] in known:
+                engine.outcome(now_ns, outcome)
+            else:
+                left_out.append(
+                    f"outcome {outcome['outcome']}: instrument {outcome['instrument']} is not configured any more"
+                )
         indices = list(engine.config.signals.volatility_indices)
         instruments = {instrument.name: instrument.index for instrument in engine.instruments}
         for entry in self.signals(now_ns):

@@ -29,7 +29,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from quotelife.checksum cimport crc32c_c
-from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_LEARNED, CHANGE_MODEL
+from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
     KIND_SHADOW, KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan,
@@ -274,7 +274,7 @@ cdef class JournalWriter(InputSink):
         cdef bytes record = encode({"kind": kind, "payload": payload, "now_ns": now_ns})
         self._append_bytes(KIND_CHANGE, sequence, now_ns, record)
         self._state.change(kind, payload)
-        if kind == CHANGE_LEARNED:
+        if kind == CHANGE_LEARNED or kind == CHANGE_COUNTERPARTIES:
             # A restart reads every one since the last state: no more than so many times as much.
             self._learned_since_state += len(record)
             if self._learned_since_state >= max(LEARNED_TIMES * self._state_bytes, <uint64_t>LEARNED_BYTES_MIN):

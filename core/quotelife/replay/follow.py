@@ -93,6 +93,10 @@ class Follower:
             engine.step(now_ns, **{**payload, "model": int(payload["model"], 16)})
         elif kind is Change.LEARNED:
             engine.apply_learned(payload, now_ns)
+        elif kind is Change.OUTCOME:
+            engine.outcome(now_ns, dict(payload))
+        elif kind is Change.COUNTERPARTIES:
+            engine.apply_counterparties(dict(payload), now_ns)
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

@@ -523,6 +523,8 @@ class _FromMarket(_Boot):
             self.report.signals += 1
         elif change.kind is Change.LEARNED and not self._restoring:
             self._learned(record, change.payload, engine)
+        elif change.kind is Change.COUNTERPARTIES and not self._restoring:
+            self._counterparties(record, change.payload, engine)
         else:
             self.follower.apply(engine, change.kind, change.payload, change.now_ns)
             self.report.changes += 1
@@ -539,18 +541,31 @@ class _FromMarket(_Boot):
         if not engine.note_learned(record.now_ns):
             engine.apply_learned({"groups": []}, record.now_ns)  # an input there, and so it is here
         ((_, again),) = self._tap.learned()
+        self._compare_note(record, "groups", "group", payload, again)
+
+    def _counterparties(self, record: Record, payload: Mapping[str, Any], engine: Engine) -> None:
+        """What is known of counterparties likewise."""
+        self._tap.counterparties()
+        if not engine.note_counterparties(record.now_ns):
+            engine.apply_counterparties({"counterparties": []}, record.now_ns)
+        ((_, again),) = self._tap.counterparties()
+        self._compare_note(record, "counterparties", "name", payload, again)
+
+    def _compare_note(
+        self, record: Record, what: str, key: str, payload: Mapping[str, Any], again: Mapping[str, Any]
+    ) -> None:
         self.report.notes += 1
         self.report.changes += 1
         if again == payload:
             self.report.notes_equal += 1
         elif len(self.report.mismatches) < KEPT:
-            was, now = _by_group(payload), _by_group(again)
+            was, now = ({entry[key]: entry for entry in each[what]} for each in (payload, again))
             fields = tuple(
                 (name, str(was.get(name, "nothing")), str(now.get(name, "nothing")))
                 for name in sorted(was.keys() | now.keys())
                 if was.get(name) != now.get(name)
             )
-            fields = fields or (("groups", ", ".join(was), ", ".join(now)),)
+            fields = fields or ((what, ", ".join(was), ", ".join(now)),)
             self.report.mismatches.append(
                 Mismatch(f"{record.boot_id} learned {record.input_sequence}", fields[:FIELDS])
             )
@@ -653,10 +668,6 @@ def _learns(config: Config) -> bool:
     each = postures.client_priority, postures.liquidity_provider, postures.risk_averse
     held = any(posture.held_tolerance.enabled for posture in each)
     return held or learning.recalibration.enabled or learning.monitor.enabled
-
-
-def _by_group(payload: Mapping[str, Any]) -> dict[str, Any]:
-    return {entry["group"]: entry for entry in payload["groups"]}
 
 
 def differences(
