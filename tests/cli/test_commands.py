@@ -124,7 +124,15 @@ def test_help_lists_every_command_and_an_unknown_one_is_wrong_usage(run: Run) ->
 
 WRONG = {
     "serve": [["--address", "nonsense"], ["--metrics-address", "x:70000"]],
-    "demo": [["--seconds", "1"], ["--address", "nonsense"], ["--target", "nowhere"]],
+    "demo": [
+        ["--seconds", "1"],
+        ["--address", "nonsense"],
+        ["--target", "nowhere"],
+        ["--scenario", "nonsense"],
+        ["--json"],
+        ["--scenario", "eth-news", "--seconds", "10"],
+        ["--scenario", "rfq-market", "--plain"],
+    ],
     "get": [
         ["BTC-USDT", "SIDEWAYS"],
         ["BTC-USDT", "BUY", "much"],

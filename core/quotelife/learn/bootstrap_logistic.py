@@ -193,7 +193,8 @@ def run_market(
         market.add_shock(shock)
     instruments = [SimulatedInstrument() for _ in market.config.symbols]
     due = [START_NS + WARMUP_NS + round(rng.exponential(gap_ns)) for _ in instruments]
-    told = [planned[:] if headlines else [] for _ in instruments]
+    heard = [(shock.start_ns, shock.score) for shock in planned if shock.score is not None]
+    told = [heard[:] if headlines else [] for _ in instruments]
     for symbol, instrument in enumerate(instruments):
         book = market.snapshot(symbol)
         instrument.probe.snapshot(START_NS, book.bids, book.asks)
@@ -202,11 +203,9 @@ def run_market(
         while due[update.symbol] < update.time_ns + LATENCY_NS:
             h = threshold(rng, instrument.reference)
             news = told[update.symbol]
-            while news and news[0].start_ns + LATENCY_NS <= due[update.symbol]:
-                headline = news.pop(0)
-                instrument.probe.news(
-                    due[update.symbol], headline.score, source_ns=headline.start_ns + LATENCY_NS
-                )
+            while news and news[0][0] + LATENCY_NS <= due[update.symbol]:
+                came_ns, headline = news.pop(0)
+                instrument.probe.news(due[update.symbol], headline, source_ns=came_ns + LATENCY_NS)
             for side in (1, -1):
                 instrument.decide(due[update.symbol], side, h)
             due[update.symbol] += max(1, round(rng.exponential(gap_ns)))

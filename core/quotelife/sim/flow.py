@@ -45,12 +45,16 @@ class SymbolFlow:
         id_stride: int,
         start_ns: int,
         start_ticks: float,
+        size_spread: float = SIZE_SPREAD,
+        tilt: float = TILT,
     ) -> None:
         self._index = index
         self._random = stream
         self._ns_between = NS_PER_S / flow_per_second
         self._level_lots = level_lots
         self._levels = levels
+        self._size_spread = size_spread
+        self._tilt = tilt
         self._id_stride = id_stride
         self._bids: dict[int, int] = {}
         self._asks: dict[int, int] = {}
@@ -81,7 +85,7 @@ class SymbolFlow:
 
     def step(self, begin: int, end: int, latent: float, state: FlowState, out: list[VenueUpdate]) -> None:
         """All orders of one step, appended to ``out`` in time order."""
-        self._lean = exp(TILT * max(-3.0, min(3.0, state.signal)))
+        self._lean = exp(self._tilt * max(-3.0, min(3.0, state.signal)))
         uniform = self._random.uniform
         reprice_ns = begin + int(uniform() * (end - begin))
         between = self._ns_between / state.flow
@@ -310,4 +314,4 @@ class SymbolFlow:
     def _size(self, distance: int, scale: float) -> int:
         """Lots of one order: lognormal, larger away from the touch."""
         shape = 0.5 + 0.08 * min(distance, 20)
-        return 1 + int(self._level_lots * scale * shape * exp(SIZE_SPREAD * self._random.normal()))
+        return 1 + int(self._level_lots * scale * shape * exp(self._size_spread * self._random.normal()))

@@ -18,7 +18,7 @@ from decimal import Decimal
 from math import exp, sqrt
 from typing import Any
 
-from quotelife.sim.flow import FlowState, SymbolFlow
+from quotelife.sim.flow import SIZE_SPREAD, TILT, FlowState, SymbolFlow
 from quotelife.sim.streams import RandomStream
 from quotelife.sim.updates import BookSnapshot, NewsItem, VenueUpdate
 from quotelife.units import NS_PER_MS, NS_PER_S
@@ -36,6 +36,8 @@ SIGNAL_SECONDS = 0.5  # memory of the hidden order-flow signal
 SIGNAL_DRIFT = 0.9  # drift of the latent price per unit of signal, in sigmas per second
 ACTIVITY_SPREAD = 0.2  # standard deviation of log-volatility
 HALF_SPREAD_TICKS = 0.22
+SPREAD_NOISE = 0.15  # standard deviation of the log of a half spread, in calm
+SHOCK_SPREAD_NOISE = 0.45  # and what a full shock adds to it
 ACTIVITY_SECONDS = 45.0  # memory of log-volatility
 SPREAD_SECONDS = 0.12  # memory of the market makers' half spreads
 
@@ -46,7 +48,9 @@ class SymbolConfig:
 
     ``volatility_bps`` is per square root of a second, ``flow_per_second`` counts limit, cancel and market
     orders together, ``level_lots`` is the typical size at one price, ``shock_drift_bps`` is how far a shock
-    of intensity 1 drives the price over its whole duration.
+    of intensity 1 drives the price over its whole duration. The rest says how makers quote in calm and what a
+    shock of intensity 1 multiplies: ``half_spread_ticks`` and the standard deviation of its log, how far sizes
+    spread (``size_spread``, of their log) and how strongly the hidden signal leans on them (``tilt``).
     """
 
     symbol: str
@@ -57,6 +61,14 @@ class SymbolConfig:
     flow_per_second: float = 140.0
     level_lots: float = 1500.0
     shock_drift_bps: float = 6.0
+    half_spread_ticks: float = HALF_SPREAD_TICKS
+    spread_noise: float = SPREAD_NOISE
+    shock_spread_noise: float = SHOCK_SPREAD_NOISE
+    shock_half_spread: float = SHOCK_HALF_SPREAD
+    shock_volatility: float = SHOCK_VOLATILITY
+    shock_flow: float = SHOCK_FLOW
+    size_spread: float = SIZE_SPREAD
+    tilt: float = TILT
 
     def __post_init__(self) -> None:
         for name in (
@@ -66,9 +78,16 @@ class SymbolConfig:
             "volatility_bps",
             "flow_per_second",
             "level_lots",
+            "half_spread_ticks",
+            "shock_half_spread",
+            "shock_volatility",
+            "shock_flow",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{self.symbol}: {name} must be above 0")
+        for name in ("spread_noise", "shock_spread_noise", "size_spread", "tilt"):
+            if not 0 <= getattr(self, name) <= 2:
+                raise ValueError(f"{self.symbol}: {name} must lie in [0, 2]")
         if self.start_price % self.tick_size:
             raise ValueError(f"{self.symbol}: start_price must be a multiple of tick_size")
         if self.start_price / self.tick_size < 2000:
@@ -140,14 +159,14 @@ class NewsShock:
     """A headline at ``start_ns`` and what it does to the market for ``duration_ns``, then fading.
 
     ``intensity`` 1 is the full shock, 0 none; ``direction`` −1 drives prices down, +1 up. ``fade_ns`` is the
-    time constant of the return to calm.
+    time constant of the return to calm. ``score`` ``None``: the market moves and no headline tells why.
     """
 
     start_ns: int
     duration_ns: int
     intensity: float = 1.0
     direction: int = -1
-    score: float = -1.0
+    score: float | None = -1.0
     symbol: int | None = None
     headline: str = "Headline: withdrawals halted at a large venue"
     fade_ns: int = 300 * NS_PER_MS
@@ -159,7 +178,7 @@ class NewsShock:
             raise ValueError("direction must be -1 or 1")
         if not 0 <= self.intensity <= 2:
             raise ValueError("intensity must lie in [0, 2]")
-        if not -1 <= self.score <= 1:
+        if self.score is not None and not -1 <= self.score <= 1:
             raise ValueError("score must lie in [-1, 1]")
 
     def moved_to(self, start_ns: int, direction: int) -> NewsShock:
@@ -227,6 +246,8 @@ class MarketSimulator:
                     id_stride=stride,
                     start_ns=start_ns,
                     start_ticks=price + 0.5,
+                    size_spread=symbol.size_spread,
+                    tilt=symbol.tilt,
                 )
             )
 
@@ -260,7 +281,7 @@ class MarketSimulator:
             begin = self.now_ns
             end = begin + step
             for shock in self._shocks:
-                if begin <= shock.start_ns < end:
+                if begin <= shock.start_ns < end and shock.score is not None:
                     self._news.append(NewsItem(shock.start_ns, shock.symbol, shock.score, shock.headline))
             self._move_latent(begin, step)
             merged.clear()
@@ -306,6 +327,7 @@ class MarketSimulator:
         activity = exp(self._activity)
         factor = self._common.normal()
         for i, (latent, own) in enumerate(zip(self._latent, self._own, strict=True)):
+            symbol = self.config.symbols[i]
             planned = self._felt(begin, i)
             shock = planned.level(begin) if planned else 0.0
             full = min(1.0, shock)
@@ -319,22 +341,22 @@ class MarketSimulator:
             latent.signal += (target - latent.signal) * pull + sqrt(2.0 * dt / SIGNAL_SECONDS) * own.normal()
 
             tied = self.config.correlation * (1.0 - full)
-            sigma = latent.sigma_ticks * activity * SHOCK_VOLATILITY**shock
+            sigma = latent.sigma_ticks * activity * symbol.shock_volatility**shock
             move = (sqrt(tied) * factor + sqrt(1.0 - tied) * own.normal()) * root
             drift = SIGNAL_DRIFT * latent.sigma_ticks * latent.signal + push
             # A book needs room above zero.
             latent.price_ticks = max(latent.price_ticks + sigma * move + drift * dt, 4.0 * self.config.levels)
 
             keep = exp(-dt / SPREAD_SECONDS)
-            fresh = sqrt(1.0 - keep * keep) * (0.15 + 0.45 * full)
+            fresh = sqrt(1.0 - keep * keep) * (symbol.spread_noise + symbol.shock_spread_noise * full)
             latent.noise_bid = latent.noise_bid * keep + fresh * own.normal()
             latent.noise_ask = latent.noise_ask * keep + fresh * own.normal()
-            half = HALF_SPREAD_TICKS * SHOCK_HALF_SPREAD**shock
+            half = symbol.half_spread_ticks * symbol.shock_half_spread**shock
             state = latent.state
             state.half_bid = half * exp(latent.noise_bid)
             state.half_ask = half * exp(latent.noise_ask)
             state.signal = latent.signal
-            state.flow = activity * SHOCK_FLOW**shock
+            state.flow = activity * symbol.shock_flow**shock
 
     def _felt(self, now_ns: int, symbol: int) -> NewsShock | None:
         """The strongest shock that a symbol feels, ``None`` in calm."""

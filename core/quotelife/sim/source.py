@@ -10,7 +10,7 @@ from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import NO_INDEX_VALUE, EventBuffer, SignalCode
 from quotelife.replay.run import ReplayReport
 from quotelife.sim.events import EventWriter
-from quotelife.sim.market import MarketConfig, MarketSimulator, NewsShock
+from quotelife.sim.market import MarketConfig, MarketSimulator, NewsShock, SymbolConfig
 from quotelife.sim.updates import NewsItem, VenueUpdate
 from quotelife.units import NS_PER_MS, NS_PER_S
 
@@ -37,7 +37,7 @@ class SimulatedSource:
         config: MarketConfig | None = None,
     ) -> None:
         self._config = config or MarketConfig()
-        self.instruments = [_find(table, self._config, i) for i in range(len(self._config.symbols))]
+        self.instruments = [instrument_of(table, symbol) for symbol in self._config.symbols]
         self._seed = seed
         self._start_ns = start_ns
         self._stop_ns = (
@@ -64,7 +64,7 @@ class SimulatedSource:
             buffer.clear()
         while market.now_ns < self._stop_ns:
             updates = market.advance(min(self._stop_ns, market.now_ns + CHUNK_NS))
-            for item in _in_order(updates, market.news()):
+            for item in in_order(updates, market.news()):
                 yield item.time_ns + LATENCY_NS
                 if isinstance(item, NewsItem):
                     engine.on_signal(
@@ -105,7 +105,7 @@ def shocks(seed: int, start_ns: int, stop_ns: int) -> list[NewsShock]:
         )
 
 
-def _in_order(updates: list[VenueUpdate], news: list[NewsItem]) -> Iterator[VenueUpdate | NewsItem]:
+def in_order(updates: list[VenueUpdate], news: list[NewsItem]) -> Iterator[VenueUpdate | NewsItem]:
     """Both by time, a headline before what happens at the same instant."""
     waiting = list(news)
     for update in updates:
@@ -115,8 +115,8 @@ def _in_order(updates: list[VenueUpdate], news: list[NewsItem]) -> Iterator[Venu
     yield from waiting
 
 
-def _find(table: InstrumentTable, config: MarketConfig, symbol: int) -> Instrument:
-    wanted = config.symbols[symbol]
+def instrument_of(table: InstrumentTable, wanted: SymbolConfig) -> Instrument:
+    """The instrument with a symbol's name and grid; ``QuotelifeError`` when there is none."""
     for instrument in table:
         grid = (instrument.symbol, instrument.tick_size, instrument.lot_size)
         if grid == (wanted.symbol, wanted.tick_size, wanted.lot_size):
