@@ -559,6 +559,14 @@ cdef class RequestRecord:
         return self.c.posture
 
     @property
+    def size_lots(self):
+        return self.c.size_lots if self.c.flags & REQ_HAS_SIZE else None
+
+    @property
+    def price_ticks(self):
+        return self.c.price_ticks if self.c.flags & REQ_HAS_PRICE else None
+
+    @property
     def priced_at_ns(self):
         return self.c.priced_at_ns if self.c.flags & REQ_HAS_PRICED_AT else None
 

@@ -312,6 +312,7 @@ class Application:
             if self.ledger is not None:
                 if not self.ledger.fault:
                     self.engine.note_learned(now_ns)
+                    self.engine.note_counterparties(now_ns)
                 self.ledger.tick(now_ns)
             self._check_throttle(now_ns)
             self._check_clock(now_ns)

@@ -337,7 +337,7 @@ def expiry_request(
     return ExpiryCall(request, instrument, records, step_ns)
 
 
-def content_digest(request: expiry.GetExpiryRequest) -> bytes:
+def content_digest(request: Message) -> bytes:
     """The same for requests that say the same; byte order on the wire does not count."""
     return hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=16).digest()
 

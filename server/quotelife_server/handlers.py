@@ -45,6 +45,7 @@ from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
 from quotelife_server.models import Models
 from quotelife_server.monitoring import monitor_methods
+from quotelife_server.outcome_methods import outcome_methods
 from quotelife_server.recent import RecentQuote, RecentQuotes
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (
@@ -176,6 +177,7 @@ class Service:
             **_signal_methods(self),
             **_market_data_methods(self),
             **_admin_methods(self),
+            **outcome_methods(self),
             **self.health.methods(),
             **Reflection((*FILES, health_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)).methods(),
         }

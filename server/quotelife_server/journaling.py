@@ -689,7 +689,7 @@ class JournalLedger:
         one noted earlier; where there is no room for it, a gap will be told of."""
         waiting.reply = convert.unjournaled(waiting.reply)
         self.figures.unjournaled += 1
-        if self._writer.full or not self._note(waiting):
+        if (self._writer.full or not self._note(waiting)) and waiting.sequences:
             self._served_first = self._served_first or waiting.sequences[0]
             self._served_last = waiting.sequences[-1]
         if waiting.request_id:

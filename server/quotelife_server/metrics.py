@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 
 from quotelife.book.quality import QualityCause
+from quotelife.counterparty.posterior import OutcomeCode
 from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode, WithdrawCode
 from quotelife.units import NS_PER_S, NS_PER_US
@@ -52,6 +53,7 @@ class Metrics:
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
         self.latency_sum_ns = 0
         self.signals: dict[tuple[SignalCode, bool], int] = {}
+        self.outcomes: dict[OutcomeCode, int] = {}
         self.replayed = 0
         self.internal_errors = 0
         self.answers: dict[tuple[str, str], int] = {}
@@ -62,6 +64,9 @@ class Metrics:
     def signalled(self, kind: SignalCode, took: bool) -> None:
         """``took``: it changed something."""
         self.signals[kind, took] = self.signals.get((kind, took), 0) + 1
+
+    def outcome(self, kind: OutcomeCode) -> None:
+        self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
 
     def observe(self, latency_ns: int) -> None:
         self.latency_counts[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
@@ -140,6 +145,12 @@ class Exposition:
         for (kind, took), count in sorted(self._metrics.signals.items()):
             signals.add_metric((kind.name.lower(), "applied" if took else "ignored"), count)
         yield signals
+        outcomes = CounterMetricFamily(
+            "quotelife_outcomes", "Outcomes of quotes taken in, by kind", labels=("kind",)
+        )
+        for outcome, count in sorted(self._metrics.outcomes.items()):
+            outcomes.add_metric((outcome.name.lower(),), count)
+        yield outcomes
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
         alerts = GaugeMetricFamily("quotelife_alert", "1 while somebody should look at it", labels=("name",))

@@ -23,6 +23,7 @@ import numpy as np
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.clock import Clock
+from quotelife.counterparty.posterior import OutcomeCode
 from quotelife.engine import Engine
 from quotelife.inputs import WatchTap
 from quotelife.records import (
@@ -158,6 +159,16 @@ class Ear:
             self.wake()
 
 
+_STATES = {
+    OutcomeCode.HIT: QuoteStateCode.FILLED,
+    OutcomeCode.LIFTED: QuoteStateCode.FILLED,
+    OutcomeCode.EXPIRED: QuoteStateCode.EXPIRED,
+    OutcomeCode.DONE_AWAY: QuoteStateCode.CANCELLED,
+    OutcomeCode.COVER: QuoteStateCode.CANCELLED,
+    OutcomeCode.CANCELLED: QuoteStateCode.CANCELLED,
+}
+
+
 class Watching:
     """All owners and streams of one service."""
 
@@ -190,6 +201,8 @@ class Watching:
         self._quotes: dict[
             int, tuple[Owner, str, int]
         ] = {}  # those that something may be said of: owner, name, end
+        self._decisions: dict[int, tuple[int, ...]] = {}  # of those, by input sequence ...
+        self._decided: dict[int, int] = {}  # ... and back
         self._strangers: set[Stream] = set()  # streams that have not said whose they are
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
@@ -231,8 +244,24 @@ class Watching:
         status = self.engine.live_quote(quote)
         assert status is not None
         self._quotes[quote] = (found, name, status.expiry_ns)
+        self._decisions[quote] = tuple(decision.input_sequence for decision in decisions)
+        self._decided.update(dict.fromkeys(self._decisions[quote], quote))
         self._arm()
         return quote
+
+    def outcome(self, now_ns: int, decision: int, kind: OutcomeCode, traded_lots: float | None) -> None:
+        """An outcome was reported of a decision, by its input sequence: where its quote is watched, that is over, or
+        what was traded is taken off its size."""
+        quote = self._decided.get(decision)
+        status = None if quote is None else self.engine.live_quote(quote)
+        if quote is None or status is None:
+            return
+        state, left = _STATES[kind], None
+        if state == QuoteStateCode.FILLED and traded_lots is not None and traded_lots < status.size_lots:
+            state, left = QuoteStateCode.PARTLY_FILLED, status.size_lots - traded_lots
+        now = self.engine.watch_updated(now_ns, quote, state, left)
+        if now not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
+            self.ended(quote)
 
     def ended(self, quote: int) -> None:
         """Nothing more will be said of it."""
@@ -240,6 +269,8 @@ class Watching:
         if entry is None:
             return
         owner, name, _ = entry
+        for decision in self._decisions.pop(quote, ()):
+            self._decided.pop(decision, None)
         if owner.names.get(name) == quote:
             del owner.names[name]
         if owner.withdrawals.pop(quote, None) is None:

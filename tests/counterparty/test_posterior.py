@@ -123,14 +123,15 @@ def test_fill_rate_and_response_are_those_of_the_twin_under_forgetting(seed: int
         age = life * float(rng.choice([0.3, 0.8]))
         twin.forget(keep)
         quotes, fills = quotes * keep, fills * keep
-        if kind == EXPIRED:
+        untold = kind == HIT and rng.random() < 0.3
+        if kind == EXPIRED or untold:
             tell(counterparties, "gamma", kind, life_ms=life)
         else:
             tell(counterparties, "gamma", kind, age_ms=age, life_ms=life)
         quotes += kind != CANCELLED
         if kind == HIT:
             fills += 1
-            twin.answers.append((age * MS, 1.0))
+            (twin.within if untold else twin.answers).append(((life if untold else age) * MS, 1.0))
         elif kind in (AWAY, COVER):
             twin.refused += 1
         else:

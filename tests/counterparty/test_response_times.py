@@ -56,6 +56,9 @@ def test_the_fit_is_the_largest_posterior_of_the_twin(seed: int) -> None:
         elif answer > 0.9:
             times.refused()
             twin.refused += 1
+        elif answer > 0.75:
+            times.answered_within(life)
+            twin.within.append((life, 1.0))
         else:
             times.lived(life)
             twin.lives.append((life, 1.0))
@@ -76,6 +79,8 @@ def test_the_posterior_is_that_of_the_twin_up_to_a_constant() -> None:
         times.lived(life * MS)
         twin.lives.append((life * MS, 1.0))
     times.refused()
+    times.answered_within(700 * MS)
+    twin.within.append((700 * MS, 1.0))
     twin.refused = 1.0
     points = [(0.3, 1000 * MS, 0.8), (0.6, 300 * MS, 0.4), (0.05, 5000 * MS, 1.5), (0.9, 80 * MS, 0.2)]
     apart = [
@@ -141,6 +146,16 @@ def test_refusals_lower_the_hit_probability_and_not_the_response_time() -> None:
     fit = times.fit(**TOLD)
     assert fit.hit == pytest.approx(20 * 0.3 / 220, abs=1e-6)
     assert fit.median_ns == pytest.approx(1000 * MS, rel=1e-6)
+
+
+def test_fills_whose_time_nobody_told_are_fills() -> None:
+    times = ResponseTimes()
+    for _ in range(300):
+        times.answered_within(500 * MS)
+        times.lived(500 * MS)
+    fit = times.fit(**TOLD)
+    share = fit.hit * NormalDist().cdf(np.log(500 * MS / fit.median_ns) / fit.sigma)
+    assert share == pytest.approx(0.5, abs=0.02)
 
 
 def test_binned_lives_cost_less_than_a_hundredth() -> None:

@@ -24,11 +24,15 @@ class Quotes:
 
     answers: list[tuple[float, float]] = field(default_factory=list)
     lives: list[tuple[float, float]] = field(default_factory=list)
+    within: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # accepted, nobody told when: by their lives
     refused: float = 0.0
 
     def forget(self, keep: float) -> None:
         self.answers = [(age, weight * keep) for age, weight in self.answers]
         self.lives = [(life, weight * keep) for life, weight in self.lives]
+        self.within = [(life, weight * keep) for life, weight in self.within]
         self.refused *= keep
 
     def log_posterior(self, prior: Prior, hit: float, median_ns: float, sigma: float) -> float:
@@ -41,6 +45,9 @@ class Quotes:
         for life, weight in self.lives:
             z = (log(life) - mu) / sigma
             total += weight * log(1 - hit + hit * 0.5 * erfc(z / sqrt(2)))
+        for life, weight in self.within:
+            z = (log(life) - mu) / sigma
+            total += weight * log(hit * 0.5 * erfc(-z / sqrt(2)))
         return total + self.refused * log(1 - hit)
 
     def fit(self, prior: Prior) -> tuple[float, float, float]:

@@ -73,6 +73,9 @@ METHODS: dict[str, type[Message]] = {
     _ADMIN + "ClearModelFailures": admin.ClearModelFailuresResponse,
     _ADMIN + "EndStepDown": admin.EndStepDownResponse,
     _ADMIN + "ListModels": admin.ListModelsResponse,
+    _EXPIRY + "ReportOutcome": expiry.ReportOutcomeResponse,
+    _ADMIN + "GetCounterparty": admin.GetCounterpartyResponse,
+    _ADMIN + "ListCounterparties": admin.ListCounterpartiesResponse,
 }
 
 T = TypeVar("T")
@@ -385,6 +388,29 @@ class Requests:
         """Auctions, scheduled news and halts to add or replace, and ids of events to forget."""
         request = signals.PublishCalendarRequest(events=events, removed_event_ids=removed)
         return self._call(_SIGNALS + "PublishCalendar", request, _whole, timeout_s)
+
+    def report_outcomes(
+        self, outcomes: Iterable[expiry.Outcome], *, timeout_s: float | None = None
+    ) -> Call[expiry.ReportOutcomeResponse]:
+        """What became of quotes, at most 1,024 of them; safe to send again under the same ids.
+
+        ``refused`` of the reply names those whose decision the service does not know (any more); the others are
+        recorded. INVALID_ARGUMENT: one is malformed, and none was taken in.
+        """
+        request = expiry.ReportOutcomeRequest(outcomes=outcomes)
+        return self._call(_EXPIRY + "ReportOutcome", request, _whole, timeout_s)
+
+    def counterparty(self, name: str, *, timeout_s: float | None = None) -> Call[admin.CounterpartyStatus]:
+        """What is known of one counterparty. NOT_FOUND where it is not configured."""
+        request = admin.GetCounterpartyRequest(counterparty=name)
+        return self._call(_ADMIN + "GetCounterparty", request, lambda reply: reply.counterparty, timeout_s)
+
+    def counterparties(
+        self, after: str = "", *, timeout_s: float | None = None
+    ) -> Call[admin.ListCounterpartiesResponse]:
+        """Those that outcomes were told of, 256 at a time by name, from behind ``after`` on."""
+        request = admin.ListCounterpartiesRequest(after=after)
+        return self._call(_ADMIN + "ListCounterparties", request, _whole, timeout_s)
 
     def status(
         self, instruments: Sequence[str] = (), *, timeout_s: float | None = None

@@ -27,6 +27,7 @@ from libc.string cimport memcpy, memset
 from quotelife.counterparty.marks cimport MARKOUT_NS
 from quotelife.counterparty.response cimport (
     LIFE_BINS, LN_SECOND, ResponseFit, ResponsePrior, fit_responses, responses_add_answer, responses_add_lived,
+    responses_add_within,
 )
 from quotelife.records cimport NO_INDEX
 
@@ -34,7 +35,7 @@ cdef enum:
     REFITS_A_CALL = 8                  # 0.2 ms each
 
 cdef int EVIDENCE = sizeof(Evidence) // sizeof(double)
-cdef int HEAD = EVIDENCE - 2 * LIFE_BINS
+cdef int HEAD = EVIDENCE - 4 * LIFE_BINS
 
 cdef int64_t POOL_EVERY_NS = 10_000_000_000
 cdef int64_t NOTE_EVERY_NS = 10_000_000_000
@@ -115,11 +116,11 @@ cdef double _moved(double p, double by) noexcept nogil:
     return p if by == 0.0 else 1.0 / (1.0 + exp(-(_logit(p) + by)))
 
 
-cdef double _lived(const Responses* responses) noexcept nogil:
+cdef double _total(const double* bins) noexcept nogil:
     cdef double total = 0.0
     cdef int k
     for k in range(LIFE_BINS):
-        total += responses.lived[k]
+        total += bins[k]
     return total
 
 
@@ -160,6 +161,8 @@ cdef void _without(const Evidence* all_of_it, const Evidence* own, Evidence* out
     for k in range(LIFE_BINS):
         if _gone(out.responses.lived[k], all_of_it.responses.lived[k]):
             out.responses.lived[k] = out.responses.lived_x[k] = 0.0
+        if _gone(out.responses.within[k], all_of_it.responses.within[k]):
+            out.responses.within[k] = out.responses.within_x[k] = 0.0
 
 
 cdef object _known(double value):
@@ -345,7 +348,9 @@ cdef class Counterparties:
         if kind == OUTCOME_HIT or kind == OUTCOME_LIFTED:
             evidence.quotes += 1.0
             evidence.fills += 1.0
-            if not isnan(age_ns):
+            if isnan(age_ns):
+                responses_add_within(&evidence.responses, life_ns, latency)
+            else:
                 responses_add_answer(&evidence.responses, age_ns, latency)
         elif kind == OUTCOME_CANCELLED:      # ours to end: no trial of the fill rate
             responses_add_lived(&evidence.responses, life_ns if isnan(age_ns) else fmin(age_ns, life_ns), latency)
@@ -493,7 +498,7 @@ cdef class Counterparties:
         cdef double n, mean, spread, weight, before, variance
         cdef int k
         out[0] = prior[0]
-        if responses.answers > 0.0 or responses.refused > 0.0 or _lived(responses) > 0.0:
+        if responses.answers + responses.refused + _total(responses.lived) + _total(responses.within) > 0.0:
             told.hit = prior.hit
             told.hit_weight = self._quotes
             told.mu = prior.mu - LN_SECOND
@@ -711,10 +716,8 @@ cdef class Counterparties:
             "reported": node.reported,
             "last_ns": node.last_ns,
             "sums": [value[k] for k in range(HEAD)],
-            "lived": [
-                [k, node.evidence.responses.lived[k], node.evidence.responses.lived_x[k]]
-                for k in range(LIFE_BINS) if node.evidence.responses.lived[k] > 0.0
-            ],
+            "lived": _bins(node.evidence.responses.lived, node.evidence.responses.lived_x),
+            "within": _bins(node.evidence.responses.within, node.evidence.responses.within_x),
             "sizes": {
                 self._instruments[node.average[k].instrument]: [node.average[k].weight, node.average[k].sum_lots]
                 for k in range(node.averages)
@@ -733,14 +736,15 @@ cdef class Counterparties:
                 self._index.get(str(entry["name"]), -1), int(entry["reported"]), int(entry["last_ns"]),
                 [_finite(each) for each in entry["sums"]],
                 [(_bin(place), _finite(n), _finite(x)) for place, n, x in entry["lived"]],
+                [(_bin(place), _finite(n), _finite(x)) for place, n, x in entry["within"]],
                 {str(name): (_finite(w), _finite(lots)) for name, (w, lots) in entry["sizes"].items()},
             )
             for entry in entries
         ]
-        for _, reported, last_ns, sums, _, _ in read:
+        for _, reported, last_ns, sums, _, _, _ in read:
             if len(sums) != HEAD or reported < 0:
                 raise ValueError(f"{HEAD} sums, not {len(sums)}")
-        for counterparty, reported, last_ns, sums, lived, sizes in read:
+        for counterparty, reported, last_ns, sums, lived, within, sizes in read:
             if counterparty < 0:
                 continue
             node = self._node(counterparty)
@@ -751,6 +755,9 @@ cdef class Counterparties:
             for place, n, x in lived:
                 node.evidence.responses.lived[<int>place] = n
                 node.evidence.responses.lived_x[<int>place] = x
+            for place, n, x in within:
+                node.evidence.responses.within[<int>place] = n
+                node.evidence.responses.within_x[<int>place] = x
             node.averages = 0
             for name, (weight, lots) in sizes.items():
                 if name in self._instrument_index:
@@ -761,7 +768,7 @@ cdef class Counterparties:
         if not self.enabled:
             return []
         changed = self._follow_pool()
-        for counterparty, _, _, _, _, _ in read:
+        for counterparty, _, _, _, _, _, _ in read:
             if counterparty >= 0 and self._fit(self._nodes[self._place[<uint32_t>counterparty]]):
                 changed.append(self._place[<uint32_t>counterparty])
         return changed
@@ -811,7 +818,7 @@ cdef class Counterparties:
             quotes=evidence.quotes,
             fills=evidence.fills,
             answers=evidence.responses.answers,
-            censored=_lived(&evidence.responses),
+            censored=_total(evidence.responses.lived),
             refused=evidence.responses.refused,
             fill_rate=_known(belief.fill_rate),
             fill_deviation=_known(belief.fill_deviation),
@@ -830,6 +837,11 @@ cdef class Counterparties:
                 for k in range(node.averages) if node.average[k].weight > 0.0
             ]),
         )
+
+
+cdef object _bins(const double* n, const double* x):
+    cdef int k
+    return [[k, n[k], x[k]] for k in range(LIFE_BINS) if n[k] > 0.0]
 
 
 def _finite(value):

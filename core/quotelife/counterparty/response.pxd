@@ -12,6 +12,8 @@ cdef struct Responses:                 # x: ln of a response time less latency, 
     double refused                     # quotes known to have been turned down
     double lived[LIFE_BINS]            # quotes that ended unanswered, by their age then
     double lived_x[LIFE_BINS]          # sum of x of those
+    double within[LIFE_BINS]           # quotes that were accepted, nobody told when, by their life ...
+    double within_x[LIFE_BINS]         # ... likewise
 
 cdef struct ResponsePrior:
     double hit                         # a, and how many quotes it is worth
@@ -26,6 +28,7 @@ cdef struct ResponseFit:
     double sigma
 
 cdef void responses_add_answer(Responses* self, double age_ns, double latency_ns) noexcept nogil
+cdef void responses_add_within(Responses* self, double life_ns, double latency_ns) noexcept nogil
 cdef void responses_add_lived(Responses* self, double age_ns, double latency_ns) noexcept nogil
 cdef double log_posterior(const Responses* self, const ResponsePrior* prior, const ResponseFit* at) noexcept nogil
 # Returns how often the data was passed over.

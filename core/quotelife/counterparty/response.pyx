@@ -2,7 +2,8 @@
 
 Of a quote that ended unanswered after a life L it is known only that no answer came by then: either none would ever
 have come (1 − a), or one would have come later. Its likelihood is 1 − a·G(L − ℓ); that of an answer at age u is
-a·g(u − ℓ), that of a quote known to have been turned down 1 − a. This is the mixture ("cure") model of survival
+a·g(u − ℓ), that of one which came at an unknown time within the life a·G(L − ℓ), that of a quote known to have been
+turned down 1 − a. This is the mixture ("cure") model of survival
 analysis (Boag 1949; Farewell, Biometrics 38, 1982). A mean over the answers seen would never exceed the lives given.
 
 The prior is that of as many quotes and answers as its weights say: α₀ ln a + β₀ ln(1 − a) with its mode at the prior's
@@ -10,8 +11,8 @@ a, and n₀ answers of the prior's mean and standard deviation. What is returned
 (Dempster, Laird, Rubin 1977) with the steps of SQUAREM (Varadhan, Roland, Scand. J. Stat. 35, 2008): a pure function of
 data and prior, and with no data the prior itself.
 
-Answers enter by their exact sums; unanswered quotes by 64 bins of their life, each at its own mean, so that what is
-kept does not grow.
+Answers enter by their exact sums; quotes of which the life alone is known by 64 bins of it, each at its own mean, so
+that what is kept does not grow.
 """
 
 from typing import NamedTuple
@@ -47,6 +48,17 @@ cdef void responses_add_answer(Responses* self, double age_ns, double latency_ns
     self.sum_xx += x * x
 
 
+cdef inline int _bin(double x) noexcept nogil:
+    return max(0, min(LIFE_BINS - 1, <int>((x - FIRST_X) * BINS_A_UNIT)))
+
+
+cdef void responses_add_within(Responses* self, double life_ns, double latency_ns) noexcept nogil:
+    cdef double x = _x(life_ns, latency_ns)
+    cdef int k = _bin(x)
+    self.within[k] += 1.0
+    self.within_x[k] += x
+
+
 cdef void responses_add_lived(Responses* self, double age_ns, double latency_ns) noexcept nogil:
     # Up to the latency nobody can have answered: it says nothing.
     cdef double x
@@ -54,14 +66,15 @@ cdef void responses_add_lived(Responses* self, double age_ns, double latency_ns)
     if age_ns <= latency_ns:
         return
     x = _x(age_ns, latency_ns)
-    k = max(0, min(LIFE_BINS - 1, <int>((x - FIRST_X) * BINS_A_UNIT)))
+    k = _bin(x)
     self.lived[k] += 1.0
     self.lived_x[k] += x
 
 
 cdef struct Sums:                      # of one pass over the data
+    double answered                    # answers at times that nobody told
     double later                       # answers still to come of the quotes that ended before
-    double later_x                     # sum of x - mu of those
+    double later_x                     # sum of x - mu of those and of the untold
     double later_xx                    # and of its square
     double lived
     double posterior                   # ln, up to a constant
@@ -71,10 +84,19 @@ cdef inline double _survival(double z) noexcept nogil:
     return 0.5 * erfc(z * SQRT_HALF)
 
 
+cdef inline double _hazard(double z, double survival) noexcept nogil:
+    # Of the normal; beyond 8 the first terms of its asymptotic series are exact to 1e-6.
+    return INV_SQRT_2PI * exp(-0.5 * z * z) / survival if z < 8.0 else z + 1.0 / z - 2.0 / (z * z * z)
+
+
+cdef inline double _log_survival(double z, double survival) noexcept nogil:
+    return log(survival) if z < 30.0 else -0.5 * z * z - log(z) + log(INV_SQRT_2PI)
+
+
 cdef void _pass(const Responses* self, const ResponsePrior* prior, const ResponseFit* at, Sums* out) noexcept nogil:
     cdef double z, s, hazard, none, share, away, spread
     cdef int k
-    out.later = out.later_x = out.later_xx = out.lived = 0.0
+    out.answered = out.later = out.later_x = out.later_xx = out.lived = 0.0
     away = prior.mu - at.mu
     spread = self.sum_xx - 2.0 * at.mu * self.sum_x + self.answers * at.mu * at.mu
     out.posterior = (
@@ -84,14 +106,21 @@ cdef void _pass(const Responses* self, const ResponsePrior* prior, const Respons
         - 0.5 * (prior.response_weight * (prior.sigma * prior.sigma + away * away) + spread) / (at.sigma * at.sigma)
     )
     for k in range(LIFE_BINS):
+        if self.within[k] > 0.0:                 # an answer seen in a mirror
+            z = -(self.within_x[k] / self.within[k] - at.mu) / at.sigma
+            s = _survival(z)
+            hazard = _hazard(z, s)
+            out.posterior += self.within[k] * (log(at.hit) + _log_survival(z, s))
+            out.answered += self.within[k]
+            out.later_x -= self.within[k] * at.sigma * hazard
+            out.later_xx += self.within[k] * at.sigma * at.sigma * (1.0 + z * hazard)
         if self.lived[k] <= 0.0:
             continue
         z = (self.lived_x[k] / self.lived[k] - at.mu) / at.sigma
         s = _survival(z)
         none = 1.0 - at.hit + at.hit * s
         share = self.lived[k] * at.hit * s / none
-        # The normal hazard; beyond 8 the first terms of its asymptotic series are exact to 1e-6.
-        hazard = INV_SQRT_2PI * exp(-0.5 * z * z) / s if z < 8.0 else z + 1.0 / z - 2.0 / (z * z * z)
+        hazard = _hazard(z, s)
         out.posterior += self.lived[k] * log(none)
         out.lived += self.lived[k]
         out.later += share
@@ -102,16 +131,17 @@ cdef void _pass(const Responses* self, const ResponsePrior* prior, const Respons
 cdef void _step(const Responses* self, const ResponsePrior* prior, const ResponseFit* at, const Sums* sums,
                 ResponseFit* out) noexcept nogil:
     # One step of EM.
-    cdef double n = prior.response_weight + self.answers + sums.later
+    cdef double untold = sums.later + sums.answered
+    cdef double n = prior.response_weight + self.answers + untold
     cdef double moved, away, total
-    out.hit = (prior.hit_weight * prior.hit + self.answers + sums.later) / (
-        prior.hit_weight + self.answers + self.refused + sums.lived)
-    out.mu = (prior.response_weight * prior.mu + self.sum_x + sums.later_x + sums.later * at.mu) / n
+    out.hit = (prior.hit_weight * prior.hit + self.answers + untold) / (
+        prior.hit_weight + self.answers + sums.answered + self.refused + sums.lived)
+    out.mu = (prior.response_weight * prior.mu + self.sum_x + sums.later_x + untold * at.mu) / n
     moved = at.mu - out.mu
     away = prior.mu - out.mu
     total = (prior.response_weight * (prior.sigma * prior.sigma + away * away)
              + self.sum_xx - 2.0 * out.mu * self.sum_x + self.answers * out.mu * out.mu
-             + sums.later_xx + 2.0 * moved * sums.later_x + sums.later * moved * moved)
+             + sums.later_xx + 2.0 * moved * sums.later_x + untold * moved * moved)
     out.sigma = sqrt(total / n)
     _bound(out)
 
@@ -205,6 +235,10 @@ cdef class ResponseTimes:
     def lived(self, double age_ns, double latency_ns=0.0):
         """A quote ended at this age, and nobody had answered."""
         responses_add_lived(&self.c, age_ns, latency_ns)
+
+    def answered_within(self, double life_ns, double latency_ns=0.0):
+        """A quote of this life was accepted, nobody told when."""
+        responses_add_within(&self.c, life_ns, latency_ns)
 
     def refused(self):
         """A quote was turned down, whatever life it had left."""

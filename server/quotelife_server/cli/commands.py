@@ -7,6 +7,7 @@ from quotelife_server.cli import (
     bench,
     capture,
     config,
+    counterparty,
     demo,
     doctor,
     explain,
@@ -52,6 +53,7 @@ app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.add_typer(config.app, name="config")
+app.add_typer(counterparty.app, name="counterparty")
 app.add_typer(capture.app, name="capture")
 app.add_typer(journal.app, name="journal")
 app.add_typer(models.app, name="models")

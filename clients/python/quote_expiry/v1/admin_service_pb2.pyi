@@ -811,3 +811,101 @@ class ClearModelFailuresResponse(_message.Message):
     CLEARED_FIELD_NUMBER: _ClassVar[int]
     cleared: int
     def __init__(self, cleared: _Optional[int] = ...) -> None: ...
+
+class GetCounterpartyRequest(_message.Message):
+    __slots__ = ("counterparty",)
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    counterparty: str
+    def __init__(self, counterparty: _Optional[str] = ...) -> None: ...
+
+class GetCounterpartyResponse(_message.Message):
+    __slots__ = ("counterparty",)
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    counterparty: CounterpartyStatus
+    def __init__(self, counterparty: _Optional[_Union[CounterpartyStatus, _Mapping]] = ...) -> None: ...
+
+class ListCounterpartiesRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: str
+    def __init__(self, after: _Optional[str] = ...) -> None: ...
+
+class ListCounterpartiesResponse(_message.Message):
+    __slots__ = ("counterparties", "more")
+    COUNTERPARTIES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    counterparties: _containers.RepeatedCompositeFieldContainer[CounterpartyStatus]
+    more: bool
+    def __init__(self, counterparties: _Optional[_Iterable[_Union[CounterpartyStatus, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class CounterpartyTerms(_message.Message):
+    __slots__ = ("hit_probability", "informed_share", "response_median_ns", "response_sigma")
+    HIT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    INFORMED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_MEDIAN_NS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_SIGMA_FIELD_NUMBER: _ClassVar[int]
+    hit_probability: float
+    informed_share: float
+    response_median_ns: int
+    response_sigma: float
+    def __init__(self, hit_probability: _Optional[float] = ..., informed_share: _Optional[float] = ..., response_median_ns: _Optional[int] = ..., response_sigma: _Optional[float] = ...) -> None: ...
+
+class CounterpartyMarkout(_message.Message):
+    __slots__ = ("after_ns", "fills", "mean_bp", "deviation_bp")
+    AFTER_NS_FIELD_NUMBER: _ClassVar[int]
+    FILLS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_BP_FIELD_NUMBER: _ClassVar[int]
+    DEVIATION_BP_FIELD_NUMBER: _ClassVar[int]
+    after_ns: int
+    fills: float
+    mean_bp: float
+    deviation_bp: float
+    def __init__(self, after_ns: _Optional[int] = ..., fills: _Optional[float] = ..., mean_bp: _Optional[float] = ..., deviation_bp: _Optional[float] = ...) -> None: ...
+
+class CounterpartySize(_message.Message):
+    __slots__ = ("instrument", "quotes", "mean_lots")
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_LOTS_FIELD_NUMBER: _ClassVar[int]
+    instrument: str
+    quotes: float
+    mean_lots: float
+    def __init__(self, instrument: _Optional[str] = ..., quotes: _Optional[float] = ..., mean_lots: _Optional[float] = ...) -> None: ...
+
+class CounterpartyStatus(_message.Message):
+    __slots__ = ("counterparty", "tier", "reported", "last_utc_ns", "quotes", "fills", "answers", "censored", "refused", "fill_rate", "fill_rate_deviation", "estimated", "used", "configured", "adverse_in_h", "markouts", "sizes")
+    COUNTERPARTY_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_FIELD_NUMBER: _ClassVar[int]
+    LAST_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    FILLS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    CENSORED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    FILL_RATE_FIELD_NUMBER: _ClassVar[int]
+    FILL_RATE_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    ADVERSE_IN_H_FIELD_NUMBER: _ClassVar[int]
+    MARKOUTS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    counterparty: str
+    tier: str
+    reported: int
+    last_utc_ns: int
+    quotes: float
+    fills: float
+    answers: float
+    censored: float
+    refused: float
+    fill_rate: float
+    fill_rate_deviation: float
+    estimated: CounterpartyTerms
+    used: CounterpartyTerms
+    configured: CounterpartyTerms
+    adverse_in_h: float
+    markouts: _containers.RepeatedCompositeFieldContainer[CounterpartyMarkout]
+    sizes: _containers.RepeatedCompositeFieldContainer[CounterpartySize]
+    def __init__(self, counterparty: _Optional[str] = ..., tier: _Optional[str] = ..., reported: _Optional[int] = ..., last_utc_ns: _Optional[int] = ..., quotes: _Optional[float] = ..., fills: _Optional[float] = ..., answers: _Optional[float] = ..., censored: _Optional[float] = ..., refused: _Optional[float] = ..., fill_rate: _Optional[float] = ..., fill_rate_deviation: _Optional[float] = ..., estimated: _Optional[_Union[CounterpartyTerms, _Mapping]] = ..., used: _Optional[_Union[CounterpartyTerms, _Mapping]] = ..., configured: _Optional[_Union[CounterpartyTerms, _Mapping]] = ..., adverse_in_h: _Optional[float] = ..., markouts: _Optional[_Iterable[_Union[CounterpartyMarkout, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[CounterpartySize, _Mapping]]] = ...) -> None: ...

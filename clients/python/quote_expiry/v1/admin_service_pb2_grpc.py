@@ -110,6 +110,16 @@ class AdminServiceStub(object):
                 request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.SerializeToString,
                 response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.FromString,
                 _registered_method=True)
+        self.GetCounterparty = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/GetCounterparty',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyResponse.FromString,
+                _registered_method=True)
+        self.ListCounterparties = channel.unary_unary(
+                '/quote_expiry.v1.AdminService/ListCounterparties',
+                request_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesRequest.SerializeToString,
+                response_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -223,6 +233,20 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCounterparty(self, request, context):
+        """What is known of one counterparty. NOT_FOUND where it is not configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCounterparties(self, request, context):
+        """What is known of all counterparties that outcomes were told of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -300,6 +324,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EndStepDown,
                     request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.FromString,
                     response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.SerializeToString,
+            ),
+            'GetCounterparty': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCounterparty,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyResponse.SerializeToString,
+            ),
+            'ListCounterparties': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCounterparties,
+                    request_deserializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesRequest.FromString,
+                    response_serializer=quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -708,6 +742,60 @@ class AdminService(object):
             '/quote_expiry.v1.AdminService/EndStepDown',
             quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownRequest.SerializeToString,
             quote__expiry_dot_v1_dot_admin__service__pb2.EndStepDownResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCounterparty(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/GetCounterparty',
+            quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.GetCounterpartyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCounterparties(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quote_expiry.v1.AdminService/ListCounterparties',
+            quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesRequest.SerializeToString,
+            quote__expiry_dot_v1_dot_admin__service__pb2.ListCounterpartiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

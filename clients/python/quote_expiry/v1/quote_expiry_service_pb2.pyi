@@ -622,13 +622,27 @@ class ReportOutcomeRequest(_message.Message):
     outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
     def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
 
+class OutcomeRefusal(_message.Message):
+    __slots__ = ("index", "outcome_id", "field", "reason")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    outcome_id: str
+    field: str
+    reason: str
+    def __init__(self, index: _Optional[int] = ..., outcome_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class ReportOutcomeResponse(_message.Message):
-    __slots__ = ("accepted", "repeated_count")
+    __slots__ = ("accepted", "repeated_count", "refused")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     REPEATED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     accepted: int
     repeated_count: int
-    def __init__(self, accepted: _Optional[int] = ..., repeated_count: _Optional[int] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[OutcomeRefusal]
+    def __init__(self, accepted: _Optional[int] = ..., repeated_count: _Optional[int] = ..., refused: _Optional[_Iterable[_Union[OutcomeRefusal, _Mapping]]] = ...) -> None: ...
 
 class ExplainDecisionRequest(_message.Message):
     __slots__ = ("decision_id",)

@@ -1,0 +1,270 @@
+"""Outcomes of quotes in, what is known of counterparties out: ReportOutcome, GetCounterparty, ListCounterparties."""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.counterparty.posterior import CounterpartyStatus, OutcomeCode, ValueTerms
+from quotelife.engine import Engine
+from quotelife.records import DecisionRecord, RequestRecord
+from quotelife.units import NS_PER_S
+from quotelife_server import convert
+from quotelife_server.recent import RecentQuote
+from quotelife_server.rpc import Answer, CallContext, Code, MethodTable, RpcError, Unary
+
+if TYPE_CHECKING:
+    from quotelife_server.handlers import Service
+
+OUTCOMES_MAX = 1024
+LISTED_MAX = 256
+COUNTED_MAX = (
+    65_536  # quotes whose first outcome has come: more than are kept for outcomes at all, as shipped
+)
+BACK_NS_MAX = 86_400 * NS_PER_S
+AHEAD_NS_MAX = NS_PER_S
+KEY = "\x01outcome "  # no request id begins with it: they are printable
+UNKNOWN_DECISION = (
+    "is no firm decision of this run of the service, or its quote ended too long ago (server.recent)"
+)
+FILLED = (OutcomeCode.HIT, OutcomeCode.LIFTED)
+FILL_SIDE = {OutcomeCode.HIT: 1, OutcomeCode.LIFTED: -1}
+SIDES = {types.SIDE_UNSPECIFIED: 0, types.SIDE_BUY: 1, types.SIDE_SELL: -1}
+
+
+class _Outcome(NamedTuple):
+    """One that reads, of a quote that is known."""
+
+    message: expiry.Outcome
+    digest: bytes
+    kind: OutcomeCode
+    quote: RecentQuote
+    request: RequestRecord
+    decision: DecisionRecord
+    price_ticks: float | None
+    traded_lots: float | None
+
+
+class Counted:
+    """Quotes whose first outcome has come, by the input sequence of their first decision; the oldest leave first."""
+
+    def __init__(self, quotes_max: int = COUNTED_MAX) -> None:
+        self._quotes_max = quotes_max
+        self._quotes: OrderedDict[int, None] = OrderedDict()
+
+    def first(self, quote: RecentQuote) -> bool:
+        """Whether this is the first outcome of the quote."""
+        sequence = quote.decisions[0].input_sequence
+        if sequence in self._quotes:
+            return False
+        self._quotes[sequence] = None
+        if len(self._quotes) > self._quotes_max:
+            self._quotes.popitem(last=False)
+        return True
+
+
+def outcome_methods(service: "Service") -> MethodTable:
+    engine, clock, ledger = service.engine, service.clock, service.ledger
+    counted = Counted()
+
+    def report_outcome(payload: bytes, context: CallContext) -> Answer:
+        ledger.check()
+        now_ns = clock.now_ns()
+        message = convert.parse(expiry.ReportOutcomeRequest, payload)
+        new: dict[str, bytes] = {}
+        repeated = 0
+        taken: list[_Outcome] = []
+        reply = expiry.ReportOutcomeResponse()
+        faults = convert.Faults()
+        if not 1 <= len(message.outcomes) <= OUTCOMES_MAX:
+            faults.add("outcomes", f"give 1 to {OUTCOMES_MAX} of them")
+            faults.raise_if_any()
+        for place, outcome in enumerate(message.outcomes):
+            at = f"outcomes[{place}]"
+            kind = _checked(outcome, now_ns, faults, at)
+            if kind is None or not outcome.outcome_id:
+                continue
+            digest = convert.content_digest(outcome)
+            known = new.get(outcome.outcome_id)
+            if known is None:
+                stored = ledger.find(KEY + outcome.outcome_id, now_ns)
+                known = None if stored is None else stored[0]
+            if known is not None:
+                if known != digest:
+                    faults.add(f"{at}.outcome_id", "was used for another outcome; choose a new id")
+                repeated += 1
+                continue
+            quote = service.recent.find(outcome.decision_id)
+            if quote is None:
+                reply.refused.add(
+                    index=place, outcome_id=outcome.outcome_id, field="decision_id", reason=UNKNOWN_DECISION
+                )
+                continue
+            new[outcome.outcome_id] = digest
+            read = _read(outcome, kind, digest, quote, engine, faults, at)
+            if read is not None:
+                taken.append(read)
+        faults.raise_if_any()
+        for each in taken:
+            first = counted.first(each.quote)
+            engine.outcome(now_ns, _payload(each, service.boot_id, engine, now_ns, first))
+            ledger.answer((), KEY + each.message.outcome_id, each.digest, b"", b"", now_ns)
+            service.watching.outcome(now_ns, each.decision.input_sequence, each.kind, each.traded_lots)
+            service.metrics.outcome(each.kind)
+        reply.accepted, reply.repeated_count = len(taken), repeated
+        return ledger.acknowledge(reply.SerializeToString())
+
+    def get_counterparty(payload: bytes, context: CallContext) -> bytes:
+        request = convert.parse(admin.GetCounterpartyRequest, payload)
+        faults = convert.Faults()
+        faults.text("counterparty", request.counterparty, required=True)
+        faults.raise_if_any()
+        status = engine.counterparties.status(request.counterparty)
+        if status is None:
+            raise RpcError(Code.NOT_FOUND, f"counterparty: {request.counterparty} is not configured")
+        return admin.GetCounterpartyResponse(counterparty=counterparty_status(status)).SerializeToString()
+
+    def list_counterparties(payload: bytes, context: CallContext) -> bytes:
+        request = convert.parse(admin.ListCounterpartiesRequest, payload)
+        known = engine.counterparties.known
+        rest = known[bisect_right(known, request.after) :]
+        found = (engine.counterparties.status(name) for name in rest[:LISTED_MAX])
+        return admin.ListCounterpartiesResponse(
+            counterparties=[counterparty_status(each) for each in found if each is not None],
+            more=len(rest) > LISTED_MAX,
+        ).SerializeToString()
+
+    return {
+        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome": Unary(report_outcome),
+        "/quote_expiry.v1.AdminService/GetCounterparty": Unary(get_counterparty),
+        "/quote_expiry.v1.AdminService/ListCounterparties": Unary(list_counterparties),
+    }
+
+
+def _checked(outcome: expiry.Outcome, now_ns: int, faults: convert.Faults, at: str) -> OutcomeCode | None:
+    """Its kind, once everything that can be said of it alone has been."""
+    faults.text(f"{at}.outcome_id", outcome.outcome_id, required=True)
+    faults.text(f"{at}.decision_id", outcome.decision_id, required=True)
+    faults.text(f"{at}.quote_id", outcome.quote_id)
+    if outcome.at_utc_ns:
+        faults.instant(f"{at}.at_utc_ns", outcome.at_utc_ns, now_ns, BACK_NS_MAX, AHEAD_NS_MAX)
+    if outcome.side not in SIDES:
+        faults.add(f"{at}.side", "must be SIDE_BUY or SIDE_SELL, or left out")
+    try:
+        return OutcomeCode(outcome.kind)
+    except ValueError:
+        faults.add(f"{at}.kind", "must be one of the kinds")
+        return None
+
+
+def _read(
+    outcome: expiry.Outcome,
+    kind: OutcomeCode,
+    digest: bytes,
+    quote: RecentQuote,
+    engine: Engine,
+    faults: convert.Faults,
+    at: str,
+) -> _Outcome | None:
+    """The outcome with the decision that it speaks of; ``None`` with faults noted."""
+    wanted = SIDES.get(outcome.side, 0)
+    filled = FILL_SIDE.get(kind, 0)
+    if wanted and filled and wanted != filled:
+        faults.add(f"{at}.side", "a HIT is of the side SIDE_BUY, a LIFTED of SIDE_SELL: leave it out")
+        return None
+    wanted = wanted or filled
+    fits = [place for place, each in enumerate(quote.decisions) if wanted in (0, each.side)]
+    if not fits:
+        faults.add(f"{at}.{'kind' if filled else 'side'}", "the quote was not firm on that side")
+        return None
+    # Of a whole TWO_WAY quote the side that ended first speaks.
+    place = min(fits, key=lambda each: quote.decisions[each].expiry_ns)
+    request, decision = quote.requests[place], quote.decisions[place]
+    instrument = engine.instruments[decision.instrument]
+    price_ticks = traded = None
+    if outcome.HasField("price"):
+        price = faults.above_zero(f"{at}.price", outcome.price)
+        price_ticks = None if price is None else float(price / instrument.tick_size)
+        if price_ticks is not None and price_ticks > convert.COUNT_MAX:
+            faults.add(f"{at}.price", "is out of range for the instrument's tick size")
+    else:
+        price = None
+    if outcome.HasField("size"):
+        quantity = faults.above_zero(f"{at}.size.quantity", outcome.size.quantity)
+        if not types.SIZE_UNIT_LOTS <= outcome.size.unit <= types.SIZE_UNIT_NOTIONAL:
+            faults.add(f"{at}.size.unit", "must be one of the units")
+        elif quantity is not None:
+            traded = convert.to_lots(
+                instrument, quantity, outcome.size.unit, price, faults, f"{at}.size.unit"
+            )
+            if traded is not None and not 0 < traded <= convert.COUNT_MAX:
+                faults.add(f"{at}.size.quantity", "is out of range for the instrument's lot size")
+    return _Outcome(outcome, digest, kind, quote, request, decision, price_ticks, traded)
+
+
+def _payload(each: _Outcome, boot_id: str, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
+    """What ``Engine.outcome`` takes."""
+    outcome, decision = each.message, each.decision
+    # The mid at pricing: what has moved since is in the decision.
+    mid = decision.mid_ticks + decision.side * decision.moved_ticks if decision.mid_ticks > 0 else 0.0
+    return {
+        "outcome": outcome.outcome_id,
+        "decision": decision.input_sequence,
+        "boot": boot_id,
+        "quote": outcome.quote_id or each.quote.quote_id,
+        "counterparty": each.quote.counterparty,
+        "instrument": engine.instruments[decision.instrument].name,
+        "side": decision.side,
+        "kind": int(each.kind),
+        "counts": counts,
+        "at_ns": outcome.at_utc_ns or now_ns,
+        "age_ns": max(0, outcome.at_utc_ns - decision.now_ns) if outcome.at_utc_ns else None,
+        "life_ns": decision.life_ns,
+        "price_ticks": each.price_ticks,
+        "traded_lots": each.traded_lots,
+        "size_lots": each.request.size_lots,
+        "quoted_ticks": each.request.price_ticks,
+        "mid_ticks": mid,
+        "h_ticks": decision.h_ticks,
+    }
+
+
+def counterparty_status(status: CounterpartyStatus) -> admin.CounterpartyStatus:
+    message = admin.CounterpartyStatus(
+        counterparty=status.name,
+        tier=status.tier,
+        reported=status.reported,
+        last_utc_ns=status.last_ns or None,
+        quotes=status.quotes,
+        fills=status.fills,
+        answers=status.answers,
+        censored=status.censored,
+        refused=status.refused,
+        fill_rate=status.fill_rate,
+        fill_rate_deviation=status.fill_deviation,
+        estimated=_terms(status.believed),
+        used=_terms(status.used),
+        configured=_terms(status.configured),
+        adverse_in_h=status.adverse_in_h,
+    )
+    for markout in status.markouts:
+        message.markouts.add(
+            after_ns=markout.after_ns,
+            fills=markout.fills,
+            mean_bp=markout.mean_bp,
+            deviation_bp=markout.deviation_bp,
+        )
+    for size in status.sizes:
+        message.sizes.add(instrument=size.instrument, quotes=size.quotes, mean_lots=size.lots)
+    return message
+
+
+def _terms(terms: ValueTerms) -> admin.CounterpartyTerms:
+    return admin.CounterpartyTerms(
+        hit_probability=terms.hit_probability,
+        informed_share=terms.informed_share,
+        response_median_ns=round(terms.response_median_ns),
+        response_sigma=terms.response_sigma,
+    )

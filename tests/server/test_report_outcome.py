@@ -1,0 +1,261 @@
+"""ReportOutcome: what is taken in once, what is refused, and what it leaves behind a restart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quote_expiry.v1 import admin_service_pb2 as admin
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.inputs import Change
+from quotelife.journal.format import Kind
+from quotelife.journal.records import decode_change
+from quotelife_server.rpc import Code, RpcError
+from reference.faulty_storage import FAULTS
+from reference.ledger_kit import JournalKit
+from reference.service_kit import MS, Kit, S, refused
+
+REPORT = "/quote_expiry.v1.QuoteExpiryService/ReportOutcome"
+GET = "/quote_expiry.v1.AdminService/GetCounterparty"
+LIST = "/quote_expiry.v1.AdminService/ListCounterparties"
+HIT, LIFTED, EXPIRED, AWAY, COVER, CANCELLED = (
+    expiry.OUTCOME_KIND_HIT,
+    expiry.OUTCOME_KIND_LIFTED,
+    expiry.OUTCOME_KIND_EXPIRED,
+    expiry.OUTCOME_KIND_DONE_AWAY,
+    expiry.OUTCOME_KIND_COVER,
+    expiry.OUTCOME_KIND_CANCELLED,
+)
+
+
+def quote(kit: Kit, **fields: Any) -> expiry.GetExpiryResponse:
+    reply = kit.get(**{"counterparty": "alpha", **fields})
+    assert reply.decision == types.DECISION_QUOTE
+    return reply
+
+
+def outcome(
+    reply: expiry.GetExpiryResponse, name: str = "o1", kind: Any = HIT, **fields: Any
+) -> expiry.Outcome:
+    at = {"at_utc_ns": reply.decided_at_utc_ns + 150 * MS, **fields}
+    return expiry.Outcome(outcome_id=name, decision_id=reply.decision_id, kind=kind, **at)
+
+
+def payload(*outcomes: expiry.Outcome) -> bytes:
+    return expiry.ReportOutcomeRequest(outcomes=outcomes).SerializeToString()
+
+
+def report(kit: Kit, *outcomes: expiry.Outcome) -> expiry.ReportOutcomeResponse:
+    return expiry.ReportOutcomeResponse.FromString(kit.call(REPORT, payload(*outcomes)))
+
+
+def known(kit: Kit, name: str = "alpha") -> admin.CounterpartyStatus:
+    request = admin.GetCounterpartyRequest(counterparty=name).SerializeToString()
+    return admin.GetCounterpartyResponse.FromString(kit.call(GET, request)).counterparty
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    return Kit(tmp_path)
+
+
+def test_an_outcome_is_taken_in_once(kit: Kit) -> None:
+    hit = outcome(quote(kit))
+    kit.clock.set_ns(kit.clock.now_ns() + 200 * MS)
+    first, again = report(kit, hit), report(kit, hit, hit)
+    assert (first.accepted, first.repeated_count) == (1, 0)
+    assert (again.accepted, again.repeated_count) == (0, 2)
+    status = known(kit)
+    assert (status.reported, status.quotes, status.fills, status.answers) == (1, 1.0, 1.0, 1.0)
+    assert status.last_utc_ns == hit.at_utc_ns
+
+
+def test_twice_in_one_call_is_once(kit: Kit) -> None:
+    hit = outcome(quote(kit), at_utc_ns=0)
+    reply = report(kit, hit, hit)
+    assert (reply.accepted, reply.repeated_count) == (1, 1)
+
+
+def test_another_outcome_under_the_same_id_is_refused_and_nothing_is_taken(kit: Kit) -> None:
+    reply = quote(kit)
+    report(kit, outcome(reply, at_utc_ns=0))
+    other = outcome(quote(kit), "o2", EXPIRED, at_utc_ns=0)
+    with refused() as caught:
+        report(kit, other, outcome(reply, kind=EXPIRED, at_utc_ns=0))
+    assert caught[0].code is Code.INVALID_ARGUMENT
+    assert "outcomes[1].outcome_id: was used for another outcome" in caught[0].message
+    assert known(kit).reported == 1
+    assert report(kit, other).accepted == 1
+
+
+def test_of_an_unknown_decision_is_named_and_the_others_are_taken(kit: Kit) -> None:
+    good = outcome(quote(kit), at_utc_ns=0)
+    bad = expiry.Outcome(outcome_id="o2", decision_id="b00t-99999", kind=HIT)
+    declined = kit.get(
+        instrument="BTC-USDT", counterparty="alpha", client_deadline_utc_ns=kit.clock.now_ns() + 1
+    )
+    assert declined.decision == types.DECISION_DECLINE
+    not_firm = expiry.Outcome(outcome_id="o3", decision_id=declined.decision_id, kind=EXPIRED)
+    reply = report(kit, bad, good, not_firm)
+    assert reply.accepted == 1
+    assert [(each.index, each.outcome_id, each.field) for each in reply.refused] == [
+        (0, "o2", "decision_id"),
+        (2, "o3", "decision_id"),
+    ]
+    assert "no firm decision" in reply.refused[0].reason
+    # It may be told again once it is known, and is still unknown here.
+    assert report(kit, bad).refused and known(kit).reported == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"outcome_id": ""}, "outcomes[0].outcome_id: is required"),
+        ({"outcome_id": "a\nb"}, "outcomes[0].outcome_id: must be at most 128 printable"),
+        ({"decision_id": ""}, "outcomes[0].decision_id: is required"),
+        ({"kind": 0}, "outcomes[0].kind: must be one of the kinds"),
+        ({"kind": 77}, "outcomes[0].kind: must be one of the kinds"),
+        ({"at_utc_ns": 5}, "outcomes[0].at_utc_ns: lies more than 86400 s back"),
+        ({"at_utc_ns": 2**62}, "outcomes[0].at_utc_ns: lies more than 1 s ahead"),
+        ({"price": "-1"}, "outcomes[0].price: must be above 0"),
+        ({"price": "1e5"}, "outcomes[0].price: must be a decimal"),
+        ({"size": types.Size(quantity="0", unit=types.SIZE_UNIT_LOTS)}, "outcomes[0].size.quantity: must be"),
+        ({"size": types.Size(quantity="1")}, "outcomes[0].size.unit: must be one of the units"),
+        ({"size": types.Size(quantity="1", unit=types.SIZE_UNIT_NOTIONAL)}, "outcomes[0].size.unit: needs a price"),
+        ({"side": types.SIDE_TWO_WAY}, "outcomes[0].side: must be SIDE_BUY or SIDE_SELL"),
+        ({"side": types.SIDE_SELL}, "outcomes[0].side: a HIT is of the side SIDE_BUY"),
+        ({"kind": LIFTED}, "outcomes[0].kind: the quote was not firm on that side"),
+    ],
+)  # fmt: skip
+def test_every_field_is_checked(kit: Kit, fields: dict[str, Any], fault: str) -> None:
+    good = outcome(quote(kit), at_utc_ns=0)
+    for name, value in fields.items():
+        if isinstance(value, types.Size):
+            good.size.CopyFrom(value)
+        else:
+            setattr(good, name, value)
+    with refused() as caught:
+        report(kit, good)
+    assert caught[0].code is Code.INVALID_ARGUMENT
+    assert fault in caught[0].message
+    assert known(kit).reported == 0
+
+
+def test_a_call_holds_1_to_1024_outcomes(kit: Kit) -> None:
+    for count in (0, 1025):
+        with refused() as caught:
+            report(kit, *[expiry.Outcome(outcome_id=str(k), decision_id="x", kind=HIT) for k in range(count)])
+        assert "outcomes: give 1 to 1024" in caught[0].message
+
+
+def test_the_side_of_a_two_way_quote_is_that_of_the_kind(kit: Kit) -> None:
+    reply = quote(kit, side=types.SIDE_TWO_WAY)
+    report(kit, outcome(reply, "o1", LIFTED, at_utc_ns=0))
+    assert report(kit, outcome(reply, "o2", HIT, at_utc_ns=0)).accepted == 1
+    # One quote: its first outcome counts, the second is a further fill.
+    assert (known(kit).quotes, known(kit).reported) == (1.0, 2)
+
+
+def test_a_cover_behind_a_done_away_is_the_same_quote(kit: Kit) -> None:
+    reply = quote(kit)
+    report(kit, outcome(reply, "o1", AWAY, at_utc_ns=0), outcome(reply, "o2", COVER, at_utc_ns=0))
+    assert (known(kit).quotes, known(kit).reported) == (1.0, 2)
+
+
+def test_done_away_within_the_life_is_a_refusal(kit: Kit) -> None:
+    reply = quote(kit)
+    kit.clock.set_ns(kit.clock.now_ns() + S)
+    report(kit, outcome(reply, "o1", AWAY))
+    late = quote(kit)
+    kit.clock.set_ns(kit.clock.now_ns() + 10 * S)
+    report(kit, outcome(late, "o2", AWAY, at_utc_ns=late.decided_at_utc_ns + 9 * S))
+    assert known(kit).refused == pytest.approx(2 ** (-1 / 500))
+    assert known(kit).censored == 1.0
+
+
+def test_the_size_asked_for_is_learned(kit: Kit) -> None:
+    size = types.Size(quantity="2", unit=types.SIZE_UNIT_LOTS)
+    report(kit, outcome(quote(kit, size=size), at_utc_ns=0))
+    assert [(each.instrument, each.mean_lots) for each in known(kit).sizes] == [("BTC-USDT", 2.0)]
+
+
+def test_counterparties_are_shown_by_name_and_listed(kit: Kit) -> None:
+    assert known(kit, "beta").estimated == known(kit, "beta").configured
+    with refused() as caught:
+        known(kit, "nobody")
+    assert caught[0].code is Code.NOT_FOUND and "nobody is not configured" in caught[0].message
+    reply = admin.ListCounterpartiesResponse.FromString(kit.call(LIST, b""))
+    assert not reply.counterparties and not reply.more
+    report(
+        kit, outcome(quote(kit, counterparty="beta"), "b", at_utc_ns=0), outcome(quote(kit), "a", at_utc_ns=0)
+    )
+    reply = admin.ListCounterpartiesResponse.FromString(kit.call(LIST, b""))
+    assert [each.counterparty for each in reply.counterparties] == ["alpha", "beta"]
+    request = admin.ListCounterpartiesRequest(after="alpha").SerializeToString()
+    reply = admin.ListCounterpartiesResponse.FromString(kit.call(LIST, request))
+    assert [each.counterparty for each in reply.counterparties] == ["beta"]
+
+
+# --- with a journal ---------------------------------------------------------------------------------------------
+
+
+def ask(kit: JournalKit) -> expiry.GetExpiryResponse:
+    call = kit.ask(counterparty="alpha", side=types.SIDE_BUY)
+    kit.work_off()
+    assert call.expiry.decision == types.DECISION_QUOTE
+    return call.expiry
+
+
+def journaled(kit: JournalKit) -> list[dict[str, Any]]:
+    changes = (decode_change(record) for record in kit.read().records([Kind.CHANGE]))
+    return [change.payload for change in changes if change.kind is Change.OUTCOME]
+
+
+@pytest.mark.parametrize("durability", ["process-crash", "power-loss"])
+def test_it_is_acknowledged_after_it_is_in_the_journal(tmp_path: Path, durability: str) -> None:
+    kit = JournalKit(tmp_path, durability=durability)
+    call = kit.send(REPORT, payload(outcome(ask(kit), at_utc_ns=0, price="50000.1")))
+    assert call.outcome is None and journaled(kit) == []
+    kit.work_off()
+    assert expiry.ReportOutcomeResponse.FromString(call.reply).accepted == 1
+    (kept,) = journaled(kit)
+    assert (kept["outcome"], kept["counterparty"], kept["price_ticks"]) == ("o1", "alpha", 500001.0)
+    assert kept["h_ticks"] >= 1 and kept["life_ns"] > 0 and kept["mid_ticks"] > 0 and kept["counts"] is True
+
+
+def test_a_repeat_is_known_over_a_restart_and_so_is_what_it_taught(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    first = outcome(ask(kit), at_utc_ns=0)
+    kit.send(REPORT, payload(first))
+    kit.work_off()
+    kit.restart()
+    assert kit.engine.counterparties.known == ["alpha"]
+    again = kit.send(REPORT, payload(first))
+    kit.work_off()
+    assert expiry.ReportOutcomeResponse.FromString(again.reply).repeated_count == 1
+    other = expiry.Outcome(outcome_id="o1", decision_id=first.decision_id, kind=EXPIRED)
+    clash = kit.send(REPORT, payload(other)).error
+    assert clash.code is Code.INVALID_ARGUMENT
+    status = kit.engine.counterparties.status("alpha")
+    assert status is not None and (status.reported, status.fills) == (1, 1.0)
+    unknown = kit.send(
+        REPORT, payload(expiry.Outcome(outcome_id="o9", decision_id=first.decision_id, kind=HIT))
+    )
+    kit.work_off()
+    assert [each.field for each in expiry.ReportOutcomeResponse.FromString(unknown.reply).refused] == [
+        "decision_id"
+    ]
+
+
+def test_while_the_journal_fails_nothing_is_taken_in(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    reply = ask(kit)
+    FAULTS[next(iter(FAULTS))](kit.storage)
+    failing = kit.send(REPORT, payload(outcome(reply, "o1", at_utc_ns=0)))
+    kit.work_off()
+    assert isinstance(failing.outcome, RpcError) and failing.error.code is Code.UNAVAILABLE
+    refusal = kit.send(REPORT, payload(outcome(reply, "o2", at_utc_ns=0))).error
+    assert refusal.code is Code.UNAVAILABLE
+    status = kit.engine.counterparties.status("alpha")
+    assert status is not None and status.reported == 1  # in force, and recorded once that can be
