@@ -2220,8 +2220,9 @@ cdef class Engine:
             d = &decision.c
             if d.instrument >= self.n_instruments:
                 raise ValueError(f"unknown instrument index {d.instrument}")
-            if d.kind == DECISION_QUOTE:
-                ends.append(d.expiry_ns)
+            if d.kind != DECISION_QUOTE:
+                continue                               # a side that nobody can hit
+            ends.append(d.expiry_ns)
             edge = None
             if request.c.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
                 edge = d.edge_ticks

@@ -14,6 +14,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.inputs import Change, DerivedTap, InputTap
 from quotelife.records import (
     WATCH_DTYPE,
+    DecisionCode,
     DecisionRecord,
     EventBuffer,
     EventFlags,
@@ -367,6 +368,20 @@ def test_a_declined_request_is_nothing_to_watch(market: Market) -> None:
     market.engine.kill(market.t)
     with pytest.raises(ValueError, match="firm quote"):
         market.watch()
+
+
+def test_a_side_that_was_declined_ends_nothing(market: Market) -> None:
+    """Two ways, of which the market has passed one before it was asked: only the other is out there."""
+    priced = market.t
+    market.t += 20 * MS
+    market.move(0, -9)
+    bid, ask = (market.decide(0, side, priced_at_ns=priced) for side in (1, -1))
+    assert (bid[1].kind, ask[1].kind) == (DecisionCode.DECLINE, DecisionCode.QUOTE)
+    quote = market.engine.watch(
+        market.t, owner="oms", name="q", requests=[bid[0], ask[0]], decisions=[bid[1], ask[1]]
+    )
+    assert market.said() == []
+    assert [side[:2] for side in market.engine.live_quote(quote).sides] == [(0, -1)]
 
 
 VALUE = {"mode": "expected_value", "tolerance_source": "curve", "tolerance": 0.5, "life_min": "100ms"}
