@@ -176,6 +176,7 @@ class Engine:
         requests: Sequence[RequestRecord],
         decisions: Sequence[DecisionRecord],
         rfq: str = "",
+        boot: str = "",
         expiry_ns: int | None = None,
     ) -> int: ...
     def apply_watch(self, kind: int, payload: dict[str, Any], now_ns: int) -> None: ...

@@ -223,7 +223,7 @@ class LiveQuoteStatus(NamedTuple):
     owner: str            # stream that has it watched
     name: str             # the quote's, among those of its owner
     rfq: str
-    boot: str             # of the decisions that gave its life; empty: this one
+    boot: str             # of the decisions that gave its life
     decisions: tuple      # their input sequences
     state: int            # records.QuoteStateCode
     withdraw: int         # records.WithdrawCode, from when it was to be withdrawn on
@@ -2198,11 +2198,12 @@ cdef class Engine:
 
     # --- live quotes that are watched -----------------------------------------------------------------------------
 
-    def watch(self, int64_t now_ns, *, str owner, str name, requests, decisions, str rfq="", expiry_ns=None):
+    def watch(self, int64_t now_ns, *, str owner, str name, requests, decisions, str rfq="", str boot="",
+              expiry_ns=None):
         """Watch a quote from now on, for the stream ``owner``; returns its id, a numbered input.
 
         ``requests``, ``decisions``: what gave it its life, one for each side or leg, as ``decide`` took and filled
-        them. ``expiry_ns``: its end, by default the first of theirs. What comes of it is told to the sinks
+        them. ``boot``: the id under which their sequences are known to others. ``expiry_ns``: its end, by default the first of theirs. What comes of it is told to the sinks
         (``InputSink.watch``) behind this input and behind those that follow.
         Raises ``ValueError`` where none of them is a firm quote, ``QuotelifeError`` where the owner has a live quote of
         that name or too many are watched; neither is an input.
@@ -2249,7 +2250,7 @@ cdef class Engine:
             "owner": owner,
             "name": name,
             "rfq": rfq,
-            "boot": "",
+            "boot": boot,
             "decisions": [each.input_sequence for each in decisions],
             "expiry_ns": end,
             "unwatched_ns": end,
@@ -2309,7 +2310,7 @@ cdef class Engine:
         quote.unwatched_ns = payload["unwatched_ns"]
         quote.size_lots = NAN if payload["size_lots"] is None else payload["size_lots"]
         quote.cancels = payload["cancels"]
-        quote.state = payload["state"]
+        quote.state = QUOTE_PARTLY_FILLED if payload["state"] == <int>QUOTE_PARTLY_FILLED else QUOTE_LIVE
         reason = int(payload["withdraw"])
         self._name_quote(&quote, names)
         prior = self._policy.value_prior(quote.counterparty)
@@ -2373,8 +2374,6 @@ cdef class Engine:
         cdef int64_t t = self.now_ns
         if reason:
             self._quotes.withdraw(place, reason, NOWHERE, NAN, NAN, t, self.input_sequence)
-        elif quote.state >= QUOTE_FILLED:
-            self._quotes.end(place, quote.state, t)
         if t >= self._quotes.due_ns:
             self._time_quotes()
         if self._killed.observed(quote.counterparty):

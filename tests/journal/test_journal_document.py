@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from quotelife.journal.format import FORMAT_VERSION, SEGMENT_HEADER_BYTES, Kind, pack_record
-from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
+from quotelife.records import (
+    DECISION_DTYPE,
+    LABEL_DTYPE,
+    REQUEST_DTYPE,
+    SHADOW_DTYPE,
+    SIGNAL_DTYPE,
+    WATCH_DTYPE,
+)
 from quotelife_server.settings import JournalSettings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/journal.md").read_text()
@@ -20,6 +27,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/journal.md").read_text()
         (r"(\d+) bytes, `SIGNAL_DTYPE`", SIGNAL_DTYPE.itemsize),
         (r"(\d+) bytes, `SHADOW_DTYPE`", SHADOW_DTYPE.itemsize),
         (r"(\d+) bytes, `LABEL_DTYPE`", LABEL_DTYPE.itemsize),
+        (r"(\d+) bytes, `WATCH_DTYPE`", WATCH_DTYPE.itemsize),
         (r"format version \((\d+)\)", FORMAT_VERSION),
         (r"a header of (\d+) bytes and records", SEGMENT_HEADER_BYTES),
         (r"\| (\d+) \| \| payload", len(pack_record(Kind.GAP, 1, 0, 0, 0, b""))),

@@ -19,6 +19,7 @@ cdef enum RecordKind:
     KIND_SEAL = 9
     KIND_SHADOW = 10
     KIND_LABEL = 11
+    KIND_WATCH = 12
 
 cdef struct RecordHeader:      # 48 bytes; the payload follows, padded with zeros to a multiple of 8
     uint32_t crc               # CRC32C of everything after it, the padding included

@@ -21,6 +21,7 @@ class Kind(IntEnum):
     SEAL = 9
     SHADOW = 10
     LABEL = 11
+    WATCH = 12
 
 class SegmentHeader(NamedTuple):
     segment: int

@@ -17,9 +17,9 @@ from quotelife.checksum cimport crc32c_c
 
 from quotelife.checksum import crc32c
 from quotelife.errors import JournalError
-from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE
+from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, WATCH_DTYPE
 
-FORMAT_VERSION = 2              # since labels and shadows' answers are in it
+FORMAT_VERSION = 3              # 2: since labels and shadows' answers are in it; 3: since words on live quotes are
 SEGMENT_HEADER_BYTES = HEADER_BYTES
 RECORD_HEADER_SIZE = RECORD_HEADER_BYTES
 cdef bytes MAGIC = b"QLJRNL\r\n"
@@ -42,6 +42,7 @@ class Kind(IntEnum):
     SEAL = KIND_SEAL
     SHADOW = KIND_SHADOW
     LABEL = KIND_LABEL
+    WATCH = KIND_WATCH
 
 
 class SegmentHeader(NamedTuple):
@@ -70,7 +71,7 @@ class RawRecord(NamedTuple):
 
 def _layout_hash():
     parts = []
-    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE, SHADOW_DTYPE, LABEL_DTYPE):
+    for dtype in (REQUEST_DTYPE, DECISION_DTYPE, SIGNAL_DTYPE, SHADOW_DTYPE, LABEL_DTYPE, WATCH_DTYPE):
         parts += [f"{name} {dtype.fields[name][0].str}{dtype.fields[name][0].shape} {dtype.fields[name][1]}"
                   for name in dtype.names] + [str(dtype.itemsize)]
     return hashlib.sha256("\n".join(parts).encode()).digest()
@@ -109,7 +110,7 @@ cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noe
     if offset + RECORD_HEADER_BYTES > size:
         return 0
     memcpy(&header, data + offset, RECORD_HEADER_BYTES)
-    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_LABEL:
+    if header.length > RECORD_BYTES_MAX or header.kind < KIND_BOOT or header.kind > KIND_WATCH:
         return 0
     length = RECORD_HEADER_BYTES + padded(header.length)
     if offset + length > size or crc32c_c(0, data + offset + 4, length - 4) != header.crc:

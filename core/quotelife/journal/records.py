@@ -19,6 +19,7 @@ from quotelife.records import (
     REQUEST_DTYPE,
     SHADOW_DTYPE,
     SIGNAL_DTYPE,
+    WATCH_DTYPE,
     DecisionRecord,
     RequestRecord,
 )
@@ -109,6 +110,17 @@ def decode_shadow(record: Record) -> np.void:
     return answer
 
 
+def decode_watch(record: Record) -> np.void:
+    """A word on a live quote as a scalar of ``WATCH_DTYPE``."""
+    payload = _expect(record, Kind.WATCH)
+    if len(payload) != WATCH_DTYPE.itemsize:
+        raise JournalError(
+            f"record {record.number}: a word on a live quote of another build; use that one to read it"
+        )
+    said: np.void = np.frombuffer(payload, dtype=WATCH_DTYPE)[0]
+    return said
+
+
 def decode_label(record: Record) -> np.void:
     """A part of a label as a scalar of ``LABEL_DTYPE``."""
     payload = _expect(record, Kind.LABEL)
@@ -177,6 +189,8 @@ def apply_record(state: OperationalState, record: Record) -> OperationalState:
         return decode_state(record)
     if record.kind == Kind.SIGNAL:
         state.signal(record.payload)
+    elif record.kind is Kind.WATCH:
+        state.watch(record.payload)
     elif record.kind == Kind.CHANGE:
         change = json.loads(record.payload)
         state.change(change["kind"], change["payload"])

@@ -1,5 +1,5 @@
 """What must survive a restart beside the records themselves: overrides, kills, steps down, live signals, what was
-learned of models and of counterparties.
+learned of models and of counterparties, live quotes.
 
 Names, not places: a configuration numbers instruments, counterparties and desks, and the next one may number them
 otherwise.
@@ -12,8 +12,17 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from quotelife.errors import QuotelifeError
 from quotelife.inputs import Change
-from quotelife.records import NO_INDEX_VALUE, SIGNAL_DTYPE, RegimeCode, SignalCode
+from quotelife.records import (
+    NO_INDEX_VALUE,
+    SIGNAL_DTYPE,
+    WATCH_DTYPE,
+    QuoteStateCode,
+    RegimeCode,
+    SignalCode,
+    WatchCode,
+)
 
 if TYPE_CHECKING:
     from quotelife.engine import Engine
@@ -31,7 +40,12 @@ PARTS = 60
 NEWS_KEPT = 8
 """Scores kept for one instrument, and as many for all of them, as the engine keeps."""
 
+UNACKNOWLEDGED_NS = 60 * 1_000_000_000
+"""A withdrawal that nobody has acknowledged is carried over so long beyond the end of its quote's life."""
+
 _SIGNAL = struct.Struct("<qqddqQIBxHI4x")
+_WATCH = struct.Struct("<QQqQqddIBBBB")
+assert _WATCH.size == WATCH_DTYPE.itemsize
 assert _SIGNAL.size == SIGNAL_DTYPE.itemsize
 
 Json = dict[str, Any]
@@ -54,6 +68,9 @@ class OperationalState:
         self._signals: dict[tuple[Any, ...], list[Json]] = {}
         self._calendar: dict[tuple[int, str | None], Json] = {}  # by id and instrument
         self._event_names: dict[int, Json] = {}  # by id
+        self.quotes: dict[int, Json] = {}  # by id: live, or withdrawn and nobody has said so
+        self.next_quote = 1
+        self._quote_texts: dict[int, str] = {}
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._learned_texts: dict[str, str] = {}  # of each, up to its labels
         self._counterparties: dict[str, str] = {}  # as texts, the one noted last at the end
@@ -96,6 +113,15 @@ class OperationalState:
                 self._note(entry)
         elif kind == Change.OUTCOME:
             self._count(payload)
+        elif kind == Change.WATCHED:
+            self.next_quote = max(self.next_quote, payload["quote"] + 1)
+            self._set_quote(payload["quote"], dict(payload))
+        elif kind == Change.WATCH_UPDATED:
+            self._update_quote(payload)
+        elif kind == Change.WATCH_ACKNOWLEDGED:
+            quote = self.quotes.get(payload["quote"])
+            if quote is not None and quote["withdraw"]:
+                self._set_quote(payload["quote"], None)
 
     def _note(self, entry: Json) -> None:
         name = entry["name"]
@@ -132,6 +158,44 @@ class OperationalState:
     def outcomes(self) -> list[Json]:
         """Those that came since their counterparty was noted, each counterparty's in order."""
         return [payload for kept in self._outcomes.values() for payload in kept]
+
+    def _set_quote(self, id: int, quote: Json | None) -> None:
+        if quote is None:
+            self.quotes.pop(id, None)
+            self._quote_texts.pop(id, None)
+        else:
+            self.quotes[id] = quote
+            self._quote_texts[id] = _text(quote)
+
+    def _update_quote(self, payload: Mapping[str, Any]) -> None:
+        quote = self.quotes.get(payload["quote"])
+        if quote is None:
+            return
+        if payload["state"] >= QuoteStateCode.FILLED:
+            self._set_quote(payload["quote"], None)
+            return
+        size_lots = quote["size_lots"] if payload["size_lots"] is None else payload["size_lots"]
+        self._set_quote(payload["quote"], {**quote, "state": payload["state"], "size_lots": size_lots})
+
+    def watch(self, record: bytes) -> None:
+        """Apply a word on a live quote, the bytes of ``WATCH_DTYPE``."""
+        _, _, _, id, _, _, _, _, kind, reason, _, _ = _WATCH.unpack(record)
+        quote = self.quotes.get(id)
+        if quote is None or kind == WatchCode.REQUOTE_HINT:
+            return
+        self._set_quote(id, {**quote, "withdraw": reason} if kind == WatchCode.WITHDRAW else None)
+
+    def live_quotes(self, now_ns: int) -> list[Json]:
+        """Quotes to be watched on, in the order of registration: those whose end nobody has told of, and those that
+        are to be withdrawn until that is acknowledged, or they are long over."""
+        return [self.quotes[id] for id in self._held_quotes(now_ns)]
+
+    def _held_quotes(self, now_ns: int) -> list[int]:
+        return sorted(
+            id
+            for id, quote in self.quotes.items()
+            if not quote["withdraw"] or now_ns - quote["expiry_ns"] < UNACKNOWLEDGED_NS
+        )
 
     def _learn(self, entry: Json) -> None:
         models: dict[str, Json] = self._learned.pop(entry["group"], {"models": {}})["models"]
@@ -258,10 +322,12 @@ class OperationalState:
             texts[group] + (_labels_text(labels[group]) if group in labels else "") + "}}"
             for group in self._learned
         )
+        quotes = ",".join(self._quote_texts[id] for id in self._held_quotes(now_ns))
         rest = _text(self._operated(now_ns))
         known = ",".join(self._counterparty_texts())
         return (
-            f'{{"config":{self._config_text()},{rest[1:-1]},"counterparties":[{known}],"learned":[{learned}]}}'
+            f'{{"config":{self._config_text()},{rest[1:-1]},"counterparties":[{known}],"learned":[{learned}],'
+            f'"quotes":[{quotes}]}}'
         ).encode()
 
     def _config_text(self) -> str:
@@ -280,12 +346,14 @@ class OperationalState:
             **self._operated(now_ns),
             "counterparties": self.counterparties(),
             "learned": self.learned(now_ns),
+            "quotes": self.live_quotes(now_ns),
         }
 
     def _operated(self, now_ns: int) -> Json:
         return {
             "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
             "next_override_id": self.next_override_id,
+            "next_quote": self.next_quote,
             "kills": list(self.kills.values()),
             "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
@@ -311,6 +379,9 @@ class OperationalState:
             state._note(entry)
         for entry in value.get("outcomes", ()):
             state._count(entry)
+        state.next_quote = value.get("next_quote", 1)
+        for entry in value.get("quotes", ()):
+            state._set_quote(entry["quote"], dict(entry))
         return state
 
     def restore(self, engine: Engine, now_ns: int) -> list[str]:
@@ -347,6 +418,7 @@ class OperationalState:
                 left_out.append(
                     f"outcome {outcome['outcome']}: instrument {outcome['instrument']} is not configured any more"
                 )
+        self._restore_quotes(engine, now_ns, left_out)
         indices = list(engine.config.signals.volatility_indices)
         instruments = {instrument.name: instrument.index for instrument in engine.instruments}
         for entry in self.signals(now_ns):
@@ -383,6 +455,14 @@ class OperationalState:
                 source=source,
             )
         return left_out
+
+    def _restore_quotes(self, engine: Engine, now_ns: int, left_out: list[str]) -> None:
+        engine.watching.next_quote = max(engine.watching.next_quote, self.next_quote)
+        for quote in self.live_quotes(now_ns):
+            try:
+                engine.apply_watch(Change.WATCHED, quote, now_ns)
+            except QuotelifeError as error:
+                left_out.append(f"live quote {quote['name']} of {quote['owner']}: {error}")
 
     @staticmethod
     def _override(engine: Engine, entry: Json, now_ns: int, left_out: list[str]) -> None:

@@ -28,6 +28,7 @@ cdef class JournalWriter(InputSink):
     cdef readonly uint64_t lost              # inputs that found the buffer full
     cdef readonly uint64_t shadows_lost   # answers of shadows that found no room
     cdef readonly uint64_t labels_lost    # resolved labels that found no room
+    cdef readonly uint64_t watches_lost   # words on live quotes that found none
     cdef readonly uint64_t commits
     cdef readonly uint64_t syncs
     cdef readonly uint64_t failures          # commits and syncs that the disk refused

@@ -20,6 +20,7 @@ class JournalWriter(InputSink):
     lost: int
     shadows_lost: int
     labels_lost: int
+    watches_lost: int
     commits: int
     syncs: int
     failures: int

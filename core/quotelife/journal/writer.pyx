@@ -32,10 +32,10 @@ from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
-    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan,
+    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan,
     padded,
 )
-from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer
+from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer, WatchRecord
 
 from quotelife.errors import JournalError
 from quotelife.features.schema import SCHEMA_HASH, SCHEMA_VERSION
@@ -251,6 +251,19 @@ cdef class JournalWriter(InputSink):
             self.labels_lost += 1
             return 0
         memcpy(record + RECORD_HEADER_BYTES, label, sizeof(LabelRecord))
+        self._close_record(record)
+        return 0
+
+    cdef int watch(self, const WatchRecord* said) except -1:
+        # As a label; what is carried over to the next boot knows of it all the same.
+        cdef uint8_t* record = self._append(KIND_WATCH, said.input_sequence, said.at_ns, sizeof(WatchRecord))
+        cdef bytes raw = (<const char*>said)[:sizeof(WatchRecord)]
+        self._state.watch(raw)
+        if record == NULL:
+            self.watches_lost += 1
+            self._state_due = True
+            return 0
+        memcpy(record + RECORD_HEADER_BYTES, said, sizeof(WatchRecord))
         self._close_record(record)
         return 0
 

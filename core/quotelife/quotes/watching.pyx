@@ -30,7 +30,7 @@ class QuoteNames(NamedTuple):
     owner: str           # the stream that has it watched
     name: str            # the quote's, among those of its owner
     rfq: str
-    boot: str            # of its decisions; empty: this one
+    boot: str            # of its decisions
     decisions: tuple     # their input sequences
     counterparty: str    # empty: none was named
     desk: str | None

@@ -14,6 +14,8 @@ from quotelife.model.curve import CurveModel
 from quotelife.model.lineup import LineUp
 from quotelife.records import NO_INDEX_VALUE
 
+WATCHES = (Change.WATCHED, Change.WATCH_UPDATED, Change.WATCH_ACKNOWLEDGED, Change.WATCH_LOST)
+
 
 def read_config(payload: Mapping[str, Any]) -> Config:
     """The configuration in an engine's ``config_payload()``; sections that are not the engine's are left out.
@@ -97,6 +99,8 @@ class Follower:
             engine.outcome(now_ns, dict(payload))
         elif kind is Change.COUNTERPARTIES:
             engine.apply_counterparties(dict(payload), now_ns)
+        elif kind in WATCHES:
+            engine.apply_watch(kind, dict(payload), now_ns)
         else:
             raise QuotelifeError(f"a change of kind {kind.name} is not one of this build's engine")
 

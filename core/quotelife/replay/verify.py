@@ -38,6 +38,7 @@ from quotelife.journal.records import (
     decode_label,
     decode_shadow,
     decode_state,
+    decode_watch,
 )
 from quotelife.model.ladder import StepSource
 from quotelife.records import (
@@ -45,11 +46,14 @@ from quotelife.records import (
     HORIZONS_NS,
     LABEL_DTYPE,
     SHADOW_DTYPE,
+    WATCH_DTYPE,
     DecisionRecord,
     EventBuffer,
     ModelRoleCode,
     PostureCode,
     RequestRecord,
+    WatchCode,
+    WithdrawCode,
 )
 from quotelife.replay.follow import Follower, set_override
 
@@ -57,6 +61,7 @@ KEPT = 20  # mismatches told in full
 FIELDS = 4  # of the first of them that differ
 EVERY = 1000  # records between two words of progress
 LIFE = 2  # part of a label that moves a tolerance
+TOUCH = 1e-6  # ticks: by rounding a quote may be withdrawn so much before its level
 _KINDS = (
     Kind.BOOT,
     Kind.CHANGE,
@@ -64,6 +69,7 @@ _KINDS = (
     Kind.DECISION,
     Kind.SHADOW,
     Kind.LABEL,
+    Kind.WATCH,
     Kind.GAP,
     Kind.STATE,
 )
@@ -103,6 +109,9 @@ class Verification:
     without_labels: int = (
         0  # boots that learn and have none in the journal: whether any is missing is not known
     )
+    watches: int = 0  # words on live quotes
+    watches_equal: int = 0
+    watches_missing: int = 0
     notes: int = 0  # of what was learned
     notes_equal: int = 0
     changes: int = 0
@@ -118,6 +127,7 @@ class Verification:
                 self.decisions - self.equal,
                 self.shadows - self.shadows_equal,
                 self.labels - self.labels_equal,
+                self.watches - self.watches_equal,
                 self.notes - self.notes_equal,
             )
         )
@@ -203,6 +213,7 @@ class _Boot:
         self.shadows: npt.NDArray[np.void] = np.empty(0, SHADOW_DTYPE)  # of the last decision
         self.shadows_found = self.shadows_due = 0
         self.labels_known = 0  # number of the label before; −1: not known
+        self.watches_known = 0  # … and of the word on a live quote
         self.stretch: Stretch | None = None
 
     def leave(self, first: int, reason: str) -> None:
@@ -261,6 +272,24 @@ class _Boot:
                 Mismatch(f"{record.boot_id} label {number}", differences(record.payload, again, LABEL_DTYPE))
             )
 
+    def count_watch(self, said: np.void) -> None:
+        """Those that are not there are counted."""
+        number, before = int(said["number"]), self.watches_known
+        self.watches_known = number
+        if before >= 0:
+            self.report.watches_missing += max(number - before - 1, 0)
+
+    def compare_watch(self, record: Record, again: bytes) -> None:
+        self.report.watches += 1
+        if again == record.payload:
+            self.report.watches_equal += 1
+        elif len(self.report.mismatches) < KEPT:
+            self._unlike(record, differences(record.payload, again, WATCH_DTYPE))
+
+    def _unlike(self, record: Record, fields: tuple[tuple[str, str, str], ...]) -> None:
+        number = int(decode_watch(record)["number"])
+        self.report.mismatches.append(Mismatch(f"{record.boot_id} watch {number}", fields))
+
     def _mismatch(self, record: Record, fields: tuple[tuple[str, str, str], ...]) -> None:
         self.report.mismatches.append(Mismatch(f"{record.decision_id} (shadow)", fields))
 
@@ -275,6 +304,7 @@ class _Alone(_Boot):
         super().__init__(boot_id, follower, report)
         self._latest: tuple[RequestRecord, DecisionRecord] | None = None
         self._first_ns: int | None = None  # of the first decision
+        self._quotes: dict[int, dict[str, Any]] = {}  # live ones, as they were registered
 
     def run(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -288,6 +318,8 @@ class _Alone(_Boot):
                     continue
                 self.follower.apply(self.engine, change.kind, change.payload, change.now_ns)
                 self.report.changes += 1
+                if change.kind is Change.WATCHED:
+                    self._quotes[change.payload["quote"]] = change.payload
             elif record.kind is Kind.GAP:
                 gap = decode_gap(record)
                 self.leave(
@@ -302,6 +334,8 @@ class _Alone(_Boot):
                 self._shadow(record, self.engine)
             elif record.kind is Kind.LABEL and self.engine is not None:
                 self._label(record, self.engine)
+            elif record.kind is Kind.WATCH and self.engine is not None:
+                self._watch(record, self.engine)
         self.expect_shadows(0)
         if self.engine is not None and self.labels_known == 0 and self._due():
             self.report.without_labels += _learns(self.engine.config)
@@ -327,6 +361,26 @@ class _Alone(_Boot):
         if self._followed is not None and label["part"] == LIFE:
             self._followed.add(key)
 
+    def _watch(self, record: Record, engine: Engine) -> None:
+        """Without a market only what it says of itself can be asked: was it time, had it moved so far?"""
+        said = decode_watch(record)
+        self.count_watch(said)
+        self.report.watches += 1
+        quote = self._quotes.get(int(said["quote"]))
+        wrong: tuple[str, str, str] | None = None
+        if quote is not None and said["kind"] == WatchCode.EXPIRED:
+            if said["at_ns"] < quote["expiry_ns"]:
+                wrong = ("at_ns", str(said["at_ns"]), f"its end is {quote['expiry_ns']}")
+        elif quote is not None and said["reason"] == WithdrawCode.ADVERSE_MOVE:
+            at = engine.config.watch.withdraw_at
+            least = at * min(side["h_ticks"] for side in quote["sides"])
+            if not said["moved_ticks"] >= least - TOUCH:
+                wrong = ("moved_ticks", str(said["moved_ticks"]), f"{least} ends it")
+        if wrong is None:
+            self.report.watches_equal += 1
+        elif len(self.report.mismatches) < KEPT:
+            self._unlike(record, (wrong,))
+
     def _key(self, instrument: int, posture: int) -> tuple[str, int]:
         assert self.engine is not None
         each = self.engine.config.instruments[instrument]
@@ -344,7 +398,8 @@ class _Alone(_Boot):
             self.follower.apply(self.engine, Change.STEPPED, step, record.now_ns)
         self.stretch = None
         self._followed = set()
-        self.labels_known = -1
+        self._quotes = dict(state.quotes)
+        self.labels_known = self.watches_known = -1
 
     def _decision(self, record: Record) -> None:
         if self.engine is None:
@@ -413,6 +468,8 @@ class _FromMarket(_Boot):
         self._steps: deque[tuple[int, dict[str, Any]]] = deque()  # that the journal has yet to tell of
         self._recorded: dict[int, Record] = {}  # labels by number, until both are there
         self._resolved: dict[int, bytes] = {}
+        self._said: dict[int, Record] = {}  # words on live quotes by number, in the same way
+        self._said_again: dict[int, bytes] = {}
 
     def run(self, records: Iterable[Record]) -> None:
         captured = self.boot_id in self._runs.heads
@@ -438,6 +495,12 @@ class _FromMarket(_Boot):
                     self.count_label(label)
                     self._recorded[int(label["number"])] = record
                     self._match()
+            elif record.kind is Kind.WATCH:
+                if self.engine is not None:
+                    said = decode_watch(record)
+                    self.count_watch(said)
+                    self._said[int(said["number"])] = record
+                    self._match()
             elif record.kind in (Kind.CHANGE, Kind.SIGNAL, Kind.DECISION):
                 if self.engine is None:
                     self._begin(record, boot)
@@ -446,13 +509,16 @@ class _FromMarket(_Boot):
                     if self.stretch is None:
                         self._count_missing(record.input_sequence)
         if self.engine is not None:
-            last = max((record.input_sequence for record in self._recorded.values()), default=0)
+            waiting = (*self._recorded.values(), *self._said.values())
+            last = max((record.input_sequence for record in waiting), default=0)
             if self.engine.input_sequence < last:  # brought by what was captured behind the last record
                 self._catch_up(self.engine, last + 1)
         self._match()
         if self.stretch is None:
             for record in self._recorded.values():
                 self.compare_label(record, bytes(LABEL_DTYPE.itemsize))
+            for record in self._said.values():
+                self.compare_watch(record, bytes(WATCH_DTYPE.itemsize))
         self.expect_shadows(0)
 
     def _match(self) -> None:
@@ -461,6 +527,10 @@ class _FromMarket(_Boot):
             self._resolved[int(np.frombuffer(each, LABEL_DTYPE)[0]["number"])] = each
         for number in sorted(self._recorded.keys() & self._resolved.keys()):
             self.compare_label(self._recorded.pop(number), self._resolved.pop(number))
+        for each in self._tap.watches():
+            self._said_again[int(np.frombuffer(each, WATCH_DTYPE)[0]["number"])] = each
+        for number in sorted(self._said.keys() & self._said_again.keys()):
+            self.compare_watch(self._said.pop(number), self._said_again.pop(number))
 
     def _count_missing(self, sequence: int) -> None:
         """A label stands before the record of any later input, so those that should be before this one and are not
@@ -475,6 +545,14 @@ class _FromMarket(_Boot):
             ):  # else a hole between two that are there, counted when the second came
                 self.labels_known = number
                 self.report.labels_missing += 1
+        for number, each in list(self._said_again.items()):
+            # What comes of a registration, or of a lost watcher, stands behind that input.
+            if int(np.frombuffer(each, WATCH_DTYPE)[0]["input_sequence"]) >= sequence:
+                break
+            del self._said_again[number]
+            if number > self.watches_known:
+                self.watches_known = number
+                self.report.watches_missing += 1
 
     def _begin(self, record: Record, boot: dict[str, Any] | None) -> None:
         if boot is None or boot["input_sequence"] != 0 or record.kind is not Kind.CHANGE:

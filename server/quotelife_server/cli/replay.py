@@ -444,11 +444,12 @@ def _verify(journal: Path, capture: Path | None, *, as_json: bool, allow_gaps: b
             f"{report.decisions:,} decisions of {report.boots} boots decided again {how}: {report.equal:,} equal, "
             f"{report.unequal:,} unequal, {left_out:,} could not be verified\n"
             f"on the way: {report.changes:,} changes, {report.signals:,} signals, {report.labels:,} labels, "
-            f"{report.notes:,} notes of what was learned, "
+            f"{report.watches:,} words on live quotes, {report.notes:,} notes of what was learned, "
             f"{report.events:,} events"
         )
         for what, missing in (
             ("labels", report.labels_missing),
+            ("words on live quotes", report.watches_missing),
             ("answers of shadows", report.shadows_missing),
         ):
             if missing:

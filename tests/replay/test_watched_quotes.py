@@ -1,0 +1,233 @@
+"""Live quotes in journal and replay: what was said comes out again byte for byte; a restart forgets none of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quotelife.config import Config
+from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.inputs import Change, DerivedTap
+from quotelife.journal.format import Kind
+from quotelife.journal.records import Record, decode_watch
+from quotelife.journal.recovery import recover
+from quotelife.journal.state import UNACKNOWLEDGED_NS, OperationalState
+from quotelife.journal.storage import DirectoryStorage
+from quotelife.records import (
+    WATCH_DTYPE,
+    DecisionCode,
+    DecisionRecord,
+    QuoteStateCode,
+    RequestRecord,
+    WatchCode,
+    WithdrawCode,
+)
+from quotelife.replay import verify as module
+from quotelife.replay.verify import verify
+from reference.market_kit import CONFIG, START_NS, market
+from reference.session_kit import Session
+
+S = 1_000_000_000
+MS = 1_000_000
+
+
+def watched_config() -> Config:
+    content = CONFIG.model_dump(mode="json", by_alias=True)
+    content["watch"] |= {"withdraw_at": 0.2, "forget": "2s"}
+    content["venue_sessions"]["slow"] = {"actuation": "withdraw", "life_max": "1min", "cancels_per_s": 3}
+    for name in content["postures"]:
+        content["postures"][name] |= {"life_max": "4s"}
+    return Config.model_validate_json(json.dumps(content))
+
+
+class WatchedSession(Session):
+    """As a session, and what is firm is watched, filled, acknowledged and lost."""
+
+    watched = 0
+
+    def decide(self, now_ns: int) -> None:
+        rng, engine = self.rng, self.engine
+        if rng.random() < 0.3:
+            super().decide(now_ns)
+            return
+        names = engine.policy.session_names
+        request = RequestRecord(
+            rng.randrange(len(engine.instruments)),
+            rng.choice((1, -1)),
+            now_ns=now_ns,
+            counterparty=self._place(len(engine.policy.counterparty_names)),
+            size_lots=rng.choice([None, 10.0]),
+            session=rng.choice([0xFFFFFFFF, names.index("slow")]),
+        )
+        answer = DecisionRecord()
+        engine.decide(request, answer)
+        self.figures.decisions += 1
+        if answer.kind == DecisionCode.QUOTE:
+            self.watched += 1
+            engine.watch(
+                now_ns + rng.randrange(3 * MS),
+                owner=f"oms{rng.randrange(3)}",
+                name=str(self.watched),
+                requests=[request],
+                decisions=[answer],
+                boot=self.journal.boot_id,
+            )
+        chance = rng.random()
+        known = engine.live_quotes()
+        if known and chance < 0.5:
+            quote = rng.choice(known)
+            if chance < 0.2:
+                engine.watch_updated(now_ns, quote.quote, rng.choice([2, 3, 7]), size_lots=1.0)
+            else:
+                engine.watch_acknowledged(now_ns, quote.quote, quote.number)
+        elif chance > 0.98:
+            engine.watch_lost(now_ns, f"oms{rng.randrange(3)}", "gone")
+
+
+def session(
+    folder: Path, start_ns: int = START_NS, boot_id: str = "boot1", **settings: Any
+) -> WatchedSession:
+    return WatchedSession(
+        folder / "journal",
+        folder / "capture",
+        watched_config(),
+        start_ns=start_ns,
+        boot_id=boot_id,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """A session that is only read, in which everything was said; the quotes known at its end."""
+    folder = tmp_path_factory.mktemp("watched")
+    run = session(folder, segment_bytes=200_000)
+    run.work(market(60), 1500, 0.25)
+    known = run.engine.live_quotes()
+    counts = run.engine.watching.counts()
+    run.close()
+    assert counts.registered > 500 and counts.expired > 20 and counts.held_back > 20 and counts.hints > 20
+    for reason in (
+        WithdrawCode.ADVERSE_MOVE,
+        WithdrawCode.STRESS,
+        WithdrawCode.WATCH_LOST,
+        WithdrawCode.LIFE_ENDED,
+    ):
+        assert counts.withdrawn[reason] > 0, reason
+    return folder, known
+
+
+def test_every_word_comes_out_again_from_market_bytes_and_holds_on_its_own(
+    day: tuple[Path, list[Any]],
+) -> None:
+    folder, _ = day
+    for report in (verify(folder / "journal"), verify(folder / "journal", folder / "capture")):
+        assert report.mismatches == []
+        assert (report.decisions, report.equal, report.complete) == (1500, 1500, True)
+        assert report.watches == report.watches_equal > 500
+        assert (report.watches_missing, report.unequal) == (0, 0)
+
+
+def bent(field: str, value: Any) -> Any:
+    def decode(record: Record) -> Any:
+        said = decode_watch(record).copy()
+        said[field] = value
+        return said
+
+    return decode
+
+
+def test_words_that_were_changed_are_found(
+    day: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = day
+    whole = module.Journal.records
+
+    def changed(self: Any, *args: Any) -> Any:
+        for record in whole(self, *args):
+            if record.kind is Kind.WATCH and decode_watch(record)["reason"] == WithdrawCode.ADVERSE_MOVE:
+                said = np.frombuffer(record.payload, WATCH_DTYPE).copy()
+                said["moved_ticks"] *= 0.5
+                record = record._replace(payload=said.tobytes())
+            yield record
+
+    monkeypatch.setattr(module.Journal, "records", changed)
+    for report in (verify(folder / "journal"), verify(folder / "journal", folder / "capture")):
+        assert report.unequal == report.watches - report.watches_equal > 10
+        assert {name for each in report.mismatches for name, _, _ in each.fields} == {"moved_ticks"}
+
+
+def test_words_that_are_not_there_are_counted(
+    day: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = day
+    whole = module.Journal.records
+
+    def some(self: Any, *args: Any) -> Any:
+        number = 0
+        for record in whole(self, *args):
+            number += record.kind is Kind.WATCH
+            if record.kind is not Kind.WATCH or number % 10:
+                yield record
+
+    complete = verify(folder / "journal").watches
+    monkeypatch.setattr(module.Journal, "records", some)
+    for report in (verify(folder / "journal"), verify(folder / "journal", folder / "capture")):
+        assert abs(report.watches_missing - complete // 10) <= 1 and report.unequal == 0
+
+
+def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
+    """Each that had not ended, or whose withdrawal nobody had acknowledged, is withdrawn or expires: the market that
+    was not seen meanwhile is no reason to go on."""
+    folder, known = day
+    state = recover(DirectoryStorage(str(folder / "journal"), lock=False), 0).state
+    open_still = {
+        each.quote
+        for each in known
+        if each.state <= QuoteStateCode.PARTLY_FILLED
+        or (each.state == QuoteStateCode.WITHDRAWN and not each.acknowledged)
+    }
+    now_ns = max(each.expiry_ns for each in known) - S
+    assert {entry["quote"] for entry in state.live_quotes(now_ns)} == open_still and len(open_still) > 3
+    read_back = OperationalState.from_json(json.loads(state.to_bytes(now_ns)))
+    assert read_back.live_quotes(now_ns) == state.live_quotes(now_ns)
+
+    engine, tap = Engine(watched_config(), start_ns=now_ns), DerivedTap()
+    engine.record_to(tap)
+    state.restore(engine, now_ns)
+    for _ in range(1000):
+        if not engine.watching.counts().live:
+            break
+        now_ns += 100 * MS
+        engine.on_timer(now_ns)
+    said = [np.frombuffer(each, WATCH_DTYPE)[0] for each in tap.watches()]
+    ended = [int(each["quote"]) for each in said if each["kind"] != WatchCode.REQUOTE_HINT]
+    assert sorted(ended) == sorted(open_still)
+    assert engine.watching.next_quote == state.next_quote > max(each.quote for each in known)
+
+
+def test_long_after_its_end_a_withdrawal_is_carried_over_no_more() -> None:
+    state = OperationalState()
+    entry = {"quote": 3, "expiry_ns": 10, "withdraw": 2, "state": 1, "size_lots": None}
+    state.change(Change.WATCHED, entry)
+    assert state.live_quotes(10 + UNACKNOWLEDGED_NS - 1) == [entry]
+    assert state.live_quotes(10 + UNACKNOWLEDGED_NS) == []
+    state.change(Change.WATCH_ACKNOWLEDGED, {"quote": 3, "number": 1})
+    assert state.live_quotes(0) == [] and state.next_quote == 4
+
+
+def test_quotes_that_find_no_room_after_a_restart_are_said(day: tuple[Path, list[Any]]) -> None:
+    folder, known = day
+    state = recover(DirectoryStorage(str(folder / "journal"), lock=False), 0).state
+    now_ns = max(each.expiry_ns for each in known) - 3 * S
+    content = watched_config().model_dump(mode="json", by_alias=True)
+    content["watch"]["quotes_max"] = 1
+    content["venue_sessions"]["slow"] |= {"cancels_per_s": 0.01}
+    engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=now_ns)
+    left_out = [line for line in state.restore(engine, now_ns) if line.startswith("live quote")]
+    assert left_out and all("quotes_max" in line for line in left_out)
+    with pytest.raises(QuotelifeError):
+        engine.apply_watch(Change.WATCHED, {}, now_ns)
