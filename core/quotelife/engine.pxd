@@ -7,7 +7,7 @@ from quotelife.book.quality cimport QualityRecord, Verdict
 from quotelife.decision.kill cimport KillSwitch
 from quotelife.decision.life cimport PostureParams
 from quotelife.decision.learned_prior cimport LearnedPriors
-from quotelife.decision.policy cimport InstrumentParams, Policy, RuntimeOverride
+from quotelife.decision.policy cimport InstrumentParams, Policy, PriceBoundsParams, RuntimeOverride
 from quotelife.decision.regime cimport RegimeState
 from quotelife.decision.throttle cimport Throttle
 from quotelife.features.greeks cimport Greeks
@@ -24,7 +24,7 @@ from quotelife.model.recalibration cimport AnchorGrid, CalibrationPair, Rolling,
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
 from quotelife.quotes.live_quotes cimport LiveQuote
 from quotelife.quotes.watching cimport Watching
-from quotelife.records cimport Decision, Event, LabelRecord, Request, ShadowAnswer, Signal, WatchRecord
+from quotelife.records cimport Decision, Event, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal, WatchRecord
 
 cdef enum:
     STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
@@ -119,6 +119,14 @@ cdef struct InstrumentState:
     bint auction
     uint8_t companions_down    # feeds beside the book's own that are lost
 
+cdef struct PackageLeg:             # what is known of a leg while its package is put together
+    double tick                     # in price units
+    double reference_ticks          # NaN: no price is known
+    double spread_ticks
+    double h_ticks                  # its own threshold, without edge
+    uint32_t underlying             # NO_INDEX: no greeks that hold
+    bint in_underlying              # its price is in units of the underlying
+
 cdef class Engine:
     cdef InstrumentState** states
     cdef uint32_t n_instruments
@@ -170,6 +178,9 @@ cdef class Engine:
     cdef uint32_t _lessons     # models that labels have come to since they were last asked to fit: bits by place
     cdef int64_t _latency_ns               # from a decision until its quote can be hit
     cdef double _raw[LABEL_ANCHORS]        # P at the anchors as the model gave it to the latest _judge; NaN: none
+    cdef double _own[LABEL_ANCHORS]        # and as calibrated, before a package adds to it
+    cdef dict _by_hash         # instruments' indices by the hash of their names
+    cdef tuple _underlying_of  # by instrument: index of its configured underlying, or None
     cdef Decision _probed      # room for a probe
     cdef Watching _quotes      # live quotes that are watched
     cdef Decision _hinted      # room for what a new quote in the place of one just ended would get
@@ -256,7 +267,7 @@ cdef class Engine:
     cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
                      OpenLabel* label) noexcept nogil
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
-                              const Decision* out) noexcept nogil
+                              const double* own, bint lives, const Decision* out) noexcept nogil
     cdef bint _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil
@@ -272,3 +283,15 @@ cdef class Engine:
     cdef int _look_at_new(self, uint32_t place, dict payload, uint8_t reason) except -1
     cdef object _quote_status(self, uint32_t place)
     cdef int _name_quote(self, LiveQuote* quote, object names) except -1
+    cdef int _regime_at(self, const InstrumentState* state, RegimeState* judged, int64_t t,
+                        uint64_t* reasons) noexcept nogil
+    cdef int _name_underlyings(self) except -1
+    cdef int _alone(self, RequestRecord leg) except -1
+    cdef int _look_at_leg(self, Request* request, PackageLeg* leg) except -1
+    cdef uint32_t _one_underlying(self, list chain, PackageLeg* leg) except? 0
+    cdef RequestRecord _package_of(self, list chain, PackageLeg* leg)
+    cdef double _spot(self, uint32_t instrument)
+    cdef uint64_t _too_far(self, const Request* of, const PriceBoundsParams* bounds, double market, double level,
+                           double width, double edge) noexcept nogil
+    cdef void _worst_of(self, Request* request, Request* of, bint counts) noexcept nogil
+    cdef void _most_careful(self, const Request* request, Request* of, int64_t t) noexcept nogil

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport INFINITY, NAN, fabs, fmax, fmin, isfinite, isnan
-from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint32_t
+from libc.math cimport INFINITY, NAN, fabs, fmax, fmin, isfinite, isnan, sqrt
+from libc.stdint cimport INT64_MAX, int8_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -44,11 +44,14 @@ from quotelife.decision.policy cimport (
     POSTURES, REF_AUTO, REF_MICROPRICE, InstrumentParams, Policy, PriceBoundsParams, Resolution, RuntimeOverride,
     SessionParams,
 )
-from quotelife.decision.regime cimport regime_update
+from quotelife.decision.regime cimport RegimeState, regime_update
+from quotelife.decision.package cimport (
+    PACKAGE_LEGS_MAX, package_add, package_carry, package_neutral, package_on_underlying,
+)
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
-from quotelife.features.greeks cimport GREEK_PAIRS, Greeks, greeks_alive, greeks_on_signal, is_greek
+from quotelife.features.greeks cimport GREEK_PAIRS, GreekPair, Greeks, greeks_alive, greeks_on_signal, is_greek
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
     feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
@@ -83,7 +86,7 @@ from quotelife.records cimport (
     BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE,
     EV_ADD, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
     EV_STATUS, EV_TRADE, EVERY_ORDER, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS,
-    MODE_EXPECTED_VALUE, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
+    MODE_EXPECTED_VALUE, MODE_TOLERANCE_P500, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
     POSTURE_RISK_AVERSE, QUALITY_CROSSED, QUALITY_GAPPED, QUALITY_GOOD, QUALITY_HALTED, QUALITY_STALE, QUALITY_WARMING,
     REGIME_AUCTION, REGIME_HALT, REGIME_NORMAL, REGIME_REASONS, REGIME_SCHEDULED_NEWS, REGIME_STRESS, REQ_HAS_DEADLINE,
     REQ_HAS_EDGE, REQ_HAS_PRICE, REQ_HAS_PRICED_AT, REQ_HAS_REFERENCE, REQ_HAS_SIZE, REQ_UNSYNCHRONISED,
@@ -97,7 +100,8 @@ from quotelife.records cimport (
     MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal,
 )
 from quotelife.records cimport (
-    OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_SECOND_SIDE, RULE_KILL_SWITCH, WHY_KILLED,
+    DECISION_INDICATIVE, OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_FIRST_LEG, REQ_GREEKS,
+    REQ_LAST_LEG, REQ_LEG, REQ_ON_UNDERLYING, REQ_RESIDUAL, REQ_SECOND_SIDE, REQ_SENSITIVITIES, RULE_KILL_SWITCH, WHY_KILLED,
     WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
 )
 from quotelife.records cimport (
@@ -108,6 +112,7 @@ from quotelife.records cimport (
 
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.errors import ArtifactError, ConfigError, QuotelifeError
+from quotelife.instruments import name_hash
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.ladder import StepSource
 from quotelife.model.lineup import LineUp
@@ -121,7 +126,10 @@ cdef enum:
     GRID_NS = 100_000_000
     PROBES_A_TIMER = 64             # pairs of evaluations, 10 us each and more with more models
     REFITS_A_TIMER = 8              # each takes tens of microseconds
+    REQ_PACKAGE = REQ_LEG | REQ_LAST_LEG
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
+
+cdef size_t PACKAGE_OFFSET = <size_t>&(<Request*>NULL).ratio       # from there on a request speaks of its package
 
 LEARNED_EVERY_NS = 10_000_000_000    # so much of what was learned may be lost with a process, of each group
 CALENDAR_KEPT = ANNOUNCED_MAX    # events not yet over, for one instrument, and as many for all of them
@@ -313,6 +321,7 @@ cdef class Engine:
         self._instruments = config.instrument_table()
         self._grow(len(self._instruments))
         self._wire_drivers()
+        self._name_underlyings()
         if model is None:
             model = configured_model(config)
         self._served = ServedModels(model, lineup or LineUp(), models, self._policy.counterparty_names)
@@ -902,32 +911,38 @@ cdef class Engine:
                                          WITHDRAW_HALT if verdict.quality == QUALITY_HALTED else WITHDRAW_DATA_QUALITY,
                                          self.now_ns, self.input_sequence)
 
-    cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil:
+    cdef int _regime_at(self, const InstrumentState* state, RegimeState* judged, int64_t t,
+                        uint64_t* reasons) noexcept nogil:
+        # Changes ``judged`` alone: the state's own, or a copy of it by whom only looks ahead.
         cdef StressInputs inputs
+        cdef int stress, calendar
+        feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
+        stress = regime_update(judged, &self._policy.regime, &inputs, t, reasons)
+        calendar = self._policy.calendar_regime(state.instrument, t)
+        calendar = max(calendar, calendar_says(&self.announced, t))    # codes rise with severity
+        calendar = max(calendar, calendar_says(&state.announced, t))
+        if state.halted or calendar == REGIME_HALT:
+            reasons[0] |= WHY_HALT
+            return REGIME_HALT
+        if stress == REGIME_STRESS:
+            return REGIME_STRESS
+        if state.auction or calendar == REGIME_AUCTION:
+            reasons[0] |= WHY_AUCTION
+            return REGIME_AUCTION
+        if calendar == REGIME_SCHEDULED_NEWS:
+            reasons[0] |= WHY_SCHEDULED_NEWS
+            return REGIME_SCHEDULED_NEWS
+        return REGIME_NORMAL
+
+    cdef void update_regime(self, InstrumentState* state, uint32_t instrument, int64_t t) noexcept nogil:
         cdef uint64_t reasons = 0
-        cdef int regime, stress, calendar
+        cdef int regime
         if state.regime_since_ns >= 0:
             state.regime_ns[state.regime] += t - state.regime_since_ns
         state.regime_since_ns = t
         self.look(state, &self._policy.instrument[instrument], t)
         state.stress_checked_ns = t
-        feature_stress(state.features, self.shared, t, self._policy.regime.news_fresh_ns, &inputs)
-        stress = regime_update(&state.stress, &self._policy.regime, &inputs, t, &reasons)
-        calendar = self._policy.calendar_regime(instrument, t)
-        calendar = max(calendar, calendar_says(&self.announced, t))    # codes rise with severity
-        calendar = max(calendar, calendar_says(&state.announced, t))
-        regime = REGIME_NORMAL
-        if state.halted or calendar == REGIME_HALT:
-            regime = REGIME_HALT
-            reasons |= WHY_HALT
-        elif stress == REGIME_STRESS:
-            regime = REGIME_STRESS
-        elif state.auction or calendar == REGIME_AUCTION:
-            regime = REGIME_AUCTION
-            reasons |= WHY_AUCTION
-        elif calendar == REGIME_SCHEDULED_NEWS:
-            regime = REGIME_SCHEDULED_NEWS
-            reasons |= WHY_SCHEDULED_NEWS
+        regime = self._regime_at(state, &state.stress, t, &reasons)
         if regime == REGIME_STRESS and state.regime != REGIME_STRESS:
             state.stress_entries += 1
         if regime != state.regime and self._quotes.c.live and (regime == REGIME_STRESS or regime == REGIME_HALT):
@@ -995,6 +1010,7 @@ cdef class Engine:
         cdef InstrumentState* state = self.states[request.instrument]
         cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
         cdef const ModelSlot* model
+        cdef double own[LABEL_ANCHORS]
         memset(out, 0, sizeof(Decision))
         self._n_shadows = 0
         self.advance(request.now_ns)
@@ -1002,16 +1018,22 @@ cdef class Engine:
         out.now_ns = self.now_ns
         self._observe(state, params, request, True, out)
         if self._frame(params, request, out):
-            self._features(state, params, request, out)
-            model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
-            self._learned(state, model, out)
+            if not package_of_legs(request):
+                self._features(state, params, request, out)
+                out.held_alpha = self.groups[state.group].held[out.posture_effective].alpha
             self._know(request, out)
-            self._judge(params, request, model, out)
-            self._asked(NULL, NULL)
-            self._asked(model, self._raw)
-            self._ask_shadows(request, out)
-            if self._watching:
-                self._watch_decision(state, params, model, out)
+            if draws_no_curve(request):
+                self._judge(params, request, NULL, out)
+            else:
+                model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
+                self._learned(state, model, out)
+                self._judge(params, request, model, out)
+                memcpy(own, self._own, sizeof(own))
+                self._asked(NULL, NULL)
+                self._asked(model, self._raw)
+                self._ask_shadows(request, out)
+                if self._watching:
+                    self._watch_decision(state, params, model, own, request.flags & REQ_LEG == 0, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
             state.declines += 1
@@ -1130,7 +1152,7 @@ cdef class Engine:
             if self._policy.posture[out.posture_effective].held_rate > 0.0:
                 out.held_alpha = fmin(recorded.held_alpha, out.held_alpha)
             memcpy(out.learned, recorded.learned, sizeof(out.learned))
-            if model == NULL:
+            if model == NULL and not draws_no_curve(request):
                 model = self._served.slot(out.posture_effective, request.counterparty, &out.model_role)
             self._judge(params, request, model, out)
 
@@ -1146,13 +1168,17 @@ cdef class Engine:
         out.quality = state.quality.quality
         out.regime = state.regime
         out.reasons = state.reasons
+        if request.flags & REQ_PACKAGE:        # of all that belongs to it, so that one posture holds throughout
+            out.quality = request.package_quality
+            out.regime = request.package_regime
+            out.reasons = request.reasons & <uint64_t>REGIME_REASONS
         if state.whole_since_ns:
             out.observed |= OBS_BOOK_SEEN
         if self._monitors.ladder[state.group].down:
             out.observed |= OBS_STEPPED_DOWN
         out.observed |= self._killed.observed(request.counterparty)
         if asked and not out.observed & STOPPED:
-            throttled = self._throttle.decided(request.counterparty, t, not request.flags & REQ_SECOND_SIDE)
+            throttled = self._throttle.decided(request.counterparty, t, counts_as_act(request))
             if throttled != THROTTLE_FREE:
                 out.observed |= OBS_THROTTLED
                 if throttled == THROTTLE_TRIPPED and self._throttle.is_manual(request.counterparty):
@@ -1160,7 +1186,12 @@ cdef class Engine:
         if out.observed & STOPPED:
             out.reasons = 0
             return
-        if not params.enabled or state.regime == REGIME_HALT:
+        if not params.enabled or out.regime == REGIME_HALT:
+            return
+        if package_of_legs(request):           # what is known of its market is in its legs' decisions
+            out.sigma_ticks = NAN
+            if request.moved_known:
+                out.observed |= OBS_MOVED_KNOWN
             return
         out.sigma_ticks = feature_sigma(state.features, t)
         # D since the moment of pricing, by the market's own mids.
@@ -1173,7 +1204,7 @@ cdef class Engine:
         out.spread_ticks = state.book.ask_ticks - state.book.bid_ticks
         if age > 0:
             mid2 = mid2_at(state.features, t - age)
-            if mid2 != 0:
+            if mid2 != 0 and not request.flags & REQ_RESIDUAL:
                 out.observed |= OBS_MOVED_KNOWN
                 out.moved_ticks = -request.side * 0.5 * (state.book.bid_ticks + state.book.ask_ticks - mid2)
 
@@ -1205,6 +1236,9 @@ cdef class Engine:
         out.rule = resolution.rule
         out.rule_index = resolution.rule_index
         out.reasons |= resolution.reasons
+        if request.flags & REQ_PACKAGE:
+            out.posture_effective = max(out.posture_effective, request.package_posture)
+            out.reasons |= request.reasons
         if out.observed & OBS_STEPPED_DOWN:
             out.posture_effective = POSTURE_RISK_AVERSE
             if out.posture_requested != POSTURE_RISK_AVERSE:
@@ -1223,6 +1257,17 @@ cdef class Engine:
             return False
         posture = &self._policy.posture[out.posture_effective]
         bounds = self._policy.price_bounds(request.desk)
+        if request.flags & REQ_GREEKS:         # it is judged in the package, on the underlying
+            refuse(out, DECISION_INDICATIVE)
+            return False
+        if request.flags & REQ_LAST_LEG:
+            if request.reasons & <uint64_t>(WHY_PRICE_FAR | WHY_REFERENCE_FAR):
+                out.binding = BIND_MARKET
+                refuse(out, bounds.beyond_kind)
+                return False
+            if request.package_kind == DECISION_DECLINE:
+                decline(out)
+                return False
         if request.flags & REQ_HAS_REFERENCE:
             out.reference_ticks = request.reference_ticks
         if request.flags & REQ_HAS_PRICE:
@@ -1233,14 +1278,20 @@ cdef class Engine:
             # A minimum life only where good data could have given no less: by postures that are always firm, on a
             # market that is known not to have moved through, near which the price lies, on its right
             # side, and whose volatility is known.
-            if (self._policy.not_good_risk_averse(request.desk) and out.observed & OBS_BOOK_SEEN
-                    and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
+            if (self._policy.not_good_risk_averse(request.desk) and out.edge_ticks >= 0.0
                     and always_firm(posture) and always_firm(&self._policy.posture[resolution.requested])
                     and not too_close(request, &self._policy.posture[resolution.requested], t, age)
-                    and (out.spread_ticks > 0 or not request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE))
-                    and not far_from_market(bounds, request, out) and out.edge_ticks >= 0.0
-                    and out.moved_ticks < 1.0):                # no threshold is smaller
+                    and (package_of_legs(request)              # each of them has been held to what follows
+                         or out.observed & OBS_BOOK_SEEN
+                         and out.observed & OBS_MOVED_KNOWN and not isnan(out.sigma_ticks)
+                         and (out.spread_ticks > 0
+                              or not request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE))
+                         and (request.flags & REQ_PACKAGE or not far_from_market(bounds, request, out))
+                         and out.moved_ticks < 1.0)):          # no threshold is smaller
                 out.mode = posture.mode
+                if request.flags & REQ_LEG:
+                    refuse(out, DECISION_INDICATIVE)
+                    return False
                 out.binding = BIND_MIN
                 out.life_ns = posture.min_ns - age
                 self._settle(request, posture, out, age)
@@ -1248,13 +1299,16 @@ cdef class Engine:
                 decline(out)
             return False
         out.mode = posture.mode
-        if far_from_market(bounds, request, out):
+        if not request.flags & REQ_PACKAGE and far_from_market(bounds, request, out):
             out.binding = BIND_MARKET
             refuse(out, bounds.beyond_kind)
             return False
         out.h_ticks = 1.0
-        if not posture.one_tick_threshold:
-            out.h_ticks = fmax(fmax(1.0, params.adverse_ticks), params.adverse_bps * 1e-4 * out.reference_ticks)
+        if package_of_legs(request):
+            out.h_ticks = request.h_ticks      # theirs together, with what the edge adds to each
+        elif not posture.one_tick_threshold:
+            out.h_ticks = (request.h_ticks if request.flags & REQ_LAST_LEG
+                           else default_threshold(params, out.reference_ticks))
             widest = bounds.edge_widens_max * fmax(out.h_ticks, out.spread_ticks)
             if out.edge_ticks > widest:
                 out.reasons |= WHY_EDGE_CAPPED
@@ -1295,6 +1349,7 @@ cdef class Engine:
         cdef double left = out.h_ticks - out.moved_ticks       # what can still be passed
         cdef int64_t age = age_of(request, out.now_ns)
         cdef CalibrationPair pair[LABEL_ANCHORS]
+        cdef double residual[HORIZONS]
         cdef int k
         for k in range(LABEL_ANCHORS):
             self._raw[k] = NAN
@@ -1304,14 +1359,17 @@ cdef class Engine:
         model_input.valid = out.valid
         model_input.h_ticks = left
         model_input.sigma_ticks = out.sigma_ticks
-        if model.fn(model.params, &model_input, out.p) != 0:
+        if package_of_legs(request):
+            memcpy(out.p, request.before, sizeof(out.p))
+        elif isnan(out.sigma_ticks) and request.flags & REQ_RESIDUAL:
+            no_volatility(out)
+            return
+        elif request.flags & REQ_RESIDUAL:
+            first_passage_curve(left, package_sigma(request, out.sigma_ticks), out.p)
+        elif model.fn(model.params, &model_input, out.p) != 0:
             if isnan(out.sigma_ticks):
                 # Neither model nor volatility: no curve, so nothing to be firm on.
-                out.reasons |= WHY_NO_VOLATILITY
-                out.h_ticks = 0
-                for k in range(HORIZONS):
-                    out.p[k] = 0
-                decline(out)
+                no_volatility(out)
                 return
             out.reasons |= WHY_MODEL_FALLBACK
             first_passage_curve(left, out.sigma_ticks, out.p)
@@ -1319,11 +1377,22 @@ cdef class Engine:
             for k in range(LABEL_ANCHORS):
                 self._raw[k] = out.p[self.anchors.horizon[k]]
             calibrate_curve(&self.anchors, pair, out.p)
+        for k in range(LABEL_ANCHORS):
+            self._own[k] = out.p[self.anchors.horizon[k]]
+        if request.flags & REQ_ON_UNDERLYING and request.residual_ticks > 0.0:
+            first_passage_curve(left, request.residual_ticks, residual)
+            package_add(out.p, residual)
         out.p_ref = out.p[REF_HORIZON]
 
-        risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
-        out.risk_sum = risk_weighted_sum(posture.weights, out.risk)
-        out.alpha = risk_alpha(out.held_alpha, out.risk_sum)
+        if package_of_legs(request):
+            out.held_alpha = out.alpha = request.alpha         # the smallest of theirs
+        else:
+            risk_scores(&self._policy.risk, out.features, out.valid, out.risk)
+            out.risk_sum = risk_weighted_sum(posture.weights, out.risk)
+            out.alpha = risk_alpha(out.held_alpha, out.risk_sum)
+        if request.flags & REQ_LEG:            # the package has a life, not its legs
+            refuse(out, DECISION_INDICATIVE)
+            return
         if posture.mode == MODE_EXPECTED_VALUE:
             if request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
                 self._judge_value(request, posture, out, age)
@@ -1434,6 +1503,310 @@ cdef class Engine:
             out.p_life = curve_at(out.p, out.life_ns)
         out.kind = DECISION_QUOTE
         out.expiry_ns = out.now_ns + out.life_ns
+
+    # --- packages -------------------------------------------------------------------------------------------------
+
+    def decide_package(self, legs, decisions):
+        """One life for a quote of several legs (docs/packages.md): ``legs`` are ``RequestRecord`` with a ``ratio``, all
+        else in them but instrument, side, size and greeks alike. Returns the requests that were decided: one for each
+        leg, then the package's own; ``decisions`` takes as many, the last of them is the answer.
+
+        One leg alone is decided as that instrument is, with one request. Raises ``ValueError`` where legs do not make
+        one package or ``decisions`` are too few; then nothing was decided.
+        """
+        cdef list chain = self.package_requests(legs)
+        cdef RequestRecord request, before = None
+        cdef DecisionRecord decision, decided = None
+        if len(decisions) < len(chain):
+            raise ValueError(f"a package of {len(legs)} legs takes {len(chain)} decisions, not {len(decisions)}")
+        for request, decision in zip(chain, decisions):
+            if before is not None:
+                package_carry(&before.c, &decided.c, &request.c)
+            self.decide_c(&request.c, &decision.c)
+            self.told(&request.c, &decision.c)
+            before, decided = request, decision
+        return chain
+
+    def package_requests(self, legs, decisions=()):
+        """The requests that ``decide_package`` would make of the legs now, as it fills them before it decides; with the
+        ``decisions`` of a package that was decided at this very time, as they were then. Legs that have been filled
+        already count by what their caller gave.
+
+        Decides nothing and changes nothing. Raises ``ValueError`` as ``decide_package`` does.
+        """
+        cdef PackageLeg leg[PACKAGE_LEGS_MAX]
+        cdef RequestRecord given, request, before
+        cdef DecisionRecord decided
+        cdef Py_ssize_t n = len(legs), i
+        if not 0 < n <= self._config.packages.legs_max:
+            raise ValueError(f"a package has 1 to {self._config.packages.legs_max} legs, not {n}")
+        given = legs[0]
+        for request in legs:
+            if not request.c.flags & REQ_LEG:
+                raise ValueError("a leg needs a ratio")
+            if request.c.instrument >= self.n_instruments:
+                raise ValueError(f"unknown instrument index {request.c.instrument}")
+            if request.c.now_ns != given.c.now_ns or request.c.package_side != given.c.package_side:
+                raise ValueError("the legs of a package are asked at one time, for one side of it")
+            if request.c.flags & REQ_SENSITIVITIES and request.c.underlying >= self.n_instruments:
+                raise ValueError(f"unknown instrument index {request.c.underlying} of an underlying")
+        chain = []
+        for given in legs:
+            request = RequestRecord.from_bytes(given.canonical())
+            as_given(&request.c)
+            chain.append(request)
+        if n == 1:
+            self._alone(chain[0])
+            return chain
+        for i in range(n):
+            request = chain[i]
+            self._look_at_leg(&request.c, &leg[i])
+        chain.append(self._package_of(chain, leg))
+        for i, decided in enumerate(decisions[:n]):
+            before, request = chain[i], chain[i + 1]
+            package_carry(&before.c, &decided.c, &request.c)
+        return chain
+
+    cdef int _alone(self, RequestRecord leg) except -1:
+        # One leg: the single instrument, price and edge of one unit of it.
+        cdef Request* c = &leg.c
+        cdef double unit = c.ratio * float(self._instruments[c.instrument].tick_size)
+        if not isnan(c.package_price):
+            c.price_ticks = c.side * c.package_side * c.package_price / unit
+            c.flags |= REQ_HAS_PRICE
+        if not isnan(c.package_edge):
+            c.edge_ticks = c.package_edge / unit
+            c.flags |= REQ_HAS_EDGE
+        if not isnan(c.package_reference):
+            c.reference_ticks = c.side * c.package_side * c.package_reference / unit
+            c.flags |= REQ_HAS_REFERENCE
+        c.flags &= <uint16_t>~(REQ_LEG | REQ_SENSITIVITIES)
+        c.underlying = 0
+        memset(<char*>c + PACKAGE_OFFSET, 0, sizeof(Request) - PACKAGE_OFFSET)
+        return 0
+
+    cdef int _look_at_leg(self, Request* request, PackageLeg* leg) except -1:
+        # What the engine knows of a leg now, and of the greeks that it goes by.
+        cdef InstrumentState* state = self.states[request.instrument]
+        cdef const InstrumentParams* params = &self._policy.instrument[request.instrument]
+        cdef const GreekPair* pair = &state.greeks.pair[0]
+        cdef int64_t t = max(request.now_ns, self.now_ns), oldest = t - self._config.packages.greeks_age_max_ns
+        settings = self._config.instruments[request.instrument]
+        leg.tick = float(self._instruments[request.instrument].tick_size)
+        leg.in_underlying = settings.premium == "underlying"
+        leg.underlying = NO_INDEX
+        leg.reference_ticks = leg.spread_ticks = NAN
+        if state.book_state == BOOK_WHOLE and not state.book.crossed and book_two_sided(&state.book):
+            leg.reference_ticks = reference(state, params)
+            leg.spread_ticks = state.book.ask_ticks - state.book.bid_ticks
+        elif greeks_alive(&pair[3], t) and pair[3].at_ns >= oldest:
+            leg.reference_ticks = pair[3].first / leg.tick         # the venue's mark
+        leg.h_ticks = default_threshold(params, 0.0 if isnan(leg.reference_ticks) else leg.reference_ticks)
+        if request.flags & REQ_SENSITIVITIES:
+            leg.underlying = request.underlying
+            return 0
+        if not greeks_alive(&pair[0], t) or pair[0].at_ns < oldest:
+            return 0
+        if pair[1].at_ns and (not greeks_alive(&pair[1], t) or pair[1].at_ns < oldest):
+            return 0                           # its vega is known to be there, not what it is
+        named = self._by_hash.get(pair[0].source) if pair[0].source else self._underlying_of[request.instrument]
+        if named is None:
+            return 0
+        leg.underlying = named
+        request.delta = pair[0].first
+        request.gamma = pair[0].second
+        request.vega = pair[1].first if pair[1].at_ns else 0.0
+        request.underlying = leg.underlying
+        return 0
+
+    cdef uint32_t _one_underlying(self, list chain, PackageLeg* leg) except? 0:
+        # That of all legs, itself as a leg among them; NO_INDEX: there is none, or not for all.
+        cdef uint32_t found = NO_INDEX
+        cdef RequestRecord request
+        cdef int i, n = len(chain)
+        for i in range(n):
+            if leg[i].underlying != NO_INDEX:
+                if found != NO_INDEX and leg[i].underlying != found:
+                    return NO_INDEX
+                found = leg[i].underlying
+        if found == NO_INDEX:
+            return NO_INDEX
+        for i in range(n):
+            request = chain[i]
+            if request.c.instrument == found:
+                leg[i].underlying = found
+                if not request.c.flags & REQ_SENSITIVITIES:
+                    request.c.delta = 1.0
+                    request.c.gamma = request.c.vega = 0.0
+                    request.c.underlying = found
+            elif leg[i].underlying == NO_INDEX:
+                return NO_INDEX
+        return found
+
+    cdef RequestRecord _package_of(self, list chain, PackageLeg* leg):
+        # Fill what the engine finds into the requests of the legs, and make that of the package.
+        cdef RequestRecord first = chain[0], package = RequestRecord.from_bytes(first.canonical()), each
+        cdef Request* request = NULL
+        cdef Request* of = &package.c
+        cdef const PriceBoundsParams* bounds = self._policy.price_bounds(first.c.desk)
+        cdef uint32_t underlying = self._one_underlying(chain, leg), at
+        cdef bint greeks = underlying != NO_INDEX
+        cdef int i, n = len(chain)
+        cdef int64_t t = max(first.c.now_ns, self.now_ns)
+        cdef double unit, market = 0.0, level = 0.0, width = 0.0, h = 0.0, edge = NAN, packages = NAN
+        cdef double net = 0.0, gross = 0.0, gamma = 0.0, vega = 0.0, variance = 0.0, tick, scale, spot
+        cdef bint coins = True
+        settings = self._config.packages
+        if first.c.flags & REQ_HAS_SIZE:
+            packages = first.c.size_lots * float(self._instruments[first.c.instrument].lot_size) / first.c.ratio
+        # One tick of the record of the package: the underlying's, else that of the last leg.
+        of.instrument = underlying if greeks else (<RequestRecord>chain[n - 1]).c.instrument
+        tick = float(self._instruments[of.instrument].tick_size)
+        spot = self._spot(underlying) if greeks else NAN
+        for i in range(n):
+            request = &(<RequestRecord>chain[i]).c
+            unit = request.ratio * leg[i].tick
+            market += request.side * unit * leg[i].reference_ticks
+            level += unit * fabs(leg[i].reference_ticks)
+            width += unit * leg[i].spread_ticks
+            coins = coins and (leg[i].in_underlying or request.instrument == underlying)
+            if greeks and leg[i].in_underlying:
+                unit *= spot
+            h += unit * leg[i].h_ticks
+            net += request.side * request.ratio * request.delta
+            gross += fabs(request.ratio * request.delta)
+            gamma += request.side * request.ratio * request.gamma
+            vega += request.side * request.ratio * request.vega
+            if request.instrument != underlying:
+                variance += (unit * settings.residual_ticks) ** 2
+        variance += (vega * settings.volatility_points) ** 2
+        # The edge of one package, and how far its price lies from the market.
+        if not isnan(of.package_edge):
+            edge = of.package_edge
+        elif not isnan(of.package_price):
+            edge = (of.package_side * of.package_reference if not isnan(of.package_reference) else market)
+            edge -= of.package_side * of.package_price
+        of.reasons = self._too_far(of, bounds, market, level, width, edge)
+        if greeks and coins:
+            edge *= spot
+        of.alpha = 1.0
+        of.moved_known = 1
+        of.package_kind = DECISION_INDICATIVE
+        of.flags = of.flags & <uint16_t>~(REQ_LEG | REQ_SENSITIVITIES | REQ_HAS_SIZE) | REQ_LAST_LEG
+        of.size_lots = NAN
+        of.ratio = of.delta = of.gamma = of.vega = 0.0
+        of.side = of.package_side
+        if greeks:
+            of.underlying = underlying
+            of.side = -1 if net < 0.0 else 1
+            of.delta = fabs(net)
+            of.gamma = fmax(0.0, -gamma)
+            of.vega = vega
+            if package_neutral(net, gross, settings.delta_neutral_share):
+                of.flags |= REQ_RESIDUAL
+                scale = 1.0
+                of.h_ticks = h / tick
+                of.edge_ticks = edge / tick
+            else:
+                of.flags |= REQ_ON_UNDERLYING
+                scale = of.delta
+                of.h_ticks = package_on_underlying(h, of.delta, of.gamma) / tick
+                of.edge_ticks = package_on_underlying(edge, of.delta, of.gamma) / tick
+                if not isnan(packages):
+                    of.size_lots = packages * of.delta / float(self._instruments[underlying].lot_size)
+                    of.flags |= REQ_HAS_SIZE
+            of.residual_ticks = sqrt(variance) / scale / tick
+        else:
+            of.underlying = 0
+            of.edge_ticks = edge / tick
+        if not isnan(of.edge_ticks):
+            of.flags |= REQ_HAS_EDGE
+        # Quality, regime and posture are one for all of it.
+        of.package_quality = QUALITY_GOOD
+        if greeks:
+            self._worst_of(of, of, True)
+        for i in range(n):
+            request = &(<RequestRecord>chain[i]).c
+            if greeks:
+                request.flags |= REQ_GREEKS
+            self._worst_of(request, of, not greeks)
+        for i in range(n):                     # once more, under the regime of all
+            self._most_careful(&(<RequestRecord>chain[i]).c, of, t)
+        if greeks:
+            self._most_careful(of, of, t)
+        for i in range(n):
+            request = &(<RequestRecord>chain[i]).c
+            request.package_quality = of.package_quality
+            request.package_regime = of.package_regime
+            request.package_posture = of.package_posture
+            request.reasons = of.reasons
+            request.alpha = of.alpha
+            request.moved_known = of.moved_known
+            request.package_kind = of.package_kind
+            request.h_ticks = of.h_ticks if greeks else 0.0
+            if not greeks:
+                request.delta = request.gamma = request.vega = 0.0
+                request.underlying = 0
+                request.flags &= <uint16_t>~REQ_SENSITIVITIES
+                request.weight = request.ratio * leg[i].tick / tick
+                if not isnan(edge):            # as its threshold is a part of theirs
+                    request.edge_ticks = edge * leg[i].h_ticks / h
+                    request.flags |= REQ_HAS_EDGE
+        first.c.flags |= REQ_FIRST_LEG
+        return package
+
+    cdef int _name_underlyings(self) except -1:
+        # Indices of underlyings by the hash that a signal names them with, and of each instrument its configured one.
+        places = {each.name: each.index for each in self._instruments}
+        self._by_hash = {name_hash(name): index for name, index in places.items()}
+        self._underlying_of = tuple([places.get(each.underlying) for each in self._config.instruments])
+        return 0
+
+    cdef double _spot(self, uint32_t instrument):
+        # In price units; 0 where no price is known: its data is not GOOD either.
+        cdef InstrumentState* state = self.states[instrument]
+        if state.book_state != BOOK_WHOLE or state.book.crossed or not book_two_sided(&state.book):
+            return 0.0
+        return reference(state, &self._policy.instrument[instrument]) * float(self._instruments[instrument].tick_size)
+
+    cdef uint64_t _too_far(self, const Request* of, const PriceBoundsParams* bounds, double market, double level,
+                           double width, double edge) noexcept nogil:
+        # A price, edge or reference of a package held against its legs' own prices, where they are known.
+        cdef double room = fmax(bounds.share * level, bounds.spreads * (0.0 if isnan(width) else width))
+        cdef uint64_t reasons = 0
+        if isnan(market):
+            return 0
+        if not isnan(of.package_reference) and not fabs(of.package_side * of.package_reference - market) <= room:
+            reasons |= WHY_REFERENCE_FAR
+        if not isnan(of.package_price):
+            if not fabs(of.package_side * of.package_price - market) <= room:
+                reasons |= WHY_PRICE_FAR
+        elif not isnan(edge) and not fabs(edge) <= room:
+            reasons |= WHY_PRICE_FAR
+        return reasons
+
+    cdef void _worst_of(self, Request* request, Request* of, bint counts) noexcept nogil:
+        # Of what one member's market says; where a leg's own book plays no part its quality does not count.
+        cdef InstrumentState* state = self.states[request.instrument]
+        cdef int64_t t = max(request.now_ns, self.now_ns)
+        cdef Verdict verdict = self.quality_c(state, &self._policy.instrument[request.instrument], t)
+        cdef RegimeState judged = state.stress
+        cdef uint64_t reasons = 0
+        request.own_quality = verdict.quality
+        request.own_regime = self._regime_at(state, &judged, t, &reasons)
+        if counts and worse(request.own_quality, of.package_quality):
+            of.package_quality = request.own_quality
+        of.package_regime = max(of.package_regime, request.own_regime)
+        of.reasons |= reasons
+
+    cdef void _most_careful(self, const Request* request, Request* of, int64_t t) noexcept nogil:
+        cdef Resolution resolution
+        self._policy.resolve(request, of.package_regime, self.overrides_c, self.n_overrides, t, &resolution)
+        of.package_posture = max(of.package_posture, resolution.effective)
+        if self._monitors.ladder[self.states[request.instrument].group].down:
+            of.package_posture = POSTURE_RISK_AVERSE
+            if resolution.requested != POSTURE_RISK_AVERSE:
+                of.reasons |= WHY_MODEL_STEPPED_DOWN
 
     # --- what is learned from the market --------------------------------------------------------------------------
 
@@ -1874,7 +2247,8 @@ cdef class Engine:
                    self._n_followed * LABEL_ANCHORS * sizeof(double))
 
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
-                              const Decision* out) noexcept nogil:
+                              const double* own, bint lives, const Decision* out) noexcept nogil:
+        # ``own`` is P at the anchors of the instrument itself; a leg of a package has no life of its own.
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
         cdef OpenLabel label
         cdef int k
@@ -1884,11 +2258,11 @@ cdef class Engine:
         label.posture = out.posture_effective
         label.sequence = out.input_sequence
         label.held_by = held_by(out.kind, out.binding, out.reasons)
-        if posture.held_rate > 0.0 and label.held_by != HELD_FROZEN:
+        if posture.held_rate > 0.0 and label.held_by != HELD_FROZEN and lives:
             label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
         label.model = model.model
         for k in range(LABEL_ANCHORS):
-            label.p[k] = NAN if out.reasons & <uint64_t>WHY_MODEL_FALLBACK else out.p[self.anchors.horizon[k]]
+            label.p[k] = NAN if out.reasons & <uint64_t>WHY_MODEL_FALLBACK else own[k]
         if self._monitors.enabled:
             self._monitors.asked(model.model, state.group, out.now_ns, out.features, out.valid, out.sigma_ticks)
         self._watch(state, params, out.now_ns, out.side, out.h_ticks - out.moved_ticks, &label)
@@ -2215,15 +2589,21 @@ cdef class Engine:
         ends = []
         if not owner or not name:
             raise ValueError("owner and name must not be empty")
-        if len(requests) != len(decisions) or not 0 < len(decisions) <= QUOTE_SIDES_MAX:
-            raise ValueError(f"a quote has 1 to {QUOTE_SIDES_MAX} decisions, and a request for each")
+        if len(requests) != len(decisions) or not 0 < len(decisions) <= QUOTE_SIDES_MAX + 2:
+            raise ValueError(f"a quote has 1 to {QUOTE_SIDES_MAX + 2} decisions, and a request for each")
         for request, decision in zip(requests, decisions):
             d = &decision.c
             if d.instrument >= self.n_instruments:
                 raise ValueError(f"unknown instrument index {d.instrument}")
-            if d.kind != DECISION_QUOTE:
-                continue                               # a side that nobody can hit
-            ends.append(d.expiry_ns)
+            if d.kind == DECISION_QUOTE:
+                ends.append(d.expiry_ns)
+            elif not request.c.flags & REQ_LEG:
+                continue                       # a side that nobody can hit
+            if request.c.flags & REQ_GREEKS or package_of_legs(&request.c):
+                continue                       # greeks are watched on the underlying, and curves of legs on the legs
+            h_ticks = d.h_ticks
+            if request.c.flags & REQ_RESIDUAL:         # it has lost h once the underlying alone has cost it so much
+                h_ticks /= fmax(request.c.delta, 1e-9)
             edge = None
             if request.c.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
                 edge = d.edge_ticks
@@ -2233,11 +2613,11 @@ cdef class Engine:
                 "instrument": self._instruments[d.instrument].name,
                 "side": d.side,
                 "mid_ticks": d.mid_ticks + d.side * d.moved_ticks,
-                "h_ticks": d.h_ticks,
+                "h_ticks": h_ticks,
                 "edge_ticks": edge,
                 "p": [d.p[k] for k in range(HORIZONS)],
                 "posture": d.posture_effective,
-                "mode": d.mode,
+                "mode": <int>MODE_TOLERANCE_P500 if request.c.flags & REQ_LEG else d.mode,     # no value by itself
                 "regime": d.regime,
                 "quality": d.quality,
             })
@@ -2898,6 +3278,7 @@ cdef class Engine:
         self._config = config
         self._instruments = table
         self._wire_drivers()
+        self._name_underlyings()
         self.config_revision += 1
         if self._sinks:
             self._tell(CHANGE_CONFIG, self.config_payload(), now_ns)
@@ -3300,6 +3681,67 @@ cdef bint calendar_forget(CalendarList* self, uint64_t id) noexcept nogil:
             kept += 1
     self.n = kept
     return kept != before
+
+
+cdef void as_given(Request* leg) noexcept nogil:
+    # Without what the engine fills in.
+    cdef double ratio = leg.ratio, price = leg.package_price, edge = leg.package_edge, reference = leg.package_reference
+    cdef double delta = leg.delta, gamma = leg.gamma, vega = leg.vega
+    cdef int8_t side = leg.package_side
+    memset(<char*>leg + PACKAGE_OFFSET, 0, sizeof(Request) - PACKAGE_OFFSET)
+    leg.ratio = ratio
+    leg.package_price = price
+    leg.package_edge = edge
+    leg.package_reference = reference
+    leg.package_side = side
+    leg.flags &= <uint16_t>~(REQ_FIRST_LEG | REQ_GREEKS | REQ_HAS_EDGE)
+    leg.edge_ticks = NAN
+    if leg.flags & REQ_SENSITIVITIES:
+        leg.delta = delta
+        leg.gamma = gamma
+        leg.vega = vega
+    else:
+        leg.underlying = 0
+
+
+cdef inline bint package_of_legs(const Request* request) noexcept nogil:
+    # The package behind legs whose own curves were drawn.
+    return request.flags & (REQ_LAST_LEG | REQ_ON_UNDERLYING | REQ_RESIDUAL) == REQ_LAST_LEG
+
+
+cdef inline bint draws_no_curve(const Request* request) noexcept nogil:
+    # What it needs of curves is in the request.
+    return request.flags & REQ_LAST_LEG and not request.flags & REQ_ON_UNDERLYING
+
+
+cdef inline double package_sigma(const Request* request, double sigma_ticks) noexcept nogil:
+    # sqrt(w' Sigma w) near delta-neutral: the underlying by the net delta, and the rest.
+    cdef double moves = request.delta * sigma_ticks
+    return sqrt(moves * moves + request.residual_ticks * request.residual_ticks)
+
+
+cdef inline bint counts_as_act(const Request* request) noexcept nogil:
+    # A TWO_WAY quote and a package are one act of their counterparty, however many decisions they take.
+    if request.flags & REQ_PACKAGE and not request.flags & REQ_FIRST_LEG:
+        return False
+    return not request.flags & REQ_SECOND_SIDE
+
+
+cdef inline double default_threshold(const InstrumentParams* params, double reference_ticks) noexcept nogil:
+    return fmax(fmax(1.0, params.adverse_ticks), params.adverse_bps * 1e-4 * reference_ticks)
+
+
+cdef inline bint worse(uint8_t quality, uint8_t than) noexcept nogil:
+    return quality != QUALITY_GOOD and (than == QUALITY_GOOD or quality > than)
+
+
+cdef inline void no_volatility(Decision* out) noexcept nogil:
+    cdef int k
+    out.reasons |= WHY_NO_VOLATILITY
+    out.h_ticks = 0
+    for k in range(HORIZONS):
+        out.p[k] = 0
+    decline(out)
 
 
 cdef inline int64_t age_of(const Request* request, int64_t t) noexcept nogil:

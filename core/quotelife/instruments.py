@@ -1,5 +1,6 @@
 """What an instrument is: its grid of prices and sizes, and its place in the engine."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,6 +25,11 @@ class Instrument:
 
     def ticks_to_price(self, ticks: int) -> Decimal:
         return self.tick_size * ticks
+
+
+def name_hash(name: str) -> int:
+    """What a signal's ``source`` is for a name: 64 bits, the same in every run."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 class InstrumentTable:

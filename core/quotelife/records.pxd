@@ -208,6 +208,15 @@ cdef enum RequestFlag:
     REQ_HAS_PRICED_AT = 32
     REQ_UNSYNCHRONISED = 64  # the wall clock had left the service's clock when the request came
     REQ_SECOND_SIDE = 128    # the other side of the TWO_WAY request before it: one act of its counterparty
+    REQ_WATCHED = 256        # the quote will be watched
+    # A package, docs/packages.md: a request for each leg, then one for the package itself.
+    REQ_FIRST_LEG = 512
+    REQ_LEG = 1024           # a leg: judged for what it adds to the package, never firm by itself
+    REQ_LAST_LEG = 2048      # the package, behind its legs: its decision is the answer
+    REQ_ON_UNDERLYING = 4096 # of the package: by greeks, on the underlying's own curve
+    REQ_RESIDUAL = 8192      # of the package: by greeks, near delta-neutral, by what is left
+    REQ_GREEKS = 16384       # of a leg: its greeks speak for it, no curve is drawn
+    REQ_SENSITIVITIES = 32768    # of a leg: the caller gave its greeks
 
 cdef struct Request:
     int64_t now_ns
@@ -224,7 +233,31 @@ cdef struct Request:
     uint16_t flags               # RequestFlag
     int8_t side                  # +1 the desk buys, -1 the desk sells
     uint8_t posture              # requested override, POSTURE_NONE if none
-    uint32_t pad0
+    uint32_t underlying          # of a leg by its greeks: the instrument that they refer to; else 0
+    # Of a package alone, else 0 throughout. As the caller gave it:
+    double ratio                 # of a leg: its units in one package
+    double package_price         # quoted price of one package, in price units; NaN: not given
+    double package_edge          # the desk's edge, in price units of one package; NaN: not given
+    double package_reference     # caller's own value of one package at priced_at; NaN: not given
+    double delta                 # of a leg: of one unit; of the package: net, against the desk, of one package
+    double gamma                 # likewise
+    double vega                  # likewise, per point of implied volatility; of the package: net
+    # As the engine found it, for all of the chain alike:
+    double weight                # of a leg: ticks of the package that one tick of the leg makes
+    double residual_ticks        # of the package: volatility that its net delta does not explain
+    # As the decisions before it left it:
+    double before[HORIZONS]      # curves of the legs, added up
+    double h_ticks               # their thresholds, added up; by greeks: the package's, without edge
+    double alpha                 # the smallest of their tolerances
+    uint64_t reasons             # of the regime and of all legs so far
+    uint8_t package_quality      # the worst of those that count …
+    uint8_t package_regime
+    uint8_t own_quality          # … and this leg's own
+    uint8_t own_regime
+    uint8_t package_posture      # the most careful that any of them asks for
+    uint8_t package_kind         # the most careful DecisionKind so far
+    uint8_t moved_known          # of all legs so far it is known how far they have moved since pricing
+    int8_t package_side          # +1 the desk buys the package, -1 it sells it
 
 cdef struct Decision:
     uint64_t input_sequence      # place of the request in the one order of inputs
@@ -388,6 +421,7 @@ cdef class EventBuffer:
 
 cdef class RequestRecord:
     cdef Request c
+    cdef int _set_leg(self, double ratio, int package_side, price, edge, reference) except -1
 
 
 cdef class DecisionRecord:

@@ -226,6 +226,24 @@ class EventBuffer:
     def extend(self, array: npt.NDArray[np.void]) -> None: ...
     def array(self) -> npt.NDArray[np.void]: ...
 
+class RequestFlags(IntFlag):
+    HAS_SIZE = 1
+    HAS_PRICE = 2
+    HAS_EDGE = 4
+    HAS_REFERENCE = 8
+    HAS_DEADLINE = 16
+    HAS_PRICED_AT = 32
+    UNSYNCHRONISED = 64
+    SECOND_SIDE = 128
+    WATCHED = 256
+    FIRST_LEG = 512
+    LEG = 1024
+    LAST_LEG = 2048
+    ON_UNDERLYING = 4096
+    RESIDUAL = 8192
+    GREEKS = 16384
+    SENSITIVITIES = 32768
+
 class RequestRecord:
     def __init__(
         self,
@@ -245,6 +263,15 @@ class RequestRecord:
         session: int = 0xFFFFFFFF,
         synchronised: bool = True,
         second_side: bool = False,
+        ratio: float | None = None,
+        package_side: int = 1,
+        package_price: float | None = None,
+        package_edge: float | None = None,
+        package_reference: float | None = None,
+        delta: float | None = None,
+        gamma: float = 0.0,
+        vega: float = 0.0,
+        underlying: int = 0xFFFFFFFF,
     ) -> None: ...
     def canonical(self) -> bytes: ...
     @staticmethod
@@ -267,6 +294,30 @@ class RequestRecord:
     def size_lots(self) -> float | None: ...
     @property
     def price_ticks(self) -> float | None: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def vega(self) -> float: ...
+    @property
+    def underlying(self) -> int: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def residual_ticks(self) -> float: ...
+    @property
+    def before(self) -> tuple[float, ...]: ...
+    @property
+    def own_quality(self) -> int: ...
+    @property
+    def own_regime(self) -> int: ...
+    @property
+    def package_side(self) -> int: ...
     @property
     def priced_at_ns(self) -> int | None: ...
     @property

@@ -5,7 +5,7 @@ from enum import IntEnum, IntFlag
 import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.math cimport NAN
+from libc.math cimport NAN, isfinite
 from libc.string cimport memcpy, memset
 
 HORIZONS_NS = tuple(ms * 1_000_000 for ms in (25, 50, 100, 150, 250, 500, 750, 1000, 1500, 2000, 3000, 5000))
@@ -104,6 +104,25 @@ class RuleCode(IntEnum):
     DESK_DEFAULT = RULE_DESK_DEFAULT
     GLOBAL_DEFAULT = RULE_GLOBAL_DEFAULT
     MODEL_MONITOR = RULE_MODEL_MONITOR
+
+
+class RequestFlags(IntFlag):
+    HAS_SIZE = REQ_HAS_SIZE
+    HAS_PRICE = REQ_HAS_PRICE
+    HAS_EDGE = REQ_HAS_EDGE
+    HAS_REFERENCE = REQ_HAS_REFERENCE
+    HAS_DEADLINE = REQ_HAS_DEADLINE
+    HAS_PRICED_AT = REQ_HAS_PRICED_AT
+    UNSYNCHRONISED = REQ_UNSYNCHRONISED
+    SECOND_SIDE = REQ_SECOND_SIDE
+    WATCHED = REQ_WATCHED
+    FIRST_LEG = REQ_FIRST_LEG
+    LEG = REQ_LEG
+    LAST_LEG = REQ_LAST_LEG
+    ON_UNDERLYING = REQ_ON_UNDERLYING
+    RESIDUAL = REQ_RESIDUAL
+    GREEKS = REQ_GREEKS
+    SENSITIVITIES = REQ_SENSITIVITIES
 
 
 class BindingFlags(IntFlag):
@@ -267,6 +286,28 @@ _REQUEST_FIELDS = [
     ("flags", "<u2", _offset(&_request, &_request.flags)),
     ("side", "i1", _offset(&_request, &_request.side)),
     ("posture", "u1", _offset(&_request, &_request.posture)),
+    ("underlying", "<u4", _offset(&_request, &_request.underlying)),
+    ("ratio", "<f8", _offset(&_request, &_request.ratio)),
+    ("package_price", "<f8", _offset(&_request, &_request.package_price)),
+    ("package_edge", "<f8", _offset(&_request, &_request.package_edge)),
+    ("package_reference", "<f8", _offset(&_request, &_request.package_reference)),
+    ("delta", "<f8", _offset(&_request, &_request.delta)),
+    ("gamma", "<f8", _offset(&_request, &_request.gamma)),
+    ("vega", "<f8", _offset(&_request, &_request.vega)),
+    ("weight", "<f8", _offset(&_request, &_request.weight)),
+    ("residual_ticks", "<f8", _offset(&_request, &_request.residual_ticks)),
+    ("before", ("<f8", (HORIZONS,)), _offset(&_request, &_request.before[0])),
+    ("h_ticks", "<f8", _offset(&_request, &_request.h_ticks)),
+    ("alpha", "<f8", _offset(&_request, &_request.alpha)),
+    ("reasons", "<u8", _offset(&_request, &_request.reasons)),
+    ("package_quality", "u1", _offset(&_request, &_request.package_quality)),
+    ("package_regime", "u1", _offset(&_request, &_request.package_regime)),
+    ("own_quality", "u1", _offset(&_request, &_request.own_quality)),
+    ("own_regime", "u1", _offset(&_request, &_request.own_regime)),
+    ("package_posture", "u1", _offset(&_request, &_request.package_posture)),
+    ("package_kind", "u1", _offset(&_request, &_request.package_kind)),
+    ("moved_known", "u1", _offset(&_request, &_request.moved_known)),
+    ("package_side", "i1", _offset(&_request, &_request.package_side)),
 ]
 REQUEST_DTYPE = _dtype(
     [name for name, _, _ in _REQUEST_FIELDS],
@@ -478,7 +519,9 @@ cdef class RequestRecord:
     def __init__(self, uint32_t instrument, int side, *, int64_t now_ns, uint32_t counterparty=NO_INDEX,
                  uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
                  reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0,
-                 uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False):
+                 uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False, ratio=None,
+                 int package_side=1, package_price=None, package_edge=None, package_reference=None, delta=None,
+                 double gamma=0.0, double vega=0.0, uint32_t underlying=NO_INDEX):
         if side != 1 and side != -1:
             raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")
         if not 0 <= posture <= POSTURE_RISK_AVERSE:
@@ -515,7 +558,33 @@ cdef class RequestRecord:
         if client_deadline_ns is not None:
             self.c.client_deadline_ns = client_deadline_ns
             self.c.flags |= REQ_HAS_DEADLINE
+        if ratio is not None:
+            self._set_leg(ratio, package_side, package_price, package_edge, package_reference)
+            if delta is not None:
+                if underlying == NO_INDEX:
+                    raise ValueError("a delta needs the index of its underlying")
+                if not (isfinite(delta) and isfinite(gamma) and isfinite(vega)):
+                    raise ValueError("greeks must be finite")
+                self.c.flags |= REQ_SENSITIVITIES
+                self.c.delta = delta
+                self.c.gamma = gamma
+                self.c.vega = vega
+                self.c.underlying = underlying
 
+    cdef int _set_leg(self, double ratio, int package_side, price, edge, reference) except -1:
+        if not (ratio > 0.0 and isfinite(ratio)):
+            raise ValueError("a leg's ratio must be above 0")
+        if package_side != 1 and package_side != -1:
+            raise ValueError("package_side must be +1 (the desk buys the package) or -1 (it sells it)")
+        if self.c.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE | REQ_HAS_REFERENCE):
+            raise ValueError("price, edge and reference are those of the package: package_price and so on")
+        self.c.flags |= REQ_LEG
+        self.c.ratio = ratio
+        self.c.package_side = package_side
+        self.c.package_price = NAN if price is None else price
+        self.c.package_edge = NAN if edge is None else edge
+        self.c.package_reference = NAN if reference is None else reference
+        return 0
 
     def canonical(self):
         """The record's bytes."""
@@ -565,6 +634,55 @@ cdef class RequestRecord:
     @property
     def price_ticks(self):
         return self.c.price_ticks if self.c.flags & REQ_HAS_PRICE else None
+
+    @property
+    def flags(self):
+        return self.c.flags
+
+    @property
+    def ratio(self):
+        return self.c.ratio
+
+    @property
+    def delta(self):
+        return self.c.delta
+
+    @property
+    def gamma(self):
+        return self.c.gamma
+
+    @property
+    def vega(self):
+        return self.c.vega
+
+    @property
+    def underlying(self):
+        return self.c.underlying
+
+    @property
+    def weight(self):
+        return self.c.weight
+
+    @property
+    def residual_ticks(self):
+        return self.c.residual_ticks
+
+    @property
+    def before(self):
+        cdef int i
+        return tuple([self.c.before[i] for i in range(HORIZONS)])
+
+    @property
+    def own_quality(self):
+        return self.c.own_quality
+
+    @property
+    def own_regime(self):
+        return self.c.own_regime
+
+    @property
+    def package_side(self):
+        return self.c.package_side
 
     @property
     def priced_at_ns(self):

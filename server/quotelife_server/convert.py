@@ -8,12 +8,11 @@ leave as bytes. The wire's conventions (decimal strings, UTC nanoseconds, presen
 
 import hashlib
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
@@ -33,7 +32,7 @@ from quotelife.explain.decision import Explanation
 from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.explain.journaled import JournaledAnswer
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
-from quotelife.instruments import Instrument
+from quotelife.instruments import Instrument, InstrumentTable, name_hash
 from quotelife.journal.records import LIFE
 from quotelife.news import HEADLINE_CHARACTERS_MAX
 from quotelife.records import (
@@ -48,11 +47,16 @@ from quotelife.records import (
     SignalCode,
 )
 from quotelife.units import NS_PER_S
+from quotelife_server.faults import COUNT_MAX as COUNT_MAX
+from quotelife_server.faults import GREEK_MAX, POINTS_PER_UNIT
+from quotelife_server.faults import Faults as Faults
+from quotelife_server.faults import find_instrument as find_instrument
+from quotelife_server.faults import unknown_instrument as unknown_instrument
+from quotelife_server.packages import DecidedPackage as DecidedPackage
+from quotelife_server.packages import check_legs, leg_records, legs_of, package_message, price_of
 from quotelife_server.rpc import Code, RpcError
 
-TEXT_CHARACTERS_MAX = 128
 DEALERS_MAX = 10_000
-COUNT_MAX = float(2**53)
 BATCH_MAX = 256
 MARKET_EVENTS_MAX = 4096
 SEQUENCE_MAX = 2**62
@@ -68,88 +72,8 @@ CALENDAR_LENGTH_NS_MAX = 31 * 86_400 * NS_PER_S
 TTL_NS_MAX = 7 * 86_400 * NS_PER_S
 STATUS_NAMES_MAX = 256
 VOLATILITY_LEVEL_MAX = 1e6
-GREEK_MAX = 1e15
-POINTS_PER_UNIT = 100.0  # of volatility: the engine holds vega per point, the interface per 1.00
-
-_EXACT = Context(prec=64)  # 18 digits before the point over a step of as many behind it
-_DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 
 M = TypeVar("M", bound=Message)
-
-
-class Faults:
-    """Collects the fields at fault, so that a caller sees all of them at once."""
-
-    def __init__(self) -> None:
-        self._found: list[tuple[str, str]] = []
-
-    def add(self, name: str, reason: str) -> None:
-        self._found.append((name, reason))
-
-    def raise_if_any(self) -> None:
-        if not self._found:
-            return
-        details = error_details_pb2.BadRequest()
-        for name, reason in self._found:
-            details.field_violations.add(field=name, description=reason)
-        text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in self._found[:3])
-        more = f"; and {len(self._found) - 3} more" if len(self._found) > 3 else ""
-        raise RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
-
-    def text(self, name: str, value: str, *, required: bool = False, most: int = TEXT_CHARACTERS_MAX) -> None:
-        if not value:
-            if required:
-                self.add(name, "is required")
-        elif len(value) > most or not value.isprintable():
-            self.add(name, f"must be at most {most} printable characters")
-
-    def decimal(self, name: str, value: str) -> Decimal | None:
-        """The number, or ``None`` with a fault noted."""
-        if _DECIMAL.fullmatch(value) is None:
-            self.add(
-                name, "must be a decimal such as 63250.10, with at most 18 digits on either side of the point"
-            )
-            return None
-        return Decimal(value)
-
-    def above_zero(self, name: str, value: str) -> Decimal | None:
-        number = self.decimal(name, value)
-        if number is not None and number <= 0:
-            self.add(name, "must be above 0")
-            return None
-        return number
-
-    def steps(self, name: str, value: str, step: Decimal, unit: str, *, least: int = 0) -> int:
-        """How many ticks or lots the number is, exactly; 0 with a fault noted when it is no such number."""
-        number = self.decimal(name, value)
-        if number is None:
-            return 0
-        whole, rest = _EXACT.divmod(number, step)
-        if number < 0 or (whole < least and not rest):
-            self.add(name, "must be above 0" if least else "must not be negative")
-        elif rest:
-            self.add(name, f"must be a multiple of the instrument's {unit}, {step}")
-        elif whole > COUNT_MAX:
-            self.add(name, f"is out of range for the instrument's {unit}, {step}")
-        else:
-            return int(whole)
-        return 0
-
-    def instant(self, name: str, value_ns: int, now_ns: int, back_ns_max: int, ahead_ns_max: int) -> None:
-        if value_ns < now_ns - back_ns_max:
-            self.add(
-                name, f"lies more than {back_ns_max // NS_PER_S} s back; give UTC nanoseconds since 1970"
-            )
-        elif value_ns > now_ns + ahead_ns_max:
-            self.add(
-                name,
-                f"lies more than {ahead_ns_max // NS_PER_S} s ahead of the service's clock; "
-                "give UTC nanoseconds since 1970, by a synchronised clock",
-            )
-
-    def finite(self, name: str, value: float, low: float, high: float) -> None:
-        if not low <= value <= high:  # also refuses NaN
-            self.add(name, f"must lie between {low:g} and {high:g}")
 
 
 def parse(message: type[M], payload: bytes) -> M:
@@ -161,24 +85,6 @@ def parse(message: type[M], payload: bytes) -> M:
         faults.add("", f"the bytes are not a {message.DESCRIPTOR.full_name}")
         faults.raise_if_any()
         raise
-
-
-def unknown_instrument(name: str) -> RpcError:
-    said = name if name.isprintable() else repr(name)
-    said = said if len(said) <= TEXT_CHARACTERS_MAX else said[: TEXT_CHARACTERS_MAX - 1] + "…"
-    details = error_details_pb2.ResourceInfo(
-        resource_type="instrument",
-        resource_name=said,
-        description="not configured; AdminService.GetStatus lists the instruments",
-    )
-    return RpcError(Code.NOT_FOUND, f"instrument: {said!r} is not configured", (details,))
-
-
-def _find_instrument(engine: Engine, name: str) -> Instrument:
-    instrument = engine.instruments.get(name)
-    if instrument is None:
-        raise unknown_instrument(name)
-    return instrument
 
 
 def _in_contracts(instrument: Instrument) -> bool:
@@ -215,12 +121,16 @@ def to_lots(
 
 @dataclass(slots=True)
 class ExpiryCall:
-    """A valid request, ready for the engine: one record, or two (BUY first) when TWO_WAY."""
+    """A valid request, ready for the engine: one record, or two (BUY first) when TWO_WAY; of a package its legs."""
 
     message: expiry.GetExpiryRequest
-    instrument: Instrument
+    instruments: InstrumentTable
     records: list[RequestRecord] = field(default_factory=list)
     venue_step_ns: int = 1
+    packages: list[list[RequestRecord]] = field(default_factory=list)
+
+    def tick_of(self, decision: DecisionRecord) -> float:
+        return float(self.instruments[decision.instrument].tick_size)
 
 
 def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
@@ -233,7 +143,7 @@ def expiry_request(
     """Message to validated records; ``synchronised``: the wall clock agrees with ``now_ns``. Raises ``RpcError``."""
     faults = Faults()
     if request.legs:
-        faults.add("legs", "not served by this version: leave it out")
+        check_legs(request, engine, faults)
     if request.watch:
         faults.text("watch_owner", request.watch_owner, required=True)
     elif request.watch_owner:
@@ -263,7 +173,8 @@ def expiry_request(
     price, bid_price, ask_price, edge = _quoted(request, faults)
     reference = None
     if request.HasField("reference_price"):
-        reference = faults.above_zero("reference_price", request.reference_price)
+        read = faults.decimal if request.legs else faults.above_zero
+        reference = read("reference_price", request.reference_price)
     priced_at_ns = None
     if request.HasField("priced_at_utc_ns"):
         priced_at_ns = request.priced_at_utc_ns
@@ -284,8 +195,38 @@ def expiry_request(
             "venue_session", "is not in venue_sessions of the configuration; leave it out for the plain life"
         )
     faults.raise_if_any()
+    counterparty = policy.counterparty_index(request.counterparty) if request.counterparty else None
+    common: dict[str, Any] = {
+        "now_ns": now_ns,
+        "counterparty": NO_INDEX_VALUE if counterparty is None else counterparty,
+        "desk": NO_INDEX_VALUE if desk is None else desk,
+        "priced_at_ns": priced_at_ns,
+        "client_deadline_ns": deadline_ns,
+        "posture": posture,
+        "session": NO_INDEX_VALUE if session is None else session,
+        "synchronised": synchronised,
+    }
+    step_ns = 1 if session is None else engine.config.venue_sessions[request.venue_session].granularity_ns
+    if request.legs:
+        legs = legs_of(request, engine, faults)
+        faults.raise_if_any()
+        sides = [(1, bid_price), (-1, ask_price)] if side == types.SIDE_TWO_WAY else [(_sign(side), price)]
+        packages = [
+            leg_records(
+                legs,
+                sign,
+                price=at,
+                edge=edge,
+                reference=reference,
+                packages=quantity,
+                second_side=place > 0,
+                **common,
+            )
+            for place, (sign, at) in enumerate(sides)
+        ]
+        return ExpiryCall(request, engine.instruments, venue_step_ns=step_ns, packages=packages)
 
-    instrument = _find_instrument(engine, request.instrument)
+    instrument = find_instrument(engine, request.instrument)
     tick = instrument.tick_size
 
     def ticks(name: str, value: Decimal | None) -> float | None:
@@ -309,32 +250,27 @@ def expiry_request(
     if side == types.SIDE_TWO_WAY:
         quotes = [(1, ticks("bid_price", bid_price)), (-1, ticks("ask_price", ask_price))]
     else:
-        quotes = [(1 if side == types.SIDE_BUY else -1, ticks("price", price))]
+        quotes = [(_sign(side), ticks("price", price))]
     faults.raise_if_any()
 
-    counterparty = policy.counterparty_index(request.counterparty) if request.counterparty else None
     records = [
         RequestRecord(
             instrument.index,
             sign,
-            now_ns=now_ns,
-            counterparty=NO_INDEX_VALUE if counterparty is None else counterparty,
-            desk=NO_INDEX_VALUE if desk is None else desk,
             size_lots=lots,
             price_ticks=price_ticks,
             edge_ticks=edge_ticks,
             reference_ticks=reference_ticks,
-            priced_at_ns=priced_at_ns,
-            client_deadline_ns=deadline_ns,
-            posture=posture,
-            session=NO_INDEX_VALUE if session is None else session,
-            synchronised=synchronised,
             second_side=place > 0,
+            **common,
         )
         for place, (sign, price_ticks) in enumerate(quotes)
     ]
-    step_ns = 1 if session is None else engine.config.venue_sessions[request.venue_session].granularity_ns
-    return ExpiryCall(request, instrument, records, step_ns)
+    return ExpiryCall(request, engine.instruments, records, step_ns)
+
+
+def _sign(side: int) -> int:
+    return 1 if side == types.SIDE_BUY else -1
 
 
 def content_digest(request: Message) -> bytes:
@@ -357,9 +293,10 @@ def _quoted(
         faults.add("bid_price" if has_bid else "ask_price", "is for TWO_WAY; give price with BUY and SELL")
     if two_way and has_bid != has_ask:
         faults.add("ask_price" if has_bid else "bid_price", "is missing; TWO_WAY takes both prices or none")
-    price = faults.above_zero("price", request.price) if has_price else None
-    bid = faults.above_zero("bid_price", request.bid_price) if has_bid else None
-    ask = faults.above_zero("ask_price", request.ask_price) if has_ask else None
+    read = faults.decimal if request.legs else faults.above_zero  # a package may be worth less than nothing
+    price = read("price", request.price) if has_price else None
+    bid = read("bid_price", request.bid_price) if has_bid else None
+    ask = read("ask_price", request.ask_price) if has_ask else None
     if bid is not None and ask is not None and bid > ask:
         faults.add("bid_price", "lies above ask_price")
     edge = faults.decimal("edge", request.edge) if has_edge else None
@@ -404,11 +341,16 @@ def _features(decision: DecisionRecord) -> list[expiry.Feature]:
 
 
 def _judgement(
-    decision: DecisionRecord, call: ExpiryCall, *, with_features: bool, synchronised: bool
+    decision: DecisionRecord,
+    call: ExpiryCall,
+    *,
+    with_features: bool,
+    synchronised: bool,
+    package: DecidedPackage | None = None,
 ) -> dict[str, Any]:
     """Fields that a whole reply and one side of it share. An end in UTC goes out by a synchronised clock only."""
     quote = decision.kind == DecisionCode.QUOTE
-    tick = float(call.instrument.tick_size)
+    tick = call.tick_of(decision)
     fields: dict[str, Any] = {
         "decision": decision.kind,
         "life_ns": decision.life_ns,
@@ -427,15 +369,20 @@ def _judgement(
             fields["curve"] = expiry.Curve(horizon_ns=HORIZONS_NS, p=curve)
             fields["p_ref"] = _known(decision.p_ref)
             fields["p_life"] = _known(decision.p_life) if quote else None
-        if decision.model_role:  # a tolerance of 0 is one that held tolerance has used up
+        if decision.model_role or call.packages:  # a tolerance of 0 is one that held tolerance has used up
             fields["alpha"] = decision.alpha
             fields["held_alpha"] = decision.held_alpha
         fields["h_ticks"] = decision.h_ticks
         fields["h_price"] = decision.h_ticks * tick
         fields["edge_ticks"] = _known(decision.edge_ticks)
         fields["moved_ticks"] = _known(decision.moved_ticks)
-        fields["expected_value"] = _known(decision.expected_value_ticks * tick)
-        fields["break_even_edge"] = _known(decision.break_even_edge_ticks * tick)
+        values = (decision.expected_value_ticks, decision.break_even_edge_ticks)
+        if package is None:
+            value, break_even = (each * tick for each in values)
+        else:
+            value, break_even = (price_of(package, each, call.instruments) for each in values)
+        fields["expected_value"] = _known(value)
+        fields["break_even_edge"] = _known(break_even)
         if with_features:
             fields["features"] = _features(decision)
     return fields
@@ -458,18 +405,31 @@ def decision_id(boot_id: str, decision: DecisionRecord) -> str:
 
 
 def expiry_reply(
-    call: ExpiryCall, decisions: Sequence[DecisionRecord], frame: ReplyFrame, started_ns: int
+    call: ExpiryCall,
+    decisions: Sequence[DecisionRecord],
+    frame: ReplyFrame,
+    started_ns: int,
+    packages: Sequence[DecidedPackage] = (),
 ) -> bytes:
-    """The bytes of a ``GetExpiryResponse``; ``started_ns``: when work on it began (``perf_counter_ns``)."""
-    tick = float(call.instrument.tick_size)
+    """The bytes of a ``GetExpiryResponse``; ``started_ns``: when work on it began (``perf_counter_ns``).
+
+    ``packages``: of legs, what was decided, a side each; ``decisions`` are then the last of each."""
     with_features = call.message.include_features
     decision = decisions[0] if len(decisions) == 1 else binding_side(decisions)
+    tick = call.tick_of(decision)
+    package = packages[decisions.index(decision)] if packages else None
     quote = decision.kind == DecisionCode.QUOTE
     synchronised = frame.synchronised
     fields = _judgement(
-        decision, call, with_features=with_features and len(decisions) == 1, synchronised=synchronised
+        decision,
+        call,
+        with_features=with_features and len(decisions) == 1,
+        synchronised=synchronised,
+        package=package,
     )
-    if decision.h_ticks > 0:
+    if package is not None:
+        fields["package"] = _package(package, call, frame)
+    if decision.h_ticks > 0 and decision.reference_ticks != 0:  # a package by its legs' curves has none
         fields["reference_ticks"] = _known(decision.reference_ticks)
         fields["reference_price"] = _known(decision.reference_ticks * tick)
         fields["sigma_ticks"] = _known(decision.sigma_ticks)
@@ -487,7 +447,7 @@ def expiry_reply(
         "actuation": decision.actuation,
         "regime": decision.regime + 1,
         "quality": decision.quality + 1,
-        "data_age_ns": decision.data_age_ns if decision.data_age_ns >= 0 else None,
+        "data_age_ns": _data_age(decision, package),
         "model_digest": frame.model_digest,
         "model_revision": decision.model_revision,
         "schema_hash": SCHEMA_HASH,
@@ -497,14 +457,31 @@ def expiry_reply(
     }
     response = expiry.GetExpiryResponse(**fields)
     if len(decisions) > 1:
-        for side, each in zip((types.SIDE_BUY, types.SIDE_SELL), decisions, strict=True):
+        of_sides = packages or (None, None)
+        for side, each, package in zip((types.SIDE_BUY, types.SIDE_SELL), decisions, of_sides, strict=True):
             response.sides.add(
                 side=side,
                 decision_id=decision_id(frame.boot_id, each),
-                **_judgement(each, call, with_features=with_features, synchronised=synchronised),
+                package=None if package is None else _package(package, call, frame),
+                **_judgement(
+                    each, call, with_features=with_features, synchronised=synchronised, package=package
+                ),
             )
     response.compute_ns = time.perf_counter_ns() - started_ns
     return response.SerializeToString()
+
+
+def _data_age(decision: DecisionRecord, package: DecidedPackage | None) -> int | None:
+    """The oldest of the markets that it went by."""
+    ages = [decision.data_age_ns]
+    if package is not None and package.by_legs:
+        ages = [each.data_age_ns for each in package.decisions]
+    return max(ages) if min(ages) >= 0 else None
+
+
+def _package(package: DecidedPackage, call: ExpiryCall, frame: ReplyFrame) -> expiry.PackageExpiry:
+    ids = [decision_id(frame.boot_id, each) for each in package.decisions]
+    return package_message(package, call.instruments, ids)
 
 
 _UNJOURNALED = expiry.GetExpiryResponse(unjournaled=True).SerializeToString()
@@ -825,14 +802,10 @@ def names_by_hash(engine: Engine) -> Callable[[int], str]:
 
     def name_of(source: int) -> str:
         if not names:
-            names.update((_source_id(each.name), each.name) for each in engine.instruments)
+            names.update((name_hash(each.name), each.name) for each in engine.instruments)
         return names.get(source, "")
 
     return name_of
-
-
-def _source_id(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def _source_time(faults: Faults, name: str, given: bool, value_ns: int, now_ns: int) -> int:
@@ -862,9 +835,9 @@ def news_signal(payload: bytes, engine: Engine, now_ns: int) -> NewsSignal:
     source_ns = _source_time(faults, "published_at_utc_ns", given, request.published_at_utc_ns, now_ns)
     ttl_ns = _time_to_live(faults, request, engine.config.signals.news_time_to_live_ns)
     faults.raise_if_any()
-    instrument = _find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
+    instrument = find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
     score = request.score if has_score else None
-    return NewsSignal(score, request.headline, instrument, _source_id(request.source), source_ns, ttl_ns)
+    return NewsSignal(score, request.headline, instrument, name_hash(request.source), source_ns, ttl_ns)
 
 
 def volatility_signal(payload: bytes, engine: Engine, now_ns: int) -> VolatilitySignal:
@@ -903,7 +876,7 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
         faults.add("desk", "is not configured; leave it out for all desks")
     faults.raise_if_any()
     assert position is not None and limit is not None
-    instrument = _find_instrument(engine, request.instrument)
+    instrument = find_instrument(engine, request.instrument)
     position_lots = to_lots(instrument, position, request.unit, None, faults, "unit")
     limit_lots = to_lots(instrument, limit, request.unit, None, faults, "unit")
     faults.raise_if_any()
@@ -930,7 +903,7 @@ def greeks_signals(payload: bytes, engine: Engine, now_ns: int) -> GreeksSignals
     told = request.greeks
     pairs: list[tuple[SignalCode, float, float, int]] = []
     if _pair_given(faults, told, "delta", "gamma"):
-        underlying = _source_id(told.underlying) if told.underlying else 0
+        underlying = name_hash(told.underlying) if told.underlying else 0
         pairs.append((SignalCode.DELTA_GAMMA, told.delta, told.gamma, underlying))
     elif told.underlying:
         faults.add("greeks.underlying", "goes with delta and gamma only")
@@ -945,7 +918,7 @@ def greeks_signals(payload: bytes, engine: Engine, now_ns: int) -> GreeksSignals
     source_ns = _source_time(faults, "as_of_utc_ns", given, request.as_of_utc_ns, now_ns)
     ttl_ns = _time_to_live(faults, request, engine.config.signals.greeks_time_to_live_ns)
     faults.raise_if_any()
-    return GreeksSignals(_find_instrument(engine, request.instrument).index, pairs, source_ns, ttl_ns)
+    return GreeksSignals(find_instrument(engine, request.instrument).index, pairs, source_ns, ttl_ns)
 
 
 def _pair_given(faults: Faults, told: expiry.Greeks, first: str, second: str) -> bool:
@@ -997,7 +970,7 @@ def calendar_signals(payload: bytes, engine: Engine, now_ns: int) -> CalendarCal
         targets = _calendar_targets(faults, name, event, engine)
         added += [
             CalendarSignal(
-                _source_id(event.event_id),
+                name_hash(event.event_id),
                 event.regime - 1,
                 event.from_utc_ns,
                 event.until_utc_ns - event.from_utc_ns,
@@ -1008,12 +981,12 @@ def calendar_signals(payload: bytes, engine: Engine, now_ns: int) -> CalendarCal
     for place, event_id in enumerate(request.removed_event_ids):
         faults.text(f"removed_event_ids[{place}]", event_id, required=True)
     faults.raise_if_any()
-    removed = [event_id for event_id in request.removed_event_ids if _source_id(event_id) in known]
-    gone = dict.fromkeys(known.intersection(map(_source_id, [*removed, *seen])))
+    removed = [event_id for event_id in request.removed_event_ids if name_hash(event_id) in known]
+    gone = dict.fromkeys(known.intersection(map(name_hash, [*removed, *seen])))
     _check_calendar_room(engine, added, gone, now_ns)
     names = [
         {
-            "id": _source_id(event.event_id),
+            "id": name_hash(event.event_id),
             "event_id": event.event_id,
             "description": event.description,
             "instruments": list(event.instruments),
@@ -1246,7 +1219,7 @@ def override_request(payload: bytes, engine: Engine) -> OverrideCall:
     if request.desk and desk is None:
         faults.add("desk", "is not configured; leave it out for all desks")
     faults.raise_if_any()
-    instrument = _find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
+    instrument = find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
     return OverrideCall(
         request.posture,
         request.ttl_ns,
@@ -1412,7 +1385,7 @@ def status_request(payload: bytes, engine: Engine) -> list[int]:
     faults.raise_if_any()
     if not request.instruments:
         return list(range(len(engine.instruments)))
-    return [_find_instrument(engine, name).index for name in dict.fromkeys(request.instruments)]
+    return [find_instrument(engine, name).index for name in dict.fromkeys(request.instruments)]
 
 
 def _plain(number: Decimal) -> str:

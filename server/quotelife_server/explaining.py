@@ -126,7 +126,8 @@ class Explainer:
         deliver: Callable[[bytes], Answer],
     ) -> Deferred:
         """Explain what has just been decided; ``deliver`` gets the reply with its explanations, later."""
-        grounds = Grounds.of(self._engine, decisions[0])  # of both sides the posture is the same
+        drawn = next((each for each in decisions if each.model_role), decisions[0])
+        grounds = Grounds.of(self._engine, drawn)  # of both sides, and of all legs, the posture is the same
         taken = [
             (record, DecisionRecord.from_bytes(decision.canonical()), verify(self._engine, record, decision))
             for record, decision in zip(records, decisions, strict=True)

@@ -29,7 +29,7 @@ from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.news import find_scorer
-from quotelife.records import DecisionRecord, PostureCode, SignalCode
+from quotelife.records import DecisionRecord, PostureCode, RequestRecord, SignalCode
 from quotelife.units import NS_PER_S
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
@@ -254,6 +254,17 @@ class Service:
 # --- QuoteExpiryService -------------------------------------------------------------------------------------
 
 
+def _decide_package(engine: Engine, legs: Sequence[RequestRecord]) -> convert.DecidedPackage:
+    decisions = [DecisionRecord() for _ in range(len(legs) + 1)]
+    requests = engine.decide_package(legs, decisions)
+    return convert.DecidedPackage(requests, decisions[: len(requests)], [leg.ratio for leg in legs])
+
+
+def _by_a_model(decisions: Sequence[DecisionRecord]) -> DecisionRecord:
+    """The first whose curve a model drew: the posture is the same throughout."""
+    return next((each for each in decisions if each.model_role), decisions[0])
+
+
 def _expiry_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
     watching = service.watching
@@ -285,21 +296,34 @@ def _expiry_methods(service: Service) -> MethodTable:
         synchronised = service._synchronised()
         refusal = _watch_refusal(message)
         call = convert.expiry_request(message, engine, now_ns, synchronised=synchronised)
-        decisions = [DecisionRecord() for _ in call.records]
-        for record, decision in zip(call.records, decisions, strict=True):
-            engine.decide(record, decision)
+        packages = [_decide_package(engine, legs) for legs in call.packages]
+        if packages:
+            records = [package.requests[-1] for package in packages]
+            decisions = [package.decisions[-1] for package in packages]
+        else:
+            records = call.records
+            decisions = [DecisionRecord() for _ in records]
+            for record, decision in zip(records, decisions, strict=True):
+                engine.decide(record, decision)
+        for decision in decisions:
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
         recent = service.recent.keep(
-            message.rfq_id, message.quote_id, message.counterparty, call.records, decisions
+            message.rfq_id, message.quote_id, message.counterparty, records, decisions, packages
         )
+        all_records = [each for package in packages for each in package.requests] or records
+        all_decisions = [each for package in packages for each in package.decisions] or decisions
         watched = False
         if message.watch and not refusal:
             refusal, watched = _watch(message, recent, now_ns)
         frame = convert.ReplyFrame(
-            service.boot_id, engine.model_of(decisions[0]).digest, synchronised, watched, refusal
+            service.boot_id,
+            engine.model_of(_by_a_model(all_decisions)).digest,
+            synchronised,
+            watched,
+            refusal,
         )
-        reply = convert.expiry_reply(call, decisions, frame, started_ns)
-        sequences = [decision.input_sequence for decision in decisions]
+        reply = convert.expiry_reply(call, decisions, frame, started_ns, packages)
+        sequences = [decision.input_sequence for decision in all_decisions]
         stands = Standing(engine, message.counterparty) if recent is not None else None
 
         def deliver(whole: bytes) -> Answer:
@@ -312,8 +336,8 @@ def _expiry_methods(service: Service) -> MethodTable:
             answer = explainer.completed(
                 request_id,
                 digest,
-                call.records,
-                decisions,
+                all_records,
+                all_decisions,
                 reply,
                 deliver,
             )
@@ -333,7 +357,9 @@ def _expiry_methods(service: Service) -> MethodTable:
             return expiry.WATCH_REFUSAL_NOT_FIRM, False
         name = message.quote_id or convert.decision_id(service.boot_id, quote.decisions[0])
         try:
-            watching.watch(now_ns, message.watch_owner, name, quote.requests, quote.decisions, message.rfq_id)
+            watching.watch(
+                now_ns, message.watch_owner, name, quote.part_requests, quote.parts, message.rfq_id
+            )
         except QuotelifeError:
             return expiry.WATCH_REFUSAL_FULL, False
         return 0, True

@@ -9,17 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quotelife.records import DecisionCode, DecisionRecord, RequestRecord
+from quotelife_server.packages import DecidedPackage
 
 
 @dataclass(frozen=True, slots=True)
 class RecentQuote:
-    """One request and its firm decisions: one, or two for TWO_WAY, BUY first; the engine's own records."""
+    """One request and its firm decisions: one, or two for TWO_WAY, BUY first; the engine's own records.
+
+    ``parts``: all that gave it its life, the legs of a package among them; else the decisions."""
 
     rfq_id: str
     quote_id: str
     counterparty: str  # as it was named, configured or not
     requests: tuple[RequestRecord, ...]
     decisions: tuple[DecisionRecord, ...]
+    part_requests: tuple[RequestRecord, ...]
+    parts: tuple[DecisionRecord, ...]
 
     @property
     def expiry_ns(self) -> int:
@@ -50,18 +55,21 @@ class RecentQuotes:
         counterparty: str,
         requests: Sequence[RequestRecord],
         decisions: Sequence[DecisionRecord],
+        packages: Sequence[DecidedPackage] = (),
     ) -> RecentQuote | None:
-        """The sides that are QUOTE, which nobody may change from here on; ``None`` where there is none."""
+        """The sides that are QUOTE, which nobody may change from here on; ``None`` where there is none. ``packages``
+        has those that the decisions are of, if any."""
         firm = [place for place, each in enumerate(decisions) if each.kind == DecisionCode.QUOTE]
         if not firm:
             return None
-        quote = RecentQuote(
-            rfq_id,
-            quote_id,
-            counterparty,
-            tuple(requests[place] for place in firm),
-            tuple(decisions[place] for place in firm),
-        )
+        sides = tuple(requests[place] for place in firm), tuple(decisions[place] for place in firm)
+        parts = sides
+        if packages:
+            parts = (
+                tuple(each for place in firm for each in packages[place].requests),
+                tuple(each for place in firm for each in packages[place].decisions),
+            )
+        quote = RecentQuote(rfq_id, quote_id, counterparty, *sides, *parts)
         first, *others = (decision.input_sequence for decision in quote.decisions)
         while self._quotes and len(self._quotes) >= self._quotes_max:
             self._drop_oldest()

@@ -140,7 +140,7 @@ class WatchStream:
         known = owner.names.get(name)
         if known is not None and recent is not None and known not in owner.withdrawals:
             status = hub.engine.live_quote(known)
-            if status is not None and status.decisions == tuple(d.input_sequence for d in recent.decisions):
+            if status is not None and status.decisions == tuple(d.input_sequence for d in recent.parts):
                 self.put(Said(registered=wire.registered(hub.engine, status)), now_ns)  # said twice
                 return
         if recent is None:
@@ -163,7 +163,7 @@ class WatchStream:
             self._refuse(name, reason, _REFUSALS[reason])
             return
         try:
-            quote = hub.watch(now_ns, owner.name, name, recent.requests, recent.decisions, recent.rfq_id)
+            quote = hub.watch(now_ns, owner.name, name, recent.part_requests, recent.parts, recent.rfq_id)
         except QuotelifeError as error:
             self._refuse(name, expiry.WATCH_REFUSAL_FULL, str(error))
             return

@@ -139,6 +139,11 @@ WRONG = {
         ["BTC-USDT", "BUY", "--price", "1e5"],
         ["BTC-USDT", "BUY", "--timeout", "0"],
         ["BTC-USDT", "BUY", "--target", "nowhere"],
+        ["-", "BUY"],
+        ["BTC-USDT", "BUY", "--leg", "BTC-USDT,BUY"],
+        ["-", "BUY", "--leg", "BTC-USDT"],
+        ["-", "BUY", "--leg", "BTC-USDT,BUY,1,x"],
+        ["-", "BUY", "--leg", "BTC-USDT,BUY,0x1"],
     ],
     "kill": [
         [],

@@ -46,11 +46,15 @@ def test_decision_layout_is_pinned() -> None:
 
 
 def test_request_layout_is_pinned() -> None:
-    assert REQUEST_DTYPE.itemsize == 80
+    assert REQUEST_DTYPE.itemsize == 280
     assert {name: REQUEST_DTYPE.fields[name][1] for name in REQUEST_DTYPE.names or ()} == {
         "now_ns": 0, "priced_at_ns": 8, "client_deadline_ns": 16, "size_lots": 24, "price_ticks": 32,
         "edge_ticks": 40, "reference_ticks": 48, "instrument": 56, "counterparty": 60, "desk": 64, "session": 68,
-        "flags": 72, "side": 74, "posture": 75,
+        "flags": 72, "side": 74, "posture": 75, "underlying": 76, "ratio": 80, "package_price": 88,
+        "package_edge": 96, "package_reference": 104, "delta": 112, "gamma": 120, "vega": 128, "weight": 136,
+        "residual_ticks": 144, "before": 152, "h_ticks": 248, "alpha": 256, "reasons": 264, "package_quality": 272,
+        "package_regime": 273, "own_quality": 274, "own_regime": 275, "package_posture": 276, "package_kind": 277,
+        "moved_known": 278, "package_side": 279,
     }  # fmt: skip
 
 
@@ -58,7 +62,7 @@ def test_records_survive_the_way_through_bytes() -> None:
     request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
     assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
     assert DecisionRecord.from_bytes(bytes(1512)).canonical() == bytes(1512)
-    with pytest.raises(ValueError, match="80 bytes"):
+    with pytest.raises(ValueError, match="280 bytes"):
         RequestRecord.from_bytes(b"short")
     with pytest.raises(ValueError, match="1512 bytes"):
         DecisionRecord.from_bytes(b"short")

@@ -127,25 +127,6 @@ def test_all_wrong_fields_are_named_at_once(kit: Kit) -> None:
     assert {v.field for v in details.field_violations} == {"side", "price", "size.quantity", "desk"}
 
 
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    [
-        ("legs", {"legs": [expiry.Leg(instrument="BTC-USDT")]}),
-    ],
-)
-def test_what_is_not_served_says_so_beside_all_other_faults(
-    kit: Kit, field: str, fields: dict[str, Any]
-) -> None:
-    with refused() as errors:
-        kit.get(side=7, **fields)
-    assert errors[0].code == Code.INVALID_ARGUMENT
-    details = errors[0].details[0]
-    assert isinstance(details, error_details_pb2.BadRequest)
-    reasons = {violation.field: violation.description for violation in details.field_violations}
-    assert set(reasons) == {field, "side"}
-    assert reasons[field].startswith("not served by this version")
-
-
 def test_an_unknown_instrument_is_not_found(kit: Kit) -> None:
     with refused() as errors:
         kit.get(instrument="NO-SUCH")

@@ -2,7 +2,7 @@
 
 import operator
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from enum import IntEnum
@@ -32,9 +32,13 @@ from quotelife_client.types import (
     ExpiryRequest,
     Explanation,
     Feature,
+    Leg,
+    LegExpiry,
     MarketEvent,
     Mode,
     Number,
+    Package,
+    PackageRoute,
     Posture,
     PublishReceipt,
     Quality,
@@ -178,6 +182,7 @@ def expiry_request(
     *,
     instrument: str,
     side: Side | str,
+    legs: Sequence[Leg],
     size: Number | None,
     size_unit: SizeUnit | str,
     counterparty: str,
@@ -214,9 +219,15 @@ def expiry_request(
         watch=watch,
         watch_owner=watch_owner,
     )
+    for leg in legs:
+        _add_leg(request, leg)
     if size is not None:
         request.size.quantity = decimal_text("size", size)
-        request.size.unit = _number("size_unit", SizeUnit, size_unit)
+        base = _number("size_unit", SizeUnit, size_unit) == SizeUnit.BASE_QUANTITY
+        unit = (
+            SizeUnit.CONTRACTS if legs and base else size_unit
+        )  # the default: packages have no base quantity
+        request.size.unit = _number("size_unit", SizeUnit, unit)
     for name, value in (
         ("price", price),
         ("bid_price", bid_price),
@@ -232,6 +243,20 @@ def expiry_request(
     if posture is not None:
         request.overrides.posture = _number("posture", Posture, posture)
     return request
+
+
+def _add_leg(request: quote_expiry_service_pb2.GetExpiryRequest, leg: Leg) -> None:
+    added = request.legs.add(
+        instrument=leg.instrument,
+        side=_number("side", Side, leg.side),
+        ratio=decimal_text("ratio", leg.ratio),
+    )
+    for name in ("delta", "gamma", "vega"):
+        value = getattr(leg, name)
+        if value is not None:
+            setattr(added.greeks, name, value)
+    if leg.underlying:
+        added.greeks.underlying = leg.underlying
 
 
 def request_message(request: ExpiryRequest) -> quote_expiry_service_pb2.GetExpiryRequest:
@@ -316,6 +341,38 @@ def _side(message: quote_expiry_service_pb2.SideExpiry) -> SideExpiry:
         features=_features(message),
         venue_life_ns=_given(message, "venue_life_ns"),
         venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),
+        package=_package(message),
+    )
+
+
+def _package(
+    message: quote_expiry_service_pb2.GetExpiryResponse | quote_expiry_service_pb2.SideExpiry,
+) -> Package | None:
+    if not message.HasField("package"):
+        return None
+    package = message.package
+    return Package(
+        route=enum_of(PackageRoute, package.route),
+        legs=tuple(
+            LegExpiry(
+                instrument=leg.instrument,
+                side=enum_of(Side, leg.side),
+                p_ref=_given(leg, "p_ref"),
+                quality=enum_of(Quality, leg.quality),
+                regime=enum_of(Regime, leg.regime),
+                contribution=_given(leg, "contribution"),
+                decision_id=leg.decision_id,
+                h_price=_given(leg, "h_price"),
+                reasons=_enums(Reason, leg.reasons),
+                delta=_given(leg.greeks, "delta"),
+            )
+            for leg in package.legs
+        ),
+        p_lower=_given(package, "p_lower"),
+        h_price=_given(package, "h_price"),
+        underlying=package.underlying,
+        net_delta=_given(package, "net_delta"),
+        residual_p_ref=_given(package, "residual_p_ref"),
     )
 
 
@@ -363,6 +420,7 @@ def read_expiry(message: quote_expiry_service_pb2.GetExpiryResponse) -> Expiry:
         compute_ns=message.compute_ns,
         unjournaled=message.unjournaled,
         sides=tuple(_side(each) for each in message.sides),
+        package=_package(message),
         actuation=enum_of(Actuation, message.actuation),
         venue_life_ns=_given(message, "venue_life_ns"),
         venue_expiry_utc_ns=_given(message, "venue_expiry_utc_ns"),

@@ -18,7 +18,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quotelife_client import calls
 from quotelife_client.calls import ServiceError
-from quotelife_client.types import Expiry, ExpiryRequest, Number, Posture, Reason, Side, SizeUnit
+from quotelife_client.types import Expiry, ExpiryRequest, Leg, Number, Posture, Reason, Side, SizeUnit
 
 BACKOFF_FIRST_S = 0.005
 BACKOFF_MAX_S = 0.25
@@ -178,8 +178,9 @@ class Requests:
     def get_expiry(
         self,
         *,
-        instrument: str,
+        instrument: str = "",
         side: Side | str,
+        legs: Sequence[Leg] = (),
         size: Number | None = None,
         size_unit: SizeUnit | str = SizeUnit.BASE_QUANTITY,
         counterparty: str = "",
@@ -208,6 +209,8 @@ class Requests:
 
         ``side``, ``size_unit`` and ``posture``: a member or its name, such as ``"BUY"``. ``price`` goes with BUY
         and SELL, ``bid_price`` and ``ask_price`` with TWO_WAY; ``edge`` stands instead of a price.
+        A package has ``legs`` instead of an ``instrument``: prices and edge are then of one package, ``size`` counts
+        packages, and the answer's ``package`` says what each leg adds.
         ``venue_session``: a session of the service's configuration, for what to tell the venue. ``explain``: the
         answer comes with its ``explanations``, about a millisecond later. ``watch``: the quote is watched at once, for
         the open stream of ``watch_owner``; ``Watcher.get_expiry`` does both. Meaning and units of all fields:
@@ -216,6 +219,7 @@ class Requests:
         request = calls.expiry_request(
             instrument=instrument,
             side=side,
+            legs=legs,
             size=size,
             size_unit=size_unit,
             counterparty=counterparty,

@@ -1,5 +1,6 @@
 """What the service says, as plain Python values. Numbers of the enums are those of the wire."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -263,14 +264,32 @@ class Source(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One leg of a package: ``ratio`` units of it in one, ``side`` as the desk trades it when it buys the package.
+
+    Greeks are those of one unit: ``delta`` per unit of the underlying's price, ``vega`` per 1.00 of implied volatility.
+    Without a ``delta`` the service takes what was last published, or the legs' own books.
+    """
+
+    instrument: str
+    side: Side | str
+    ratio: Number = 1
+    delta: float | None = None
+    gamma: float | None = None
+    vega: float | None = None
+    underlying: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiryRequest:
     """A quote to ask about, one of many; the fields are the arguments of ``get_expiry``.
 
     Without a ``request_id`` each asking gets one of its own.
     """
 
-    instrument: str
+    instrument: str = ""
     side: Side | str
+    legs: Sequence[Leg] = ()
     size: Number | None = None
     size_unit: SizeUnit | str = SizeUnit.BASE_QUANTITY
     counterparty: str = ""
@@ -328,6 +347,45 @@ class Feature:
     value: float | None
 
 
+class PackageRoute(IntEnum):
+    """How a package is judged; docs/packages.md."""
+
+    UNSPECIFIED = 0
+    FRECHET = 1
+    UNDERLYING = 2
+    RESIDUAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LegExpiry:
+    """What one leg adds to a package: its own P(500 ms) by curves of legs, its part of the net delta by greeks."""
+
+    instrument: str
+    side: Side
+    p_ref: float | None
+    quality: Quality
+    regime: Regime
+    contribution: float | None
+    decision_id: str
+    h_price: float | None
+    reasons: tuple[Reason, ...] = ()
+    delta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package beside its life. ``p_lower`` is the lower bound on P(500 ms), ``p_ref`` of the answer the upper;
+    ``h_price`` is the threshold of one package."""
+
+    route: PackageRoute
+    legs: tuple[LegExpiry, ...]
+    p_lower: float | None
+    h_price: float | None
+    underlying: str = ""
+    net_delta: float | None = None
+    residual_p_ref: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SideExpiry:
     """The decision for one side of a TWO_WAY quote."""
@@ -354,6 +412,7 @@ class SideExpiry:
     features: tuple[Feature, ...] = ()
     venue_life_ns: int | None = None
     venue_expiry_utc_ns: int | None = None
+    package: Package | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +552,7 @@ class Expiry:
     compute_ns: int = 0
     unjournaled: bool = False
     sides: tuple[SideExpiry, ...] = field(default=())
+    package: Package | None = None
     actuation: Actuation = Actuation.UNSPECIFIED
     venue_life_ns: int | None = None
     venue_expiry_utc_ns: int | None = None

@@ -280,6 +280,16 @@ def _instruments(config: Config) -> Iterator[Problem]:
     names = set(seen)
     for index, instrument in enumerate(config.instruments):
         yield from _drivers(("instruments", index, "drivers"), instrument, names)
+        yield from _underlying(("instruments", index), instrument, names)
+
+
+def _underlying(path: Path, instrument: InstrumentSettings, names: set[str]) -> Iterator[Problem]:
+    if instrument.underlying is not None and instrument.underlying not in names:
+        yield (*path, "underlying"), no_instrument(instrument.underlying, names)
+    elif instrument.underlying == instrument.name:
+        yield (*path, "underlying"), "an instrument is not its own underlying; leave it out"
+    if instrument.premium == "underlying" and instrument.underlying is None:
+        yield (*path, "premium"), "needs the key underlying beside it"
 
 
 def _drivers(path: Path, instrument: InstrumentSettings, names: set[str]) -> Iterator[Problem]:

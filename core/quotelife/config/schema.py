@@ -209,6 +209,8 @@ class InstrumentSettings(Section):
         default=(), max_length=DRIVERS_MAX
     )
     volatility_index: Name | None = None
+    underlying: Name | None = None
+    premium: Literal["quote", "underlying"] = "quote"
     book_levels_max: int = Field(default=4096, ge=8, le=65_536)
     book_orders_max: int = Field(default=65_536, ge=1, le=4_194_304)
     quotes_only: bool = False
@@ -513,6 +515,17 @@ class Watch(Section):
     )
 
 
+class Packages(Section):
+    """Quotes of several legs; docs/packages.md."""
+
+    legs_max: int = Field(default=16, ge=2, le=16)
+    combine: Literal["frechet"] = "frechet"
+    delta_neutral_share: float = Field(default=0.05, ge=0, le=1)
+    greeks_age_max_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="greeks_age_max")
+    volatility_points: float = Field(default=0.01, ge=0, le=100)
+    residual_ticks: float = Field(default=0.1, ge=0, le=1e6)
+
+
 class Defaults(Section):
     """What holds where nothing else does; ``value`` for counterparties without a tier."""
 
@@ -712,6 +725,7 @@ class Config(Section):
     venue_sessions: dict[Name, VenueSession] = Field(default_factory=dict, max_length=65_536)
     throttle: Throttle = Throttle()
     watch: Watch = Watch()
+    packages: Packages = Packages()
     regimes: Regimes = Regimes()
     calendars: tuple[Calendar, ...] = Field(default=(), max_length=1024)
     signals: Signals = Signals()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from quotelife.config.schema import PostureSettings
 from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.life import PostureLife
-from quotelife.explain.grounds import Grounds, age_ns, has_curve, settings_of
+from quotelife.explain.grounds import Grounds, age_ns, has_curve, package_curve, settings_of
 from quotelife.explain.words import percent, time_words
 from quotelife.features.schema import INDEX
 from quotelife.records import (
@@ -21,6 +21,7 @@ from quotelife.records import (
     ModeCode,
     ObservedFlags,
     ReasonFlags,
+    RequestFlags,
     RequestRecord,
 )
 from quotelife.units import NS_PER_US
@@ -42,8 +43,8 @@ class ConstraintStep:
 def constraints_of(
     request: RequestRecord, decision: DecisionRecord, grounds: Grounds
 ) -> tuple[ConstraintStep, ...]:
-    if decision.mode == 0:
-        return ()  # decided before a life was looked for
+    if decision.mode == 0 or request.flags & RequestFlags.LEG:
+        return ()  # decided before a life was looked for; the package has a life, not its legs
     settings = settings_of(decision, grounds)
     age = age_ns(request, decision)
     minimum, maximum = settings.life_min_ns, settings.life_max_ns
@@ -51,7 +52,7 @@ def constraints_of(
     found: list[tuple[BindingFlags, int | None, str]] = []
     # Where the market at pricing is not known, the curve's life is counted from then.
     taken = 0 if decision.observed & ObservedFlags.MOVED_KNOWN else age
-    if has_curve(decision):
+    if has_curve(decision) or package_curve(request, decision):
         found += _from_curve(decision, settings, taken)
         if decision.mode == ModeCode.EXPECTED_VALUE:
             found.append(_from_value(request, decision, settings, grounds, taken))

@@ -8,7 +8,7 @@ from quotelife.decision.risk import INPUTS
 from quotelife.engine import Engine
 from quotelife.explain.constraints import ConstraintStep, constraints_of
 from quotelife.explain.contributions import Contribution, contributions_of
-from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.explain.grounds import Grounds, has_curve, package_curve, settings_of
 from quotelife.explain.rules import RuleStep, rule_path, trigger_words
 from quotelife.explain.words import constraint_words, percent, posture_words, time_words
 from quotelife.records import (
@@ -19,6 +19,7 @@ from quotelife.records import (
     QualityCode,
     ReasonFlags,
     RegimeCode,
+    RequestFlags,
     RequestRecord,
     RuleCode,
 )
@@ -70,7 +71,8 @@ def explain(request: RequestRecord, decision: DecisionRecord, grounds: Grounds) 
         path,
         constraints,
         _risks(decision, grounds),
-        _summary(decision, grounds, path, constraints),
+        _package_words(request, decision, grounds)
+        + _summary(decision, grounds, path, constraints, package_curve(request, decision)),
     )
 
 
@@ -82,6 +84,35 @@ def _risks(decision: DecisionRecord, grounds: Grounds) -> tuple[RiskStep, ...]:
         RiskStep(name, score, getattr(weights, name))
         for name, score in zip(INPUTS, decision.risk, strict=False)
     )
+
+
+def _package_words(request: RequestRecord, decision: DecisionRecord, grounds: Grounds) -> str:
+    """What a decision is to its package, before the rest is said of it; nothing for a single quote."""
+    flags = request.flags
+    name = grounds.instruments[decision.instrument].name
+    if flags & RequestFlags.LEG:
+        way = "bought" if request.side > 0 else "sold"
+        text = f"Leg of a package, {request.ratio:g} {name} {way}"
+        if flags & RequestFlags.GREEKS:
+            text += f", by its greeks (delta {request.delta:.4g})"
+        elif decision.h_ticks > 0:
+            text += f", threshold {decision.h_ticks:.4g} ticks, adds {percent(decision.p_ref)} to P(500 ms)"
+        if request.own_quality != QualityCode.GOOD:
+            text += f", its own data {QualityCode(request.own_quality).name}"
+        if request.own_regime != RegimeCode.NORMAL:
+            text += f", its own regime {RegimeCode(request.own_regime).name}"
+        return text + ". "
+    if not flags & RequestFlags.LAST_LEG:
+        return ""
+    if flags & RequestFlags.ON_UNDERLYING:
+        how = f"by greeks on {name}, net delta {decision.side * request.delta:.4g}"
+    elif flags & RequestFlags.RESIDUAL:
+        how = f"by greeks near delta-neutral, by the residual of {name}"
+    else:
+        how = "by the curves of its legs, P at most their sum"
+    if decision.h_ticks > 0:
+        how += f", threshold {decision.h_ticks:.4g} ticks of {name}"
+    return f"Package {how}. "
 
 
 # --- the decision in one sentence ---------------------------------------------------------------------------
@@ -111,20 +142,24 @@ def _summary(
     grounds: Grounds,
     path: Sequence[RuleStep],
     constraints: Sequence[ConstraintStep],
+    package: bool,
 ) -> str:
+    drawn = package or has_curve(decision)
     if decision.kind != DecisionCode.QUOTE:
         why = [words for flag, words in _DECLINES if decision.reasons & flag]
         if decision.quality != QualityCode.GOOD and not why:
             why = [f"data is {QualityCode(decision.quality).name}"]
-        text = f"{_KINDS[DecisionCode(decision.kind)]}: {'; '.join(why)}"
-        if has_curve(decision):
+        text = f"{_KINDS[DecisionCode(decision.kind)]}"
+        if why:
+            text += f": {'; '.join(why)}"
+        if drawn:
             text += f"; {_posture_clause(decision, grounds, path)}; {_risk_clause(decision)}"
         if math.isfinite(decision.break_even_edge_ticks):
             needed = f"{decision.break_even_edge_ticks:.4g} ticks"
             text += f"; the edge is {decision.edge_ticks:.4g} ticks, a quote is worth giving from {needed} on"
         return text + "."
     text = f"{time_words(decision.life_ns)}: {_posture_clause(decision, grounds, path)}"
-    if has_curve(decision):
+    if drawn:
         text += f"; {_risk_clause(decision)}"
     if math.isfinite(decision.expected_value_ticks):
         text += f"; expected value {decision.expected_value_ticks:.4g} ticks a lot"

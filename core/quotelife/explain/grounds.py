@@ -7,7 +7,7 @@ from quotelife.decision.policy import OverrideSpec, Policy
 from quotelife.engine import Engine
 from quotelife.instruments import InstrumentTable
 from quotelife.model.curve import CurveModel
-from quotelife.records import NO_INDEX_VALUE, DecisionRecord, PostureCode, RequestRecord
+from quotelife.records import NO_INDEX_VALUE, DecisionRecord, PostureCode, RequestFlags, RequestRecord
 
 POSTURE_KEYS = {
     PostureCode.CLIENT_PRIORITY: "client_priority",
@@ -63,6 +63,11 @@ class Grounds:
 def has_curve(decision: DecisionRecord) -> bool:
     """Was P drawn from features? Not where the data or the market decided before."""
     return bool(decision.model_role and decision.h_ticks > 0)
+
+
+def package_curve(request: RequestRecord, decision: DecisionRecord) -> bool:
+    """Is it a package whose curve came of its legs or of the residual, and not of a model?"""
+    return bool(request.flags & RequestFlags.LAST_LEG and not decision.model_role and decision.h_ticks > 0)
 
 
 def settings_of(decision: DecisionRecord, grounds: Grounds) -> PostureSettings:

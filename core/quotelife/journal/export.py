@@ -38,6 +38,7 @@ from quotelife.records import (
     QualityCode,
     ReasonFlags,
     RegimeCode,
+    RequestFlags,
     RuleCode,
     SignalCode,
 )
@@ -253,6 +254,7 @@ class _Tables:
             "side": pa.array(np.where(decision["side"] > 0, "BUY", "SELL")),
             "reasons": _flags(pa, decision["reasons"], ReasonFlags),
             "binding": _flags(pa, decision["binding"], BindingFlags),
+            "package": pa.array(_package_part(request["flags"]), pa.string()),
         }
         for name, codes in _CODES.items():
             words = [""] * (max(codes) + 1)
@@ -379,6 +381,19 @@ def _flags(pa: Any, values: npt.NDArray[Any], flags: type[IntFlag]) -> Any:
     return pa.array([words[int(value)] for value in values], pa.list_(pa.string()))
 
 
+_ROUTES: dict[int, str] = {
+    RequestFlags.LAST_LEG.value: "frechet",
+    (RequestFlags.LAST_LEG | RequestFlags.ON_UNDERLYING).value: "underlying",
+    (RequestFlags.LAST_LEG | RequestFlags.RESIDUAL).value: "residual",
+}
+_OF_ROUTES = (RequestFlags.LAST_LEG | RequestFlags.ON_UNDERLYING | RequestFlags.RESIDUAL).value
+
+
+def _package_part(flags: npt.NDArray[np.uint16]) -> list[str | None]:
+    """What each decision is to its package; ``None``: there is none."""
+    return ["leg" if each & RequestFlags.LEG else _ROUTES.get(each & _OF_ROUTES) for each in flags.tolist()]
+
+
 def _decisions_schema(pa: Any) -> Any:
     stamp = pa.timestamp("ns", tz="UTC")
     text = pa.string()
@@ -391,6 +406,7 @@ def _decisions_schema(pa: Any) -> Any:
     fields += [("time", stamp)]
     fields += [(name, text) for name in ("instrument", "counterparty", "desk", "session", "side", *_CODES)]
     fields += [(name, pa.list_(text)) for name in ("reasons", "binding")]
+    fields += [("package", text)]
     fields += [(name, _arrow(pa, DECISION_DTYPE, name)) for name in _PLAIN]
     fields += [(f"request_{name}", _arrow(pa, REQUEST_DTYPE, name)) for name in _GIVEN]
     fields += [(f"p_{horizon // NS_PER_MS}ms", pa.float64()) for horizon in HORIZONS_NS]

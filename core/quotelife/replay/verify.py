@@ -22,6 +22,7 @@ from quotelife.capture.format import InputKind
 from quotelife.capture.reader import Capture, Inputs
 from quotelife.config import Config
 from quotelife.decision.kill import KillSource
+from quotelife.decision.package import follows
 from quotelife.engine import Engine
 from quotelife.errors import JournalError, QuotelifeError
 from quotelife.features.schema import SCHEMA_HASH
@@ -51,6 +52,7 @@ from quotelife.records import (
     EventBuffer,
     ModelRoleCode,
     PostureCode,
+    RequestFlags,
     RequestRecord,
     WatchCode,
     WithdrawCode,
@@ -215,6 +217,7 @@ class _Boot:
         self.labels_known = 0  # number of the label before; −1: not known
         self.watches_known = 0  # … and of the word on a live quote
         self.stretch: Stretch | None = None
+        self.package: list[tuple[RequestRecord, DecisionRecord]] = []  # of the one under way, so far
 
     def leave(self, first: int, reason: str) -> None:
         """From ``first`` on nothing can be verified."""
@@ -233,6 +236,31 @@ class _Boot:
             self.report.equal += 1
         elif len(self.report.mismatches) < KEPT:
             self.report.mismatches.append(Mismatch(record.decision_id, differences(was, now)))
+
+    def follow_package(
+        self, record: Record, request: RequestRecord, recorded: DecisionRecord, market: Engine | None
+    ) -> None:
+        """What a request says of its package must follow from the records before it, and with a ``market`` from that.
+
+        Called once for each decision, in order, with the engine at the time of the decision."""
+        if not request.flags & (RequestFlags.LEG | RequestFlags.LAST_LEG):
+            self.package.clear()
+            return
+        if request.flags & RequestFlags.FIRST_LEG:
+            self.package.clear()
+        self.package.append((request, recorded))
+        if request.flags & RequestFlags.FIRST_LEG:
+            return
+        same = len(self.package) > 1 and follows(*self.package[-2], request)
+        if same and market is not None and request.flags & RequestFlags.LAST_LEG:
+            requests, decisions = zip(*self.package, strict=True)
+            again = market.package_requests(requests[:-1], decisions[:-1])
+            same = all(was.canonical() == now.canonical() for was, now in zip(requests, again, strict=True))
+        if not same:
+            self.report.equal -= 1
+            if len(self.report.mismatches) < KEPT:
+                fields = (("request", "as recorded", "does not follow from its package"),)
+                self.report.mismatches.append(Mismatch(record.decision_id, fields))
 
     def compare_shadow(self, record: Record) -> None:
         """Against what was taken again for the decision before it."""
@@ -410,7 +438,10 @@ class _Alone(_Boot):
             return
         request, recorded = decode_decision(record)
         self.engine.redo(request, recorded, self.again)
+        equal = self.report.equal
         self.compare(record, recorded, self._held(recorded))
+        if self.report.equal > equal:
+            self.follow_package(record, request, recorded, None)
         self._latest = request, recorded
         self._first_ns = recorded.now_ns if self._first_ns is None else self._first_ns
         self.expect_shadows(_shadows_of(self.engine, recorded))
@@ -592,7 +623,10 @@ class _FromMarket(_Boot):
         if record.kind is Kind.DECISION:
             request, recorded = decode_decision(record)
             engine.decide(request, self.again)
+            equal = self.report.equal
             self.compare(record, recorded)
+            if self.report.equal > equal:
+                self.follow_package(record, request, recorded, engine)
             self.shadows = engine.shadows()
             self.expect_shadows(len(self.shadows))
             return

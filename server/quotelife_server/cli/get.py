@@ -3,11 +3,14 @@
 import json
 from dataclasses import asdict
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed
+
+if TYPE_CHECKING:
+    from quotelife_client import Leg, Package
 
 
 def _side(text: str) -> str:
@@ -16,8 +19,35 @@ def _side(text: str) -> str:
     return text.upper()
 
 
+def _leg(text: str) -> "Leg":
+    from quotelife_client import Leg
+
+    name, *rest = text.split(",")
+    if not name or not 1 <= len(rest) <= 6 or rest[0].upper() not in ("BUY", "SELL"):
+        raise typer.BadParameter(
+            f"{text!r} is not INSTRUMENT,SIDE[,RATIO[,DELTA[,GAMMA[,VEGA[,UNDERLYING]]]]]", param_hint="--leg"
+        )
+    side, ratio, *greeks = rest if len(rest) > 1 else [*rest, "1"]
+    try:
+        numbers = [float(each) for each in greeks[:3]]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: greeks are numbers", param_hint="--leg") from None
+    delta, gamma, vega = (*numbers, None, None, None)[:3]
+    return Leg(
+        instrument=name,
+        side=side.upper(),
+        ratio=checked_number(ratio) or "1",
+        delta=delta,
+        gamma=gamma,
+        vega=vega,
+        underlying="".join(greeks[3:]),
+    )
+
+
 def get(
-    instrument: Annotated[str, typer.Argument(help="Instrument name, such as BTC-USDT.")],
+    instrument: Annotated[
+        str, typer.Argument(help="Instrument name, such as BTC-USDT; - with --leg, for a package.")
+    ],
     side: Annotated[str, typer.Argument(callback=_side, help="BUY (the desk buys), SELL or TWO_WAY.")],
     size: Annotated[
         str | None,
@@ -35,6 +65,18 @@ def get(
             callback=checked_number, help="Quoted price, decimal, for BUY and SELL. [default: none given]"
         ),
     ] = None,
+    edge: Annotated[
+        str | None,
+        typer.Option(callback=checked_number, help="Our edge in price units, decimal. [default: none given]"),
+    ] = None,
+    leg: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A leg of a package, once for each: INSTRUMENT,SIDE[,RATIO[,DELTA[,GAMMA[,VEGA[,UNDERLYING]]]]], "
+            "SIDE as the desk trades it when it buys the package, greeks of one unit. SIZE then counts packages. "
+            "[default: none]"
+        ),
+    ] = None,
     venue_session: Annotated[
         str | None, typer.Option(help="Venue session that the quote goes out on. [default: none]")
     ] = None,
@@ -49,11 +91,18 @@ def get(
     from quotelife_client import Client, ServiceError
 
     options: dict[str, Any] = {"counterparty": counterparty, "desk": desk, "size": size, "price": price}
-    options["venue_session"] = venue_session
+    options |= {"venue_session": venue_session, "edge": edge}
+    legs = [_leg(text) for text in leg or ()]
+    if bool(legs) != (instrument == "-"):
+        raise typer.BadParameter(
+            "give - as the instrument with --leg, and only then", param_hint="INSTRUMENT"
+        )
+    if legs:
+        options["legs"] = legs
     given = {key: value for key, value in options.items() if value is not None}
     try:
         with Client(target, timeout_s=timeout) as client:
-            reply = client.get_expiry(instrument=instrument, side=side, **given)
+            reply = client.get_expiry(instrument="" if legs else instrument, side=side, **given)
     except ServiceError as error:
         raise failed(target, error) from None
     if as_json:
@@ -65,6 +114,26 @@ def get(
         f"{reply.posture_effective.name} ({reply.rule.name}), regime {reply.regime.name}, data {reply.quality.name}, "
         f"reasons: {reasons}"
     )
+    if reply.package is not None:
+        typer.echo(_package_words(reply.package, reply.p_ref))
+
+
+def _package_words(package: "Package", p_ref: float | None) -> str:
+    lines = [f"package: {package.route.name}" + (f" on {package.underlying}" if package.underlying else "")]
+    if package.net_delta is not None:
+        lines[0] += f", net delta {package.net_delta:.4g}"
+    if package.p_lower is not None and p_ref is not None:
+        lines[0] += f", P(500 ms) between {package.p_lower:.4f} and {p_ref:.4f}"
+    for leg in package.legs:
+        what = "no curve"
+        if leg.p_ref is not None and leg.contribution is not None:
+            what = f"P(500 ms) {leg.p_ref:.4f}, {leg.contribution:.0%} of the sum"
+        elif leg.delta is not None and leg.contribution is not None:
+            what = f"delta {leg.delta:.4g}, adds {leg.contribution:.4g}"
+        lines.append(
+            f"  {leg.side.name} {leg.instrument}: {what}; {leg.regime.name}, data {leg.quality.name}"
+        )
+    return "\n".join(lines)
 
 
 def _plain(value: object) -> object:

@@ -13,6 +13,13 @@ class Clock(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CLOCK_SERVICE_UTC: _ClassVar[Clock]
     CLOCK_UNSYNCHRONISED: _ClassVar[Clock]
 
+class PackageRoute(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PACKAGE_ROUTE_UNSPECIFIED: _ClassVar[PackageRoute]
+    PACKAGE_ROUTE_FRECHET: _ClassVar[PackageRoute]
+    PACKAGE_ROUTE_UNDERLYING: _ClassVar[PackageRoute]
+    PACKAGE_ROUTE_RESIDUAL: _ClassVar[PackageRoute]
+
 class WatchRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WATCH_REFUSAL_UNSPECIFIED: _ClassVar[WatchRefusal]
@@ -61,6 +68,10 @@ class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 CLOCK_UNSPECIFIED: Clock
 CLOCK_SERVICE_UTC: Clock
 CLOCK_UNSYNCHRONISED: Clock
+PACKAGE_ROUTE_UNSPECIFIED: PackageRoute
+PACKAGE_ROUTE_FRECHET: PackageRoute
+PACKAGE_ROUTE_UNDERLYING: PackageRoute
+PACKAGE_ROUTE_RESIDUAL: PackageRoute
 WATCH_REFUSAL_UNSPECIFIED: WatchRefusal
 WATCH_REFUSAL_NO_STREAM: WatchRefusal
 WATCH_REFUSAL_UNKNOWN_DECISION: WatchRefusal
@@ -196,8 +207,50 @@ class Feature(_message.Message):
     value: float
     def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
+class LegExpiry(_message.Message):
+    __slots__ = ("instrument", "side", "p_ref", "quality", "regime", "contribution", "decision_id", "h_price", "greeks", "reasons")
+    INSTRUMENT_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    P_REF_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    REGIME_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    H_PRICE_FIELD_NUMBER: _ClassVar[int]
+    GREEKS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    instrument: str
+    side: _types_pb2.Side
+    p_ref: float
+    quality: _types_pb2.Quality
+    regime: _types_pb2.Regime
+    contribution: float
+    decision_id: str
+    h_price: float
+    greeks: Greeks
+    reasons: _containers.RepeatedScalarFieldContainer[_types_pb2.Reason]
+    def __init__(self, instrument: _Optional[str] = ..., side: _Optional[_Union[_types_pb2.Side, str]] = ..., p_ref: _Optional[float] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., contribution: _Optional[float] = ..., decision_id: _Optional[str] = ..., h_price: _Optional[float] = ..., greeks: _Optional[_Union[Greeks, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ...) -> None: ...
+
+class PackageExpiry(_message.Message):
+    __slots__ = ("route", "legs", "p_lower", "h_price", "underlying", "net_delta", "residual_p_ref")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    LEGS_FIELD_NUMBER: _ClassVar[int]
+    P_LOWER_FIELD_NUMBER: _ClassVar[int]
+    H_PRICE_FIELD_NUMBER: _ClassVar[int]
+    UNDERLYING_FIELD_NUMBER: _ClassVar[int]
+    NET_DELTA_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_P_REF_FIELD_NUMBER: _ClassVar[int]
+    route: PackageRoute
+    legs: _containers.RepeatedCompositeFieldContainer[LegExpiry]
+    p_lower: float
+    h_price: float
+    underlying: str
+    net_delta: float
+    residual_p_ref: float
+    def __init__(self, route: _Optional[_Union[PackageRoute, str]] = ..., legs: _Optional[_Iterable[_Union[LegExpiry, _Mapping]]] = ..., p_lower: _Optional[float] = ..., h_price: _Optional[float] = ..., underlying: _Optional[str] = ..., net_delta: _Optional[float] = ..., residual_p_ref: _Optional[float] = ...) -> None: ...
+
 class SideExpiry(_message.Message):
-    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks", "venue_life_ns", "venue_expiry_utc_ns", "held_alpha")
+    __slots__ = ("side", "decision_id", "decision", "life_ns", "expiry_utc_ns", "reasons", "binding", "curve", "p_ref", "p_life", "h_ticks", "h_price", "edge_ticks", "alpha", "expected_value", "break_even_edge", "features", "moved_ticks", "venue_life_ns", "venue_expiry_utc_ns", "held_alpha", "package")
     SIDE_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +272,7 @@ class SideExpiry(_message.Message):
     VENUE_LIFE_NS_FIELD_NUMBER: _ClassVar[int]
     VENUE_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
     HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_FIELD_NUMBER: _ClassVar[int]
     side: _types_pb2.Side
     decision_id: str
     decision: _types_pb2.Decision
@@ -240,10 +294,11 @@ class SideExpiry(_message.Message):
     venue_life_ns: int
     venue_expiry_utc_ns: int
     held_alpha: float
-    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., held_alpha: _Optional[float] = ...) -> None: ...
+    package: PackageExpiry
+    def __init__(self, side: _Optional[_Union[_types_pb2.Side, str]] = ..., decision_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., alpha: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., moved_ticks: _Optional[float] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., held_alpha: _Optional[float] = ..., package: _Optional[_Union[PackageExpiry, _Mapping]] = ...) -> None: ...
 
 class GetExpiryResponse(_message.Message):
-    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations", "held_alpha", "watched", "watch_refusal")
+    __slots__ = ("decision_id", "request_id", "decision", "life_ns", "expiry_utc_ns", "decided_at_utc_ns", "counted_from_utc_ns", "clock", "posture_requested", "posture_effective", "rule", "rule_index", "mode", "regime", "reasons", "binding", "curve", "p_ref", "p_life", "alpha", "h_ticks", "h_price", "edge_ticks", "reference_ticks", "reference_price", "sigma_ticks", "expected_value", "break_even_edge", "features", "quality", "data_age_ns", "model_digest", "model_revision", "schema_hash", "config_revision", "compute_ns", "sides", "life_without_watch_ns", "unjournaled", "moved_ticks", "actuation", "venue_life_ns", "venue_expiry_utc_ns", "explanations", "held_alpha", "watched", "watch_refusal", "package")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -291,6 +346,7 @@ class GetExpiryResponse(_message.Message):
     HELD_ALPHA_FIELD_NUMBER: _ClassVar[int]
     WATCHED_FIELD_NUMBER: _ClassVar[int]
     WATCH_REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
     decision: _types_pb2.Decision
@@ -338,7 +394,8 @@ class GetExpiryResponse(_message.Message):
     held_alpha: float
     watched: bool
     watch_refusal: WatchRefusal
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., held_alpha: _Optional[float] = ..., watched: bool = ..., watch_refusal: _Optional[_Union[WatchRefusal, str]] = ...) -> None: ...
+    package: PackageExpiry
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., decision: _Optional[_Union[_types_pb2.Decision, str]] = ..., life_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., decided_at_utc_ns: _Optional[int] = ..., counted_from_utc_ns: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., posture_requested: _Optional[_Union[_types_pb2.Posture, str]] = ..., posture_effective: _Optional[_Union[_types_pb2.Posture, str]] = ..., rule: _Optional[_Union[_types_pb2.Rule, str]] = ..., rule_index: _Optional[int] = ..., mode: _Optional[_Union[_types_pb2.Mode, str]] = ..., regime: _Optional[_Union[_types_pb2.Regime, str]] = ..., reasons: _Optional[_Iterable[_Union[_types_pb2.Reason, str]]] = ..., binding: _Optional[_Iterable[_Union[_types_pb2.Constraint, str]]] = ..., curve: _Optional[_Union[Curve, _Mapping]] = ..., p_ref: _Optional[float] = ..., p_life: _Optional[float] = ..., alpha: _Optional[float] = ..., h_ticks: _Optional[float] = ..., h_price: _Optional[float] = ..., edge_ticks: _Optional[float] = ..., reference_ticks: _Optional[float] = ..., reference_price: _Optional[float] = ..., sigma_ticks: _Optional[float] = ..., expected_value: _Optional[float] = ..., break_even_edge: _Optional[float] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., quality: _Optional[_Union[_types_pb2.Quality, str]] = ..., data_age_ns: _Optional[int] = ..., model_digest: _Optional[str] = ..., model_revision: _Optional[int] = ..., schema_hash: _Optional[str] = ..., config_revision: _Optional[int] = ..., compute_ns: _Optional[int] = ..., sides: _Optional[_Iterable[_Union[SideExpiry, _Mapping]]] = ..., life_without_watch_ns: _Optional[int] = ..., unjournaled: bool = ..., moved_ticks: _Optional[float] = ..., actuation: _Optional[_Union[_types_pb2.Actuation, str]] = ..., venue_life_ns: _Optional[int] = ..., venue_expiry_utc_ns: _Optional[int] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., held_alpha: _Optional[float] = ..., watched: bool = ..., watch_refusal: _Optional[_Union[WatchRefusal, str]] = ..., package: _Optional[_Union[PackageExpiry, _Mapping]] = ...) -> None: ...
 
 class BatchGetExpiryRequest(_message.Message):
     __slots__ = ("requests",)

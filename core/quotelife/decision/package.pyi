@@ -1,0 +1,3 @@
+from quotelife.records import DecisionRecord, RequestRecord
+
+def follows(asked: RequestRecord, decided: DecisionRecord, following: RequestRecord) -> bool: ...
