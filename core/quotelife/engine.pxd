@@ -295,3 +295,6 @@ cdef class Engine:
                            double width, double edge) noexcept nogil
     cdef void _worst_of(self, Request* request, Request* of, bint counts) noexcept nogil
     cdef void _most_careful(self, const Request* request, Request* of, int64_t t) noexcept nogil
+    cdef double _room(self, uint32_t instrument, uint32_t desk) noexcept nogil
+    cdef bint _fit_exposure(self, const Request* request, const PostureParams* posture, Decision* out,
+                            int64_t age) noexcept nogil

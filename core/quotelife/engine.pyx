@@ -65,7 +65,7 @@ from quotelife.inputs cimport (
     CHANGE_WATCH_ACKNOWLEDGED, CHANGE_WATCH_LOST, CHANGE_WATCH_UPDATED, CHANGE_WATCHED,
     InputSink,
 )
-from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, first_passage_curve
+from quotelife.model.curve cimport CurveModel, ModelInput, curve_at, curve_invert, first_passage_curve
 from quotelife.model.ladder cimport Monitors
 from quotelife.model.served cimport SERVED_POSTURES, ModelSlot, PostureModels, ServedModels
 from quotelife.model.open_labels cimport (
@@ -83,7 +83,8 @@ from quotelife.quotes.watching cimport Watching
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
-    BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE,
+    BIND_EXPOSURE, BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE,
+    DECISION_QUOTE,
     EV_ADD, EV_CLEAR, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_SNAPSHOT_BEGIN, EV_SNAPSHOT_END,
     EV_STATUS, EV_TRADE, EVERY_ORDER, FLAG_GAP, FLAG_LAST, FLAG_NO_SIZE, FLAG_SNAPSHOT, HORIZONS,
     MODE_EXPECTED_VALUE, MODE_TOLERANCE_P500, NO_INDEX, OBS_BOOK_SEEN, OBS_MOVED_KNOWN,
@@ -94,15 +95,16 @@ from quotelife.records cimport (
     SIG_INVENTORY, SIG_MARK, SIG_NEWS, SIG_VEGA_THETA, SIG_VOLATILITY_INDEX, STATUS_AUCTION,
     STATUS_CLOSED, STATUS_COMPANION_DOWN, STATUS_COMPANION_UP, STATUS_FEED_DOWN, STATUS_HALT, STATUS_MISSING,
     STATUS_TRADING, WHY_AUCTION, WHY_BELOW_MINIMUM, WHY_CLOCK,
-    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_HALT, WHY_MODEL_FALLBACK,
+    WHY_DEADLINE_TOO_CLOSE, WHY_DISABLED, WHY_EDGE_CAPPED, WHY_EDGE_TOO_SMALL, WHY_EXPOSURE, WHY_HALT,
+    WHY_MODEL_FALLBACK,
     WHY_MOVED_THROUGH, WHY_NOT_GOOD, WHY_NO_EDGE, WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_PRICE_FAR, WHY_REFERENCE_FAR,
     WHY_SCHEDULED_NEWS, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM, Decision,
     MODEL_CHALLENGER, DecisionRecord, Event, EventBuffer, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal,
 )
 from quotelife.records cimport (
-    DECISION_INDICATIVE, OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_FIRST_LEG, REQ_GREEKS,
-    REQ_LAST_LEG, REQ_LEG, REQ_ON_UNDERLYING, REQ_RESIDUAL, REQ_SECOND_SIDE, REQ_SENSITIVITIES, RULE_KILL_SWITCH, WHY_KILLED,
-    WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
+    DECISION_INDICATIVE, OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_FIRST_LEG,
+    REQ_GREEKS, REQ_LAST_LEG, REQ_LEG, REQ_ON_UNDERLYING, REQ_RESIDUAL, REQ_SECOND_SIDE, REQ_SENSITIVITIES,
+    RULE_KILL_SWITCH, WHY_KILLED, WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
 )
 from quotelife.records cimport (
     QUOTE_CANCELLED, QUOTE_EXPIRED, QUOTE_FILLED, QUOTE_LIVE, QUOTE_PARTLY_FILLED, QUOTE_TOO_LATE, QUOTE_WITHDRAWN,
@@ -126,6 +128,7 @@ cdef enum:
     GRID_NS = 100_000_000
     PROBES_A_TIMER = 64             # pairs of evaluations, 10 us each and more with more models
     REFITS_A_TIMER = 8              # each takes tens of microseconds
+    LOOKS_A_TIMER = 4096            # live quotes whose risk is counted anew, some 50 ns each
     REQ_PACKAGE = REQ_LEG | REQ_LAST_LEG
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
 
@@ -1142,6 +1145,7 @@ cdef class Engine:
         out.sigma_ticks = recorded.sigma_ticks
         out.moved_ticks = recorded.moved_ticks
         out.observed = recorded.observed
+        out.exposure_room = recorded.exposure_room
         if self._frame(params, request, out):
             memcpy(out.features, recorded.features, sizeof(out.features))
             memcpy(out.valid, recorded.valid, sizeof(out.valid))
@@ -1193,6 +1197,7 @@ cdef class Engine:
             if request.moved_known:
                 out.observed |= OBS_MOVED_KNOWN
             return
+        out.exposure_room = self._room(request.instrument, request.desk)
         out.sigma_ticks = feature_sigma(state.features, t)
         # D since the moment of pricing, by the market's own mids.
         if age == 0:
@@ -1496,6 +1501,8 @@ cdef class Engine:
             if left < out.life_ns:
                 out.life_ns = left
                 out.binding |= BIND_CLIENT_DEADLINE
+        if not isnan(out.exposure_room) and not self._fit_exposure(request, posture, out, age):
+            return
         out.life_ns -= out.life_ns % US           # never later than a bound
         if session != NULL and not fit_to_venue(session, request, posture, out, age):
             return
@@ -1807,6 +1814,35 @@ cdef class Engine:
             of.package_posture = POSTURE_RISK_AVERSE
             if resolution.requested != POSTURE_RISK_AVERSE:
                 of.reasons |= WHY_MODEL_STEPPED_DOWN
+
+    cdef double _room(self, uint32_t instrument, uint32_t desk) noexcept nogil:
+        # What live quotes leave of the caps, money; NaN: there is none.
+        cdef double room = self._policy.instrument[instrument].exposure_max - self._quotes.exposure[instrument]
+        cdef double other = self._policy.desk_exposure_max(desk)
+        if not isnan(other):
+            other -= self._quotes.desk_exposure[desk]
+            room = other if isnan(room) else fmin(room, other)
+        return room
+
+    cdef bint _fit_exposure(self, const Request* request, const PostureParams* posture, Decision* out,
+                            int64_t age) noexcept nogil:
+        # Shorten the life until size L P(life) finds room; False when there is no such life.
+        cdef double loss = fmax(0.0, self._policy.value_prior(request.counterparty).loss_in_h * out.h_ticks
+                                - out.edge_ticks)
+        cdef double each = loss * self._policy.instrument[request.instrument].tick_value
+        if request.flags & REQ_HAS_SIZE:
+            each *= request.size_lots
+        if out.exposure_room > 0.0:
+            if each * curve_at(out.p, out.life_ns) <= out.exposure_room:
+                return True
+            out.life_ns = min(out.life_ns, <int64_t>curve_invert(out.p, out.exposure_room / each))
+            out.binding |= BIND_EXPOSURE
+            if out.life_ns >= US and out.life_ns + age >= posture.min_ns:
+                return True
+        out.binding |= BIND_EXPOSURE
+        out.reasons |= WHY_EXPOSURE
+        refuse(out, posture.no_value_kind if out.mode == MODE_EXPECTED_VALUE else DECISION_DECLINE)
+        return False
 
     # --- what is learned from the market --------------------------------------------------------------------------
 
@@ -2577,7 +2613,8 @@ cdef class Engine:
         """Watch a quote from now on, for the stream ``owner``; returns its id, a numbered input.
 
         ``requests``, ``decisions``: what gave it its life, one for each side or leg, as ``decide`` took and filled
-        them. ``boot``: the id under which their sequences are known to others. ``expiry_ns``: its end, by default the first of theirs. What comes of it is told to the sinks
+        them. ``boot``: the id under which their sequences are known to others. ``expiry_ns``: its end, by default the
+        first of theirs. What comes of it is told to the sinks
         (``InputSink.watch``) behind this input and behind those that follow.
         Raises ``ValueError`` where none of them is a firm quote, ``QuotelifeError`` where the owner has a live quote of
         that name or too many are watched; neither is an input.
@@ -2675,7 +2712,7 @@ cdef class Engine:
         cdef LiveSide side[QUOTE_SIDES_MAX]
         cdef const ValuePrior* prior
         cdef uint32_t place
-        cdef double loss, size
+        cdef double loss
         cdef int n = 0, k
         cdef bint unknown = False
         memset(&quote, 0, sizeof(LiveQuote))
@@ -2716,9 +2753,7 @@ cdef class Engine:
                 side[n].key = self._withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
             loss = prior.loss_in_h * side[n].h_ticks
             side[n].loss_ticks = fmax(0.0, loss - (0.0 if isnan(side[n].edge_ticks) else side[n].edge_ticks))
-            if quote.end_ns > now_ns and side[n].h_ticks > 0.0:
-                size = 1.0 if isnan(quote.size_lots) else quote.size_lots
-                quote.risk = fmax(quote.risk, size * side[n].loss_ticks * curve_at(side[n].p, quote.end_ns - now_ns))
+            side[n].tick_value = self._policy.instrument[side[n].instrument].tick_value
             n += 1
         if quote.id == 0 or self._quotes.place(quote.id) != NOWHERE:
             raise ValueError(f"quote {quote.id} is taken")
@@ -2728,6 +2763,7 @@ cdef class Engine:
         self._quotes.check_room()
         self.advance(now_ns)
         place = self._quotes.open(&quote, side, n, names)
+        self._quotes.resize(place, quote.size_lots, self.now_ns)
         self._tell(CHANGE_WATCHED, payload, now_ns)
         if (unknown or n == 0) and not reason:
             reason = <int>WITHDRAW_DATA_QUALITY                # its market cannot be watched
@@ -2796,10 +2832,8 @@ cdef class Engine:
         if place == NOWHERE:
             return 0
         live = &self._quotes.c.quote[place]
-        if size_lots is not None:
-            if live.size_lots > 0.0:
-                live.risk *= fmin(1.0, size_lots / live.size_lots)
-            live.size_lots = size_lots
+        if size_lots is not None and not live.forget_ns:
+            self._quotes.resize(place, size_lots, self.now_ns)
         if state == QUOTE_FILLED and live.withdraw:
             state = QUOTE_TOO_LATE
         if state >= QUOTE_FILLED:
@@ -2886,8 +2920,9 @@ cdef class Engine:
         for id in self._quotes.by_owner():
             place = self._quotes.place(id)
             self._name_quote(&self._quotes.c.quote[place], self._quotes.names(id))
+        self._quotes.recount(self.n_instruments, len(self._policy.desk_names))
         for i in range(self.n_instruments):
-            if not self._policy.instrument[i].enabled:
+            if not self._policy.instrument[i].enabled and self._quotes.c.live:
                 self._quotes.withdraw_market(i, WITHDRAW_HALT, self.now_ns, self.input_sequence)
         return 0
 
@@ -2981,12 +3016,13 @@ cdef class Engine:
         cdef LiveQuote* quote
         cdef double value
         cdef size_t first = self._quotes.said_n
-        cdef uint32_t judged = 0, place
+        cdef uint32_t judged = 0, looked = 0, place
         if self._quotes.judged_next == 0:
             if t - self._quotes.judged_ns < self._judge_every_ns and t >= self._quotes.judged_ns:
                 return
             self._quotes.judged_ns = t
-        while judged < self._judge_most:
+        while judged < self._judge_most and looked < LOOKS_A_TIMER:
+            looked += 1
             if self._quotes.judged_next >= self._quotes.c.room:
                 self._quotes.judged_next = 0
                 break
@@ -2995,6 +3031,7 @@ cdef class Engine:
             quote = &self._quotes.c.quote[place]
             if not quote.id or quote.forget_ns or quote.withdraw:
                 continue
+            self._quotes.resize(place, quote.size_lots, t)
             if self._worth_nothing(place, t, &value):
                 self._quotes.withdraw(place, WITHDRAW_VALUE, quote.first, NAN, value, t, self.input_sequence)
             judged += not isnan(value)

@@ -147,6 +147,7 @@ cdef enum Binding:           # the constraint that set the life, bit mask
     BIND_TRANSIT = 2048      # the way to the venue was taken off a relative life
     BIND_MARKET = 4096       # price or reference is too far from the market
     BIND_EDGE = 8192         # the edge is negative
+    BIND_EXPOSURE = 16384    # so much may be lost by what is live, and no more
 
 cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_NOT_GOOD = 1         # data quality
@@ -179,6 +180,7 @@ cdef enum Reason:            # bit mask, why the answer is what it is
     WHY_REFERENCE_FAR = 134217728    # the caller's reference lies too far from the market
     WHY_EDGE_CAPPED = 268435456  # the edge widened the threshold only up to the configured multiple
     WHY_MODEL_STEPPED_DOWN = 536870912   # the monitor of the model has lowered the posture of its instrument group
+    WHY_EXPOSURE = 1073741824    # what is live leaves no room for it
 
 cdef enum:                   # reasons that come from the market and the calendar, not from request and policy
     REGIME_REASONS = (WHY_VOLATILITY | WHY_SPREAD_VOLATILITY | WHY_NEWS | WHY_DECORRELATION | WHY_UPDATE_FREQUENCY
@@ -307,6 +309,7 @@ cdef struct Decision:
     double calibration[4]        # (a, b) at 500 ms, (a, b) at 2 s: logit P = a + b logit P of the model; 0: no curve drawn
     double held_alpha            # tolerance before input weights: the posture's, or what held tolerance leaves of it
     double learned[4]            # of its counterparty, for expected value: hit, informed, mu and sigma; 0: as its tier is
+    double exposure_room         # money that live quotes left of the caps of its instrument and desk; NaN: no cap
 
 cdef enum ModelRole:
     MODEL_NONE = 0               # decided before a model was asked

@@ -113,6 +113,7 @@ class BindingFlags(IntFlag):
     TRANSIT = 2048
     MARKET = 4096
     EDGE = 8192
+    EXPOSURE = 16384
 
 class ReasonFlags(IntFlag):
     DATA_NOT_GOOD = 1
@@ -145,6 +146,7 @@ class ReasonFlags(IntFlag):
     REFERENCE_FAR = 134217728
     EDGE_CAPPED = 268435456
     MODEL_STEPPED_DOWN = 536870912
+    EXPOSURE = 1073741824
 
 class ModeCode(IntEnum):
     TOLERANCE_P500 = 1
@@ -358,6 +360,8 @@ class DecisionRecord:
     def calibration(self) -> tuple[float, float, float, float]: ...
     @property
     def held_alpha(self) -> float: ...
+    @property
+    def exposure_room(self) -> float: ...
     @property
     def learned(self) -> tuple[float, float, float, float] | None: ...
     @property

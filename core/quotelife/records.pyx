@@ -140,6 +140,7 @@ class BindingFlags(IntFlag):
     TRANSIT = BIND_TRANSIT
     MARKET = BIND_MARKET
     EDGE = BIND_EDGE
+    EXPOSURE = BIND_EXPOSURE
 
 
 class ReasonFlags(IntFlag):
@@ -173,6 +174,7 @@ class ReasonFlags(IntFlag):
     REFERENCE_FAR = WHY_REFERENCE_FAR
     EDGE_CAPPED = WHY_EDGE_CAPPED
     MODEL_STEPPED_DOWN = WHY_MODEL_STEPPED_DOWN
+    EXPOSURE = WHY_EXPOSURE
 
 
 class ModeCode(IntEnum):
@@ -362,6 +364,7 @@ _DECISION_FIELDS = [
     ("calibration", ("<f8", (4,)), _offset(&_decision, _decision.calibration)),
     ("held_alpha", "<f8", _offset(&_decision, &_decision.held_alpha)),
     ("learned", ("<f8", (4,)), _offset(&_decision, _decision.learned)),
+    ("exposure_room", "<f8", _offset(&_decision, &_decision.exposure_room)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
@@ -772,6 +775,10 @@ cdef class DecisionRecord:
     @property
     def held_alpha(self):
         return self.c.held_alpha
+
+    @property
+    def exposure_room(self):
+        return self.c.exposure_room
 
     @property
     def learned(self):

@@ -121,6 +121,7 @@ class Constraint(IntEnum):
     TRANSIT = 12
     MARKET = 13
     EDGE = 14
+    EXPOSURE = 15
 
 
 class Reason(IntEnum):
@@ -157,6 +158,7 @@ class Reason(IntEnum):
     REFERENCE_FAR = 28
     EDGE_CAPPED = 29
     MODEL_STEPPED_DOWN = 30
+    EXPOSURE = 31
 
 
 class QuoteState(IntEnum):

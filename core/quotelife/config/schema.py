@@ -150,6 +150,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=10)]
 Ratio = Annotated[float, Field(gt=1, le=1e6)]
+Exposure = Annotated[float, Field(gt=0, le=1e18)] | None
+"""What may be lost by picked-off live quotes, expected, in price units times size units; ``None``: any."""
 
 
 def _instrument_set(value: object) -> object:
@@ -218,6 +220,7 @@ class InstrumentSettings(Section):
     purge_after_ns: LongerThanZero = Field(default=1 * NS_PER_S, alias="purge_after")
     warmup_ns: Duration = Field(default=2 * NS_PER_S, alias="warmup")
     stale: Staleness = Staleness()
+    exposure_max: Exposure = None
 
 
 class StepRowSettings(Section):
@@ -483,6 +486,7 @@ class Desk(Section):
     allow_request_override: bool = False
     not_good: Literal["decline", "risk_averse"] | None = None
     price_bounds: PriceBounds | None = None
+    exposure_max: Exposure = None
 
 
 class VenueSession(Section):

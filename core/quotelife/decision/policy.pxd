@@ -36,6 +36,8 @@ cdef struct InstrumentParams:
     double adverse_bps
     double microprice_spread_ticks_max
     double stale_gap_multiple
+    double tick_value                  # money: tick size times lot size
+    double exposure_max                # money; NaN: without bound
     int64_t stale_min_ns
     int64_t stale_max_ns
     int64_t warmup_ns
@@ -83,6 +85,7 @@ cdef struct PriceBoundsParams:
 
 cdef struct DeskParams:
     PriceBoundsParams price_bounds
+    double exposure_max                # money; NaN: without bound
     uint8_t posture                    # POSTURE_NONE: the desk leaves it to the global default
     bint allow_request_override
     bint not_good_risk_averse
@@ -153,6 +156,7 @@ cdef class Policy:
     cdef double average_size_lots(self, uint32_t counterparty, uint32_t instrument) noexcept nogil
     cdef bint not_good_risk_averse(self, uint32_t desk) noexcept nogil
     cdef const PriceBoundsParams* price_bounds(self, uint32_t desk) noexcept nogil
+    cdef double desk_exposure_max(self, uint32_t desk) noexcept nogil
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil
     cdef const DeskParams* _desk_of(self, uint32_t desk) noexcept nogil
     cdef bint _in_set(self, uint32_t first_word, uint32_t instrument) noexcept nogil

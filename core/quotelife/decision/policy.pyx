@@ -386,6 +386,9 @@ cdef class Policy:
     cdef const PriceBoundsParams* price_bounds(self, uint32_t desk) noexcept nogil:
         return &self._desk_of(desk).price_bounds
 
+    cdef double desk_exposure_max(self, uint32_t desk) noexcept nogil:
+        return self._desk[desk].exposure_max if desk < self._desks else self._no_desk.exposure_max
+
     cdef int calendar_regime(self, uint32_t instrument, int64_t now_ns) noexcept nogil:
         cdef const CalendarParams* entry
         cdef int found = REGIME_NORMAL
@@ -447,6 +450,8 @@ cdef class Policy:
             params.adverse_bps = each.adverse_bps
             params.microprice_spread_ticks_max = each.microprice_spread_ticks_max
             params.stale_gap_multiple = each.stale.gap_multiple
+            params.tick_value = float(each.tick_size * each.lot_size)
+            params.exposure_max = NAN if each.exposure_max is None else each.exposure_max
             params.stale_min_ns = each.stale.min_ns
             params.stale_max_ns = each.stale.max_ns
             params.warmup_ns = each.warmup_ns
@@ -493,10 +498,12 @@ cdef class Policy:
         self._no_desk.allow_request_override = defaults.allow_request_override
         self._no_desk.not_good_risk_averse = defaults.not_good == "risk_averse"
         self._no_desk.price_bounds = _price_bounds(defaults.price_bounds)
+        self._no_desk.exposure_max = NAN
         self._desk = <DeskParams*>_array(self._desks, sizeof(DeskParams))
         for i, name in enumerate(self.desk_names):
             desk = config.desks[name]
             self._desk[i].posture = _POSTURES[desk.posture]
+            self._desk[i].exposure_max = NAN if desk.exposure_max is None else desk.exposure_max
             self._desk[i].allow_request_override = desk.allow_request_override
             self._desk[i].not_good_risk_averse = (desk.not_good or defaults.not_good) == "risk_averse"
             self._desk[i].price_bounds = _price_bounds(desk.price_bounds or defaults.price_bounds)

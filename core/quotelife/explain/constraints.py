@@ -70,6 +70,10 @@ def constraints_of(
             "the shortest life" if firm else "no firm quote"
         )
         found.append((BindingFlags.EDGE, minimum - taken if firm else 0, words))
+    if decision.binding & BindingFlags.EXPOSURE:
+        words = f"live quotes leave {max(decision.exposure_room, 0.0):.6g} of the cap on exposure"
+        firm = decision.kind == DecisionCode.QUOTE
+        found.append((BindingFlags.EXPOSURE, decision.life_ns if firm else 0, words))
     if request.client_deadline_ns is not None:
         left = request.client_deadline_ns - decision.now_ns
         found.append((BindingFlags.CLIENT_DEADLINE, left, "the client's own deadline"))

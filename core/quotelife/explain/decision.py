@@ -129,6 +129,7 @@ _DECLINES = (
     (ReasonFlags.STALE_REQUEST, "the quote was priced so long ago that no life is left"),
     (ReasonFlags.DEADLINE_TOO_CLOSE, "the client's deadline leaves no life worth giving"),
     (ReasonFlags.EDGE_TOO_SMALL, "edge and relationship value together are too small"),
+    (ReasonFlags.EXPOSURE, "live quotes leave no room under the cap on exposure"),
     (ReasonFlags.NO_VALUE, "no life has an expected value above 0"),
     (ReasonFlags.VENUE_MINIMUM, "the venue session takes no life as short as this"),
     (ReasonFlags.CLOCK, "the session takes instants, and the wall clock cannot be trusted"),

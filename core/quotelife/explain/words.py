@@ -18,6 +18,7 @@ _CONSTRAINT_WORDS = {
     BindingFlags.TRANSIT: "the way to the venue",
     BindingFlags.MARKET: "the distance from the market",
     BindingFlags.EDGE: "a negative edge",
+    BindingFlags.EXPOSURE: "the cap on exposure",
 }
 
 

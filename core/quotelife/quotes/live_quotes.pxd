@@ -13,6 +13,8 @@ cdef struct LiveSide:          # one market that ends a quote by moving against 
     double h_ticks
     double edge_ticks          # at pricing; NaN: not told
     double loss_ticks          # given pick-off, a lot
+    double tick_value          # money: tick size times lot size
+    double risk                # money that is expected to be lost by it until its end
     double p[HORIZONS]         # curve of the decision
     uint32_t instrument
     uint32_t quote             # place
@@ -29,7 +31,7 @@ cdef struct LiveQuote:
     int64_t unwatched_ns       # of the life that it would have without a watch
     int64_t forget_ns          # once it has ended
     double size_lots           # still live; NaN: not told
-    double risk                # what is expected to be lost until its end: orders what waits
+    double risk                # of all its sides: orders what waits
     uint64_t number            # of what was said last of it
     uint32_t first             # side
     uint32_t heap_at           # in ends while it is live, in ended afterwards; NOWHERE: in neither

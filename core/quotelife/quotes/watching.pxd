@@ -13,6 +13,11 @@ cdef struct CancelBudget:      # of a venue session: the generic cell rate algor
 cdef class Watching:
     cdef LiveQuotes c
     cdef CancelBudget* _budget                  # by venue session
+    cdef double* exposure                       # money at risk by instrument ...
+    cdef double* desk_exposure                  # ... and by desk
+    cdef uint32_t* _exposed                     # sides counted there: of none it is exactly 0
+    cdef uint32_t* _desk_exposed
+    cdef uint32_t _desks
     cdef int64_t due_ns                         # before this time alone changes nothing
     cdef int64_t _release_ns                    # when the next of those that wait may go; INT64_MAX: none waits
     cdef WatchRecord* said                      # by the input under way, not told yet
@@ -52,6 +57,11 @@ cdef class Watching:
     cdef WatchRecord* _room(self, uint32_t place) noexcept nogil
     cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil
+    cdef void value_risk(self, uint32_t place, int64_t t) noexcept nogil
+    cdef void resize(self, uint32_t place, double size_lots, int64_t t) noexcept nogil
+    cdef int recount(self, uint32_t instruments, uint32_t desks) except -1
+    cdef void _count(self, uint32_t place, int sign) noexcept nogil
+    cdef void _end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil
     cdef void _release(self, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _look(self) noexcept nogil
     cdef int forget(self, int64_t t) except -1

@@ -7,11 +7,12 @@ engine has told its sinks.
 
 from typing import NamedTuple
 
-from libc.math cimport NAN
+from libc.math cimport NAN, isnan
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
+from quotelife.model.curve cimport curve_at
 from quotelife.quotes.live_quotes cimport (
     NOWHERE, LiveQuote, LiveSide, quotes_bytes, quotes_drop, quotes_due, quotes_end, quotes_free, quotes_hold,
     quotes_markets, quotes_open, quotes_passed, quotes_sessions, quotes_stop_waiting, quotes_to_forget, quotes_wait,
@@ -68,6 +69,10 @@ cdef class Watching:
         free(self._budget)
         free(self.said)
         free(self.said_of)
+        free(self.exposure)
+        free(self.desk_exposure)
+        free(self._exposed)
+        free(self._desk_exposed)
 
     cdef int follow(self, config, session_names, before, uint32_t instruments, int64_t t, uint64_t sequence) except -1:
         # Take the settings of a configuration; before: what its sessions were called in the one before.
@@ -124,6 +129,7 @@ cdef class Watching:
         self._owners.setdefault(names.owner, {})[names.name] = quote.id
         self.next_quote = max(self.next_quote, quote.id + 1)
         self.registered += 1
+        self._count(place, 1)
         self._look()
         return place
 
@@ -157,8 +163,87 @@ cdef class Watching:
 
     cdef void end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil:
         # As whoever watches it has told: nothing is said.
-        quotes_end(&self.c, place, state, max(t, self.c.quote[place].end_ns) + self.forget_ns)
+        self._end(place, state, t)
         self._look()
+
+    # --- what may be lost ---------------------------------------------------------------------------------------------
+
+    cdef int recount(self, uint32_t instruments, uint32_t desks) except -1:
+        # Anew, by the numbers of a configuration.
+        cdef double* exposure = <double*>calloc(max(instruments, 1), sizeof(double))
+        cdef double* desk_exposure = <double*>calloc(max(desks, 1), sizeof(double))
+        cdef uint32_t* exposed = <uint32_t*>calloc(max(instruments, 1), sizeof(uint32_t))
+        cdef uint32_t* desk_exposed = <uint32_t*>calloc(max(desks, 1), sizeof(uint32_t))
+        cdef uint32_t place
+        if exposure == NULL or desk_exposure == NULL or exposed == NULL or desk_exposed == NULL:
+            free(exposure)
+            free(desk_exposure)
+            free(exposed)
+            free(desk_exposed)
+            raise MemoryError()
+        free(self.exposure)
+        free(self.desk_exposure)
+        free(self._exposed)
+        free(self._desk_exposed)
+        self.exposure, self.desk_exposure = exposure, desk_exposure
+        self._exposed, self._desk_exposed = exposed, desk_exposed
+        self._desks = desks
+        for place in range(self.c.room):
+            if self.c.quote[place].id and not self.c.quote[place].forget_ns:
+                self._count(place, 1)
+        return 0
+
+    cdef void _count(self, uint32_t place, int sign) noexcept nogil:
+        # A live quote comes or goes.
+        cdef const LiveQuote* quote = &self.c.quote[place]
+        cdef const LiveSide* side
+        cdef uint32_t at = quote.first
+        while at != NOWHERE:
+            side = &self.c.side[at]
+            self._exposed[side.instrument] += sign
+            self.exposure[side.instrument] += sign * side.risk
+            if self._exposed[side.instrument] == 0:
+                self.exposure[side.instrument] = 0.0
+            at = side.next
+        if quote.desk < self._desks:
+            self._desk_exposed[quote.desk] += sign
+            self.desk_exposure[quote.desk] += sign * quote.risk
+            if self._desk_exposed[quote.desk] == 0:
+                self.desk_exposure[quote.desk] = 0.0
+
+    cdef void value_risk(self, uint32_t place, int64_t t) noexcept nogil:
+        # size L P(what is left of its life), of a quote that is not counted just now.
+        cdef LiveQuote* quote = &self.c.quote[place]
+        cdef LiveSide* side
+        cdef double size = 1.0 if isnan(quote.size_lots) else quote.size_lots
+        cdef uint32_t at = quote.first
+        quote.risk = 0.0
+        while at != NOWHERE:
+            side = &self.c.side[at]
+            side.risk = 0.0
+            if quote.end_ns > t and side.h_ticks > 0.0:
+                side.risk = size * side.loss_ticks * side.tick_value * curve_at(side.p, quote.end_ns - t)
+            quote.risk += side.risk
+            at = side.next
+
+    cdef void resize(self, uint32_t place, double size_lots, int64_t t) noexcept nogil:
+        # A live quote: it has another size, or time has passed.
+        cdef LiveQuote* quote = &self.c.quote[place]
+        cdef bint waits = quote.wait_at != NOWHERE
+        if waits:
+            quotes_stop_waiting(&self.c, place)
+        self._count(place, -1)
+        quote.size_lots = size_lots
+        self.value_risk(place, t)
+        self._count(place, 1)
+        if waits:
+            quotes_wait(&self.c, place)            # there is the room that it had
+
+    cdef void _end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil:
+        cdef LiveQuote* quote = &self.c.quote[place]
+        if not quote.forget_ns:
+            self._count(place, -1)
+        quotes_end(&self.c, place, state, max(t, quote.end_ns) + self.forget_ns)
 
     # --- what time and market do --------------------------------------------------------------------------------------
 
@@ -177,7 +262,7 @@ cdef class Watching:
                 if not quote.withdraw:
                     self.withdraw(place, WITHDRAW_LIFE_ENDED, NOWHERE, NAN, NAN, t, sequence)
                 continue
-            quotes_end(&self.c, place, QUOTE_EXPIRED, max(t, quote.end_ns) + self.forget_ns)
+            self._end(place, QUOTE_EXPIRED, t)
             self.expired += 1
             self._say(WATCH_EXPIRED, place, t, sequence)
         self._look()
@@ -220,7 +305,7 @@ cdef class Watching:
     cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
         cdef WatchRecord* said
-        quotes_end(&self.c, place, QUOTE_WITHDRAWN, max(t, quote.end_ns) + self.forget_ns)
+        self._end(place, QUOTE_WITHDRAWN, t)
         self._withdrawn[quote.withdraw] += 1
         said = self._say(WATCH_WITHDRAW, place, t, sequence)
         if said != NULL:
@@ -339,6 +424,12 @@ cdef class Watching:
             {k: self._withdrawn[k] for k in range(1, WITHDRAW_REASONS)}, self.expired, self.hints, self.held_back,
             self.judged, self.unsaid, quotes_bytes(&self.c),
         )
+
+    def exposures(self):
+        """Money that is expected to be lost by live quotes until their ends: by instrument index, by desk index."""
+        cdef uint32_t k
+        return ([self.exposure[k] for k in range(self.c.markets // 2)],
+                [self.desk_exposure[k] for k in range(self._desks)])
 
     def names(self, uint64_t quote):
         """``QuoteNames`` of a quote that is known, else ``None``."""

@@ -110,6 +110,7 @@ class Constraint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSTRAINT_TRANSIT: _ClassVar[Constraint]
     CONSTRAINT_MARKET: _ClassVar[Constraint]
     CONSTRAINT_EDGE: _ClassVar[Constraint]
+    CONSTRAINT_EXPOSURE: _ClassVar[Constraint]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -144,6 +145,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_REFERENCE_FAR: _ClassVar[Reason]
     REASON_EDGE_CAPPED: _ClassVar[Reason]
     REASON_MODEL_STEPPED_DOWN: _ClassVar[Reason]
+    REASON_EXPOSURE: _ClassVar[Reason]
 
 class Actuation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -228,6 +230,7 @@ CONSTRAINT_GRANULARITY: Constraint
 CONSTRAINT_TRANSIT: Constraint
 CONSTRAINT_MARKET: Constraint
 CONSTRAINT_EDGE: Constraint
+CONSTRAINT_EXPOSURE: Constraint
 REASON_UNSPECIFIED: Reason
 REASON_DATA_NOT_GOOD: Reason
 REASON_DOWNGRADED: Reason
@@ -259,6 +262,7 @@ REASON_PRICE_FAR: Reason
 REASON_REFERENCE_FAR: Reason
 REASON_EDGE_CAPPED: Reason
 REASON_MODEL_STEPPED_DOWN: Reason
+REASON_EXPOSURE: Reason
 ACTUATION_UNSPECIFIED: Actuation
 ACTUATION_ABSOLUTE: Actuation
 ACTUATION_RELATIVE: Actuation
