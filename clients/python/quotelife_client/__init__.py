@@ -41,12 +41,14 @@ from quotelife_client.types import (
     WatchRefusal,
     WithdrawReason,
 )
+from quotelife_client.watching import AsyncWatcher, Watcher
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Actuation",
     "AsyncClient",
+    "AsyncWatcher",
     "BookSide",
     "Client",
     "Clock",
@@ -83,5 +85,6 @@ __all__ = [
     "WatchEvent",
     "WatchEventKind",
     "WatchRefusal",
+    "Watcher",
     "WithdrawReason",
 ]

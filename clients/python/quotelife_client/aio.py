@@ -27,7 +27,8 @@ from quotelife_client.requests import (
     renamed,
 )
 from quotelife_client.streams import AsyncAsking, each_of
-from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
+from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt, WatchEvent
+from quotelife_client.watching import OWN_CONNECTION, AsyncWatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,11 +75,14 @@ class AsyncClient:
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
         checked_address(address)
         settings = [*CHANNEL_OPTIONS, *options]
-        self._channel: Any = (
-            grpc.aio.insecure_channel(address, options=settings)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, options=settings)
-        )
+
+        def connect(*more: tuple[str, Any]) -> Any:
+            if credentials is None:
+                return grpc.aio.insecure_channel(address, options=[*settings, *more])
+            return grpc.aio.secure_channel(address, credentials, options=[*settings, *more])
+
+        self._connect = connect
+        self._channel: Any = connect()
         self._methods: dict[str, Any] = {
             path: self._channel.unary_unary(path, calls.serialize, reply.FromString)
             for path, reply in METHODS.items()
@@ -149,6 +153,32 @@ class AsyncClient:
     set_canary = _awaited(Requests.set_canary)
     clear_model_failures = _awaited(Requests.clear_model_failures)
     end_step_down = _awaited(Requests.end_step_down)
+
+    def watch(
+        self,
+        owner: str,
+        *,
+        heartbeat_s: float | None = None,
+        resume: bool = False,
+        on_event: Callable[[WatchEvent], None] | None = None,
+        open_timeout_s: float = 5.0,
+    ) -> AsyncWatcher:
+        """Have live quotes watched: ``async with client.watch("oms-1") as watcher``, over a connection of its own.
+
+        ``owner``: a name that no other stream has. ``heartbeat_s``: how often the service is to hear us, by default as
+        often as we hear it. ``resume``: go on with what this owner had watched before, after a restart of ours.
+        ``on_event``: called in the loop for each event, which then come by no iteration; it must not block.
+        """
+        self._refuse_if_closed()
+        return AsyncWatcher(
+            lambda: self._connect(*OWN_CONNECTION),
+            self.get_expiry,
+            owner,
+            heartbeat_s=heartbeat_s,
+            resume=resume,
+            on_event=on_event,
+            open_timeout_s=open_timeout_s,
+        )
 
     async def stream_expiry(
         self,

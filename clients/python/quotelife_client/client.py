@@ -26,6 +26,7 @@ from quotelife_client.requests import (
 )
 from quotelife_client.streams import Asking, Handing
 from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt
+from quotelife_client.watching import OWN_CONNECTION, Watcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,11 +73,14 @@ class Client:
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
         checked_address(address)
         settings = [*CHANNEL_OPTIONS, *options]
-        self._channel: Any = (
-            grpc.insecure_channel(address, options=settings)
-            if credentials is None
-            else grpc.secure_channel(address, credentials, options=settings)
-        )
+
+        def connect(*more: tuple[str, Any]) -> Any:
+            if credentials is None:
+                return grpc.insecure_channel(address, options=[*settings, *more])
+            return grpc.secure_channel(address, credentials, options=[*settings, *more])
+
+        self._connect = connect
+        self._channel: Any = connect()
         self._methods: dict[str, Any] = {
             path: self._channel.unary_unary(path, calls.serialize, reply.FromString)
             for path, reply in METHODS.items()
@@ -147,6 +151,21 @@ class Client:
     set_canary = _waited_for(Requests.set_canary)
     clear_model_failures = _waited_for(Requests.clear_model_failures)
     end_step_down = _waited_for(Requests.end_step_down)
+
+    def watch(self, owner: str, *, heartbeat_s: float | None = None, resume: bool = False) -> Watcher:
+        """Have live quotes watched, over a connection of its own: iterate what is returned in a thread of yours.
+
+        ``owner``: a name that no other stream has. ``heartbeat_s``: how often the service is to hear us, by default as
+        often as we hear it. ``resume``: go on with what this owner had watched before, after a restart of ours.
+        """
+        self._refuse_if_closed()
+        return Watcher(
+            lambda: self._connect(*OWN_CONNECTION),
+            self.get_expiry,
+            owner,
+            heartbeat_s=heartbeat_s,
+            resume=resume,
+        )
 
     def stream_expiry(
         self,

@@ -1,0 +1,389 @@
+"""What a client knows of the quotes that it has watched, without any input or output.
+
+``WatchView`` takes the service's messages and the time, and says what has happened, what is to be sent, and whether a
+quote may be thought of as live. It errs on the safe side: a quote is live only while the service is heard and has not
+said otherwise. All times but those of the wire are of ``time.monotonic_ns``.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import Any, cast
+
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quotelife_client import calls
+from quotelife_client.types import (
+    Actuation,
+    Expiry,
+    QuoteState,
+    Side,
+    SizeUnit,
+    WatchEvent,
+    WatchEventKind,
+    WatchRefusal,
+    WithdrawReason,
+)
+
+BATCH_MAX = 256
+BATCH_BYTES_MAX = 32_768  # well below what a service takes in one message
+ENDED_KEPT = 16_384
+OUTGOING_MAX = 262_144
+OFFSETS_KEPT = 64
+_UNKNOWN = object()
+SILENCE_NS = 500_000_000  # until the service has said how long it may be
+
+
+class _Watched:
+    """A quote that is live as far as is known, or asked about. ``until_ns``, ``unwatched_ns``: UTC."""
+
+    __slots__ = ("asked", "expiry", "listed", "until_ns", "unwatched_ns")
+
+    def __init__(self, until_ns: int = 0, unwatched_ns: int = 0, *, asked: bool = False) -> None:
+        self.until_ns = until_ns
+        self.unwatched_ns = unwatched_ns
+        self.asked = asked  # registration is under way: not live yet
+        self.listed = True
+
+
+class WatchView:
+    """One owner's quotes over one stream after another."""
+
+    def __init__(self, owner: str, *, heartbeat_ns: int | None = None, resume: bool = False) -> None:
+        """``heartbeat_ns``: how often the service shall hear us; by default as often as it is heard itself."""
+        if not owner or len(owner) > 128 or not owner.isprintable():
+            raise ValueError("owner: give 1 to 128 printable characters")
+        if heartbeat_ns is not None and not 10_000_000 <= heartbeat_ns <= 60_000_000_000:
+            raise ValueError(f"heartbeat: {heartbeat_ns / 1e9} s does not lie between 0.01 and 60")
+        self.owner = owner
+        self.outgoing: deque[expiry.WatchQuotesRequest] = deque()
+        self.boot_id = ""
+        self.silence_ns = SILENCE_NS
+        self.interval_ns = heartbeat_ns or SILENCE_NS // 2
+        self._given_ns = heartbeat_ns
+        self._resume = resume
+        self._open = False  # the service has answered our opening
+        self._resuming = False
+        self._heard_ns: int | None = None
+        self._sequence = 0
+        self._offsets: deque[int] = deque(maxlen=OFFSETS_KEPT)
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._quotes: dict[str, _Watched] = {}
+        self._ended: OrderedDict[str, WithdrawReason | None] = OrderedDict()
+
+    # --- what is asked of it ----------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """The service has opened the stream, and it has not ended."""
+        return self._open
+
+    def alive(self, now_ns: int) -> bool:
+        """The stream stands and the service was heard within its bound."""
+        return self._open and self._heard_ns is not None and now_ns - self._heard_ns <= self.silence_ns
+
+    def live(self, quote_id: str, now_ns: int) -> bool:
+        """Registered, not withdrawn or over, before its end by the service's clock, and the service is heard."""
+        quote = self._quotes.get(quote_id)
+        return (
+            quote is not None
+            and not quote.asked
+            and quote.listed
+            and self.utc_ns(now_ns) < quote.until_ns
+            and self.alive(now_ns)
+        )
+
+    def live_quotes(self, now_ns: int) -> list[str]:
+        return [quote_id for quote_id in self._quotes if self.live(quote_id, now_ns)]
+
+    def withdrawn(self, quote_id: str) -> WithdrawReason | None:
+        """Why it was withdrawn; ``None`` where it was not, or that is long ago."""
+        return self._ended.get(quote_id)
+
+    def utc_ns(self, now_ns: int) -> int:
+        """The service's clock, as the fastest of its last messages showed it."""
+        return now_ns + self._offset_ns
+
+    def silent_at_ns(self) -> int | None:
+        """When its silence will have been too long; ``None`` while nothing stands."""
+        return None if self._heard_ns is None else self._heard_ns + self.silence_ns
+
+    # --- what the caller does -----------------------------------------------------------------------------------------
+
+    def expect(self, quote_id: str) -> None:
+        """GetExpiry with ``watch`` is under way: what is said of the quote meanwhile is not forgotten."""
+        if quote_id in self._quotes:
+            raise ValueError(f"quote_id: {quote_id!r} is watched already; a new quote takes a new id")
+        self._ended.pop(quote_id, None)
+        self._quotes[quote_id] = _Watched(asked=True)
+
+    def answered(self, quote_id: str, answer: Expiry | None) -> None:
+        """How that went; ``None``: there is no answer."""
+        quote = self._quotes.get(quote_id)
+        if quote is None or not quote.asked:
+            return  # withdrawn, or lost, before its answer was here
+        if answer is None or not answer.watched or answer.counted_from_utc_ns is None:
+            del self._quotes[quote_id]
+            return
+        quote.asked = False
+        quote.until_ns = answer.counted_from_utc_ns + answer.life_ns
+        without_ns = answer.life_ns if answer.life_without_watch_ns is None else answer.life_without_watch_ns
+        quote.unwatched_ns = answer.counted_from_utc_ns + without_ns
+
+    def register(
+        self, quote_id: str, *, decision_id: str = "", quote: expiry.GetExpiryRequest | None = None
+    ) -> None:
+        """``REGISTERED`` or ``REFUSED`` follows. Raises ``ValueError``, ``ConnectionError`` while no stream stands."""
+        if bool(decision_id) == (quote is not None):
+            raise ValueError("decision_id: give either this or the whole quote")
+        if not self._open:
+            raise ConnectionError("the watch has no stream at present; nothing can be registered")
+        if len(self.outgoing) >= OUTGOING_MAX:
+            raise ConnectionError("the service does not take registrations as fast as they come; wait")
+        self.expect(quote_id)
+        self.outgoing.append(
+            expiry.WatchQuotesRequest(
+                register=expiry.WatchRegister(quote_id=quote_id, decision_id=decision_id, quote=quote)
+            )
+        )
+
+    def update(self, quote_id: str, state: QuoteState, remaining: str | None, unit: SizeUnit) -> None:
+        """The quote was filled, partly filled, cancelled: the service is told."""
+        message = expiry.WatchUpdate(
+            quote_id=quote_id, state=cast(Any, state.value), at_utc_ns=time.time_ns()
+        )
+        if remaining is not None:
+            message.remaining.quantity = remaining
+            message.remaining.unit = cast(Any, unit.value)
+        self.outgoing.append(expiry.WatchQuotesRequest(update=message))
+        if state >= QuoteState.FILLED:
+            self._end(quote_id, None)
+
+    def acknowledge(self, event: WatchEvent) -> None:
+        """A WITHDRAW is being acted on."""
+        if event.kind is WatchEventKind.WITHDRAW and event.sequence:
+            self._acknowledge(event.quote_id, event.sequence)
+
+    def _acknowledge(self, quote_id: str, sequence: int) -> None:
+        self.outgoing.append(
+            expiry.WatchQuotesRequest(
+                acknowledge=expiry.WatchAcknowledge(quote_id=quote_id, sequence=sequence)
+            )
+        )
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    def opening(self) -> expiry.WatchQuotesRequest:
+        """The first message of a new stream."""
+        self._sequence = 0
+        self._resuming = self._resume or bool(self._quotes)
+        return expiry.WatchQuotesRequest(
+            open=expiry.WatchOpen(
+                owner=self.owner, heartbeat_interval_ns=self._given_ns or 0, resume=self._resuming
+            )
+        )
+
+    def take_outgoing(self) -> expiry.WatchQuotesRequest:
+        """What is to be sent: as much as one message takes, or a heartbeat."""
+        messages: list[expiry.WatchQuotesRequest] = []
+        size = 0
+        while self.outgoing and len(messages) < BATCH_MAX and size < BATCH_BYTES_MAX:
+            messages.append(self.outgoing.popleft())
+            size += messages[-1].ByteSize()
+        if not messages:
+            return expiry.WatchQuotesRequest(
+                heartbeat=expiry.WatchHeartbeat(
+                    at_utc_ns=time.time_ns(), interval_ns=self._given_ns or 0, sequence=self._sequence
+                )
+            )
+        if len(messages) == 1:
+            return messages[0]
+        return expiry.WatchQuotesRequest(batch=expiry.WatchRequests(messages=messages))
+
+    def take(self, message: expiry.WatchQuotesResponse, now_ns: int) -> list[WatchEvent]:
+        """A message has come: what it tells the caller."""
+        self._heard_ns = now_ns
+        kind = message.WhichOneof("message")
+        if kind == "batch":
+            return [event for each in message.batch.messages for event in self._take(each, now_ns)]
+        return self._take(message, now_ns)
+
+    def _take(self, message: expiry.WatchQuotesResponse, now_ns: int) -> list[WatchEvent]:
+        self._sequence = message.sequence or self._sequence
+        kind = message.WhichOneof("message")
+        if kind == "heartbeat":
+            self._saw_clock(message.heartbeat.at_utc_ns - now_ns)
+            return []
+        if kind == "opened":
+            return self._opened(message.opened, now_ns)
+        if kind == "resumed":
+            return self._resumed(message.resumed)
+        if kind == "registered":
+            return self._registered(message.registered)
+        if kind == "refused":
+            return self._refused(message.refused)
+        if kind == "withdraw":
+            return self._withdraw(message.withdraw, message.sequence)
+        if kind == "expired":
+            quote_id = message.expired.quote_id
+            if self._end(quote_id, None):
+                return [WatchEvent(WatchEventKind.EXPIRED, quote_id, at_utc_ns=message.expired.at_utc_ns)]
+            return []
+        if kind == "requote_hint":
+            hint = message.requote_hint
+            return [
+                WatchEvent(
+                    WatchEventKind.REQUOTE_HINT, hint.quote_id, life_ns=hint.life_ns, at_utc_ns=hint.at_utc_ns
+                )
+            ]
+        return []  # of a service newer than this client
+
+    def _opened(self, message: expiry.WatchOpened, now_ns: int) -> list[WatchEvent]:
+        self._saw_clock(message.at_utc_ns - now_ns)
+        self._open = True
+        self.boot_id = message.boot_id
+        self.silence_ns = message.silence_max_ns
+        self.interval_ns = self._given_ns or message.heartbeat_interval_ns
+        if self._resuming:
+            for quote in self._quotes.values():
+                quote.listed = False
+        return [WatchEvent(WatchEventKind.OPENED, at_utc_ns=message.at_utc_ns)]
+
+    def _resumed(self, message: expiry.WatchResumed) -> list[WatchEvent]:
+        events = []
+        for each in message.quotes:
+            quote = self._quotes.get(each.quote_id)
+            if quote is not None:
+                quote.listed = True
+                quote.asked = False
+                quote.until_ns = min(quote.until_ns or each.expiry_utc_ns, each.expiry_utc_ns)
+            elif self._ended.get(each.quote_id, _UNKNOWN) is not _UNKNOWN:
+                if self._ended[each.quote_id] is None:
+                    continue  # an update says so, and is on its way
+                # Counted as withdrawn while nothing was heard: that stays so.
+                self.update(each.quote_id, QuoteState.CANCELLED, None, SizeUnit.LOTS)
+            else:
+                events += self._registered(each)
+        if message.last:
+            gone = [quote_id for quote_id, quote in self._quotes.items() if not quote.listed]
+            events += self._lose(gone)
+            self._resuming = False
+        return events
+
+    def _registered(self, message: expiry.WatchRegistered) -> list[WatchEvent]:
+        quote_id = message.quote_id
+        if quote_id in self._ended and quote_id not in self._quotes:
+            return []  # withdrawn before it was said to be watched
+        quote = self._quotes.setdefault(quote_id, _Watched())
+        quote.asked = False
+        quote.until_ns = message.expiry_utc_ns
+        quote.unwatched_ns = message.unwatched_expiry_utc_ns or message.expiry_utc_ns
+        answer = calls.read_expiry(message.response) if message.HasField("response") else None
+        return [
+            WatchEvent(
+                WatchEventKind.REGISTERED,
+                quote_id,
+                expiry_utc_ns=message.expiry_utc_ns,
+                unwatched_expiry_utc_ns=quote.unwatched_ns,
+                side=calls.enum_of(Side, message.side),
+                actuation=calls.enum_of(Actuation, message.actuation),
+                expiry=answer,
+            )
+        ]
+
+    def _refused(self, message: expiry.WatchRefused) -> list[WatchEvent]:
+        quote = self._quotes.get(message.quote_id)
+        if quote is not None and quote.asked:
+            del self._quotes[message.quote_id]
+        return [
+            WatchEvent(
+                WatchEventKind.REFUSED,
+                message.quote_id,
+                refusal=calls.enum_of(WatchRefusal, message.reason),
+                message=message.message,
+                violations=tuple((each.field, each.description) for each in message.fields),
+                expiry=calls.read_expiry(message.response) if message.HasField("response") else None,
+            )
+        ]
+
+    def _withdraw(self, message: expiry.WatchWithdraw, sequence: int) -> list[WatchEvent]:
+        reason = calls.enum_of(WithdrawReason, message.reason)
+        known = self._end(message.quote_id, reason)
+        if not known and message.quote_id in self._ended:
+            self._acknowledge(message.quote_id, sequence)  # told before, and acted on
+            return []
+        self._remember(message.quote_id, reason)
+        return [
+            WatchEvent(
+                WatchEventKind.WITHDRAW,
+                message.quote_id,
+                reason=reason,
+                at_utc_ns=message.decided_at_utc_ns,
+                expiry_utc_ns=message.expiry_utc_ns,
+                instrument=message.instrument,
+                moved_ticks=message.moved_ticks if message.HasField("moved_ticks") else None,
+                held_back=message.held_back,
+                sequence=sequence,
+            )
+        ]
+
+    def _saw_clock(self, offset_ns: int) -> None:
+        # What came fastest is nearest to the truth: later than the service's clock it never is.
+        self._offsets.append(offset_ns)
+        self._offset_ns = max(self._offsets)
+
+    # --- loss -----------------------------------------------------------------------------------------------------
+
+    def broken(self) -> list[WatchEvent]:
+        """The stream has ended. No quote is live; those that the service lists when it is back in time are again."""
+        was, self._open = self._open, False
+        updates = [each for each in self.outgoing if each.WhichOneof("message") == "update"]
+        self.outgoing = deque(updates)  # what became of quotes is to be known all the same
+        asked = [quote_id for quote_id, quote in self._quotes.items() if quote.asked]
+        events = [WatchEvent(WatchEventKind.DISCONNECTED)] if was else []
+        for quote_id in asked:
+            del self._quotes[quote_id]
+            events.append(
+                WatchEvent(
+                    WatchEventKind.REFUSED,
+                    quote_id,
+                    refusal=WatchRefusal.NO_STREAM,
+                    message="the stream ended before the service had answered",
+                )
+            )
+        return events
+
+    def tick(self, now_ns: int) -> list[WatchEvent]:
+        """Time has passed: quotes of a service that was not heard for too long are withdrawn."""
+        silent_ns = self.silent_at_ns()
+        if silent_ns is None or now_ns <= silent_ns or not self._quotes:
+            return []
+        return self._lose(list(self._quotes))
+
+    def _lose(self, quote_ids: Iterable[str]) -> list[WatchEvent]:
+        events = []
+        for quote_id in quote_ids:
+            quote = self._quotes.pop(quote_id)
+            self._remember(quote_id, WithdrawReason.WATCH_LOST)
+            events.append(
+                WatchEvent(
+                    WatchEventKind.WITHDRAW,
+                    quote_id,
+                    reason=WithdrawReason.WATCH_LOST,
+                    at_utc_ns=self.utc_ns(time.monotonic_ns()),
+                    expiry_utc_ns=quote.until_ns,
+                )
+            )
+        return events
+
+    def _end(self, quote_id: str, reason: WithdrawReason | None) -> bool:
+        """True where it was known."""
+        if self._quotes.pop(quote_id, None) is None:
+            return False
+        self._remember(quote_id, reason)
+        return True
+
+    def _remember(self, quote_id: str, reason: WithdrawReason | None) -> None:
+        self._ended[quote_id] = reason
+        self._ended.move_to_end(quote_id)
+        while len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
