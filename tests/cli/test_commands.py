@@ -38,6 +38,7 @@ COMMANDS = [
     "serve",
     "demo",
     "get",
+    "watch",
     "kill",
     "enable",
     "replay",
@@ -145,6 +146,7 @@ WRONG = {
         ["-", "BUY", "--leg", "BTC-USDT,BUY,1,x"],
         ["-", "BUY", "--leg", "BTC-USDT,BUY,0x1"],
     ],
+    "watch": [[], ["id", "--target", "nowhere"], ["id", "--timeout", "0"]],
     "kill": [
         [],
         ["--reason", ""],
@@ -597,9 +599,13 @@ def test_serve_and_demo_without_a_configuration(run: Run, tmp_path: Path) -> Non
 async def test_commands_on_a_running_service(tmp_path: Path) -> None:
     async with running(write_config(tmp_path)) as app:
         (address, *_) = app.addresses
-        doctor, get, demo = await asyncio.gather(
+        doctor, get, watched, unknown, demo = await asyncio.gather(
             asyncio.to_thread(quotelife, "doctor", "--target", address),
             asyncio.to_thread(quotelife, "get", "BTC-USDT", "BUY", "1", "--target", address, "--json"),
+            asyncio.to_thread(
+                quotelife, "get", "BTC-USDT", "BUY", "--watch", "--target", address, "--timeout", "5"
+            ),
+            asyncio.to_thread(quotelife, "watch", "x-1", "--target", address, "--timeout", "5"),
             asyncio.to_thread(
                 quotelife, "demo", "--target", address, "--config", tmp_path, "--seconds", 5, "--plain"
             ),
@@ -607,6 +613,10 @@ async def test_commands_on_a_running_service(tmp_path: Path) -> None:
     assert doctor.code == 0, doctor.out
     assert "ok    service: " in doctor.out and "3 of 3 good" in doctor.out
     assert json.loads(get.out)["decision"] == "QUOTE"
+    assert watched.code == 0 and watched.out.startswith("QUOTE for"), watched.err
+    assert "its life is over" in watched.out or "withdraw: ADVERSE_MOVE" in watched.out
+    assert unknown.code == 1 and "not watched: UNKNOWN_DECISION: " in unknown.out
+    assert "watched " in demo.out and "they ended by " in demo.out
     assert demo.code == 0, demo.out + demo.err
     assert "life" in demo.out and "median life, ms" in demo.out
 
@@ -636,14 +646,25 @@ def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
             ),
             admin.InstrumentStatus(instrument="E", quality=types.QUALITY_WARMING, feeds=["options"]),
         ],
+        watch=admin.WatchStatus(
+            live=7, registered=1200, lost_streams=1, withdrawn=[admin.WithdrawnCount(count=3)]
+        ),
         journal=admin.JournalStatus(fault="No space left on device"),
         capture=admin.CaptureStatus(fault="Read-only file system"),
         config_problems=["config.yaml:3: key: wrong"],
     )
     found = list(of_status(status))
-    assert [each.name for each in found if each.good] == ["state", "feed usdm", "feed options"]
+    assert [each.name for each in found if each.good] == [
+        "state",
+        "feed usdm",
+        "feed options",
+        "watched quotes",
+    ]
     texts = {each.name: each.text for each in found}
     assert texts["feed usdm"] == "connected"
+    assert texts["watched quotes"] == (
+        "7 live on 0 streams; 1,200 registered, 3 withdrawn, 0 not acknowledged; 1 streams lost with live quotes"
+    )
     assert texts["feed options"] == "connected; 2.0 s ago: channels refused: E"
     assert [f"{each.name}: {each.text}" for each in found if not each.good] == [
         "alert clock_unsynchronised: the wall clock is away (since 1970-01-01T00:00:00+00:00)",

@@ -11,7 +11,7 @@ from rich.console import Console
 from quotelife.config import load_config
 from quotelife.errors import QuotelifeError
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_server.demo.record import DecisionRow, Shock, percentile, problems, summarise
+from quotelife_server.demo.record import DecisionRow, EndRow, Shock, percentile, problems, summarise
 from quotelife_server.demo.runner import (
     WALK_IN,
     feeds_of,
@@ -25,6 +25,11 @@ from quotelife_server.demo.table import LiveTable, PlainLines, summary_lines
 from quotelife_server.settings import ServiceConfig
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo"
+ENDS = [
+    EndRow(12 * NS_PER_S, "alpine", "BTC-USDT", "BUY", "ADVERSE_MOVE", 40 * NS_PER_MS, 160 * NS_PER_MS),
+    EndRow(13 * NS_PER_S, "alpine", "BTC-USDT", "BUY", "EXPIRED", 200 * NS_PER_MS, 0),
+    EndRow(14 * NS_PER_S, "alpine", "ETH-USDT", "SELL", "STRESS", 10 * NS_PER_MS, 90 * NS_PER_MS),
+]
 SHOCK = Shock(10 * NS_PER_S, 4 * NS_PER_S, "headline")
 
 
@@ -209,6 +214,33 @@ def test_live_table_fits_its_terminal(width: int, posture: str):
     assert line.split()[-4:-1] == ["1.00%", "200", "500"] or line.split()[-3:] == ["1.00%", "200", "500"]
     assert len(line.rstrip()) <= width
     assert "headline" in text
+
+
+def test_ends_of_watched_quotes_are_counted_and_withdrawals_shown():
+    summary = summarise([row(2, watched=True), row(9)], [], ENDS)
+    assert summary["watched"] == 1
+    assert summary["ends"] == {"ADVERSE_MOVE": 1, "EXPIRED": 1, "STRESS": 1}
+    assert summary["withdrawn_with_left_ms_median"] == 125
+    text = "\n".join(summary_lines({**summary, "problems": []}))
+    assert "1 quotes; they ended by adverse move 1, expired 1, stress 1" in text and "with 125 ms" in text
+    out = io.StringIO()
+    lines = PlainLines(out, 10 * NS_PER_S)
+    for end in ENDS:
+        lines.ended(end)
+    assert out.getvalue().splitlines() == [
+        "  2.000s  WITHDRAW alpine BTC-USDT BUY: adverse move, 160 ms before its end",
+        "  4.000s  WITHDRAW alpine ETH-USDT SELL: stress, 90 ms before its end",
+    ]
+
+
+def test_the_table_counts_ends_and_shows_the_last_withdrawals():
+    out = io.StringIO()
+    display = LiveTable(Console(file=out, force_terminal=True, width=100), 10 * NS_PER_S, "title")
+    for end in ENDS:
+        display.ended(end)
+    display.close()
+    assert "watched quotes that ended: adverse move 1, expired 1, stress 1" in out.getvalue()
+    assert "WITHDRAW alpine ETH-USDT SELL: stress" in out.getvalue()
 
 
 # ------------------------------------------------------------------------------------------- configuration

@@ -22,6 +22,7 @@ from quotelife_server.cli import (
     report,
     serve,
     train,
+    watch,
 )
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("get")(get.get)
+app.command("watch")(watch.watch)
 app.command("kill")(kill.kill)
 app.command("enable")(kill.enable)
 app.command("replay")(replay.replay)

@@ -62,6 +62,7 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     yield from _books(status)
     yield from _calendar(status)
     yield from _models(status)
+    yield from _watches(status)
     for name, part in (("journal", status.journal), ("capture", status.capture)):
         if status.HasField(name):
             taken = f"{part.records:,} records in {part.segments} segments"
@@ -149,6 +150,24 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         )
     if status.labels_lost:
         yield Finding("labels", False, f"{status.labels_lost:,} found no room in the journal's buffer")
+
+
+def _watches(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """Live quotes that are watched, where any were since start."""
+    watch = status.watch
+    if not watch.registered and not watch.streams and not watch.awaited:
+        return
+    withdrawn = sum(each.count for each in watch.withdrawn)
+    text = f"{watch.live:,} live on {len(watch.streams)} streams; {watch.registered:,} registered, "
+    text += f"{withdrawn:,} withdrawn, {watch.unacknowledged:,} not acknowledged"
+    troubles = {
+        f"{watch.lost_streams:,} streams lost with live quotes": watch.lost_streams,
+        f"{watch.slow_consumers:,} of clients that did not read": watch.slow_consumers,
+        f"{watch.waiting:,} withdrawals wait for their venue session": watch.waiting,
+        f"{watch.awaited:,} owners have not come back": watch.awaited,
+    }
+    told = [words for words, count in troubles.items() if count]
+    yield Finding("watched quotes", True, "; ".join((text, *told)), warning=bool(told))
 
 
 def unjudged_in_words(status: "admin.GetStatusResponse") -> str:

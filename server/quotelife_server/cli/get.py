@@ -1,16 +1,17 @@
 """``quotelife get``: one question to a running service."""
 
 import json
+import secrets
 from dataclasses import asdict
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed
+from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed, plain
+from quotelife_server.cli.watch import follow
 
 if TYPE_CHECKING:
-    from quotelife_client import Leg, Package
+    from quotelife_client import AsyncClient, AsyncWatcher, Expiry, Leg, Package
 
 
 def _side(text: str) -> str:
@@ -82,11 +83,15 @@ def get(
     ] = None,
     target: Target = TARGET,
     timeout: Timeout = 1.0,
+    watched: Annotated[
+        bool,
+        typer.Option("--watch", help="Have the quote watched, and print what is said of it until it ends."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
 ) -> None:
     """Ask a running service for the life of one quote.
 
-    Exit 0: answered, a DECLINE among it. 1: no answer, and why.
+    Exit 0: answered, a DECLINE among it. 1: no answer, or with --watch nobody watches it, and why.
     """
     from quotelife_client import Client, ServiceError
 
@@ -100,13 +105,31 @@ def get(
     if legs:
         options["legs"] = legs
     given = {key: value for key, value in options.items() if value is not None}
+    if watched:
+
+        async def begin(client: "AsyncClient", watcher: "AsyncWatcher") -> str:
+            quote_id = secrets.token_hex(8)
+            reply = await watcher.get_expiry(
+                quote_id, instrument="" if legs else instrument, side=side, **given
+            )
+            _tell(reply, as_json)
+            if not reply.watched:
+                typer.echo(f"not watched: {reply.watch_refusal.name}", err=True)
+            return quote_id if reply.watched else ""
+
+        follow(target, None, timeout, as_json, begin)
+        return
     try:
         with Client(target, timeout_s=timeout) as client:
             reply = client.get_expiry(instrument="" if legs else instrument, side=side, **given)
     except ServiceError as error:
         raise failed(target, error) from None
+    _tell(reply, as_json)
+
+
+def _tell(reply: "Expiry", as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(_plain(asdict(reply)), indent=2))
+        typer.echo(json.dumps(plain(asdict(reply)), indent=2))
         return
     reasons = ", ".join(reason.name for reason in reply.reasons) or "none"
     typer.echo(
@@ -134,14 +157,3 @@ def _package_words(package: "Package", p_ref: float | None) -> str:
             f"  {leg.side.name} {leg.instrument}: {what}; {leg.regime.name}, data {leg.quality.name}"
         )
     return "\n".join(lines)
-
-
-def _plain(value: object) -> object:
-    """As JSON has it; enumerations, also those that are numbers, by name."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, Enum):
-        return value.name
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -117,3 +118,14 @@ def writing(path: Path | None, option: str) -> Iterator[Callable[[str], None]]:
         with suppress(OSError):
             if not in_place:
                 aside.unlink(missing_ok=True)
+
+
+def plain(value: object) -> object:
+    """As JSON has it; enumerations, also those that are numbers, by name."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, Enum):
+        return value.name
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,4 +1,5 @@
 """A small order management system: clients ask it for quotes, it prices them and asks how long they may live.
+What it quotes it has watched.
 
 It sees the market as any desk does, through the venue's streams, and knows nothing of the service but its
 address. Without a venue it asks before it has priced.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +20,16 @@ from random import Random
 import aiohttp
 
 from quotelife.units import NS_PER_MS
-from quotelife_client import AsyncClient, ServiceError, Side, SizeUnit
-from quotelife_server.demo.record import DecisionRow
+from quotelife_client import (
+    AsyncClient,
+    AsyncWatcher,
+    ServiceError,
+    Side,
+    SizeUnit,
+    WatchEvent,
+    WatchEventKind,
+)
+from quotelife_server.demo.record import EXPIRED, DecisionRow, EndRow
 
 FALLBACK_LIFE_NS = 100 * NS_PER_MS
 TIMEOUT_S = 0.25
@@ -45,6 +55,16 @@ class RfqClient:
     average_size: dict[str, Decimal]
 
 
+@dataclass(frozen=True, slots=True)
+class _Quoted:
+    """A quote that is out, until it has ended."""
+
+    counterparty: str
+    instrument: str
+    side: Side
+    asked_ns: int
+
+
 class Oms:
     """Runs until cancelled. Tells of each decision and each headline through the two callables."""
 
@@ -59,6 +79,7 @@ class Oms:
         seed: int,
         on_decision: Callable[[DecisionRow], None],
         on_news: Callable[[int, float, str], None] | None = None,
+        on_end: Callable[[EndRow], None] | None = None,
     ) -> None:
         self._service = service
         self._venue = venue
@@ -68,6 +89,9 @@ class Oms:
         self._seed = seed
         self._on_decision = on_decision
         self._on_news = on_news
+        self._on_end = on_end
+        self._quotes: dict[str, _Quoted] = {}  # that are watched
+        self._asked = 0
         self._tops: dict[str, tuple[Decimal, Decimal]] = {}
         self._priced = asyncio.Event()
         self.errors = 0
@@ -76,13 +100,36 @@ class Oms:
         """Raises what ends it: a lost venue, a service that refuses a well-formed request."""
         async with (
             AsyncClient(self._service, timeout_s=TIMEOUT_S, fallback_life_ns=FALLBACK_LIFE_NS) as client,
+            client.watch(f"demo-{os.getpid()}", on_event=self._heard) as watcher,
             asyncio.TaskGroup() as tasks,
         ):
             if self._venue is not None:
                 tasks.create_task(self._watch_market(client, self._venue))
                 await asyncio.wait_for(self._priced.wait(), 10)
             for rfq_client in self._clients:
-                tasks.create_task(self._trade(client, rfq_client))
+                tasks.create_task(self._trade(watcher, rfq_client))
+
+    def _heard(self, event: WatchEvent) -> None:
+        """A watched quote has ended: a WITHDRAW is where an OMS cancels."""
+        if event.kind not in (WatchEventKind.WITHDRAW, WatchEventKind.EXPIRED):
+            return
+        quoted = self._quotes.pop(event.quote_id, None)
+        if quoted is None or self._on_end is None:
+            return
+        now_ns = time.time_ns()
+        withdrawn = event.kind is WatchEventKind.WITHDRAW
+        lived_ns = time.monotonic_ns() - quoted.asked_ns
+        self._on_end(
+            EndRow(
+                ended_ns=now_ns,
+                counterparty=quoted.counterparty,
+                instrument=quoted.instrument,
+                side=quoted.side.name,
+                why=event.reason.name if withdrawn else EXPIRED,
+                lived_ns=lived_ns,
+                left_ns=max(0, event.expiry_utc_ns - event.at_utc_ns) if withdrawn else 0,
+            )
+        )
 
     async def _watch_market(self, client: AsyncClient, venue: str) -> None:
         """Prices and headlines, as the venue streams them."""
@@ -108,7 +155,7 @@ class Oms:
                         self._priced.set()
         raise ConnectionError("the venue closed the market data connection")
 
-    async def _trade(self, client: AsyncClient, rfq_client: RfqClient) -> None:
+    async def _trade(self, watcher: AsyncWatcher, rfq_client: RfqClient) -> None:
         """One client's requests for quote: exponential times between, lognormal sizes, either side."""
         random = Random(f"{self._seed}.{rfq_client.name}")
         while True:
@@ -118,16 +165,20 @@ class Oms:
             usual = rfq_client.average_size.get(instrument.name, instrument.lot_size * 1000)
             scale = Decimal(f"{exp(random.gauss(0.0, SIZE_SPREAD)):.3f}")
             lots = max(1, int(usual * scale / instrument.lot_size))
-            await self._quote(client, rfq_client, instrument, side, lots)
+            await self._quote(watcher, rfq_client, instrument, side, lots)
 
     async def _quote(
-        self, client: AsyncClient, rfq_client: RfqClient, instrument: Tradable, side: Side, lots: int
+        self, watcher: AsyncWatcher, rfq_client: RfqClient, instrument: Tradable, side: Side, lots: int
     ) -> None:
         """Price at the touch on our side, where it is known; ask for the life, and note what came back."""
         bid, ask = self._tops.get(instrument.name, (None, None))
         asked_ns = time.monotonic_ns()
+        self._asked += 1
+        quote_id = f"q{self._asked}"
+        self._quotes[quote_id] = _Quoted(rfq_client.name, instrument.name, side, asked_ns)
         try:
-            reply = await client.get_expiry(
+            reply = await watcher.get_expiry(
+                quote_id,
                 instrument=instrument.name,
                 side=side,
                 size=Decimal(lots),
@@ -139,6 +190,8 @@ class Oms:
         except ServiceError:
             self.errors += 1
             raise
+        if not reply.watched:
+            self._quotes.pop(quote_id, None)
         latency_ns = time.monotonic_ns() - asked_ns
         self._on_decision(
             DecisionRow(
@@ -156,5 +209,6 @@ class Oms:
                 reasons=tuple(reason.name for reason in reply.reasons),
                 latency_ns=latency_ns,
                 source=reply.source.value,
+                watched=reply.watched,
             )
         )

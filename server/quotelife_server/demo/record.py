@@ -13,6 +13,7 @@ from quotelife.units import NS_PER_MS
 PHASES = ("before", "shock", "recovering", "after")
 TO_RISK_AVERSE_MS = 1000.0  # from the headline to the first Risk Averse answer, at most
 BACK_TO_NORMAL_MS = 6000.0  # from the shock's end to regime NORMAL, at most
+EXPIRED = "EXPIRED"
 ENOUGH = 5  # decisions from which on a phase is judged
 
 
@@ -34,10 +35,28 @@ class DecisionRow:
     reasons: tuple[str, ...]
     latency_ns: int
     source: str = "service"
+    watched: bool = False
 
     @property
     def downgraded(self) -> bool:
         return self.requested != self.effective
+
+
+@dataclass(frozen=True, slots=True)
+class EndRow:
+    """How a watched quote ended.
+
+    ``why``: the reason of its withdrawal, or EXPIRED. ``lived_ns``: since it was asked for; ``left_ns``: what it would
+    have had still.
+    """
+
+    ended_ns: int
+    counterparty: str
+    instrument: str
+    side: str
+    why: str
+    lived_ns: int
+    left_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,9 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, max(0, -(-int(len(ordered) * share * 1000) // 1000) - 1))]
 
 
-def summarise(rows: Sequence[DecisionRow], shocks: Sequence[Shock]) -> dict[str, Any]:
+def summarise(
+    rows: Sequence[DecisionRow], shocks: Sequence[Shock], ends: Sequence[EndRow] = ()
+) -> dict[str, Any]:
     """All figures of a run, ready for JSON. Lives are of QUOTE decisions of the service, in ms.
 
     Phases refer to the first shock: before it; from its headline to its end; from there until the first
@@ -108,6 +129,9 @@ def summarise(rows: Sequence[DecisionRow], shocks: Sequence[Shock]) -> dict[str,
         "life_ms_median": lives,
         "effective_postures": {name: dict(count) for name, count in counts.items()},
         "regimes": dict(Counter(row.regime for row in served)),
+        "watched": sum(row.watched for row in rows),
+        "ends": dict(Counter(row.why for row in ends).most_common()),
+        "withdrawn_with_left_ms_median": _median_left_ms(ends),
         "shocks": len(shocks),
         "first_shock": first,
     }
@@ -173,6 +197,12 @@ def _declines_after_first_quote(rows: Iterable[DecisionRow]) -> int:
         elif row.decision == "DECLINE" and row.instrument in quoted:
             count += 1
     return count
+
+
+def _median_left_ms(ends: Iterable[EndRow]) -> float | None:
+    """Of the quotes that were withdrawn: how much of their lives was left."""
+    left = [row.left_ns / NS_PER_MS for row in ends if row.why != EXPIRED]
+    return statistics.median(left) if left else None
 
 
 def _first(rows: Iterable[DecisionRow], wanted: Callable[[DecisionRow], bool]) -> DecisionRow | None:

@@ -25,7 +25,7 @@ from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_client import AsyncClient, Decision, ServiceError, Side
 from quotelife_server.demo.oms import Oms, RfqClient, Tradable
 from quotelife_server.demo.processes import Children
-from quotelife_server.demo.record import DecisionRow, Shock, problems, summarise
+from quotelife_server.demo.record import DecisionRow, EndRow, Shock, problems, summarise
 from quotelife_server.demo.table import Display, LiveTable, PlainLines, summary_lines
 from quotelife_server.settings import ServiceConfig
 
@@ -59,12 +59,13 @@ def main(
     """
     rows: list[DecisionRow] = []
     shocks: list[Shock] = []
+    ends: list[EndRow] = []
     try:
         path = _configs(configs)
         demo = (
-            _demo(rows, shocks, seconds, seed, path, plain, address)
+            _demo(rows, shocks, ends, seconds, seed, path, plain, address)
             if target is None
-            else _attached(rows, seconds, seed, path, plain, target)
+            else _attached(rows, ends, seconds, seed, path, plain, target)
         )
         finished = uvloop.run(_run(demo))
     except ConfigError:
@@ -74,7 +75,7 @@ def main(
         return EXIT_FAILED
     if not finished and not rows:
         return EXIT_INTERRUPTED
-    summary = summarise(rows, shocks)
+    summary = summarise(rows, shocks, ends)
     summary["seed"] = seed
     summary["problems"] = problems(summary, shock_expected=finished and target is None)
     for line in summary_lines(summary):
@@ -109,6 +110,7 @@ async def _run(work: Coroutine[Any, Any, None]) -> bool:
 async def _demo(
     rows: list[DecisionRow],
     shocks: list[Shock],
+    ends: list[EndRow],
     seconds: float | None,
     seed: int,
     configs: Path,
@@ -153,6 +155,10 @@ async def _demo(
                 rows.append(row)
                 display.decision(row)
 
+            def on_end(row: EndRow) -> None:
+                ends.append(row)
+                display.ended(row)
+
             def on_news(news_ns: int, score: float, headline: str) -> None:
                 shocks.append(Shock(news_ns, duration_ns, headline))
                 at_s = (news_ns - start_ns) / NS_PER_S
@@ -167,6 +173,7 @@ async def _demo(
                 seed=seed,
                 on_decision=on_decision,
                 on_news=on_news,
+                on_end=on_end,
             )
             try:
                 await first_of(
@@ -181,7 +188,13 @@ async def _demo(
 
 
 async def _attached(
-    rows: list[DecisionRow], seconds: float | None, seed: int, configs: Path, plain: bool, target: str
+    rows: list[DecisionRow],
+    ends: list[EndRow],
+    seconds: float | None,
+    seed: int,
+    configs: Path,
+    plain: bool,
+    target: str,
 ) -> None:
     """The OMS and the table on a service that runs already; its market is its own."""
     config = load_config(configs, ServiceConfig)
@@ -194,6 +207,10 @@ async def _attached(
         rows.append(row)
         display.decision(row)
 
+    def on_end(row: EndRow) -> None:
+        ends.append(row)
+        display.ended(row)
+
     oms = Oms(
         service=target,
         venue=None,
@@ -202,6 +219,7 @@ async def _attached(
         desk=next(iter(config.desks), ""),
         seed=seed,
         on_decision=on_decision,
+        on_end=on_end,
     )
     try:
         await first_of(pause(seconds), oms.run())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import IO, Any, Protocol
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_server.demo.record import PHASES, DecisionRow
+from quotelife_server.demo.record import EXPIRED, PHASES, DecisionRow, EndRow
 
 ROWS_SHOWN = 20
 NAMES = {
@@ -35,6 +35,8 @@ class Display(Protocol):
     def decision(self, row: DecisionRow) -> None: ...
 
     def event(self, text: str) -> None: ...
+
+    def ended(self, row: EndRow) -> None: ...
 
     def close(self) -> None: ...
 
@@ -63,6 +65,14 @@ def reason_words(reasons: Iterable[str]) -> str:
     return " ".join(reason.lower() for reason in reasons if reason != "DOWNGRADED")
 
 
+def end_words(row: EndRow) -> str:
+    """How a watched quote ended; ``row.why`` is not EXPIRED."""
+    return (
+        f"WITHDRAW {row.counterparty} {row.instrument} {row.side}: {row.why.lower().replace('_', ' ')}, "
+        f"{row.left_ns / NS_PER_MS:,.0f} ms before its end"
+    )
+
+
 class PlainLines:
     """One line a decision: for pipes, logs and terminals without a cursor."""
 
@@ -82,6 +92,11 @@ class PlainLines:
     def event(self, text: str) -> None:
         self._write(f"---- {text}")
 
+    def ended(self, row: EndRow) -> None:
+        if row.why != EXPIRED:
+            at = (row.ended_ns - self._start_ns) / NS_PER_S
+            self._write(f"{at:7.3f}s  {end_words(row)}")
+
     def close(self) -> None:
         self._out.flush()
 
@@ -99,6 +114,8 @@ class LiveTable:
         self._title = title
         self._rows: deque[DecisionRow] = deque(maxlen=ROWS_SHOWN)
         self._events: deque[str] = deque(maxlen=3)
+        self._withdrawn: deque[EndRow] = deque(maxlen=2)
+        self._ends: Counter[str] = Counter()
         self._live = Live(
             console=console, refresh_per_second=8, get_renderable=self._render, vertical_overflow="crop"
         )
@@ -109,6 +126,11 @@ class LiveTable:
 
     def event(self, text: str) -> None:
         self._events.append(text)
+
+    def ended(self, row: EndRow) -> None:
+        self._ends[row.why] += 1
+        if row.why != EXPIRED:
+            self._withdrawn.append(row)
 
     def close(self) -> None:
         self._live.stop()
@@ -150,7 +172,16 @@ class LiveTable:
                 f"{row.latency_ns / 1000:,.0f}" if row.latency_ns else "-",
             ]
             table.add_row(*cells, *([reason_words(row.reasons)] if reasons else []))
-        return Group(table, *(Text(event, style="bold yellow") for event in self._events))
+        lines = [Text(event, style="bold yellow") for event in self._events]
+        if self._ends:
+            counts = ", ".join(
+                f"{why.lower().replace('_', ' ')} {count}" for why, count in self._ends.most_common()
+            )
+            lines.append(Text(f"watched quotes that ended: {counts}", style="cyan"))
+        for end in self._withdrawn:
+            at = (end.ended_ns - self._start_ns) / NS_PER_S
+            lines.append(Text(f"{at:6.2f} s  {end_words(end)}", style="magenta"))
+        return Group(table, *lines)
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
@@ -167,6 +198,11 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['fallbacks']} fallbacks",
         f"answer    p50 {number(latency['p50'], ' us')}, p99 {number(latency['p99'], ' us')} (round trip)",
     ]
+    if summary["watched"]:
+        ends = ", ".join(f"{why.lower().replace('_', ' ')} {n}" for why, n in summary["ends"].items())
+        left = number(summary["withdrawn_with_left_ms_median"], " ms")
+        lines.append(f"watched   {summary['watched']} quotes; they ended by {ends or 'nothing yet'}")
+        lines.append(f"withdrawn with {left} of their lives left (median)")
     first = summary["first_shock"]
     if first is not None:
         why = reason_words(first["first_reasons"])
