@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quotelife.engine import Engine
 from quotelife.records import EventBuffer, EventFlags, EventKindCode, SideCode
 from quotelife_server.alerts import Alerts
 from quotelife_server.handlers import Service, State
@@ -111,8 +112,18 @@ class Watcher:
 class WatchKit(Kit):
     """``advance`` lets time pass: timers fire, and what they bring is done."""
 
-    def __init__(self, folder: Path, *, text: str = CONFIG, queue_max: int = 65_536, **more: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        text: str = CONFIG,
+        queue_max: int = 65_536,
+        before: Callable[[Engine, int], None] = lambda engine, now_ns: None,
+        **more: Any,
+    ) -> None:
+        """``before``: what the engine has taken, and when, before the service begins, as after a restart."""
         super().__init__(folder, text=text, **more)
+        before(self.engine, self.clock.now_ns())
         self.schedule = HandSchedule(self.clock.now_ns)
         self.ear = Ear()
         self.alerts = Alerts()

@@ -2,16 +2,21 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.engine import Engine
+from quotelife.inputs import InputTap
 from quotelife.records import QuoteStateCode
 from quotelife_server.handlers import State
 from quotelife_server.rpc import Code, RpcError
 from reference.service_kit import CONFIG, MS, S, refused
 from reference.watch_kit import Watcher, WatchKit
+
+WatchedInput = tuple[int, dict[str, Any]]
 
 
 @pytest.fixture
@@ -510,3 +515,63 @@ def test_status_says_what_is_watched(lasting: WatchKit) -> None:
         (expiry.WITHDRAW_REASON_ADVERSE_MOVE, 1)
     ]
     assert [each.owner for each in status.streams] == ["oms"]
+
+
+# --- after a restart --------------------------------------------------------------------------------------------
+
+
+def restarted(tmp_path: Path) -> tuple[WatchKit, list[WatchedInput]]:
+    """Another engine that has taken what the one before was told of its quotes: live, expired long ago, withdrawn and
+    not acknowledged."""
+    told: list[WatchedInput] = []
+    first = WatchKit(tmp_path, text=LASTING)
+    first.engine.record_to(
+        InputTap(lambda name, _, *what: told.append((what[0], what[1])) if name == "change" else None),
+        first.ear.tap,
+    )
+    watcher, other = first.open(), first.open("other")
+    first.register(watcher, "live")
+    first.register(watcher, "filled")
+    first.register(other, "live")
+    watcher.say(update=expiry.WatchUpdate(quote_id="filled", state=expiry.QUOTE_STATE_FILLED))
+
+    def before(engine: Engine, now_ns: int) -> None:
+        for kind, payload in told:
+            engine.apply_watch(kind, payload, now_ns)
+
+    return WatchKit(tmp_path, text=LASTING, before=before), told
+
+
+def test_after_a_restart_an_owner_gets_back_what_is_live_with_its_end_unchanged(tmp_path: Path) -> None:
+    kit, told = restarted(tmp_path)
+    assert kit.watching.status().awaited == 2
+    kit.advance(300 * MS)
+    back = kit.open(resume=True)
+    opened, resumed = back.read()
+    assert opened.HasField("opened") and resumed.resumed.last
+    ((name, end_ns),) = [(each.quote_id, each.expiry_utc_ns) for each in resumed.resumed.quotes]
+    assert (name, end_ns) == ("live", told[0][1]["expiry_ns"])
+    kit.move(0, -3)
+    kit.schedule.settle()
+    assert [each.withdraw.quote_id for each in only(back, "withdraw")] == ["live"]
+
+
+def test_owners_that_do_not_come_back_in_time_are_lost(tmp_path: Path) -> None:
+    kit, _ = restarted(tmp_path)
+    back = kit.open(resume=True)
+    kit.advance(499 * MS, beat=back)
+    assert live(kit, "other") == ["live"]
+    kit.advance(100 * MS, beat=back)
+    assert live(kit, "other") == [] and live(kit) == ["live"]
+    (alert,) = kit.alerts.active()
+    assert alert.name == "watch_lost" and "other (1 live)" in alert.text
+    late = kit.open("other", resume=True)
+    assert [each.withdraw.reason for each in only(late, "withdraw")] == [expiry.WITHDRAW_REASON_WATCH_LOST]
+
+
+def test_an_owner_that_comes_back_without_resume_starts_with_nothing_live(tmp_path: Path) -> None:
+    kit, _ = restarted(tmp_path)
+    back = kit.open()
+    kit.schedule.settle()
+    assert live(kit) == []
+    assert [each.withdraw.quote_id for each in only(back, "withdraw")] == ["live"]
