@@ -122,7 +122,7 @@ def trigger_figures(rounds: int) -> dict[str, Any]:
     each event ends one of them."""
     taken: list[int] = []
     for _ in range(rounds):
-        engine, book = _engine(), _Steps()
+        engine, book = _engine(), Steps()
         tap = DerivedTap()
         engine.record_to(tap)
         engine.on_events(book.snapshot())
@@ -147,7 +147,7 @@ def trigger_figures(rounds: int) -> dict[str, Any]:
     }
 
 
-class _Steps:
+class Steps:
     """A book whose spread goes down a tick a message."""
 
     def __init__(self, now_ns: int = NS_PER_S, mid: int = 1_000_000) -> None:
@@ -212,7 +212,11 @@ class _Steps:
 
 def bench_withdraw(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     """All of it; see the functions."""
+    from quotelife_server.cli.bench_withdraw_wire import wire_figures
+
     return {
         "event_by_idle_quotes": idle_figures(tape, rounds),
         "event_to_sinks": trigger_figures(rounds),
+        "event_to_bytes_written": wire_figures(LIVE, journal=True, rounds=rounds),
+        "event_to_bytes_written_without_journal": wire_figures(LIVE, journal=False, rounds=rounds),
     }
