@@ -312,24 +312,26 @@ def _expiry_methods(service: Service) -> MethodTable:
         )
         all_records = [each for package in packages for each in package.requests] or records
         all_decisions = [each for package in packages for each in package.decisions] or decisions
-        watched = False
+        live = 0
         if message.watch and not refusal:
-            refusal, watched = _watch(message, recent, now_ns)
+            refusal, live = _watch(message, recent, now_ns)
         frame = convert.ReplyFrame(
             service.boot_id,
             engine.model_of(_by_a_model(all_decisions)).digest,
             synchronised,
-            watched,
+            live > 0,
             refusal,
         )
         reply = convert.expiry_reply(call, decisions, frame, started_ns, packages)
         sequences = [decision.input_sequence for decision in all_decisions]
         stands = Standing(engine, message.counterparty) if recent is not None else None
 
+        unanswered = partial(watching.unanswered, live) if live else None
+
         def deliver(whole: bytes) -> Answer:
             if stands is not None and not stands(whole):
                 raise convert.killed_meanwhile()
-            return ledger.answer(sequences, request_id, digest, payload, whole, now_ns, stands)
+            return ledger.answer(sequences, request_id, digest, payload, whole, now_ns, stands, unanswered)
 
         answer: Answer
         if message.explain:
@@ -342,7 +344,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                 deliver,
             )
         else:
-            answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns, stands)
+            answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns, stands, unanswered)
         metrics.observe(time.perf_counter_ns() - started_ns)
         return answer
 
@@ -351,18 +353,18 @@ def _expiry_methods(service: Service) -> MethodTable:
             return 0
         return watching.refusal(message.watch_owner, message.quote_id)
 
-    def _watch(message: expiry.GetExpiryRequest, quote: RecentQuote | None, now_ns: int) -> tuple[int, bool]:
-        """In the turn of the decision: why it is not watched, or that it is."""
+    def _watch(message: expiry.GetExpiryRequest, quote: RecentQuote | None, now_ns: int) -> tuple[int, int]:
+        """In the turn of the decision: why it is not watched, and the live quote, 0 where there is none."""
         if quote is None:
-            return expiry.WATCH_REFUSAL_NOT_FIRM, False
+            return expiry.WATCH_REFUSAL_NOT_FIRM, 0
         name = message.quote_id or convert.decision_id(service.boot_id, quote.decisions[0])
         try:
-            watching.watch(
+            live = watching.watch(
                 now_ns, message.watch_owner, name, quote.part_requests, quote.parts, message.rfq_id
             )
         except QuotelifeError:
-            return expiry.WATCH_REFUSAL_FULL, False
-        return 0, True
+            return expiry.WATCH_REFUSAL_FULL, 0
+        return 0, live
 
     def watch_quotes(context: CallContext, call: StreamCall) -> StreamHandler:
         if service.state != State.SERVING:

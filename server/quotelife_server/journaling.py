@@ -57,7 +57,9 @@ _log = get_logger(__name__)
 class _Waiting(Deferred):
     """An answer that waits for its records. A replay has an id and no sequences, an acknowledgement neither."""
 
-    __slots__ = ("digest", "recall", "reply", "request", "request_id", "sequences", "stands", "strict")
+    __slots__ = (
+        "digest", "recall", "reply", "request", "request_id", "sequences", "stands", "strict", "unanswered",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class _Waiting(Deferred):
         request: bytes = b"",
         stands: Stands | None = None,
         recall: Callable[["_Waiting"], None] = lambda _: None,
+        unanswered: Callable[[], None] | None = None,
         *,
         strict: bool = False,
     ) -> None:
@@ -85,6 +88,7 @@ class _Waiting(Deferred):
         self.stands = stands
         self.recall = recall
         self.strict = strict
+        self.unanswered = unanswered
 
     def leaving(self) -> bytes:
         reply = self.outcome
@@ -367,9 +371,12 @@ class JournalLedger:
         reply: bytes,
         now_ns: int,
         stands: Stands | None = None,
+        unanswered: Callable[[], None] | None = None,
     ) -> Deferred:
         batch = self._batch
-        waiting = _Waiting(batch.turn, reply, sequences, request_id, digest, request, stands, self._recall)
+        waiting = _Waiting(
+            batch.turn, reply, sequences, request_id, digest, request, stands, self._recall, unanswered
+        )
         if self.fault or (not self._refuses and self._writer.full) or not self._note(waiting):
             if self._refuses:
                 self._take_back([waiting])  # decided before the fault, complete only now
@@ -662,6 +669,8 @@ class JournalLedger:
                 if each.request_id:
                     self._replies.forget(each.request_id)
         for each in waiting:
+            if each.unanswered is not None:
+                each.unanswered()
             if each.sequences:
                 each.resolve(cannot_be_written())
             elif each.request_id:

@@ -34,9 +34,11 @@ class Ledger(Protocol):
         reply: bytes,
         now_ns: int,
         stands: Stands | None = None,
+        unanswered: Callable[[], None] | None = None,
     ) -> Answer:
         """The reply to a request whose decisions have these input sequences; found by a retry where it has an id.
-        Taken back where it does not stand any more when it is to leave."""
+        Taken back where it does not stand any more when it is to leave. ``unanswered`` is called where it cannot be
+        recorded, so that nobody will ever see it."""
 
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
         """A reply that was found, once more; not before the first one could leave."""
@@ -81,6 +83,7 @@ class NoJournal:
         reply: bytes,
         now_ns: int,
         stands: Stands | None = None,
+        unanswered: Callable[[], None] | None = None,
     ) -> Answer:
         reply = convert.unjournaled(reply)
         if request_id:

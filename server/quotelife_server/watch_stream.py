@@ -194,8 +194,7 @@ class WatchStream:
 
     def _give_up(self, quote: int, name: str, error: BaseException) -> None:
         """A registration that could not be recorded."""
-        self._hub.engine.watch_updated(self._hub.clock.now_ns(), quote, QuoteStateCode.CANCELLED)
-        self._hub.ended(quote)
+        self._hub.unanswered(quote)
         self._refuse(name, expiry.WATCH_REFUSAL_UNAVAILABLE, self._as_rpc_error(error).message)
 
     def _register_whole(self, message: expiry.WatchRegister, now_ns: int) -> None:

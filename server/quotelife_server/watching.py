@@ -263,6 +263,11 @@ class Watching:
         if now not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
             self.ended(quote)
 
+    def unanswered(self, quote: int) -> None:
+        """The answer that it was registered with could not be recorded, so nobody has seen it: it was never live."""
+        self.engine.watch_updated(self.clock.now_ns(), quote, QuoteStateCode.CANCELLED)
+        self.ended(quote)
+
     def ended(self, quote: int) -> None:
         """Nothing more will be said of it."""
         entry = self._quotes.pop(quote, None)

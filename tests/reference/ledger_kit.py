@@ -15,8 +15,10 @@ from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Metrics
 from quotelife_server.rpc import CallContext, Deferred, RpcError, Unary
 from quotelife_server.settings import JournalSettings
+from quotelife_server.watching import Ear
 from reference.faulty_storage import FaultyStorage
 from reference.service_kit import GET_EXPIRY, MS, T0, Kit, Market, S
+from reference.watch_kit import HandSchedule
 
 
 class Call:
@@ -78,7 +80,10 @@ class JournalKit(Kit):
         self.soon: deque[Callable[[], None]] = deque()
         self.thread: deque[tuple[Callable[[], int], Callable[[int | BaseException], None]]] = deque()
         with patch("quotelife_server.journaling.DirectoryStorage", FaultyStorage):
-            self.journal = OpenJournal(server, self.engine, f"b00t{self._boots}", self.clock.now_ns())
+            ear = Ear()
+            self.journal = OpenJournal(
+                server, self.engine, f"b00t{self._boots}", self.clock.now_ns(), [ear.tap]
+            )
         storage = self.journal.storage
         assert isinstance(storage, FaultyStorage)
         self.storage = storage
@@ -100,6 +105,8 @@ class JournalKit(Kit):
             in_flight=InFlight(256),
             retry_delay_ns=20 * MS,
             ledger=self.ledger,
+            ear=ear,
+            schedule=HandSchedule(self.clock.now_ns),
         )
         self.service.set_state(State.SERVING)
         self.ledger.begin()

@@ -12,9 +12,11 @@ from quotelife.engine import Engine
 from quotelife.inputs import InputTap
 from quotelife.records import QuoteStateCode
 from quotelife_server.handlers import State
-from quotelife_server.rpc import Code, RpcError
+from quotelife_server.rpc import CallContext, Code, RpcError, Stream
+from reference.faulty_storage import FAULTS
+from reference.ledger_kit import JournalKit
 from reference.service_kit import CONFIG, MS, S, refused
-from reference.watch_kit import Watcher, WatchKit
+from reference.watch_kit import WATCH, Watcher, WatchKit
 
 WatchedInput = tuple[int, dict[str, Any]]
 
@@ -575,3 +577,54 @@ def test_an_owner_that_comes_back_without_resume_starts_with_nothing_live(tmp_pa
     kit.schedule.settle()
     assert live(kit) == []
     assert [each.withdraw.quote_id for each in only(back, "withdraw")] == ["live"]
+
+
+# --- with a journal ---------------------------------------------------------------------------------------------
+
+
+def journaled(tmp_path: Path, **settings: Any) -> tuple[JournalKit, Watcher]:
+    """A stream on a service with a journal."""
+    kit = JournalKit(tmp_path, **settings)
+    watcher = Watcher()
+    entry = kit.service.methods[WATCH]
+    assert isinstance(entry, Stream)
+    watcher.handler = kit.service.open_stream(entry, watcher, CallContext(WATCH))
+    watcher.say(open=expiry.WatchOpen(owner="oms"))
+    watcher.read()
+    return kit, watcher
+
+
+def test_a_withdrawal_leaves_behind_its_record_and_waits_for_no_sync(tmp_path: Path) -> None:
+    kit, watcher = journaled(tmp_path, durability="power-loss")
+    call = kit.ask(watch=True, watch_owner="oms", quote_id="q1")
+    kit.work_off()
+    assert call.expiry.watched
+    kit.engine.kill(kit.clock.now_ns())
+    assert watcher.read() == []
+    commits = kit.journal.writer.commits
+    kit.turn()
+    assert kit.journal.writer.commits == commits + 1
+    assert [each.withdraw.quote_id for each in watcher.read()] == ["q1"], "with the sync still to come"
+
+
+def test_a_registration_is_confirmed_once_it_is_recorded_as_configured(tmp_path: Path) -> None:
+    kit, watcher = journaled(tmp_path, durability="power-loss")
+    call = kit.ask()
+    kit.work_off()
+    watcher.say(register=expiry.WatchRegister(quote_id="q1", decision_id=call.expiry.decision_id))
+    kit.turn()
+    assert watcher.read() == []
+    kit.work_off()
+    assert watcher.kinds() == ["registered"]
+
+
+def test_a_quote_whose_answer_cannot_be_recorded_is_not_watched_on(tmp_path: Path) -> None:
+    kit, watcher = journaled(tmp_path)
+    FAULTS["full"](kit.storage)
+    call = kit.ask(watch=True, watch_owner="oms", quote_id="q1")
+    kit.turn()
+    assert call.error.code == Code.UNAVAILABLE
+    (quote,) = kit.engine.live_quotes("oms")
+    assert quote.state == QuoteStateCode.CANCELLED
+    watcher.say(register=expiry.WatchRegister(quote_id="q1", decision_id=f"b00t1-{quote.decisions[0]}"))
+    assert [each.refused.reason for each in watcher.read()] == [expiry.WATCH_REFUSAL_UNAVAILABLE]
