@@ -10,8 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
 from quotelife.records import QuoteStateCode
 from quotelife_client import (
     AsyncClient,
@@ -39,6 +43,8 @@ postures:
 watch: {heartbeat: 100ms, withdraw_at: 1.0}
 """
 )
+GET_EXPIRY = "/quote_expiry.v1.QuoteExpiryService/GetExpiry"
+WATCH = "/quote_expiry.v1.QuoteExpiryService/WatchQuotes"
 BOUND_S = 0.2  # of silence, by LASTING
 SLACK_S = 0.25  # what a busy machine may add
 
@@ -79,6 +85,10 @@ def states(app: Application, owner: str) -> dict[str, int]:
 
 
 WIDE = {"instrument": "BTC-USDT", "side": Side.BUY, "edge": "20"}  # a threshold that the walk does not reach
+
+
+def say(**message: Any) -> bytes:
+    return expiry.WatchQuotesRequest(**message).SerializeToString()
 
 
 def withdraw_all(app: Application) -> None:
@@ -277,6 +287,34 @@ async def test_a_service_that_leaves_withdraws_what_it_watched(tmp_path: Path) -
     assert not watcher.live("q1")
     await watcher.close()
     await client.close()
+
+
+async def test_a_client_that_never_reads_is_dropped_by_the_transport_too(app: Application) -> None:
+    """Flow control holds up what is being written, and with it the words that end the call."""
+    async with ChaosProxy(app.addresses[0]) as proxy, grpc.aio.insecure_channel(proxy.address) as channel:
+        get = channel.unary_unary(GET_EXPIRY)
+        request = expiry.GetExpiryRequest(
+            instrument="BTC-USDT", side=types.SIDE_BUY, edge="20", counterparty="alpha"
+        )
+        answer = expiry.GetExpiryResponse.FromString(await get(request.SerializeToString()))
+        call = channel.stream_stream(WATCH)()
+        await call.write(say(open=expiry.WatchOpen(owner="deaf", heartbeat_interval_ns=60_000_000_000)))
+        for k in range(40):
+            batch = expiry.WatchRequests()
+            for n in range(100):
+                name = f"{k}-{n}-".ljust(128, "x")
+                batch.messages.add(
+                    register=expiry.WatchRegister(quote_id=name, decision_id=answer.decision_id)
+                )
+            await call.write(say(batch=batch))
+        await until(lambda: app.service.watching.status().registered == 4000)
+        proxy.stall()
+        withdraw_all(app)
+        took_s = await until(lambda: app.service.watching.figures.slow_consumers == 1)
+        assert took_s < 4 * BOUND_S + SLACK_S
+        assert set(states(app, "deaf").values()) == {QuoteStateCode.WITHDRAWN}
+        await until(lambda: not app.grpc._streams, 2)
+        call.cancel()
 
 
 # --- many ---------------------------------------------------------------------------------------------------------

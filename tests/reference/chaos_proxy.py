@@ -8,13 +8,15 @@ from typing import Self
 
 class ChaosProxy:
     """``cut``: bytes go nowhere and nobody is told. ``mend``: new connections work again. ``reset``: what stands
-    breaks."""
+    breaks. ``stall``: what the target says is not taken, as by a client that does not read."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
         self._through = asyncio.Event()
         self._through.set()
+        self._taken = asyncio.Event()
+        self._taken.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,6 +43,9 @@ class ChaosProxy:
         self._through.clear()
         self._dead |= self._writers
 
+    def stall(self) -> None:
+        self._taken.clear()
+
     def mend(self) -> None:
         self._through.set()
 
@@ -59,7 +64,7 @@ class ChaosProxy:
             self._dead |= {writer, back}
         pumps = [
             asyncio.ensure_future(self._pump(reader, back)),
-            asyncio.ensure_future(self._pump(there, writer)),
+            asyncio.ensure_future(self._pump(there, writer, self._taken)),
         ]
         self._tasks.update(pumps)
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -69,9 +74,13 @@ class ChaosProxy:
             each.transport.abort()
         self._tasks.difference_update(pumps)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: asyncio.Event | None = None
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                if taken is not None:
+                    await taken.wait()
                 if writer in self._dead:
                     continue
                 writer.write(data)
