@@ -201,6 +201,18 @@ def test_what_decisions_are_made_by_moves_in_steps() -> None:
     assert last.used.response_median_ns == pytest.approx(last.believed.response_median_ns, rel=0.016)
 
 
+def test_one_timer_changes_few_and_all_have_their_turn() -> None:
+    names: dict[str, str | None] = {f"c{k:02d}": "good" for k in range(30)}
+    counterparties = Counterparties(configured(names, pooled=False))
+    for name in names:
+        for _ in range(20):
+            tell(counterparties, name, HIT, age_ms=60)
+    changes = [counterparties.refit(k * 10**8) for k in range(15)]
+    assert [len(each) for each in changes] == [2] * 15
+    assert sorted(place for each in changes for place in each) == list(range(30))
+    assert len({status(counterparties, name).used for name in names}) == 1
+
+
 def test_sizes_are_kept_by_instrument() -> None:
     counterparties = Counterparties(configured())
     for lots in (2.0, 4.0):

@@ -73,6 +73,7 @@ cdef struct Pool:                      # a tier, or all counterparties
     Belief belief
     double used[TERMS]
     bint moved
+    bint stale
 
 
 cdef class Counterparties:
@@ -125,6 +126,6 @@ cdef class Counterparties:
     cdef void _prior_of_tier(self, uint32_t tier, Belief* out) noexcept nogil
     cdef void _judge(self, uint32_t tier, const Evidence* own, Belief* out) noexcept nogil
     cdef bint _fit(self, Node* node) noexcept nogil
-    cdef list _follow_pool(self)
+    cdef void _follow_pool(self) noexcept nogil
     cdef void _repool(self) noexcept nogil
     cdef bint _take(self, const Belief* belief, uint32_t tier, double* used, bint* moved) noexcept nogil

@@ -32,7 +32,9 @@ from quotelife.counterparty.response cimport (
 from quotelife.records cimport NO_INDEX
 
 cdef enum:
-    REFITS_A_CALL = 8                  # 0.2 ms each
+    REFITS_A_CALL = 64                 # up to 0.2 ms each, most of them a hundredth of it
+    CHANGES_A_CALL = 2                 # each is a prior to be compiled, which takes half a millisecond
+    FITTED_AT_ONCE = 256               # of those that a restart takes up; the others follow on timers
 
 cdef int EVIDENCE = sizeof(Evidence) // sizeof(double)
 cdef int HEAD = EVIDENCE - 4 * LIFE_BINS
@@ -586,32 +588,37 @@ cdef class Counterparties:
         used[3] = fmax(used[3], step)
         return True
 
-    cdef list _follow_pool(self):
+    cdef void _follow_pool(self) noexcept nogil:
         cdef int i
         cdef uint32_t k
-        changed = []
         self._repool()
         if self._pooled:
             for k in range(self._tiers + 1):
-                if self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved):
-                    changed.append(self._room + <int>k)
+                self._pool[k].stale = True
             for i in range(self._n):
                 self._nodes[i].stale = True
-        return changed
 
     def refit(self, int64_t now_ns, bint everything=False):
         """Follow the evidence, a few counterparties in a call unless ``everything`` is asked for; returns the places
         at which decisions are made by something else now."""
         cdef Node* node
         cdef int looked, fitted = 0
+        cdef uint32_t k
         changed = []
         if not self.enabled:
             return changed
         if self._pool_stale and (everything or now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns):
             self._pooled_ns = now_ns
-            changed += self._follow_pool()
+            self._follow_pool()
+        for k in range(self._tiers + 1):
+            if len(changed) == CHANGES_A_CALL and not everything:
+                return changed
+            if self._pool[k].stale:
+                self._pool[k].stale = False
+                if self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved):
+                    changed.append(self._room + <int>k)
         for looked in range(self._n):
-            if fitted == REFITS_A_CALL and not everything:
+            if (fitted == REFITS_A_CALL or len(changed) >= CHANGES_A_CALL) and not everything:
                 break
             self._refit_next = self._refit_next + 1 if self._refit_next + 1 < self._n else 0
             node = self._nodes[self._refit_next]
@@ -767,8 +774,9 @@ cdef class Counterparties:
             node.news = False
         if not self.enabled:
             return []
-        changed = self._follow_pool()
-        for counterparty, _, _, _, _, _, _ in read:
+        self._follow_pool()
+        changed = []
+        for counterparty, _, _, _, _, _, _ in read[-<int>FITTED_AT_ONCE:]:
             if counterparty >= 0 and self._fit(self._nodes[self._place[<uint32_t>counterparty]]):
                 changed.append(self._place[<uint32_t>counterparty])
         return changed

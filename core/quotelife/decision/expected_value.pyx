@@ -52,6 +52,10 @@ cdef double LAST_NS = HORIZONS_NS[HORIZONS - 1]
 
 VALUE_MIN_IN_H = VALUE_MIN
 
+cdef double HORIZON[HORIZONS]
+for _i in range(HORIZONS):
+    HORIZON[_i] = HORIZONS_NS[_i]
+
 cdef int ORDER[ORDERS]
 cdef int FIRST[ORDERS]                 # place of an order's nodes among all
 cdef double GL_X[NODES]                # Gauss-Legendre on [-1, 1], one order after the other
@@ -666,10 +670,17 @@ cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior
     return _lay_out(out)
 
 
+cdef int _horizons_before(double tau) noexcept nogil:
+    cdef int k, count = 0
+    for k in range(HORIZONS):
+        count += HORIZON[k] < tau
+    return count
+
+
 cdef int _lay_out(ValuePrior* out) except -1:
     # Points and panels of what the prior assumes.
     cdef ValuePanel* panel
-    cdef double z_low, z_high, z, half, centre, x, adverse
+    cdef double z_low, z_high, z, half, centre, x, adverse, middle
     cdef int k, i, order
     bends = {0.0, LAST_NS, out.latency_ns, out.taker_ns}
     for horizon in HORIZONS_NS:
@@ -704,10 +715,9 @@ cdef int _lay_out(ValuePrior* out) except -1:
             out.point[k].taker_horizon = HORIZONS_NS.index(<int64_t>(tau - out.taker_ns))
     for k in range(out.panels):
         panel = &out.panel[k]
-        middle = 0.5 * (points[k] + points[k + 1])
-        panel.segment = sum(horizon < middle for horizon in HORIZONS_NS)
-        panel.taker_segment = -1 if middle <= out.taker_ns else sum(
-            horizon < middle - out.taker_ns for horizon in HORIZONS_NS)
+        middle = 0.5 * (out.point[k].tau_ns + out.point[k + 1].tau_ns)
+        panel.segment = _horizons_before(middle)
+        panel.taker_segment = -1 if middle <= out.taker_ns else _horizons_before(middle - out.taker_ns)
         z_low = fmax(-Z_MAX, out.point[k].z)
         z_high = fmin(Z_MAX, out.point[k + 1].z)
         panel.mass = out.point[k + 1].g - out.point[k].g
