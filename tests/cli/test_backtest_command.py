@@ -145,3 +145,19 @@ def test_figures_that_cannot_be_written_are_refused_at_once_and_lose_none(
     assert run.exit_code == 2 and "cannot be written (No space left on device)" in run.output
     assert out.read_text() == "before"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_a_watch_is_worth_is_told_by_path(dataset: Path, tmp_path: Path) -> None:
+    """--withdraw gives a row for each path, as JSON, in words and on the page of ``quotelife report``."""
+    arguments = ["backtest", ARTIFACT, str(dataset), "--rows", "1000", "--block", "10s", "--withdraw"]
+    out = tmp_path / "out.json"
+    run = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    for words in ("no watch", "1 ms", "5 ms", "50 ms", "500 ms"):
+        assert f" {words} " in run.stdout
+    (entry,) = json.loads(out.read_text())["sets"]
+    assert {row["path_ns"] for row in entry["withdrawal"]} == {None, *(k * 10**6 for k in (1, 5, 50, 500))}
+    page = tmp_path / "page.html"
+    run = CliRunner().invoke(app, ["report", str(out), "--out", str(page)])
+    assert run.exit_code == 0, run.output
+    assert "by how long a withdrawal takes" in page.read_text()

@@ -2,6 +2,7 @@
 
 import json
 from bisect import bisect_right
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ from quotelife.learn.dataset import DatasetError, Decisions
 from quotelife.learn.hazard_fit import auc, brier_skill
 from quotelife.learn.realdata import SETS, _value_targets, targets
 from quotelife.learn.served import ANCHOR_AT, recalibrated
+from quotelife.learn.withdrawal import PATHS_NS, withdrawal_targets, withdrawal_values
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.recalibration import ANCHORS_NS, UNKNOWN, RollingCalibration
@@ -359,3 +361,51 @@ def test_the_comparator_rolls_like_the_models_and_its_auc_is_its_own(case: Case)
     raw, served = (p[case.split.test, 5] for p in (case.ranks[IMBALANCE], case.curves[IMBALANCE]))
     assert entry["auc"] == auc(raw, hit) != auc(served, hit)
     assert entry["brier_skill"] == brier_skill(served, hit)
+
+
+@pytest.fixture(scope="module")
+def by_path(case: Case) -> list[dict[str, Any]]:
+    return withdrawal_values(case, "half knows")
+
+
+def test_a_watch_is_worth_less_the_longer_its_withdrawal_takes(
+    case: Case, by_path: list[dict[str, Any]]
+) -> None:
+    """Each row of the table is there once; without a watch it is what ``values`` says; fewer pick-offs the sooner."""
+    keys = [(row["case"], row["path_ns"], row["policy"]) for row in by_path]
+    assert len(set(keys)) == len(keys) == len(FLOWS) * (3 + 4 * len(PATHS_NS))
+    found = dict(zip(keys, by_path, strict=True))
+    plain = {(v["case"], v["policy"]): v["value"] for v in values(case, "half knows") if v["slice"] == "all"}
+    for name in FLOWS:
+        for policy in ("static best", "static 2 s", "expected value"):
+            assert found[name, None, policy]["value"] == plain[name, policy]
+            assert found[name, 5 * MS, policy]["value"] == plain[name, f"{policy} + withdrawal"]
+        picked = [found[name, path, "static 2 s"]["pickoffs"] for path in (*PATHS_NS, None)]
+        assert picked == sorted(picked) and picked[0] < picked[-1]
+
+
+def test_a_life_that_counts_on_its_watch_is_no_shorter(by_path: list[dict[str, Any]]) -> None:
+    """Over the life of no watch: nothing by itself, and longer wherever the share of losses left is below 1."""
+    found = {(row["case"], row["path_ns"], row["policy"]): row for row in by_path}
+    shares = set()
+    for name in FLOWS:
+        for path in PATHS_NS:
+            joint, short = (
+                found[name, path, policy] for policy in ("expected value", "expected value, life of no watch")
+            )
+            assert short["over_short"] == 0.0
+            assert joint["over_short"] == pytest.approx(joint["value"] - short["value"])
+            assert joint["life_ms"] >= short["life_ms"] - 1e-3
+            shares.add(joint["watch_share"])
+    assert min(shares) < 1.0
+
+
+def test_a_withdrawal_row_is_held_against_both_fixed_lives(by_path: list[dict[str, Any]]) -> None:
+    entry = {"name": "walk", "reference": "microprice", "withdrawal": deepcopy(by_path)}
+    first = withdrawal_targets([entry])
+    assert len(first) == len(FLOWS) * (1 + len(PATHS_NS))
+    assert not withdrawal_targets([{**entry, "reference": "mid"}])
+    for row in entry["withdrawal"]:
+        row["over_static_interval"], row["over_unwatched_interval"] = [0.0, 0.1], [-0.2, -0.1]
+    worse = withdrawal_targets([entry])
+    assert [row["met"] for row in worse] == [row["what"].endswith("no withdrawal") for row in worse]

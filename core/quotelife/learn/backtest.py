@@ -305,6 +305,11 @@ def _settings(**keys: Any) -> PostureLife:
     )
 
 
+def free_posture() -> PostureLife:
+    """Expected value on its own: no tolerance, no bounds but those of the curve."""
+    return _settings(**MODES["expected value"])
+
+
 def families(
     met: Met, p: Floats, learned: Learned
 ) -> dict[str, tuple[Callable[[float], Longs], float, float]]:
@@ -377,7 +382,7 @@ def value_lives(
 
 def watch_share(met: Met, p: Floats, learned: Learned) -> float:
     """Which of ``WATCH_SHARES`` brings most with a withdrawal: life and withdrawal are one optimisation."""
-    free = _settings(**MODES["expected value"])
+    free = free_posture()
     worth = [
         met.settle(value_lives(met, p, free, ValueSettings(), learned, share, 1.0), withdraw=True)
         .value_in_h.mean()

@@ -276,6 +276,7 @@ def _set(entry: Json, anchor: str, wanted: str | None) -> str:
         parts.append(_figure(charts.reliability(entry["horizons"], chosen)))
     parts.append(_figure(charts.frontier(of_model(entry.get("frontier") or (), chosen), colour)))
     parts.append(_figure(charts.value(entry.get("value") or (), colour)) + _values(entry.get("value") or ()))
+    parts.append(_withdrawal(entry.get("withdrawal") or ()))
     parts.append(_held(entry.get("held_tolerance")))
     parts.append(_figure(charts.lives(entry.get("lives") or {}, colour, entry.get("h_ticks"))))
     return "".join(parts)
@@ -332,6 +333,30 @@ def _values(rows: Sequence[Json]) -> str:
         for each in rows
     ]
     return f"<details><summary>All {len(rows)} values</summary>{_table([words for _, words in head], body)}</details>"
+
+
+def _withdrawal(rows: Sequence[Json]) -> str:
+    """Value a request by how long a withdrawal takes, a row for each case and policy."""
+    if not rows:
+        return ""
+    paths = list(dict.fromkeys(each["path_ns"] for each in rows))
+    head = ["case", "policy", *("no watch" if path is None else horizon(path) for path in paths)]
+    found = {(each["case"], each["policy"], each["path_ns"]): each for each in rows}
+    body = [
+        [
+            case,
+            policy,
+            *(
+                f"{_word(cell['value'])} {_span(cell['interval']) if cell['interval'] else ''}"
+                if cell
+                else ""
+                for cell in (found.get((case, policy, path)) for path in paths)
+            ),
+        ]
+        for case, policy in dict.fromkeys((each["case"], each["policy"]) for each in rows)
+    ]
+    title = "<h3>Value a request in h, by how long a withdrawal takes</h3>"
+    return f'{title}<div class="scroll">{_table(head, body)}</div>'
 
 
 def _span(bounds: Sequence[float]) -> str:

@@ -27,6 +27,7 @@ from quotelife.learn.backtest import (
 from quotelife.learn.dataset import Decisions, Floats, threshold_ticks
 from quotelife.learn.realdata import SETS, SetSpec, targets
 from quotelife.learn.splits import clock_split, purge_ns
+from quotelife.learn.withdrawal import judge_withdrawal, withdrawal_targets
 from quotelife.model.curve import CurveModel
 
 FORMAT = 1
@@ -92,9 +93,10 @@ def run_suite(
     *,
     seed: int,
     names: tuple[str, ...] = (),
+    withdraw: bool = False,
 ) -> dict[str, Any]:
     """All sets, each with the digest of its dataset, under both references, beside baselines and targets; ``names``
-    leaves the others out."""
+    leaves the others out. ``withdraw``: what a watch is worth by its path, instead of all else."""
     progress("models")
     by_set = models({name: decisions for name, (decisions, _) in collected.items()}, work, progress)
     results = work / "results"
@@ -108,7 +110,7 @@ def run_suite(
         for reference in ("microprice", "mid"):
             plan = replace(spec.plan, seed=seed)
             digests = {name: each.digests for name, each in own.items()}
-            key = _key(spec, reference, digest, digests, plan)
+            key = _key(spec, reference, digest, digests, plan, withdraw=withdraw)
             cached = results / f"{key}.json"
             if cached.is_file():
                 sets.append(json.loads(cached.read_bytes()))
@@ -120,7 +122,10 @@ def run_suite(
             case = make_case(spec.name, spec.threshold, d, h, curves, plan)
             decider, *others = own
             compared = [decider, *others] if reference == "microprice" else [decider]
-            result = judge(case, decider, compared, progress=progress)
+            if withdraw:
+                result = judge_withdrawal(case, decider, progress=progress)
+            else:
+                result = judge(case, decider, compared, progress=progress)
             result["models"] = {name: each.model.digest for name, each in own.items()}
             answering = {name: each.model for name, each in own.items()}
             result["seen_in_training"] = seen_in_training(case, answering)
@@ -138,11 +143,13 @@ def run_suite(
         "seed": seed,
         "data_digest": hashlib.sha256(words.encode()).hexdigest(),
         "sets": sets,
-        "targets": targets(sets),
+        "targets": withdrawal_targets(sets) if withdraw else targets(sets),
     }
 
 
-def _key(spec: SetSpec, reference: str, digest: str, models: dict[str, list[str]], plan: Plan) -> str:
+def _key(
+    spec: SetSpec, reference: str, digest: str, models: dict[str, list[str]], plan: Plan, *, withdraw: bool
+) -> str:
     how = {**asdict(plan), "recalibration": plan.recalibration.model_dump(mode="json")}
-    words = [FORMAT, code_digest(), spec.name, spec.threshold, reference, digest, models, how]
+    words = [FORMAT, code_digest(), spec.name, spec.threshold, reference, digest, models, how, withdraw]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:24]

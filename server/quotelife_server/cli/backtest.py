@@ -56,6 +56,13 @@ def backtest(
     window: Annotated[
         str | None, typer.Option(help="Another time that a label counts for recalibration.")
     ] = None,
+    withdraw: Annotated[
+        bool,
+        typer.Option(
+            "--withdraw",
+            help="What a watch is worth, by 1, 5, 50 and 500 ms that a withdrawal takes, instead of all else.",
+        ),
+    ] = False,
     rows: Annotated[
         int,
         typer.Option(help=f"Policies are judged on about so many decisions, {ROWS_LEAST:,} or more."),
@@ -82,11 +89,11 @@ def backtest(
                     plan = Plan(seed=seed, rows_max=rows, block_ns=block_ns, recalibration=recalibration)
                 except ValueError as error:
                     wrong("--block", str(error))
-                result = _own(paths or [], threshold, plan, progress)
+                result = _own(paths or [], threshold, plan, progress, withdraw=withdraw)
             elif suite not in SUITES:
                 wrong("--suite", f"{suite!r} is none of {', '.join(SUITES)}")
             else:
-                result = _suite(paths or [], data, work, seed, sets, progress)
+                result = _suite(paths or [], data, work, seed, sets, progress, withdraw=withdraw)
         except KeyboardInterrupt:
             kept = f"; {work} keeps what is whole: the same command goes on from there" if suite else ""
             typer.echo(f"interrupted{kept}", err=True)
@@ -130,7 +137,9 @@ def _duration(option: str, text: str, parse: Any) -> int:
     return found
 
 
-def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progress) -> dict[str, Any]:
+def _own(
+    paths: list[str], threshold: str | None, plan: "Plan", progress: Progress, *, withdraw: bool
+) -> dict[str, Any]:
     from quotelife.learn.backtest import (
         Case,
         fitted_later,
@@ -142,6 +151,7 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
         seen_in_training,
     )
     from quotelife.learn.dataset import HEAD, Dataset, threshold_ticks
+    from quotelife.learn.withdrawal import judge_withdrawal
     from quotelife.model.artifact import load_artifact
 
     datasets = [path for path in paths if (Path(path) / HEAD).is_file()]
@@ -172,7 +182,11 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
             progress(f"{instrument}: curves")
             curves = {name: hide_seen(model_curves(model, d, h), d, model) for name, model in models.items()}
             case: Case = make_case(instrument, spec, d, h, curves, plan)
-            result = judge(case, next(iter(models)), list(models), progress=progress)
+            decider = next(iter(models))
+            if withdraw:
+                result = judge_withdrawal(case, decider, progress=progress)
+            else:
+                result = judge(case, decider, list(models), progress=progress)
             result["models"] = {name: model.digest for name, model in models.items()}
             result["data_digest"] = dataset.digest
             result["seen_in_training"] = seen_in_training(case, models)
@@ -186,7 +200,14 @@ def _own(paths: list[str], threshold: str | None, plan: "Plan", progress: Progre
 
 
 def _suite(
-    paths: list[str], data: Path | None, work: Path, seed: int, sets: str | None, progress: Progress
+    paths: list[str],
+    data: Path | None,
+    work: Path,
+    seed: int,
+    sets: str | None,
+    progress: Progress,
+    *,
+    withdraw: bool,
 ) -> dict[str, Any]:
     from quotelife.learn.realdata import SETS
     from quotelife.learn.suite import run_suite
@@ -203,11 +224,28 @@ def _suite(
     from quotelife.learn.suite_sets import collect_sets
 
     collected = collect_sets(folder, work, progress)
-    return run_suite(collected, work, models, progress, seed=seed, names=names)
+    return run_suite(collected, work, models, progress, seed=seed, names=names, withdraw=withdraw)
 
 
 def _percent(value: float | None) -> str:
     return "    –" if value is None else f"{100 * value:+5.0f}"
+
+
+def _print_withdrawal(rows: list[dict[str, Any]]) -> None:
+    typer.echo("  value a request, h; in brackets over the best fixed life under the same watch")
+    for name in dict.fromkeys(row["case"] for row in rows):
+        typer.echo(f"    {name}")
+        for policy in dict.fromkeys(row["policy"] for row in rows):
+            cells = "  ".join(
+                f"{_way(row['path_ns'])} {row['value']:+.4f} ({row['over_static']:+.4f})"
+                for row in rows
+                if (row["case"], row["policy"]) == (name, policy)
+            )
+            typer.echo(f"      {policy:33} {cells}")
+
+
+def _way(path_ns: int | None) -> str:
+    return "no watch" if path_ns is None else f"{path_ns / 1e6:g} ms"
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -225,6 +263,9 @@ def _print(result: dict[str, Any]) -> None:
                 f"  {name} was fitted or calibrated on what came after these rows, which nobody knew then; backtest it "
                 "on a dataset of later"
             )
+        if "withdrawal" in entry:
+            _print_withdrawal(entry["withdrawal"])
+            continue
         for horizon in entry["horizons"]:
             for model in horizon["models"]:
                 if model["auc"] is None:
