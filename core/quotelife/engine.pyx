@@ -1193,7 +1193,7 @@ cdef class Engine:
         if not params.enabled or out.regime == REGIME_HALT:
             return
         if package_of_legs(request):           # what is known of its market is in its legs' decisions
-            out.sigma_ticks = NAN
+            out.sigma_ticks = out.exposure_room = NAN
             if request.moved_known:
                 out.observed |= OBS_MOVED_KNOWN
             return

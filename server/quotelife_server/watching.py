@@ -236,7 +236,13 @@ class Watching:
     ) -> int:
         """Register a quote that ``refusal`` has nothing against; its id. Raises ``QuotelifeError``, ``ValueError``."""
         quote = self.engine.watch(
-            now_ns, owner=owner, name=name, requests=requests, decisions=decisions, rfq=rfq
+            now_ns,
+            owner=owner,
+            name=name,
+            requests=requests,
+            decisions=decisions,
+            rfq=rfq,
+            boot=self.boot_id,
         )
         found = self._owners[owner]
         found.live += 1

@@ -39,7 +39,7 @@ class WriterLedger(NoJournal):
     """Writes each answer through at once, as the service's does in batches."""
 
     def __init__(self, replies: ReplyStore, writer: JournalWriter) -> None:
-        super().__init__(replies)
+        super().__init__(replies, lambda work: work())
         self.writer = writer
 
     def answer(self, sequences, request_id, digest, request, reply, now_ns, stands=None):  # type: ignore[no-untyped-def]

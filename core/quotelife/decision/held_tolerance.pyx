@@ -25,8 +25,9 @@ from libc.math cimport fmax, fmin
 from libc.stdint cimport INT64_MAX, int8_t, int64_t, uint8_t, uint16_t, uint64_t
 
 from quotelife.decision.life cimport LifeResult, PostureLife, choose_life
-from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_EXPOSURE, BIND_MARKET, BIND_MIN, BIND_STEP,
-                                BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE, DECISION_QUOTE, HORIZONS,
+from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_EXPOSURE, BIND_MARKET,
+                                BIND_MIN, BIND_STEP, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE,
+                                DECISION_QUOTE, HORIZONS,
                                 WHY_BELOW_MINIMUM, WHY_CLOCK, WHY_DEADLINE_TOO_CLOSE, WHY_EDGE_TOO_SMALL,
                                 WHY_NO_VALUE, WHY_NO_VOLATILITY, WHY_STALE_REQUEST, WHY_VENUE_MINIMUM)
 
