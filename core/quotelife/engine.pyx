@@ -103,7 +103,7 @@ from quotelife.records cimport (
 )
 from quotelife.records cimport (
     DECISION_INDICATIVE, OBS_COUNTERPARTY_KILLED, OBS_KILLED, OBS_STEPPED_DOWN, OBS_THROTTLED, REQ_FIRST_LEG,
-    REQ_GREEKS, REQ_LAST_LEG, REQ_LEG, REQ_ON_UNDERLYING, REQ_RESIDUAL, REQ_SECOND_SIDE, REQ_SENSITIVITIES,
+    REQ_GREEKS, REQ_LAST_LEG, REQ_LEG, REQ_ON_UNDERLYING, REQ_RESIDUAL, REQ_SECOND_SIDE, REQ_SENSITIVITIES, REQ_WATCHED,
     RULE_KILL_SWITCH, WHY_KILLED, WHY_MODEL_STEPPED_DOWN, WHY_THROTTLED,
 )
 from quotelife.records cimport (
@@ -3856,15 +3856,21 @@ cdef bint fit_to_venue(const SessionParams* session, const Request* request, con
             venue_ns = end - end % session.granularity_ns - out.now_ns
         elif venue_ns > 0:
             venue_ns -= venue_ns % session.granularity_ns
-        if venue_ns < session.life_min_ns or venue_ns < US:
+        if venue_ns < session.life_min_ns and request.flags & REQ_WATCHED and session.life_max_ns != INT64_MAX:
+            # Its watcher is told to cancel it at our end: the venue gets its longest life, as in a withdraw session.
+            out.actuation = ACTUATION_WITHDRAW
+            out.binding &= ~<int>BIND_TRANSIT
+            out.venue_life_ns = session.life_max_ns
+        elif venue_ns < session.life_min_ns or venue_ns < US:
             out.reasons |= WHY_VENUE_MINIMUM
             out.binding |= BIND_VENUE_MIN
             refuse(out, kind)
             return False
-        if venue_ns + session.transit_ns < out.life_ns:
-            out.binding |= BIND_GRANULARITY
-        out.venue_life_ns = venue_ns
-        out.life_ns = venue_ns + session.transit_ns
+        else:
+            if venue_ns + session.transit_ns < out.life_ns:
+                out.binding |= BIND_GRANULARITY
+            out.venue_life_ns = venue_ns
+            out.life_ns = venue_ns + session.transit_ns
     if out.life_ns + age < posture.min_ns:
         out.reasons |= WHY_BELOW_MINIMUM
         out.binding |= BIND_BELOW_MINIMUM

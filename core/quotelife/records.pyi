@@ -265,6 +265,7 @@ class RequestRecord:
         session: int = 0xFFFFFFFF,
         synchronised: bool = True,
         second_side: bool = False,
+        watched: bool = False,
         ratio: float | None = None,
         package_side: int = 1,
         package_price: float | None = None,

@@ -522,8 +522,8 @@ cdef class RequestRecord:
     def __init__(self, uint32_t instrument, int side, *, int64_t now_ns, uint32_t counterparty=NO_INDEX,
                  uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
                  reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0,
-                 uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False, ratio=None,
-                 int package_side=1, package_price=None, package_edge=None, package_reference=None, delta=None,
+                 uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False, bint watched=False,
+                 ratio=None, int package_side=1, package_price=None, package_edge=None, package_reference=None, delta=None,
                  double gamma=0.0, double vega=0.0, uint32_t underlying=NO_INDEX):
         if side != 1 and side != -1:
             raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")
@@ -541,6 +541,8 @@ cdef class RequestRecord:
             self.c.flags |= REQ_UNSYNCHRONISED
         if second_side:
             self.c.flags |= REQ_SECOND_SIDE
+        if watched:
+            self.c.flags |= REQ_WATCHED
         self.c.size_lots = self.c.price_ticks = self.c.edge_ticks = self.c.reference_ticks = NAN
         self.c.priced_at_ns = now_ns
         if size_lots is not None:

@@ -138,9 +138,15 @@ def parse_expiry(payload: bytes) -> expiry.GetExpiryRequest:
 
 
 def expiry_request(
-    request: expiry.GetExpiryRequest, engine: Engine, now_ns: int, *, synchronised: bool
+    request: expiry.GetExpiryRequest,
+    engine: Engine,
+    now_ns: int,
+    *,
+    synchronised: bool,
+    watched: bool = False,
 ) -> ExpiryCall:
-    """Message to validated records; ``synchronised``: the wall clock agrees with ``now_ns``. Raises ``RpcError``."""
+    """Message to validated records; ``synchronised``: the wall clock agrees with ``now_ns``, ``watched``: a firm quote
+    will be. Raises ``RpcError``."""
     faults = Faults()
     if request.legs:
         check_legs(request, engine, faults)
@@ -205,6 +211,7 @@ def expiry_request(
         "posture": posture,
         "session": NO_INDEX_VALUE if session is None else session,
         "synchronised": synchronised,
+        "watched": watched,
     }
     step_ns = 1 if session is None else engine.config.venue_sessions[request.venue_session].granularity_ns
     if request.legs:

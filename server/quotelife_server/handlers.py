@@ -295,7 +295,9 @@ def _expiry_methods(service: Service) -> MethodTable:
         ledger.check()
         synchronised = service._synchronised()
         refusal = _watch_refusal(message)
-        call = convert.expiry_request(message, engine, now_ns, synchronised=synchronised)
+        call = convert.expiry_request(
+            message, engine, now_ns, synchronised=synchronised, watched=message.watch and not refusal
+        )
         packages = [_decide_package(engine, legs) for legs in call.packages]
         if packages:
             records = [package.requests[-1] for package in packages]

@@ -10,7 +10,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.engine import Engine
 from quotelife.inputs import InputTap
-from quotelife.records import QuoteStateCode
+from quotelife.records import DecisionRecord, QuoteStateCode
 from quotelife_server.handlers import State
 from quotelife_server.rpc import CallContext, Code, RpcError, Stream
 from reference.faulty_storage import FAULTS
@@ -628,3 +628,48 @@ def test_a_quote_whose_answer_cannot_be_recorded_is_not_watched_on(tmp_path: Pat
     assert quote.state == QuoteStateCode.CANCELLED
     watcher.say(register=expiry.WatchRegister(quote_id="q1", decision_id=f"b00t1-{quote.decisions[0]}"))
     assert [each.refused.reason for each in watcher.read()] == [expiry.WATCH_REFUSAL_UNAVAILABLE]
+
+
+# --- venue sessions with a minimum ------------------------------------------------------------------------------
+
+WITH_MINIMUM = CONFIG.replace(
+    "venue_sessions:",
+    """venue_sessions:
+  fixed: {actuation: absolute, granularity: 1s, life_min: 10s, life_max: 60s}
+  way: {actuation: relative, granularity: 1s, life_min: 10s, life_max: 60s, transit: 3ms}
+  open-ended: {actuation: absolute, granularity: 1s, life_min: 10s}""",
+)
+
+
+@pytest.mark.parametrize("session", ["fixed", "way"])
+def test_a_watched_life_below_the_venues_minimum_is_sent_at_its_maximum_and_cancelled(
+    tmp_path: Path, session: str
+) -> None:
+    kit = WatchKit(tmp_path, text=WITH_MINIMUM)
+    alone = kit.get(venue_session=session)
+    assert alone.decision == types.DECISION_DECLINE and types.REASON_VENUE_MINIMUM in alone.reasons
+    unheard = kit.get(venue_session=session, watch=True, watch_owner="oms")
+    assert unheard.decision == types.DECISION_DECLINE, "nobody would cancel it"
+    watcher = kit.open()
+    plain = kit.get()
+    reply = kit.get(venue_session=session, watch=True, watch_owner="oms", quote_id="q1")
+    assert (reply.decision, reply.watched) == (types.DECISION_QUOTE, True)
+    assert (reply.life_ns, reply.venue_life_ns) == (plain.life_ns, 60 * S)
+    assert reply.actuation == types.ACTUATION_WITHDRAW and reply.venue_expiry_utc_ns % S == 0
+    recent = kit.service.recent.find(reply.decision_id)
+    assert recent is not None
+    again = DecisionRecord()
+    kit.engine.redo(recent.requests[0], recent.decisions[0], again)
+    assert again.canonical() == recent.decisions[0].canonical()
+    kit.advance(reply.life_ns + 2 * MS, beat=watcher)
+    (said,) = only(watcher, "withdraw")
+    assert said.withdraw.reason == expiry.WITHDRAW_REASON_LIFE_ENDED
+    assert 0 <= said.withdraw.decided_at_utc_ns - reply.expiry_utc_ns <= 2 * MS
+
+
+def test_a_venue_without_a_longest_life_takes_no_watched_quote_below_its_minimum(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=WITH_MINIMUM)
+    kit.open()
+    reply = kit.get(venue_session="open-ended", watch=True, watch_owner="oms")
+    assert reply.decision == types.DECISION_DECLINE and types.REASON_VENUE_MINIMUM in reply.reasons
+    assert reply.watch_refusal == expiry.WATCH_REFUSAL_NOT_FIRM

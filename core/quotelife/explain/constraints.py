@@ -15,6 +15,7 @@ from quotelife.explain.words import percent, time_words
 from quotelife.features.schema import INDEX
 from quotelife.records import (
     HORIZONS_NS,
+    ActuationCode,
     BindingFlags,
     DecisionCode,
     DecisionRecord,
@@ -176,7 +177,7 @@ def _from_venue(
     if session.life_max_ns is not None:
         words = f"the longest life that {name} takes, {time_words(session.life_max_ns)}"
         found.append((BindingFlags.VENUE_MAXIMUM, session.life_max_ns + session.transit_ns, words))
-    if session.life_min_ns and session.actuation != "withdraw":
+    if session.life_min_ns and decision.actuation != ActuationCode.WITHDRAW:
         words = f"the shortest life that {name} takes, {time_words(session.life_min_ns)}"
         found.append((BindingFlags.VENUE_MINIMUM, session.life_min_ns + session.transit_ns, words))
     if decision.binding & BindingFlags.GRANULARITY:
