@@ -285,6 +285,28 @@ def test_greeks_put_the_package_on_its_underlying(
     assert whole.kind == DecisionCode.QUOTE
 
 
+def test_the_golden_model_s_answer_on_the_underlying_is_the_package_s(tmp_path: Path) -> None:
+    """A thousand call spreads of a strategic client, in a calm market: the life of the underlying."""
+    engine = Engine(
+        make_config(tmp_path, TEXT.replace("artifact: first_passage", "artifact: golden")), start_ns=T0
+    )
+    _, t = warm(engine)
+    counterparty = engine.policy.counterparty_index("alpha")
+    legs = option_spread(t, sides=(-1, 1), package_side=-1, counterparty=counterparty, size_lots=1000.0)
+    whole = decide(engine, legs)[1][-1]
+    single = ask(engine, t, -1, ETH, counterparty=counterparty, size_lots=whole_size(engine))
+    assert (whole.instrument, whole.side, whole.posture_effective) == (ETH, -1, PostureCode.CLIENT_PRIORITY)
+    assert whole.p_ref == pytest.approx(0.005, rel=1e-9)
+    assert whole.p_ref == single.p_ref
+    assert whole.p == pytest.approx(single.p, abs=1e-8)  # the rest comes in after seconds
+    assert whole.life_ns == single.life_ns
+
+
+def whole_size(engine: Engine) -> float:
+    """A thousand times a net delta of 0.2, in lots of the underlying."""
+    return 1000 * 0.2 / float(engine.instruments[ETH].lot_size)
+
+
 def test_either_side_of_a_spread_fears_its_own_move(warmed: tuple[Engine, int]) -> None:
     engine, t = warmed
     bought = decide(engine, option_spread(t))[1][-1]
