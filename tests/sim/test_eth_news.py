@@ -7,6 +7,7 @@ import pytest
 
 from quotelife.sim.scenario import (
     CLIENT,
+    LEGS,
     SEED,
     CallSpread,
     Scenario,
@@ -58,6 +59,12 @@ def test_the_stressed_life_is_150_ms_and_ours_is_refused_1350_ms_late() -> None:
     assert (static["traded"], static["traded_at"]) == ("filled", "14:30:02.500")
     assert static["dollars"] < 0
     assert facts["requote"]["life_ms"] > 0 and facts["requote"]["premium_dollars"] > ours["premium_dollars"]
+
+
+def test_the_call_spread_is_two_legs_judged_on_their_underlying() -> None:
+    package = told(Variant.EXPIRES).facts["package"]
+    assert package["legs"] == list(LEGS) and package["on_underlying"]
+    assert package["net_delta"] == pytest.approx(CallSpread().delta(2996.7), abs=1e-3)
 
 
 def test_the_quote_of_before_the_headline_is_withdrawn_for_stress() -> None:
@@ -122,6 +129,10 @@ def test_the_call_spread_is_worth_between_nothing_and_its_width() -> None:
     assert 0 < spread.value(2000.0) < spread.value(3000.0) < spread.value(4500.0) < 300
     step = (spread.value(3000.5) - spread.value(2999.5)) / 1.0
     assert spread.delta(3000.0) == pytest.approx(step, abs=1e-5)
+    for call, up, down in zip(spread.legs(3000.0), spread.legs(3001.0), spread.legs(2999.0), strict=True):
+        assert call.gamma == pytest.approx((up.delta - down.delta) / 2.0, rel=1e-3)
+    calmer, wilder = (CallSpread(volatility=v).legs(3000.0)[0].value for v in (0.595, 0.605))
+    assert spread.legs(3000.0)[0].vega == pytest.approx(wilder - calmer, rel=1e-3)
 
 
 def test_the_configuration_makes_the_client_strategic() -> None:

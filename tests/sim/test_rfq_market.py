@@ -210,6 +210,23 @@ def test_what_is_filled_is_not_watched_any_more() -> None:
     assert (counts.registered, counts.live) == (1, 0)
 
 
+def test_the_engine_is_told_every_outcome_as_an_oms_would() -> None:
+    """Expired quotes are trials, withdrawn ones are not, a sniper's trade is a fill: as many as the market has seen."""
+    dealer = ours()
+    client = replace(CLIENTS[1], hit_probability=1.0, informed_share=0.0, response_median_ns=300 * NS_PER_MS)
+    start_ns = START_NS + 11 * NS_PER_S
+    stop_ns = start_ns + 60 * NS_PER_S
+    asked = Population([client], symbols=2, seed=3, start_ns=start_ns, stop_ns=stop_ns)
+    heard = run([dealer, static()], list(asked.inquiries()), seconds=80)
+    count = Counter(what.kind for what in heard if what.dealer == "ours")
+    status = dealer.engine.counterparties.status(client.name)
+    assert status is not None and count[Kind.QUOTED] > 100
+    assert status.reported == count[Kind.QUOTED]
+    trials = count[Kind.FILLED] + count[Kind.EXPIRED]
+    assert trials > 50 and status.quotes == pytest.approx(trials, rel=0.15)  # the half-life of 500 quotes
+    assert status.fills == pytest.approx(count[Kind.FILLED], rel=0.15)
+
+
 def test_a_dealer_without_data_declines_and_says_why() -> None:
     heard = run([ours()], [inquiry(Intent(Aim.NONE), at_s=0.01)], seconds=1)
     declined = next(what for what in heard if what.kind is Kind.DECLINED)

@@ -19,19 +19,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from math import erfc, log, sqrt
+from math import erfc, exp, log, pi, sqrt
 from typing import Any
 
 from quotelife.config import Config
 from quotelife.features.schema import INDEX
 from quotelife.model.artifact import builtin_artifact, load_artifact
-from quotelife.records import DecisionRecord
+from quotelife.records import DecisionRecord, RequestFlags, RequestRecord
 from quotelife.sim.market import MarketConfig, MarketSimulator, NewsShock, SymbolConfig
 from quotelife.sim.rfq.accounts import Accounts
 from quotelife.sim.rfq.dealers import EngineDealer, StaticDealer
 from quotelife.sim.rfq.market import RfqMarket
 from quotelife.sim.rfq.population import Aim, Inquiry, Intent
 from quotelife.sim.rfq.quotes import Happening, Kind, Quote
+from quotelife.sim.updates import NewsItem, TopUpdate, VenueUpdate
 from quotelife.units import NS_PER_MS, NS_PER_S
 
 SEED = 16
@@ -80,6 +81,8 @@ ETH = SymbolConfig(
     tilt=0.2,
 )
 TICK = float(ETH.tick_size)
+LEGS = ("ETH-14FEB26-3000-C", "ETH-14FEB26-3300-C")
+GREEKS_EVERY_NS = 100 * NS_PER_MS  # as often as a venue's ticker
 
 
 class Variant(StrEnum):
@@ -89,31 +92,112 @@ class Variant(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call by Black and Scholes without interest. ``vega`` is per point of volatility, all else per dollar."""
+
+    value: float
+    delta: float
+    gamma: float
+    vega: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallSpread:
-    """Bought at one strike and sold at a higher one, by Black and Scholes without interest. ``years`` to expiry."""
+    """Bought at one strike and sold at a higher one. ``years`` to expiry."""
 
     strikes: tuple[float, float] = (3000.0, 3300.0)
     volatility: float = 0.6
     years: float = 30 / 365
 
+    def legs(self, underlying: float) -> tuple[Call, Call]:
+        """The call bought and the call sold."""
+        return self._call(underlying, self.strikes[0]), self._call(underlying, self.strikes[1])
+
     def value(self, underlying: float) -> float:
         """Dollars per contract."""
-        low, high = (self._call(underlying, strike)[0] for strike in self.strikes)
-        return low - high
+        low, high = self.legs(underlying)
+        return low.value - high.value
 
     def delta(self, underlying: float) -> float:
         """Dollars per dollar of the underlying."""
-        low, high = (self._call(underlying, strike)[1] for strike in self.strikes)
-        return low - high
+        low, high = self.legs(underlying)
+        return low.delta - high.delta
 
-    def _call(self, underlying: float, strike: float) -> tuple[float, float]:
+    def _call(self, underlying: float, strike: float) -> Call:
         spread = self.volatility * sqrt(self.years)
         d1 = (log(underlying / strike) + spread * spread / 2.0) / spread
-        return underlying * _normal(d1) - strike * _normal(d1 - spread), _normal(d1)
+        density = exp(-d1 * d1 / 2.0) / sqrt(2.0 * pi)
+        return Call(
+            underlying * _normal(d1) - strike * _normal(d1 - spread),
+            _normal(d1),
+            density / (underlying * spread),
+            underlying * density * sqrt(self.years) / 100.0,
+        )
 
 
 def _normal(z: float) -> float:
     return 0.5 * erfc(-z / sqrt(2.0))
+
+
+class SpreadDealer(EngineDealer):
+    """Quotes the call spread as a package of two legs, whose greeks it hears as a venue's ticker tells them.
+
+    The options have no books: with fresh greeks the engine judges the package on its underlying, at h over net delta.
+    """
+
+    def __init__(self, name: str, spread: CallSpread, **options: Any) -> None:
+        super().__init__(name, scenario_config(), **options)
+        table = self.engine.instruments
+        self._spread = spread
+        self._legs = [table.by_name(leg).index for leg in LEGS]
+        self._greeks_ns = 0
+        self.asked: list[RequestRecord] = []
+        """The last request as the engine decided it: each leg, then the package."""
+
+    def hears(self, item: VenueUpdate | NewsItem) -> None:
+        super().hears(item)
+        if isinstance(item, TopUpdate) and item.symbol == ETH_INDEX:
+            receive_ns = item.time_ns + self.latency_ns
+            if receive_ns >= self._greeks_ns + GREEKS_EVERY_NS:
+                self._greeks_ns = receive_ns
+                self._tell_greeks(item.time_ns, receive_ns)
+
+    def _tell_greeks(self, time_ns: int, receive_ns: int) -> None:
+        underlying = self._mid[ETH_INDEX] * TICK
+        for leg, call in zip(self._legs, self._spread.legs(underlying), strict=True):
+            self.engine.on_greeks(
+                leg,
+                receive_ns=receive_ns,
+                source_ns=time_ns,
+                delta_gamma=(call.delta, call.gamma),
+                vega_theta=(call.vega, 0.0),
+                volatility_underlying=(100.0 * self._spread.volatility, underlying),
+                mark_funding=(call.value, 0.0),
+            )
+
+    def _decide(
+        self, inquiry: Inquiry, now_ns: int, edge_ticks: float
+    ) -> tuple[list[RequestRecord], list[DecisionRecord]]:
+        """Both legs and the package; the edge on the underlying times net delta is the package's."""
+        edge = edge_ticks * TICK * self._spread.delta(self._mid[ETH_INDEX] * TICK)
+        legs = [
+            RequestRecord(
+                leg,
+                inquiry.side * sign,
+                now_ns=now_ns,
+                counterparty=self._counterparty(inquiry),
+                desk=self._desk,
+                session=self._session,
+                size_lots=inquiry.size_lots,
+                ratio=1.0,
+                package_side=inquiry.side,
+                package_edge=edge,
+            )
+            for leg, sign in zip(self._legs, (1, -1), strict=True)
+        ]
+        decisions = [DecisionRecord() for _ in range(len(legs) + 1)]
+        self.asked = self.engine.decide_package(legs, decisions)
+        return self.asked, decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +273,11 @@ def scenario_config() -> Config:
         {"name": "ETH-PERP", "venue": "simulated", "symbol": ETH.symbol, "tick_size": ETH.tick_size,
          "lot_size": ETH.lot_size, "drivers": ("BTC-PERP",)},
     ]  # fmt: skip
+    instruments += [
+        {"name": leg, "venue": "simulated", "symbol": leg, "tick_size": Decimal("0.05"), "lot_size": Decimal("1"),
+         "underlying": "ETH-PERP"}
+        for leg in LEGS
+    ]  # fmt: skip
     return Config.model_validate(
         {
             "version": 1,
@@ -231,9 +320,9 @@ class _Run:
         for shock in _shocks(variant):
             market.add_shock(shock)
         edges = [EDGE_BPS, EDGE_BPS]
-        self.ours = EngineDealer(
+        self.ours = SpreadDealer(
             OURS,
-            scenario_config(),
+            self.spread,
             symbols=market_config.symbols,
             edge_bps=edges,
             start_ns=START_NS - 1,
@@ -245,7 +334,7 @@ class _Run:
         static = StaticDealer(STATIC, life_ns=STATIC_LIFE_NS, edge_bps=edges, adverse_bps=[0.0, 0.0])
         self.accounts = Accounts([OURS, STATIC], [symbol.tick_size for symbol in market_config.symbols])
         self.readings: dict[int, dict[str, float]] = {}
-        self.decisions: dict[int, DecisionRecord] = {}
+        self.package: dict[str, Any] = {}
         self.happenings: list[Happening] = []
         self.market = RfqMarket(
             market,
@@ -273,6 +362,13 @@ class _Run:
             self.readings[what.at_ns] = {
                 name: value for name, place in INDEX.items() if (value := decision.feature(place)) is not None
             }
+            if what.at_ns == ASKED_NS:
+                *legs, package = self.ours.asked
+                self.package = {
+                    "legs": [self.ours.engine.instruments[leg.instrument].name for leg in legs],
+                    "on_underlying": bool(package.flags & RequestFlags.ON_UNDERLYING),
+                    "net_delta": round(package.delta, 6),
+                }
         text = self._words(what)
         if text:
             self.story.timeline.append(Line(what.at_ns, what.dealer or "market", text))
@@ -371,7 +467,7 @@ class _Run:
                 "decorrelation_z": round(reading.get("driver0_decorrelation", 0.0), 6),
                 "news_score": round(reading.get("news_score", 0.0), 6),
             }
-        facts["delta"] = round(self.spread.delta(ours[0].mid_ticks * TICK), 6) if ours else None
+        facts["package"] = self.package
         if ours:
             facts["ours"] = self._fate(ours[0]) | {
                 name: ours[0].detail[name] for name in ("posture_requested", "posture_effective", "regime")

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from quotelife.config import Config
+from quotelife.counterparty.posterior import OutcomeCode
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.inputs import DerivedTap
@@ -73,7 +74,7 @@ class Dealer(Protocol):
         """Withdrawals, and (quote, life in ns) of hints what a new quote would get, since the last call."""
 
     def is_over(self, quote: Quote, what: Kind, now_ns: int) -> None:
-        """A quote of its own was traded, or its withdrawal has arrived."""
+        """A quote of its own was traded, its withdrawal has arrived, or it has expired."""
 
 
 class StaticDealer:
@@ -174,6 +175,7 @@ class EngineDealer:
         self._timer_ns = start_ns + TIMER_NS
         self._why = ""
         self._watched: dict[int, int] = {}  # our number of a live quote → the engine's
+        self._open: dict[int, DecisionRecord] = {}
         self.decisions: dict[int, DecisionRecord] = {}
         """The last decision on each symbol, for reports."""
 
@@ -201,19 +203,8 @@ class EngineDealer:
     def quotes(self, inquiry: Inquiry, number: int, now_ns: int) -> Quote | None:
         mid = self._mid[inquiry.symbol]
         edge = self._edge_bps[inquiry.symbol] * BPS * mid
-        counterparty = self.engine.policy.counterparty_index(inquiry.client)
-        request = RequestRecord(
-            self.instruments[inquiry.symbol].index,
-            inquiry.side,
-            now_ns=now_ns,
-            counterparty=NO_INDEX_VALUE if counterparty is None else counterparty,
-            desk=self._desk,
-            session=self._session,
-            size_lots=inquiry.size_lots,
-            edge_ticks=edge,
-        )
-        decision = DecisionRecord()
-        self.engine.decide(request, decision)
+        requests, decisions = self._decide(inquiry, now_ns, edge)
+        decision = decisions[-1]
         self.decisions[inquiry.symbol] = decision
         if decision.kind != DecisionCode.QUOTE:
             reasons = [reason.name or "" for reason in ReasonFlags if decision.reasons & reason]
@@ -230,17 +221,39 @@ class EngineDealer:
             decision.h_ticks,
             detail=told(decision),
         )
+        self._open[number] = decision
         if self._watch:
-            watched = self.engine.watch(
+            self._watched[number] = self.engine.watch(
                 now_ns,
                 owner=self.name,
                 name=str(number),
-                requests=[request],
-                decisions=[decision],
+                requests=requests,
+                decisions=decisions,
                 rfq=str(inquiry.number),
             )
-            self._watched[number] = watched
         return quote
+
+    def _decide(
+        self, inquiry: Inquiry, now_ns: int, edge_ticks: float
+    ) -> tuple[list[RequestRecord], list[DecisionRecord]]:
+        """What was asked of the engine and what it decided; the last decision is the answer."""
+        request = RequestRecord(
+            self.instruments[inquiry.symbol].index,
+            inquiry.side,
+            now_ns=now_ns,
+            counterparty=self._counterparty(inquiry),
+            desk=self._desk,
+            session=self._session,
+            size_lots=inquiry.size_lots,
+            edge_ticks=edge_ticks,
+        )
+        decision = DecisionRecord()
+        self.engine.decide(request, decision)
+        return [request], [decision]
+
+    def _counterparty(self, inquiry: Inquiry) -> int:
+        found = self.engine.policy.counterparty_index(inquiry.client)
+        return NO_INDEX_VALUE if found is None else found
 
     def declined(self) -> str:
         return self._why
@@ -263,9 +276,7 @@ class EngineDealer:
             if names is None:
                 continue
             number = int(names.name)
-            if word["kind"] == WatchCode.EXPIRED:
-                self._watched.pop(number, None)
-            elif word["kind"] == WatchCode.WITHDRAW:
+            if word["kind"] == WatchCode.WITHDRAW:
                 reason = WithdrawCode(word["reason"]).name
                 gone.append(Withdrawal(int(word["at_ns"]), number, reason, float(word["moved_ticks"])))
             elif word["kind"] == WatchCode.REQUOTE_HINT:
@@ -274,12 +285,45 @@ class EngineDealer:
 
     def is_over(self, quote: Quote, what: Kind, now_ns: int) -> None:
         watched = self._watched.pop(quote.number, None)
-        if watched is None:
-            return
-        if what is Kind.WITHDRAWN:
-            self.engine.watch_acknowledged(now_ns, watched)
-        elif what in (Kind.FILLED, Kind.PICKED_OFF):
-            self.engine.watch_updated(now_ns, watched, QuoteStateCode.FILLED)
+        if watched is not None:
+            if what is Kind.WITHDRAWN:
+                self.engine.watch_acknowledged(now_ns, watched)
+            elif what in (Kind.FILLED, Kind.PICKED_OFF):
+                self.engine.watch_updated(now_ns, watched, QuoteStateCode.FILLED)
+        self._report(quote, what, now_ns)
+
+    def _report(self, quote: Quote, what: Kind, now_ns: int) -> None:
+        """The outcome, as an OMS reports it: a desk cannot tell a sniper's trade from a client's."""
+        decision = self._open.pop(quote.number)
+        traded = what in (Kind.FILLED, Kind.PICKED_OFF)
+        if traded:
+            kind = OutcomeCode.HIT if quote.inquiry.side > 0 else OutcomeCode.LIFTED
+        else:
+            kind = OutcomeCode.CANCELLED if what is Kind.WITHDRAWN else OutcomeCode.EXPIRED
+        lots = float(quote.inquiry.size_lots)
+        self.engine.outcome(
+            now_ns,
+            {
+                "outcome": f"{self.name}-{quote.number}",
+                "decision": decision.input_sequence,
+                "boot": "",
+                "quote": str(quote.number),
+                "counterparty": quote.inquiry.client,
+                "instrument": self.instruments[quote.inquiry.symbol].name,
+                "side": quote.inquiry.side,
+                "kind": int(kind),
+                "counts": True,
+                "at_ns": now_ns,
+                "age_ns": float(now_ns - quote.made_ns),
+                "life_ns": quote.life_ns,
+                "price_ticks": quote.price_ticks if traded else None,
+                "traded_lots": lots if traded else None,
+                "size_lots": lots,
+                "quoted_ticks": quote.price_ticks,
+                "mid_ticks": quote.mid_ticks,
+                "h_ticks": quote.h_ticks,
+            },
+        )
 
     def _hand_over(self) -> None:
         self.engine.on_events(self._buffer)

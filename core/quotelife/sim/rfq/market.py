@@ -246,7 +246,8 @@ class RfqMarket:
         if not quote.traded and not quote.ended:
             quote.ended = True
             self._tell(now_ns, Kind.EXPIRED, quote=quote)
-        self._forget(quote)
+            self._over(quote, Kind.EXPIRED, now_ns)
+        self._quotes.pop(quote.number, None)
 
     # ------------------------------------------------------------------ withdrawals
 
@@ -281,6 +282,3 @@ class RfqMarket:
         dealer = self._dealers[quote.dealer]
         dealer.is_over(quote, what, now_ns)
         self._listen(dealer, now_ns)
-
-    def _forget(self, quote: Quote) -> None:
-        self._quotes.pop(quote.number, None)
