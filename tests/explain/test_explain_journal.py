@@ -42,7 +42,7 @@ class WriterLedger(NoJournal):
         super().__init__(replies, lambda work: work())
         self.writer = writer
 
-    def answer(self, sequences, request_id, digest, request, reply, now_ns, stands=None):  # type: ignore[no-untyped-def]
+    def answer(self, sequences, request_id, digest, request, reply, now_ns, stands=None, recall=None):  # type: ignore[no-untyped-def]
         self.writer.answer(sequences, request_id.encode(), digest, request, reply)
         self.writer.commit()
         return reply
