@@ -175,7 +175,7 @@ def _read(
         faults.add(f"{at}.side", "a HIT is of the side SIDE_BUY, a LIFTED of SIDE_SELL: leave it out")
         return None
     wanted = wanted or filled
-    fits = [place for place, each in enumerate(quote.decisions) if wanted in (0, each.side)]
+    fits = [place for place, each in enumerate(quote.requests) if wanted in (0, _side(each))]
     if not fits:
         faults.add(f"{at}.{'kind' if filled else 'side'}", "the quote was not firm on that side")
         return None
@@ -204,11 +204,19 @@ def _read(
     return _Outcome(outcome, digest, kind, quote, request, decision, price_ticks, traded)
 
 
+def _side(request: RequestRecord) -> int:
+    """+1 where the desk buys what was quoted: of a package that is another than the side of what it is judged by."""
+    return request.package_side or request.side
+
+
 def _payload(each: _Outcome, boot_id: str, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
     """What ``Engine.outcome`` takes."""
     outcome, decision = each.message, each.decision
+    # Prices of a package are no prices of the instrument that it was judged by: its fills have no markouts.
+    package = len(each.quote.parts) > len(each.quote.decisions)
     # The mid at pricing: what has moved since is in the decision.
-    mid = decision.mid_ticks + decision.side * decision.moved_ticks if decision.mid_ticks > 0 else 0.0
+    known = decision.mid_ticks > 0 and not package
+    mid = decision.mid_ticks + decision.side * decision.moved_ticks if known else 0.0
     return {
         "outcome": outcome.outcome_id,
         "decision": decision.input_sequence,
@@ -222,10 +230,10 @@ def _payload(each: _Outcome, boot_id: str, engine: Engine, now_ns: int, counts: 
         "at_ns": outcome.at_utc_ns or now_ns,
         "age_ns": max(0, outcome.at_utc_ns - decision.now_ns) if outcome.at_utc_ns else None,
         "life_ns": decision.life_ns,
-        "price_ticks": each.price_ticks,
+        "price_ticks": None if package else each.price_ticks,
         "traded_lots": each.traded_lots,
-        "size_lots": each.request.size_lots,
-        "quoted_ticks": each.request.price_ticks,
+        "size_lots": None if package else each.request.size_lots,
+        "quoted_ticks": None if package else each.request.price_ticks,
         "mid_ticks": mid,
         "h_ticks": decision.h_ticks,
     }

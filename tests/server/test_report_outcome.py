@@ -157,6 +157,24 @@ def test_the_side_of_a_two_way_quote_is_that_of_the_kind(kit: Kit) -> None:
     assert (known(kit).quotes, known(kit).reported) == (1.0, 2)
 
 
+def test_of_a_package_fill_and_time_count_and_nothing_is_marked(kit: Kit) -> None:
+    legs = [
+        expiry.Leg(
+            instrument=name, side=side, ratio=ratio, greeks=expiry.Greeks(delta=0.3, underlying="BTC-USDT")
+        )
+        for name, side, ratio in (("ETH-USDT", types.SIDE_BUY, "1"), ("BTC-USD", types.SIDE_SELL, "2"))
+    ]
+    reply = quote(kit, instrument="", legs=legs, side=types.SIDE_BUY)
+    with refused() as caught:  # the desk buys it, though it is judged by a sale of the underlying
+        report(kit, outcome(reply, "o1", LIFTED, at_utc_ns=0))
+    assert "the quote was not firm on that side" in caught[0].message
+    assert report(kit, outcome(reply, "o2", HIT, price="12.5")).accepted == 1
+    assert (known(kit).fills, known(kit).answers) == (1.0, 1.0)
+    assert not known(kit).sizes
+    kit.engine.on_timer(kit.clock.now_ns() + 10 * S)
+    assert [each.fills for each in known(kit).markouts] == [0.0] * 4
+
+
 def test_a_cover_behind_a_done_away_is_the_same_quote(kit: Kit) -> None:
     reply = quote(kit)
     report(kit, outcome(reply, "o1", AWAY, at_utc_ns=0), outcome(reply, "o2", COVER, at_utc_ns=0))
