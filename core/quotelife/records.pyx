@@ -523,7 +523,8 @@ cdef class RequestRecord:
                  uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
                  reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0,
                  uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False, bint watched=False,
-                 ratio=None, int package_side=1, package_price=None, package_edge=None, package_reference=None, delta=None,
+                 ratio=None, int package_side=1, package_price=None, package_edge=None, package_reference=None,
+                 delta=None,
                  double gamma=0.0, double vega=0.0, uint32_t underlying=NO_INDEX):
         if side != 1 and side != -1:
             raise ValueError("side must be +1 (the desk buys) or -1 (the desk sells)")

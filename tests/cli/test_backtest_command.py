@@ -158,6 +158,6 @@ def test_what_a_watch_is_worth_is_told_by_path(dataset: Path, tmp_path: Path) ->
     (entry,) = json.loads(out.read_text())["sets"]
     assert {row["path_ns"] for row in entry["withdrawal"]} == {None, *(k * 10**6 for k in (1, 5, 50, 500))}
     page = tmp_path / "page.html"
-    run = CliRunner().invoke(app, ["report", str(out), "--out", str(page)])
+    run = CliRunner().invoke(app, ["report", str(out), "--output", str(page)])
     assert run.exit_code == 0, run.output
     assert "by how long a withdrawal takes" in page.read_text()

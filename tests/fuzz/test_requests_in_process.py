@@ -14,6 +14,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.config import load_config
+from quotelife_server.recent import RecentQuotes
 from quotelife_server.rpc import Code, RpcError
 from quotelife_server.settings import ServiceConfig
 from reference.service_kit import CONFIG, GET_EXPIRY, MS, Kit, S, write_config
@@ -154,6 +155,7 @@ def ask(kit: Kit, method: str, payload: bytes) -> Code:
 def test_a_hundred_thousand_requests_and_flat_memory(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     kit = Kit(tmp_path, replies_bytes=100_000)
+    kit.service.recent = RecentQuotes("b00t", 500, S)
     requests = Requests(seed, kit.clock.now_ns())
     codes: Counter[Code] = Counter()
     process = psutil.Process()

@@ -40,7 +40,7 @@ def read_segment(raw: bytes) -> Iterator[TwinRecord]:
     """Every record of a segment, the seal too. ``AssertionError`` where it is not as documented."""
     assert raw[:8] == b"QLJRNL\r\n"
     version, header_bytes, _, number = struct.unpack_from("<IIQQ", raw, 8)
-    assert (version, header_bytes) == (2, 160)
+    assert (version, header_bytes) == (3, 160)
     assert struct.unpack_from("<I", raw, 156)[0] == crc32c(raw[:156])
     boot_id = raw[40:72].rstrip(b"\0").decode("ascii")
     at = 160

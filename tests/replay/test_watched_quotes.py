@@ -150,7 +150,7 @@ def test_words_that_were_changed_are_found(
         for record in whole(self, *args):
             if record.kind is Kind.WATCH and decode_watch(record)["reason"] == WithdrawCode.ADVERSE_MOVE:
                 said = np.frombuffer(record.payload, WATCH_DTYPE).copy()
-                said["moved_ticks"] *= 0.5
+                said["moved_ticks"] = 0.0
                 record = record._replace(payload=said.tobytes())
             yield record
 
@@ -191,21 +191,24 @@ def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
         or (each.state == QuoteStateCode.WITHDRAWN and not each.acknowledged)
     }
     now_ns = max(each.expiry_ns for each in known) - S
-    assert {entry["quote"] for entry in state.live_quotes(now_ns)} == open_still and len(open_still) > 3
+    carried = {entry["quote"] for entry in state.live_quotes(now_ns)}
+    assert open_still <= carried and len(open_still) > 3
+    # What the engine has forgotten since is carried over only as a withdrawal that nobody acknowledged.
+    assert all(state.quotes[quote]["withdraw"] for quote in carried - open_still)
     read_back = OperationalState.from_json(json.loads(state.to_bytes(now_ns)))
     assert read_back.live_quotes(now_ns) == state.live_quotes(now_ns)
 
     engine, tap = Engine(watched_config(), start_ns=now_ns), DerivedTap()
     engine.record_to(tap)
     state.restore(engine, now_ns)
-    for _ in range(1000):
+    for _ in range(5000):
         if not engine.watching.counts().live:
             break
         now_ns += 100 * MS
         engine.on_timer(now_ns)
     said = [np.frombuffer(each, WATCH_DTYPE)[0] for each in tap.watches()]
     ended = [int(each["quote"]) for each in said if each["kind"] != WatchCode.REQUOTE_HINT]
-    assert sorted(ended) == sorted(open_still)
+    assert sorted(ended) == sorted(carried)
     assert engine.watching.next_quote == state.next_quote > max(each.quote for each in known)
 
 

@@ -81,10 +81,8 @@ async def test_errors_carry_their_code_and_details(app: Application) -> None:
         assert (
             await failure(channel, "/quote_expiry.v1.Nope/Nope", b"")
         ).code() is grpc.StatusCode.UNIMPLEMENTED
-        outcome = await failure(channel, "/quote_expiry.v1.QuoteExpiryService/ReportOutcome", b"")
-        assert outcome.code() is grpc.StatusCode.UNIMPLEMENTED and "ReportOutcome" in (
-            outcome.details() or ""
-        )
+        nothing = await failure(channel, "/quote_expiry.v1.QuoteExpiryService/ReportOutcome", b"")
+        assert nothing.code() is grpc.StatusCode.INVALID_ARGUMENT and "outcomes" in (nothing.details() or "")
 
 
 async def test_a_message_above_the_limit_is_refused(app: Application) -> None:

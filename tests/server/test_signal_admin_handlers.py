@@ -190,19 +190,6 @@ def test_every_method_of_the_api_is_in_the_table(kit: Kit) -> None:
                 assert isinstance(entry, Stream if streams else Unary)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
-    ],
-)
-def test_a_method_not_served_yet_names_itself(kit: Kit, path: str) -> None:
-    with refused() as errors:
-        kit.call(path, b"\xff garbage")
-    assert errors[0].code == Code.UNIMPLEMENTED
-    assert path.rpartition("/")[2] in errors[0].message
-
-
 def test_signals_wait_for_a_serving_service(kit: Kit) -> None:
     kit.service.set_state(State.DRAINING)
     with refused() as errors:

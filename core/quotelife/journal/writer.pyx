@@ -32,8 +32,8 @@ from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
-    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, SegmentScan,
-    padded,
+    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader,
+    SegmentScan, padded,
 )
 from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer, WatchRecord
 
