@@ -155,7 +155,7 @@ def ask(kit: Kit, method: str, payload: bytes) -> Code:
 def test_a_hundred_thousand_requests_and_flat_memory(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     kit = Kit(tmp_path, replies_bytes=100_000)
-    kit.service.recent = RecentQuotes("b00t", 500, S)
+    kit.service.recent = RecentQuotes("b00t", 50, S)
     requests = Requests(seed, kit.clock.now_ns())
     codes: Counter[Code] = Counter()
     process = psutil.Process()
