@@ -267,7 +267,8 @@ cdef class Engine:
     cdef void _watch(self, InstrumentState* state, const InstrumentParams* params, int64_t t, int side, double left,
                      OpenLabel* label) noexcept nogil
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
-                              const double* own, bint lives, const Decision* out) noexcept nogil
+                              const double* own, bint lives, const Request* request,
+                              const Decision* out) noexcept nogil
     cdef bint _probe(self, InstrumentState* state, const InstrumentParams* params, int64_t t) noexcept nogil
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil

@@ -34,7 +34,7 @@ from quotelife.book.quality cimport (
 from quotelife.counterparty.marks cimport Mark
 from quotelife.counterparty.posterior cimport Counterparties
 from quotelife.decision.expected_value cimport (
-    ValuePrior, ValueResult, has_value, value_at, value_best,
+    ValuePrior, ValueResult, ValueTerms, has_value, value_at, value_best,
 )
 from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_restore, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
@@ -1036,7 +1036,7 @@ cdef class Engine:
                 self._asked(model, self._raw)
                 self._ask_shadows(request, out)
                 if self._watching:
-                    self._watch_decision(state, params, model, own, request.flags & REQ_LEG == 0, out)
+                    self._watch_decision(state, params, model, own, request.flags & REQ_LEG == 0, request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
             state.declines += 1
@@ -1433,9 +1433,11 @@ cdef class Engine:
 
     cdef void _judge_value(self, const Request* request, const PostureParams* posture, Decision* out,
                            int64_t age) noexcept nogil:
-        # The life of the largest value among those that tolerance, bounds and deadline leave.
+        # The life of the largest value among those that tolerance, bounds and deadline leave. Of a quote that will be
+        # watched also the one that it would be given unwatched, under the same bounds.
         cdef const ValuePrior* prior = NULL
-        cdef LifeResult life
+        cdef LifeResult life, unwatched
+        cdef ValueTerms terms = posture.value
         # Lives are judged from now; where the move since pricing is not known, from then, and the age is taken off.
         cdef int64_t off = 0 if out.observed & OBS_MOVED_KNOWN else age
         cdef const SessionParams* session = self._policy.session(request.session)
@@ -1461,8 +1463,12 @@ cdef class Engine:
             out.life_ns = limit
             self._settle(request, posture, out, age)           # says why there is no time left
             return
-        choose_by_value(posture, prior, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory, limit + off,
-                        limit_binding, &life)
+        if request.flags & REQ_WATCHED:
+            terms.left = prior.watch_leaves
+            choose_by_value(posture, prior, 1.0, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory, limit + off,
+                            limit_binding, &unwatched)
+        choose_by_value(posture, prior, terms.left, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory,
+                        limit + off, limit_binding, &life)
         out.binding = life.binding
         out.reasons |= life.reasons
         out.expected_value_ticks = life.value_ticks
@@ -1475,12 +1481,17 @@ cdef class Engine:
         if out.kind != DECISION_QUOTE:
             return
         if out.life_ns + off != life.life_ns:                  # cut since: worth what it is worth at its new end
-            out.expected_value_ticks = value_at(prior, &posture.value, out.p, out.edge_ticks, out.h_ticks, inventory,
+            out.expected_value_ticks = value_at(prior, &terms, out.p, out.edge_ticks, out.h_ticks, inventory,
                                                 <double>(out.life_ns + off))
             if not has_value(out.expected_value_ticks, out.h_ticks):
                 out.reasons |= WHY_NO_VALUE
                 out.p_life = 0
                 refuse(out, posture.no_value_kind)
+        if out.life_without_watch_ns > 0:                      # so far what the watched quote was given
+            out.life_without_watch_ns = max(0, min(out.life_ns, unwatched.life_ns - off))
+            if (session != NULL and session.actuation != ACTUATION_WITHDRAW
+                    and out.life_without_watch_ns < session.life_min_ns + session.transit_ns):
+                out.life_without_watch_ns = 0                  # its venue takes none as short
 
     cdef void _settle(self, const Request* request, const PostureParams* posture, Decision* out,
                       int64_t age) noexcept nogil:
@@ -1510,6 +1521,8 @@ cdef class Engine:
             out.p_life = curve_at(out.p, out.life_ns)
         out.kind = DECISION_QUOTE
         out.expiry_ns = out.now_ns + out.life_ns
+        if request.flags & REQ_WATCHED and not cancelled_for_us(session, out):
+            out.life_without_watch_ns = out.life_ns
 
     # --- packages -------------------------------------------------------------------------------------------------
 
@@ -2283,8 +2296,10 @@ cdef class Engine:
                    self._n_followed * LABEL_ANCHORS * sizeof(double))
 
     cdef void _watch_decision(self, InstrumentState* state, const InstrumentParams* params, const ModelSlot* model,
-                              const double* own, bint lives, const Decision* out) noexcept nogil:
+                              const double* own, bint lives, const Request* request,
+                              const Decision* out) noexcept nogil:
         # ``own`` is P at the anchors of the instrument itself; a leg of a package has no life of its own.
+        # The tolerance is held by lives that nobody watches: a longer one for its watch passes h more often.
         cdef const PostureParams* posture = &self._policy.posture[out.posture_effective]
         cdef OpenLabel label
         cdef int k
@@ -2296,6 +2311,8 @@ cdef class Engine:
         label.held_by = held_by(out.kind, out.binding, out.reasons)
         if posture.held_rate > 0.0 and label.held_by != HELD_FROZEN and lives:
             label.life_ns = out.life_ns if out.kind == DECISION_QUOTE else posture.min_ns
+            if request.flags & REQ_WATCHED and out.kind == DECISION_QUOTE:
+                label.life_ns = out.life_without_watch_ns if out.life_without_watch_ns > 0 else posture.min_ns
         label.model = model.model
         for k in range(LABEL_ANCHORS):
             label.p[k] = NAN if out.reasons & <uint64_t>WHY_MODEL_FALLBACK else own[k]
@@ -2624,6 +2641,7 @@ cdef class Engine:
         cdef const Decision* d
         sides = []
         ends = []
+        unwatched = []
         if not owner or not name:
             raise ValueError("owner and name must not be empty")
         if len(requests) != len(decisions) or not 0 < len(decisions) <= QUOTE_SIDES_MAX + 2:
@@ -2634,6 +2652,8 @@ cdef class Engine:
                 raise ValueError(f"unknown instrument index {d.instrument}")
             if d.kind == DECISION_QUOTE:
                 ends.append(d.expiry_ns)
+                unwatched.append(d.now_ns + (
+                    d.life_without_watch_ns if request.c.flags & REQ_WATCHED else d.life_ns))
             elif not request.c.flags & REQ_LEG:
                 continue                       # a side that nobody can hit
             if request.c.flags & REQ_GREEKS or package_of_legs(&request.c):
@@ -2670,7 +2690,7 @@ cdef class Engine:
             "boot": boot,
             "decisions": [each.input_sequence for each in decisions],
             "expiry_ns": end,
-            "unwatched_ns": end,
+            "unwatched_ns": min(end, *unwatched),
             "size_lots": request.c.size_lots if request.c.flags & REQ_HAS_SIZE else None,
             "counterparty": self._policy.counterparty_names[d.counterparty]
             if d.counterparty < len(self._policy.counterparty_names) else "",
@@ -3052,6 +3072,7 @@ cdef class Engine:
         cdef ModelInput model_input
         cdef FeatureQuery query
         cdef ValueResult best
+        cdef ValueTerms terms
         cdef double moved, left, total = 0.0
         cdef int64_t until = quote.end_ns - t
         cdef uint32_t at = quote.first
@@ -3096,7 +3117,9 @@ cdef class Engine:
             if model.fn(model.params, &model_input, out.p) != 0:
                 return False
             calibrate_curve(&self.anchors, pair, out.p)
-            value_best(prior, &posture.value, out.p, side.edge_ticks - moved, side.h_ticks,
+            terms = posture.value
+            terms.left = prior.watch_leaves
+            value_best(prior, &terms, out.p, side.edge_ticks - moved, side.h_ticks,
                        out.features[<int>F_INVENTORY], US, until - until % US, &best)
             total += best.life_value_ticks
             if has_value(best.life_value_ticks, side.h_ticks):
@@ -3798,9 +3821,14 @@ cdef inline bint always_firm(const PostureParams* posture) noexcept nogil:
     return posture.mode != MODE_EXPECTED_VALUE and not posture.decline_below_minimum
 
 
+cdef inline bint cancelled_for_us(const SessionParams* session, const Decision* out) noexcept nogil:
+    # Its venue takes no life as short as this: unwatched it would be no quote.
+    return session != NULL and out.actuation == ACTUATION_WITHDRAW and session.actuation != ACTUATION_WITHDRAW
+
+
 cdef inline void refuse(Decision* out, uint8_t kind) noexcept nogil:
     out.kind = kind
-    out.life_ns = out.venue_life_ns = 0
+    out.life_ns = out.venue_life_ns = out.life_without_watch_ns = 0
     out.expiry_ns = out.now_ns
 
 

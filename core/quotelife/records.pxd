@@ -210,7 +210,7 @@ cdef enum RequestFlag:
     REQ_HAS_PRICED_AT = 32
     REQ_UNSYNCHRONISED = 64  # the wall clock had left the service's clock when the request came
     REQ_SECOND_SIDE = 128    # the other side of the TWO_WAY request before it: one act of its counterparty
-    REQ_WATCHED = 256        # the quote will be watched
+    REQ_WATCHED = 256        # its quote will be watched, and withdrawn when the market moves
     # A package, docs/packages.md: a request for each leg, then one for the package itself.
     REQ_FIRST_LEG = 512
     REQ_LEG = 1024           # a leg: judged for what it adds to the package, never firm by itself
@@ -310,6 +310,7 @@ cdef struct Decision:
     double held_alpha            # tolerance before input weights: the posture's, or what held tolerance leaves of it
     double learned[4]            # of its counterparty, for expected value: hit, informed, mu and sigma; 0: as its tier is
     double exposure_room         # money that live quotes left of the caps of its instrument and desk; NaN: no cap
+    int64_t life_without_watch_ns    # of a watched quote: what it would be given unwatched, 0: nothing; 0 when not watched
 
 cdef enum ModelRole:
     MODEL_NONE = 0               # decided before a model was asked

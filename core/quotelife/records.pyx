@@ -365,6 +365,7 @@ _DECISION_FIELDS = [
     ("held_alpha", "<f8", _offset(&_decision, &_decision.held_alpha)),
     ("learned", ("<f8", (4,)), _offset(&_decision, _decision.learned)),
     ("exposure_room", "<f8", _offset(&_decision, &_decision.exposure_room)),
+    ("life_without_watch_ns", "<i8", _offset(&_decision, &_decision.life_without_watch_ns)),
 ]
 DECISION_DTYPE = _dtype(
     [name for name, _, _ in _DECISION_FIELDS],
@@ -634,6 +635,11 @@ cdef class RequestRecord:
         return self.c.posture
 
     @property
+    def watched(self):
+        """Whether its quote will be watched."""
+        return bool(self.c.flags & REQ_WATCHED)
+
+    @property
     def size_lots(self):
         return self.c.size_lots if self.c.flags & REQ_HAS_SIZE else None
 
@@ -790,6 +796,10 @@ cdef class DecisionRecord:
         if self.c.learned[3] == 0.0:
             return None
         return self.c.learned[0], self.c.learned[1], self.c.learned[2], self.c.learned[3]
+
+    @property
+    def life_without_watch_ns(self):
+        return self.c.life_without_watch_ns
 
     @property
     def risk_sum(self):

@@ -460,6 +460,7 @@ def expiry_reply(
         "schema_hash": SCHEMA_HASH,
         "config_revision": decision.config_revision,
         "watched": frame.watched,
+        "life_without_watch_ns": _unwatched_life_ns(decisions) if frame.watched else None,
         "watch_refusal": frame.watch_refusal,
     }
     response = expiry.GetExpiryResponse(**fields)
@@ -489,6 +490,12 @@ def _data_age(decision: DecisionRecord, package: DecidedPackage | None) -> int |
 def _package(package: DecidedPackage, call: ExpiryCall, frame: ReplyFrame) -> expiry.PackageExpiry:
     ids = [decision_id(frame.boot_id, each) for each in package.decisions]
     return package_message(package, call.instruments, ids)
+
+
+def _unwatched_life_ns(decisions: Sequence[DecisionRecord]) -> int:
+    # Of two sides what the shorter would have.
+    lives = [each.life_without_watch_ns for each in decisions if each.kind == DecisionCode.QUOTE]
+    return min(lives, default=0)
 
 
 _UNJOURNALED = expiry.GetExpiryResponse(unjournaled=True).SerializeToString()

@@ -35,14 +35,16 @@ def test_signal_is_one_cache_line_with_pinned_offsets() -> None:
 
 
 def test_decision_layout_is_pinned() -> None:
-    assert DECISION_DTYPE.itemsize == 1520
+    assert DECISION_DTYPE.itemsize == 1528
     assert DECISION_DTYPE.fields["p"][1] == 160
     assert DECISION_DTYPE.fields["features"][1] == 352
     assert DECISION_DTYPE.fields["rule_index"][1] == 1424
-    assert len(DecisionRecord().canonical()) == 1520
+    assert len(DecisionRecord().canonical()) == 1528
     assert DECISION_DTYPE.fields["calibration"][1] == 1440
     assert DECISION_DTYPE.fields["held_alpha"][1] == 1472
     assert DECISION_DTYPE.fields["learned"][1] == 1480
+    assert DECISION_DTYPE.fields["exposure_room"][1] == 1512
+    assert DECISION_DTYPE.fields["life_without_watch_ns"][1] == 1520
 
 
 def test_request_layout_is_pinned() -> None:
@@ -61,10 +63,10 @@ def test_request_layout_is_pinned() -> None:
 def test_records_survive_the_way_through_bytes() -> None:
     request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
     assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
-    assert DecisionRecord.from_bytes(bytes(1520)).canonical() == bytes(1520)
+    assert DecisionRecord.from_bytes(bytes(1528)).canonical() == bytes(1528)
     with pytest.raises(ValueError, match="280 bytes"):
         RequestRecord.from_bytes(b"short")
-    with pytest.raises(ValueError, match="1520 bytes"):
+    with pytest.raises(ValueError, match="1528 bytes"):
         DecisionRecord.from_bytes(b"short")
 
 

@@ -211,3 +211,49 @@ def test_priors_are_those_of_the_tier() -> None:
     ]
     assert worth[0] / worth[1] == pytest.approx(0.9 / 0.6)
     assert worth[1] / worth[2] == pytest.approx(0.6 / 0.2)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 0.02])
+def test_a_watched_quote_lives_no_shorter_and_tells_the_life_of_no_watch(tolerance: float) -> None:
+    """The life of no watch is that of the same request unwatched; what the watch leaves of P(life) is tolerated."""
+    engine = engine_of(value_config({"watch_leaves": 0.25}, tolerance=tolerance))
+    watched, alone = (decide(engine, edge_ticks=8.0, watched=each) for each in (True, False))
+    assert alone.life_without_watch_ns == 0
+    assert watched.life_without_watch_ns == alone.life_ns > 0
+    assert alone.life_ns < watched.life_ns <= 5 * S
+    assert 0.25 * watched.p_life <= watched.alpha == alone.alpha
+    assert watched.expected_value_ticks > alone.expected_value_ticks
+    assert watched.break_even_edge_ticks <= alone.break_even_edge_ticks
+    bound = decide(engine, edge_ticks=8.0, watched=True, client_deadline_ns=engine.now_ns + 200 * MS)
+    assert bound.life_ns == 200 * MS and bound.life_without_watch_ns <= 200 * MS
+
+
+def test_a_quote_that_is_firm_for_its_watch_alone_has_no_life_without_it() -> None:
+    engine = engine_of(value_config({"watch_leaves": 0.0, "informed_share": 0.9}, life_min="1s"))
+    needed = decide(engine, edge_ticks=0.5).break_even_edge_ticks
+    assert needed > 0.5, "the case must have no value unwatched"
+    assert decide(engine, edge_ticks=0.5).kind != DecisionCode.QUOTE
+    watched = decide(engine, edge_ticks=0.5, watched=True)
+    assert watched.kind == DecisionCode.QUOTE and watched.life_without_watch_ns == 0
+
+
+def test_a_watch_changes_nothing_where_value_does_not_decide() -> None:
+    """By tolerance, and by value where a watch leaves everything: the unwatched decision, beside what tells of it."""
+    for config in (
+        value_config({"watch_leaves": 0.25}, mode="tolerance"),
+        value_config({"watch_leaves": 1.0}),
+    ):
+        engine = engine_of(config)
+        watched, alone = (decide(engine, edge_ticks=8.0, watched=each) for each in (True, False))
+        assert watched.life_without_watch_ns == watched.life_ns == alone.life_ns > 0
+        assert (watched.p_life, watched.binding) == (alone.p_life, alone.binding)
+
+
+def test_the_end_without_a_watch_is_registered(engine: Engine) -> None:
+    request = RequestRecord(0, 1, now_ns=engine.now_ns, counterparty=BETA, edge_ticks=8.0, watched=True)
+    decided = DecisionRecord()
+    engine.decide(request, decided)
+    quote = engine.watch(engine.now_ns, owner="oms", name="q", requests=[request], decisions=[decided])
+    live = engine.live_quote(quote)
+    assert live is not None and live.expiry_ns == decided.expiry_ns
+    assert live.unwatched_ns == decided.now_ns + decided.life_without_watch_ns < live.expiry_ns

@@ -209,6 +209,7 @@ def test_get_expiry_registers_in_the_turn_of_its_decision(kit: WatchKit) -> None
     watcher.read()
     reply = kit.get(watch=True, watch_owner="oms", quote_id="q1")
     assert reply.watched and reply.watch_refusal == expiry.WATCH_REFUSAL_UNSPECIFIED
+    assert reply.life_without_watch_ns == reply.life_ns, "no life by value"
     (quote,) = kit.engine.live_quotes("oms")
     assert quote.expiry_ns == reply.expiry_utc_ns
     assert f"b00t-{quote.decisions[0]}" == reply.decision_id
@@ -673,3 +674,29 @@ def test_a_venue_without_a_longest_life_takes_no_watched_quote_below_its_minimum
     reply = kit.get(venue_session="open-ended", watch=True, watch_owner="oms")
     assert reply.decision == types.DECISION_DECLINE and types.REASON_VENUE_MINIMUM in reply.reasons
     assert reply.watch_refusal == expiry.WATCH_REFUSAL_NOT_FIRM
+
+
+BY_VALUE = (
+    CONFIG
+    + """
+postures:
+  client_priority: {mode: expected_value, tolerance_source: curve, life_max: 5s, life_min: 25ms, tolerance: 0.5}
+  liquidity_provider: {mode: expected_value, tolerance_source: curve, life_max: 5s, life_min: 25ms, tolerance: 0.5}
+  risk_averse: {mode: expected_value, tolerance_source: curve, life_max: 5s, life_min: 25ms, tolerance: 0.5}
+defaults:
+  value: {informed_share: 0.5, response_median: 200ms, watch_leaves: 0.1}
+"""
+)
+
+
+def test_a_quote_by_value_is_given_longer_for_its_watch_and_the_reply_tells_both(tmp_path: Path) -> None:
+    """Only where it is watched: without a stream the reply has the shorter life and names no other."""
+    kit = WatchKit(tmp_path, text=BY_VALUE)
+    alone = kit.get(watch=True, watch_owner="oms", quote_id="q0", edge="0.05")
+    assert not alone.watched and not alone.HasField("life_without_watch_ns")
+    kit.open()
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="q1", edge="0.05")
+    assert reply.watched and reply.decision == types.DECISION_QUOTE
+    assert reply.life_without_watch_ns == alone.life_ns < reply.life_ns
+    (quote,) = kit.engine.live_quotes("oms")
+    assert (quote.expiry_ns - quote.unwatched_ns) == reply.life_ns - reply.life_without_watch_ns

@@ -409,6 +409,7 @@ class TierValue(Section):
     taker_latency_ns: Latency = Field(default=5 * NS_PER_MS, alias="taker_latency")
     loss_in_h: float = Field(default=1.5, ge=0, le=100)
     adverse_share: float = Field(default=0.25, ge=0, le=10)
+    watch_leaves: Fraction = 0.5
 
 
 class Throttle(Section):

@@ -32,6 +32,7 @@ cdef struct ValuePrior:                # what is assumed of a counterparty, comp
     double informed                    # pi
     double loss_in_h                   # c: L = max(0, c h - e)
     double adverse                     # beta: m(u) = beta h P(u)
+    double watch_leaves                # share of pick-offs and adverse moves that a watch leaves over
     double mu                          # G: lognormal of median exp(mu) ns
     double sigma
     double latency_ns                  # l
@@ -46,6 +47,7 @@ cdef struct ValueTerms:                # what a posture adds
     double relationship_in_h           # rho = relationship_in_h * h
     double pick_off                    # lambda
     double inventory                   # kappa
+    double left                        # of pick-offs and adverse moves: 1, or what a watch leaves over
 
 cdef struct ValueResult:
     double tau_ns                      # where V is largest

@@ -18,7 +18,7 @@ class Best(NamedTuple):
     break_even_ticks: float
 
 class ExpectedValue:
-    def __init__(self, tier: TierValue, terms: ValueSettings) -> None: ...
+    def __init__(self, tier: TierValue, terms: ValueSettings, *, watched: bool = False) -> None: ...
     def best(
         self,
         p: Curve,

@@ -10,6 +10,8 @@ per lot in ticks, with F_A(u) = a·G(u − ℓ), G lognormal. In it:
 - ρ = relationship_in_h · h, so that one number serves instruments of any tick;
 - I = h · position / limit, positive where the fill adds to the position.
 
+Of a quote that is watched V has w L and w m(u) for L and m(u): w is the share that a withdrawal leaves over.
+
 The curve's pieces are smooth between the horizons, G is smooth everywhere, the taker's curve is shifted by ℓᵢ: all the
 places where V can bend are known from the tier alone, and so are Gauss–Legendre nodes between them. ``compile_prior``
 lays them out once; a decision then integrates the curve over them, looks at V at every bend, and goes into those
@@ -572,8 +574,8 @@ cdef inline Factors _factors(const ValuePrior* prior, const ValueTerms* terms, d
     cdef Factors f
     cdef double benign = prior.hit * (1.0 - prior.informed)
     f.gain = benign * (edge + terms.relationship_in_h * h) - prior.hit * terms.inventory * inventory * h
-    f.adverse = benign * prior.adverse * h
-    f.loss = terms.pick_off * prior.informed * fmax(0.0, prior.loss_in_h * h - edge)
+    f.adverse = benign * prior.adverse * terms.left * h
+    f.loss = terms.pick_off * terms.left * prior.informed * fmax(0.0, prior.loss_in_h * h - edge)
     return f
 
 
@@ -581,8 +583,8 @@ cdef double _edge_for(const ValuePrior* prior, const ValueTerms* terms, double h
                       double moment, double taker) noexcept nogil:
     # The edge at which the life with these terms is worth VALUE_MIN h: V rises in e, with a bend where L ends.
     cdef double benign = prior.hit * (1.0 - prior.informed)
-    cdef double picked = terms.pick_off * prior.informed
-    cdef double owed = (VALUE_MIN * h + benign * prior.adverse * h * moment
+    cdef double picked = terms.pick_off * terms.left * prior.informed
+    cdef double owed = (VALUE_MIN * h + benign * prior.adverse * terms.left * h * moment
                         + (prior.hit * terms.inventory * inventory - benign * terms.relationship_in_h) * h * g)
     cdef double slope = benign * g + picked * taker, edge
     if slope <= 0.0:                       # the edge does not count: a fill that unwinds a position may do alone
@@ -650,6 +652,7 @@ cdef int compile_prior(object settings, ValuePrior* out) except -1:
     out.informed = settings.informed_share
     out.loss_in_h = settings.loss_in_h
     out.adverse = settings.adverse_share
+    out.watch_leaves = settings.watch_leaves
     out.mu = log(<double>settings.response_median_ns)
     out.sigma = settings.response_sigma
     out.latency_ns = settings.latency_ns
@@ -665,6 +668,7 @@ cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior
     out.sigma = terms[3]
     out.loss_in_h = tier.loss_in_h
     out.adverse = tier.adverse
+    out.watch_leaves = tier.watch_leaves
     out.latency_ns = tier.latency_ns
     out.taker_ns = tier.taker_ns
     return _lay_out(out)
@@ -744,6 +748,7 @@ cdef ValueTerms compile_terms(object settings):
     terms.relationship_in_h = settings.relationship_in_h
     terms.pick_off = settings.pick_off_weight
     terms.inventory = settings.inventory_weight
+    terms.left = 1.0
     return terms
 
 
@@ -767,10 +772,13 @@ cdef class ExpectedValue:
     position / limit, positive where a fill adds to it. Lives lie in (0, last horizon].
     """
 
-    def __init__(self, tier, terms):
-        """``tier``: a ``TierValue``, ``terms``: a ``ValueSettings``, both checked by the configuration."""
+    def __init__(self, tier, terms, *, bint watched=False):
+        """``tier``: a ``TierValue``, ``terms``: a ``ValueSettings``, both checked by the configuration. ``watched``: of
+        quotes that are watched."""
         compile_prior(tier, &self.prior)
         self.terms = compile_terms(terms)
+        if watched:
+            self.terms.left = self.prior.watch_leaves
 
     def best(self, p, *, double edge_ticks, double h_ticks, int64_t low_ns, int64_t high_ns, double inventory=0.0):
         """The best life in [``low_ns``, ``high_ns``], whole µs. ``ValueError`` when these bounds hold no life."""

@@ -39,10 +39,10 @@ cdef struct LifeResult:
 
 cdef void choose_life(const PostureParams* posture, double alpha, const double* p, LifeResult* out) noexcept nogil
 
-# limit_ns: no life goes beyond it, and limit_binding names who says so.
-cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior, double alpha, const double* p,
-                          double edge, double h, double inventory, int64_t limit_ns, uint16_t limit_binding,
-                          LifeResult* out) noexcept nogil
+# limit_ns: no life goes beyond it, and limit_binding names who says so. left: 1, or the share that a watch leaves over.
+cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior, double left, double alpha,
+                          const double* p, double edge, double h, double inventory, int64_t limit_ns,
+                          uint16_t limit_binding, LifeResult* out) noexcept nogil
 
 
 cdef class PostureLife:

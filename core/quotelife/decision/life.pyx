@@ -5,7 +5,7 @@
 - ``curve``: the largest τ with P(τ) ≤ α on the whole curve.
 - ``step``: the life of the last row whose p is not above P(500 ms).
 - expected value: the life of the largest V (``expected_value``) among those that the tolerance allows, by its own
-  source and by the curve, P(τ) ≤ α.
+  source and by the curve, P(τ) ≤ α; of a quote that is watched w P(τ) ≤ α, w the share of losses that a watch leaves.
 
 Then the posture's bounds. Lives are rounded to the nearest microsecond; bounds are whole microseconds, so a life
 never leaves them. A probability that is no number counts as 1.
@@ -18,7 +18,8 @@ import numpy as np
 from libc.math cimport INFINITY, NAN, floor, log1p, pow
 from libc.stdint cimport int64_t
 
-from quotelife.decision.expected_value cimport ExpectedValue, ValueResult, compile_terms, has_value, value_best
+from quotelife.decision.expected_value cimport (ExpectedValue, ValueResult, ValueTerms, compile_terms, has_value,
+                                                value_best)
 from quotelife.model.curve cimport curve_invert
 from quotelife.records cimport (BIND_BELOW_MINIMUM, BIND_HORIZON, BIND_MAX, BIND_MIN, BIND_STEP, BIND_TOLERANCE,
                                 BIND_VALUE, DECISION_DECLINE, DECISION_INDICATIVE,
@@ -92,13 +93,25 @@ cdef void choose_life(const PostureParams* posture, double alpha, const double* 
         out.binding |= BIND_STEP
 
 
-cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior, double alpha, const double* p,
-                          double edge, double h, double inventory, int64_t limit_ns, uint16_t limit_binding,
-                          LifeResult* out) noexcept nogil:
+cdef inline double _watched_alpha(double alpha, double left) noexcept nogil:
+    # w P(life) <= alpha: a passage that the withdrawal forestalls is none. Exact where nothing is taken away.
+    if left == 1.0 or not alpha > 0.0:
+        return alpha
+    return 1.0 if alpha >= left else alpha / left
+
+
+cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior, double left, double alpha,
+                          const double* p, double edge, double h, double inventory, int64_t limit_ns,
+                          uint16_t limit_binding, LifeResult* out) noexcept nogil:
     cdef ValueResult best
-    cdef double cap = <double>curve_invert(p, alpha)
+    cdef ValueTerms terms = posture.value
+    cdef double cap
     cdef int64_t low, high
-    cdef uint16_t high_binding = BIND_HORIZON if cap >= LAST_HORIZON_NS else BIND_TOLERANCE
+    cdef uint16_t high_binding
+    terms.left = left
+    alpha = _watched_alpha(alpha, left)
+    cap = <double>curve_invert(p, alpha)
+    high_binding = BIND_HORIZON if cap >= LAST_HORIZON_NS else BIND_TOLERANCE
     out.life_ns = 0
     out.reasons = 0
     out.binding = 0
@@ -125,7 +138,7 @@ cdef void choose_by_value(const PostureParams* posture, const ValuePrior* prior,
         high = limit_ns - limit_ns % 1000
         high_binding = limit_binding
     low = min(posture.min_ns, high)
-    value_best(prior, &posture.value, p, edge, h, inventory, low, high, &best)
+    value_best(prior, &terms, p, edge, h, inventory, low, high, &best)
     out.break_even_ticks = best.break_even_ticks
     out.value_ticks = best.life_value_ticks
     if out.reasons & <uint64_t>WHY_EDGE_TOO_SMALL:
@@ -262,8 +275,8 @@ cdef class PostureLife:
         cdef double[::1] worth = out.value_ticks
         with nogil:
             for i in range(n):
-                choose_by_value(&posture, &value.prior, alphas[i], &curves[i, 0], edge[i], h[i], 0.0, posture.max_ns,
-                                BIND_MAX, &result)
+                choose_by_value(&posture, &value.prior, value.terms.left, alphas[i], &curves[i, 0], edge[i], h[i],
+                                0.0, posture.max_ns, BIND_MAX, &result)
                 life_ns[i] = result.life_ns
                 binding[i] = result.binding
                 if not result.decline:

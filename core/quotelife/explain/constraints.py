@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quotelife.config.schema import PostureSettings
+from quotelife.config.schema import PostureSettings, TierValue
 from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.life import PostureLife
 from quotelife.explain.grounds import Grounds, age_ns, has_curve, package_curve, settings_of
@@ -54,7 +54,10 @@ def constraints_of(
     # Where the market at pricing is not known, the curve's life is counted from then.
     taken = 0 if decision.observed & ObservedFlags.MOVED_KNOWN else age
     if has_curve(decision) or package_curve(request, decision):
-        found += _from_curve(decision, settings, taken)
+        leaves = 1.0
+        if request.watched and decision.mode == ModeCode.EXPECTED_VALUE:
+            leaves = _assumed(request, grounds).watch_leaves
+        found += _from_curve(decision, settings, taken, leaves)
         if decision.mode == ModeCode.EXPECTED_VALUE:
             found.append(_from_value(request, decision, settings, grounds, taken))
         words = f"the posture's longest life, {time_words(maximum)}{since}"
@@ -88,20 +91,23 @@ def constraints_of(
 
 
 def _from_curve(
-    decision: DecisionRecord, settings: PostureSettings, taken: int
+    decision: DecisionRecord, settings: PostureSettings, taken: int, leaves: float
 ) -> list[tuple[BindingFlags, int | None, str]]:
     # By the very code that chose the life, its bounds opened.
     open_ = settings.model_copy(
         update={"life_min_ns": 0, "life_max_ns": LIFE_NS_MAX, "below_minimum": "clip"}
     )
-    alone = PostureLife(open_).life(decision.p, decision.alpha)
+    alpha_used = min(1.0, decision.alpha / leaves) if leaves > 0.0 else float(decision.alpha > 0.0)
+    alone = PostureLife(open_).life(decision.p, alpha_used)
     if (
         decision.mode == ModeCode.EXPECTED_VALUE
     ):  # which asks for P(life) within the tolerance by the curve as well
         by_curve = open_.model_copy(update={"tolerance_source": "curve"})
-        alone = min(alone, PostureLife(by_curve).life(decision.p, decision.alpha))
+        alone = min(alone, PostureLife(by_curve).life(decision.p, alpha_used))
     life = None if alone.life_ns >= LIFE_NS_MAX else alone.life_ns - taken
     p_ref, alpha = percent(decision.p_ref), percent(decision.alpha)
+    if leaves < 1.0:
+        alpha += f" of what a watch leaves, {percent(leaves)}"
     found: list[tuple[BindingFlags, int | None, str]] = []
     if decision.mode == ModeCode.STEP:
         found.append((BindingFlags.STEP, life, f"the step table's row for P(500 ms) {p_ref}"))
@@ -158,11 +164,15 @@ def _from_value(
 
 def value_of(request: RequestRecord, settings: PostureSettings, grounds: Grounds) -> ExpectedValue:
     """Values of lives under a posture for the counterparty that asks, by its tier."""
+    return ExpectedValue(_assumed(request, grounds), settings.value, watched=request.watched)
+
+
+def _assumed(request: RequestRecord, grounds: Grounds) -> TierValue:
     policy = grounds.policy
     known = request.counterparty < len(policy.counterparty_names)
     tier = policy.tier_of(request.counterparty if known else None)
     config = policy.config
-    return ExpectedValue(config.defaults.value if tier is None else config.tiers[tier].value, settings.value)
+    return config.defaults.value if tier is None else config.tiers[tier].value
 
 
 def _from_venue(

@@ -72,8 +72,18 @@ def explain(request: RequestRecord, decision: DecisionRecord, grounds: Grounds) 
         constraints,
         _risks(decision, grounds),
         _package_words(request, decision, grounds)
-        + _summary(decision, grounds, path, constraints, package_curve(request, decision)),
+        + _summary(decision, grounds, path, constraints, package_curve(request, decision))
+        + _watched_words(request, decision),
     )
+
+
+def _watched_words(request: RequestRecord, decision: DecisionRecord) -> str:
+    """Both lives of a quote that is watched."""
+    if not request.watched or decision.kind != DecisionCode.QUOTE or decision.mode != ModeCode.EXPECTED_VALUE:
+        return ""
+    without = decision.life_without_watch_ns
+    alone = f"without the watch {time_words(without)}" if without else "without the watch no firm quote"
+    return f" Watched {time_words(decision.life_ns)}, {alone}."
 
 
 def _risks(decision: DecisionRecord, grounds: Grounds) -> tuple[RiskStep, ...]:

@@ -64,7 +64,7 @@ _GIVEN = {"size_lots": 1, "price_ticks": 2, "edge_ticks": 4, "reference_ticks": 
 _PLAIN = (
     "life_ns", "expiry_ns", "venue_life_ns", "data_age_ns", "reference_ticks", "edge_ticks", "h_ticks", "moved_ticks",
     "sigma_ticks", "alpha", "risk_sum", "p_ref", "p_life", "expected_value_ticks", "break_even_edge_ticks",
-    "mid_ticks", "spread_ticks", "held_alpha", "config_revision", "model_revision",
+    "mid_ticks", "spread_ticks", "held_alpha", "life_without_watch_ns", "config_revision", "model_revision",
 )  # fmt: skip
 _CALIBRATION = ("calibration_a_500ms", "calibration_b_500ms", "calibration_a_2s", "calibration_b_2s")
 
