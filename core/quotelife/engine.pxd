@@ -274,6 +274,7 @@ cdef class Engine:
                       int64_t age) noexcept nogil
     cdef int _follow_watch(self, object config, object sessions_before) except -1
     cdef void _time_quotes(self) noexcept nogil
+    cdef void _look_at_watched(self, int64_t t) noexcept nogil
     cdef void _move_quotes(self, InstrumentState* state) noexcept nogil
     cdef void _kill_quotes(self) noexcept nogil
     cdef void _hint_some(self, size_t first) noexcept nogil

@@ -78,7 +78,7 @@ from quotelife.model.recalibration cimport (
     CalibrationPair, Rolling, RollingCalibration, calibrate_curve, rolling_add, rolling_any, rolling_bytes,
     rolling_free, rolling_hits, rolling_load, rolling_new, rolling_part, rolling_pass, rolling_refit,
 )
-from quotelife.quotes.live_quotes cimport NOWHERE, QUOTE_SIDES_MAX, LiveQuote, LiveSide, quotes_markets
+from quotelife.quotes.live_quotes cimport NOWHERE, QUOTE_SIDES_MAX, LiveQuote, LiveQuotes, LiveSide, quotes_markets
 from quotelife.quotes.watching cimport Watching
 from quotelife.windows.ring cimport RingTail, RingWindow
 from quotelife.records cimport (
@@ -128,6 +128,7 @@ cdef enum:
     GRID_NS = 100_000_000
     PROBES_A_TIMER = 64             # pairs of evaluations, 10 us each and more with more models
     REFITS_A_TIMER = 8              # each takes tens of microseconds
+    MARKETS_A_TIMER = 256           # with live quotes, looked at between timers of all, some 0.5 us each
     LOOKS_A_TIMER = 4096            # live quotes whose risk is counted anew, some 50 ns each
     REQ_PACKAGE = REQ_LEG | REQ_LAST_LEG
     STOPPED = OBS_KILLED | OBS_COUNTERPARTY_KILLED | OBS_THROTTLED
@@ -2945,6 +2946,44 @@ cdef class Engine:
             if not self._policy.instrument[i].enabled and self._quotes.c.live:
                 self._quotes.withdraw_market(i, WITHDRAW_HALT, self.now_ns, self.input_sequence)
         return 0
+
+    def on_watch_timer(self, int64_t now_ns):
+        """Let time pass for live quotes alone: they end, are released and judged, and the quality and the regime of
+        their instruments are looked at. A numbered input. What has no live quote costs nothing; of many that have,
+        some take their turn, so that ``on_timer`` finds the rest at its next."""
+        cdef InputSink sink
+        self.advance(now_ns)
+        self._look_at_watched(self.now_ns)
+        if self._quotes.c.n:
+            self._judge_quotes(self.now_ns)
+            self._quotes.forget(self.now_ns)
+        if self._labels_n or self._quotes.said_n:
+            self._tell_derived()
+        for sink in self._sinks:
+            sink.watch_timer(now_ns, self.input_sequence)
+
+    cdef void _look_at_watched(self, int64_t t) noexcept nogil:
+        # Downwards, since an instrument that goes makes room for the last.
+        cdef LiveQuotes* quotes = &self._quotes.c
+        cdef InstrumentState* state
+        cdef uint32_t looked = 0, at = self._quotes.watched_next
+        if at == 0:
+            if self._quotes.watched_ns <= t < self._quotes.watched_ns + self._judge_every_ns:
+                return
+            self._quotes.watched_ns = t
+            at = quotes.watched_n
+        while at > 0 and looked < MARKETS_A_TIMER:
+            looked += 1
+            at = min(at, quotes.watched_n)
+            if at == 0:
+                break
+            at -= 1
+            state = self.states[quotes.watched[at]]
+            if t - state.stress_checked_ns >= STRESS_CADENCE_NS:
+                self.update_regime(state, state.instrument, t)
+            else:
+                self.look(state, &self._policy.instrument[state.instrument], t)
+        self._quotes.watched_next = at
 
     cdef void _time_quotes(self) noexcept nogil:
         cdef size_t first = self._quotes.said_n

@@ -34,6 +34,8 @@ cdef class InputSink:
     cdef int events(self, const Event* events, Py_ssize_t count, uint64_t first_sequence) except -1
     cdef int signal(self, const Signal* signal, uint64_t sequence) except -1
     cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1
+    # Time for live quotes alone: Engine.on_watch_timer.
+    cdef int watch_timer(self, int64_t now_ns, uint64_t sequence) except -1
     # The decision carries its sequence.
     cdef int decision(self, const Request* request, const Decision* decision) except -1
     # No input: what a shadow made of the decision just told.

@@ -40,6 +40,9 @@ cdef class InputSink:
     cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1:
         return 0
 
+    cdef int watch_timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        return 0
+
     cdef int decision(self, const Request* request, const Decision* decision) except -1:
         return 0
 
@@ -155,6 +158,10 @@ cdef class InputTap(InputSink):
 
     cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1:
         self._tap("timer", sequence, now_ns)
+        return 0
+
+    cdef int watch_timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        self._tap("watch_timer", sequence, now_ns)
         return 0
 
     cdef int decision(self, const Request* request, const Decision* decision) except -1:

@@ -221,7 +221,7 @@ class Watching:
             return expiry.WATCH_REFUSAL_UNAVAILABLE
         if name in found.names:
             return expiry.WATCH_REFUSAL_NAME_IN_USE
-        if self.engine.watching.counts().live >= self.engine.config.watch.quotes_max:
+        if self.engine.watching.live >= self.engine.config.watch.quotes_max:
             return expiry.WATCH_REFUSAL_FULL
         return 0
 
@@ -370,8 +370,8 @@ class Watching:
     def look(self, now_ns: int) -> None:
         """Several times a heartbeat: who is silent, who is to hear that we live, what is to be said again."""
         config = self.engine.config.watch
-        if self.engine.watching.counts().live:
-            self.engine.on_timer(now_ns)  # what is left of quotes is judged on timers
+        if self.engine.watching.live:
+            self.engine.on_watch_timer(now_ns)  # their data is looked at, what is left of them is judged
         for stranger in list(self._strangers):
             if now_ns - stranger.since_ns > OPEN_WITHIN_NS:
                 stranger.end(
@@ -416,7 +416,7 @@ class Watching:
 
     def _time(self) -> None:
         self._timer, self._timer_ns = None, NEVER_NS
-        self.engine.on_timer(self.clock.now_ns())
+        self.engine.on_watch_timer(self.clock.now_ns())
         self._arm()
 
     def _judge(self, now_ns: int) -> None:
@@ -433,7 +433,7 @@ class Watching:
             self._alerts.raise_(WATCH_LOST, text, now_ns)
         else:
             self._alerts.clear(WATCH_LOST, now_ns)
-        waiting = self.engine.watching.counts().waiting
+        waiting = self.engine.watching.waiting
         if waiting:
             text = (
                 f"{waiting} withdrawals wait until their venue sessions take another cancel (cancels_per_s)"

@@ -19,6 +19,7 @@ from quotelife.capture.format import CaptureError, InputKind
 from quotelife.capture.reader import Capture, Inputs
 from quotelife.capture.segments import AppendFile, SegmentFiles, list_segments
 from quotelife.capture.writer import CaptureWriter
+from quotelife.checksum import crc32c
 from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.inputs import InputTap
@@ -55,6 +56,8 @@ class Recorder:
             self.inputs.append(twin.Input(sequence, twin.SIGNAL, values[0].tobytes()))
         elif name == "timer":
             self.inputs.append(twin.Input(sequence, twin.TIMER, struct.pack("<q56x", values[0])))
+        elif name == "watch_timer":
+            self.inputs.append(twin.Input(sequence, twin.WATCH_TIMER, struct.pack("<q56x", values[0])))
 
     def events(self, array: np.ndarray) -> None:
         self._buffer.clear()
@@ -102,6 +105,7 @@ STEPS = st.lists(
         st.tuples(st.just("events"), st.integers(0, 40), st.integers(0, 2**32 - 1)),
         st.tuples(st.just("signal"), st.floats(-1, 1)),
         st.tuples(st.just("timer"), st.integers(0, 2**62)),
+        st.tuples(st.just("watch_timer"), st.integers(0, 2**62)),
         st.tuples(st.just("decide")),
         st.tuples(st.just("tick"), st.integers(0, 3)),
         st.tuples(st.just("write")),
@@ -134,6 +138,8 @@ def test_arbitrary_inputs_come_back_equal_with_their_sequences(
             run.signal(values[0])
         elif name == "timer":
             run.engine.on_timer(values[0])
+        elif name == "watch_timer":
+            run.engine.on_watch_timer(values[0])
         elif name == "decide":
             run.decide()
         elif name == "tick":
@@ -493,3 +499,30 @@ def test_another_layout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_empty_folder_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"no segment of a capture"):
         Capture(tmp_path)
+
+
+def test_a_capture_of_the_format_before_is_read_and_one_of_the_next_is_refused(tmp_path: Path) -> None:
+    """The last but one knew no watch timers; its blocks are otherwise the same."""
+    recorder = Recorder(tmp_path)
+    recorder.some_events(20)
+    recorder.engine.on_timer(T0 + 7)
+    recorder.writer.close()
+    (path,) = tmp_path.glob("*.qlc")
+    current = path.read_bytes()
+
+    def as_version(version: int) -> None:
+        data = bytearray(current)
+        for offset, block in twin.blocks(current):
+            struct.pack_into("<H", data, offset + 12, version)
+            checksum = crc32c(bytes(data[offset + form.CHECKED_FROM : offset + len(block)]))
+            struct.pack_into("<I", data, offset + 4, checksum)
+        path.write_bytes(data)
+
+    assert current[12:14] == form.VERSION.to_bytes(2, "little")
+    as_version(1)
+    assert captured(tmp_path) == recorder.inputs and len(recorder.inputs) == 21
+    as_version(form.VERSION + 1)
+    with pytest.raises(
+        CaptureError, match=f"format {form.VERSION + 1}, this build reads up to {form.VERSION}"
+    ):
+        captured(tmp_path)

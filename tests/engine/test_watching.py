@@ -2,27 +2,33 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from quotelife.config import Config
+from quotelife.config import Config, load_config
+from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
-from quotelife.inputs import Change, InputTap
+from quotelife.inputs import Change, DerivedTap, InputTap
 from quotelife.records import (
+    HORIZONS_NS,
+    WATCH_DTYPE,
     DecisionCode,
     DecisionRecord,
     EventBuffer,
     EventFlags,
     EventKindCode,
     QuoteStateCode,
+    SideCode,
     SignalCode,
     StatusKind,
     WatchCode,
     WithdrawCode,
 )
-from reference.live_quotes_kit import MS, Market, S, config_of
+from reference.live_quotes_kit import MS, T0, Market, S, config_of
 
 
 @pytest.fixture
@@ -98,6 +104,122 @@ def test_it_expires_at_its_end_with_the_next_input_and_says_what_a_new_one_would
     assert [WatchCode(w["kind"]).name for w in said] == ["EXPIRED", "REQUOTE_HINT"]
     assert said[0]["state"] == QuoteStateCode.EXPIRED and said[0]["at_ns"] == market.t
     assert said[1]["life_ns"] == market.decide()[1].life_ns
+
+
+def test_a_watch_timer_ends_what_is_due_and_is_an_input(market: Market) -> None:
+    quote = market.watch()
+    status = market.engine.live_quote(quote)
+    assert status is not None
+    while market.t < status.expiry_ns - 100 * MS:
+        market.t += 100 * MS
+        market.move(0, 0)
+    told: list[tuple[str, int, Any]] = []
+    market.engine.record_to(market.tap, InputTap(lambda name, number, *v: told.append((name, number, v[0]))))
+    number = market.engine.input_sequence
+    market.engine.on_watch_timer(status.expiry_ns - 1)
+    assert market.said() == []
+    market.engine.on_watch_timer(status.expiry_ns)
+    assert [kind for kind, _, _ in market.said()] == ["EXPIRED", "REQUOTE_HINT"]
+    assert [(name, at) for name, at, _ in told if name != "watch"] == [
+        ("watch_timer", number + 1),
+        ("watch_timer", number + 2),
+    ]
+    assert market.engine.live_quote(quote) is not None
+    market.engine.on_watch_timer(status.expiry_ns + 61 * S)
+    assert market.engine.live_quote(quote) is None, "it forgets as well"
+
+
+def test_a_watch_timer_finds_data_that_has_gone_stale(market: Market) -> None:
+    """Nothing comes of one market any more, and only its own quote ends."""
+    quotes = [market.watch(f"q{k}", sides=((k, 1),)) for k in range(2)]
+    said: list[tuple[int, str]] = []
+    for _ in range(60):
+        market.t += 25 * MS
+        market.move(1, 0)
+        market.engine.on_watch_timer(market.t)
+        if said := withdrawn(market.said()):
+            break
+    assert said == [(quotes[0], "DATA_QUALITY")]
+    late_ns = market.t - market.engine.instrument_status(0, market.t).quality_since_ns
+    assert 0 <= late_ns <= 50 * MS + 25 * MS, (
+        "a look each judge_every, at whichever timer comes first after it"
+    )
+
+
+def test_many_markets_with_quotes_take_turns_and_none_is_left_out(tmp_path: Path) -> None:
+    """More than one timer looks at: every one of them is found stale within a few."""
+    count = 700
+    engine, tap = _many(tmp_path, count)
+    for k in range(count):
+        engine.apply_watch(Change.WATCHED, _lasting(k + 1, f"I{k}"), engine.now_ns)
+    tap.watches()
+    t = engine.now_ns + 10 * S
+    found: list[list[int]] = []
+    for _ in range(6):
+        t += MS
+        engine.on_watch_timer(t)
+        found.append([int(np.frombuffer(each, WATCH_DTYPE)[0]["quote"]) for each in tap.watches()])
+    assert [len(each) for each in found] == [256, 256, 188, 0, 0, 0]
+    assert sorted(quote for each in found for quote in each) == list(range(1, count + 1))
+
+
+def test_a_watch_timer_costs_nothing_for_instruments_without_a_live_quote(tmp_path: Path) -> None:
+    """4,000 instruments against 40, the same ten quotes: a timer of all takes a hundred times as long, this one the
+    same. The best of many, so that what else the machine does counts little."""
+    best: dict[tuple[int, str], int] = {}
+    for count in (40, 4000):
+        engine, _ = _many(tmp_path, count)
+        for k in range(10):
+            engine.apply_watch(Change.WATCHED, _lasting(k + 1, f"I{k}"), engine.now_ns)
+        t = engine.now_ns
+        for name, let_pass in (("watched", engine.on_watch_timer), ("all", engine.on_timer)):
+            taken = []
+            for _ in range(200 if name == "watched" else 20):
+                t += 50 * MS
+                began = time.perf_counter_ns()
+                let_pass(t)
+                taken.append(time.perf_counter_ns() - began)
+            best[count, name] = min(taken)
+        assert engine.watching.live == 10
+    assert best[4000, "all"] > 20 * best[40, "all"]
+    assert best[4000, "watched"] < 3 * best[40, "watched"]
+
+
+def _many(tmp_path: Path, count: int) -> tuple[Engine, DerivedTap]:
+    """Instruments of which only a whole book was ever seen."""
+    path = tmp_path / f"{count}.yaml"
+    lines = [
+        f"  - {{name: I{k}, venue: test, symbol: S{k}, tick_size: 0.1, lot_size: 0.001, warmup: 0s,"
+        f" stale: {{min: {'1s' if count == 700 else '1h'}, max: {'1s' if count == 700 else '1h'}}}}}\n"
+        for k in range(count)
+    ]
+    path.write_text("version: 1\nmodel: {artifact: first_passage}\ninstruments:\n" + "".join(lines))
+    engine, tap = Engine(load_config(path), start_ns=T0), DerivedTap()
+    engine.record_to(tap)
+    buffer = EventBuffer(4 * count)
+    for k in range(count):
+        options: dict[str, Any] = {"instrument": k, "receive_ns": T0 + 1}
+        buffer.append(EventKindCode.SNAPSHOT_BEGIN, **options)
+        for side, price in ((SideCode.BID, 999), (SideCode.ASK, 1001)):
+            buffer.append(EventKindCode.LEVEL, side=side, flags=EventFlags.SNAPSHOT, price_ticks=price,
+                          size_lots=10, **options)  # fmt: skip
+        buffer.append(EventKindCode.SNAPSHOT_END, flags=EventFlags.LAST, sequence=1, **options)
+    engine.on_events(buffer)
+    return engine, tap
+
+
+def _lasting(number: int, instrument: str) -> dict[str, Any]:
+    """A quote that no move ends, as a journal holds one."""
+    end_ns = T0 + 3600 * S
+    side = {
+        "instrument": instrument, "side": 1, "mid_ticks": 1000.0, "h_ticks": 1e9, "edge_ticks": None,
+        "p": [0.01] * len(HORIZONS_NS), "posture": 1, "mode": 1, "regime": 0, "quality": 0,
+    }  # fmt: skip
+    return {
+        "quote": number, "owner": "oms", "name": str(number), "rfq": "", "boot": "", "decisions": [],
+        "expiry_ns": end_ns, "unwatched_ns": end_ns, "size_lots": 1.0, "counterparty": "", "desk": None,
+        "session": None, "cancels": False, "state": 1, "withdraw": 0, "sides": [side],
+    }  # fmt: skip
 
 
 def test_stress_halt_gap_and_kill_end_what_they_concern(market: Market) -> None:
@@ -340,6 +462,7 @@ def test_the_same_inputs_say_the_same_and_payloads_are_enough(tmp_path: Path) ->
         market.t += 20 * MS
         market.move(k % 2, (-1, 2, -3, 3)[k % 4])
         market.engine.on_timer(market.t)
+        market.engine.on_watch_timer(market.t + MS)
         if k % 7 == 0:
             market.engine.watch_acknowledged(market.t, k, 0)
         if k % 5 == 0:
@@ -360,6 +483,8 @@ def test_the_same_inputs_say_the_same_and_payloads_are_enough(tmp_path: Path) ->
             again.engine.on_events(buffer)
         elif name == "timer":
             again.engine.on_timer(values[0])
+        elif name == "watch_timer":
+            again.engine.on_watch_timer(values[0])
         elif name == "decision":
             again.engine.decide(values[0], DecisionRecord())
         elif name == "change":

@@ -76,6 +76,11 @@ class PlainQuotes:
             for side in (1, -1)
         ]
 
+    def watched(self) -> list[int]:
+        return sorted(
+            {at for id, (_, sides, _) in self.live.items() if id not in self.waits for at, _, _ in sides}
+        )
+
     def end(self, id: int) -> None:
         self.live.pop(id, None)
         self.waits.discard(id)
@@ -107,6 +112,7 @@ def test_every_order_of_events_ends_the_same_quotes_in_the_same_order(steps) -> 
         elif step[0] == "turn":
             assert view.waiting() == plain.waiting()
         assert view.triggers() == plain.triggers()
+        assert view.watched() == plain.watched()
         assert len(view) == len(plain.live)
 
 

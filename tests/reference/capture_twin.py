@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("<4sIIHBBQIIIIII32s")
 RUN = struct.Struct("<QIB3x")
-EVENT, SIGNAL, TIMER, LOST = 1, 2, 3, 4
+EVENT, SIGNAL, TIMER, LOST, WATCH_TIMER = 1, 2, 3, 4, 5
 
 
 class Input(NamedTuple):

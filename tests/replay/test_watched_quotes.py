@@ -50,6 +50,8 @@ class WatchedSession(Session):
 
     def decide(self, now_ns: int) -> None:
         rng, engine = self.rng, self.engine
+        if self.watched % 3 == 0:
+            engine.on_watch_timer(now_ns)
         if rng.random() < 0.3:
             super().decide(now_ns)
             return

@@ -114,7 +114,7 @@ def _batches(capture: Capture, boot_id: str | None) -> Iterator[tuple[Head, list
     runs: list[Inputs] = []
     rows = 0
     for run in capture.inputs(boot_id):
-        if run.kind is InputKind.TIMER:
+        if run.kind in (InputKind.TIMER, InputKind.WATCH_TIMER):
             continue
         if runs and (rows >= ROWS or run.head is not runs[0].head):
             yield runs[0].head, runs

@@ -5,7 +5,7 @@ row of blocks. A block is self-contained:
 
 - header, 80 bytes: ``HEADER_DTYPE``; the CRC32C covers all of the block that follows it;
 - slots, 64 bytes each: the records of the runs, one after the other: events (``EVENT_DTYPE``), signals
-  (``SIGNAL_DTYPE``), timers (``TIMER_DTYPE``);
+  (``SIGNAL_DTYPE``), timers and watch timers (``TIMER_DTYPE``);
 - runs, 16 bytes each: ``RUN_DTYPE``, ``count`` inputs of one kind with consecutive input sequences from
   ``first_sequence`` on.
 
@@ -30,7 +30,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EVENT_DTYPE, SIGNAL_DTYPE
 
-VERSION = 1
+VERSION = 2  # 2: since watch timers are in it
 MAGIC = b"QLCB"
 HEADER_BYTES = 80
 SLOT_BYTES = 64
@@ -56,6 +56,7 @@ class InputKind(IntEnum):
     SIGNAL = 2
     TIMER = 3
     LOST = 4
+    WATCH_TIMER = 5  # ``Engine.on_watch_timer``
 
 
 HEADER_DTYPE = np.dtype(
@@ -67,7 +68,7 @@ HEADER_DTYPE = np.dtype(
         ("kind", "u1"),
         ("pad0", "u1"),
         ("first_sequence", "<u8"),  # of the first run; HEAD: of the first input after it
-        ("slots", "<u4"),  # events + signals + timers
+        ("slots", "<u4"),  # events + signals + timers of both kinds
         ("runs", "<u4"),
         ("events", "<u4"),
         ("signals", "<u4"),
@@ -82,6 +83,7 @@ SLOT_DTYPES = {
     InputKind.EVENT: EVENT_DTYPE,
     InputKind.SIGNAL: SIGNAL_DTYPE,
     InputKind.TIMER: TIMER_DTYPE,
+    InputKind.WATCH_TIMER: TIMER_DTYPE,
 }
 LAYOUT = "; ".join(
     f"{name} {dtype.itemsize}: "

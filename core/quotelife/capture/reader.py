@@ -165,9 +165,9 @@ def _blocks(segment: Segment, raw: bytes, damage: list[Damage]) -> Iterator[tupl
             damage.append(Damage(segment.path, start, end - start, torn=offset < 0))
             if block is None:
                 return
-        if block.header["version"] != VERSION:
+        if not 1 <= block.header["version"] <= VERSION:
             raise CaptureError(
-                f"{segment.path}: format {block.header['version']}, this build reads {VERSION}; "
+                f"{segment.path}: format {block.header['version']}, this build reads up to {VERSION}; "
                 f"read it with the version of quotelife that wrote it"
             )
         yield offset, block

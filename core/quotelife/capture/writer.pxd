@@ -66,6 +66,7 @@ cdef class CaptureWriter(InputSink):
     cdef bytes head            # of the segment being written
     cdef object head_fields    # Head
 
+    cdef int _timer(self, int kind, int64_t now_ns, uint64_t sequence) except -1
     cdef Block* _room(self, uint64_t sequence, uint64_t count) noexcept
     cdef void _note(self, Block* block, int kind, uint64_t first_sequence, uint32_t count) noexcept nogil
     cdef void _seal(self) noexcept nogil

@@ -30,6 +30,7 @@ cdef enum:
     KIND_SIGNAL = 2
     KIND_TIMER = 3
     KIND_LOST = 4
+    KIND_WATCH_TIMER = 5
     CHECKED_FROM = 8
 
 assert sizeof(Header) == HEADER and sizeof(Run) == RUN and sizeof(Event) == SLOT and sizeof(Signal) == SLOT
@@ -146,6 +147,12 @@ cdef class CaptureWriter(InputSink):
         return 0
 
     cdef int timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        return self._timer(KIND_TIMER, now_ns, sequence)
+
+    cdef int watch_timer(self, int64_t now_ns, uint64_t sequence) except -1:
+        return self._timer(KIND_WATCH_TIMER, now_ns, sequence)
+
+    cdef int _timer(self, int kind, int64_t now_ns, uint64_t sequence) except -1:
         cdef Block* block = self._room(sequence, 1)
         cdef char* slot
         if block != NULL:
@@ -153,7 +160,7 @@ cdef class CaptureWriter(InputSink):
             memset(slot, 0, SLOT)
             memcpy(slot, &now_ns, sizeof(now_ns))
             block.timers += 1
-            self._note(block, KIND_TIMER, sequence, 1)
+            self._note(block, kind, sequence, 1)
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:

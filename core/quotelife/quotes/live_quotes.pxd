@@ -64,6 +64,9 @@ cdef struct LiveQuotes:
     uint32_t markets           # 2 for each instrument: against a buyer, against a seller
     Heap* keys                 # by market: sides of live quotes, smallest key on top
     double* trigger            # by market: the smallest key; infinity: none
+    uint32_t* watched          # instruments whose markets may end a live quote, in no order ...
+    uint32_t* watched_at       # ... and by instrument its place there
+    uint32_t watched_n
     Heap ends                  # live ones, next end on top
     Heap ended                 # the others, next to be forgotten on top
     uint32_t sessions

@@ -102,6 +102,30 @@ cdef void _pull(LiveQuotes* self, Heap* heap, HeapKind kind, uint32_t at) noexce
 
 # --- quotes -----------------------------------------------------------------------------------------------------------
 
+cdef void _list(LiveQuotes* self, uint32_t at) noexcept nogil:
+    # A market may end this side. There is room.
+    cdef uint32_t market = _market(&self.side[at]), instrument = self.side[at].instrument
+    if self.keys[market].n == 0 and self.keys[market ^ 1].n == 0:
+        self.watched[self.watched_n] = instrument
+        self.watched_at[instrument] = self.watched_n
+        self.watched_n += 1
+    _push(self, &self.keys[market], BY_KEY, at)
+    _look(self, market)
+
+
+cdef void _unlist_side(LiveQuotes* self, uint32_t at) noexcept nogil:
+    cdef uint32_t market = _market(&self.side[at]), place, last
+    _pull(self, &self.keys[market], BY_KEY, self.side[at].heap_at)
+    _look(self, market)
+    self.side[at].heap_at = NOWHERE
+    if self.keys[market].n == 0 and self.keys[market ^ 1].n == 0:
+        place = self.watched_at[self.side[at].instrument]
+        self.watched_n -= 1
+        last = self.watched[self.watched_n]
+        self.watched[place] = last
+        self.watched_at[last] = place
+
+
 cdef inline uint32_t _market(const LiveSide* side) noexcept nogil:
     return 2 * side.instrument + (side.side < 0)
 
@@ -115,6 +139,7 @@ cdef bint quotes_markets(LiveQuotes* self, uint32_t instruments) noexcept nogil:
     cdef uint32_t n = 2 * instruments, k
     cdef Heap* keys
     cdef double* trigger
+    cdef uint32_t* watched
     if n <= self.markets:
         return True
     keys = <Heap*>realloc(self.keys, n * sizeof(Heap))
@@ -125,6 +150,14 @@ cdef bint quotes_markets(LiveQuotes* self, uint32_t instruments) noexcept nogil:
     if trigger == NULL:
         return False
     self.trigger = trigger
+    watched = <uint32_t*>realloc(self.watched, max(instruments, 1) * sizeof(uint32_t))
+    if watched == NULL:
+        return False
+    self.watched = watched
+    watched = <uint32_t*>realloc(self.watched_at, max(instruments, 1) * sizeof(uint32_t))
+    if watched == NULL:
+        return False
+    self.watched_at = watched
     for k in range(self.markets, n):
         memset(&keys[k], 0, sizeof(Heap))
         trigger[k] = INFINITY
@@ -157,6 +190,8 @@ cdef void quotes_free(LiveQuotes* self) noexcept nogil:
         free(self.keys[k].place)
     free(self.keys)
     free(self.trigger)
+    free(self.watched)
+    free(self.watched_at)
     free(self.ends.place)
     free(self.ended.place)
     for k in range(self.sessions):
@@ -170,7 +205,7 @@ cdef void quotes_free(LiveQuotes* self) noexcept nogil:
 cdef uint64_t quotes_bytes(const LiveQuotes* self) noexcept nogil:
     cdef uint64_t held = self.room * sizeof(LiveQuote) + self.sides_room * sizeof(LiveSide)
     cdef uint32_t k
-    held += self.markets * (sizeof(Heap) + sizeof(double))
+    held += self.markets * (sizeof(Heap) + sizeof(double) + sizeof(uint32_t))    # of two markets, two places
     held += (self.ends.room + self.ended.room) * sizeof(uint32_t) + self.sessions * sizeof(Heap)
     for k in range(self.sessions):
         held += self.waiting[k].room * sizeof(uint32_t)
@@ -242,9 +277,7 @@ cdef uint32_t quotes_open(LiveQuotes* self, const LiveQuote* quote, const LiveSi
         mine.first = at
     at = mine.first
     while at != NOWHERE:
-        market = _market(&self.side[at])
-        _push(self, &self.keys[market], BY_KEY, at)
-        _look(self, market)
+        _list(self, at)
         at = self.side[at].next
     _push(self, &self.ends, BY_END, place)
     self.n += 1
@@ -254,13 +287,10 @@ cdef uint32_t quotes_open(LiveQuotes* self, const LiveQuote* quote, const LiveSi
 
 cdef void _unlist(LiveQuotes* self, uint32_t place) noexcept nogil:
     # No market ends it any more.
-    cdef uint32_t at = self.quote[place].first, market
+    cdef uint32_t at = self.quote[place].first
     while at != NOWHERE:
         if self.side[at].heap_at != NOWHERE:
-            market = _market(&self.side[at])
-            _pull(self, &self.keys[market], BY_KEY, self.side[at].heap_at)
-            _look(self, market)
-            self.side[at].heap_at = NOWHERE
+            _unlist_side(self, at)
         at = self.side[at].next
 
 
@@ -376,6 +406,10 @@ cdef class LiveQuotesView:
     def triggers(self):
         """Smallest key by market: (against a buyer, against a seller) of each instrument in turn."""
         return [self.c.trigger[k] for k in range(self.c.markets)]
+
+    def watched(self):
+        """Indices of instruments whose markets may end a live quote, in rising order."""
+        return sorted([self.c.watched[k] for k in range(self.c.watched_n)])
 
     def passed(self, uint32_t instrument, double mid):
         """Ids of what a market ends by coming to ``mid``, in order."""

@@ -31,6 +31,8 @@ cdef class Watching:
     cdef readonly uint64_t hints
     cdef readonly uint64_t held_back            # withdrawals that had to wait
     cdef uint64_t _withdrawn[WITHDRAW_REASONS]
+    cdef uint32_t watched_next                  # place of the instrument that the next timer begins below; 0: a new turn
+    cdef int64_t watched_ns                     # when the turn under way began
     cdef uint32_t judged_next                   # place that the next timer begins at
     cdef int64_t judged_ns                      # when the turn under way began
     cdef readonly uint64_t judged

@@ -413,14 +413,24 @@ cdef class Watching:
 
     # --- views --------------------------------------------------------------------------------------------------------
 
-    def counts(self):
-        """``WatchCounts``."""
+    @property
+    def live(self):
+        """How many are."""
+        return self.c.live
+
+    @property
+    def waiting(self):
+        """Withdrawals held back until their venue sessions take another cancel."""
         cdef uint64_t waiting = 0
         cdef uint32_t k
         for k in range(self.c.sessions):
             waiting += self.c.waiting[k].n
+        return waiting
+
+    def counts(self):
+        """``WatchCounts``."""
         return WatchCounts(
-            self.c.live, self.c.n, waiting, self.registered,
+            self.c.live, self.c.n, self.waiting, self.registered,
             {k: self._withdrawn[k] for k in range(1, WITHDRAW_REASONS)}, self.expired, self.hints, self.held_back,
             self.judged, self.unsaid, quotes_bytes(&self.c),
         )

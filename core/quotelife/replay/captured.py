@@ -72,9 +72,10 @@ class CapturedSource:
                     yield int(record["receive_ns"])
                     engine.on_signal_record(record.tobytes())
             else:
+                let_pass = engine.on_timer if run.kind is InputKind.TIMER else engine.on_watch_timer
                 for now_ns in records["now_ns"].tolist():
                     yield now_ns
-                    engine.on_timer(now_ns)
+                    let_pass(now_ns)
         report.damaged += len(self._capture.damage) - damaged
 
     def _events(self, engine: Engine, records: npt.NDArray[np.void]) -> Iterator[int]:
@@ -131,7 +132,7 @@ class _Mapping:
 
     def mapped(self, kind: InputKind, records: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
         """The records with the engine's indices; without those that speak of a desk or index it does not have."""
-        if kind is InputKind.TIMER:
+        if kind in (InputKind.TIMER, InputKind.WATCH_TIMER):
             return records
         records = records.copy()
         known = records["instrument"] < len(self._instruments)

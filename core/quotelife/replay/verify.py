@@ -745,8 +745,9 @@ class _FromMarket(_Boot):
                 engine.on_signal_record(record.tobytes())
             self.report.signals += stop - start
         else:
+            let_pass = engine.on_timer if run.kind is InputKind.TIMER else engine.on_watch_timer
             for now_ns in run.records["now_ns"][start:stop].tolist():
-                engine.on_timer(now_ns)
+                let_pass(now_ns)
 
     def _missing(self, run: Inputs | None, wanted: int) -> str:
         if run is not None and run.kind is InputKind.LOST and run.first_sequence <= wanted:
