@@ -247,9 +247,9 @@ class Watching:
         found = self._owners[owner]
         found.live += 1
         found.names[name] = quote
-        status = self.engine.live_quote(quote)
-        assert status is not None
-        self._quotes[quote] = (found, name, status.expiry_ns)
+        end_ns = self.engine.watching.end_ns(quote)
+        assert end_ns is not None
+        self._quotes[quote] = (found, name, end_ns)
         self._decisions[quote] = tuple(decision.input_sequence for decision in decisions)
         self._decided.update(dict.fromkeys(self._decisions[quote], quote))
         self._arm()

@@ -10,9 +10,11 @@ import pytest
 from quotelife.config import Config
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
-from quotelife.inputs import Change, DerivedTap
+from quotelife.inputs import Change, DerivedTap, InputTap
+from quotelife.journal import state as state_module
 from quotelife.journal.format import Kind
-from quotelife.journal.records import Record, decode_watch
+from quotelife.journal.reader import Journal
+from quotelife.journal.records import Record, decode_change, decode_watch
 from quotelife.journal.recovery import recover
 from quotelife.journal.state import UNACKNOWLEDGED_NS, OperationalState
 from quotelife.journal.storage import DirectoryStorage
@@ -212,6 +214,55 @@ def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
     ended = [int(each["quote"]) for each in said if each["kind"] != WatchCode.REQUOTE_HINT]
     assert sorted(ended) == sorted(carried)
     assert engine.watching.next_quote == state.next_quote > max(each.quote for each in known)
+
+
+def test_a_quote_is_written_out_once_whatever_becomes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its curve takes most of the time that a registration, a withdrawal or a restart needs."""
+    written: list[int] = []
+    write = state_module._quote_text
+
+    def counted(quote: dict[str, Any]) -> str:
+        written.append(quote["quote"])
+        return write(quote)
+
+    monkeypatch.setattr(state_module, "_quote_text", counted)
+    run = session(tmp_path)
+    told: list[dict[str, Any]] = []
+    run.engine.record_to(
+        run.journal,
+        InputTap(
+            lambda name, _, *v: told.append(v[1]) if name == "change" and v[0] is Change.WATCHED else None
+        ),
+    )
+    run.work(market(60), 1500, 0.25)
+    run.engine.watch_lost(run.engine.now_ns, "oms1", "gone")
+    run.journal.commit()
+    counts = run.engine.watching.counts()
+    assert sum(counts.withdrawn.values()) > 3 and len(told) > 20
+    assert sorted(written) == sorted(each["quote"] for each in told), "withdrawn or not"
+    now_ns = run.engine.now_ns
+    run.close()
+
+    journal = Journal(DirectoryStorage(str(tmp_path / "journal"), lock=False))
+    changes = [decode_change(record) for record in journal.records() if record.kind is Kind.CHANGE]
+    assert [each.payload for each in changes if each.kind == Change.WATCHED] == told
+    state = recover(DirectoryStorage(str(tmp_path / "journal"), lock=False), 0).state
+    carried = state.live_quotes(now_ns)
+    assert carried
+    del written[:]
+    assert json.loads(state.to_bytes(now_ns))["quotes"] == carried
+    for entry in carried:
+        state.change(
+            Change.WATCH_UPDATED,
+            {"quote": entry["quote"], "state": QuoteStateCode.PARTLY_FILLED, "size_lots": 2.5},
+        )
+    changed = state.live_quotes(now_ns)
+    assert json.loads(state.to_bytes(now_ns))["quotes"] == changed != carried
+    again = session(tmp_path, now_ns, "boot2")
+    again.close()
+    assert sorted(written) == sorted(2 * [each["quote"] for each in carried]), "here, and by the next boot"
 
 
 def test_long_after_its_end_a_withdrawal_is_carried_over_no_more() -> None:

@@ -70,7 +70,7 @@ class OperationalState:
         self._event_names: dict[int, Json] = {}  # by id
         self.quotes: dict[int, Json] = {}  # by id: live, or withdrawn and nobody has said so
         self.next_quote = 1
-        self._quote_texts: dict[int, str] = {}
+        self._quote_texts: dict[int, str] = {}  # of those asked for: all of each but ``_CHANGING``
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._learned_texts: dict[str, str] = {}  # of each, up to its labels
         self._counterparties: dict[str, str] = {}  # as texts, the one noted last at the end
@@ -163,9 +163,27 @@ class OperationalState:
         if quote is None:
             self.quotes.pop(id, None)
             self._quote_texts.pop(id, None)
-        else:
-            self.quotes[id] = quote
-            self._quote_texts[id] = _text(quote)
+            return
+        known = self.quotes.get(id)
+        if known is not None and id in self._quote_texts and known != quote:
+            del self._quote_texts[id]
+        self.quotes[id] = quote
+
+    def quote_text(self, id: int) -> str:
+        """A quote as JSON. Its curves take long to write: that is done once, whatever becomes of it."""
+        quote = self.quotes[id]
+        text = self._quote_texts.get(id)
+        if text is None:
+            text = self._quote_texts[id] = _quote_text(quote)
+        size = quote["size_lots"]
+        return (
+            f'{text},"size_lots":{"null" if size is None else repr(size)},"state":{quote["state"]},'
+            f'"withdraw":{quote["withdraw"]}}}'
+        )
+
+    def _change_quote(self, id: int, **changed: Any) -> None:
+        # Of ``_CHANGING``: what is written already stays.
+        self.quotes[id] = {**self.quotes[id], **changed}
 
     def _update_quote(self, payload: Mapping[str, Any]) -> None:
         quote = self.quotes.get(payload["quote"])
@@ -175,7 +193,7 @@ class OperationalState:
             self._set_quote(payload["quote"], None)
             return
         size_lots = quote["size_lots"] if payload["size_lots"] is None else payload["size_lots"]
-        self._set_quote(payload["quote"], {**quote, "state": payload["state"], "size_lots": size_lots})
+        self._change_quote(payload["quote"], state=payload["state"], size_lots=size_lots)
 
     def watch(self, record: bytes) -> None:
         """Apply a word on a live quote, the bytes of ``WATCH_DTYPE``."""
@@ -183,7 +201,10 @@ class OperationalState:
         quote = self.quotes.get(id)
         if quote is None or kind == WatchCode.REQUOTE_HINT:
             return
-        self._set_quote(id, {**quote, "withdraw": reason} if kind == WatchCode.WITHDRAW else None)
+        if kind == WatchCode.WITHDRAW:
+            self._change_quote(id, withdraw=reason)
+        else:
+            self._set_quote(id, None)
 
     def live_quotes(self, now_ns: int) -> list[Json]:
         """Quotes to be watched on, in the order of registration: those whose end nobody has told of, and those that
@@ -322,7 +343,7 @@ class OperationalState:
             texts[group] + (_labels_text(labels[group]) if group in labels else "") + "}}"
             for group in self._learned
         )
-        quotes = ",".join(self._quote_texts[id] for id in self._held_quotes(now_ns))
+        quotes = ",".join([self.quote_text(id) for id in self._held_quotes(now_ns)])
         rest = _text(self._operated(now_ns))
         known = ",".join(self._counterparty_texts())
         return (
@@ -360,6 +381,12 @@ class OperationalState:
             "event_names": list(self._names_held(now_ns).values()),
             "outcomes": self.outcomes(),
         }
+
+    def carried_over(self, now_ns: int) -> OperationalState:
+        """What the next boot begins with."""
+        state = OperationalState.from_json(self.to_json(now_ns))
+        state._quote_texts = {id: self._quote_texts[id] for id in state.quotes if id in self._quote_texts}
+        return state
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> OperationalState:
@@ -490,8 +517,16 @@ class OperationalState:
         )
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+_CHANGING = ("size_lots", "state", "withdraw")
+"""Of a quote, while it is live or about to end."""
+
+
+def _quote_text(quote: Json) -> str:
+    # What does not change of it, left open for the rest.
+    return _text({key: value for key, value in quote.items() if key not in _CHANGING}).removesuffix("}")
 
 
 def _labels_text(models: Json) -> str:

@@ -29,7 +29,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from quotelife.checksum cimport crc32c_c
-from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL
+from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL, CHANGE_WATCHED
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
     KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader,
@@ -284,9 +284,14 @@ cdef class JournalWriter(InputSink):
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
         self._fold_signals()
         self._last_sequence = sequence
-        cdef bytes record = encode({"kind": kind, "payload": payload, "now_ns": now_ns})
-        self._append_bytes(KIND_CHANGE, sequence, now_ns, record)
+        cdef bytes record
         self._state.change(kind, payload)
+        if kind == CHANGE_WATCHED:         # many, and the state has to write each out too
+            quote = self._state.quote_text(payload["quote"])
+            record = f'{{"kind":{kind},"payload":{quote},"now_ns":{now_ns}}}'.encode()
+        else:
+            record = encode({"kind": kind, "payload": payload, "now_ns": now_ns})
+        self._append_bytes(KIND_CHANGE, sequence, now_ns, record)
         if kind == CHANGE_LEARNED or kind == CHANGE_COUNTERPARTIES:
             # A restart reads every one since the last state: no more than so many times as much.
             self._learned_since_state += len(record)
@@ -371,7 +376,7 @@ cdef class JournalWriter(InputSink):
             "schema_hash": SCHEMA_HASH, "layout_hash": LAYOUT_HASH.hex(), "format": FORMAT_VERSION,
         }))
         if carried is not None:
-            self._state = OperationalState.from_json(carried.to_json(now_ns))
+            self._state = carried.carried_over(now_ns)
         self.change(CHANGE_CONFIG, config, now_ns, self._last_sequence)
         self._append_state()
 

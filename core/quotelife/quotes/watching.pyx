@@ -441,6 +441,11 @@ cdef class Watching:
         return ([self.exposure[k] for k in range(self.c.markets // 2)],
                 [self.desk_exposure[k] for k in range(self._desks)])
 
+    def end_ns(self, uint64_t quote):
+        """End of the life of a quote that is known, else ``None``."""
+        place = self._places.get(quote)
+        return None if place is None else self.c.quote[<uint32_t>place].end_ns
+
     def names(self, uint64_t quote):
         """``QuoteNames`` of a quote that is known, else ``None``."""
         return self._names.get(quote)
