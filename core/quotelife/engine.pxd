@@ -185,6 +185,7 @@ cdef class Engine:
     cdef Watching _quotes      # live quotes that are watched
     cdef Decision _hinted      # room for what a new quote in the place of one just ended would get
     cdef double _withdraw_at
+    cdef double _legs_room     # money that caps leave a package for one tick of its h; NaN: all of it
     cdef int64_t _judge_every_ns
     cdef uint32_t _judge_most
     cdef uint32_t _hints_most
@@ -298,5 +299,8 @@ cdef class Engine:
     cdef void _worst_of(self, Request* request, Request* of, bint counts) noexcept nogil
     cdef void _most_careful(self, const Request* request, Request* of, int64_t t) noexcept nogil
     cdef double _room(self, uint32_t instrument, uint32_t desk) noexcept nogil
+    cdef double _desk_room(self, uint32_t desk) noexcept nogil
+    cdef void _take_room(self, const Request* leg, const Decision* out) noexcept nogil
+    cdef const ValuePrior* _prior_of(self, const Request* request, const Decision* out) noexcept nogil
     cdef bint _fit_exposure(self, const Request* request, const PostureParams* posture, Decision* out,
                             int64_t age) noexcept nogil

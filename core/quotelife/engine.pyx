@@ -296,6 +296,7 @@ cdef class Engine:
     """
 
     def __cinit__(self):
+        self._legs_room = NAN
         self.states = NULL
         self.shared = NULL
         self.n_instruments = 0
@@ -984,9 +985,11 @@ cdef class Engine:
     # --- decisions ------------------------------------------------------------------------------------------------
 
     def decide(self, RequestRecord request, DecisionRecord decision):
-        """One decision. Raises ``ValueError`` when the request's instrument index is out of range."""
+        """One decision. Raises ``ValueError`` when the request's instrument index is out of range, or its size is no
+        finite number or below 0."""
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
+        check_size(&request.c)
         self.decide_c(&request.c, &decision.c)
         self.told(&request.c, &decision.c)
 
@@ -1020,6 +1023,8 @@ cdef class Engine:
         self.advance(request.now_ns)
         out.input_sequence = self.input_sequence
         out.now_ns = self.now_ns
+        if request.flags & REQ_FIRST_LEG:
+            self._legs_room = NAN
         self._observe(state, params, request, True, out)
         if self._frame(params, request, out):
             if not package_of_legs(request):
@@ -1038,6 +1043,8 @@ cdef class Engine:
                 self._ask_shadows(request, out)
                 if self._watching:
                     self._watch_decision(state, params, model, own, request.flags & REQ_LEG == 0, request, out)
+        if request.flags & (REQ_LEG | REQ_GREEKS) == REQ_LEG:
+            self._take_room(request, out)
         state.decisions += 1
         if out.kind == DECISION_DECLINE:
             state.declines += 1
@@ -1194,7 +1201,10 @@ cdef class Engine:
         if not params.enabled or out.regime == REGIME_HALT:
             return
         if package_of_legs(request):           # what is known of its market is in its legs' decisions
-            out.sigma_ticks = out.exposure_room = NAN
+            out.sigma_ticks = NAN
+            out.exposure_room = self._desk_room(request.desk)
+            if not isnan(self._legs_room):
+                out.exposure_room = fmin(out.exposure_room, self._legs_room * request.h_ticks)
             if request.moved_known:
                 out.observed |= OBS_MOVED_KNOWN
             return
@@ -1333,7 +1343,8 @@ cdef class Engine:
         cdef FeatureQuery query
         query.now_ns = out.now_ns
         query.side = request.side
-        query.size_lots = request.size_lots if request.flags & REQ_HAS_SIZE else NAN
+        # Near delta-neutral it counts packages, and hardly anything of the underlying is traded.
+        query.size_lots = request.size_lots if request.flags & (REQ_HAS_SIZE | REQ_RESIDUAL) == REQ_HAS_SIZE else NAN
         query.h_ticks = out.h_ticks - out.moved_ticks
         query.sigma_ticks = out.sigma_ticks
         query.fill_rate = self._counterparties.fill_rate(
@@ -1436,7 +1447,7 @@ cdef class Engine:
                            int64_t age) noexcept nogil:
         # The life of the largest value among those that tolerance, bounds and deadline leave. Of a quote that will be
         # watched also the one that it would be given unwatched, under the same bounds.
-        cdef const ValuePrior* prior = NULL
+        cdef const ValuePrior* prior = self._prior_of(request, out)
         cdef LifeResult life, unwatched
         cdef ValueTerms terms = posture.value
         # Lives are judged from now; where the move since pricing is not known, from then, and the age is taken off.
@@ -1445,11 +1456,6 @@ cdef class Engine:
         cdef int64_t limit = posture.max_ns - age, left
         cdef uint16_t limit_binding = BIND_MAX
         cdef double inventory = out.features[<int>F_INVENTORY]      # 0 where there is none
-        if out.learned[3] > 0.0:
-            prior = self._priors.find(self._policy, request.counterparty,
-                                      self._counterparties.place(request.counterparty), out.learned)
-        if prior == NULL:
-            prior = self._policy.value_prior(request.counterparty)
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
             if left < limit:
@@ -1571,6 +1577,7 @@ cdef class Engine:
                 raise ValueError("the legs of a package are asked at one time, for one side of it")
             if request.c.flags & REQ_SENSITIVITIES and request.c.underlying >= self.n_instruments:
                 raise ValueError(f"unknown instrument index {request.c.underlying} of an underlying")
+            check_size(&request.c)
         chain = []
         for given in legs:
             request = RequestRecord.from_bytes(given.canonical())
@@ -1680,6 +1687,8 @@ cdef class Engine:
         settings = self._config.packages
         if first.c.flags & REQ_HAS_SIZE:
             packages = first.c.size_lots * float(self._instruments[first.c.instrument].lot_size) / first.c.ratio
+            if not isfinite(packages):
+                raise ValueError(f"ratio: of {first.c.size_lots} lots in legs of {first.c.ratio} no size follows")
         # One tick of the record of the package: the underlying's, else that of the last leg.
         of.instrument = underlying if greeks else (<RequestRecord>chain[n - 1]).c.instrument
         tick = float(self._instruments[of.instrument].tick_size)
@@ -1733,15 +1742,16 @@ cdef class Engine:
                 scale = of.delta
                 of.h_ticks = package_on_underlying(h, of.delta, of.gamma) / tick
                 of.edge_ticks = package_on_underlying(edge, of.delta, of.gamma) / tick
-                if not isnan(packages):
-                    of.size_lots = packages * of.delta / float(self._instruments[underlying].lot_size)
-                    of.flags |= REQ_HAS_SIZE
+                packages *= of.delta
             of.residual_ticks = sqrt(variance) / scale / tick
         else:
             of.underlying = 0
             of.edge_ticks = edge / tick
         if not isnan(of.edge_ticks):
             of.flags |= REQ_HAS_EDGE
+        if not isnan(packages):                # by what one unit of the record's instrument loses, as its h and edge
+            of.size_lots = packages / float(self._instruments[of.instrument].lot_size)
+            of.flags |= REQ_HAS_SIZE
         # Quality, regime and posture are one for all of it.
         of.package_quality = QUALITY_GOOD
         if greeks:
@@ -1829,26 +1839,46 @@ cdef class Engine:
             if resolution.requested != POSTURE_RISK_AVERSE:
                 of.reasons |= WHY_MODEL_STEPPED_DOWN
 
+    # --- caps on what live quotes may lose ------------------------------------------------------------------------
+
     cdef double _room(self, uint32_t instrument, uint32_t desk) noexcept nogil:
         # What live quotes leave of the caps, money; NaN: there is none.
-        cdef double room = self._policy.instrument[instrument].exposure_max - self._quotes.exposure[instrument]
-        cdef double other = self._policy.desk_exposure_max(desk)
-        if not isnan(other):
-            other -= self._quotes.desk_exposure[desk]
-            room = other if isnan(room) else fmin(room, other)
-        return room
+        return fmin(self._policy.instrument[instrument].exposure_max - self._quotes.exposure(instrument),
+                    self._desk_room(desk))
+
+    cdef double _desk_room(self, uint32_t desk) noexcept nogil:
+        return self._policy.desk_exposure_max(desk) - self._quotes.desk_exposure(desk)
+
+    cdef void _take_room(self, const Request* leg, const Decision* out) noexcept nogil:
+        # What the cap of a leg's instrument leaves for one tick of the package's h: of what the package loses the leg
+        # has the share that it has in h.
+        cdef double share = leg.weight * out.h_ticks
+        cdef double room = self._policy.instrument[leg.instrument].exposure_max - self._quotes.exposure(leg.instrument)
+        if share > 0.0:
+            self._legs_room = fmin(self._legs_room, room / share)
+
+    cdef const ValuePrior* _prior_of(self, const Request* request, const Decision* out) noexcept nogil:
+        # The one that the decision is made by.
+        cdef const ValuePrior* prior = NULL
+        if out.learned[3] > 0.0:
+            prior = self._priors.find(self._policy, request.counterparty,
+                                      self._counterparties.place(request.counterparty), out.learned)
+        return prior if prior != NULL else self._policy.value_prior(request.counterparty)
 
     cdef bint _fit_exposure(self, const Request* request, const PostureParams* posture, Decision* out,
                             int64_t age) noexcept nogil:
-        # Shorten the life until size L P(life) finds room; False when there is no such life.
-        cdef double loss = fmax(0.0, self._policy.value_prior(request.counterparty).loss_in_h * out.h_ticks
-                                - out.edge_ticks)
-        cdef double each = loss * self._policy.instrument[request.instrument].tick_value
+        # Shorten the life until size L P(life) finds room; False when there is no such life. What can lose nothing
+        # needs none; where no curve was drawn it is not known, and a full cap stands.
+        cdef double loss = fmax(0.0, self._prior_of(request, out).loss_in_h * out.h_ticks - out.edge_ticks)
+        cdef double each = loss * self._policy.instrument[request.instrument].tick_value, risk
         if request.flags & REQ_HAS_SIZE:
             each *= request.size_lots
+        elif request.flags & REQ_ON_UNDERLYING:        # one lot's worth of packages
+            each *= request.delta
+        risk = each * curve_at(out.p, out.life_ns)
+        if risk <= out.exposure_room or (risk == 0.0 and out.h_ticks > 0.0):
+            return True
         if out.exposure_room > 0.0:
-            if each * curve_at(out.p, out.life_ns) <= out.exposure_room:
-                return True
             out.life_ns = min(out.life_ns, <int64_t>curve_invert(out.p, out.exposure_room / each))
             out.binding |= BIND_EXPOSURE
             if out.life_ns >= US and out.life_ns + age >= posture.min_ns:
@@ -2660,8 +2690,13 @@ cdef class Engine:
             if request.c.flags & REQ_GREEKS or package_of_legs(&request.c):
                 continue                       # greeks are watched on the underlying, and curves of legs on the legs
             h_ticks = d.h_ticks
+            share = 1.0
             if request.c.flags & REQ_RESIDUAL:         # it has lost h once the underlying alone has cost it so much
                 h_ticks /= fmax(request.c.delta, 1e-9)
+            elif request.c.flags & REQ_ON_UNDERLYING:
+                share = request.c.delta                # for each unit of the package
+            elif request.c.flags & REQ_LEG:
+                share = request.c.ratio / float(self._instruments[d.instrument].lot_size)
             edge = None
             if request.c.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE):
                 edge = d.edge_ticks
@@ -2672,6 +2707,8 @@ cdef class Engine:
                 "side": d.side,
                 "mid_ticks": d.mid_ticks + d.side * d.moved_ticks,
                 "h_ticks": h_ticks,
+                "loses_h_ticks": d.h_ticks,
+                "share": share,
                 "edge_ticks": edge,
                 "p": [d.p[k] for k in range(HORIZONS)],
                 "posture": d.posture_effective,
@@ -2683,6 +2720,15 @@ cdef class Engine:
             raise ValueError("none of these decisions is a firm quote")
         end = min(ends) if expiry_ns is None else expiry_ns
         d = &decision.c                                # of all of them the same
+        size = request.c.size_lots if request.c.flags & REQ_HAS_SIZE else None
+        if request.c.flags & REQ_LAST_LEG and sides:   # it counts packages, in lots of the first market
+            unit = float(self._instruments.by_name(sides[0]["instrument"]).lot_size)
+            if request.c.flags & REQ_ON_UNDERLYING:
+                size = None if size is None else size / fmax(request.c.delta, 1e-9)
+            elif package_of_legs(&request.c):
+                size = None if size is None else size * float(self._instruments[d.instrument].lot_size) / unit
+                for each in sides:
+                    each["share"] *= unit
         payload = {
             "quote": self._quotes.next_quote,
             "owner": owner,
@@ -2692,7 +2738,7 @@ cdef class Engine:
             "decisions": [each.input_sequence for each in decisions],
             "expiry_ns": end,
             "unwatched_ns": min(end, *unwatched),
-            "size_lots": request.c.size_lots if request.c.flags & REQ_HAS_SIZE else None,
+            "size_lots": size,
             "counterparty": self._policy.counterparty_names[d.counterparty]
             if d.counterparty < len(self._policy.counterparty_names) else "",
             "desk": self._policy.desk_names[d.desk] if d.desk < len(self._policy.desk_names) else None,
@@ -2733,7 +2779,6 @@ cdef class Engine:
         cdef LiveSide side[QUOTE_SIDES_MAX]
         cdef const ValuePrior* prior
         cdef uint32_t place
-        cdef double loss
         cdef int n = 0, k
         cdef bint unknown = False
         memset(&quote, 0, sizeof(LiveQuote))
@@ -2746,12 +2791,11 @@ cdef class Engine:
         quote.id = payload["quote"]
         quote.end_ns = quote.due_ns = payload["expiry_ns"]
         quote.unwatched_ns = payload["unwatched_ns"]
-        quote.size_lots = NAN if payload["size_lots"] is None else payload["size_lots"]
+        quote.size_lots = NAN if payload["size_lots"] is None else _not_below_0("size_lots", payload["size_lots"])
         quote.cancels = payload["cancels"]
         quote.state = QUOTE_PARTLY_FILLED if payload["state"] == <int>QUOTE_PARTLY_FILLED else QUOTE_LIVE
         reason = int(payload["withdraw"])
         self._name_quote(&quote, names)
-        prior = self._policy.value_prior(quote.counterparty)
         if len(payload["sides"]) > <int>QUOTE_SIDES_MAX:
             raise ValueError("too many sides")
         for each in payload["sides"]:
@@ -2761,19 +2805,25 @@ cdef class Engine:
                 continue
             side[n].instrument = instrument.index
             side[n].side = 1 if each["side"] > 0 else -1
-            side[n].mid_ticks = each["mid_ticks"]
-            side[n].h_ticks = each["h_ticks"]
-            side[n].edge_ticks = NAN if each["edge_ticks"] is None else each["edge_ticks"]
+            side[n].mid_ticks = _finite("mid_ticks", each["mid_ticks"])
+            side[n].h_ticks = _finite("h_ticks", each["h_ticks"])
+            side[n].edge_ticks = NAN if each["edge_ticks"] is None else _finite("edge_ticks", each["edge_ticks"])
+            side[n].share = _not_below_0("share", each.get("share", 1.0))      # both since there are caps on packages
             side[n].posture = each["posture"] if 0 < each["posture"] < POSTURES else POSTURE_RISK_AVERSE
             side[n].mode = each["mode"]
             for k in range(HORIZONS):
-                side[n].p[k] = each["p"][k]
+                side[n].p[k] = _finite("p", each["p"][k])
             # Without a threshold, or a price to count from, no move ends it.
             side[n].key = INFINITY
             if side[n].h_ticks > 0.0 and side[n].mid_ticks != 0.0:
                 side[n].key = self._withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
-            loss = prior.loss_in_h * side[n].h_ticks
-            side[n].loss_ticks = fmax(0.0, loss - (0.0 if isnan(side[n].edge_ticks) else side[n].edge_ticks))
+            prior = self._policy.value_prior(quote.counterparty)
+            if side[n].mode == MODE_EXPECTED_VALUE:            # as it was decided
+                prior = self._prior_now(quote.counterparty)
+            side[n].loss_ticks = prior.loss_in_h * _finite("loses_h_ticks", each.get("loses_h_ticks", each["h_ticks"]))
+            if not isnan(side[n].edge_ticks):
+                side[n].loss_ticks -= side[n].edge_ticks
+            side[n].loss_ticks = fmax(0.0, side[n].loss_ticks)
             side[n].tick_value = self._policy.instrument[side[n].instrument].tick_value
             n += 1
         if quote.id == 0 or self._quotes.place(quote.id) != NOWHERE:
@@ -2783,8 +2833,7 @@ cdef class Engine:
             raise QuotelifeError(f"{names.owner} has a live quote {names.name} already; end it, or use another id")
         self._quotes.check_room()
         self.advance(now_ns)
-        place = self._quotes.open(&quote, side, n, names)
-        self._quotes.resize(place, quote.size_lots, self.now_ns)
+        place = self._quotes.open(&quote, side, n, names, self.now_ns)
         self._tell(CHANGE_WATCHED, payload, now_ns)
         if (unknown or n == 0) and not reason:
             reason = <int>WITHDRAW_DATA_QUALITY                # its market cannot be watched
@@ -2839,21 +2888,22 @@ cdef class Engine:
         """What its watcher says has become of a quote (``QuoteStateCode``), a numbered input; its state from now on, 0
         where it is not known. A fill of a quote that is being withdrawn is TOO_LATE.
 
-        ``size_lots``: what is left after a partial fill. Raises ``ValueError`` on another state, or a size below 0.
+        ``size_lots``: what is left after a partial fill, ``None``: as much as before. Raises ``ValueError`` on another
+        state, and on a size that is no finite number or below 0.
         """
         cdef LiveQuote* live
         cdef uint32_t place
         if not QUOTE_LIVE <= state <= QUOTE_CANCELLED:
             raise ValueError("state must be one of QuoteStateCode")
-        if size_lots is not None and not size_lots >= 0:
-            raise ValueError("size_lots must not be below 0")
+        if size_lots is not None:
+            _not_below_0("size_lots", size_lots)
         self.advance(now_ns)
         self._tell(CHANGE_WATCH_UPDATED, {"quote": quote, "state": state, "size_lots": size_lots}, now_ns)
         place = self._quotes.place(quote)
         if place == NOWHERE:
             return 0
         live = &self._quotes.c.quote[place]
-        if size_lots is not None and not live.forget_ns:
+        if size_lots is not None and live.counted:
             self._quotes.resize(place, size_lots, self.now_ns)
         if state == QUOTE_FILLED and live.withdraw:
             state = QUOTE_TOO_LATE
@@ -2865,14 +2915,15 @@ cdef class Engine:
         return live.state
 
     def watch_acknowledged(self, int64_t now_ns, uint64_t quote, uint64_t number=0):
-        """Its withdrawal has arrived, and needs not be said again; a numbered input. False where it is not known."""
+        """Its withdrawal has arrived, and needs not be said again; what it may lose counts no more. A numbered input.
+        False where it is not known; of one that is live, or waits, nothing changes."""
         cdef uint32_t place
         self.advance(now_ns)
         self._tell(CHANGE_WATCH_ACKNOWLEDGED, {"quote": quote, "number": number}, now_ns)
         place = self._quotes.place(quote)
         if place == NOWHERE:
             return False
-        self._quotes.c.quote[place].acknowledged = True
+        self._quotes.acknowledge(place)
         return True
 
     def watch_lost(self, int64_t now_ns, str owner, str reason=""):
@@ -3050,7 +3101,7 @@ cdef class Engine:
             request.session = quote.session
             if not isnan(quote.size_lots):
                 request.flags |= REQ_HAS_SIZE
-                request.size_lots = quote.size_lots
+                request.size_lots = quote.size_lots * side.share
             memset(out, 0, sizeof(Decision))
             out.now_ns = self.now_ns
             out.input_sequence = self.input_sequence
@@ -3088,9 +3139,11 @@ cdef class Engine:
             place = self._quotes.judged_next
             self._quotes.judged_next += 1
             quote = &self._quotes.c.quote[place]
-            if not quote.id or quote.forget_ns or quote.withdraw:
+            if not quote.id or not quote.counted:
                 continue
             self._quotes.resize(place, quote.size_lots, t)
+            if quote.forget_ns or quote.withdraw:
+                continue
             if self._worth_nothing(place, t, &value):
                 self._quotes.withdraw(place, WITHDRAW_VALUE, quote.first, NAN, value, t, self.input_sequence)
             judged += not isnan(value)
@@ -3136,7 +3189,7 @@ cdef class Engine:
             memset(out, 0, sizeof(Decision))
             query.now_ns = t
             query.side = side.side
-            query.size_lots = quote.size_lots
+            query.size_lots = quote.size_lots * side.share
             query.h_ticks = left
             query.sigma_ticks = feature_sigma(state.features, t)
             query.fill_rate = self._policy.fill_rate(quote.counterparty)
@@ -3801,6 +3854,25 @@ cdef void as_given(Request* leg) noexcept nogil:
         leg.vega = vega
     else:
         leg.underlying = 0
+
+
+cdef int check_size(const Request* request) except -1:
+    if request.flags & REQ_HAS_SIZE and not 0.0 <= request.size_lots < INFINITY:
+        raise ValueError(f"size_lots: must be a finite number and not below 0, not {request.size_lots}")
+    return 0
+
+
+cdef double _finite(str name, value) except? -1.0:
+    if not isinstance(value, (int, float)) or not isfinite(value):
+        raise ValueError(f"{name}: must be a finite number, not {value!r}")
+    return value
+
+
+cdef double _not_below_0(str name, value) except? -1.0:
+    cdef double number = _finite(name, value)
+    if number < 0.0:
+        raise ValueError(f"{name}: must not be below 0, is {value}")
+    return number
 
 
 cdef inline bint package_of_legs(const Request* request) noexcept nogil:

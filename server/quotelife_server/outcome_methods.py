@@ -111,7 +111,7 @@ def outcome_methods(service: "Service") -> MethodTable:
             first = counted.first(each.quote)
             engine.outcome(now_ns, _payload(each, service.boot_id, engine, now_ns, first))
             ledger.answer((), KEY + each.message.outcome_id, each.digest, b"", b"", now_ns)
-            service.watching.outcome(now_ns, each.decision.input_sequence, each.kind, each.traded_lots)
+            service.watching.outcome(now_ns, each.decision, each.kind, each.traded_lots)
             service.metrics.outcome(each.kind)
         reply.accepted, reply.repeated_count = len(taken), repeated
         return ledger.acknowledge(reply.SerializeToString())

@@ -255,16 +255,27 @@ class Watching:
         self._arm()
         return quote
 
-    def outcome(self, now_ns: int, decision: int, kind: OutcomeCode, traded_lots: float | None) -> None:
-        """An outcome was reported of a decision, by its input sequence: where its quote is watched, that is over, or
-        what was traded is taken off its size."""
-        quote = self._decided.get(decision)
+    def outcome(
+        self, now_ns: int, decision: DecisionRecord, kind: OutcomeCode, traded_lots: float | None
+    ) -> None:
+        """An outcome was reported of a decision: where its quote is watched, that is over, or what was traded is taken
+        off its size. Where that is not known, nobody knows what is left either: it stays live, at what it counts as.
+
+        ``traded_lots``: of the decision's instrument, ``None``: all of it."""
+        quote = self._decided.get(decision.input_sequence)
         status = None if quote is None else self.engine.live_quote(quote)
         if quote is None or status is None:
             return
         state, left = _STATES[kind], None
-        if state == QuoteStateCode.FILLED and traded_lots is not None and traded_lots < status.size_lots:
-            state, left = QuoteStateCode.PARTLY_FILLED, status.size_lots - traded_lots
+        if state == QuoteStateCode.FILLED and traded_lots is not None and status.sides:
+            # Lots of its first market, which of a package is another than that of the decision.
+            instruments = self.engine.instruments
+            first = instruments[status.sides[0][0]]
+            traded_lots *= float(instruments[decision.instrument].lot_size / first.lot_size)
+            if math.isnan(status.size_lots):
+                state = QuoteStateCode.PARTLY_FILLED
+            elif traded_lots < status.size_lots:
+                state, left = QuoteStateCode.PARTLY_FILLED, status.size_lots - traded_lots
         now = self.engine.watch_updated(now_ns, quote, state, left)
         if now not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
             self.ended(quote)

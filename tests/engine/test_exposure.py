@@ -10,8 +10,17 @@ import pytest
 
 from quotelife.config import Config
 from quotelife.engine import Engine
+from quotelife.errors import QuotelifeError
+from quotelife.inputs import Change, InputTap
 from quotelife.model.curve import probability_at
-from quotelife.records import BindingFlags, DecisionCode, DecisionRecord, QuoteStateCode, ReasonFlags
+from quotelife.records import (
+    BindingFlags,
+    DecisionCode,
+    DecisionRecord,
+    QuoteStateCode,
+    ReasonFlags,
+    RequestRecord,
+)
 from reference.live_quotes_kit import MS, Market, S, config_of
 
 
@@ -28,7 +37,9 @@ def at_risk(market: Market, quotes: dict[int, dict[str, Any]], now_ns: int) -> f
     engine = market.engine
     total = 0.0
     for status in engine.live_quotes():
-        if status.state <= QuoteStateCode.PARTLY_FILLED:
+        if status.state <= QuoteStateCode.PARTLY_FILLED or (
+            status.state == QuoteStateCode.WITHDRAWN and not status.acknowledged
+        ):
             size = 1.0 if math.isnan(status.size_lots) else status.size_lots
             for h, edge, p in quotes[status.quote]:
                 loss = max(0.0, engine.config.tiers["strategic"].value.loss_in_h * h - edge)
@@ -60,6 +71,9 @@ def test_the_sum_is_that_of_the_live_quotes_whatever_happens(tmp_path: Path) -> 
         assert by_desk[0] == pytest.approx(by_instrument[0], rel=1e-9, abs=1e-12)
     assert len(made) > 200
     engine.watch_lost(market.t, "oms")
+    assert engine.watching.exposures()[0][0] > 0, "nobody has said that they cannot be hit any more"
+    for status in engine.live_quotes():
+        engine.watch_acknowledged(market.t, status.quote)
     assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
 
 
@@ -93,3 +107,230 @@ def test_lives_shorten_then_nothing_is_quoted_and_the_cap_holds(tmp_path: Path, 
         market.move(instrument, 0)
     market.engine.on_timer(market.t)
     assert market.decide(0, 1, size_lots=100.0, desk=0)[1].life_ns > 0, "room again when they have ended"
+
+
+@pytest.mark.parametrize("size", [math.inf, math.nan, -1.0, "much"])
+def test_a_size_that_is_none_is_refused_wherever_it_comes_in(tmp_path: Path, size: Any) -> None:
+    market = Market(capped(tmp_path, instrument=1.0))
+    quote = market.watch(size_lots=5.0, desk=0)
+    before, at = market.engine.watching.exposures(), market.engine.input_sequence
+    if isinstance(size, float):
+        with pytest.raises(ValueError, match="size_lots"):
+            market.engine.watch_updated(market.t, quote, QuoteStateCode.PARTLY_FILLED, size_lots=size)
+        with pytest.raises(ValueError, match="size_lots"):
+            market.decide(0, 1, size_lots=size)
+        with pytest.raises(ValueError, match="size_lots"):
+            market.engine.decide_package(
+                [RequestRecord(k, 1, now_ns=market.t, ratio=1.0, size_lots=size) for k in range(2)],
+                [DecisionRecord() for _ in range(3)],
+            )
+    payloads: list[dict[str, Any]] = []
+    market.engine.record_to(
+        InputTap(lambda name, _, *rest: payloads.append(rest[1]) if name == "change" else None)
+    )
+    market.watch("q2", desk=0)
+    (payload,) = payloads
+    with pytest.raises(QuotelifeError, match="size_lots"):
+        market.engine.apply_watch(
+            Change.WATCHED, {**payload, "quote": 99, "name": "q99", "size_lots": size}, market.t
+        )
+    for field in ("mid_ticks", "h_ticks", "edge_ticks", "share"):
+        sides = [{**payload["sides"][0], field: math.inf}]
+        with pytest.raises(QuotelifeError, match=field):
+            market.engine.apply_watch(
+                Change.WATCHED, {**payload, "quote": 99, "name": "q99", "sides": sides}, market.t
+            )
+    assert len(market.engine.live_quotes()) == 2
+    assert market.engine.watching.exposures()[0][0] > before[0][0] > 0 and market.engine.input_sequence > at
+
+
+def test_a_size_beyond_all_bounds_hides_no_small_one(tmp_path: Path) -> None:
+    market = Market(capped(tmp_path, instrument=1.0))
+    engine = market.engine
+    small = market.watch("small", size_lots=1.0, desk=0)
+    alone = engine.watching.exposures()
+    for k, size in enumerate((1e18, 1e15, 1e300)):
+        large = market.watch(f"large {k}", size_lots=2.0, desk=0xFFFFFFFF)
+        engine.watch_updated(market.t, large, QuoteStateCode.PARTLY_FILLED, size_lots=size)
+        assert engine.watching.exposures()[0][0] > 1e9
+        assert market.decide(0, 1, size_lots=1.0, desk=0)[1].kind == DecisionCode.DECLINE
+        engine.watch_updated(market.t, large, QuoteStateCode.CANCELLED)
+        assert engine.watching.exposures() == alone and alone[0][0] > 0
+    engine.watch_updated(market.t, small, QuoteStateCode.FILLED)
+    assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
+
+
+def test_with_the_cap_full_what_can_lose_nothing_passes(tmp_path: Path) -> None:
+    content = capped(tmp_path, instrument=1e-9).model_dump(mode="json", by_alias=True)
+    content["tiers"]["strategic"]["value"]["loss_in_h"] = 0.5
+    market = Market(Config.model_validate_json(json.dumps(content)))
+    quote = market.watch(size_lots=0.0, desk=0)
+    market.engine.watch_updated(market.t, quote, QuoteStateCode.PARTLY_FILLED, size_lots=1e6)
+    assert market.engine.watching.exposures()[0][0] > 1e-9
+    for edge, size, kind in (
+        (None, 1.0, DecisionCode.DECLINE),
+        (None, 0.0, DecisionCode.QUOTE),
+        (4.0, 1.0, DecisionCode.QUOTE),  # as much as is lost
+    ):
+        decision = market.decide(0, 1, edge_ticks=edge, size_lots=size, desk=0)[1]
+        assert decision.exposure_room < 0
+        assert decision.kind == kind, (edge, size, decision.h_ticks, decision.edge_ticks)
+        assert bool(decision.reasons & ReasonFlags.EXPOSURE) == (kind == DecisionCode.DECLINE)
+
+
+def risk_of(market: Market, quote: int, decision: DecisionRecord, left_ns: int, lots: float = 1.0) -> float:
+    loss = market.engine.config.tiers["strategic"].value.loss_in_h * decision.h_ticks
+    return lots * loss * 1e-4 * probability_at(decision.p, left_ns)
+
+
+def test_a_withdrawn_quote_counts_until_that_is_acknowledged_or_it_has_ended(tmp_path: Path) -> None:
+    market = Market(capped(tmp_path))
+    engine = market.engine
+    made = [market.decide(0, 1, size_lots=5.0, desk=0) for _ in range(3)]
+    quotes = [
+        engine.watch(market.t, owner="oms", name=f"{k}", requests=[request], decisions=[decision])
+        for k, (request, decision) in enumerate(made)
+    ]
+    decision = made[0][1]
+    engine.watch_acknowledged(market.t, quotes[0])  # of what was never said
+    assert engine.watching.exposures()[0][0] == pytest.approx(
+        3 * risk_of(market, quotes[0], decision, decision.life_ns, 5.0), rel=1e-12
+    )
+    market.t += 10 * MS
+    market.move(0, -5)
+    assert {engine.live_quote(quote).state for quote in quotes} == {QuoteStateCode.WITHDRAWN}
+    left = risk_of(market, quotes[0], decision, decision.life_ns - 10 * MS, 5.0)
+    for count, quote in zip((3, 2), quotes, strict=False):
+        assert engine.watching.exposures()[0][0] == pytest.approx(count * left, rel=1e-9)
+        assert engine.watching.exposures()[1][0] == engine.watching.exposures()[0][0]
+        engine.watch_acknowledged(market.t, quote)
+    assert not engine.live_quote(quotes[2]).acknowledged
+    # What is left of it runs down as that of a live one does; then its venue has ended it.
+    market.t += decision.life_ns // 2
+    engine.on_timer(market.t)
+    later = engine.watching.exposures()[0][0]
+    assert 0 < later < left
+    market.t += decision.life_ns
+    engine.on_timer(market.t)
+    assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
+    for quote in quotes:
+        engine.watch_acknowledged(market.t, quote)
+        engine.watch_updated(market.t, quote, QuoteStateCode.FILLED)
+    assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
+
+
+def test_what_its_venue_holds_beyond_its_end_counts_until_it_is_cancelled(tmp_path: Path) -> None:
+    content = capped(tmp_path).model_dump(mode="json", by_alias=True)
+    content["venue_sessions"]["coarse"] |= {"cancels_per_s": 1, "cancels_burst": 1}
+    content["watch"]["forget"] = "60s"
+    market = Market(Config.model_validate_json(json.dumps(content)))
+    engine = market.engine
+    session = engine.policy.session_index("coarse")
+    made = [market.decide(0, 1, size_lots=1.0 + k, session=session, desk=0) for k in range(3)]
+    quotes = [
+        engine.watch(market.t, owner="oms", name=f"{k}", requests=[request], decisions=[decision])
+        for k, (request, decision) in enumerate(made)
+    ]
+    decision = made[0][1]
+    market.t = decision.expiry_ns + MS
+    for instrument in (0, 1):
+        market.move(instrument, 0)
+    engine.on_timer(market.t)
+    market.t += 60 * MS
+    engine.on_timer(market.t)
+    states = [engine.live_quote(quote) for quote in quotes]
+    assert [status.waiting for status in states].count(True) == 2
+    said = next(quote for quote in quotes if not engine.live_quote(quote).waiting)
+    before = engine.watching.exposures()[0][0]
+    least = sum(risk_of(market, quote, decision, 100 * MS, 1.0 + k) for k, quote in enumerate(quotes))
+    assert before > least > 0, "those that wait count for as long as their turn may take"
+    engine.watch_acknowledged(market.t, said)
+    after = engine.watching.exposures()[0][0]
+    assert before - after == pytest.approx(
+        risk_of(market, said, decision, 100 * MS, 1.0 + quotes.index(said)), rel=1e-9
+    )
+    for _ in range(3):
+        market.t += S
+        engine.on_timer(market.t)
+        assert engine.watching.exposures()[0][0] > 0
+    market.t += 60 * MS
+    engine.on_timer(market.t)
+    rest = [(k, quote) for k, quote in enumerate(quotes) if quote != said]
+    assert [engine.live_quote(quote).state for _, quote in rest] == [QuoteStateCode.WITHDRAWN] * 2
+    assert engine.watching.exposures()[0][0] == pytest.approx(
+        sum(risk_of(market, quote, decision, 100 * MS, 1.0 + k) for k, quote in rest), rel=1e-9
+    )
+    for _, quote in rest:
+        engine.watch_acknowledged(market.t, quote)
+    assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
+
+
+BY_LEGS: dict[str, Any] = {
+    "legs": [(0, 1, 2.0, {}), (1, -1, 1.0, {})],
+    "underlying": [(1, 1, 1.0, {"delta": 0.5, "underlying": 0}), (0, 1, 0.1, {})],
+    "residual": [(1, 1, 2.0, {"delta": 0.5, "vega": 30.0, "underlying": 0}), (0, -1, 1.0, {})],
+}
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("edge", [None, 0.3])
+@pytest.mark.parametrize("route", BY_LEGS)
+def test_a_package_counts_as_what_it_was_held_against_the_caps_with(
+    tmp_path: Path, route: str, edge: float | None, sized: bool
+) -> None:
+    """3 packages, or one lot of what it was judged on."""
+
+    def legs(market: Market) -> list[RequestRecord]:
+        return [
+            RequestRecord(instrument, side, now_ns=market.t, ratio=ratio, package_edge=edge, counterparty=0, desk=0,
+                          size_lots=3.0 * ratio / 0.001 if sized else None, **more)
+            for instrument, side, ratio, more in BY_LEGS[route]
+        ]  # fmt: skip
+
+    def decide(market: Market) -> tuple[list[RequestRecord], list[DecisionRecord]]:
+        decisions = [DecisionRecord() for _ in range(3)]
+        return market.engine.decide_package(legs(market), decisions), decisions
+
+    free = Market(capped(tmp_path))
+    requests, decisions = decide(free)
+    whole = decisions[-1]
+    assert whole.kind == DecisionCode.QUOTE and math.isnan(whole.exposure_room)
+    free.engine.watch(free.t, owner="oms", name="q", requests=requests, decisions=decisions)
+    counted = free.engine.watching.exposures()
+    loss = free.engine.config.tiers["strategic"].value.loss_in_h * whole.h_ticks - whole.edge_ticks
+    tick_value = (1e-4, 1e-5)[whole.instrument]
+    lots = requests[-1].size_lots if sized else requests[-1].delta if route == "underlying" else 1.0
+    assert whole.p_life > 1e-4
+    held = lots * loss * tick_value * whole.p_life
+    if sized:
+        by_package = 3.0 * loss * tick_value / 0.001 * (requests[-1].delta if route == "underlying" else 1.0)
+        assert held == pytest.approx(by_package * whole.p_life, rel=1e-9)
+    if route == "legs":
+        assert all(each > 0 for each in counted[0])
+        assert 0.4 * held < counted[1][0] <= held * (1 + 1e-9), "a leg by its own curve, the package by all"
+    else:
+        assert counted[0] == pytest.approx([held, 0.0], rel=1e-9)
+    assert counted[1][0] == pytest.approx(sum(counted[0]), rel=1e-12)
+
+    for which in ("instrument", "desk"):
+        cap = 2.5 * counted[0 if which == "instrument" else 1][0]
+        market = Market(capped(tmp_path, **{which: cap}))
+        again = DecisionRecord()
+        kinds = []
+        for k in range(8):
+            requests, decisions = decide(market)
+            for request, decision in zip(requests, decisions, strict=True):
+                Engine(market.engine.config).redo(request, decision, again)
+                assert again.canonical() == decision.canonical(), "it follows from its record"
+            whole = decisions[-1]
+            if whole.kind == DecisionCode.QUOTE:
+                kinds.append("cut" if whole.binding & BindingFlags.EXPOSURE else "whole")
+                market.engine.watch(
+                    market.t, owner="oms", name=f"{k}", requests=requests, decisions=decisions
+                )
+            else:
+                assert whole.reasons & ReasonFlags.EXPOSURE
+                kinds.append("none")
+            exposed = market.engine.watching.exposures()
+            assert (exposed[0][0] if which == "instrument" else exposed[1][0]) <= cap * (1 + 1e-9)
+        assert kinds[0] == "whole" and kinds[-1] != "whole", (which, kinds)

@@ -1,5 +1,6 @@
 """WatchQuotes without a transport: who is told what, when, how often, and what becomes of quotes nobody listens for."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,40 @@ def test_what_the_client_says_ends_a_quote(kit: WatchKit) -> None:
     assert only(watcher, "withdraw") == [], "an end that is told is an acknowledgement"
     watcher.say(update=expiry.WatchUpdate(quote_id="never", state=expiry.QUOTE_STATE_FILLED))
     assert watcher.finished == []
+
+
+@pytest.mark.parametrize("by", ["update", "outcome"])
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_partial_fill_whose_rest_nobody_knows_keeps_the_quote_live(
+    kit: WatchKit, by: str, sized: bool
+) -> None:
+    watcher = kit.open()
+    two = types.Size(quantity="2", unit=types.SIZE_UNIT_BASE_QUANTITY)
+    reply = kit.register(watcher, "q1", counterparty="alpha", **({"size": two} if sized else {}))
+    before = kit.engine.live_quote(1)
+    assert before is not None
+    if by == "update":
+        watcher.say(update=expiry.WatchUpdate(quote_id="q1", state=expiry.QUOTE_STATE_PARTLY_FILLED))
+        left = before.size_lots
+    else:
+        hit = expiry.Outcome(
+            outcome_id="o1",
+            decision_id=reply.decision_id,
+            kind=expiry.OUTCOME_KIND_HIT,
+            size=types.Size(quantity="0.5", unit=types.SIZE_UNIT_BASE_QUANTITY),
+        )
+        kit.call(
+            "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+            expiry.ReportOutcomeRequest(outcomes=[hit]).SerializeToString(),
+        )
+        left = before.size_lots - 500
+    quote = kit.engine.live_quote(1)
+    assert quote is not None and quote.state == QuoteStateCode.PARTLY_FILLED
+    assert quote.size_lots == pytest.approx(left, nan_ok=True) and math.isnan(left) != sized
+    watcher.read()
+    kit.move(0, -3)
+    kit.schedule.settle()
+    assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
 
 
 def test_a_kill_withdraws_whoever_it_concerns(kit: WatchKit) -> None:

@@ -14,6 +14,7 @@ cdef struct LiveSide:          # one market that ends a quote by moving against 
     double edge_ticks          # at pricing; NaN: not told
     double loss_ticks          # given pick-off, a lot
     double tick_value          # money: tick size times lot size
+    double share               # lots of it for each lot of the quote
     double risk                # money that is expected to be lost by it until its end
     double p[HORIZONS]         # curve of the decision
     uint32_t instrument
@@ -45,6 +46,7 @@ cdef struct LiveQuote:
     uint8_t state              # records.QuoteState
     uint8_t withdraw           # records.WithdrawReason, from when it is to be withdrawn on
     bint acknowledged
+    bint counted               # what it may lose is in the sums
     bint cancels               # the venue holds it longer than we do: its end is a withdrawal
 
 cdef struct Heap:

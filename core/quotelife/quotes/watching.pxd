@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.quotes.live_quotes cimport LiveQuote, LiveQuotes, LiveSide
 from quotelife.records cimport WITHDRAW_REASONS, WatchRecord
+from quotelife.windows.int128 cimport int128_t
 
 cdef struct CancelBudget:      # of a venue session: the generic cell rate algorithm, in whole nanoseconds
     int64_t every_ns           # 0: without bound
@@ -13,11 +14,11 @@ cdef struct CancelBudget:      # of a venue session: the generic cell rate algor
 cdef class Watching:
     cdef LiveQuotes c
     cdef CancelBudget* _budget                  # by venue session
-    cdef double* exposure                       # money at risk by instrument ...
-    cdef double* desk_exposure                  # ... and by desk
-    cdef uint32_t* _exposed                     # sides counted there: of none it is exactly 0
-    cdef uint32_t* _desk_exposed
+    cdef int128_t* _exposure                    # money at risk by instrument, in units of 2**-60 ...
+    cdef int128_t* _desk_exposure               # ... and by desk
+    cdef uint32_t _exposures
     cdef uint32_t _desks
+    cdef int64_t _repeat_ns
     cdef int64_t due_ns                         # before this time alone changes nothing
     cdef int64_t _release_ns                    # when the next of those that wait may go; INT64_MAX: none waits
     cdef WatchRecord* said                      # by the input under way, not told yet
@@ -46,7 +47,8 @@ cdef class Watching:
     cdef int follow(self, object config, object session_names, object before, uint32_t instruments, int64_t t,
                     uint64_t sequence) except -1
     cdef uint32_t place(self, uint64_t quote) except? 0xFFFFFFFF
-    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names) except? 0xFFFFFFFF
+    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names,
+                       int64_t t) except? 0xFFFFFFFF
     cdef void time(self, int64_t t, uint64_t sequence) noexcept nogil
     cdef void passed(self, uint32_t instrument, double mid, int64_t t, uint64_t sequence) noexcept nogil
     cdef void withdraw(self, uint32_t place, uint8_t reason, uint32_t side, double moved, double value, int64_t t,
@@ -59,10 +61,15 @@ cdef class Watching:
     cdef WatchRecord* _room(self, uint32_t place) noexcept nogil
     cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil
-    cdef void value_risk(self, uint32_t place, int64_t t) noexcept nogil
+    cdef double exposure(self, uint32_t instrument) noexcept nogil
+    cdef double desk_exposure(self, uint32_t desk) noexcept nogil
+    cdef void acknowledge(self, uint32_t place) noexcept nogil
+    cdef void _value_risk(self, uint32_t place, int64_t t, bint waits) noexcept nogil
+    cdef void _revalue(self, uint32_t place, int64_t t, bint waits) noexcept nogil
     cdef void resize(self, uint32_t place, double size_lots, int64_t t) noexcept nogil
     cdef int recount(self, uint32_t instruments, uint32_t desks) except -1
     cdef void _count(self, uint32_t place, int sign) noexcept nogil
+    cdef void _uncount(self, uint32_t place) noexcept nogil
     cdef void _end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil
     cdef void _release(self, int64_t t, uint64_t sequence) noexcept nogil
     cdef void _look(self) noexcept nogil

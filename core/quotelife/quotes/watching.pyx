@@ -7,7 +7,7 @@ engine has told its sinks.
 
 from typing import NamedTuple
 
-from libc.math cimport NAN, isnan
+from libc.math cimport NAN, ceil, fmax, isnan
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -21,8 +21,20 @@ from quotelife.records cimport (
     NO_INDEX, QUOTE_EXPIRED, QUOTE_WITHDRAWN, WATCH_EXPIRED, WATCH_REQUOTE_HINT, WATCH_WITHDRAW,
     WITHDRAW_ADVERSE_MOVE, WITHDRAW_LIFE_ENDED, WITHDRAW_REASONS, WITHDRAW_WATCH_LOST, WatchRecord,
 )
+from quotelife.windows.int128 cimport int128_t
 
 from quotelife.errors import QuotelifeError
+
+cdef double PER_MONEY = 2.0**60        # units that sums count in
+cdef double MOST = 2.0**44             # money, of one side: 2**22 of them fit into a sum
+
+
+cdef inline int128_t _units(double risk) noexcept nogil:
+    # Whole units, so that sums follow from what is live alone, in whichever order it came and went. No number is the
+    # most there is.
+    if not risk < MOST:
+        risk = MOST
+    return <int128_t>ceil(fmax(0.0, risk) * PER_MONEY)
 
 
 class QuoteNames(NamedTuple):
@@ -69,10 +81,8 @@ cdef class Watching:
         free(self._budget)
         free(self.said)
         free(self.said_of)
-        free(self.exposure)
-        free(self.desk_exposure)
-        free(self._exposed)
-        free(self._desk_exposed)
+        free(self._exposure)
+        free(self._desk_exposure)
 
     cdef int follow(self, config, session_names, before, uint32_t instruments, int64_t t, uint64_t sequence) except -1:
         # Take the settings of a configuration; before: what its sessions were called in the one before.
@@ -81,6 +91,7 @@ cdef class Watching:
         cdef LiveQuote* quote
         settings = config.watch
         self.forget_ns = settings.forget_ns
+        self._repeat_ns = settings.repeat_ns
         self.quotes_max = settings.quotes_max
         budget = <CancelBudget*>calloc(max(n, 1), sizeof(CancelBudget))
         if budget == NULL or not quotes_markets(&self.c, instruments):
@@ -120,7 +131,8 @@ cdef class Watching:
         # NOWHERE: it is not known.
         return self._places.get(quote, <uint32_t>NOWHERE)
 
-    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names) except? 0xFFFFFFFF:
+    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names,
+                       int64_t t) except? 0xFFFFFFFF:
         cdef uint32_t place = quotes_open(&self.c, quote, sides, n)
         if place == NOWHERE:
             raise MemoryError()
@@ -129,6 +141,8 @@ cdef class Watching:
         self._owners.setdefault(names.owner, {})[names.name] = quote.id
         self.next_quote = max(self.next_quote, quote.id + 1)
         self.registered += 1
+        self._value_risk(place, t, False)
+        self.c.quote[place].counted = True
         self._count(place, 1)
         self._look()
         return place
@@ -157,6 +171,7 @@ cdef class Watching:
             del owned[names.name]
         if not owned:
             del self._owners[names.owner]
+        self._uncount(place)
         quotes_drop(&self.c, place)
         self._look()
         return 0
@@ -170,80 +185,102 @@ cdef class Watching:
 
     cdef int recount(self, uint32_t instruments, uint32_t desks) except -1:
         # Anew, by the numbers of a configuration.
-        cdef double* exposure = <double*>calloc(max(instruments, 1), sizeof(double))
-        cdef double* desk_exposure = <double*>calloc(max(desks, 1), sizeof(double))
-        cdef uint32_t* exposed = <uint32_t*>calloc(max(instruments, 1), sizeof(uint32_t))
-        cdef uint32_t* desk_exposed = <uint32_t*>calloc(max(desks, 1), sizeof(uint32_t))
+        cdef int128_t* exposure = <int128_t*>calloc(max(instruments, 1), sizeof(int128_t))
+        cdef int128_t* desk_exposure = <int128_t*>calloc(max(desks, 1), sizeof(int128_t))
         cdef uint32_t place
-        if exposure == NULL or desk_exposure == NULL or exposed == NULL or desk_exposed == NULL:
+        if exposure == NULL or desk_exposure == NULL:
             free(exposure)
             free(desk_exposure)
-            free(exposed)
-            free(desk_exposed)
             raise MemoryError()
-        free(self.exposure)
-        free(self.desk_exposure)
-        free(self._exposed)
-        free(self._desk_exposed)
-        self.exposure, self.desk_exposure = exposure, desk_exposure
-        self._exposed, self._desk_exposed = exposed, desk_exposed
-        self._desks = desks
+        free(self._exposure)
+        free(self._desk_exposure)
+        self._exposure, self._desk_exposure = exposure, desk_exposure
+        self._exposures, self._desks = instruments, desks
         for place in range(self.c.room):
-            if self.c.quote[place].id and not self.c.quote[place].forget_ns:
+            if self.c.quote[place].id and self.c.quote[place].counted:
                 self._count(place, 1)
         return 0
 
+    cdef double exposure(self, uint32_t instrument) noexcept nogil:
+        return <double>self._exposure[instrument] / PER_MONEY if instrument < self._exposures else 0.0
+
+    cdef double desk_exposure(self, uint32_t desk) noexcept nogil:
+        return <double>self._desk_exposure[desk] / PER_MONEY if desk < self._desks else 0.0
+
     cdef void _count(self, uint32_t place, int sign) noexcept nogil:
-        # A live quote comes or goes.
         cdef const LiveQuote* quote = &self.c.quote[place]
         cdef const LiveSide* side
+        cdef int128_t units
         cdef uint32_t at = quote.first
         while at != NOWHERE:
             side = &self.c.side[at]
-            self._exposed[side.instrument] += sign
-            self.exposure[side.instrument] += sign * side.risk
-            if self._exposed[side.instrument] == 0:
-                self.exposure[side.instrument] = 0.0
+            units = sign * _units(side.risk)
+            self._exposure[side.instrument] += units
+            if quote.desk < self._desks:
+                self._desk_exposure[quote.desk] += units
             at = side.next
-        if quote.desk < self._desks:
-            self._desk_exposed[quote.desk] += sign
-            self.desk_exposure[quote.desk] += sign * quote.risk
-            if self._desk_exposed[quote.desk] == 0:
-                self.desk_exposure[quote.desk] = 0.0
 
-    cdef void value_risk(self, uint32_t place, int64_t t) noexcept nogil:
-        # size L P(what is left of its life), of a quote that is not counted just now.
+    cdef void _uncount(self, uint32_t place) noexcept nogil:
+        if self.c.quote[place].counted:
+            self._count(place, -1)
+            self.c.quote[place].counted = False
+
+    cdef void _value_risk(self, uint32_t place, int64_t t, bint waits) noexcept nogil:
+        # size L P(while it can still be hit), of a quote that is not counted just now; waits: in the queue of its
+        # venue session, where it does not stand now.
         cdef LiveQuote* quote = &self.c.quote[place]
         cdef LiveSide* side
         cdef double size = 1.0 if isnan(quote.size_lots) else quote.size_lots
+        cdef int64_t left = quote.end_ns - t, cancel_ns
         cdef uint32_t at = quote.first
+        if quote.cancels and quote.withdraw:
+            # Its venue does not end it: it stands until the cancel has come there, which takes as long as its turn
+            # does, and then about as long as it takes until a withdrawal is said again.
+            cancel_ns = self._repeat_ns
+            if waits:
+                cancel_ns += (self.c.waiting[quote.session].n + 1) * self._budget[quote.session].every_ns
+            left = max(left, cancel_ns)
         quote.risk = 0.0
         while at != NOWHERE:
             side = &self.c.side[at]
             side.risk = 0.0
-            if quote.end_ns > t and side.h_ticks > 0.0:
-                side.risk = size * side.loss_ticks * side.tick_value * curve_at(side.p, quote.end_ns - t)
+            if left > 0 and side.h_ticks > 0.0:
+                side.risk = size * side.share * side.loss_ticks * side.tick_value * curve_at(side.p, left)
             quote.risk += side.risk
             at = side.next
 
+    cdef void _revalue(self, uint32_t place, int64_t t, bint waits) noexcept nogil:
+        # It does not stand in a queue now.
+        cdef bint counted = self.c.quote[place].counted
+        if counted:
+            self._count(place, -1)
+        self._value_risk(place, t, waits)
+        if counted:
+            self._count(place, 1)
+
     cdef void resize(self, uint32_t place, double size_lots, int64_t t) noexcept nogil:
-        # A live quote: it has another size, or time has passed.
-        cdef LiveQuote* quote = &self.c.quote[place]
-        cdef bint waits = quote.wait_at != NOWHERE
+        # It has another size, or time has passed.
+        cdef bint waits = self.c.quote[place].wait_at != NOWHERE
         if waits:
             quotes_stop_waiting(&self.c, place)
-        self._count(place, -1)
-        quote.size_lots = size_lots
-        self.value_risk(place, t)
-        self._count(place, 1)
+        self.c.quote[place].size_lots = size_lots
+        self._revalue(place, t, waits)
         if waits:
             quotes_wait(&self.c, place)            # there is the room that it had
 
+    cdef void acknowledge(self, uint32_t place) noexcept nogil:
+        # Its withdrawal is acted on.
+        if self.c.quote[place].forget_ns:
+            self.c.quote[place].acknowledged = True
+            self._uncount(place)
+
     cdef void _end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
-        if not quote.forget_ns:
-            self._count(place, -1)
         quotes_end(&self.c, place, state, max(t, quote.end_ns) + self.forget_ns)
+        if state == QUOTE_WITHDRAWN and not quote.acknowledged:
+            self._revalue(place, t, False)         # nobody says yet that it cannot be hit any more
+        else:
+            self._uncount(place)
 
     # --- what time and market do --------------------------------------------------------------------------------------
 
@@ -294,11 +331,12 @@ cdef class Watching:
         quote.value_ticks = value
         if quote.session < self.c.sessions and self._budget[quote.session].every_ns:
             budget = &self._budget[quote.session]
-            if (self.c.waiting[quote.session].n or t < budget.tat_ns - (budget.burst - 1) * budget.every_ns) and (
-                    quotes_wait(&self.c, place)):
-                self.held_back += 1
-                self._look()
-                return
+            if self.c.waiting[quote.session].n or t < budget.tat_ns - (budget.burst - 1) * budget.every_ns:
+                self._revalue(place, t, True)
+                if quotes_wait(&self.c, place):
+                    self.held_back += 1
+                    self._look()
+                    return
             budget.tat_ns = max(budget.tat_ns, t) + budget.every_ns
         self._withdrawn_now(place, False, t, sequence)
 
@@ -436,10 +474,10 @@ cdef class Watching:
         )
 
     def exposures(self):
-        """Money that is expected to be lost by live quotes until their ends: by instrument index, by desk index."""
+        """Money that quotes which can still be hit are expected to lose: by instrument index, by desk index."""
         cdef uint32_t k
-        return ([self.exposure[k] for k in range(self.c.markets // 2)],
-                [self.desk_exposure[k] for k in range(self._desks)])
+        return ([self.exposure(k) for k in range(self._exposures)],
+                [self.desk_exposure(k) for k in range(self._desks)])
 
     def end_ns(self, uint64_t quote):
         """End of the life of a quote that is known, else ``None``."""
