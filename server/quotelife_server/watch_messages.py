@@ -14,6 +14,7 @@ from quotelife_server.rpc import RpcError
 MESSAGES_MAX = 256  # in one batch, either way
 INTERVAL_NS_MIN = 10 * NS_PER_MS
 INTERVAL_NS_MAX = 60 * NS_PER_S
+LEASE_NS_MIN = 20 * NS_PER_MS
 SENT_BACK_NS_MAX = 600 * NS_PER_S
 SENT_AHEAD_NS_MAX = NS_PER_S
 RESUMED_AT_ONCE = 256  # quotes in one WatchResumed
@@ -58,6 +59,8 @@ def check_open(message: expiry.WatchOpen) -> None:
     faults.text("open.owner", message.owner, required=True)
     if message.heartbeat_interval_ns:
         _check_interval(faults, "open.heartbeat_interval_ns", message.heartbeat_interval_ns)
+    if message.lease_ns and not LEASE_NS_MIN <= message.lease_ns <= INTERVAL_NS_MAX:
+        faults.add("open.lease_ns", "must lie between 20 ms and 60 s; 0 for the service's own")
     faults.raise_if_any()
 
 
@@ -119,6 +122,7 @@ def opened(
     interval_ns: int,
     silence_ns: int,
     client_silence_ns: int,
+    lease_ns: int,
     repeat_ns: int,
 ) -> Said:
     return Said(
@@ -129,6 +133,7 @@ def opened(
             heartbeat_interval_ns=interval_ns,
             silence_max_ns=silence_ns,
             client_silence_max_ns=client_silence_ns,
+            lease_ns=lease_ns,
             repeat_interval_ns=repeat_ns,
         )
     )

@@ -45,6 +45,7 @@ class WatchStream:
         self._shows_reading = False
         self._beat_ns = 0
         self._interval_ns = 0  # the client's; 0: the service's own
+        self.lease_ns = hub.engine.config.watch.lease_ns
         self.since_ns = self.heard_ns = hub.clock.now_ns()
         hub.came(self)
 
@@ -100,6 +101,7 @@ class WatchStream:
         hub, config = self._hub, self._hub.engine.config.watch
         now_ns = hub.clock.now_ns()
         self._interval_ns = message.heartbeat_interval_ns
+        self.lease_ns = message.lease_ns or config.lease_ns
         self._owner = hub.open(self, message.owner, resume=message.resume, now_ns=now_ns)
         silence_ns = config.heartbeat_ns * config.heartbeats_missed
         client_silence_ns = self.interval_ns * config.heartbeats_missed
@@ -112,6 +114,7 @@ class WatchStream:
                 interval_ns=config.heartbeat_ns,
                 silence_ns=silence_ns,
                 client_silence_ns=client_silence_ns,
+                lease_ns=self.lease_ns,
                 repeat_ns=config.repeat_ns,
             ),
             now_ns,
@@ -345,13 +348,22 @@ class WatchStream:
             self._slow(f"a message has waited for {(now_ns - self._outgoing[0][0]) / NS_PER_S:.3f} s")
         elif self._shows_reading and self._read and now_ns - self._read[0][1] > max(client_ns, silence_ns):
             self._slow("its heartbeats show that it does not read ours")
-        elif (
-            now_ns - self._beat_ns >= config.heartbeat_ns // 2 and not self._outgoing
-        ):  # a late one is no miss
-            self._beat_ns = now_ns
-            self._queue(wire.heartbeat(now_ns, config.heartbeat_ns), now_ns)
-            if len(self._read) < 1024:
-                self._read.append((self._sequence + 1, now_ns))
+        elif now_ns - self._beat_ns >= config.heartbeat_ns // 2:  # a late one is no miss
+            self._beat(now_ns)
+
+    def renew(self, now_ns: int) -> None:
+        """Quotes live by the heartbeats: two for each lease, looked after four times."""
+        if self._owner is not None and now_ns - self._beat_ns >= self.lease_ns * 7 // 16:
+            self._beat(now_ns)
+
+    def _beat(self, now_ns: int) -> None:
+        # Behind what waits it would say that a client is up to date which is not.
+        if self._over or self._outgoing:
+            return
+        self._beat_ns = now_ns
+        self._queue(wire.heartbeat(now_ns, self._hub.engine.config.watch.heartbeat_ns), now_ns)
+        if len(self._read) < 1024:
+            self._read.append((self._sequence + 1, now_ns))
 
     def _slow(self, why: str) -> None:
         self._hub.figures.slow_consumers += 1

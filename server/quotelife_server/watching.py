@@ -3,6 +3,7 @@
 The engine knows when a quote is to be withdrawn; here stands who is told, and what happens when nobody listens.
 An *owner* has at most one stream. What the engine says of live quotes lands in a ``WatchTap`` and goes out right
 behind the journal's next write, in the turn after the event that brought it; of one turn all leaves together.
+While an owner has quotes that outlive their unwatched ends, heartbeats come so often that its lease is renewed in time.
 A stream that ends, is silent for too long or is not read is lost, and with it everything that its owner had watched:
 the engine withdraws it, the client counts it as withdrawn by itself. Withdrawals stay with the owner until they are
 acknowledged, and are said again to its next stream. After a restart owners with live quotes are awaited for as long as
@@ -93,6 +94,7 @@ class Owner:
         self.name = name
         self.stream: Stream | None = None
         self.live = 0
+        self.leased = 0  # of those: they are to live beyond their ends without a watch
         self.names: dict[str, int] = {}  # quotes that something may be said of
         self.awaited_until_ns = (
             0  # after a restart: may come back for its live quotes until then; 0: is not awaited
@@ -101,12 +103,18 @@ class Owner:
             OrderedDict()
         )  # by quote, the next to be repeated first
 
+    def count(self, quotes: int, leased: bool) -> None:
+        """A live one comes (1) or goes (-1)."""
+        self.live += quotes
+        self.leased += quotes * leased
+
 
 class Stream(Protocol):
     """An owner's stream, as far as it is asked for here (``watch_stream``)."""
 
     since_ns: int
     heard_ns: int
+    lease_ns: int  # a heartbeat lets quotes outlive their unwatched ends for so long
 
     @property
     def interval_ns(self) -> int:
@@ -121,6 +129,8 @@ class Stream(Protocol):
     def withdraw(self, withdrawal: Withdrawal, now_ns: int) -> None: ...
 
     def look(self, now_ns: int, silence_ns: int) -> None: ...
+
+    def renew(self, now_ns: int) -> None: ...
 
     def end(self, error: RpcError | None, why: str) -> None: ...
 
@@ -199,14 +209,16 @@ class Watching:
         ear.wake = self._said_something
         self._owners: dict[str, Owner] = {}
         self._quotes: dict[
-            int, tuple[Owner, str, int]
-        ] = {}  # those that something may be said of: owner, name, end
+            int, tuple[Owner, str, int, bool]
+        ] = {}  # those that something may be said of: owner, name, end, does it outlive its unwatched one
         self._decisions: dict[int, tuple[int, ...]] = {}  # of those, by input sequence ...
         self._decided: dict[int, int] = {}  # ... and back
         self._strangers: set[Stream] = set()  # streams that have not said whose they are
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
         self._beating: Timer | None = None
+        self._renewing: Timer | None = None
+        self._shortest_ns = 0  # of the leases that it is armed for
         self._lost: dict[str, tuple[int, int]] = {}  # owner: when, how many were live
         self._leaving = False
 
@@ -245,11 +257,15 @@ class Watching:
             boot=self.boot_id,
         )
         found = self._owners[owner]
-        found.live += 1
+        ends = self.engine.watching.ends_ns(quote)
+        assert ends is not None
+        end_ns, unwatched_ns = ends
+        leased = unwatched_ns < end_ns
+        found.count(1, leased)
         found.names[name] = quote
-        end_ns = self.engine.watching.end_ns(quote)
-        assert end_ns is not None
-        self._quotes[quote] = (found, name, end_ns)
+        self._quotes[quote] = (found, name, end_ns, leased)
+        if leased:
+            self._renew_soon(found)
         self._decisions[quote] = tuple(decision.input_sequence for decision in decisions)
         self._decided.update(dict.fromkeys(self._decisions[quote], quote))
         self._arm()
@@ -290,13 +306,13 @@ class Watching:
         entry = self._quotes.pop(quote, None)
         if entry is None:
             return
-        owner, name, _ = entry
+        owner, name, _, leased = entry
         for decision in self._decisions.pop(quote, ()):
             self._decided.pop(decision, None)
         if owner.names.get(name) == quote:
             del owner.names[name]
         if owner.withdrawals.pop(quote, None) is None:
-            owner.live -= 1
+            owner.count(-1, leased)
 
     # --- what the engine says ---------------------------------------------------------------------------------------
 
@@ -314,9 +330,9 @@ class Watching:
             entry = self._quotes.get(word.quote)
             if entry is None:
                 continue
-            owner, name, expiry_ns = entry
+            owner, name, expiry_ns, leased = entry
             if word.kind == WatchCode.WITHDRAW:
-                owner.live -= 1
+                owner.count(-1, leased)
                 owner.withdrawals[word.quote] = withdrawal = Withdrawal(name, word, expiry_ns)
                 if owner.stream is not None:
                     self.figures.withdrawn(now_ns - word.at_ns)
@@ -338,8 +354,9 @@ class Watching:
         self._tap.take()  # of before: it shows in the states of the quotes
         for quote in self.engine.live_quotes():
             owner = self._owners.setdefault(quote.owner, Owner(quote.owner))
+            leased = quote.unwatched_ns < quote.expiry_ns
             if quote.state in (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
-                owner.live += 1
+                owner.count(1, leased)
                 owner.awaited_until_ns = now_ns + config.heartbeat_ns * config.heartbeats_missed
             elif quote.state == QuoteStateCode.WITHDRAWN and not quote.acknowledged:
                 word = Word(
@@ -349,7 +366,7 @@ class Watching:
                 owner.withdrawals[quote.quote] = Withdrawal(quote.name, word, quote.expiry_ns)
             else:
                 continue
-            self._quotes[quote.quote] = (owner, quote.name, quote.expiry_ns)
+            self._quotes[quote.quote] = (owner, quote.name, quote.expiry_ns, leased)
             owner.names[quote.name] = quote.quote
         awaited = [owner.name for owner in self._owners.values() if owner.awaited_until_ns]
         if awaited:
@@ -377,6 +394,28 @@ class Watching:
                 config.judge_every_ns,
             )
             self._beating = self.schedule.later(every_ns / NS_PER_S, self._beat)
+
+    def _renew_soon(self, owner: Owner) -> None:
+        if self._renewing is not None and (
+            owner.stream is None or owner.stream.lease_ns >= self._shortest_ns
+        ):
+            return
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._renew()
+
+    def _renew(self) -> None:
+        """Heartbeats in between, to owners of quotes that live by them."""
+        self._renewing = None
+        now_ns = self.clock.now_ns()
+        leases_ns = []
+        for owner in self._owners.values():
+            if owner.leased and owner.stream is not None:
+                owner.stream.renew(now_ns)
+                leases_ns.append(owner.stream.lease_ns)
+        if leases_ns and not self._leaving:
+            self._shortest_ns = min(leases_ns)
+            self._renewing = self.schedule.later(self._shortest_ns / 4 / NS_PER_S, self._renew)
 
     def look(self, now_ns: int) -> None:
         """Several times a heartbeat: who is silent, who is to hear that we live, what is to be said again."""
@@ -477,6 +516,8 @@ class Watching:
         owner.awaited_until_ns = 0
         owner.stream = stream
         self._owners[name] = owner
+        if owner.leased:
+            self._renew_soon(owner)
         for withdrawal in owner.withdrawals.values():  # said at once, whatever was said to the stream before
             withdrawal.again_ns, withdrawal.queued = 0, False
         return owner
@@ -518,10 +559,10 @@ class Watching:
                 self.engine.watch_lost(now_ns, owner.name, "the service is draining")
 
     def stop(self) -> None:
-        for timer in (self._timer, self._beating):
+        for timer in (self._timer, self._beating, self._renewing):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._beating = None
+        self._timer = self._beating = self._renewing = None
 
     @property
     def unwritten(self) -> int:

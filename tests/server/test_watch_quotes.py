@@ -735,3 +735,60 @@ def test_a_quote_by_value_is_given_longer_for_its_watch_and_the_reply_tells_both
     assert reply.life_without_watch_ns == alone.life_ns < reply.life_ns
     (quote,) = kit.engine.live_quotes("oms")
     assert (quote.expiry_ns - quote.unwatched_ns) == reply.life_ns - reply.life_without_watch_ns
+
+
+def beats(kit: WatchKit, watcher: Any, ns: int) -> list[int]:
+    """When heartbeats were sent meanwhile, in ns from now; the client is heard and reads."""
+    start_ns = kit.clock.now_ns()
+    seen: list[int] = []
+    for _ in range(ns // MS):
+        kit.advance(MS, beat=watcher)
+        seen += [m.heartbeat.at_utc_ns - start_ns for m in watcher.read() if m.HasField("heartbeat")]
+    return seen
+
+
+@pytest.mark.parametrize(("asked_ms", "lease_ms"), [(0, 40), (20, 20), (200, 200)])
+def test_heartbeats_renew_the_lease_twice_over_while_a_quote_lives_by_it(
+    tmp_path: Path, asked_ms: int, lease_ms: int
+) -> None:
+    kit = WatchKit(tmp_path, text=BY_VALUE)
+    watcher = kit.open(lease_ns=asked_ms * MS)
+    (opened,) = watcher.read()
+    assert opened.opened.lease_ns == lease_ms * MS
+    assert len(beats(kit, watcher, 500 * MS)) <= 4, "nothing lives by it"
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="q1", edge="0.5")
+    assert reply.watched and reply.life_without_watch_ns < reply.life_ns
+    sent = [0, *beats(kit, watcher, 600 * MS)]
+    assert kit.engine.live_quotes("oms")[0].state == QuoteStateCode.LIVE
+    gaps = [late - early for early, late in pairwise(sent)]
+    assert lease_ms * MS // 4 <= max(gaps) <= lease_ms * MS // 2 + 2 * MS
+    assert sent[1] <= lease_ms * MS // 2, "at once where the last one is too long ago"
+    kit.engine.kill(kit.clock.now_ns())
+    kit.schedule.settle()
+    watcher.read()
+    assert len(beats(kit, watcher, 500 * MS)) <= 4, "it is over"
+
+
+def test_a_shorter_lease_is_not_kept_waiting_by_a_longer_one(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=BY_VALUE)
+    kit.open("slow", lease_ns=60 * S)
+    assert kit.get(watch=True, watch_owner="slow", quote_id="q1", edge="0.05").watched
+    watcher = kit.open("quick", lease_ns=20 * MS)
+    assert kit.get(watch=True, watch_owner="quick", quote_id="q1", edge="0.05").watched
+    watcher.read()
+    assert len(beats(kit, watcher, 100 * MS)) >= 8
+
+
+def test_a_quote_that_gains_nothing_by_its_watch_needs_no_lease(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path)
+    watcher = kit.open(lease_ns=20 * MS)
+    reply = kit.get(watch=True, watch_owner="oms", quote_id="q1")
+    assert reply.watched and reply.life_without_watch_ns == reply.life_ns
+    watcher.read()
+    assert len(beats(kit, watcher, 400 * MS)) <= 4
+
+
+@pytest.mark.parametrize("lease_ns", [1, 20 * MS - 1, 60 * S + 1, -1])
+def test_a_lease_out_of_range_is_refused_by_name(kit: WatchKit, lease_ns: int) -> None:
+    with pytest.raises(RpcError, match=r"open\.lease_ns"):
+        kit.open(lease_ns=lease_ns)

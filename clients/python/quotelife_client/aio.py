@@ -159,6 +159,7 @@ class AsyncClient:
         owner: str,
         *,
         heartbeat_s: float | None = None,
+        lease_s: float | None = None,
         resume: bool = False,
         on_event: Callable[[WatchEvent], None] | None = None,
         open_timeout_s: float = 5.0,
@@ -166,7 +167,9 @@ class AsyncClient:
         """Have live quotes watched: ``async with client.watch("oms-1") as watcher``, over a connection of its own.
 
         ``owner``: a name that no other stream has. ``heartbeat_s``: how often the service is to hear us, by default as
-        often as we hear it. ``resume``: go on with what this owner had watched before, after a restart of ours.
+        often as we hear it. ``lease_s``: how long a heartbeat of the service lets quotes live beyond the life that they
+        would have without a watch, 0.02 to 60, by default as the service says. ``resume``: go on with what this owner
+        had watched before, after a restart of ours.
         ``on_event``: called in the loop for each event, which then come by no iteration; it must not block.
         """
         self._refuse_if_closed()
@@ -175,6 +178,7 @@ class AsyncClient:
             self.get_expiry,
             owner,
             heartbeat_s=heartbeat_s,
+            lease_s=lease_s,
             resume=resume,
             on_event=on_event,
             open_timeout_s=open_timeout_s,

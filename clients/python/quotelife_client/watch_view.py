@@ -2,9 +2,11 @@
 
 ``WatchView`` takes the service's messages and the time, and says what has happened, what is to be sent, and whether a
 quote may be thought of as live. It errs on the safe side: a quote is live only while the service is heard and has not
-said otherwise. All times but those of the wire are of ``time.monotonic_ns``.
+said otherwise, and beyond its unwatched end only on lease: until so long after the service's time in the newest
+heartbeat. All times but those of the wire are of ``time.monotonic_ns``.
 """
 
+import heapq
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -31,6 +33,7 @@ OUTGOING_MAX = 262_144
 OFFSETS_KEPT = 64
 _UNKNOWN = object()
 SILENCE_NS = 500_000_000  # until the service has said how long it may be
+LEASE_NS_MIN, LEASE_NS_MAX = 20_000_000, 60_000_000_000
 
 
 class _Watched:
@@ -48,18 +51,33 @@ class _Watched:
 class WatchView:
     """One owner's quotes over one stream after another."""
 
-    def __init__(self, owner: str, *, heartbeat_ns: int | None = None, resume: bool = False) -> None:
-        """``heartbeat_ns``: how often the service shall hear us; by default as often as it is heard itself."""
+    def __init__(
+        self,
+        owner: str,
+        *,
+        heartbeat_ns: int | None = None,
+        lease_ns: int | None = None,
+        resume: bool = False,
+    ) -> None:
+        """``heartbeat_ns``: how often the service shall hear us; by default as often as it is heard itself.
+        ``lease_ns``: how long one of its heartbeats lets quotes outlive their unwatched ends; by default as it says."""
         if not owner or len(owner) > 128 or not owner.isprintable():
             raise ValueError("owner: give 1 to 128 printable characters")
         if heartbeat_ns is not None and not 10_000_000 <= heartbeat_ns <= 60_000_000_000:
             raise ValueError(f"heartbeat: {heartbeat_ns / 1e9} s does not lie between 0.01 and 60")
+        if lease_ns is not None and not LEASE_NS_MIN <= lease_ns <= LEASE_NS_MAX:
+            raise ValueError(f"lease: {lease_ns / 1e9} s does not lie between 0.02 and 60")
         self.owner = owner
         self.outgoing: deque[expiry.WatchQuotesRequest] = deque()
         self.boot_id = ""
         self.silence_ns = SILENCE_NS
         self.interval_ns = heartbeat_ns or SILENCE_NS // 2
+        self.lease_ns = lease_ns or 0
         self._given_ns = heartbeat_ns
+        self._given_lease_ns = lease_ns
+        self._proven_ns = 0  # UTC: the service's time in the newest heartbeat
+        self._unwatched_ends: list[tuple[int, str]] = []  # a heap; of quotes that end later, or have ended
+        self._leased: set[str] = set()  # those past their unwatched ends
         self._resume = resume
         self._open = False  # the service has answered our opening
         self._resuming = False
@@ -82,15 +100,13 @@ class WatchView:
         return self._open and self._heard_ns is not None and now_ns - self._heard_ns <= self.silence_ns
 
     def live(self, quote_id: str, now_ns: int) -> bool:
-        """Registered, not withdrawn or over, before its end by the service's clock, and the service is heard."""
+        """Registered, not withdrawn or over, before its end by the service's clock, and the service is heard; beyond
+        the unwatched end only on lease."""
         quote = self._quotes.get(quote_id)
-        return (
-            quote is not None
-            and not quote.asked
-            and quote.listed
-            and self.utc_ns(now_ns) < quote.until_ns
-            and self.alive(now_ns)
-        )
+        if quote is None or quote.asked or not quote.listed or not self.alive(now_ns):
+            return False
+        utc_ns = self.utc_ns(now_ns)
+        return utc_ns < quote.until_ns and utc_ns < max(quote.unwatched_ns, self._proven_ns + self.lease_ns)
 
     def live_quotes(self, now_ns: int) -> list[str]:
         return [quote_id for quote_id in self._quotes if self.live(quote_id, now_ns)]
@@ -106,6 +122,15 @@ class WatchView:
     def silent_at_ns(self) -> int | None:
         """When its silence will have been too long; ``None`` while nothing stands."""
         return None if self._heard_ns is None else self._heard_ns + self.silence_ns
+
+    def due_ns(self) -> int | None:
+        """When the lease of a quote runs out unless a heartbeat comes; ``None``: no quote needs one."""
+        due_ns = self._proven_ns + self.lease_ns
+        if not self._leased:
+            if not self._unwatched_ends:
+                return None
+            due_ns = max(due_ns, self._unwatched_ends[0][0])
+        return due_ns - self._offset_ns
 
     # --- what the caller does -----------------------------------------------------------------------------------------
 
@@ -127,7 +152,7 @@ class WatchView:
         quote.asked = False
         quote.until_ns = answer.counted_from_utc_ns + answer.life_ns
         without_ns = answer.life_ns if answer.life_without_watch_ns is None else answer.life_without_watch_ns
-        quote.unwatched_ns = answer.counted_from_utc_ns + without_ns
+        self._lives(quote_id, quote, answer.counted_from_utc_ns + without_ns)
 
     def register(
         self, quote_id: str, *, decision_id: str = "", quote: expiry.GetExpiryRequest | None = None
@@ -178,7 +203,10 @@ class WatchView:
         self._resuming = self._resume or bool(self._quotes)
         return expiry.WatchQuotesRequest(
             open=expiry.WatchOpen(
-                owner=self.owner, heartbeat_interval_ns=self._given_ns or 0, resume=self._resuming
+                owner=self.owner,
+                heartbeat_interval_ns=self._given_ns or 0,
+                resume=self._resuming,
+                lease_ns=self._given_lease_ns or 0,
             )
         )
 
@@ -211,12 +239,12 @@ class WatchView:
         self._sequence = message.sequence or self._sequence
         kind = message.WhichOneof("message")
         if kind == "heartbeat":
-            self._saw_clock(message.heartbeat.at_utc_ns - now_ns)
+            self._proves(message.heartbeat.at_utc_ns, now_ns)
             return []
         if kind == "opened":
             return self._opened(message.opened, now_ns)
         if kind == "resumed":
-            return self._resumed(message.resumed)
+            return self._resumed(message.resumed, now_ns)
         if kind == "registered":
             return self._registered(message.registered)
         if kind == "refused":
@@ -238,17 +266,18 @@ class WatchView:
         return []  # of a service newer than this client
 
     def _opened(self, message: expiry.WatchOpened, now_ns: int) -> list[WatchEvent]:
-        self._saw_clock(message.at_utc_ns - now_ns)
+        self._proves(message.at_utc_ns, now_ns)
         self._open = True
         self.boot_id = message.boot_id
         self.silence_ns = message.silence_max_ns
         self.interval_ns = self._given_ns or message.heartbeat_interval_ns
+        self.lease_ns = message.lease_ns or message.heartbeat_interval_ns
         if self._resuming:
             for quote in self._quotes.values():
                 quote.listed = False
         return [WatchEvent(WatchEventKind.OPENED, at_utc_ns=message.at_utc_ns)]
 
-    def _resumed(self, message: expiry.WatchResumed) -> list[WatchEvent]:
+    def _resumed(self, message: expiry.WatchResumed, now_ns: int) -> list[WatchEvent]:
         events = []
         for each in message.quotes:
             quote = self._quotes.get(each.quote_id)
@@ -256,6 +285,8 @@ class WatchView:
                 quote.listed = True
                 quote.asked = False
                 quote.until_ns = min(quote.until_ns or each.expiry_utc_ns, each.expiry_utc_ns)
+                if not quote.unwatched_ns:  # its answer was lost
+                    self._lives(each.quote_id, quote, each.unwatched_expiry_utc_ns or each.expiry_utc_ns)
             elif self._ended.get(each.quote_id, _UNKNOWN) is not _UNKNOWN:
                 if self._ended[each.quote_id] is None:
                     continue  # an update says so, and is on its way
@@ -265,7 +296,7 @@ class WatchView:
                 events += self._registered(each)
         if message.last:
             gone = [quote_id for quote_id, quote in self._quotes.items() if not quote.listed]
-            events += self._lose(gone)
+            events += self._lose(gone, now_ns)
             self._resuming = False
         return events
 
@@ -276,7 +307,7 @@ class WatchView:
         quote = self._quotes.setdefault(quote_id, _Watched())
         quote.asked = False
         quote.until_ns = message.expiry_utc_ns
-        quote.unwatched_ns = message.unwatched_expiry_utc_ns or message.expiry_utc_ns
+        self._lives(quote_id, quote, message.unwatched_expiry_utc_ns or message.expiry_utc_ns)
         answer = calls.read_expiry(message.response) if message.HasField("response") else None
         return [
             WatchEvent(
@@ -326,9 +357,17 @@ class WatchView:
             )
         ]
 
-    def _saw_clock(self, offset_ns: int) -> None:
+    def _lives(self, quote_id: str, quote: _Watched, unwatched_ns: int) -> None:
+        # From here on, and beyond that end only on lease.
+        quote.unwatched_ns = unwatched_ns
+        if unwatched_ns < quote.until_ns:
+            heapq.heappush(self._unwatched_ends, (unwatched_ns, quote_id))
+
+    def _proves(self, at_utc_ns: int, now_ns: int) -> None:
+        # When it was sent counts, not when it was read: what has waited on its way says nothing of now.
+        self._proven_ns = at_utc_ns
         # What came fastest is nearest to the truth: later than the service's clock it never is.
-        self._offsets.append(offset_ns)
+        self._offsets.append(at_utc_ns - now_ns)
         self._offset_ns = max(self._offsets)
 
     # --- loss -----------------------------------------------------------------------------------------------------
@@ -353,23 +392,44 @@ class WatchView:
         return events
 
     def tick(self, now_ns: int) -> list[WatchEvent]:
-        """Time has passed: quotes of a service that was not heard for too long are withdrawn."""
+        """Time has passed: quotes of a service that was not heard for too long are withdrawn, and those whose lease has
+        run out."""
         silent_ns = self.silent_at_ns()
-        if silent_ns is None or now_ns <= silent_ns or not self._quotes:
+        if silent_ns is not None and now_ns > silent_ns and self._quotes:
+            return self._lose(list(self._quotes), now_ns)
+        utc_ns = self.utc_ns(now_ns)
+        while self._unwatched_ends and self._unwatched_ends[0][0] <= utc_ns:
+            unwatched_ns, quote_id = heapq.heappop(self._unwatched_ends)
+            quote = self._quotes.get(quote_id)
+            if quote is not None and not quote.asked and quote.unwatched_ns == unwatched_ns:
+                self._leased.add(quote_id)
+        if not self._leased or utc_ns < self._proven_ns + self.lease_ns:
             return []
-        return self._lose(list(self._quotes))
+        lapsed = sorted(self._leased)
+        for quote_id in lapsed:  # the service may watch it still: it is over here
+            self.outgoing.append(
+                expiry.WatchQuotesRequest(
+                    update=expiry.WatchUpdate(
+                        quote_id=quote_id,
+                        state=cast(Any, QuoteState.CANCELLED.value),
+                        at_utc_ns=time.time_ns(),
+                    )
+                )
+            )
+        return self._lose(lapsed, now_ns)
 
-    def _lose(self, quote_ids: Iterable[str]) -> list[WatchEvent]:
+    def _lose(self, quote_ids: Iterable[str], now_ns: int) -> list[WatchEvent]:
         events = []
         for quote_id in quote_ids:
             quote = self._quotes.pop(quote_id)
+            self._leased.discard(quote_id)
             self._remember(quote_id, WithdrawReason.WATCH_LOST)
             events.append(
                 WatchEvent(
                     WatchEventKind.WITHDRAW,
                     quote_id,
                     reason=WithdrawReason.WATCH_LOST,
-                    at_utc_ns=self.utc_ns(time.monotonic_ns()),
+                    at_utc_ns=self.utc_ns(now_ns),
                     expiry_utc_ns=quote.until_ns,
                 )
             )
@@ -377,6 +437,7 @@ class WatchView:
 
     def _end(self, quote_id: str, reason: WithdrawReason | None) -> bool:
         """True where it was known."""
+        self._leased.discard(quote_id)
         if self._quotes.pop(quote_id, None) is None:
             return False
         self._remember(quote_id, reason)

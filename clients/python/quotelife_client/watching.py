@@ -38,6 +38,7 @@ BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 1.0
 OPEN_S = 2.0  # for the service to answer the opening of a stream, before another is tried
 STEP_S = 0.05
+LEAST_TICK_NS = 1_000_000
 EVENTS_MAX = 262_144
 # A connection of its own: one that is dead without a word is left as soon as its silence shows.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
@@ -57,9 +58,13 @@ _FATAL = frozenset(
 class _Watching:
     """What both watchers share: the view, how long to wait, what the caller says."""
 
-    def __init__(self, owner: str, heartbeat_s: float | None, resume: bool) -> None:
-        heartbeat_ns = None if heartbeat_s is None else round(heartbeat_s * 1e9)
-        self._view = WatchView(owner or secrets.token_hex(8), heartbeat_ns=heartbeat_ns, resume=resume)
+    def __init__(self, owner: str, heartbeat_s: float | None, lease_s: float | None, resume: bool) -> None:
+        self._view = WatchView(
+            owner or secrets.token_hex(8),
+            heartbeat_ns=None if heartbeat_s is None else round(heartbeat_s * 1e9),
+            lease_ns=None if lease_s is None else round(lease_s * 1e9),
+            resume=resume,
+        )
         self._closed = False
         self._failure: ServiceError | None = None
         self._backoff_s = BACKOFF_FIRST_S
@@ -78,7 +83,8 @@ class _Watching:
 
     def live(self, quote_id: str) -> bool:
         """May the quote be thought of as live? False as soon as its end has passed by the service's clock, it was
-        withdrawn, filled or cancelled, or the service is not heard: the stream is broken, or silent beyond its bound.
+        withdrawn, filled or cancelled, or the service is not heard: the stream is broken, or silent beyond its bound;
+        beyond the end that it would have without a watch, as soon as its lease has run out.
         Any thread; no waiting."""
         return self._view.live(quote_id, time.monotonic_ns())
 
@@ -126,7 +132,8 @@ class AsyncWatcher(_Watching):
 
     One task reads and another writes as long as it is open; broken streams are opened anew. A WITHDRAW is acknowledged
     when the caller has it: after ``on_event`` has returned, or when the iterator gives it. Quotes of a stream that is
-    not back when the service has been silent for its bound are withdrawn with reason WATCH_LOST.
+    not back when the service has been silent for its bound are withdrawn with reason WATCH_LOST; those past the end
+    that they would have without a watch as soon as no heartbeat has renewed their lease in time.
     """
 
     def __init__(
@@ -136,11 +143,12 @@ class AsyncWatcher(_Watching):
         owner: str,
         *,
         heartbeat_s: float | None,
+        lease_s: float | None,
         resume: bool,
         on_event: Callable[[WatchEvent], None] | None,
         open_timeout_s: float,
     ) -> None:
-        super().__init__(owner, heartbeat_s, resume)
+        super().__init__(owner, heartbeat_s, lease_s, resume)
         self._connect = connect
         self._get_expiry = get_expiry
         self._on_event = on_event
@@ -151,6 +159,7 @@ class AsyncWatcher(_Watching):
         self._call: Any = None
         self._task: asyncio.Task[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._ticks_ns = 0  # when it fires
 
     async def __aenter__(self) -> Self:
         """Raises ``ServiceError`` where the service refuses the stream, ``TimeoutError`` where it cannot be had."""
@@ -210,6 +219,7 @@ class AsyncWatcher(_Watching):
             answer = await self._get_expiry(quote_id=quote_id, watch=True, watch_owner=self.owner, **fields)
         finally:
             self._view.answered(quote_id, answer)
+        self._tick_in_time()
         assert isinstance(answer, Expiry)
         return answer
 
@@ -273,6 +283,7 @@ class AsyncWatcher(_Watching):
                     self._took(opened=True)
                     self._opened.set()
                 self._deliver(events)
+                self._tick_in_time()
                 if self._view.outgoing:
                     self._wake.set()
             return ServiceError(*calls.end_of_call(await call.code(), await call.details()))
@@ -304,10 +315,26 @@ class AsyncWatcher(_Watching):
     def _tick(self) -> None:
         now_ns = time.monotonic_ns()
         self._deliver(self._view.tick(now_ns))
+        if self._view.outgoing:
+            self._wake.set()
         if self._call is not None and self._dead(now_ns):
             self._call.cancel()
         if not self._closed:
-            self._ticker = asyncio.get_running_loop().call_later(self._view.silence_ns / 8e9, self._tick)
+            self._tick_at(now_ns, now_ns + self._view.silence_ns // 8)
+            self._tick_in_time()
+
+    def _tick_in_time(self) -> None:
+        """No later than a lease may run out."""
+        due_ns = self._view.due_ns()
+        if due_ns is not None and due_ns < self._ticks_ns and not self._closed:
+            now_ns = time.monotonic_ns()
+            self._tick_at(now_ns, max(due_ns, now_ns + LEAST_TICK_NS))
+
+    def _tick_at(self, now_ns: int, at_ns: int) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._ticks_ns = at_ns
+        self._ticker = asyncio.get_running_loop().call_later((at_ns - now_ns) / 1e9, self._tick)
 
 
 class Watcher(_Watching):
@@ -316,7 +343,8 @@ class Watcher(_Watching):
     That thread reads the stream and opens it anew where it breaks: without it nothing is taken in, the view goes silent
     and no quote is live. All else may be called by any thread. A WITHDRAW is acknowledged when the iteration asks for
     the next event. Quotes of a stream that is not back when the service has been silent for its bound are withdrawn
-    with reason WATCH_LOST.
+    with reason WATCH_LOST; those whose lease has run out are live no more at once, and told with the next message, or
+    when the silence shows.
     """
 
     def __init__(
@@ -326,9 +354,10 @@ class Watcher(_Watching):
         owner: str,
         *,
         heartbeat_s: float | None,
+        lease_s: float | None,
         resume: bool,
     ) -> None:
-        super().__init__(owner, heartbeat_s, resume)
+        super().__init__(owner, heartbeat_s, lease_s, resume)
         self._connect = connect
         self._get_expiry = get_expiry
         self._changed = threading.Condition()
@@ -433,6 +462,7 @@ class Watcher(_Watching):
                     with self._changed:
                         was_open = self._view.is_open
                         events = self._view.take(message, time.monotonic_ns())
+                        events += self._view.tick(time.monotonic_ns())
                         if self._view.is_open and not was_open:
                             self._took(opened=True)
                         self._changed.notify_all()

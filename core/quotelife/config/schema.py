@@ -515,6 +515,9 @@ class Watch(Section):
         Field(default=250 * NS_PER_MS, alias="heartbeat")
     )
     heartbeats_missed: int = Field(default=2, ge=1, le=100)
+    lease_ns: Annotated[int, Field(ge=20 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT] = Field(
+        default=40 * NS_PER_MS, alias="lease"
+    )
     repeat_ns: Annotated[int, Field(ge=10 * NS_PER_MS, le=60 * NS_PER_S), _DURATION, _DURATION_TEXT] = Field(
         default=100 * NS_PER_MS, alias="repeat"
     )

@@ -479,10 +479,14 @@ cdef class Watching:
         return ([self.exposure(k) for k in range(self._exposures)],
                 [self.desk_exposure(k) for k in range(self._desks)])
 
-    def end_ns(self, uint64_t quote):
-        """End of the life of a quote that is known, else ``None``."""
+    def ends_ns(self, uint64_t quote):
+        """End of the life of a quote that is known, and of that without a watch; else ``None``."""
+        cdef const LiveQuote* held
         place = self._places.get(quote)
-        return None if place is None else self.c.quote[<uint32_t>place].end_ns
+        if place is None:
+            return None
+        held = &self.c.quote[<uint32_t>place]
+        return held.end_ns, held.unwatched_ns
 
     def names(self, uint64_t quote):
         """``QuoteNames`` of a quote that is known, else ``None``."""

@@ -474,14 +474,16 @@ class WatchRequests(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[WatchQuotesRequest, _Mapping]]] = ...) -> None: ...
 
 class WatchOpen(_message.Message):
-    __slots__ = ("owner", "heartbeat_interval_ns", "resume")
+    __slots__ = ("owner", "heartbeat_interval_ns", "resume", "lease_ns")
     OWNER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    LEASE_NS_FIELD_NUMBER: _ClassVar[int]
     owner: str
     heartbeat_interval_ns: int
     resume: bool
-    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., resume: bool = ...) -> None: ...
+    lease_ns: int
+    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., resume: bool = ..., lease_ns: _Optional[int] = ...) -> None: ...
 
 class WatchRegister(_message.Message):
     __slots__ = ("quote_id", "decision_id", "quote", "sent_at_utc_ns")
@@ -556,7 +558,7 @@ class WatchResponses(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[WatchQuotesResponse, _Mapping]]] = ...) -> None: ...
 
 class WatchOpened(_message.Message):
-    __slots__ = ("owner", "heartbeat_interval_ns", "silence_max_ns", "client_silence_max_ns", "repeat_interval_ns", "boot_id", "at_utc_ns")
+    __slots__ = ("owner", "heartbeat_interval_ns", "silence_max_ns", "client_silence_max_ns", "repeat_interval_ns", "boot_id", "at_utc_ns", "lease_ns")
     OWNER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     SILENCE_MAX_NS_FIELD_NUMBER: _ClassVar[int]
@@ -564,6 +566,7 @@ class WatchOpened(_message.Message):
     REPEAT_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_NS_FIELD_NUMBER: _ClassVar[int]
     owner: str
     heartbeat_interval_ns: int
     silence_max_ns: int
@@ -571,7 +574,8 @@ class WatchOpened(_message.Message):
     repeat_interval_ns: int
     boot_id: str
     at_utc_ns: int
-    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., silence_max_ns: _Optional[int] = ..., client_silence_max_ns: _Optional[int] = ..., repeat_interval_ns: _Optional[int] = ..., boot_id: _Optional[str] = ..., at_utc_ns: _Optional[int] = ...) -> None: ...
+    lease_ns: int
+    def __init__(self, owner: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ..., silence_max_ns: _Optional[int] = ..., client_silence_max_ns: _Optional[int] = ..., repeat_interval_ns: _Optional[int] = ..., boot_id: _Optional[str] = ..., at_utc_ns: _Optional[int] = ..., lease_ns: _Optional[int] = ...) -> None: ...
 
 class WatchResumed(_message.Message):
     __slots__ = ("quotes", "last")
