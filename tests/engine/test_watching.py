@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -161,28 +160,6 @@ def test_many_markets_with_quotes_take_turns_and_none_is_left_out(tmp_path: Path
         found.append([int(np.frombuffer(each, WATCH_DTYPE)[0]["quote"]) for each in tap.watches()])
     assert [len(each) for each in found] == [256, 256, 188, 0, 0, 0]
     assert sorted(quote for each in found for quote in each) == list(range(1, count + 1))
-
-
-def test_a_watch_timer_costs_nothing_for_instruments_without_a_live_quote(tmp_path: Path) -> None:
-    """4,000 instruments against 40, the same ten quotes: a timer of all takes a hundred times as long, this one the
-    same. The best of many, so that what else the machine does counts little."""
-    best: dict[tuple[int, str], int] = {}
-    for count in (40, 4000):
-        engine, _ = _many(tmp_path, count)
-        for k in range(10):
-            engine.apply_watch(Change.WATCHED, _lasting(k + 1, f"I{k}"), engine.now_ns)
-        t = engine.now_ns
-        for name, let_pass in (("watched", engine.on_watch_timer), ("all", engine.on_timer)):
-            taken = []
-            for _ in range(200 if name == "watched" else 20):
-                t += 50 * MS
-                began = time.perf_counter_ns()
-                let_pass(t)
-                taken.append(time.perf_counter_ns() - began)
-            best[count, name] = min(taken)
-        assert engine.watching.live == 10
-    assert best[4000, "all"] > 20 * best[40, "all"]
-    assert best[4000, "watched"] < 3 * best[40, "watched"]
 
 
 def _many(tmp_path: Path, count: int) -> tuple[Engine, DerivedTap]:

@@ -26,6 +26,8 @@ from quotelife.units import NS_PER_S
 IDLE = (0, 10_000, 100_000)
 LIVE = 10_000
 EVENTS = 500_000
+MARKETS = (10, 10_000)
+LOOKED_AT = 10
 FAR_TICKS = 1e9
 HOUR_NS = 3600 * NS_PER_S
 # No regime and no silence ends a quote here: what is timed is what watching costs while nothing does.
@@ -46,10 +48,12 @@ instruments:
 """
 
 
-def _engine() -> Engine:
+def _engine(instruments: int = 1) -> Engine:
+    head, first = CONFIG.split("  - name: I0\n")
+    more = (f"  - name: I{k}\n" + first.replace("symbol: S0", f"symbol: S{k}") for k in range(instruments))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yaml"
-        path.write_text(CONFIG, encoding="utf-8")
+        path.write_text(head + "".join(more), encoding="utf-8")
         return Engine(load_config(path))
 
 
@@ -115,6 +119,34 @@ def idle_figures(tape: EventBuffer, rounds: int) -> dict[str, Any]:
         median = statistics.median(times[n])
         out[str(n)] = {"ns_per_event": round(median, 1), "ratio_to_none": round(median / base, 3)}
     return out
+
+
+def timer_figures(rounds: int) -> dict[str, Any]:
+    """One look of the timer at ``LOOKED_AT`` live quotes, by the number of instruments that have none, beside a timer
+    of everything."""
+    times: dict[tuple[str, int], list[int]] = {}
+    for _ in range(rounds):
+        for instruments in MARKETS:
+            engine = _engine(instruments)
+            for number in range(1, LOOKED_AT + 1):
+                payload = quote(number, f"I{number - 1}", 1, 1.0, FAR_TICKS, NS_PER_S + 10 * HOUR_NS)
+                engine.apply_watch(Change.WATCHED, payload, NS_PER_S)
+            now_ns = NS_PER_S
+            for name, let_pass in (("looks", engine.on_watch_timer), ("timers", engine.on_timer)):
+                for _ in range(50):
+                    now_ns += 50_000_000
+                    began = time.perf_counter_ns()
+                    let_pass(now_ns)
+                    times.setdefault((name, instruments), []).append(time.perf_counter_ns() - began)
+            assert engine.watching.counts().live == LOOKED_AT
+    few, many = MARKETS
+    median = {key: statistics.median(taken) for key, taken in times.items()}
+    return {
+        f"look_us_of_{few}_instruments": round(median["looks", few] / 1e3, 2),
+        f"look_us_of_{many}_instruments": round(median["looks", many] / 1e3, 2),
+        "ratio": round(median["looks", many] / median["looks", few], 2),
+        f"timer_us_of_{many}_instruments": round(median["timers", many] / 1e3, 2),
+    }
 
 
 def trigger_figures(rounds: int) -> dict[str, Any]:
@@ -216,6 +248,7 @@ def bench_withdraw(tape: EventBuffer, rounds: int) -> dict[str, Any]:
 
     return {
         "event_by_idle_quotes": idle_figures(tape, rounds),
+        "look_at_live_quotes": timer_figures(rounds),
         "event_to_sinks": trigger_figures(rounds),
         "event_to_bytes_written": wire_figures(LIVE, journal=True, rounds=rounds),
         "event_to_bytes_written_without_journal": wire_figures(LIVE, journal=False, rounds=rounds),
