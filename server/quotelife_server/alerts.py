@@ -15,6 +15,7 @@ JOURNAL_FAILING = "journal_failing"
 KILL_NOT_KEPT = "kill_not_kept"
 WATCH_LOST = "watch_lost"
 WITHDRAWALS_HELD_BACK = "withdrawals_held_back"
+EXPOSURE_CAPPED = "exposure_capped"
 THROTTLED = "throttled"
 CAPTURE_FAILING = "capture_failing"
 MARKET_DATA = "market_data"
@@ -23,7 +24,7 @@ MODEL_INPUTS = "model_inputs"
 MODEL_WARNED = "model_warned"
 MODEL_DEGRADED = "model_degraded"
 MODEL_STEPPED_DOWN = "model_stepped_down"
-WARNINGS = frozenset({MODEL_INPUTS})
+WARNINGS = frozenset({MODEL_INPUTS, EXPOSURE_CAPPED})
 """Alerts of what nothing is known to be wrong with so far: ``quotelife doctor`` shows them and does not fail."""
 
 

@@ -316,6 +316,7 @@ class Application:
                 self.ledger.tick(now_ns)
             self._check_throttle(now_ns)
             self._check_clock(now_ns)
+            self.service.exposure.check(self.alerts, now_ns)
             self.market_data.check(now_ns)
             self.model_watch.check(now_ns)
 
@@ -471,6 +472,7 @@ class Application:
             self.alerts,
             self.ledger,
             self.service.watching,
+            self.service.exposure,
         )
 
 

@@ -29,12 +29,13 @@ from quotelife.decision.kill import KillSource
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.news import find_scorer
-from quotelife.records import DecisionRecord, PostureCode, RequestRecord, SignalCode
+from quotelife.records import BindingFlags, DecisionRecord, PostureCode, RequestRecord, SignalCode
 from quotelife.units import NS_PER_S
 from quotelife_server import convert
 from quotelife_server.alerts import Alerts
 from quotelife_server.answers import ExpiryStream, gathered
 from quotelife_server.explaining import Explainer, JournalExplanations, Later, at_once
+from quotelife_server.exposing import ExposureWatch
 from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
 from quotelife_server.kill import KillControl, Standing
@@ -72,6 +73,7 @@ _log = get_logger(__name__)
 RECENT_QUOTES = 1024  # where nothing else is said, as in tests and tools
 RECENT_NS = 60 * NS_PER_S
 KEEP_S = 1.0  # a kill is acknowledged after this, written down or not
+_EXPOSURE = int(BindingFlags.EXPOSURE)
 NOT_JOURNALED = "not yet journaled: the journal cannot be written and will have it as soon as it can be"
 NOT_KEPT = (
     "not yet written beside the kill file: that is tried again and again, and the log says why it failed"
@@ -166,6 +168,7 @@ class Service:
             ear=ear or Ear(),
             queue_max=watch_queue_max,
         )
+        self.exposure = ExposureWatch(engine)
         self.published: Mapping[str, PublishedFeed] = {}  # by name, the instruments that PublishEvents takes
         self.scoring = NewsScoring(find_scorer)
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
@@ -307,8 +310,15 @@ def _expiry_methods(service: Service) -> MethodTable:
             decisions = [DecisionRecord() for _ in records]
             for record, decision in zip(records, decisions, strict=True):
                 engine.decide(record, decision)
-        for decision in decisions:
+        for place, decision in enumerate(decisions):
             metrics.decided(decision.kind, decision.posture_effective, decision.regime)
+            if decision.binding & _EXPOSURE:
+                side = packages[place] if packages else None
+                service.exposure.held_back(
+                    side.requests if side else [records[place]],
+                    side.decisions if side else [decision],
+                    now_ns,
+                )
         recent = service.recent.keep(
             message.rfq_id, message.quote_id, message.counterparty, records, decisions, packages
         )

@@ -13,6 +13,7 @@ from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode, WithdrawCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
+from quotelife_server.exposing import ExposureWatch, exposure_families
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
 from quotelife_server.limits import in_pieces
@@ -94,6 +95,7 @@ class Exposition:
         alerts: Alerts,
         journal: JournalLedger | None = None,
         watching: Watching | None = None,
+        exposure: ExposureWatch | None = None,
     ) -> None:
         self._metrics = metrics
         self._engine = engine
@@ -103,6 +105,7 @@ class Exposition:
         self._alerts = alerts
         self._journal = journal
         self._watching = watching
+        self._exposure = exposure
 
     async def text(self) -> bytes:
         """All figures in Prometheus' text format."""
@@ -164,6 +167,8 @@ class Exposition:
             yield from _journal_families(self._journal)
         if self._watching is not None:
             yield from _watch_families(self._watching)
+        if self._exposure is not None:
+            yield from exposure_families(self._exposure)
         yield from self._instruments(statuses)
         yield from self._feed_figures()
 

@@ -95,6 +95,7 @@ async def status_reply(
             message.feeds.extend(feeds_of(instrument.name))
             response.instruments.append(message)
     response.watch.CopyFrom(service.watching.status())
+    response.exposures.extend(service.exposure.status())
     response.labels.CopyFrom(label_counts(engine))
     response.groups_unjudged, response.groups_first_window = engine.monitors.unjudged()
     response.shadows_lost = journal.shadows_lost if journal is not None else 0

@@ -488,6 +488,14 @@ cdef class Watching:
         held = &self.c.quote[<uint32_t>place]
         return held.end_ns, held.unwatched_ns
 
+    def exposure_of(self, uint32_t instrument):
+        """Of one instrument, by its index."""
+        return self.exposure(instrument)
+
+    def desk_exposure_of(self, uint32_t desk):
+        """Of one desk, by its index."""
+        return self.desk_exposure(desk)
+
     def names(self, uint64_t quote):
         """``QuoteNames`` of a quote that is known, else ``None``."""
         return self._names.get(quote)

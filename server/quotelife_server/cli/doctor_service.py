@@ -16,6 +16,7 @@ from quotelife_server.alerts import WARNINGS
 BOOKS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 20
 GROUPS_SHOWN_MAX = 20
+CAPS_SHOWN_MAX = 10
 _QUIET = (types.QUALITY_GOOD, types.QUALITY_HALTED)  # a halt is the venue's, and nobody's fault
 
 
@@ -63,6 +64,7 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
     yield from _calendar(status)
     yield from _models(status)
     yield from _watches(status)
+    yield from _exposures(status)
     for name, part in (("journal", status.journal), ("capture", status.capture)):
         if status.HasField(name):
             taken = f"{part.records:,} records in {part.segments} segments"
@@ -168,6 +170,18 @@ def _watches(status: admin.GetStatusResponse) -> Iterator[Finding]:
     }
     told = [words for words, count in troubles.items() if count]
     yield Finding("watched quotes", True, "; ".join((text, *told)), warning=bool(told))
+
+
+def _exposures(status: admin.GetStatusResponse) -> Iterator[Finding]:
+    """Caps on what live quotes may lose, where there are some: the fullest."""
+    caps = [
+        f"{each.WhichOneof('of')} {each.instrument or each.desk} {each.exposed:.6g} of {each.exposure_max:g} "
+        f"({each.shortened:,} shortened, {each.declined:,} not quoted)"
+        for each in status.exposures[:CAPS_SHOWN_MAX]
+    ]
+    if caps:
+        more = len(status.exposures) - len(caps)
+        yield Finding("exposure", True, "; ".join(caps) + (f"; {more:,} more" if more else ""))
 
 
 def unjudged_in_words(status: "admin.GetStatusResponse") -> str:
