@@ -2673,6 +2673,7 @@ cdef class Engine:
         sides = []
         ends = []
         unwatched = []
+        venue_ends = [0]
         if not owner or not name:
             raise ValueError("owner and name must not be empty")
         if len(requests) != len(decisions) or not 0 < len(decisions) <= QUOTE_SIDES_MAX + 2:
@@ -2683,6 +2684,8 @@ cdef class Engine:
                 raise ValueError(f"unknown instrument index {d.instrument}")
             if d.kind == DECISION_QUOTE:
                 ends.append(d.expiry_ns)
+                if d.actuation == ACTUATION_WITHDRAW:
+                    venue_ends.append(min(d.now_ns + int(d.venue_life_ns), INT64_MAX))
                 unwatched.append(d.now_ns + (
                     d.life_without_watch_ns if request.c.flags & REQ_WATCHED else d.life_ns))
             elif not request.c.flags & REQ_LEG:
@@ -2738,6 +2741,7 @@ cdef class Engine:
             "decisions": [each.input_sequence for each in decisions],
             "expiry_ns": end,
             "unwatched_ns": min(end, *unwatched),
+            "venue_ends_ns": max(end, *venue_ends),
             "size_lots": size,
             "counterparty": self._policy.counterparty_names[d.counterparty]
             if d.counterparty < len(self._policy.counterparty_names) else "",
@@ -2791,6 +2795,7 @@ cdef class Engine:
         quote.id = payload["quote"]
         quote.end_ns = quote.due_ns = payload["expiry_ns"]
         quote.unwatched_ns = payload["unwatched_ns"]
+        quote.venue_end_ns = max(quote.end_ns, payload.get("venue_ends_ns", 0))    # 0: of a build before caps knew it
         quote.size_lots = NAN if payload["size_lots"] is None else _not_below_0("size_lots", payload["size_lots"])
         quote.cancels = payload["cancels"]
         quote.state = QUOTE_PARTLY_FILLED if payload["state"] == <int>QUOTE_PARTLY_FILLED else QUOTE_LIVE

@@ -195,12 +195,17 @@ def _read(
         quantity = faults.above_zero(f"{at}.size.quantity", outcome.size.quantity)
         if not types.SIZE_UNIT_LOTS <= outcome.size.unit <= types.SIZE_UNIT_NOTIONAL:
             faults.add(f"{at}.size.unit", "must be one of the units")
+        elif len(quote.parts) > len(quote.decisions):  # a package
+            if outcome.size.unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_CONTRACTS):
+                faults.add(f"{at}.size.unit", "of a package must be LOTS or CONTRACTS: both count packages")
+            elif quantity is not None:
+                traded = float(quantity / instrument.lot_size)
         elif quantity is not None:
             traded = convert.to_lots(
                 instrument, quantity, outcome.size.unit, price, faults, f"{at}.size.unit"
             )
-            if traded is not None and not 0 < traded <= convert.COUNT_MAX:
-                faults.add(f"{at}.size.quantity", "is out of range for the instrument's lot size")
+        if traded is not None and not 0 < traded <= convert.COUNT_MAX:
+            faults.add(f"{at}.size.quantity", "is out of range for the instrument's lot size")
     return _Outcome(outcome, digest, kind, quote, request, decision, price_ticks, traded)
 
 

@@ -100,14 +100,20 @@ def remaining_lots(message: expiry.WatchUpdate, engine: Engine, quote: LiveQuote
     if message.HasField("remaining"):
         quantity = faults.decimal("update.remaining.quantity", message.remaining.quantity)
         unit = message.remaining.unit
-        if unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_BASE_QUANTITY, types.SIZE_UNIT_CONTRACTS):
+        package = len(quote.decisions) > 2  # legs, and each side
+        if package and unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_CONTRACTS):
+            faults.add("update.remaining.unit", "of a package must be LOTS or CONTRACTS: both count packages")
+        elif unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_BASE_QUANTITY, types.SIZE_UNIT_CONTRACTS):
             faults.add(
                 "update.remaining.unit",
                 "must be SIZE_UNIT_LOTS, SIZE_UNIT_BASE_QUANTITY or SIZE_UNIT_CONTRACTS",
             )
         elif quantity is not None and quote.sides:
             instrument = engine.instruments[quote.sides[0][0]]
-            lots = to_lots(instrument, quantity, unit, None, faults, "update.remaining.unit")
+            if package:
+                lots = float(quantity / instrument.lot_size)
+            else:
+                lots = to_lots(instrument, quantity, unit, None, faults, "update.remaining.unit")
             if lots is not None and not 0 <= lots <= COUNT_MAX:
                 faults.add("update.remaining.quantity", "is out of range for the instrument's lot size")
     faults.raise_if_any()

@@ -104,6 +104,20 @@ def test_who_answers_fast_gets_a_shorter_life_and_the_record_says_why() -> None:
         assert redone(engine, asked, decided).canonical() == decided.canonical()
 
 
+def test_a_package_goes_by_what_was_learned_as_its_instrument_does() -> None:
+    engine = running(by_value())
+    teach(engine, BETA, HIT, 200)
+    legs = [
+        RequestRecord(k, 1, now_ns=engine.now_ns, counterparty=BETA, ratio=1.0, package_edge=1.6)
+        for k in (0, 1)
+    ]
+    decisions = [DecisionRecord() for _ in range(3)]
+    requests = engine.decide_package(legs, decisions)
+    _, single = decide(engine)
+    assert decisions[-1].learned == single.learned and single.learned[0] > 0.9
+    assert redone(engine, requests[-1], decisions[-1]).canonical() == decisions[-1].canonical()
+
+
 def test_records_of_many_estimates_are_all_taken_again() -> None:
     engine, blank = running(by_value()), Engine(by_value(), start_ns=START_NS)
     asked = []

@@ -265,6 +265,23 @@ def test_what_its_venue_holds_beyond_its_end_counts_until_it_is_cancelled(tmp_pa
     assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
 
 
+def test_of_a_lost_watch_nobody_may_cancel_what_its_venue_holds(tmp_path: Path) -> None:
+    market = Market(capped(tmp_path))
+    engine = market.engine
+    made = [
+        market.decide(0, 1, session=engine.policy.session_index(name), desk=0) for name in ("coarse", "slow")
+    ]
+    for k, (request, decision) in enumerate(made):
+        engine.watch(market.t, owner="oms", name=f"{k}", requests=[request], decisions=[decision])
+    (_, held), (_, given) = made
+    assert held.venue_life_ns == 60 * S and held.life_ns < 10 * S
+    market.t += 10 * MS
+    engine.watch_lost(market.t, "oms")
+    expected = risk_of(market, 0, held, 60 * S - 10 * MS) + risk_of(market, 1, given, given.life_ns - 10 * MS)
+    assert engine.watching.exposures()[0][0] == pytest.approx(expected, rel=1e-9)
+    assert risk_of(market, 0, held, 60 * S) > 1.5 * risk_of(market, 0, held, held.life_ns)
+
+
 BY_LEGS: dict[str, Any] = {
     "legs": [(0, 1, 2.0, {}), (1, -1, 1.0, {})],
     "underlying": [(1, 1, 1.0, {"delta": 0.5, "underlying": 0}), (0, 1, 0.1, {})],
@@ -314,20 +331,24 @@ def test_a_package_counts_as_what_it_was_held_against_the_caps_with(
 
     for which in ("instrument", "desk"):
         cap = 2.5 * counted[0 if which == "instrument" else 1][0]
-        market = Market(capped(tmp_path, **{which: cap}))
+        market, second = Market(capped(tmp_path, **{which: cap})), Market(capped(tmp_path, **{which: cap}))
         again = DecisionRecord()
         kinds = []
         for k in range(8):
             requests, decisions = decide(market)
+            for request, decision in zip(requests, decisions, strict=True):
+                second.engine.decide(request, again)  # one by one, as a replay does
+                assert again.canonical() == decision.canonical()
             for request, decision in zip(requests, decisions, strict=True):
                 Engine(market.engine.config).redo(request, decision, again)
                 assert again.canonical() == decision.canonical(), "it follows from its record"
             whole = decisions[-1]
             if whole.kind == DecisionCode.QUOTE:
                 kinds.append("cut" if whole.binding & BindingFlags.EXPOSURE else "whole")
-                market.engine.watch(
-                    market.t, owner="oms", name=f"{k}", requests=requests, decisions=decisions
-                )
+                for each in (market, second):
+                    each.engine.watch(
+                        each.t, owner="oms", name=f"{k}", requests=requests, decisions=decisions
+                    )
             else:
                 assert whole.reasons & ReasonFlags.EXPOSURE
                 kinds.append("none")

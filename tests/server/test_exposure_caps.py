@@ -109,3 +109,15 @@ async def test_status_metrics_alert_and_doctor_of_a_service(tmp_path: Path) -> N
         assert 'quotelife_exposure_max{kind="desk",name="plain"} 1e+06' in text
         assert 'quotelife_exposure{kind="instrument",name="BTC-USDT"} 0.0' in text
         assert 'quotelife_exposure_capped_total{kind="desk",name="plain",outcome="declined"} 0.0' in text
+
+
+def test_of_a_package_the_leg_whose_instrument_is_full_is_counted(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=capped(instrument=1e-3, desk=1e9))
+    legs = [
+        expiry.Leg(instrument=name, side=types.SIDE_BUY, ratio="1")
+        for name in ("BTC-USDT", "ETH-USDT", "BTC-USD")
+    ]
+    many = types.Size(quantity="1000000", unit=types.SIZE_UNIT_CONTRACTS)
+    reply = kit.get(instrument="", legs=legs, size=many, counterparty="alpha", desk="plain")
+    assert reply.decision != types.DECISION_QUOTE and types.REASON_EXPOSURE in reply.reasons
+    assert {cap.name: cap.declined for cap in kit.service.exposure.caps()} == {"BTC-USDT": 1, "plain": 0}

@@ -340,6 +340,48 @@ def test_a_partial_fill_whose_rest_nobody_knows_keeps_the_quote_live(
     assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
 
 
+def test_what_is_left_of_a_package_counts_packages(kit: WatchKit) -> None:
+    watcher = kit.open()
+    legs = [
+        expiry.Leg(instrument="BTC-USDT", side=types.SIDE_BUY, ratio="2"),
+        expiry.Leg(instrument="ETH-USDT", side=types.SIDE_BUY, ratio="1"),
+    ]
+    five = types.Size(quantity="5", unit=types.SIZE_UNIT_LOTS)
+    reply = kit.register(watcher, "p", instrument="", legs=legs, size=five, counterparty="alpha")
+    assert reply.decision == types.DECISION_QUOTE
+
+    def left() -> float:
+        quote = kit.engine.live_quote(1)
+        assert quote is not None and quote.state in (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
+        return quote.size_lots * 0.001  # of the first leg's lots
+
+    assert left() == pytest.approx(5.0)
+    before = kit.engine.watching.exposures()[0]
+    hit = expiry.Outcome(
+        outcome_id="o1",
+        decision_id=reply.decision_id,
+        kind=expiry.OUTCOME_KIND_HIT,
+        size=types.Size(quantity="2", unit=types.SIZE_UNIT_CONTRACTS),
+    )
+    kit.call(
+        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+        expiry.ReportOutcomeRequest(outcomes=[hit]).SerializeToString(),
+    )
+    assert left() == pytest.approx(3.0)
+    one = types.Size(quantity="1", unit=types.SIZE_UNIT_LOTS)
+    watcher.say(
+        update=expiry.WatchUpdate(quote_id="p", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=one)
+    )
+    assert left() == pytest.approx(1.0)
+    assert kit.engine.watching.exposures()[0][:2] == pytest.approx([each / 5 for each in before[:2]])
+    base = types.Size(quantity="1", unit=types.SIZE_UNIT_BASE_QUANTITY)
+    with refused() as errors:
+        watcher.say(
+            update=expiry.WatchUpdate(quote_id="p", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=base)
+        )
+    assert "update.remaining.unit: of a package" in errors[0].message
+
+
 def test_a_kill_withdraws_whoever_it_concerns(kit: WatchKit) -> None:
     watcher = kit.open()
     kit.register(watcher, "a", counterparty="alpha")

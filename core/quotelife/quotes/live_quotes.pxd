@@ -30,6 +30,7 @@ cdef struct LiveQuote:
     int64_t end_ns             # of its life
     int64_t due_ns             # when time is to end it: end_ns, or never while it waits beyond that
     int64_t unwatched_ns       # of the life that it would have without a watch
+    int64_t venue_end_ns       # its venue ends it then at the latest; end_ns: with its life
     int64_t forget_ns          # once it has ended
     double size_lots           # still live; NaN: not told
     double risk                # of all its sides: orders what waits

@@ -234,12 +234,13 @@ cdef class Watching:
         cdef int64_t left = quote.end_ns - t, cancel_ns
         cdef uint32_t at = quote.first
         if quote.cancels and quote.withdraw:
-            # Its venue does not end it: it stands until the cancel has come there, which takes as long as its turn
-            # does, and then about as long as it takes until a withdrawal is said again.
-            cancel_ns = self._repeat_ns
+            # Its venue does not end it with its life: it stands until the cancel has come there, which takes as long
+            # as its turn does, and then about as long as it takes until a withdrawal is said again. Of a watch that is
+            # lost nobody may cancel it.
+            cancel_ns = self._repeat_ns if quote.withdraw != WITHDRAW_WATCH_LOST else INT64_MAX
             if waits:
                 cancel_ns += (self.c.waiting[quote.session].n + 1) * self._budget[quote.session].every_ns
-            left = max(left, cancel_ns)
+            left = min(max(left, cancel_ns), quote.venue_end_ns - t)
         quote.risk = 0.0
         while at != NOWHERE:
             side = &self.c.side[at]
