@@ -355,3 +355,49 @@ def test_a_package_counts_as_what_it_was_held_against_the_caps_with(
             exposed = market.engine.watching.exposures()
             assert (exposed[0][0] if which == "instrument" else exposed[1][0]) <= cap * (1 + 1e-9)
         assert kinds[0] == "whole" and kinds[-1] != "whole", (which, kinds)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_are_those_of_a_recount_whatever_comes_in(tmp_path: Path, seed: int) -> None:
+    """To the last unit, over sessions of every kind; a configuration taken again counts anew."""
+    content = capped(tmp_path).model_dump(mode="json", by_alias=True)
+    content["venue_sessions"]["coarse"] |= {"cancels_per_s": 20, "cancels_burst": 1}
+    config = Config.model_validate_json(json.dumps(content))
+    market = Market(config)
+    engine, rng = market.engine, random.Random(seed)
+    sessions = [None, *range(2)]
+    for k in range(400):
+        market.t += rng.randrange(30 * MS)
+        act = rng.randrange(8)
+        known = [status.quote for status in engine.live_quotes()]
+        quote = rng.choice(known) if known else 0
+        if act <= 2:
+            session = rng.choice(sessions)
+            made = [
+                market.decide(rng.randrange(2), side, size_lots=rng.choice([None, 0.0, 7.0]), desk=0,
+                              **({} if session is None else {"session": session}))
+                for side in rng.choice([(1,), (-1,), (1, -1)])
+            ]  # fmt: skip
+            if all(decision.kind == DecisionCode.QUOTE for _, decision in made):
+                engine.watch(market.t, owner=f"oms{k % 2}", name=f"{k}", requests=[request for request, _ in made],
+                             decisions=[decision for _, decision in made])  # fmt: skip
+        elif act == 3:
+            market.move(rng.randrange(2), rng.choice((-5, -1, 1, 5)))
+        elif act == 4:
+            engine.watch_acknowledged(market.t, quote)
+        elif act == 5:
+            state = rng.choice(list(QuoteStateCode)[:-1]) or QuoteStateCode.PARTLY_FILLED
+            engine.watch_updated(market.t, quote, state, size_lots=rng.choice([None, 0.0, 3.0, 1e18]))
+        elif act == 6:
+            engine.on_timer(market.t)
+        elif rng.random() < 0.2:
+            engine.watch_lost(market.t, f"oms{k % 2}")
+        before = engine.watching.exposures()
+        assert all(each >= 0.0 for part in before for each in part)
+        if k % 10 == 0:
+            engine.apply_config(config, market.t)
+            assert engine.watching.exposures() == before
+    assert engine.watching.counts().registered > 60
+    for status in engine.live_quotes():
+        engine.watch_updated(market.t, status.quote, QuoteStateCode.CANCELLED)
+    assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
