@@ -1,12 +1,12 @@
 """Messages of WatchQuotes: what comes as bytes, checked, and what is said of live quotes, as messages."""
 
-import math
+import struct
 from typing import Any, NamedTuple, cast
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.engine import Engine, LiveQuoteStatus
-from quotelife.records import NO_INDEX_VALUE, ActuationCode, QuoteStateCode
+from quotelife.records import NO_INDEX_VALUE, WATCH_DTYPE, ActuationCode, QuoteStateCode
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.convert import COUNT_MAX, Faults, parse, to_lots
 from quotelife_server.rpc import RpcError
@@ -37,6 +37,10 @@ class Word(NamedTuple):
     reason: int
     state: int
     held: int
+
+
+_WORD = struct.Struct("<QQqQqddIBBBB")
+assert _WORD.size == WATCH_DTYPE.itemsize
 
 
 def requests_of(payload: bytes) -> list[expiry.WatchQuotesRequest]:
@@ -178,23 +182,33 @@ def refused(quote_id: str, reason: int, text: str, error: RpcError | None = None
     return message
 
 
+def words(raw: list[bytes]) -> list[Word]:
+    """What the engine has said, from ``WatchTap``."""
+    return [Word._make(fields) for each in raw for fields in _WORD.iter_unpack(each)]
+
+
 def withdraw(engine: Engine, name: str, word: Word, expiry_ns: int, repeated: int) -> Said:
-    message = expiry.WatchWithdraw(
-        quote_id=name,
-        reason=cast(Any, word.reason),
-        decided_at_utc_ns=word.at_ns,
-        number=word.number,
-        repeated_count=repeated,
-        expiry_utc_ns=expiry_ns,
-        held_back=bool(word.held),
-    )
-    if not math.isnan(word.moved_ticks):
+    # In place, field by field: half the time that it takes to build one and copy it, on the way of every withdrawal.
+    said = Said()
+    message = said.withdraw
+    message.quote_id = name
+    message.reason = word.reason  # type: ignore[assignment]
+    message.decided_at_utc_ns = word.at_ns
+    message.number = word.number
+    message.expiry_utc_ns = expiry_ns
+    if repeated:
+        message.repeated_count = repeated
+    if word.held:
+        message.held_back = True
+    if word.moved_ticks == word.moved_ticks:  # else NaN
         message.moved_ticks = word.moved_ticks
-    if not math.isnan(word.value_ticks):
+    if word.value_ticks == word.value_ticks:
         message.value_ticks = word.value_ticks
-    if word.instrument != NO_INDEX_VALUE and word.instrument < len(engine.instruments):
-        message.instrument = engine.instruments[word.instrument].name
-    return Said(withdraw=message)
+    if word.instrument != NO_INDEX_VALUE:
+        instruments = engine.instruments
+        if word.instrument < len(instruments):
+            message.instrument = instruments[word.instrument].name
+    return said
 
 
 def expired(name: str, word: Word) -> Said:

@@ -19,8 +19,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.clock import Clock
@@ -29,7 +27,6 @@ from quotelife.engine import Engine
 from quotelife.inputs import WatchTap
 from quotelife.records import (
     NO_INDEX_VALUE,
-    WATCH_DTYPE,
     DecisionRecord,
     QuoteStateCode,
     RequestRecord,
@@ -325,8 +322,7 @@ class Watching:
         if not raw:
             return
         now_ns = self.clock.now_ns()
-        for fields in np.frombuffer(b"".join(raw), dtype=WATCH_DTYPE).tolist():
-            word = Word(*fields)
+        for word in wire.words(raw):
             entry = self._quotes.get(word.quote)
             if entry is None:
                 continue

@@ -5,7 +5,7 @@ from quotelife.inputs cimport InputSink
 from quotelife.records cimport Signal
 
 cdef enum:
-    SIGNALS_KEPT = 256         # signals not yet taken over by the state
+    SIGNALS_KEPT = 256         # signals, and words on live quotes, not yet taken over by the state
     STATES_HELD = 8            # that may stand in the buffer
 
 cdef class Segment:
@@ -61,6 +61,7 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _last_sequence
     cdef Signal _signals[SIGNALS_KEPT]
     cdef int _n_signals
+    cdef list _words
     cdef uint64_t _learned_since_state     # bytes
     cdef uint64_t _state_bytes
     cdef list _waiting           # segments left and not yet known to be on the disk, their files open
@@ -82,7 +83,7 @@ cdef class JournalWriter(InputSink):
     cdef void _lose(self, uint64_t sequence) noexcept nogil
     cdef int _name_model(self, model) except -1
     cdef uint64_t _first_number_held(self)
-    cdef int _fold_signals(self) except -1
+    cdef int _fold(self) except -1
     cdef int _say_gap(self) except -1
     cdef uint64_t _done(self) noexcept nogil
     cdef void _compact(self) noexcept nogil

@@ -102,6 +102,7 @@ cdef class JournalWriter(InputSink):
         self.segment = segment
         self.lost_segment = ""
         self._state = OperationalState()
+        self._words = []
         self._waiting = []
         self._unfinished = []
         self._artifacts_due = []
@@ -257,8 +258,9 @@ cdef class JournalWriter(InputSink):
     cdef int watch(self, const WatchRecord* said) except -1:
         # As a label; what is carried over to the next boot knows of it all the same.
         cdef uint8_t* record = self._append(KIND_WATCH, said.input_sequence, said.at_ns, sizeof(WatchRecord))
-        cdef bytes raw = (<const char*>said)[:sizeof(WatchRecord)]
-        self._state.watch(raw)
+        self._words.append((<const char*>said)[:sizeof(WatchRecord)])      # a withdrawal does not wait for the state
+        if len(self._words) == SIGNALS_KEPT:
+            self._fold()
         if record == NULL:
             self.watches_lost += 1
             self._state_due = True
@@ -278,11 +280,11 @@ cdef class JournalWriter(InputSink):
         self._signals[self._n_signals] = signal[0]
         self._n_signals += 1
         if self._n_signals == SIGNALS_KEPT:
-            self._fold_signals()
+            self._fold()
         return 0
 
     cdef int change(self, int kind, dict payload, int64_t now_ns, uint64_t sequence) except -1:
-        self._fold_signals()
+        self._fold()
         self._last_sequence = sequence
         cdef bytes record
         self._state.change(kind, payload)
@@ -325,16 +327,19 @@ cdef class JournalWriter(InputSink):
                 first = min(first, segment.first_number)
         return first
 
-    cdef int _fold_signals(self) except -1:
+    cdef int _fold(self) except -1:
         cdef int i
         for i in range(self._n_signals):
             self._state.signal((<const char*>&self._signals[i])[:sizeof(Signal)])
         self._n_signals = 0
+        for word in self._words:
+            self._state.watch(word)
+        self._words.clear()
         return 0
 
     cdef int _append_state(self) except -1:
         # It is no input: where there is no room for it nothing is lost, and it comes later.
-        self._fold_signals()
+        self._fold()
         cdef bytes record = self._state.to_bytes(self._now_ns)
         self._state_due = not self._append_bytes(KIND_STATE, self._last_sequence, self._now_ns, record)
         if not self._state_due:
@@ -457,7 +462,7 @@ cdef class JournalWriter(InputSink):
     @property
     def state(self):
         """The operational state as journaled so far, an ``OperationalState``."""
-        self._fold_signals()
+        self._fold()
         return self._state
 
     # --- to the disk, by the owner --------------------------------------------------------------------------------

@@ -126,16 +126,16 @@ async def _round(folder: Path, live: int, journal: bool) -> list[int]:
         wire.written.clear()
         await wire.written.wait()
     taken: list[int] = []
-    withdrawn = 0
+    left = engine.watching.live
     for _ in range(EVENTS + WARM_UP):
         events = steps.down()
         clock.set_ns(steps.now_ns)
         wire.written.clear()
         began = time.perf_counter_ns()
         engine.on_events(events)
-        if (now := sum(engine.watching.counts().withdrawn.values())) == withdrawn:
+        if engine.watching.live == left:
             continue
-        withdrawn = now
+        left = engine.watching.live
         await wire.written.wait()
         taken.append(wire.written_at_ns - began)
         await asyncio.sleep(0)
