@@ -1,5 +1,7 @@
 """Who may fill the buffer how far: what nobody waits for leaves room for decisions, and a state crowds nobody out."""
 
+from typing import Any
+
 import pytest
 
 from quotelife.engine import Engine
@@ -9,7 +11,7 @@ from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import recover
 from quotelife.journal.state import LEARNED_BYTES, OperationalState
 from quotelife.journal.writer import JournalWriter
-from quotelife.records import DecisionRecord, RequestRecord, SignalCode
+from quotelife.records import HORIZONS_NS, DecisionRecord, RequestRecord, SignalCode
 from reference import jump_kit
 from reference.journal_kit import begin
 from reference.jump_kit import RATE, START_NS
@@ -17,6 +19,7 @@ from reference.simulated_disk import SimulatedDisk
 
 BUFFER = 1 << 16
 WINDOW_NS = 900_000_000_000
+HOUR_NS = 3_600_000_000_000
 
 durabilities = pytest.mark.parametrize("power_loss", [False, True], ids=["process-crash", "power-loss"])
 
@@ -165,3 +168,33 @@ def test_a_snapshot_holds_the_labels_noted_last_and_the_tolerances_of_all() -> N
     assert with_labels == [entry["group"] for entry in held][-len(with_labels) :]
     assert 0.9 * LEARNED_BYTES < len(with_labels) * 60 * 1024 <= LEARNED_BYTES
     assert len(state.to_bytes(START_NS)) < 1.1 * LEARNED_BYTES
+
+
+def test_a_state_larger_than_a_segment_is_not_written_again_with_every_commit() -> None:
+    """Of a hundred live quotes: 50 KB, where a segment has 16. The next begins when as much has come behind it."""
+    engine = make_engine()
+    writer = JournalWriter(SimulatedDisk(), boot_id="b00t", segment_bytes=16_384)
+    writer.begin(engine, START_NS)
+    engine.record_to(writer)
+    for number in range(1, 101):
+        engine.apply_watch(Change.WATCHED, live_quote(number, engine.instruments[0].name), START_NS)
+    for _ in range(3):
+        writer.commit()
+    written, segments = writer.committed_number, writer.segment
+    for _ in range(40):
+        decide(engine)
+        writer.commit()
+    assert writer.committed_number >= written + 40
+    assert writer.segment - segments <= 2
+
+
+def live_quote(number: int, instrument: str) -> dict[str, Any]:
+    side = {
+        "instrument": instrument, "side": 1, "mid_ticks": 1000.0, "h_ticks": 8.0, "edge_ticks": None,
+        "p": [0.123456789012345] * len(HORIZONS_NS), "posture": 1, "mode": 1, "regime": 0, "quality": 0,
+    }  # fmt: skip
+    return {
+        "quote": number, "owner": "oms", "name": str(number), "rfq": "", "boot": "", "decisions": [number],
+        "expiry_ns": START_NS + HOUR_NS, "unwatched_ns": START_NS + HOUR_NS, "size_lots": 1.0, "counterparty": "",
+        "desk": None, "session": None, "cancels": False, "state": 1, "withdraw": 0, "sides": [side],
+    }  # fmt: skip

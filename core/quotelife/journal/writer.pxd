@@ -88,6 +88,7 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _done(self) noexcept nogil
     cdef void _compact(self) noexcept nogil
     cdef int _append_state(self) except -1
+    cdef uint64_t _full_at(self) noexcept
     cdef int _append_state_due(self) except -1
     cdef int _write(self, const uint8_t* data, uint64_t size) except -1
     cdef int _cut(self) except -1

@@ -50,6 +50,7 @@ cdef enum:
     GROWTH_MAX = 4             # rare inputs may stretch the buffer so many times over before they are lost too
     UNFINISHED_MAX = 8         # closed segments that may wait for finish_segments(): no further one is closed then,
     STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
+    STATE_TIMES = 2            # as large as the state that it begins with is a segment at least
     COPY_BYTES = 4 << 20
     LEARNED_TIMES = 4              # as many bytes as a state has, of changes of what was learned, before the next
     LEARNED_BYTES_MIN = 1 << 20    # of changes of what was learned between two states
@@ -508,7 +509,7 @@ cdef class JournalWriter(InputSink):
             where = self._storage.where(self._open.name if self._open is not None else "")
             raise JournalError(f"{where}: {error.strerror or error}; the journal keeps "
                                f"{self._used - self._written} bytes and tries again") from error
-        if self._open is not None and self._open.end >= self._segment_bytes and len(self._unfinished) <= UNFINISHED_MAX:
+        if self._open is not None and self._open.end >= self._full_at() and len(self._unfinished) <= UNFINISHED_MAX:
             try:
                 self._rotate()
             except OSError:
@@ -516,6 +517,11 @@ cdef class JournalWriter(InputSink):
         if wait and len(self._unfinished) > UNFINISHED_MAX:
             self.finish_segments()
         return self.committed_number
+
+    cdef uint64_t _full_at(self) noexcept:
+        # It begins with the state. One that is larger than a segment, of many live quotes, is written again when as
+        # much has come behind it, not with every commit.
+        return max(self._segment_bytes, STATE_TIMES * self._state_bytes)
 
     @property
     def held_back(self):
@@ -557,7 +563,7 @@ cdef class JournalWriter(InputSink):
                     raise OSError(errno.EAGAIN, "a segment was given up and is to be synced first")
         if self._open is None:
             self._open = self._create(self.committed_number + 1)
-        elif self._open.end >= STRETCH_MAX * self._segment_bytes and len(self._unfinished) > UNFINISHED_MAX:
+        elif self._open.end >= STRETCH_MAX * self._full_at() and len(self._unfinished) > UNFINISHED_MAX:
             raise OSError(errno.EAGAIN, f"{len(self._unfinished)} segments wait to be synced: the disk is too slow")
         if self._open.end == 0:
             header = self._header(self._open)
