@@ -443,6 +443,7 @@ def test_bench_as_json(run: Run, simulator: None) -> None:
 def test_bench_feeds_measures_every_json_venue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUOTELIFE_DATA", raising=False)
     monkeypatch.setattr("quotelife_server.cli.bench_json.SIMULATED_S", 5)
+    monkeypatch.setattr("quotelife_server.cli.bench_dbn.MESSAGES", 20_000)
     monkeypatch.setattr("quotelife_server.cli.bench_itch.SIMULATED", 20_000)
     monkeypatch.setattr("quotelife_server.cli.bench_itch.PACED_S", 1)
     figures = json.loads(run("bench", "feeds", "--rounds", "1", "--json").out)["feeds"]

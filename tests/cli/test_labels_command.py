@@ -1,6 +1,7 @@
 """``quotelife labels``: from sources to a dataset folder, interrupted, resumed and in parallel to the same digest."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ def made(run: Run, out: Path, *arguments: object) -> dict[str, Any]:
 
 
 SIMULATED = ("--simulated", HOURS, "--seed", 3)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelf")
+
+
+@pytest.fixture
+def was(run: Run, shelf: Path, tmp_path: Path) -> dict[str, Any]:
+    """Summary of a dataset in ``tmp_path``: a copy of what the first test that wants one makes."""
+    summary, folder = shelf / "summary.json", shelf / "dataset"
+    if not summary.exists():
+        summary.write_text(json.dumps(made(run, folder, *SIMULATED, "--jobs", 1)))
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    told: dict[str, Any] = json.loads(summary.read_text())
+    return told
 
 
 def test_a_simulated_market_becomes_a_dataset(run: Run, tmp_path: Path) -> None:
@@ -202,8 +219,7 @@ def test_a_source_without_a_book_says_so(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoilt", ["[" * 100_000, "[]", '{"settings": null}'])
-def test_a_spoilt_head_is_written_anew(run: Run, tmp_path: Path, spoilt: str) -> None:
-    was = made(run, tmp_path, *SIMULATED)
+def test_a_spoilt_head_is_written_anew(run: Run, tmp_path: Path, was: dict[str, Any], spoilt: str) -> None:
     (tmp_path / "dataset.json").write_text(spoilt)
     again = made(run, tmp_path, *SIMULATED)
     assert (again["kept_units"], again["digest"]) == (again["units"], was["digest"])
@@ -212,9 +228,8 @@ def test_a_spoilt_head_is_written_anew(run: Run, tmp_path: Path, spoilt: str) ->
 @pytest.mark.parametrize("kept", [0, 4, 0.5])
 @pytest.mark.parametrize("which", ["decisions_file", "path_file"])
 def test_a_piece_whose_file_is_empty_or_cut_short_is_made_anew(
-    run: Run, tmp_path: Path, which: str, kept: float
+    run: Run, tmp_path: Path, was: dict[str, Any], which: str, kept: float
 ) -> None:
-    was = made(run, tmp_path, *SIMULATED)
     path = tmp_path / getattr(Dataset(tmp_path).pieces[0], which)
     whole = path.read_bytes()
     path.write_bytes(whole[: round(kept * len(whole)) if isinstance(kept, float) else kept])
@@ -224,8 +239,7 @@ def test_a_piece_whose_file_is_empty_or_cut_short_is_made_anew(
 
 
 @pytest.mark.parametrize("spoilt", ["[" * 100_000, "[]", "rows"])
-def test_a_spoilt_piece_is_made_anew(run: Run, tmp_path: Path, spoilt: str) -> None:
-    was = made(run, tmp_path, *SIMULATED)
+def test_a_spoilt_piece_is_made_anew(run: Run, tmp_path: Path, was: dict[str, Any], spoilt: str) -> None:
     path = next(tmp_path.glob("BTC*.json"))
     if spoilt == "rows":
         spoilt = json.dumps({**json.loads(path.read_text()), "rows": "40"})

@@ -12,6 +12,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.journal.format import Kind
+from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
 from quotelife.journal.storage import DirectoryStorage
@@ -483,15 +484,16 @@ def test_answers_that_find_no_room_are_refused_or_marked_and_the_gap_is_theirs(
         return
     replies = [call.expiry for call in calls]
     assert replies[0].unjournaled is False and replies[-1].unjournaled is True
-    lost = [int(each.decision_id.rpartition("-")[2]) for each in replies if not _recorded(kit, each)]
-    told = [decode_gap(record) for record in kit.read().records([Kind.GAP])]
-    assert lost and {each for gap in told for each in range(gap.first, gap.last + 1)} == set(lost)
-    assert all(each.unjournaled for each in replies if not _recorded(kit, each))
+    journal = kit.read()
+    missing = [each for each in replies if not _recorded(journal, each)]
+    lost = {int(each.decision_id.rpartition("-")[2]) for each in missing}
+    told = [decode_gap(record) for record in journal.records([Kind.GAP])]
+    assert lost and {each for gap in told for each in range(gap.first, gap.last + 1)} == lost
+    assert all(each.unjournaled for each in missing)
     assert not replayed(kit.folder).complete
 
 
-def _recorded(kit: JournalKit, reply: expiry.GetExpiryResponse) -> bool:
-    journal = kit.read()
+def _recorded(journal: Journal, reply: expiry.GetExpiryResponse) -> bool:
     decision = journal.find_decision(reply.decision_id)
     return decision is not None and journal.answer_of(decision) is not None
 
