@@ -101,16 +101,18 @@ def run(folder: Path, seeds: range) -> tuple[int, int]:
 
 
 def test_mutated_configurations(tmp_path: Path) -> None:
-    accepted, refused = run(tmp_path, range(1_500))
-    assert accepted > 100
-    assert refused > 700
+    accepted, refused = run(tmp_path, range(500))
+    assert accepted > 50
+    assert refused > 250
 
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_configurations(tmp_path: Path) -> None:
     """10,000 mutated configurations, 0 crash, the old one kept."""
-    accepted, refused = run(tmp_path, range(10_000, 20_000))
+    accepted, refused = run(tmp_path, range(500, 10_500))
     assert accepted + refused == 10_000
+    assert accepted > 1_000
+    assert refused > 5_000
 
 
 def test_random_bytes(tmp_path: Path) -> None:
