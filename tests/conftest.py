@@ -1,9 +1,12 @@
-"""Where recorded data lies, and what happens when it does not: skipped with one line, refused in CI."""
+"""Where recorded data lies, and what happens when it does not: skipped with one line, refused in CI. And which files
+come first."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from reference.longest import LONGEST_FIRST
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,3 +27,14 @@ def data_dir() -> Path:
             pytest.fail("recorded market data is missing in CI: set QUOTELIFE_DATA")
         pytest.skip("no recorded market data: set QUOTELIFE_DATA")
     return path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would hand out files by their number of tests
+
+
+@pytest.hookimpl(trylast=True)  # behind pytest-randomly: files of no place keep the order that it gave them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: none of them is begun when the others are done, and leaves the other cores idle."""
+    place = {name: at for at, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(ROOT / "tests").as_posix(), len(place)))

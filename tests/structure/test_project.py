@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reference.longest import LONGEST_FIRST
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,3 +88,8 @@ def test_build_folders_lose_modules_without_a_source(tmp_path: Path, monkeypatch
     dropped = runpy.run_path(str(ROOT / "setup.py"))["drop_stale"]([lib], [root])
     assert {each.name for each in dropped} == stale
     assert {each.name for each in (lib / "quotelife").iterdir()} == kept
+
+
+def test_the_files_that_are_begun_first_exist() -> None:
+    assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).is_file()] == []
+    assert len(set(LONGEST_FIRST)) == len(LONGEST_FIRST)
