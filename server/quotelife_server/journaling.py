@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
 from quotelife.inputs import InputSink
+from quotelife.journal.decisions import Decided
 from quotelife.journal.index import first_numbers, load_sidecar, scan_segment, segment_names, stop_numbers
 from quotelife.journal.records import Answer
 from quotelife.journal.recovery import recover, retain, unnamed_models
@@ -171,6 +172,7 @@ class EarlierAnswers:
     def __init__(self, journal: OpenJournal) -> None:
         self._journal = journal
         self._index = journal.recovered.answers
+        self._decisions = journal.recovered.decisions
         self.indexed_segment = journal.recovered.segment
         self._models_named: dict[str, frozenset[str]] = {}
         self.unreadable = 0
@@ -185,18 +187,31 @@ class EarlierAnswers:
         try:
             return self._index.find(request_id.encode(), now_ns - self._journal.answers_ns)
         except (JournalError, OSError) as error:
-            self.unreadable += 1
-            if now_ns - self._said_ns >= UNREADABLE_SAID_NS:  # a client retries as often as it likes
-                self._said_ns = now_ns
-                _log.error(
-                    "an answer that was given cannot be read back",
-                    request_id=request_id,
-                    error=str(error),
-                    since_start=self.unreadable,
-                )
+            self._say_unreadable(now_ns, error, request_id=request_id)
             raise RpcError(
                 Code.DATA_LOSS, "request_id: was answered, and the answer cannot be read back; use a new id"
             ) from None
+
+    def decided(self, decision_id: str, now_ns: int) -> Decided | None:
+        """The answer with that decision. Raises ``RpcError`` when it was given and cannot be read."""
+        try:
+            return self._decisions.find(decision_id, now_ns - self._journal.answers_ns)
+        except (JournalError, OSError) as error:
+            self._say_unreadable(now_ns, error, decision_id=decision_id)
+            raise RpcError(
+                Code.DATA_LOSS, "decision_id: was answered, and the answer cannot be read back"
+            ) from None
+
+    def _say_unreadable(self, now_ns: int, error: Exception, **what: str) -> None:
+        self.unreadable += 1
+        if now_ns - self._said_ns >= UNREADABLE_SAID_NS:  # a client retries as often as it likes
+            self._said_ns = now_ns
+            _log.error(
+                "an answer that was given cannot be read back",
+                error=str(error),
+                since_start=self.unreadable,
+                **what,
+            )
 
     def index_closed(self, now_ns: int) -> None:
         """Take in the segments that have been closed since. Any one thread."""
@@ -214,6 +229,7 @@ class EarlierAnswers:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
             self._index.add(index, now_ns - self._journal.answers_ns)
+            self._decisions.add(index, now_ns - self._journal.answers_ns)
         self.indexed_segment = max(self.indexed_segment, current - 1)
 
     def remove_old(self, now_ns: int) -> None:
@@ -226,10 +242,14 @@ class EarlierAnswers:
             total_bytes=settings.keep_bytes or 0,
             held_from=writer.first_held,
             answers_ns=self._journal.answers_ns,
-            removing=self._index.forget,
+            removing=self._forget,
         )
         for digest in unnamed_models(storage, writer.models, self._models_named):
             writer.remove_model(digest)
+
+    def _forget(self, segment: str) -> None:
+        self._index.forget(segment)
+        self._decisions.forget(segment)
 
 
 class JournalFigures:
@@ -361,6 +381,12 @@ class JournalLedger:
             return None
         self._replies.keep(request_id, answer.digest, answer.reply, answer.now_ns)
         return answer.digest, answer.reply
+
+    def decided(self, decision_id: str, now_ns: int) -> Decided | None:
+        return self._earlier.decided(decision_id, now_ns)
+
+    def recalled_counted(self) -> Sequence[str]:
+        return self._journal.recovered.state.counted()
 
     def answer(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from quotelife.journal.decisions import Decided
 from quotelife_server import convert
 from quotelife_server.limits import ReplyStore
 from quotelife_server.rpc import Answer, Deferred
@@ -24,6 +25,13 @@ class Ledger(Protocol):
 
     def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
         """``(digest, reply)`` that a request of this id got, or ``None``."""
+
+    def decided(self, decision_id: str, now_ns: int) -> Decided | None:
+        """The answer with that decision and all that were taken for it, of an earlier start or long ago. It takes a
+        few reads. Raises ``RpcError`` when it was given and cannot be read back."""
+
+    def recalled_counted(self) -> Sequence[str]:
+        """Quotes whose first outcome came before this start, by the id of their first decision, the oldest first."""
 
     def answer(
         self,
@@ -73,6 +81,12 @@ class NoJournal:
 
     def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
         return self._replies.find(request_id, now_ns)
+
+    def decided(self, decision_id: str, now_ns: int) -> None:
+        return None
+
+    def recalled_counted(self) -> Sequence[str]:
+        return ()
 
     def answer(
         self,

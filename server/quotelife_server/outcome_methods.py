@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quote_expiry.v1 import admin_service_pb2 as admin
@@ -9,9 +10,11 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.counterparty.posterior import CounterpartyStatus, OutcomeCode, ValueTerms
 from quotelife.engine import Engine
+from quotelife.journal.state import COUNTED_KEPT
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife.units import NS_PER_S
 from quotelife_server import convert
+from quotelife_server.earlier_quotes import EarlierQuotes
 from quotelife_server.recent import RecentQuote
 from quotelife_server.rpc import Answer, CallContext, Code, MethodTable, RpcError, Unary
 
@@ -20,15 +23,11 @@ if TYPE_CHECKING:
 
 OUTCOMES_MAX = 1024
 LISTED_MAX = 256
-COUNTED_MAX = (
-    65_536  # quotes whose first outcome has come: more than are kept for outcomes at all, as shipped
-)
+EARLIER_MAX = 64  # decisions looked for in the journal in one call: some 0.1 ms each
 BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
 KEY = "\x01outcome "  # no request id begins with it: they are printable
-UNKNOWN_DECISION = (
-    "is no firm decision of this run of the service, or its quote ended too long ago (server.recent)"
-)
+TOO_MANY_EARLIER = f"more than {EARLIER_MAX} decisions of one call would have to be looked for in the journal; report it again"
 FILLED = (OutcomeCode.HIT, OutcomeCode.LIFTED)
 FILL_SIDE = {OutcomeCode.HIT: 1, OutcomeCode.LIFTED: -1}
 SIDES = {types.SIDE_UNSPECIFIED: 0, types.SIDE_BUY: 1, types.SIDE_SELL: -1}
@@ -48,18 +47,18 @@ class _Outcome(NamedTuple):
 
 
 class Counted:
-    """Quotes whose first outcome has come, by the input sequence of their first decision; the oldest leave first."""
+    """Quotes whose first outcome has come, by the id of their first decision; the oldest leave first. ``earlier``: of
+    those before this start."""
 
-    def __init__(self, quotes_max: int = COUNTED_MAX) -> None:
+    def __init__(self, earlier: Iterable[str] = (), quotes_max: int = COUNTED_KEPT) -> None:
         self._quotes_max = quotes_max
-        self._quotes: OrderedDict[int, None] = OrderedDict()
+        self._quotes: OrderedDict[str, None] = OrderedDict.fromkeys(earlier)
 
     def first(self, quote: RecentQuote) -> bool:
         """Whether this is the first outcome of the quote."""
-        sequence = quote.decisions[0].input_sequence
-        if sequence in self._quotes:
+        if quote.first_id in self._quotes:
             return False
-        self._quotes[sequence] = None
+        self._quotes[quote.first_id] = None
         if len(self._quotes) > self._quotes_max:
             self._quotes.popitem(last=False)
         return True
@@ -67,14 +66,15 @@ class Counted:
 
 def outcome_methods(service: "Service") -> MethodTable:
     engine, clock, ledger = service.engine, service.clock, service.ledger
-    counted = Counted()
+    counted = Counted(ledger.recalled_counted())
+    earlier = EarlierQuotes(engine, ledger, service.recent, service.boot_id)
 
     def report_outcome(payload: bytes, context: CallContext) -> Answer:
         ledger.check()
         now_ns = clock.now_ns()
         message = convert.parse(expiry.ReportOutcomeRequest, payload)
         new: dict[str, bytes] = {}
-        repeated = 0
+        repeated = looks = 0
         taken: list[_Outcome] = []
         reply = expiry.ReportOutcomeResponse()
         faults = convert.Faults()
@@ -96,10 +96,15 @@ def outcome_methods(service: "Service") -> MethodTable:
                     faults.add(f"{at}.outcome_id", "was used for another outcome; choose a new id")
                 repeated += 1
                 continue
-            quote = service.recent.find(outcome.decision_id)
+            quote: RecentQuote | str | None = service.recent.find(outcome.decision_id)
             if quote is None:
+                looks += 1
+                quote = (
+                    earlier.find(outcome.decision_id, now_ns) if looks <= EARLIER_MAX else TOO_MANY_EARLIER
+                )
+            if isinstance(quote, str):
                 reply.refused.add(
-                    index=place, outcome_id=outcome.outcome_id, field="decision_id", reason=UNKNOWN_DECISION
+                    index=place, outcome_id=outcome.outcome_id, field="decision_id", reason=quote
                 )
                 continue
             new[outcome.outcome_id] = digest
@@ -109,9 +114,9 @@ def outcome_methods(service: "Service") -> MethodTable:
         faults.raise_if_any()
         for each in taken:
             first = counted.first(each.quote)
-            engine.outcome(now_ns, _payload(each, service.boot_id, engine, now_ns, first))
+            engine.outcome(now_ns, _payload(each, engine, now_ns, first))
             ledger.answer((), KEY + each.message.outcome_id, each.digest, b"", b"", now_ns)
-            service.watching.outcome(now_ns, each.decision, each.kind, each.traded_lots)
+            service.watching.outcome(now_ns, each.quote.boot_id, each.decision, each.kind, each.traded_lots)
             service.metrics.outcome(each.kind)
         reply.accepted, reply.repeated_count = len(taken), repeated
         return ledger.acknowledge(reply.SerializeToString())
@@ -214,7 +219,7 @@ def _side(request: RequestRecord) -> int:
     return request.package_side or request.side
 
 
-def _payload(each: _Outcome, boot_id: str, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
+def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
     """What ``Engine.outcome`` takes."""
     outcome, decision = each.message, each.decision
     # Prices of a package are no prices of the instrument that it was judged by: its fills have no markouts.
@@ -225,7 +230,8 @@ def _payload(each: _Outcome, boot_id: str, engine: Engine, now_ns: int, counts: 
     return {
         "outcome": outcome.outcome_id,
         "decision": decision.input_sequence,
-        "boot": boot_id,
+        "first": each.quote.decisions[0].input_sequence,
+        "boot": each.quote.boot_id,
         "quote": outcome.quote_id or each.quote.quote_id,
         "counterparty": each.quote.counterparty,
         "instrument": engine.instruments[decision.instrument].name,

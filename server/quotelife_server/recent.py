@@ -1,7 +1,7 @@
 """Firm quotes of a short while ago, by decision id: what a registration or an outcome speaks of.
 
 A decision is kept from when it was taken, whether its answer has left or not, for ``keep_ns`` beyond the end of its
-life, and the oldest leave first for want of room. Those of a boot before this one are not here.
+life, and the oldest leave first for want of room. Those of a boot before this one are not here: ``earlier_quotes``.
 """
 
 from collections import OrderedDict
@@ -18,6 +18,7 @@ class RecentQuote:
 
     ``parts``: all that gave it its life, the legs of a package among them; else the decisions."""
 
+    boot_id: str
     rfq_id: str
     quote_id: str
     counterparty: str  # as it was named, configured or not
@@ -25,6 +26,11 @@ class RecentQuote:
     decisions: tuple[DecisionRecord, ...]
     part_requests: tuple[RequestRecord, ...]
     parts: tuple[DecisionRecord, ...]
+
+    @property
+    def first_id(self) -> str:
+        """Id of its first decision."""
+        return f"{self.boot_id}-{self.decisions[0].input_sequence}"
 
     @property
     def expiry_ns(self) -> int:
@@ -38,7 +44,7 @@ class RecentQuotes:
     def __init__(self, boot_id: str, quotes_max: int, keep_ns: int) -> None:
         self._boot_id = boot_id
         self._quotes_max = quotes_max
-        self._keep_ns = keep_ns
+        self.keep_ns = keep_ns
         self._quotes: OrderedDict[int, RecentQuote] = (
             OrderedDict()
         )  # by the input sequence of the first decision
@@ -69,7 +75,7 @@ class RecentQuotes:
                 tuple(each for place in firm for each in packages[place].requests),
                 tuple(each for place in firm for each in packages[place].decisions),
             )
-        quote = RecentQuote(rfq_id, quote_id, counterparty, *sides, *parts)
+        quote = RecentQuote(self._boot_id, rfq_id, quote_id, counterparty, *sides, *parts)
         first, *others = (decision.input_sequence for decision in quote.decisions)
         while self._quotes and len(self._quotes) >= self._quotes_max:
             self._drop_oldest()
@@ -93,7 +99,7 @@ class RecentQuotes:
         that lives long keeps those behind it for as long."""
         for _ in range(most):
             oldest = next(iter(self._quotes.values()), None)
-            if oldest is None or oldest.expiry_ns + self._keep_ns >= now_ns:
+            if oldest is None or oldest.expiry_ns + self.keep_ns >= now_ns:
                 return
             self._drop_oldest()
 

@@ -50,6 +50,9 @@ LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (10, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000, 100_000)
 )
 
+Decision = tuple[str, int]
+"""Boot and input sequence."""
+
 _log = get_logger(__name__)
 
 
@@ -208,8 +211,8 @@ class Watching:
         self._quotes: dict[
             int, tuple[Owner, str, int, bool]
         ] = {}  # those that something may be said of: owner, name, end, does it outlive its unwatched one
-        self._decisions: dict[int, tuple[int, ...]] = {}  # of those, by input sequence ...
-        self._decided: dict[int, int] = {}  # ... and back
+        self._decisions: dict[int, tuple[Decision, ...]] = {}  # of those ...
+        self._decided: dict[Decision, int] = {}  # ... and back
         self._strangers: set[Stream] = set()  # streams that have not said whose they are
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
@@ -263,19 +266,27 @@ class Watching:
         self._quotes[quote] = (found, name, end_ns, leased)
         if leased:
             self._renew_soon(found)
-        self._decisions[quote] = tuple(decision.input_sequence for decision in decisions)
-        self._decided.update(dict.fromkeys(self._decisions[quote], quote))
+        self._know(quote, self.boot_id, [decision.input_sequence for decision in decisions])
         self._arm()
         return quote
 
+    def _know(self, quote: int, boot_id: str, sequences: Sequence[int]) -> None:
+        self._decisions[quote] = tuple((boot_id, sequence) for sequence in sequences)
+        self._decided.update(dict.fromkeys(self._decisions[quote], quote))
+
     def outcome(
-        self, now_ns: int, decision: DecisionRecord, kind: OutcomeCode, traded_lots: float | None
+        self,
+        now_ns: int,
+        boot_id: str,
+        decision: DecisionRecord,
+        kind: OutcomeCode,
+        traded_lots: float | None,
     ) -> None:
         """An outcome was reported of a decision: where its quote is watched, that is over, or what was traded is taken
         off its size. Where that is not known, nobody knows what is left either: it stays live, at what it counts as.
 
         ``traded_lots``: of the decision's instrument, ``None``: all of it."""
-        quote = self._decided.get(decision.input_sequence)
+        quote = self._decided.get((boot_id, decision.input_sequence))
         status = None if quote is None else self.engine.live_quote(quote)
         if quote is None or status is None:
             return
@@ -364,6 +375,7 @@ class Watching:
                 continue
             self._quotes[quote.quote] = (owner, quote.name, quote.expiry_ns, leased)
             owner.names[quote.name] = quote.quote
+            self._know(quote.quote, quote.boot, quote.decisions)
         awaited = [owner.name for owner in self._owners.values() if owner.awaited_until_ns]
         if awaited:
             _log.warning(

@@ -11,6 +11,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.inputs import Change
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_change
+from quotelife_server.outcome_methods import EARLIER_MAX
 from quotelife_server.rpc import Code, RpcError
 from reference.faulty_storage import FAULTS
 from reference.ledger_kit import JournalKit
@@ -257,13 +258,154 @@ def test_a_repeat_is_known_over_a_restart_and_so_is_what_it_taught(tmp_path: Pat
     assert clash.code is Code.INVALID_ARGUMENT
     status = kit.engine.counterparties.status("alpha")
     assert status is not None and (status.reported, status.fills) == (1, 1.0)
-    unknown = kit.send(
-        REPORT, payload(expiry.Outcome(outcome_id="o9", decision_id=first.decision_id, kind=HIT))
+
+
+# --- of decisions of an earlier start ----------------------------------------------------------------------------
+
+
+def reported(kit: JournalKit, *outcomes: expiry.Outcome) -> expiry.ReportOutcomeResponse:
+    call = kit.send(REPORT, payload(*outcomes))
+    kit.work_off()
+    return expiry.ReportOutcomeResponse.FromString(call.reply)
+
+
+def test_a_fill_is_taken_after_a_restart_as_it_would_have_been_before(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    size = types.Size(quantity="2", unit=types.SIZE_UNIT_LOTS)
+    before, after = (
+        kit.ask(counterparty="alpha", rfq_id=rfq, quote_id=f"q-{rfq}", price="62999.9", size=size)
+        for rfq in ("r1", "r2")
     )
     kit.work_off()
-    assert [each.field for each in expiry.ReportOutcomeResponse.FromString(unknown.reply).refused] == [
-        "decision_id"
+    told = {"price": "62999.9", "size": size}
+    assert reported(kit, outcome(before.expiry, "o1", **told)).accepted == 1
+    kit.restart()
+    late = reported(kit, outcome(after.expiry, "o2", **told))
+    assert (late.accepted, list(late.refused)) == (1, [])
+    by_id = {each["outcome"]: each for each in journaled(kit)}
+    first, second = by_id["o1"], by_id["o2"]
+    assert second["boot"] == first["boot"] == "b00t1" and second["quote"] == "q-r2"
+    differ = {"outcome", "decision", "first", "quote"}
+    assert {k: v for k, v in second.items() if k not in differ} == {
+        k: v for k, v in first.items() if k not in differ
+    }
+    status = kit.engine.counterparties.status("alpha")
+    assert status is not None and (status.reported, status.fills) == (2, pytest.approx(2.0, abs=0.01))
+
+
+def test_the_checks_after_a_restart_are_the_same(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    buy = ask(kit)
+    declined = kit.ask(counterparty="alpha", client_deadline_utc_ns=kit.clock.now_ns() + 1)
+    kit.work_off()
+    assert declined.expiry.decision == types.DECISION_DECLINE
+    kit.restart()
+    wrong = kit.send(REPORT, payload(outcome(buy, kind=LIFTED, at_utc_ns=0))).error
+    assert "the quote was not firm on that side" in wrong.message
+    not_firm = expiry.Outcome(outcome_id="o2", decision_id=declined.expiry.decision_id, kind=EXPIRED)
+    beyond = expiry.Outcome(outcome_id="o3", decision_id="b00t1-999999999", kind=HIT)
+    nonsense = expiry.Outcome(outcome_id="o4", decision_id="b00t1-²", kind=HIT)
+    reply = reported(kit, not_firm, beyond, nonsense, outcome(buy, "o5", at_utc_ns=0))
+    assert [each.index for each in reply.refused] == [0, 1, 2] and reply.accepted == 1
+
+
+def test_one_quote_counts_once_over_a_restart(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    call = kit.ask(counterparty="alpha", side=types.SIDE_TWO_WAY)
+    kit.work_off()
+    buy, sell = call.expiry.sides
+    fills = [
+        expiry.Outcome(outcome_id=name, decision_id=side.decision_id, kind=kind)
+        for name, side, kind in (("o1", sell, LIFTED), ("o2", buy, HIT), ("o3", buy, HIT))
     ]
+    reported(kit, fills[0])
+    kit.restart()
+    reported(kit, fills[1])
+    kit.restart()
+    reported(kit, fills[2])
+    counts = {each["outcome"]: each["counts"] for each in journaled(kit)}
+    assert counts == {"o1": True, "o2": False, "o3": False}
+    status = kit.engine.counterparties.status("alpha")
+    assert status is not None and status.reported == 3
+    assert status.quotes == pytest.approx(1.0)
+
+
+def test_a_package_is_known_over_a_restart(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    legs = [
+        expiry.Leg(
+            instrument=name, side=side, ratio=ratio, greeks=expiry.Greeks(delta=0.3, underlying="BTC-USDT")
+        )
+        for name, side, ratio in (("ETH-USDT", types.SIDE_BUY, "1"), ("BTC-USD", types.SIDE_SELL, "2"))
+    ]
+    call = kit.ask(instrument="", legs=legs, side=types.SIDE_BUY, counterparty="alpha")
+    kit.work_off()
+    kit.restart()
+    leg = call.expiry.package.legs[0].decision_id
+    reply = reported(
+        kit,
+        outcome(call.expiry, "o1", HIT, price="12.5"),
+        expiry.Outcome(outcome_id="o2", decision_id=leg, kind=HIT),
+    )
+    assert reply.accepted == 1 and [each.outcome_id for each in reply.refused] == ["o2"]
+    (kept,) = journaled(kit)
+    assert (kept["price_ticks"], kept["mid_ticks"], kept["instrument"]) == (None, 0.0, "BTC-USDT")
+
+
+def test_a_quote_of_long_ago_is_not_taken_after_a_restart_either(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    buy = ask(kit)
+    kit.restart()  # 20 s later
+    keep_ns = kit.service.recent.keep_ns
+    kit.clock.set_ns(buy.expiry_utc_ns + keep_ns - S)
+    assert reported(kit, outcome(buy, "o1", EXPIRED)).accepted == 1
+    kit.clock.set_ns(buy.expiry_utc_ns + keep_ns + S)
+    (refusal,) = reported(kit, outcome(buy, "o2", EXPIRED)).refused
+    assert "ended too long ago (server.recent.keep)" in refusal.reason
+
+
+def test_an_answer_that_was_taken_back_has_no_outcome(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    buy = ask(kit)
+    sequence = int(buy.decision_id.rpartition("-")[2])
+    kit.journal.writer.refuse((sequence,))
+    kit.pass_time(0.2)
+    kit.restart()
+    assert reported(kit, outcome(buy, "o1", at_utc_ns=0)).refused
+
+
+def test_an_instrument_is_found_by_its_name_and_refused_on_another_grid(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    call = kit.ask(counterparty="alpha", instrument="ETH-USDT")
+    buy = ask(kit)
+    kit.work_off()
+    instruments = list(kit.config.instruments)
+    place = next(k for k, each in enumerate(instruments) if each.name == "ETH-USDT")
+    moved = [each for each in instruments if each.name != "BTC-USDT"]
+    kit.config = kit.config.model_copy(update={"instruments": tuple(moved)})
+    kit.restart()
+    reply = reported(kit, outcome(call.expiry, "o1", price="3000"), outcome(buy, "o2"))
+    assert reply.accepted == 1
+    assert "BTC-USDT is not configured any more" in reply.refused[0].reason
+    assert journaled(kit)[-1]["instrument"] == "ETH-USDT"
+    coarse = instruments[place].model_copy(update={"tick_size": instruments[place].tick_size * 2})
+    kit.config = kit.config.model_copy(update={"instruments": (coarse, *moved[1:])})
+    kit.restart()
+    (refusal,) = reported(kit, outcome(call.expiry, "o3", price="3000")).refused
+    assert "another tick_size or lot_size" in refusal.reason
+
+
+def test_a_call_looks_for_so_many_in_the_journal(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    calls = [kit.ask(counterparty="alpha", instrument="ETH-USDT") for _ in range(EARLIER_MAX + 2)]
+    kit.work_off()
+    kit.restart()
+    told = [outcome(call.expiry, str(at), at_utc_ns=0) for at, call in enumerate(calls)]
+    first = reported(kit, *told)
+    assert (first.accepted, len(first.refused)) == (EARLIER_MAX, 2)
+    assert "report it again" in first.refused[0].reason
+    again = reported(kit, *told)
+    assert (again.accepted, again.repeated_count) == (2, EARLIER_MAX)
 
 
 def test_while_the_journal_fails_nothing_is_taken_in(tmp_path: Path) -> None:

@@ -157,6 +157,12 @@ class SegmentIndex:
         return index, fields[15]
 
 
+def column_at(index: SegmentIndex, column: str) -> int:
+    """Where in the sidecar of ``index`` a column begins: 8 bytes an entry, little-endian."""
+    before = _COLUMNS[: _COLUMNS.index(column)]
+    return _HEAD.size + 8 * sum(len(getattr(index, name)) for name in before)
+
+
 def scanned(name: str, header: SegmentHeader, scan: SegmentScan) -> SegmentIndex:
     """The index of what ``scan`` has read."""
     columns = {column: scan.column(column) for column in _COLUMNS}

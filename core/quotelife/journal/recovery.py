@@ -15,6 +15,7 @@ from enum import IntEnum
 
 from quotelife.errors import JournalError
 from quotelife.journal.answers import AnswerIndex
+from quotelife.journal.decisions import DecisionIndex
 from quotelife.journal.format import (
     SEGMENT_HEADER_BYTES,
     Kind,
@@ -105,13 +106,14 @@ class Recovered:
     """What a start needs to know of the journal it goes on with.
 
     ``torn_bytes`` and ``torn_records`` (those that could still be told apart) were cut off, ``answers`` finds what
-    may have to be given again.
+    may have to be given again, ``decisions`` what was decided in them.
     """
 
     state: OperationalState
     next_number: int
     segment: int
     answers: AnswerIndex
+    decisions: DecisionIndex
     records: int
     torn_bytes: int
     mended: list[str]
@@ -296,12 +298,13 @@ def recover(storage: Storage, now_ns: int, answers_ns: int = ANSWERS_KEPT_NS) ->
     next_number = expected or 1
     state = state_before(storage, indexes, next_number)
     young = [index for index in indexes if index.last_ns >= now_ns - answers_ns]
-    answers = AnswerIndex(storage, young, refused_sequences(indexes))
+    refused = refused_sequences(indexes)  # one for both: what one takes back is the other's too
     return Recovered(
         state=state,
         next_number=next_number,
         segment=names[-1][0] if names else 0,
-        answers=answers,
+        answers=AnswerIndex(storage, young, refused),
+        decisions=DecisionIndex(storage, young, refused, state.config),
         records=sum(index.records for index in indexes),
         torn_bytes=torn_bytes,
         mended=mended,

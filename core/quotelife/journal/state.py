@@ -33,6 +33,8 @@ COUNTERPARTY_BYTES = 8 << 20
 """Of counterparties in a snapshot: some 6,000; those noted longest ago go."""
 OUTCOMES_KEPT = 65_536
 """Outcomes since their counterparties were noted: that is done every 10 s. The oldest go."""
+COUNTED_KEPT = 65_536
+"""Quotes whose first outcome has come; the oldest go."""
 MODELS_KEPT = 16
 """Of one group, those noted last: as many as the engine follows."""
 PARTS = 60
@@ -74,8 +76,11 @@ class OperationalState:
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._learned_texts: dict[str, str] = {}  # of each, up to its labels
         self._counterparties: dict[str, str] = {}  # as texts, the one noted last at the end
-        self._outcomes: dict[str, list[Json]] = {}  # by counterparty, since it was noted
+        self._outcomes: dict[str, dict[str, Json]] = {}  # by counterparty, since it was noted, and id
         self._outcomes_count = 0
+        self._counted: dict[
+            str, None
+        ] = {}  # quotes by the id of their first decision, in the order of outcomes
         self._settings_text = ""  # of the configuration itself, once it was asked for
         self._instruments: list[str] = []
         self._desks: list[str] = []
@@ -130,16 +135,28 @@ class OperationalState:
         self._counterparties[name] = _text(entry)
 
     def _count(self, payload: Mapping[str, Any]) -> None:
+        if payload["counts"]:
+            self._note_counted(first_decision(payload))
         if not payload["counterparty"]:
             return
-        self._outcomes.setdefault(payload["counterparty"], []).append(dict(payload))
-        self._outcomes_count += 1
+        kept = self._outcomes.setdefault(payload["counterparty"], {})
+        self._outcomes_count += payload["outcome"] not in kept
+        kept[payload["outcome"]] = dict(payload)  # a restart tells again what it has carried over
         if self._outcomes_count > OUTCOMES_KEPT:
-            name = next(iter(self._outcomes))
-            del self._outcomes[name][0]
+            name, kept = next(iter(self._outcomes.items()))
+            del kept[next(iter(kept))]
             self._outcomes_count -= 1
-            if not self._outcomes[name]:
+            if not kept:
                 del self._outcomes[name]
+
+    def _note_counted(self, quote: str) -> None:
+        self._counted.setdefault(quote)
+        if len(self._counted) > COUNTED_KEPT:
+            del self._counted[next(iter(self._counted))]
+
+    def counted(self) -> list[str]:
+        """Quotes whose first outcome has come, by the id of their first decision, the oldest first."""
+        return list(self._counted)
 
     def counterparties(self) -> list[Json]:
         """What was noted of each counterparty, at most ``COUNTERPARTY_BYTES`` of it."""
@@ -157,7 +174,7 @@ class OperationalState:
 
     def outcomes(self) -> list[Json]:
         """Those that came since their counterparty was noted, each counterparty's in order."""
-        return [payload for kept in self._outcomes.values() for payload in kept]
+        return [payload for kept in self._outcomes.values() for payload in kept.values()]
 
     def _set_quote(self, id: int, quote: Json | None) -> None:
         if quote is None:
@@ -380,6 +397,7 @@ class OperationalState:
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
             "outcomes": self.outcomes(),
+            "counted": self.counted(),
         }
 
     def carried_over(self, now_ns: int) -> OperationalState:
@@ -404,6 +422,8 @@ class OperationalState:
             state._learn(entry)
         for entry in value.get("counterparties", ()):
             state._note(entry)
+        for quote in value.get("counted", ()):
+            state._note_counted(quote)
         for entry in value.get("outcomes", ()):
             state._count(entry)
         state.next_quote = value.get("next_quote", 1)
@@ -515,6 +535,11 @@ class OperationalState:
             override_id=entry["id"],
             **places,
         )
+
+
+def first_decision(outcome: Mapping[str, Any]) -> str:
+    """Of the payload of an outcome: the id of the first decision of its quote, by which the quote is counted."""
+    return f"{outcome['boot']}-{outcome.get('first', outcome['decision'])}"
 
 
 _text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
