@@ -2836,7 +2836,8 @@ cdef class Engine:
         held = self._quotes.find(names.owner, names.name)
         if held and not self._quotes.c.quote[self._quotes.place(held)].forget_ns:
             raise QuotelifeError(f"{names.owner} has a live quote {names.name} already; end it, or use another id")
-        self._quotes.check_room()
+        if not reason:                     # of one to be withdrawn its owner has yet to hear
+            self._quotes.check_room()
         self.advance(now_ns)
         place = self._quotes.open(&quote, side, n, names, self.now_ns)
         self._tell(CHANGE_WATCHED, payload, now_ns)

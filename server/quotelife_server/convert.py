@@ -31,6 +31,7 @@ from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation
 from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.explain.journaled import JournaledAnswer
+from quotelife.explain.watched import WatchedEventKind, WatchedQuote
 from quotelife.features.schema import SCHEMA, SCHEMA_HASH
 from quotelife.instruments import Instrument, InstrumentTable, name_hash
 from quotelife.journal.records import LIFE
@@ -670,7 +671,49 @@ def explained_answer(found: JournaledAnswer) -> expiry.ExplainDecisionResponse:
         )
         for label in each.labels:
             _label(response.labels.add(), each.decision_id, label)
+    if found.aftermath.watched is not None:
+        _watched(response.watched, found.aftermath.watched)
+    for reported_ns, outcome in found.aftermath.outcomes:
+        response.outcomes.add(
+            outcome_id=outcome["outcome"],
+            decision_id=f"{outcome['boot']}-{outcome['decision']}",
+            kind=outcome["kind"],
+            at_utc_ns=outcome["at_ns"],
+            reported_at_utc_ns=reported_ns,
+            age_ns=outcome["age_ns"],
+            price_ticks=outcome["price_ticks"],
+            traded_lots=outcome["traded_lots"],
+            counted=outcome["counts"],
+        )
     return response
+
+
+def _watched(message: expiry.WatchedQuote, quote: WatchedQuote) -> None:
+    registered = quote.registered
+    message.owner, message.quote_id = registered["owner"], registered["name"]
+    message.decision_ids.extend(quote.decision_ids)
+    message.registered_at_utc_ns = quote.registered_ns
+    message.expiry_utc_ns = registered["expiry_ns"]
+    message.unwatched_expiry_utc_ns = registered["unwatched_ns"]
+    if registered["size_lots"] is not None:
+        message.size_lots = registered["size_lots"]
+    message.incomplete = not quote.complete
+    for event in quote.events:
+        each = message.events.add(
+            kind=cast(Any, int(event.kind)),
+            at_utc_ns=event.at_ns,
+            reason=cast(Any, event.reason),
+            state=cast(Any, event.state),
+            number=event.number,
+            held_back=event.held_back,
+            size_lots=event.size_lots,
+        )
+        if not math.isnan(event.moved_ticks):
+            each.moved_ticks = event.moved_ticks
+        if not math.isnan(event.value_ticks):
+            each.value_ticks = event.value_ticks
+        if event.kind is WatchedEventKind.REQUOTE_HINT:
+            each.life_ns = event.life_ns
 
 
 def explain_request(payload: bytes) -> str:

@@ -27,7 +27,9 @@ EARLIER_MAX = 64  # decisions looked for in the journal in one call: some 0.1 ms
 BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
 KEY = "\x01outcome "  # no request id begins with it: they are printable
-TOO_MANY_EARLIER = f"more than {EARLIER_MAX} decisions of one call would have to be looked for in the journal; report it again"
+TOO_MANY_EARLIER = (
+    f"more than {EARLIER_MAX} decisions of one call are none that memory holds: report it again"
+)
 FILLED = (OutcomeCode.HIT, OutcomeCode.LIFTED)
 FILL_SIDE = {OutcomeCode.HIT: 1, OutcomeCode.LIFTED: -1}
 SIDES = {types.SIDE_UNSPECIFIED: 0, types.SIDE_BUY: 1, types.SIDE_SELL: -1}

@@ -12,6 +12,7 @@ from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.explain.decision import Explanation, explain, verify
 from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.explain.watched import Aftermath, aftermath
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal, refused_sequences
 from quotelife.journal.records import LIFE, Answer, Record, decode_decision, decode_label
@@ -45,10 +46,12 @@ class JournaledDecision:
 
 @dataclass(frozen=True, slots=True)
 class JournaledAnswer:
-    """An answer and its decisions, BUY first. ``answer``: ``None`` where none was journaled or it never left."""
+    """An answer and its decisions, BUY first. ``answer``: ``None`` where none was journaled or it never left.
+    ``aftermath``: what became of its quote."""
 
     answer: Answer | None
     decisions: tuple[JournaledDecision, ...]
+    aftermath: Aftermath
 
 
 def explain_from(journal: Journal, decision_id: str) -> JournaledAnswer | None:
@@ -71,7 +74,9 @@ def explain_from(journal: Journal, decision_id: str) -> JournaledAnswer | None:
         records.sort(key=lambda each: each.input_sequence)
         if set(answer.sequences) & refused_sequences(journal.segments).get(record.boot_id, set()):
             answer = None  # taken back: the caller never saw it
-    return JournaledAnswer(answer, tuple(_explained(journal, each) for each in records))
+    explained = tuple(_explained(journal, each) for each in records)
+    taken = {each.decision.input_sequence: each.decision for each in explained}
+    return JournaledAnswer(answer, explained, aftermath(journal, records[0], taken))
 
 
 def _explained(journal: Journal, record: Record) -> JournaledDecision:

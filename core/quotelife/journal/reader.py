@@ -171,6 +171,30 @@ class Journal:
         """The record at ``offset`` of a segment. ``JournalError`` when it is damaged."""
         return read_one(self.storage, index.name, index.header.boot_id, offset)
 
+    def records_at(
+        self, index: SegmentIndex, offsets: Iterable[int], kinds: Iterable[Kind]
+    ) -> Iterator[Record]:
+        """Of the records at these offsets of a segment those of these ``kinds``. ``JournalError`` on damage."""
+        wanted = frozenset(int(kind) for kind in kinds)
+        raw = self.storage.read(index.name, 0, index.end)
+        for offset in offsets:
+            found = read_record(raw, offset)
+            if found is None:
+                raise JournalError(
+                    f"{self.storage.where(index.name)}: damaged at offset {offset}; run quotelife journal verify"
+                )
+            if found.kind in wanted:
+                yield Record(
+                    found.number,
+                    Kind(found.kind),
+                    found.input_sequence,
+                    found.payload,
+                    index.name,
+                    offset,
+                    index.header.boot_id,
+                    found.now_ns,
+                )
+
     def find_decision(self, decision_id: str) -> Record | None:
         """The record of one decision, ``None`` when there is none of that id. ``JournalError`` when damaged."""
         boot_id, _, digits = decision_id.rpartition("-")

@@ -22,6 +22,7 @@ from quotelife.records import (
     RegimeCode,
     SignalCode,
     WatchCode,
+    WithdrawCode,
 )
 
 if TYPE_CHECKING:
@@ -505,7 +506,16 @@ class OperationalState:
 
     def _restore_quotes(self, engine: Engine, now_ns: int, left_out: list[str]) -> None:
         engine.watching.next_quote = max(engine.watching.next_quote, self.next_quote)
-        for quote in self.live_quotes(now_ns):
+        room = engine.config.watch.quotes_max
+        quotes = self.live_quotes(now_ns)
+        # Those to be withdrawn come last: they take nobody's place, and none takes theirs.
+        live = [quote for quote in quotes if not quote["withdraw"]]
+        lost = [{**quote, "withdraw": int(WithdrawCode.WATCH_LOST)} for quote in live[room:]]
+        if lost:
+            left_out.append(
+                f"{len(lost)} live quotes find no room (watch.quotes_max {room}): withdrawn, and their owners are told"
+            )
+        for quote in (*live[:room], *lost, *(quote for quote in quotes if quote["withdraw"])):
             try:
                 engine.apply_watch(Change.WATCHED, quote, now_ns)
             except QuotelifeError as error:

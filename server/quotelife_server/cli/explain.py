@@ -60,6 +60,9 @@ def explain(
         shown = {each.decision_id for each in wanted.explanations}
         del wanted.labels[:]
         wanted.labels.extend(each for each in response.labels if each.decision_id in shown)
+        mine = [each for each in response.outcomes if each.decision_id in shown]
+        del wanted.outcomes[:]
+        wanted.outcomes.extend(mine)
         response = wanted
     if as_json:
         typer.echo(to_json(response))

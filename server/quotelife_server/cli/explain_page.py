@@ -43,6 +43,10 @@ def page(response: expiry.ExplainDecisionResponse, explanation: expiry.Explanati
         parts += [_heading("Risk scores that scaled the tolerance"), _risks(weighted)]
     if labels := [each for each in response.labels if each.decision_id == explanation.decision_id]:
         parts += [_heading("What the market made of it"), _labels(labels)]
+    if response.HasField("watched"):
+        parts += [_heading("What became of the quote while it was watched"), _watched(response.watched)]
+    if outcomes := [each for each in response.outcomes if each.decision_id == explanation.decision_id]:
+        parts += [_heading("What was reported of it"), _outcomes(outcomes)]
     parts += [Text(), _verification(explanation)]
     return Group(*parts)
 
@@ -185,6 +189,55 @@ def _labels(labels: Sequence[expiry.DecisionLabel]) -> Table:
                 if each.account:
                     why += f", account of the shortest lives {100.0 * each.account:.4f} %"
         table.add_row(asked, what, why)
+    return table
+
+
+def _watched(quote: expiry.WatchedQuote) -> Table:
+    table = _grid("right", "left", "left")
+    began_ns = quote.registered_at_utc_ns
+    life, unwatched = (
+        time_words(max(0, at - began_ns)) for at in (quote.expiry_utc_ns, quote.unwatched_expiry_utc_ns)
+    )
+    size = f", {quote.size_lots:g} lots" if quote.HasField("size_lots") else ""
+    what = f"{escape(quote.quote_id)} of {escape(quote.owner)}: {life} to live, {unwatched} without a watch{size}"
+    table.add_row(_instant(began_ns), "registered", what)
+    for each in quote.events:
+        words = []
+        if each.reason:
+            words.append(expiry.WithdrawReason.Name(each.reason).removeprefix("WITHDRAW_REASON_"))
+        if each.kind == expiry.WATCHED_EVENT_KIND_UPDATED:
+            words.append(expiry.QuoteState.Name(each.state).removeprefix("QUOTE_STATE_"))
+        if each.HasField("size_lots"):
+            words.append(f"{each.size_lots:g} lots left")
+        if each.HasField("moved_ticks"):
+            words.append(f"moved {each.moved_ticks:g} ticks")
+        if each.HasField("value_ticks"):
+            words.append(f"{each.value_ticks:g} ticks of value left")
+        if each.HasField("life_ns"):
+            words.append(f"a new quote would live {time_words(each.life_ns)}")
+        if each.held_back:
+            words.append("held back by the venue's cancel rate")
+        name = expiry.WatchedEventKind.Name(each.kind).removeprefix("WATCHED_EVENT_KIND_").replace("_", " ")
+        table.add_row(f"{(each.at_utc_ns - began_ns) / 1e6:+.3f} ms", name.lower(), ", ".join(words))
+    if quote.incomplete:
+        table.add_row("", "", Text("more was recorded than is looked through", style="yellow"))
+    return table
+
+
+def _outcomes(outcomes: Sequence[expiry.ReportedOutcome]) -> Table:
+    table = _grid("left", "left", "left")
+    for each in outcomes:
+        words = []
+        if each.HasField("age_ns"):
+            words.append(f"after {time_words(each.age_ns)}")
+        if each.HasField("price_ticks"):
+            words.append(f"at {each.price_ticks:g} ticks")
+        if each.HasField("traded_lots"):
+            words.append(f"{each.traded_lots:g} lots")
+        if not each.counted:
+            words.append("a further report of the same quote")
+        kind = expiry.OutcomeKind.Name(each.kind).removeprefix("OUTCOME_KIND_")
+        table.add_row(_instant(each.at_utc_ns), kind, ", ".join(words))
     return table
 
 

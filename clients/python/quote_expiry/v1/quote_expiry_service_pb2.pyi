@@ -65,6 +65,16 @@ class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_KIND_DONE_AWAY: _ClassVar[OutcomeKind]
     OUTCOME_KIND_COVER: _ClassVar[OutcomeKind]
     OUTCOME_KIND_CANCELLED: _ClassVar[OutcomeKind]
+
+class WatchedEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WATCHED_EVENT_KIND_UNSPECIFIED: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_WITHDRAW: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_EXPIRED: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_REQUOTE_HINT: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_UPDATED: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_ACKNOWLEDGED: _ClassVar[WatchedEventKind]
+    WATCHED_EVENT_KIND_RESTORED: _ClassVar[WatchedEventKind]
 CLOCK_UNSPECIFIED: Clock
 CLOCK_SERVICE_UTC: Clock
 CLOCK_UNSYNCHRONISED: Clock
@@ -106,6 +116,13 @@ OUTCOME_KIND_EXPIRED: OutcomeKind
 OUTCOME_KIND_DONE_AWAY: OutcomeKind
 OUTCOME_KIND_COVER: OutcomeKind
 OUTCOME_KIND_CANCELLED: OutcomeKind
+WATCHED_EVENT_KIND_UNSPECIFIED: WatchedEventKind
+WATCHED_EVENT_KIND_WITHDRAW: WatchedEventKind
+WATCHED_EVENT_KIND_EXPIRED: WatchedEventKind
+WATCHED_EVENT_KIND_REQUOTE_HINT: WatchedEventKind
+WATCHED_EVENT_KIND_UPDATED: WatchedEventKind
+WATCHED_EVENT_KIND_ACKNOWLEDGED: WatchedEventKind
+WATCHED_EVENT_KIND_RESTORED: WatchedEventKind
 
 class Leg(_message.Message):
     __slots__ = ("instrument", "side", "ratio", "greeks")
@@ -712,16 +729,88 @@ class ExplainDecisionRequest(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ...) -> None: ...
 
 class ExplainDecisionResponse(_message.Message):
-    __slots__ = ("request", "response", "explanations", "labels")
+    __slots__ = ("request", "response", "explanations", "labels", "watched", "outcomes")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     request: GetExpiryRequest
     response: GetExpiryResponse
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
     labels: _containers.RepeatedCompositeFieldContainer[DecisionLabel]
-    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., labels: _Optional[_Iterable[_Union[DecisionLabel, _Mapping]]] = ...) -> None: ...
+    watched: WatchedQuote
+    outcomes: _containers.RepeatedCompositeFieldContainer[ReportedOutcome]
+    def __init__(self, request: _Optional[_Union[GetExpiryRequest, _Mapping]] = ..., response: _Optional[_Union[GetExpiryResponse, _Mapping]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., labels: _Optional[_Iterable[_Union[DecisionLabel, _Mapping]]] = ..., watched: _Optional[_Union[WatchedQuote, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[ReportedOutcome, _Mapping]]] = ...) -> None: ...
+
+class WatchedEvent(_message.Message):
+    __slots__ = ("kind", "at_utc_ns", "reason", "state", "number", "moved_ticks", "value_ticks", "life_ns", "held_back", "size_lots")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MOVED_TICKS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    LIFE_NS_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FIELD_NUMBER: _ClassVar[int]
+    SIZE_LOTS_FIELD_NUMBER: _ClassVar[int]
+    kind: WatchedEventKind
+    at_utc_ns: int
+    reason: WithdrawReason
+    state: QuoteState
+    number: int
+    moved_ticks: float
+    value_ticks: float
+    life_ns: int
+    held_back: bool
+    size_lots: float
+    def __init__(self, kind: _Optional[_Union[WatchedEventKind, str]] = ..., at_utc_ns: _Optional[int] = ..., reason: _Optional[_Union[WithdrawReason, str]] = ..., state: _Optional[_Union[QuoteState, str]] = ..., number: _Optional[int] = ..., moved_ticks: _Optional[float] = ..., value_ticks: _Optional[float] = ..., life_ns: _Optional[int] = ..., held_back: bool = ..., size_lots: _Optional[float] = ...) -> None: ...
+
+class WatchedQuote(_message.Message):
+    __slots__ = ("owner", "quote_id", "decision_ids", "registered_at_utc_ns", "expiry_utc_ns", "unwatched_expiry_utc_ns", "size_lots", "events", "incomplete")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_IDS_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    UNWATCHED_EXPIRY_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_LOTS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    quote_id: str
+    decision_ids: _containers.RepeatedScalarFieldContainer[str]
+    registered_at_utc_ns: int
+    expiry_utc_ns: int
+    unwatched_expiry_utc_ns: int
+    size_lots: float
+    events: _containers.RepeatedCompositeFieldContainer[WatchedEvent]
+    incomplete: bool
+    def __init__(self, owner: _Optional[str] = ..., quote_id: _Optional[str] = ..., decision_ids: _Optional[_Iterable[str]] = ..., registered_at_utc_ns: _Optional[int] = ..., expiry_utc_ns: _Optional[int] = ..., unwatched_expiry_utc_ns: _Optional[int] = ..., size_lots: _Optional[float] = ..., events: _Optional[_Iterable[_Union[WatchedEvent, _Mapping]]] = ..., incomplete: bool = ...) -> None: ...
+
+class ReportedOutcome(_message.Message):
+    __slots__ = ("outcome_id", "decision_id", "kind", "at_utc_ns", "reported_at_utc_ns", "age_ns", "price_ticks", "traded_lots", "counted")
+    OUTCOME_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_AT_UTC_NS_FIELD_NUMBER: _ClassVar[int]
+    AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    TRADED_LOTS_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    outcome_id: str
+    decision_id: str
+    kind: OutcomeKind
+    at_utc_ns: int
+    reported_at_utc_ns: int
+    age_ns: int
+    price_ticks: float
+    traded_lots: float
+    counted: bool
+    def __init__(self, outcome_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., at_utc_ns: _Optional[int] = ..., reported_at_utc_ns: _Optional[int] = ..., age_ns: _Optional[int] = ..., price_ticks: _Optional[float] = ..., traded_lots: _Optional[float] = ..., counted: bool = ...) -> None: ...
 
 class DecisionLabel(_message.Message):
     __slots__ = ("decision_id", "horizon_ns", "life", "passed", "passage_ns", "at_utc_ns", "p", "moved", "held_alpha", "account")
