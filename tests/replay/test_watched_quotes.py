@@ -283,7 +283,12 @@ def test_quotes_that_find_no_room_after_a_restart_are_said(day: tuple[Path, list
     content["watch"]["quotes_max"] = 1
     content["venue_sessions"]["slow"] |= {"cancels_per_s": 0.01}
     engine = Engine(Config.model_validate_json(json.dumps(content)), start_ns=now_ns)
-    left_out = [line for line in state.restore(engine, now_ns) if line.startswith("live quote")]
-    assert left_out and all("quotes_max" in line for line in left_out)
+    carried = state.live_quotes(now_ns)
+    live = [quote["quote"] for quote in carried if not quote["withdraw"]]
+    (line,) = (line for line in state.restore(engine, now_ns) if "quotes_max" in line)
+    assert line.startswith(f"{len(live) - 1} live quotes find no room")
+    found = {each.quote: each.withdraw for each in engine.live_quotes()}
+    assert found.keys() == {quote["quote"] for quote in carried}, "none is forgotten"
+    assert {found[quote] for quote in live[1:]} == {WithdrawCode.WATCH_LOST}
     with pytest.raises(QuotelifeError):
         engine.apply_watch(Change.WATCHED, {}, now_ns)
