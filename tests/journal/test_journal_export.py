@@ -27,6 +27,23 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "journal.md"
 BLOCKS = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
 
 
+WATCHED = {
+    "quote": 7, "owner": "oms", "name": "q7", "rfq": "r7", "boot": "b1", "decisions": [11, 12], "expiry_ns": T0 + 9 * S,
+    "unwatched_ns": T0 + 8 * S, "size_lots": 2.5, "counterparty": "alpha", "desk": None, "session": None,
+    "cancels": False, "state": 1, "withdraw": 0,
+    "sides": [
+        {"instrument": "BTC", "side": side, "mid_ticks": 100.5, "h_ticks": 3.0, "loses_h_ticks": 3.0, "share": 1.0,
+         "edge_ticks": None, "p": [0.0] * 12, "posture": 1, "mode": 1, "regime": 0, "quality": 3}
+        for side in (1, -1)
+    ],
+}  # fmt: skip
+OUTCOME = {
+    "outcome": "o1", "decision": 12, "first": 11, "boot": "b1", "quote": "q7", "counterparty": "alpha",
+    "instrument": "BTC", "side": -1, "kind": 2, "counts": True, "at_ns": T0 + 3 * S, "age_ns": None, "life_ns": S,
+    "price_ticks": 101.0, "traded_lots": None, "size_lots": 2.5, "quoted_ticks": None, "mid_ticks": 0.0, "h_ticks": 3.0,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two boots; in the second one, counterparties and desks are numbered otherwise."""
@@ -53,6 +70,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.begin(engine, T0 + 2 * S, recovered.state)
     engine.record_to(writer)
     decide(engine, counterparty=1, desk=1)
+    engine.apply_watch(Change.WATCHED, WATCHED, T0 + 3 * S)
+    engine.apply_watch(Change.WATCHED, {**WATCHED, "quote": 8, "name": "q8", "boot": "b2"}, T0 + 3 * S)
+    engine.outcome(T0 + 3 * S, OUTCOME)
+    engine.watch_lost(T0 + 4 * S, "oms", "gone")
     writer.commit()
     storage.close()
     export_parquet(Journal(folder / "journal"), folder / "out")
@@ -126,7 +147,38 @@ def test_answers_taken_back_are_marked(folder: Path) -> None:
 
 def test_changes_tell_what_they_were(folder: Path) -> None:
     kinds = [kind for (kind,) in query(folder, "SELECT kind FROM 'changes.parquet' ORDER BY record")]
-    assert kinds == ["BOOT", Change.CONFIG.name, "REFUSED", "BOOT", Change.CONFIG.name]
+    assert kinds == ["BOOT", Change.CONFIG.name, "REFUSED", "BOOT", Change.CONFIG.name, "WATCH_LOST"]
+
+
+def test_a_watched_quote_has_its_registration_and_every_word(folder: Path) -> None:
+    columns = (
+        "owner, name, rfq, quote, decision_ids, restored, expiry_ns, unwatched_ns, size_lots, counterparty, desk, "
+        "state, withdraw, instruments, sides, mid_ticks, h_ticks, boot_id"
+    )
+    (row,) = query(folder, f"SELECT {columns} FROM 'watched_quotes.parquet' WHERE quote = 7")
+    assert row == (
+        "oms", "q7", "r7", 7, ["b1-11", "b1-12"], True, T0 + 9 * S, T0 + 8 * S, 2.5, "alpha", None, "LIVE",
+        None, ["BTC", "BTC"], ["BUY", "SELL"], [100.5, 100.5], [3.0, 3.0], "b2",
+    )  # fmt: skip
+    columns = (
+        "quote, kind, reason, state, epoch_ns(time), moved_ticks, value_ticks, life_ns, held_back, number"
+    )
+    (row,) = query(folder, f"SELECT {columns} FROM 'watches.parquet' WHERE quote = 7")
+    assert row == (7, "WITHDRAW", "WATCH_LOST", "WITHDRAWN", T0 + 4 * S, None, None, None, False, 1)
+    types = query(folder, "SELECT typeof(expiry_ns), typeof(unwatched_ns) FROM 'watched_quotes.parquet'")
+    assert types == [("BIGINT", "BIGINT")] * 2
+    assert query(folder, "SELECT quote, restored FROM 'watched_quotes.parquet'") == [(7, True), (8, False)]
+
+
+def test_an_outcome_is_a_row_under_its_names(folder: Path) -> None:
+    columns = (
+        "outcome_id, decision_id, quote_id, counterparty, instrument, side, kind, counts, at_ns, age_ns, life_ns, "
+        "price_ticks, traded_lots, size_lots, mid_ticks, h_ticks"
+    )
+    (row,) = query(folder, f"SELECT {columns} FROM 'outcomes.parquet'")
+    assert row == (
+        "o1", "b1-12", "q7", "alpha", "BTC", "SELL", "LIFTED", True, T0 + 3 * S, None, S, 101.0, None, 2.5, None, 3.0,
+    )  # fmt: skip
 
 
 def test_an_export_that_ends_early_leaves_nothing(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A journal as Parquet, for DuckDB, pandas and Polars: decisions, shadows, labels, answers, signals, changes.
+"""A journal as Parquet, for DuckDB, pandas and Polars: every record in one table, ``TABLES``.
 
 Needs pyarrow (extra ``export``).
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from quotelife.counterparty.posterior import OutcomeCode
 from quotelife.errors import JournalError, QuotelifeError
 from quotelife.features.schema import NAMES, SCHEMA_HASH
 from quotelife.inputs import Change
@@ -29,6 +30,7 @@ from quotelife.records import (
     REQUEST_DTYPE,
     SHADOW_DTYPE,
     SIGNAL_DTYPE,
+    WATCH_DTYPE,
     ActuationCode,
     BindingFlags,
     DecisionCode,
@@ -36,16 +38,21 @@ from quotelife.records import (
     ModelRoleCode,
     PostureCode,
     QualityCode,
+    QuoteStateCode,
     ReasonFlags,
     RegimeCode,
     RequestFlags,
     RuleCode,
     SignalCode,
+    WatchCode,
+    WithdrawCode,
 )
 from quotelife.units import NS_PER_MS
 
 ROWS = 50_000
-TABLES = ("decisions", "shadows", "labels", "answers", "signals", "changes")
+TABLES = (
+    "decisions", "shadows", "labels", "answers", "signals", "watched_quotes", "watches", "outcomes", "changes",
+)  # fmt: skip
 
 _PAIR = np.dtype([("request", REQUEST_DTYPE), ("decision", DECISION_DTYPE)])
 _CODES: dict[str, type[IntEnum]] = {
@@ -118,9 +125,7 @@ class _Tables:
         self.pa, self.parquet, self.folder, self.refused = pa, parquet, folder, refused
         self.writers: dict[str, Any] = {}
         self.rows = dict.fromkeys(TABLES, 0)
-        self.waiting: dict[str, list[Record]] = {
-            name: [] for name in ("decisions", "shadows", "labels", "answers", "signals")
-        }
+        self.waiting: dict[str, list[Record]] = {name: [] for name in TABLES if name != "changes"}
         self.changes: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
         self.schema = {"decisions": _decisions_schema(pa), **_other_schemas(pa)}
@@ -136,6 +141,8 @@ class _Tables:
             self._wait("answers", record)
         elif record.kind == Kind.SIGNAL:
             self._wait("signals", record)
+        elif record.kind == Kind.WATCH:
+            self._wait("watches", record)
         elif record.kind == Kind.STATE:
             self._configure(json.loads(record.payload)["config"])
         else:
@@ -153,12 +160,16 @@ class _Tables:
             self._flush("shadows")
             self._flush("labels")
             self._flush("signals")
+            self._flush("watches")
             self.config = config
 
     def _change(self, record: Record) -> None:
         name, payload = record.kind.name, record.payload.hex()
         if record.kind == Kind.CHANGE:
             change = json.loads(record.payload)
+            if change["kind"] in (Change.WATCHED, Change.OUTCOME):
+                self._wait("outcomes" if change["kind"] == Change.OUTCOME else "watched_quotes", record)
+                return
             name, payload = Change(change["kind"]).name, json.dumps(change["payload"])
             if change["kind"] == Change.CONFIG:
                 self._configure(change["payload"])
@@ -182,6 +193,12 @@ class _Tables:
             columns = self._labels(records)
         elif name == "answers":
             columns = self._answers(records)
+        elif name == "watches":
+            columns = self._watches(records)
+        elif name == "watched_quotes":
+            columns = _watched_quotes(records)
+        elif name == "outcomes":
+            columns = _outcomes(records)
         else:
             columns = self._signals(records)
         self._write(name, columns)
@@ -350,6 +367,29 @@ class _Tables:
             "reply": [answer.reply for answer in answers],
         }
 
+    def _watches(self, records: list[Record]) -> dict[str, Any]:
+        if any(len(record.payload) != WATCH_DTYPE.itemsize for record in records):
+            raise JournalError(
+                f"record {records[0].number}: a word on a live quote of another build; use that one to export it"
+            )
+        said = np.frombuffer(b"".join(record.payload for record in records), dtype=WATCH_DTYPE)
+        columns: dict[str, Any] = {
+            "record": [record.number for record in records],
+            "boot_id": [record.boot_id for record in records],
+            "time": np.ascontiguousarray(said["at_ns"]),
+            "instrument": self._named(said["instrument"], self._names()[0]),
+            "kind": [WatchCode(code).name for code in said["kind"].tolist()],
+            "reason": [WithdrawCode(code).name if code else None for code in said["reason"].tolist()],
+            "state": [QuoteStateCode(code).name for code in said["state"].tolist()],
+            "held_back": np.ascontiguousarray(said["held"] != 0),
+            "life_ns": _number(self.pa, said["life_ns"], said["kind"] == WatchCode.REQUOTE_HINT),
+        }
+        for name in ("input_sequence", "number", "quote"):
+            columns[name] = np.ascontiguousarray(said[name])
+        for name in ("moved_ticks", "value_ticks"):
+            columns[name] = _number(self.pa, said[name])
+        return columns
+
     def _signals(self, records: list[Record]) -> dict[str, Any]:
         signals = np.frombuffer(b"".join(record.payload for record in records), dtype=SIGNAL_DTYPE)
         instruments, _, desks, _ = self._names()
@@ -366,6 +406,61 @@ class _Tables:
         for name in ("value", "value2", "ttl_ns", "source"):
             columns[name] = np.ascontiguousarray(signals[name])
         return columns
+
+
+def _changes_of(records: list[Record]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the tables of single kinds of change have in common, and the payloads."""
+    common = {
+        "record": [record.number for record in records],
+        "boot_id": [record.boot_id for record in records],
+        "input_sequence": [record.input_sequence for record in records],
+        "time": [record.now_ns for record in records],
+    }
+    return common, [json.loads(record.payload)["payload"] for record in records]
+
+
+def _watched_quotes(records: list[Record]) -> dict[str, Any]:
+    columns, told = _changes_of(records)
+    decided = [each["boot"] or record.boot_id for record, each in zip(records, told, strict=True)]
+    columns |= {
+        name: [each[name] for each in told]
+        for name in ("quote", "owner", "name", "rfq", "expiry_ns", "unwatched_ns", "size_lots", "desk", "session")
+    }  # fmt: skip
+    columns["counterparty"] = [each["counterparty"] or None for each in told]
+    columns["decision_ids"] = [
+        [f"{boot}-{sequence}" for sequence in each["decisions"]]
+        for boot, each in zip(decided, told, strict=True)
+    ]
+    columns["restored"] = [boot != record.boot_id for boot, record in zip(decided, records, strict=True)]
+    columns["state"] = [QuoteStateCode(each["state"]).name for each in told]
+    columns["withdraw"] = [WithdrawCode(each["withdraw"]).name if each["withdraw"] else None for each in told]
+    columns["instruments"] = [[side["instrument"] for side in each["sides"]] for each in told]
+    columns["sides"] = [["BUY" if side["side"] > 0 else "SELL" for side in each["sides"]] for each in told]
+    for name in ("mid_ticks", "h_ticks"):
+        columns[name] = [[side[name] for side in each["sides"]] for each in told]
+    return columns
+
+
+def _outcomes(records: list[Record]) -> dict[str, Any]:
+    columns, told = _changes_of(records)
+    columns |= {
+        name: [each[name] for each in told]
+        for name in (
+            "counts", "at_ns", "age_ns", "life_ns", "price_ticks", "traded_lots", "size_lots", "quoted_ticks",
+            "h_ticks", "instrument",
+        )
+    }  # fmt: skip
+    columns["outcome_id"] = [each["outcome"] for each in told]
+    columns["decision_id"] = [
+        f"{each['boot'] or record.boot_id}-{each['decision']}"
+        for record, each in zip(records, told, strict=True)
+    ]
+    for name, key in (("quote_id", "quote"), ("counterparty", "counterparty")):
+        columns[name] = [each[key] or None for each in told]
+    columns["side"] = ["BUY" if each["side"] > 0 else "SELL" for each in told]
+    columns["kind"] = [OutcomeCode(each["kind"]).name for each in told]
+    columns["mid_ticks"] = [each["mid_ticks"] or None for each in told]
+    return columns
 
 
 def _number(pa: Any, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> Any:
@@ -445,6 +540,28 @@ def _other_schemas(pa: Any) -> dict[str, Any]:
             [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp),
              ("source_time", stamp), ("kind", text), ("instrument", text), ("desk", text), ("value", pa.float64()),
              ("value2", pa.float64()), ("ttl_ns", pa.int64()), ("source", number)]
+        ),
+        "watches": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("number", number), ("time", stamp),
+             ("quote", number), ("kind", text), ("reason", text), ("state", text), ("instrument", text),
+             ("moved_ticks", pa.float64()), ("value_ticks", pa.float64()), ("life_ns", pa.int64()),
+             ("held_back", pa.bool_())]
+        ),
+        "watched_quotes": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp), ("quote", number),
+             ("owner", text), ("name", text), ("rfq", text), ("decision_ids", pa.list_(text)), ("restored", pa.bool_()),
+             ("expiry_ns", pa.int64()), ("unwatched_ns", pa.int64()), ("size_lots", pa.float64()),
+             ("counterparty", text), ("desk", text), ("session", text), ("state", text), ("withdraw", text),
+             ("instruments", pa.list_(text)), ("sides", pa.list_(text)), ("mid_ticks", pa.list_(pa.float64())),
+             ("h_ticks", pa.list_(pa.float64()))]
+        ),
+        "outcomes": pa.schema(
+            [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp), ("outcome_id", text),
+             ("decision_id", text), ("quote_id", text), ("counterparty", text), ("instrument", text), ("side", text),
+             ("kind", text), ("counts", pa.bool_()), ("at_ns", pa.int64()), ("age_ns", pa.int64()),
+             ("life_ns", pa.int64()), ("price_ticks", pa.float64()), ("traded_lots", pa.float64()),
+             ("size_lots", pa.float64()), ("quoted_ticks", pa.float64()), ("mid_ticks", pa.float64()),
+             ("h_ticks", pa.float64())]
         ),
         "changes": pa.schema(
             [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp), ("kind", text),
