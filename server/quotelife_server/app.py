@@ -43,7 +43,7 @@ from quotelife_server.feeds.settings import (
 )
 from quotelife_server.feeds.websocket import WebsocketFeed
 from quotelife_server.handlers import Hooks, Service, State
-from quotelife_server.journaling import JournalLedger, OpenJournal
+from quotelife_server.journaling import JournalLedger, Losses, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
@@ -297,6 +297,7 @@ class Application:
                 return
 
     async def _tick(self) -> None:
+        losses = None if self.ledger is None else Losses(self.ledger, self.alerts)
         while True:
             await asyncio.sleep(TICK_S)
             now_ns = self.clock.now_ns()
@@ -314,6 +315,8 @@ class Application:
                     self.engine.note_learned(now_ns)
                     self.engine.note_counterparties(now_ns)
                 self.ledger.tick(now_ns)
+            if losses is not None:
+                losses.check(now_ns)
             self._check_throttle(now_ns)
             self._check_clock(now_ns)
             self.service.exposure.check(self.alerts, now_ns)

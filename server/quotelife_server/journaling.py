@@ -29,6 +29,7 @@ from quotelife.journal.storage import DirectoryStorage, Storage
 from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
+from quotelife_server.alerts import JOURNAL_LOSES, Alerts
 from quotelife_server.ledger import Stands
 from quotelife_server.limits import ReplyStore
 from quotelife_server.log import get_logger
@@ -41,6 +42,7 @@ PROBE_NS = (
     2 * NS_PER_S
 )  # a journal at rest is tried this often, so that a full disk is known before it is needed
 TIDY_NS = 60 * NS_PER_S
+LOSS_ALERT_NS = 60 * NS_PER_S
 MAKE_ROOM_NS = 5 * NS_PER_S  # while the disk refuses, what is past keeping is removed so often
 UNREADABLE_SAID_NS = NS_PER_S
 BEGAN_MARGIN_NS = (
@@ -330,6 +332,16 @@ class JournalLedger:
     def labels_lost(self) -> int:
         """Resolved labels that found no room in the buffer."""
         return self._writer.labels_lost
+
+    @property
+    def watches_lost(self) -> int:
+        """Words on live quotes that found no room in the buffer."""
+        return self._writer.watches_lost
+
+    @property
+    def inputs_lost(self) -> int:
+        """Inputs that found no room in the buffer."""
+        return self._writer.lost
 
     @property
     def failures(self) -> int:
@@ -748,6 +760,36 @@ class JournalLedger:
                 batch.release()
         finally:
             self._journal.close()
+
+
+class Losses:
+    """An alert for ``LOSS_ALERT_NS`` after records have found no room in the journal's buffer."""
+
+    def __init__(self, ledger: JournalLedger, alerts: Alerts) -> None:
+        self._ledger = ledger
+        self._alerts = alerts
+        self._known = (0, 0, 0, 0)
+        self._until_ns = 0
+
+    def check(self, now_ns: int) -> None:
+        ledger = self._ledger
+        counts = (ledger.inputs_lost, ledger.watches_lost, ledger.labels_lost, ledger.shadows_lost)
+        if counts != self._known:
+            self._known = counts
+            self._until_ns = now_ns + LOSS_ALERT_NS
+        if now_ns < self._until_ns:
+            named = zip(
+                counts, ("inputs", "words on live quotes", "labels", "answers of shadows"), strict=True
+            )
+            text = ", ".join(f"{count:,} {what}" for count, what in named if count)
+            self._alerts.raise_(
+                JOURNAL_LOSES,
+                f"found no room in the journal's buffer since start: {text}; "
+                "raise server.journal.buffer_bytes, or see to the disk",
+                now_ns,
+            )
+        else:
+            self._alerts.clear(JOURNAL_LOSES, now_ns)
 
 
 def probe(storage: Storage) -> int:

@@ -315,6 +315,8 @@ def _journal_families(journal: JournalLedger) -> Iterator[Metric]:
         ("refused", "Calls refused because the journal could not be written", figures.refused),
         ("shadows_lost", "Answers of shadows that found no room", journal.shadows_lost),
         ("labels_lost", "Resolved labels that found no room", journal.labels_lost),
+        ("watches_lost", "Words on live quotes that found no room", journal.watches_lost),
+        ("inputs_lost", "Inputs that found no room", journal.inputs_lost),
     ):
         yield CounterMetricFamily(f"quotelife_journal_{name}", text, value=value)
     yield _histogram(

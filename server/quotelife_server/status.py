@@ -100,6 +100,8 @@ async def status_reply(
     response.groups_unjudged, response.groups_first_window = engine.monitors.unjudged()
     response.shadows_lost = journal.shadows_lost if journal is not None else 0
     response.labels_lost = journal.labels_lost if journal is not None else 0
+    response.watches_lost = journal.watches_lost if journal is not None else 0
+    response.inputs_lost = journal.inputs_lost if journal is not None else 0
     groups = list(dict.fromkeys(engine.group_of(index) for index in indices))[:GROUPS_SHOWN_MAX]
     async for places in in_pieces(groups, GROUPS_PIECE):
         response.groups.extend(group_status(engine, place) for place in places)

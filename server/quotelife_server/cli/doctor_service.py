@@ -152,6 +152,10 @@ def _models(status: admin.GetStatusResponse) -> Iterator[Finding]:
         )
     if status.labels_lost:
         yield Finding("labels", False, f"{status.labels_lost:,} found no room in the journal's buffer")
+    if status.watches_lost:
+        yield Finding("watch", False, f"{status.watches_lost:,} words found no room in the journal's buffer")
+    if status.inputs_lost:
+        yield Finding("journal", False, f"{status.inputs_lost:,} inputs found no room in its buffer")
 
 
 def _watches(status: admin.GetStatusResponse) -> Iterator[Finding]:
