@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OUTCOMES_MAX = 1024
 LISTED_MAX = 256
-EARLIER_MAX = 64  # decisions looked for in the journal in one call: some 0.1 ms each
+EARLIER_MAX = 32  # decisions looked for in the journal in one call: some 0.2 ms each
 BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
 KEY = "\x01outcome "  # no request id begins with it: they are printable

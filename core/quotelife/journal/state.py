@@ -79,9 +79,8 @@ class OperationalState:
         self._counterparties: dict[str, str] = {}  # as texts, the one noted last at the end
         self._outcomes: dict[str, dict[str, Json]] = {}  # by counterparty, since it was noted, and id
         self._outcomes_count = 0
-        self._counted: dict[
-            str, None
-        ] = {}  # quotes by the id of their first decision, in the order of outcomes
+        # Quotes by the id of their first decision, in the order of their first outcomes, and that id as JSON.
+        self._counted: dict[str, str] = {}
         self._settings_text = ""  # of the configuration itself, once it was asked for
         self._instruments: list[str] = []
         self._desks: list[str] = []
@@ -151,7 +150,8 @@ class OperationalState:
                 del self._outcomes[name]
 
     def _note_counted(self, quote: str) -> None:
-        self._counted.setdefault(quote)
+        if quote not in self._counted:
+            self._counted[quote] = _text(quote)
         if len(self._counted) > COUNTED_KEPT:
             del self._counted[next(iter(self._counted))]
 
@@ -363,10 +363,11 @@ class OperationalState:
         )
         quotes = ",".join([self.quote_text(id) for id in self._held_quotes(now_ns)])
         rest = _text(self._operated(now_ns))
+        counted = ",".join(self._counted.values())
         known = ",".join(self._counterparty_texts())
         return (
-            f'{{"config":{self._config_text()},{rest[1:-1]},"counterparties":[{known}],"learned":[{learned}],'
-            f'"quotes":[{quotes}]}}'
+            f'{{"config":{self._config_text()},{rest[1:-1]},"counted":[{counted}],"counterparties":[{known}],'
+            f'"learned":[{learned}],"quotes":[{quotes}]}}'
         ).encode()
 
     def _config_text(self) -> str:
@@ -383,6 +384,7 @@ class OperationalState:
         return {
             "config": self.config,
             **self._operated(now_ns),
+            "counted": self.counted(),
             "counterparties": self.counterparties(),
             "learned": self.learned(now_ns),
             "quotes": self.live_quotes(now_ns),
@@ -398,7 +400,6 @@ class OperationalState:
             "signals": self.signals(now_ns),
             "event_names": list(self._names_held(now_ns).values()),
             "outcomes": self.outcomes(),
-            "counted": self.counted(),
         }
 
     def carried_over(self, now_ns: int) -> OperationalState:
