@@ -20,9 +20,10 @@ BASELINE := proto/v1.binpb
 # children: one process more than cores, at most four.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 DEFAULT_TESTS := -m "not slow" -n $(WORKERS) --maxprocesses 4 --dist loadfile
-# To rewrite the assertions of all tests takes every process some 17 s: kept from run to run, also where the environment
+# Every core has a process: threads of numerical libraries would only wait for each other. To rewrite the assertions of
+# all tests takes a process some 17 s: kept from run to run, also where the environment
 # says otherwise.
-TEST_ENV := OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))

@@ -63,9 +63,15 @@ class FeatureTwin:
         self.views: list[View] = []  # since the start, one a message
         self.trades: list[Trade] = []
         self.changes: list[Change] = []
+        # Kept beside the views, whose 5-level sizes and spreads are asked for at 600 grid points: stamps and spreads
+        # of all, and of each bucket the first message's.
+        self.spreads: list[tuple[int, int]] = []
+        self.sampled: dict[int, tuple[int, int]] = {}
 
     def on_view(self, view: View) -> None:
         self.views.append(view)
+        self.spreads.append((view.t, view.spread))
+        self.sampled.setdefault(view.t // BUCKET, (view.t, sum(view.depth(5))))
 
     def on_trade(self, t: int, price: int, lots: int, aggressor: int) -> None:
         self.trades.append((t, price, lots, aggressor))
@@ -88,15 +94,16 @@ class FeatureTwin:
             found = view
         return found
 
-    def spread_variance(self, t: int, window: int) -> float:
-        times = np.array([view.t for view in self.views if view.t <= t] + [t])
-        edges = np.clip(times, t - window, t)
+    def spread_variance(self, t: int, window: int, rows: np.ndarray | None = None) -> float:
+        """Weighted by how long each spread stood. ``rows``: stamps and spreads, where the caller asks often."""
+        times, spreads = (np.array(self.spreads) if rows is None else rows).T
+        seen = int(np.searchsorted(times, t, side="right"))
+        edges = np.clip(np.append(times[:seen], t), t - window, t)
         durations = np.diff(edges).astype(float)
-        spreads = np.array([view.spread for view in self.views if view.t <= t], dtype=float)
         if durations.sum() == 0:
             return 0.0
-        mean = np.average(spreads, weights=durations)
-        return float(np.average((spreads - mean) ** 2, weights=durations))
+        mean = np.average(spreads[:seen], weights=durations)
+        return float(np.average((spreads[:seen] - mean) ** 2, weights=durations))
 
     def grid_points(self, t: int) -> list[int]:
         """Settled 100 ms grid points of the last 60 s that the book has been seen at."""
@@ -106,12 +113,9 @@ class FeatureTwin:
 
     def depth_sample(self, point: int) -> int:
         """5-level size at the first message of the newest bucket, up to the grid point, that had one."""
-        sampled: dict[int, int] = {}
-        for view in self.views:
-            # A message exactly on a grid point opens the bucket that starts there.
-            if view.t <= point * BUCKET:
-                sampled.setdefault(view.t // BUCKET, sum(view.depth(5)))
-        return sampled[max(sampled)]
+        # A message exactly on a grid point opens the bucket that starts there.
+        opened = [bucket for bucket, (t, _) in self.sampled.items() if t <= point * BUCKET]
+        return self.sampled[max(opened)][1]
 
     # --- features ---
 
@@ -163,7 +167,10 @@ class FeatureTwin:
         if elapsed >= SECOND:
             out["spread_volatility_1s"] = float(np.sqrt(self.spread_variance(t, SECOND)))
             if baseline:
-                level = np.sqrt(np.mean([self.spread_variance(point * BUCKET, SECOND) for point in points]))
+                rows = np.array(self.spreads)
+                level = np.sqrt(
+                    np.mean([self.spread_variance(point * BUCKET, SECOND, rows) for point in points])
+                )
                 out["spread_volatility_ratio"] = out["spread_volatility_1s"] / max(level, 0.1, 5e-6 * now.mid)
             newest = t // BUCKET
             cancelled = self._cancelled(

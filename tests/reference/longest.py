@@ -4,7 +4,6 @@ what they sleep. A file that grows past these goes in here, so that a run does n
 LONGEST_FIRST = (
     "docs/test_tutorial.py",
     "cli/test_commands.py",
-    "features/test_feature_twin.py",
     "crash/test_kill_9.py",
     "demo/test_demo_run.py",
     "realdata/test_lobster.py",
@@ -16,6 +15,7 @@ LONGEST_FIRST = (
     "server/test_journal_ledger.py",
     "windows/test_windows_twins.py",
     "model/test_model_contract.py",
+    "features/test_feature_twin.py",
     "cli/test_labels_command.py",
     "feed/test_itch_live.py",
     "client/test_python_client.py",
