@@ -287,10 +287,9 @@ def test_wrong_argument_is_refused(name: str, arguments: tuple[Any, ...]) -> Non
         CLASSES[name](*arguments)
 
 
-@pytest.mark.realdata
-@pytest.mark.parametrize("name", CASES)
-def test_window_equals_its_twin_on_a_recorded_tape(name: str, data_dir: Path) -> None:
-    """BTC perpetual: spread or price moves as the value, sizes as weights; rings small enough to overflow."""
+@pytest.fixture(scope="module")
+def tape(data_dir: Path) -> list[Event]:
+    """BTC perpetual: spread or price moves as the value, sizes as weights."""
     events, mid = [], 0
     for row in top_and_trades(data_dir, "usdm", "btcusdt", 6000):
         if isinstance(row, Quote):
@@ -299,4 +298,11 @@ def test_window_equals_its_twin_on_a_recorded_tape(name: str, data_dir: Path) ->
             events.append(Event(row.t, row.ask_ticks - row.bid_ticks + move, row.bid_lots + 1))
         else:
             events.append(Event(row.t, 3 - 2 * row.aggressor, row.lots))
-    assert check(name, events, every=20) >= 300
+    return events
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", CASES)
+def test_window_equals_its_twin_on_a_recorded_tape(name: str, tape: list[Event]) -> None:
+    """Rings small enough to overflow."""
+    assert check(name, tape, every=20) >= 300
