@@ -72,6 +72,17 @@ _log = get_logger(__name__)
 
 RECENT_QUOTES = 1024  # where nothing else is said, as in tests and tools
 RECENT_NS = 60 * NS_PER_S
+# Behind a stored answer: the last word of a field holds. A false is only sent where it is spelt out.
+NOT_WATCHED = (
+    bytes(
+        (
+            expiry.GetExpiryResponse.WATCHED_FIELD_NUMBER << 3 & 0x7F | 0x80,
+            expiry.GetExpiryResponse.WATCHED_FIELD_NUMBER >> 4,
+            0,
+        )
+    )
+    + expiry.GetExpiryResponse(watch_refusal=expiry.WATCH_REFUSAL_ENDED).SerializeToString()
+)
 KEEP_S = 1.0  # a kill is acknowledged after this, written down or not
 _EXPOSURE = int(BindingFlags.EXPOSURE)
 NOT_JOURNALED = "not yet journaled: the journal cannot be written and will have it as soon as it can be"
@@ -273,6 +284,15 @@ def _expiry_methods(service: Service) -> MethodTable:
     watching = service.watching
     explainer = Explainer(engine, service.boot_id, service.later)
 
+    def _still_watched(message: expiry.GetExpiryRequest, reply: bytes) -> bytes:
+        """A stored answer, which registers nothing: where its quote is not watched any more it must not say so."""
+        if not message.watch:
+            return reply
+        given = expiry.GetExpiryResponse.FromString(reply)
+        if not given.watched or watching.live(message.watch_owner, message.quote_id, given.decision_id):
+            return reply
+        return reply + NOT_WATCHED
+
     def answered(message: expiry.GetExpiryRequest, payload: bytes, now_ns: int) -> Answer:
         """Decide one request: the bytes of its ``GetExpiryResponse``, now or later. Raises ``RpcError``."""
         started_ns = time.perf_counter_ns()
@@ -291,7 +311,8 @@ def _expiry_methods(service: Service) -> MethodTable:
                     )
             elif stored is not None:
                 metrics.replayed += 1
-                return ledger.replay(request_id, stored[1], Standing(engine, message.counterparty))
+                reply = _still_watched(message, stored[1])
+                return ledger.replay(request_id, reply, Standing(engine, message.counterparty))
             elif under_way is not None:
                 metrics.replayed += 1
                 return under_way

@@ -215,6 +215,11 @@ def expired(name: str, word: Word) -> Said:
     return Said(expired=expiry.WatchExpired(quote_id=name, at_utc_ns=word.at_ns))
 
 
+def over(name: str, now_ns: int) -> Said:
+    """It has ended otherwise, as somebody else has told."""
+    return Said(expired=expiry.WatchExpired(quote_id=name, at_utc_ns=now_ns))
+
+
 def requote_hint(name: str, word: Word) -> Said:
     return Said(
         requote_hint=expiry.WatchRequoteHint(quote_id=name, life_ns=word.life_ns, at_utc_ns=word.at_ns)

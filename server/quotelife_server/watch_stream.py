@@ -6,12 +6,13 @@ from collections.abc import Callable
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife.records import QuoteStateCode
-from quotelife.units import NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import watch_messages as wire
 from quotelife_server.rpc import Answer, Code, Deferred, RpcError, StreamCall
 from quotelife_server.watch_messages import Said
 from quotelife_server.watching import Owner, Watching, Withdrawal
 
+UNREAD_NS = 100 * NS_PER_MS  # what waits for longer is held up by the reader
 AT_ONCE = 32  # messages of a batch that are worked off before other calls have their turn
 
 AnswerQuote = Callable[[expiry.GetExpiryRequest, int], Answer | RpcError]
@@ -44,6 +45,10 @@ class WatchStream:
         )  # sequences of heartbeats that the client has not shown to have read
         self._shows_reading = False
         self._beat_ns = 0
+        self.heartbeat_ns = (
+            hub.engine.config.watch.heartbeat_ns
+        )  # as it was opened with, whatever a reload says
+        self._missed = hub.engine.config.watch.heartbeats_missed
         self._interval_ns = 0  # the client's; 0: the service's own
         self.lease_ns = hub.engine.config.watch.lease_ns
         self.since_ns = self.heard_ns = hub.clock.now_ns()
@@ -55,10 +60,14 @@ class WatchStream:
         if self._over:
             return None
         self.heard_ns = self._hub.clock.now_ns()
-        messages = wire.requests_of(payload)
-        if len(messages) <= AT_ONCE:
-            for message in messages:
-                self._take(message)
+        try:
+            messages = wire.requests_of(payload)
+            if len(messages) <= AT_ONCE:
+                for message in messages:
+                    self._take(message)
+                return None
+        except Exception as error:  # its quotes are withdrawn now, not once the transport has let go
+            self.end(self._as_rpc_error(error), "sent what is wrong")
             return None
         done = Deferred()
         self._take_some(deque(messages), done)
@@ -103,17 +112,15 @@ class WatchStream:
         self._interval_ns = message.heartbeat_interval_ns
         self.lease_ns = message.lease_ns or config.lease_ns
         self._owner = hub.open(self, message.owner, resume=message.resume, now_ns=now_ns)
-        silence_ns = config.heartbeat_ns * config.heartbeats_missed
-        client_silence_ns = self.interval_ns * config.heartbeats_missed
         self._beat_ns = now_ns
         self.put(
             wire.opened(
                 message.owner,
                 hub.boot_id,
                 now_ns,
-                interval_ns=config.heartbeat_ns,
-                silence_ns=silence_ns,
-                client_silence_ns=client_silence_ns,
+                interval_ns=self.heartbeat_ns,
+                silence_ns=self.heartbeat_ns * self._missed,
+                client_silence_ns=self.interval_ns * self._missed,
                 lease_ns=self.lease_ns,
                 repeat_ns=config.repeat_ns,
             ),
@@ -252,6 +259,8 @@ class WatchStream:
         withdrawal = owner.withdrawals.get(quote)
         if withdrawal is None or withdrawal.repeated < 0:
             return  # acknowledged before, or none was said: a repeat may have crossed the first acknowledgement
+        if message.sequence and not 0 < withdrawal.sequence <= message.sequence:
+            return  # of what was said before of another quote of that name
         hub.engine.watch_acknowledged(hub.clock.now_ns(), quote, withdrawal.word.number)
         hub.ended(quote)
 
@@ -263,7 +272,11 @@ class WatchStream:
         status = hub.engine.live_quote(quote) if quote else None
         if status is None:
             return  # it is over and forgotten
-        lots = wire.remaining_lots(message, hub.engine, status)
+        try:
+            lots = wire.remaining_lots(message, hub.engine, status)
+        except RpcError as error:
+            self._refuse(name, expiry.WATCH_REFUSAL_UPDATE, error.message, error)
+            return
         state = hub.engine.watch_updated(hub.clock.now_ns(), quote, int(message.state), lots)
         if (
             state not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
@@ -290,7 +303,7 @@ class WatchStream:
 
     @property
     def interval_ns(self) -> int:
-        return self._interval_ns or self._hub.engine.config.watch.heartbeat_ns
+        return self._interval_ns or self.heartbeat_ns
 
     @property
     def waiting(self) -> int:
@@ -311,7 +324,8 @@ class WatchStream:
         if self._over:
             return
         self._outgoing.append((now_ns, item))
-        if len(self._outgoing) > self._hub.queue_max:
+        # What one turn brought may be more than that, as far as quotes_max goes; what has waited has not been read.
+        if len(self._outgoing) > self._hub.queue_max and now_ns - self._outgoing[0][0] > UNREAD_NS:
             self._slow(f"{len(self._outgoing)} messages wait to be read")
         elif not self._writing:
             self._writing = True
@@ -331,16 +345,18 @@ class WatchStream:
                 message = item
             self._sequence += 1
             message.sequence = self._sequence
+            if isinstance(item, Withdrawal) and not item.sequence:
+                item.sequence = self._sequence
             messages.append(message)
         self._writing = bool(self._outgoing)
         if self._writing:
             self._call.send(self._leaving)
         return wire.together(messages) if messages else b""
 
-    def look(self, now_ns: int, silence_ns: int) -> None:
+    def look(self, now_ns: int) -> None:
         """Is the client alive, and is it told that we are?"""
-        config = self._hub.engine.config.watch
-        client_ns = self.interval_ns * config.heartbeats_missed
+        silence_ns = self.heartbeat_ns * self._missed
+        client_ns = self.interval_ns * self._missed
         if now_ns - self.heard_ns > client_ns:
             text = f"nothing was heard for {(now_ns - self.heard_ns) / NS_PER_S:.3f} s"
             self.end(RpcError(Code.DEADLINE_EXCEEDED, f"heartbeat: {text}"), text)
@@ -348,7 +364,7 @@ class WatchStream:
             self._slow(f"a message has waited for {(now_ns - self._outgoing[0][0]) / NS_PER_S:.3f} s")
         elif self._shows_reading and self._read and now_ns - self._read[0][1] > max(client_ns, silence_ns):
             self._slow("its heartbeats show that it does not read ours")
-        elif now_ns - self._beat_ns >= config.heartbeat_ns // 2:  # a late one is no miss
+        elif now_ns - self._beat_ns >= self.heartbeat_ns // 2:  # a late one is no miss
             self._beat(now_ns)
 
     def renew(self, now_ns: int) -> None:
@@ -361,7 +377,7 @@ class WatchStream:
         if self._over or self._outgoing:
             return
         self._beat_ns = now_ns
-        self._queue(wire.heartbeat(now_ns, self._hub.engine.config.watch.heartbeat_ns), now_ns)
+        self._queue(wire.heartbeat(now_ns, self.heartbeat_ns), now_ns)
         if len(self._read) < 1024:
             self._read.append((self._sequence + 1, now_ns))
 
@@ -392,6 +408,7 @@ _REFUSALS: dict[int, str] = {
     expiry.WATCH_REFUSAL_INVALID: "fields are wrong",
     expiry.WATCH_REFUSAL_UNAVAILABLE: "the service cannot decide or record now; try again, or elsewhere",
     expiry.WATCH_REFUSAL_KILLED: "a kill is in force: do not be firm",
+    expiry.WATCH_REFUSAL_UPDATE: "fields are wrong; the quote is as it was before",
 }
 _REASONS = {
     Code.UNAVAILABLE: expiry.WATCH_REFUSAL_UNAVAILABLE,

@@ -15,7 +15,7 @@ One thread, the event loop's; no transport.
 import asyncio
 import math
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -44,6 +44,7 @@ from quotelife_server.watch_messages import Said, Word
 OPEN_WITHIN_NS = 5 * NS_PER_S  # for the first message of a stream
 ALERT_NS = 60 * NS_PER_S  # a lost stream is alerted for so long, or until its owner is back
 REPEATS_AT_ONCE = 4096
+TELL_AT_ONCE = 512  # words of the engine in one turn, some 18 us each
 OWNERS_NAMED_MAX = 10
 NEVER_NS = 2**63 - 1
 LATENCY_BOUNDS_NS = tuple(
@@ -76,7 +77,7 @@ class Figures:
 class Withdrawal:
     """Said and not acknowledged yet."""
 
-    __slots__ = ("again_ns", "expiry_ns", "name", "queued", "repeated", "word")
+    __slots__ = ("again_ns", "expiry_ns", "name", "queued", "repeated", "sequence", "word")
 
     def __init__(self, name: str, word: Word, expiry_ns: int) -> None:
         self.name = name
@@ -84,6 +85,7 @@ class Withdrawal:
         self.expiry_ns = expiry_ns
         self.again_ns = 0
         self.repeated = -1  # not said yet
+        self.sequence = 0  # of the message that said it first to the stream of now
         self.queued = False
 
 
@@ -114,6 +116,7 @@ class Stream(Protocol):
 
     since_ns: int
     heard_ns: int
+    heartbeat_ns: int  # it hears of us so often
     lease_ns: int  # a heartbeat lets quotes outlive their unwatched ends for so long
 
     @property
@@ -128,7 +131,7 @@ class Stream(Protocol):
 
     def withdraw(self, withdrawal: Withdrawal, now_ns: int) -> None: ...
 
-    def look(self, now_ns: int, silence_ns: int) -> None: ...
+    def look(self, now_ns: int) -> None: ...
 
     def renew(self, now_ns: int) -> None: ...
 
@@ -212,13 +215,14 @@ class Watching:
             int, tuple[Owner, str, int, bool]
         ] = {}  # those that something may be said of: owner, name, end, does it outlive its unwatched one
         self._decisions: dict[int, tuple[Decision, ...]] = {}  # of those ...
-        self._decided: dict[Decision, int] = {}  # ... and back
+        self._decided: dict[Decision, tuple[int, ...]] = {}  # ... and back
         self._strangers: set[Stream] = set()  # streams that have not said whose they are
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
         self._beating: Timer | None = None
         self._renewing: Timer | None = None
         self._shortest_ns = 0  # of the leases that it is armed for
+        self._untold: deque[bytes] = deque()  # words of the engine that no owner has been told of yet
         self._lost: dict[str, tuple[int, int]] = {}  # owner: when, how many were live
         self._leaving = False
 
@@ -272,7 +276,8 @@ class Watching:
 
     def _know(self, quote: int, boot_id: str, sequences: Sequence[int]) -> None:
         self._decisions[quote] = tuple((boot_id, sequence) for sequence in sequences)
-        self._decided.update(dict.fromkeys(self._decisions[quote], quote))
+        for each in self._decisions[quote]:
+            self._decided[each] = (*self._decided.get(each, ()), quote)
 
     def outcome(
         self,
@@ -286,9 +291,15 @@ class Watching:
         off its size. Where that is not known, nobody knows what is left either: it stays live, at what it counts as.
 
         ``traded_lots``: of the decision's instrument, ``None``: all of it."""
-        quote = self._decided.get((boot_id, decision.input_sequence))
-        status = None if quote is None else self.engine.live_quote(quote)
-        if quote is None or status is None:
+        for quote in self._decided.get((boot_id, decision.input_sequence), ()):
+            self._outcome_of(quote, now_ns, decision, kind, traded_lots)
+
+    def _outcome_of(
+        self, quote: int, now_ns: int, decision: DecisionRecord, kind: OutcomeCode, traded_lots: float | None
+    ) -> None:
+        status = self.engine.live_quote(quote)
+        entry = self._quotes.get(quote)
+        if status is None or entry is None:
             return
         state, left = _STATES[kind], None
         if state == QuoteStateCode.FILLED and traded_lots is not None and status.sides:
@@ -303,6 +314,21 @@ class Watching:
         now = self.engine.watch_updated(now_ns, quote, state, left)
         if now not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
             self.ended(quote)
+            owner, name, _, _ = entry
+            if owner.stream is not None:  # whoever has reported it, the stream that has it live is to know
+                owner.stream.put(wire.over(name, now_ns), now_ns)
+
+    def live(self, owner: str, name: str, decision_id: str) -> bool:
+        """Whether the quote of this decision is watched under this name, and nothing has ended it."""
+        found = self._owners.get(owner)
+        status = None if found is None else self.engine.live_quote(found.names.get(name, 0))
+        live = (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
+        return (
+            status is not None
+            and status.state in live
+            and not status.withdraw
+            and any(f"{status.boot}-{each}" == decision_id for each in status.decisions)
+        )
 
     def unanswered(self, quote: int) -> None:
         """The answer that it was registered with could not be recorded, so nobody has seen it: it was never live."""
@@ -316,7 +342,11 @@ class Watching:
             return
         owner, name, _, leased = entry
         for decision in self._decisions.pop(quote, ()):
-            self._decided.pop(decision, None)
+            others = tuple(each for each in self._decided.get(decision, ()) if each != quote)
+            if others:
+                self._decided[decision] = others
+            else:
+                self._decided.pop(decision, None)
         if owner.names.get(name) == quote:
             del owner.names[name]
         if owner.withdrawals.pop(quote, None) is None:
@@ -329,10 +359,15 @@ class Watching:
         self.ledger.after_write(self._tell)
 
     def _tell(self) -> None:
-        raw = self._tap.take()
-        if not raw:
-            return
+        told = not self._untold
+        self._untold.extend(self._tap.take())
+        if self._untold and told:
+            self._tell_some()
+
+    def _tell_some(self) -> None:
+        """A bounded number, so that others hear that we live while a kill ends tens of thousands."""
         now_ns = self.clock.now_ns()
+        raw = [self._untold.popleft() for _ in range(min(TELL_AT_ONCE, len(self._untold)))]
         for word in wire.words(raw):
             entry = self._quotes.get(word.quote)
             if entry is None:
@@ -350,6 +385,8 @@ class Watching:
                     owner.stream.put(wire.expired(name, word), now_ns)
             elif owner.stream is not None:
                 owner.stream.put(wire.requote_hint(name, word), now_ns)
+        if self._untold:
+            self.schedule.soon(self._tell_some)
         self._arm()
 
     # --- time -----------------------------------------------------------------------------------------------------
@@ -390,18 +427,21 @@ class Watching:
     def _beat(self) -> None:
         config = self.engine.config.watch
         self._beating = None
-        self.look(self.clock.now_ns())
-        if not self._leaving:
-            heard_every_ns = [
-                owner.stream.interval_ns for owner in self._owners.values() if owner.stream is not None
-            ]
-            every_ns = min(
-                min(heard_every_ns, default=config.heartbeat_ns) // 4,
-                config.heartbeat_ns // 4,
-                config.repeat_ns // 2,
-                config.judge_every_ns,
-            )
-            self._beating = self.schedule.later(every_ns / NS_PER_S, self._beat)
+        try:
+            self.look(self.clock.now_ns())
+        finally:
+            if not self._leaving:
+                heard_every_ns = [
+                    min(owner.stream.interval_ns, owner.stream.heartbeat_ns)
+                    for owner in self._owners.values()
+                    if owner.stream is not None
+                ]
+                every_ns = min(
+                    min(heard_every_ns, default=config.heartbeat_ns) // 4,
+                    config.repeat_ns // 2,
+                    config.judge_every_ns,
+                )
+                self._beating = self.schedule.later(every_ns / NS_PER_S, self._beat)
 
     def _renew_soon(self, owner: Owner) -> None:
         if self._renewing is not None and (
@@ -438,7 +478,7 @@ class Watching:
         for owner in list(self._owners.values()):
             stream = owner.stream
             if stream is not None:
-                stream.look(now_ns, config.heartbeat_ns * config.heartbeats_missed)
+                stream.look(now_ns)
             elif owner.awaited_until_ns and now_ns > owner.awaited_until_ns:
                 self._lose(owner, "did not come back after the restart", now_ns)
             self._repeat(owner, now_ns, config.repeat_ns, config.forget_ns)
@@ -527,7 +567,7 @@ class Watching:
         if owner.leased:
             self._renew_soon(owner)
         for withdrawal in owner.withdrawals.values():  # said at once, whatever was said to the stream before
-            withdrawal.again_ns, withdrawal.queued = 0, False
+            withdrawal.again_ns, withdrawal.queued, withdrawal.sequence = 0, False, 0
         return owner
 
     def resumed(self, owner: Owner) -> list[expiry.WatchRegistered]:

@@ -105,8 +105,14 @@ class Watcher:
         return [str(each.WhichOneof("message")) for each in self.read() if not each.HasField("heartbeat")]
 
     def say(self, **message: Any) -> Deferred | None:
+        """Raises what the service ends the stream with, if this does."""
         assert self.handler is not None
-        return self.handler.on_message(expiry.WatchQuotesRequest(**message).SerializeToString())
+        ended = len(self.finished)
+        done = self.handler.on_message(expiry.WatchQuotesRequest(**message).SerializeToString())
+        for error in self.finished[ended:]:
+            if error is not None:
+                raise error
+        return done
 
 
 class WatchKit(Kit):

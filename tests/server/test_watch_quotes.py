@@ -375,11 +375,12 @@ def test_what_is_left_of_a_package_counts_packages(kit: WatchKit) -> None:
     assert left() == pytest.approx(1.0)
     assert kit.engine.watching.exposures()[0][:2] == pytest.approx([each / 5 for each in before[:2]])
     base = types.Size(quantity="1", unit=types.SIZE_UNIT_BASE_QUANTITY)
-    with refused() as errors:
-        watcher.say(
-            update=expiry.WatchUpdate(quote_id="p", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=base)
-        )
-    assert "update.remaining.unit: of a package" in errors[0].message
+    watcher.read()
+    watcher.say(
+        update=expiry.WatchUpdate(quote_id="p", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=base)
+    )
+    (said,) = only(watcher, "refused")
+    assert "update.remaining.unit: of a package" in said.refused.message
 
 
 def test_a_kill_withdraws_whoever_it_concerns(kit: WatchKit) -> None:
@@ -524,8 +525,12 @@ def test_what_waits_for_a_slow_client_is_bounded(tmp_path: Path) -> None:
     watcher.stalled = True
     kit.move(0, -5)
     kit.schedule.settle()
-    (error,) = watcher.finished
-    assert isinstance(error, RpcError) and error.code == Code.RESOURCE_EXHAUSTED
+    kit.advance(100 * MS)
+    assert not watcher.finished, "it has a moment to read what one event has brought"
+    kit.advance(MS)
+    with refused() as errors:
+        kit.register(watcher, "one more")
+    assert errors[0].code == Code.RESOURCE_EXHAUSTED
     assert kit.watching.unwritten == 0 and kit.watching.unacknowledged == 80
 
 
@@ -537,7 +542,7 @@ def test_a_thousand_withdrawals_of_one_event_leave_in_a_few_messages(tmp_path: P
     watcher.read()
     before = watcher.writes
     kit.move(0, -5)
-    kit.schedule.turn()
+    kit.schedule.settle()
     said = watcher.read()
     withdrawn = [each.withdraw.quote_id for each in said if each.HasField("withdraw")]
     assert sorted(withdrawn) == sorted(f"q{k}" for k in range(1000))
@@ -834,3 +839,108 @@ def test_a_quote_that_gains_nothing_by_its_watch_needs_no_lease(tmp_path: Path) 
 def test_a_lease_out_of_range_is_refused_by_name(kit: WatchKit, lease_ns: int) -> None:
     with pytest.raises(RpcError, match=r"open\.lease_ns"):
         kit.open(lease_ns=lease_ns)
+
+
+# --- bursts, and clients that err -----------------------------------------------------------------------------------
+
+
+def test_a_burst_larger_than_the_queue_reaches_a_client_that_reads(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=LASTING, queue_max=64)
+    watcher = kit.open()
+    for k in range(100):
+        kit.register(watcher, f"q{k}")
+        watcher.pull()
+    watcher.read()
+    kit.engine.kill(kit.clock.now_ns(), reason="test")
+    kit.schedule.settle()
+    assert len(only(watcher, "withdraw")) == 100 and not watcher.finished
+
+
+def test_a_kill_of_many_leaves_turns_to_others(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, text=LASTING)
+    watcher = kit.open()
+    for k in range(1200):
+        kit.register(watcher, f"q{k}")
+        watcher.pull()
+    watcher.read()
+    kit.engine.kill(kit.clock.now_ns(), reason="test")
+    turns = []
+    for _ in range(20):
+        before = kit.watching.unacknowledged
+        kit.schedule.turn()
+        turns.append(kit.watching.unacknowledged - before)
+    assert max(turns) == 512 and sum(turns) == 1200
+    assert len(only(watcher, "withdraw")) == 1200
+
+
+def test_a_wrong_update_is_refused_and_nothing_else_ends(kit: WatchKit) -> None:
+    watcher = kit.open()
+    for name in ("q1", "q2"):
+        kit.register(watcher, name, counterparty="alpha")
+    watcher.read()
+    for wrong in (
+        {"state": expiry.QUOTE_STATE_UNSPECIFIED},
+        {
+            "state": expiry.QUOTE_STATE_PARTLY_FILLED,
+            "remaining": types.Size(quantity="1", unit=types.SIZE_UNIT_NOTIONAL),
+        },
+    ):
+        watcher.say(update=expiry.WatchUpdate(quote_id="q1", **wrong))
+        (said,) = only(watcher, "refused")
+        assert (said.refused.quote_id, said.refused.reason) == ("q1", expiry.WATCH_REFUSAL_UPDATE)
+        assert said.refused.fields[0].field.startswith("update.")
+    assert not watcher.finished and live(kit) == ["q1", "q2"]
+
+
+def test_a_wrong_message_ends_its_stream_at_once(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1")
+    with refused() as errors:
+        watcher.say(open=expiry.WatchOpen(owner="again"))
+    assert errors[0].code == Code.FAILED_PRECONDITION
+    assert live(kit) == [], "before the transport has let go"
+
+
+def test_an_acknowledgement_of_what_was_said_before_settles_nothing(kit: WatchKit) -> None:
+    watcher = kit.open()
+    kit.register(watcher, "q1")
+    kit.move(0, -3)
+    kit.schedule.settle()
+    (said,) = only(watcher, "withdraw")
+    watcher.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1", sequence=said.sequence - 1))
+    assert kit.watching.unacknowledged == 1
+    watcher.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1", sequence=said.sequence))
+    assert kit.watching.unacknowledged == 0
+
+
+def test_an_outcome_that_another_reports_is_told_to_the_stream(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = kit.register(watcher, "q1", counterparty="alpha")
+    watcher.say(register=expiry.WatchRegister(quote_id="twin", decision_id=reply.decision_id))
+    watcher.read()
+    kit.call(
+        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+        expiry.ReportOutcomeRequest(
+            outcomes=[
+                expiry.Outcome(
+                    outcome_id="o1", decision_id=reply.decision_id, kind=expiry.OUTCOME_KIND_DONE_AWAY
+                )
+            ]
+        ).SerializeToString(),
+    )
+    assert [each.expired.quote_id for each in only(watcher, "expired")] == ["q1", "twin"]
+    assert live(kit) == []
+
+
+def test_a_stored_answer_does_not_say_watched_of_what_is_over(kit: WatchKit) -> None:
+    watcher = kit.open()
+    request = {"request_id": "r1", "watch": True, "watch_owner": "oms", "quote_id": "q1"}
+    first = kit.get(**request)
+    again = kit.get(**request)
+    assert first.watched and again == first
+    watcher.say(update=expiry.WatchUpdate(quote_id="q1", state=expiry.QUOTE_STATE_FILLED))
+    over = kit.get(**request)
+    assert not over.watched and over.watch_refusal == expiry.WATCH_REFUSAL_ENDED
+    assert (over.decision_id, over.expiry_utc_ns) == (first.decision_id, first.expiry_utc_ns)
+    kit.get(**{**request, "request_id": "r2"})
+    assert not kit.get(**request).watched, "that name is another quote's now"

@@ -201,6 +201,7 @@ class WatchRefusal(IntEnum):
     INVALID = 7
     UNAVAILABLE = 8
     KILLED = 9
+    UPDATE = 10  # of an update: fields are wrong, and the quote is as it was before
 
 
 class WatchEventKind(Enum):

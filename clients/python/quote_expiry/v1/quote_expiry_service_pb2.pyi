@@ -32,6 +32,7 @@ class WatchRefusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WATCH_REFUSAL_INVALID: _ClassVar[WatchRefusal]
     WATCH_REFUSAL_UNAVAILABLE: _ClassVar[WatchRefusal]
     WATCH_REFUSAL_KILLED: _ClassVar[WatchRefusal]
+    WATCH_REFUSAL_UPDATE: _ClassVar[WatchRefusal]
 
 class QuoteState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -92,6 +93,7 @@ WATCH_REFUSAL_FULL: WatchRefusal
 WATCH_REFUSAL_INVALID: WatchRefusal
 WATCH_REFUSAL_UNAVAILABLE: WatchRefusal
 WATCH_REFUSAL_KILLED: WatchRefusal
+WATCH_REFUSAL_UPDATE: WatchRefusal
 QUOTE_STATE_UNSPECIFIED: QuoteState
 QUOTE_STATE_LIVE: QuoteState
 QUOTE_STATE_PARTLY_FILLED: QuoteState
