@@ -159,7 +159,7 @@ class Service:
         self.boot_id = boot_id
         self.metrics = metrics
         self.replies = replies
-        self.recent = recent or RecentQuotes(boot_id, RECENT_QUOTES, RECENT_NS)
+        self.recent = RecentQuotes(boot_id, RECENT_QUOTES, RECENT_NS) if recent is None else recent
         self.in_flight = in_flight
         self.ledger: Ledger = NoJournal(replies, _next_turn) if ledger is None else ledger
         self.state = State.STARTING

@@ -12,7 +12,7 @@ from quotelife.counterparty.posterior import CounterpartyStatus, OutcomeCode, Va
 from quotelife.engine import Engine
 from quotelife.journal.state import COUNTED_KEPT
 from quotelife.records import DecisionRecord, RequestRecord
-from quotelife.units import NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import convert
 from quotelife_server.earlier_quotes import EarlierQuotes
 from quotelife_server.recent import RecentQuote
@@ -26,6 +26,8 @@ LISTED_MAX = 256
 EARLIER_MAX = 32  # decisions looked for in the journal in one call: some 0.2 ms each
 BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
+BEFORE_NS_MAX = NS_PER_S  # before its decision: as far as clocks may lie apart
+HELD_SLACK_NS = 100 * NS_PER_MS  # a fill behind the end of what the venue held: clocks and ways to it
 KEY = "\x01outcome "  # no request id begins with it: they are printable
 TOO_MANY_EARLIER = (
     f"more than {EARLIER_MAX} decisions of one call are none that memory holds: report it again"
@@ -68,7 +70,8 @@ class Counted:
 
 def outcome_methods(service: "Service") -> MethodTable:
     engine, clock, ledger = service.engine, service.clock, service.ledger
-    counted = Counted(ledger.recalled_counted())
+    # Whatever memory holds may be reported again, and counts once.
+    counted = Counted(ledger.recalled_counted(), max(COUNTED_KEPT, service.recent.quotes_max))
     earlier = EarlierQuotes(engine, ledger, service.recent, service.boot_id)
 
     def report_outcome(payload: bytes, context: CallContext) -> Answer:
@@ -189,6 +192,12 @@ def _read(
     # Of a whole TWO_WAY quote the side that ended first speaks.
     place = min(fits, key=lambda each: quote.decisions[each].expiry_ns)
     request, decision = quote.requests[place], quote.decisions[place]
+    if outcome.at_utc_ns and outcome.at_utc_ns < decision.now_ns - BEFORE_NS_MAX:
+        early = (
+            f"lies more than {BEFORE_NS_MAX // NS_PER_S} s before the decision; correct it, or leave it out"
+        )
+        faults.add(f"{at}.at_utc_ns", early)
+        return None
     instrument = engine.instruments[decision.instrument]
     price_ticks = traded = None
     if outcome.HasField("price"):
@@ -221,9 +230,23 @@ def _side(request: RequestRecord) -> int:
     return request.package_side or request.side
 
 
+def _age_ns(each: _Outcome) -> int | None:
+    """How old the quote was then; ``None`` where it is not told, or of a fill that no clock of ours can have seen:
+    before the decision, or when no venue held the quote any more. Such a fill came at some time within the life."""
+    at_ns, decision = each.message.at_utc_ns, each.decision
+    if not at_ns:
+        return None
+    age_ns = at_ns - decision.now_ns
+    if each.kind in FILLED:
+        held_ns = max(decision.life_ns, decision.venue_life_ns)
+        return age_ns if 0 <= age_ns <= held_ns + HELD_SLACK_NS else None
+    return max(0, age_ns)
+
+
 def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
     """What ``Engine.outcome`` takes."""
     outcome, decision = each.message, each.decision
+    age_ns = _age_ns(each)
     # Prices of a package are no prices of the instrument that it was judged by: its fills have no markouts.
     package = len(each.quote.parts) > len(each.quote.decisions)
     # The mid at pricing: what has moved since is in the decision.
@@ -240,8 +263,8 @@ def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool) -> dict[
         "side": decision.side,
         "kind": int(each.kind),
         "counts": counts,
-        "at_ns": outcome.at_utc_ns or now_ns,
-        "age_ns": max(0, outcome.at_utc_ns - decision.now_ns) if outcome.at_utc_ns else None,
+        "at_ns": now_ns if age_ns is None else outcome.at_utc_ns,
+        "age_ns": age_ns,
         "life_ns": decision.life_ns,
         "price_ticks": None if package else each.price_ticks,
         "traded_lots": each.traded_lots,

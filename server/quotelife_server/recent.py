@@ -43,7 +43,7 @@ class RecentQuotes:
 
     def __init__(self, boot_id: str, quotes_max: int, keep_ns: int) -> None:
         self._boot_id = boot_id
-        self._quotes_max = quotes_max
+        self.quotes_max = quotes_max
         self.keep_ns = keep_ns
         self._quotes: OrderedDict[int, RecentQuote] = (
             OrderedDict()
@@ -77,7 +77,7 @@ class RecentQuotes:
             )
         quote = RecentQuote(self._boot_id, rfq_id, quote_id, counterparty, *sides, *parts)
         first, *others = (decision.input_sequence for decision in quote.decisions)
-        while self._quotes and len(self._quotes) >= self._quotes_max:
+        while self._quotes and len(self._quotes) >= self.quotes_max:
             self._drop_oldest()
             self.evicted += 1
         self._quotes[first] = quote

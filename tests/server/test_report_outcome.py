@@ -11,8 +11,12 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.inputs import Change
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_change
-from quotelife_server.outcome_methods import EARLIER_MAX
-from quotelife_server.rpc import Code, RpcError
+from quotelife.journal.state import COUNTED_KEPT
+from quotelife_server.handlers import Service
+from quotelife_server.metrics import Metrics
+from quotelife_server.outcome_methods import EARLIER_MAX, outcome_methods
+from quotelife_server.recent import RecentQuotes
+from quotelife_server.rpc import CallContext, Code, RpcError, Unary
 from reference.faulty_storage import FAULTS
 from reference.ledger_kit import JournalKit
 from reference.service_kit import MS, Kit, S, refused
@@ -191,6 +195,85 @@ def test_done_away_within_the_life_is_a_refusal(kit: Kit) -> None:
     report(kit, outcome(late, "o2", AWAY, at_utc_ns=late.decided_at_utc_ns + 9 * S))
     assert known(kit).refused == pytest.approx(2 ** (-1 / 500))
     assert known(kit).censored == 1.0
+
+
+def test_a_time_before_the_decision_is_a_fault_and_nothing_is_taken(kit: Kit) -> None:
+    other, reply = quote(kit), quote(kit)
+    early = reply.decided_at_utc_ns - S - 1
+    with refused() as caught:
+        report(kit, outcome(other, "o1", at_utc_ns=0), outcome(reply, "o2", at_utc_ns=early))
+    assert caught[0].code is Code.INVALID_ARGUMENT
+    assert "outcomes[1].at_utc_ns: lies more than 1 s before the decision" in caught[0].message
+    assert known(kit).reported == 0
+
+
+@pytest.mark.parametrize("place", ["before the decision", "when nobody held it"])
+def test_a_fill_at_a_time_that_cannot_be_is_one_within_the_life(tmp_path: Path, place: str) -> None:
+    estimates = []
+    for told in (False, True):
+        kit = Kit(tmp_path)
+        replies = [quote(kit) for _ in range(20)]
+        kit.clock.set_ns(kit.clock.now_ns() + 10 * S)
+        for k, reply in enumerate(replies):
+            at = -900 * MS if place == "before the decision" else reply.life_ns + 101 * MS
+            report(kit, outcome(reply, f"o{k}", at_utc_ns=reply.decided_at_utc_ns + at if told else 0))
+        last_ns = kit.clock.now_ns()
+        for k in range(100):
+            kit.engine.on_timer(last_ns + k * 100 * MS)
+        assert known(kit).last_utc_ns == last_ns
+        estimates.append(known(kit).estimated)
+    assert estimates[0] == estimates[1]
+    assert estimates[0].response_median_ns > 100 * MS
+
+
+def test_a_fill_while_the_venue_held_it_counts_at_its_time(kit: Kit) -> None:
+    # The session holds it for 10 s and waits for a cancel: a fill beyond the life is one that the cancel came late for.
+    reply = quote(kit, venue_session="coarse")
+    at = reply.decided_at_utc_ns + reply.life_ns + S
+    kit.clock.set_ns(at + S)
+    report(kit, outcome(reply, at_utc_ns=at))
+    assert known(kit).last_utc_ns == at
+
+
+def test_as_many_quotes_count_once_as_memory_holds(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply, other = quote(kit), quote(kit)
+    recent = RecentQuotes("b00t", COUNTED_KEPT + 100, 60 * S)
+    for each in (reply, other):
+        found = kit.service.recent.find(each.decision_id)
+        assert found is not None
+        recent.keep("", "", "alpha", found.requests, found.decisions)
+    service = Service(
+        kit.engine,
+        kit.clock,
+        boot_id="b00t",
+        metrics=Metrics(),
+        replies=kit.service.replies,
+        in_flight=kit.service.in_flight,
+        retry_delay_ns=MS,
+        recent=recent,
+    )
+    counted = [reply.decision_id, *(f"b00t-x{k}" for k in range(COUNTED_KEPT - 1))]
+    monkeypatch.setattr(service.ledger, "recalled_counted", lambda: counted)
+    entry = outcome_methods(service)[REPORT]
+    assert isinstance(entry, Unary)
+    for name, of in (("o1", other), ("o2", reply)):
+        entry.handle(payload(outcome(of, name, at_utc_ns=0)), CallContext(REPORT))
+    assert (known(kit).reported, known(kit).quotes) == (2, 1.0)
+
+
+def test_what_is_remembered_is_as_configured(kit: Kit) -> None:
+    recent = RecentQuotes("b00t", 2, S)
+    service = Service(
+        kit.engine,
+        kit.clock,
+        boot_id="b00t",
+        metrics=Metrics(),
+        replies=kit.service.replies,
+        in_flight=kit.service.in_flight,
+        retry_delay_ns=MS,
+        recent=recent,
+    )
+    assert service.recent is recent  # empty as it is
 
 
 def test_the_size_asked_for_is_learned(kit: Kit) -> None:
