@@ -114,11 +114,86 @@ async def test_a_quote_is_watched_withdrawn_and_acknowledged(app: Application, c
 async def test_a_withdrawal_that_nobody_takes_is_repeated(app: Application, client: AsyncClient) -> None:
     async with client.watch("oms") as watcher:
         await watcher.get_expiry("q1", counterparty="alpha", **WIDE)
-        watcher._view.acknowledge = lambda event: None  # type: ignore[method-assign]
-        watcher._view._acknowledge = lambda *_: None  # type: ignore[method-assign]
         withdraw_all(app)
         await until(lambda: app.service.watching.figures.repeats >= 2)
+        await asyncio.sleep(0.05)
         assert not watcher.live("q1")
+        assert app.service.watching.unacknowledged == 1, "it waits in the queue, and nobody has seen it"
+        event = await next_of(watcher, WatchEventKind.WITHDRAW)
+        assert event.quote_id == "q1"
+        await until(lambda: app.service.watching.unacknowledged == 0)
+        assert watcher._events.empty(), "its repeats are no events"
+
+
+async def test_a_busy_client_shows_what_it_reads(app: Application, client: AsyncClient) -> None:
+    """It always has something to say: heartbeats, which say what was read, go with it."""
+    seen: list[WatchEvent] = []
+    async with client.watch("oms", on_event=seen.append) as watcher:
+        await watcher.get_expiry("q1", size="2", **WIDE)
+        await asyncio.sleep(BOUND_S)
+        end_s = time.monotonic() + 4 * BOUND_S
+        while time.monotonic() < end_s:
+            watcher.update("q1", QuoteState.PARTLY_FILLED, remaining="1")
+            await asyncio.sleep(0.02)
+        assert watcher.live("q1") and watcher.connections == 1
+        assert [event.kind for event in seen] == [WatchEventKind.OPENED]
+        assert app.service.watching.figures.slow_consumers == 0
+
+
+async def test_an_on_event_that_raises_loses_nothing(
+    app: Application, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("quotelife_client.watching._log.error", lambda *args, **_: logged.append(args))
+    seen: list[str] = []
+
+    def on_event(event: WatchEvent) -> None:
+        if event.kind is WatchEventKind.WITHDRAW:
+            seen.append(event.quote_id)
+            if len(seen) in (2, 3):
+                raise KeyError(event.quote_id)
+
+    names = {f"q{k}" for k in range(6)}
+    async with client.watch("oms", on_event=on_event) as watcher:
+        for name in names:
+            await watcher.get_expiry(name, counterparty="alpha", **WIDE)
+        withdraw_all(app)
+        await until(lambda: len(seen) >= 8)
+        await until(lambda: app.service.watching.unacknowledged == 0)
+        assert set(seen) == names
+        assert len(seen) == 8, "the two that were not taken have come again"
+        assert watcher.errors == 2 and isinstance(watcher.first_error, KeyError)
+        assert len(logged) == 1, "the first; it may raise for every event"
+        assert watcher.alive and watcher.connections == 1
+
+
+async def test_an_iteration_given_up_leaves_what_it_has_not_given_to_the_next(app: Application) -> None:
+    def iterate() -> tuple[list[str], list[str]]:
+        with Client(app.addresses[0], timeout_s=5) as blocking, blocking.watch("sync") as watcher:
+            loop.call_soon_threadsafe(
+                loop.call_later, 5, watcher.close
+            )  # what never comes is not awaited for ever
+            first: list[str] = []
+            for event in watcher:
+                if event.kind is WatchEventKind.OPENED:
+                    for k in range(4):
+                        watcher.get_expiry(f"q{k}", counterparty="alpha", **WIDE)
+                    loop.call_soon_threadsafe(withdraw_all, app)
+                if event.kind is WatchEventKind.WITHDRAW:
+                    first.append(event.quote_id)
+                    break
+            rest: list[str] = []
+            for event in watcher:
+                if event.kind is WatchEventKind.WITHDRAW:
+                    rest.append(event.quote_id)
+                    if len(rest) == 4:
+                        break
+            return first, rest
+
+    loop = asyncio.get_running_loop()
+    first, rest = await asyncio.to_thread(iterate)
+    assert len(first) == 1
+    assert sorted(rest) == ["q0", "q1", "q2", "q3"], "the one at which it was given up is told again"
 
 
 async def test_quotes_are_registered_by_decision_and_whole(app: Application, client: AsyncClient) -> None:

@@ -83,10 +83,13 @@ class WatchView:
         self._resuming = False
         self._heard_ns: int | None = None
         self._sequence = 0
+        self._beat_ns = 0  # our last heartbeat
         self._offsets: deque[int] = deque(maxlen=OFFSETS_KEPT)
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._quotes: dict[str, _Watched] = {}
         self._ended: OrderedDict[str, WithdrawReason | None] = OrderedDict()
+        self._waiting: dict[str, int] = {}  # told WITHDRAW, not taken by the caller: newest sequence; 0: none
+        self._missed: set[str] = set()  # the caller failed to take it; of those that have ended
 
     # --- what is asked of it ----------------------------------------------------------------------------------------
 
@@ -184,9 +187,17 @@ class WatchView:
             self._end(quote_id, None)
 
     def acknowledge(self, event: WatchEvent) -> None:
-        """A WITHDRAW is being acted on."""
-        if event.kind is WatchEventKind.WITHDRAW and event.sequence:
-            self._acknowledge(event.quote_id, event.sequence)
+        """The caller has it: a WITHDRAW is being acted on."""
+        if event.kind is WatchEventKind.WITHDRAW and (sequence := self._waiting.pop(event.quote_id, 0)):
+            self._acknowledge(event.quote_id, sequence)
+
+    def missed(self, event: WatchEvent) -> None:
+        """The caller could not take it: a WITHDRAW is not acknowledged, and told again when the service says it
+        again."""
+        if event.kind is WatchEventKind.WITHDRAW:
+            self._waiting.pop(event.quote_id, None)
+            if event.quote_id in self._ended:  # else it is told again anyway
+                self._missed.add(event.quote_id)
 
     def _acknowledge(self, quote_id: str, sequence: int) -> None:
         self.outgoing.append(
@@ -200,6 +211,7 @@ class WatchView:
     def opening(self) -> expiry.WatchQuotesRequest:
         """The first message of a new stream."""
         self._sequence = 0
+        self._beat_ns = 0
         self._resuming = self._resume or bool(self._quotes)
         return expiry.WatchQuotesRequest(
             open=expiry.WatchOpen(
@@ -210,17 +222,21 @@ class WatchView:
             )
         )
 
-    def take_outgoing(self) -> expiry.WatchQuotesRequest:
-        """What is to be sent: as much as one message takes, or a heartbeat."""
+    def take_outgoing(self, now_ns: int) -> expiry.WatchQuotesRequest:
+        """What is to be sent: as much as one message takes, and a heartbeat where the last is half an interval old:
+        nothing else says what was read, however much there is to say. With nothing to say, a heartbeat."""
         messages: list[expiry.WatchQuotesRequest] = []
         size = 0
-        while self.outgoing and len(messages) < BATCH_MAX and size < BATCH_BYTES_MAX:
+        while self.outgoing and len(messages) < BATCH_MAX - 1 and size < BATCH_BYTES_MAX:
             messages.append(self.outgoing.popleft())
             size += messages[-1].ByteSize()
-        if not messages:
-            return expiry.WatchQuotesRequest(
-                heartbeat=expiry.WatchHeartbeat(
-                    at_utc_ns=time.time_ns(), interval_ns=self._given_ns or 0, sequence=self._sequence
+        if not messages or now_ns - self._beat_ns >= self.interval_ns // 2:
+            self._beat_ns = now_ns
+            messages.append(
+                expiry.WatchQuotesRequest(
+                    heartbeat=expiry.WatchHeartbeat(
+                        at_utc_ns=time.time_ns(), interval_ns=self._given_ns or 0, sequence=self._sequence
+                    )
                 )
             )
         if len(messages) == 1:
@@ -337,12 +353,16 @@ class WatchView:
         ]
 
     def _withdraw(self, message: expiry.WatchWithdraw, sequence: int) -> list[WatchEvent]:
-        reason = calls.enum_of(WithdrawReason, message.reason)
-        known = self._end(message.quote_id, reason)
-        if not known and message.quote_id in self._ended:
-            self._acknowledge(message.quote_id, sequence)  # told before, and acted on
+        reason, quote_id = calls.enum_of(WithdrawReason, message.reason), message.quote_id
+        known = self._end(quote_id, reason)
+        if quote_id in self._waiting:
+            self._waiting[quote_id] = sequence  # told before, and not taken yet: nobody acts on it
             return []
-        self._remember(message.quote_id, reason)
+        if not known and quote_id in self._ended and quote_id not in self._missed:
+            self._acknowledge(quote_id, sequence)  # told before, and acted on
+            return []
+        self._remember(quote_id, reason)
+        self._waiting[quote_id] = sequence
         return [
             WatchEvent(
                 WatchEventKind.WITHDRAW,
@@ -377,6 +397,7 @@ class WatchView:
         was, self._open = self._open, False
         updates = [each for each in self.outgoing if each.WhichOneof("message") == "update"]
         self.outgoing = deque(updates)  # what became of quotes is to be known all the same
+        self._waiting = dict.fromkeys(self._waiting, 0)  # the next stream says them again
         asked = [quote_id for quote_id, quote in self._quotes.items() if quote.asked]
         events = [WatchEvent(WatchEventKind.DISCONNECTED)] if was else []
         for quote_id in asked:
@@ -424,6 +445,7 @@ class WatchView:
             quote = self._quotes.pop(quote_id)
             self._leased.discard(quote_id)
             self._remember(quote_id, WithdrawReason.WATCH_LOST)
+            self._waiting[quote_id] = 0
             events.append(
                 WatchEvent(
                     WatchEventKind.WITHDRAW,
@@ -446,5 +468,7 @@ class WatchView:
     def _remember(self, quote_id: str, reason: WithdrawReason | None) -> None:
         self._ended[quote_id] = reason
         self._ended.move_to_end(quote_id)
+        self._missed.discard(quote_id)
         while len(self._ended) > ENDED_KEPT:
-            self._ended.popitem(last=False)
+            forgotten, _ = self._ended.popitem(last=False)
+            self._missed.discard(forgotten)

@@ -6,10 +6,12 @@ it reads the stream, and gRPC's thread, which draws what is sent, sends heartbea
 
 import asyncio
 import contextlib
+import logging
 import random
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +44,8 @@ LEAST_TICK_NS = 1_000_000
 EVENTS_MAX = 262_144
 # A connection of its own: one that is dead without a word is left as soon as its silence shows.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+
+_log = logging.getLogger(__name__)
 
 # The request is wrong and stays wrong, whatever is tried.
 _FATAL = frozenset(
@@ -131,7 +135,9 @@ class AsyncWatcher(_Watching):
     """``AsyncClient.watch``: a context manager and an asynchronous iterator of ``WatchEvent``.
 
     One task reads and another writes as long as it is open; broken streams are opened anew. A WITHDRAW is acknowledged
-    when the caller has it: after ``on_event`` has returned, or when the iterator gives it. Quotes of a stream that is
+    when the caller has it: after ``on_event`` has returned, or when the iterator gives it. Where ``on_event`` raises,
+    the next event comes all the same, and a WITHDRAW comes again when the service repeats it; ``errors`` counts, and
+    ``first_error``, which is logged, says why. Quotes of a stream that is
     not back when the service has been silent for its bound are withdrawn with reason WATCH_LOST; those past the end
     that they would have without a watch as soon as no heartbeat has renewed their lease in time.
     """
@@ -160,6 +166,8 @@ class AsyncWatcher(_Watching):
         self._task: asyncio.Task[None] | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._ticks_ns = 0  # when it fires
+        self.errors = 0  # events that ``on_event`` has raised for
+        self.first_error: Exception | None = None
 
     async def __aenter__(self) -> Self:
         """Raises ``ServiceError`` where the service refuses the stream, ``TimeoutError`` where it cannot be had."""
@@ -251,13 +259,25 @@ class AsyncWatcher(_Watching):
     def _deliver(self, events: list[WatchEvent]) -> None:
         if self._on_event is not None:
             for event in events:
-                self._on_event(event)
-                self._acknowledge(event)
+                try:
+                    self._on_event(event)
+                except Exception as error:  # the caller's: the others are to be known all the same
+                    self._view.missed(event)
+                    self._raised(event, error)
+                else:
+                    self._acknowledge(event)
             return
         for event in events:
             self._events.put_nowait(event)
         if self._events.qsize() > EVENTS_MAX and self._call is not None:
             self._call.cancel()  # nobody acts on them: the service is to know
+
+    def _raised(self, event: WatchEvent, error: Exception) -> None:
+        self.errors += 1
+        if self.first_error is None:
+            self.first_error = error
+            text = "on_event has raised for %s of %r; others of its errors are counted only"
+            _log.error(text, event.kind.name, event.quote_id, exc_info=error)
 
     async def _run(self) -> None:
         while not self._closed:
@@ -308,7 +328,7 @@ class AsyncWatcher(_Watching):
                         await asyncio.wait_for(self._wake.wait(), self._interval_s())
                 self._wake.clear()
                 if self._view.is_open:
-                    await call.write(self._view.take_outgoing())
+                    await call.write(self._view.take_outgoing(time.monotonic_ns()))
         except (grpc.RpcError, asyncio.InvalidStateError):
             return  # the reader says how it ended
 
@@ -363,6 +383,7 @@ class Watcher(_Watching):
         self._changed = threading.Condition()
         self._call: Any = None
         self._streams = 0
+        self._events: deque[WatchEvent] = deque()  # to be given to whoever iterates
 
     def __enter__(self) -> Self:
         return self
@@ -424,6 +445,7 @@ class Watcher(_Watching):
 
     def __iter__(self) -> Iterator[WatchEvent]:
         """Raises ``ServiceError`` where the service refuses the stream for good."""
+        yield from self._handed([])
         while not self._closed:
             self._began()
             failed = yield from self._stream()
@@ -480,12 +502,21 @@ class Watcher(_Watching):
             channel.close()
 
     def _handed(self, events: list[WatchEvent]) -> Iterator[WatchEvent]:
-        for event in events:
-            yield event
-            with self._changed:
-                self._view.acknowledge(event)
-                if self._view.outgoing:
-                    self._changed.notify_all()
+        self._events.extend(events)  # of an iteration that was given up, too
+        while self._events:
+            event = self._events.popleft()
+            asked = False
+            try:
+                yield event
+                asked = True
+            finally:
+                with self._changed:
+                    if asked:
+                        self._view.acknowledge(event)
+                    else:
+                        self._view.missed(event)
+                    if self._view.outgoing:
+                        self._changed.notify_all()
 
     def _pause(self, pause_s: float) -> Iterator[WatchEvent]:
         """So long, and at least once: what time does meanwhile."""
@@ -514,7 +545,7 @@ class Watcher(_Watching):
                 if self._dead(time.monotonic_ns()):
                     call = self._call
                     break
-                message = self._view.take_outgoing() if self._view.is_open else None
+                message = self._view.take_outgoing(time.monotonic_ns()) if self._view.is_open else None
             if message is not None:
                 yield message
         if call is not None:
