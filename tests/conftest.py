@@ -2,6 +2,7 @@
 come first."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def data_dir() -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # xdist would hand out files by their number of tests
+    # Behind a shell without job control SIGINT is ignored, and children inherit that: those that tests interrupt
+    # would go on for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)  # behind pytest-randomly: files of no place keep the order that it gave them
