@@ -29,6 +29,7 @@ from soak.rig import Rig
 from soak.venues import HANDLERS, Handler, StreamedHandler
 
 SHORT_S = 5.0
+FAULTS = 5
 
 
 def soaked(
@@ -50,8 +51,13 @@ def soaked(
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("soak")
-    return soaked([made(name) for name, made in HANDLERS.items()], folder, SHORT_S, 11)
+    """On a busy machine five seconds hold few faults: there once more, and longer."""
+    for seconds in (SHORT_S, 5 * SHORT_S):
+        handlers = [made(name) for name, made in HANDLERS.items()]
+        run = soaked(handlers, tmp_path_factory.mktemp("soak"), seconds, 11)
+        if run[1] or all(line["faults"] >= FAULTS for line in run[2].values()):
+            break
+    return run
 
 
 @pytest.mark.parametrize("name", HANDLERS)
@@ -68,7 +74,7 @@ def test_random_faults_leave_the_venues_own_book(short: Any, name: str) -> None:
 def test_the_faults_do_break_what_they_should(short: Any, name: str) -> None:
     """A soak whose faults reach nobody proves nothing."""
     _, _, figures = short
-    assert figures[name]["faults"] >= 5
+    assert figures[name]["faults"] >= FAULTS
     assert figures[name]["not_good_s"] > 0
     assert figures[name]["disconnects"] + figures[name]["snapshots"] + figures[name]["gaps"] > 2
 
