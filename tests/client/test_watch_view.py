@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
-from quotelife_client import QuoteState, SizeUnit, WatchEvent, WatchEventKind, WithdrawReason
+from quotelife_client import QuoteState, SizeUnit, WatchEvent, WatchEventKind, WithdrawReason, calls
 from quotelife_client.watch_view import BATCH_MAX, ENDED_KEPT, WatchView
 
 MS = 1_000_000
@@ -126,3 +128,43 @@ def test_what_waits_is_told_once_however_much_has_ended_since() -> None:
     assert stream.withdraw("q") == [] and stream.acknowledged() == []
     stream.view.acknowledge(event)
     assert stream.acknowledged() == [("q", stream.sequence)]
+
+
+def test_an_id_that_has_ended_is_not_asked_for_again() -> None:
+    """A repeated request gets the answer of then, which says watched."""
+    stream = Stream("filled", "withdrawn", "refused")
+    stream.view.update("filled", QuoteState.FILLED, None, SizeUnit.LOTS)
+    stream.withdraw("withdrawn")
+    for name in ("filled", "withdrawn"):
+        with pytest.raises(ValueError, match="has ended; a new quote takes a new id"):
+            stream.view.expect(name)
+        with pytest.raises(ValueError, match="has ended"):
+            stream.view.register(name, decision_id="d-1")
+        assert not stream.view.live(name, 1)
+    stream.view.expect("unanswered")
+    stream.view.answered("unanswered", None)
+    stream.view.expect("unanswered")  # nothing was said of it: it may be asked for again
+
+
+def test_a_withdrawal_that_overtakes_its_answer_holds() -> None:
+    stream = Stream()
+    stream.view.expect("q")
+    stream.withdraw("q")
+    answer = calls.read_expiry(
+        expiry.GetExpiryResponse(watched=True, life_ns=1000 * MS, counted_from_utc_ns=UTC)
+    )
+    stream.view.answered("q", answer)
+    assert not stream.view.live("q", 1) and stream.view.withdrawn("q") is WithdrawReason.VALUE
+
+
+def test_the_service_says_with_its_heartbeats_how_long_it_may_be_silent() -> None:
+    stream = Stream("q")
+    stream.heartbeat(100, interval_ms=2000)
+    assert (stream.view.silence_ns, stream.view.interval_ns) == (4000 * MS, 2000 * MS)
+    assert stream.view.tick(4000 * MS) == [] and stream.view.live("q", 4000 * MS)
+    stream.heartbeat(4000, interval_ms=100)
+    assert stream.view.alive(4200 * MS) and not stream.view.alive(4201 * MS)
+    (lost,) = stream.view.tick(4201 * MS)
+    assert lost.reason is WithdrawReason.WATCH_LOST
+    stream.say(4202, heartbeat=expiry.WatchHeartbeat(at_utc_ns=UTC))
+    assert stream.view.silence_ns == 200 * MS, "0: as said before"

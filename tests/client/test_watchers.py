@@ -30,6 +30,7 @@ from quotelife_client import (
     WatchRefusal,
     WithdrawReason,
 )
+from quotelife_client.watching import CLOSE_S
 from quotelife_server.app import Application
 from reference.chaos_proxy import ChaosProxy
 from reference.service_kit import CONFIG, running, write_config
@@ -253,6 +254,104 @@ async def test_without_a_stream_the_answer_says_that_nobody_watches(client: Asyn
     assert not answer.watched and answer.watch_refusal is WatchRefusal.NO_STREAM
 
 
+async def test_a_repeated_request_makes_no_quote_live_again(app: Application, client: AsyncClient) -> None:
+    async with client.watch("oms") as watcher:
+        answer = await watcher.get_expiry("q1", request_id="r1", **WIDE)
+        watcher.update("q1", QuoteState.FILLED)
+        with pytest.raises(ValueError, match="has ended"):
+            await watcher.get_expiry("q1", request_id="r1", **WIDE)
+        assert answer.watched and not watcher.live("q1") and watcher.live_quotes() == []
+
+
+async def test_what_was_said_before_the_end_reaches_the_service(
+    app: Application, client: AsyncClient
+) -> None:
+    async with client.watch("oms") as watcher:
+        await watcher.get_expiry("q1", size="2", **WIDE)
+        watcher.update("q1", QuoteState.FILLED)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < CLOSE_S, "the service says when it has it"
+    await until(lambda: not app.service.watching.streams)
+    assert states(app, "oms") == {"q1": QuoteStateCode.FILLED}
+    assert app.service.watching.figures.lost_streams == 0
+
+
+@pytest.mark.parametrize("read_by", ["thread", "caller", "given up"])
+async def test_what_was_said_before_the_end_of_a_blocking_watcher_reaches_the_service(
+    app: Application, read_by: str
+) -> None:
+    def scenario() -> None:
+        with Client(app.addresses[0], timeout_s=5) as blocking, blocking.watch("sync") as watcher:
+            reader = None
+            if read_by == "thread":
+                reader = threading.Thread(target=lambda: list(watcher), daemon=True)
+                reader.start()
+                watcher.wait_open(5)
+            else:
+                events = iter(watcher)
+                assert next(events).kind is WatchEventKind.OPENED
+            assert watcher.get_expiry("q1", size="2", **WIDE).watched
+            watcher.update("q1", QuoteState.FILLED)
+            if read_by == "given up":
+                del events
+            watcher.close()
+            assert not watcher.alive
+            if reader is not None:
+                reader.join(2)
+                assert not reader.is_alive(), "the iteration has ended"
+
+    await asyncio.to_thread(scenario)
+    await until(lambda: not app.service.watching.streams)
+    assert states(app, "sync") == {"q1": QuoteStateCode.FILLED}
+    assert app.service.watching.figures.lost_streams == 0
+
+
+async def test_a_watch_closes_at_once_where_nobody_is_heard(app: Application) -> None:
+    async with through(app.addresses[0]) as (proxy, client), client.watch("oms") as watcher:
+        await watcher.get_expiry("q1", **WIDE)
+        proxy.cut()
+        watcher.update("q1", QuoteState.FILLED)
+        began_s = time.monotonic()
+        await watcher.close()
+        assert time.monotonic() - began_s < CLOSE_S + SLACK_S
+        assert not watcher.live("q1") and watcher.live_quotes() == []
+
+
+async def test_live_quotes_are_listed_by_one_thread_while_others_register(app: Application) -> None:
+    def scenario() -> None:
+        with Client(app.addresses[0], timeout_s=5) as blocking, blocking.watch("sync") as watcher:
+            threading.Thread(target=lambda: list(watcher), daemon=True).start()
+            watcher.wait_open(5)
+            view = watcher._view
+            for k in range(2000):  # long enough for threads to change in the middle
+                view._registered(expiry.WatchRegistered(quote_id=f"b{k}", expiry_utc_ns=2**62))
+            failed: list[Exception] = []
+            done = threading.Event()
+
+            def listing() -> None:
+                while not done.is_set():
+                    try:
+                        assert len(watcher.live_quotes()) >= 1000
+                    except Exception as error:
+                        failed.append(error)
+                        return
+
+            threads = [threading.Thread(target=listing) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for k in range(500):
+                watcher.get_expiry(f"q{k}", **WIDE)
+                watcher.update(f"q{k}", QuoteState.CANCELLED)
+                if failed:
+                    break
+            done.set()
+            for thread in threads:
+                thread.join(5)
+            assert not failed, failed
+
+    await asyncio.to_thread(scenario)
+
+
 # --- dead streams -------------------------------------------------------------------------------------------------
 
 
@@ -433,3 +532,48 @@ def test_a_refusal_for_good_ends_the_watch(tmp_path: Path) -> None:
                 await watcher.__aenter__()
 
     asyncio.run(scenario())
+
+
+async def test_a_watch_that_was_refused_for_good_says_so_to_all_that_is_asked_of_it(
+    app: Application, client: AsyncClient
+) -> None:
+    async with client.watch("oms") as watcher:
+        await watcher.get_expiry("q1", **WIDE)
+        assert watcher._call is not None
+        object.__setattr__(watcher._view, "_given_ns", 1)  # the next stream is refused
+        watcher._call.cancel()
+        await until(lambda: watcher._failure is not None)
+        refused = "heartbeat_interval_ns"
+        with pytest.raises(ServiceError, match=refused):
+            await watcher.get_expiry("q2", **WIDE)
+        with pytest.raises(ServiceError, match=refused):
+            watcher.register("q3", decision_id="d-1")
+        with pytest.raises(ServiceError, match=refused):
+            watcher.update("q1", QuoteState.FILLED)
+
+
+async def test_a_blocking_watch_that_was_refused_for_good_says_so_too(app: Application) -> None:
+    def scenario() -> None:
+        with Client(app.addresses[0], timeout_s=5) as blocking, blocking.watch("sync") as watcher:
+            object.__setattr__(watcher._view, "_given_ns", 1)
+            with pytest.raises(ServiceError):
+                list(watcher)
+            with pytest.raises(ServiceError):
+                watcher.get_expiry("q2", **WIDE)
+            with pytest.raises(ServiceError):
+                watcher.register("q3", decision_id="d-1")
+            with pytest.raises(ServiceError):
+                watcher.update("q1", QuoteState.FILLED)
+
+    await asyncio.to_thread(scenario)
+
+
+async def test_a_watch_whose_own_task_fails_says_so(app: Application, client: AsyncClient) -> None:
+    watcher = client.watch("oms")
+
+    def broken() -> Any:
+        raise OSError("no more files")
+
+    watcher._connect = broken
+    with pytest.raises(OSError, match="no more files"):
+        await watcher.__aenter__()

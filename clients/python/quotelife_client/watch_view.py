@@ -74,6 +74,7 @@ class WatchView:
         self.interval_ns = heartbeat_ns or SILENCE_NS // 2
         self.lease_ns = lease_ns or 0
         self._given_ns = heartbeat_ns
+        self._silences = 2.0  # of the service's intervals, that make its silence too long
         self._given_lease_ns = lease_ns
         self._proven_ns = 0  # UTC: the service's time in the newest heartbeat
         self._unwatched_ends: list[tuple[int, str]] = []  # a heap; of quotes that end later, or have ended
@@ -112,7 +113,8 @@ class WatchView:
         return utc_ns < quote.until_ns and utc_ns < max(quote.unwatched_ns, self._proven_ns + self.lease_ns)
 
     def live_quotes(self, now_ns: int) -> list[str]:
-        return [quote_id for quote_id in self._quotes if self.live(quote_id, now_ns)]
+        # A copy is made at once: another thread may register.
+        return [quote_id for quote_id in list(self._quotes) if self.live(quote_id, now_ns)]
 
     def withdrawn(self, quote_id: str) -> WithdrawReason | None:
         """Why it was withdrawn; ``None`` where it was not, or that is long ago."""
@@ -138,10 +140,13 @@ class WatchView:
     # --- what the caller does -----------------------------------------------------------------------------------------
 
     def expect(self, quote_id: str) -> None:
-        """GetExpiry with ``watch`` is under way: what is said of the quote meanwhile is not forgotten."""
+        """GetExpiry with ``watch`` is under way: what is said of the quote meanwhile is not forgotten. Raises
+        ``ValueError`` for the id of a live quote, or of one that has ended: a service that is asked again with the same
+        ``request_id`` gives the answer of then."""
         if quote_id in self._quotes:
             raise ValueError(f"quote_id: {quote_id!r} is watched already; a new quote takes a new id")
-        self._ended.pop(quote_id, None)
+        if quote_id in self._ended or quote_id in self._waiting:
+            raise ValueError(f"quote_id: {quote_id!r} has ended; a new quote takes a new id")
         self._quotes[quote_id] = _Watched(asked=True)
 
     def answered(self, quote_id: str, answer: Expiry | None) -> None:
@@ -256,6 +261,8 @@ class WatchView:
         kind = message.WhichOneof("message")
         if kind == "heartbeat":
             self._proves(message.heartbeat.at_utc_ns, now_ns)
+            if self._open and message.heartbeat.interval_ns:
+                self._heard_every(message.heartbeat.interval_ns)
             return []
         if kind == "opened":
             return self._opened(message.opened, now_ns)
@@ -285,13 +292,20 @@ class WatchView:
         self._proves(message.at_utc_ns, now_ns)
         self._open = True
         self.boot_id = message.boot_id
+        interval_ns = message.heartbeat_interval_ns or SILENCE_NS // 2
+        self._silences = message.silence_max_ns / interval_ns
+        self._heard_every(interval_ns)
         self.silence_ns = message.silence_max_ns
-        self.interval_ns = self._given_ns or message.heartbeat_interval_ns
         self.lease_ns = message.lease_ns or message.heartbeat_interval_ns
         if self._resuming:
             for quote in self._quotes.values():
                 quote.listed = False
         return [WatchEvent(WatchEventKind.OPENED, at_utc_ns=message.at_utc_ns)]
+
+    def _heard_every(self, interval_ns: int) -> None:
+        """So often the service means to be heard from now on."""
+        self.silence_ns = round(self._silences * interval_ns)
+        self.interval_ns = self._given_ns or interval_ns
 
     def _resumed(self, message: expiry.WatchResumed, now_ns: int) -> list[WatchEvent]:
         events = []

@@ -40,6 +40,7 @@ BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 1.0
 OPEN_S = 2.0  # for the service to answer the opening of a stream, before another is tried
 STEP_S = 0.05
+CLOSE_S = 0.2  # for what was said last to reach the service, before the stream is cancelled
 LEAST_TICK_NS = 1_000_000
 EVENTS_MAX = 262_144
 # A connection of its own: one that is dead without a word is left as soon as its silence shows.
@@ -70,7 +71,7 @@ class _Watching:
             resume=resume,
         )
         self._closed = False
-        self._failure: ServiceError | None = None
+        self._failure: Exception | None = None
         self._backoff_s = BACKOFF_FIRST_S
         self._opening_until_ns = 0
         self.connections = 0  # streams that the service has opened
@@ -83,22 +84,27 @@ class _Watching:
     @property
     def alive(self) -> bool:
         """The stream stands and the service was heard within its bound."""
-        return self._view.alive(time.monotonic_ns())
+        return not self._closed and self._view.alive(time.monotonic_ns())
 
     def live(self, quote_id: str) -> bool:
         """May the quote be thought of as live? False as soon as its end has passed by the service's clock, it was
         withdrawn, filled or cancelled, or the service is not heard: the stream is broken, or silent beyond its bound;
         beyond the end that it would have without a watch, as soon as its lease has run out.
         Any thread; no waiting."""
-        return self._view.live(quote_id, time.monotonic_ns())
+        return not self._closed and self._view.live(quote_id, time.monotonic_ns())
 
     def live_quotes(self) -> list[str]:
         """Ids of all that are."""
-        return self._view.live_quotes(time.monotonic_ns())
+        return [] if self._closed else self._view.live_quotes(time.monotonic_ns())
 
     def withdrawn(self, quote_id: str) -> WithdrawReason | None:
         """Why it was withdrawn; ``None`` where it was not, or that is long ago."""
         return self._view.withdrawn(quote_id)
+
+    def _raise_failure(self) -> None:
+        """What is said of quotes now would wait for a stream that never comes."""
+        if self._failure is not None:
+            raise self._failure
 
     def _took(self, opened: bool) -> None:
         if opened:
@@ -178,8 +184,7 @@ class AsyncWatcher(_Watching):
             await asyncio.wait(
                 (waiting, self._task), timeout=self._open_timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             if not self._opened.is_set():
                 raise TimeoutError(f"no watch could be opened within {self._open_timeout_s} s")
         except BaseException:
@@ -195,32 +200,44 @@ class AsyncWatcher(_Watching):
         await self.close()
 
     async def close(self) -> None:
-        """End the watch: the service counts what is live as withdrawn, and so does the view."""
+        """End the watch: the service counts what is live as withdrawn, and so does the view. What was said before still
+        goes out, where the stream stands and takes it within 0.2 s."""
+        standing = self.alive
         self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._view.broken()
-        self._events.put_nowait(None)
+        try:
+            if self._task is not None:
+                if standing:
+                    self._wake.set()
+                    await asyncio.wait((self._task,), timeout=CLOSE_S)
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+            self._view.broken()
+            self._events.put_nowait(None)
 
     def __aiter__(self) -> AsyncIterator[WatchEvent]:
         return self
 
     async def __anext__(self) -> WatchEvent:
-        """Raises ``ServiceError`` once the service has refused the stream for good."""
+        """Raises what has ended the watch for good: ``ServiceError`` where the service has refused the stream."""
         event = await self._events.get()
         if event is None:
             self._events.put_nowait(None)
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             raise StopAsyncIteration
         self._acknowledge(event)
         return event
 
     async def get_expiry(self, quote_id: str, **fields: Any) -> Expiry:
-        """``AsyncClient.get_expiry`` with the quote watched from its decision on; ``watched`` says whether it is."""
+        """``AsyncClient.get_expiry`` with the quote watched from its decision on; ``watched`` says whether it is.
+
+        Raises ``ValueError`` for an id that is live or has ended, what has ended the watch for good, and as that does.
+        """
+        self._raise_failure()
         self._view.expect(quote_id)
         answer = None
         try:
@@ -234,8 +251,9 @@ class AsyncWatcher(_Watching):
     def register(self, quote_id: str, *, decision_id: str = "", quote: ExpiryRequest | None = None) -> None:
         """Have a quote watched whose life was given before, or a whole one. An event says what came of it.
 
-        Raises ``ValueError``, ``ConnectionError`` while the stream does not stand.
+        Raises ``ValueError``, ``ConnectionError`` while the stream does not stand, what has ended the watch for good.
         """
+        self._raise_failure()
         self._view.register(quote_id, decision_id=decision_id, quote=_whole(quote))
         self._wake.set()
 
@@ -247,7 +265,9 @@ class AsyncWatcher(_Watching):
         remaining: Number | None = None,
         size_unit: SizeUnit = SizeUnit.BASE_QUANTITY,
     ) -> None:
-        """What has become of a quote: filled, partly filled with ``remaining`` left, cancelled."""
+        """What has become of a quote: filled, partly filled with ``remaining`` left, cancelled. Raises what has ended
+        the watch for good."""
+        self._raise_failure()
         self._view.update(quote_id, state, _size_text(remaining), size_unit)
         self._wake.set()
 
@@ -280,9 +300,19 @@ class AsyncWatcher(_Watching):
             _log.error(text, event.kind.name, event.quote_id, exc_info=error)
 
     async def _run(self) -> None:
+        try:
+            await self._stream_on()
+        except Exception as error:  # nobody awaits this task: whoever asks for events is told
+            self._failure = error
+            self._deliver(self._view.broken())
+            self._events.put_nowait(None)
+
+    async def _stream_on(self) -> None:
         while not self._closed:
             self._began()
             failed = await self._stream()
+            if self._closed:
+                return
             self._deliver(self._view.broken())
             if failed is not None and failed.code in _FATAL:
                 self._failure = failed
@@ -297,14 +327,14 @@ class AsyncWatcher(_Watching):
         sender = asyncio.create_task(self._send(call))
         try:
             while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                was_open = self._view.is_open
+                was_open, interval_ns = self._view.is_open, self._view.interval_ns
                 events = self._view.take(message, time.monotonic_ns())
                 if self._view.is_open and not was_open:
                     self._took(opened=True)
                     self._opened.set()
                 self._deliver(events)
                 self._tick_in_time()
-                if self._view.outgoing:
+                if self._view.outgoing or self._view.interval_ns < interval_ns:
                     self._wake.set()
             return ServiceError(*calls.end_of_call(await call.code(), await call.details()))
         except grpc.RpcError as error:
@@ -324,6 +354,9 @@ class AsyncWatcher(_Watching):
             await call.write(self._view.opening())
             while True:
                 if not (self._view.is_open and self._view.outgoing):
+                    if self._closed:
+                        await call.done_writing()
+                        return
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), self._interval_s())
                 self._wake.clear()
@@ -383,6 +416,7 @@ class Watcher(_Watching):
         self._changed = threading.Condition()
         self._call: Any = None
         self._streams = 0
+        self._ending = False  # what waits for this stream goes out, and it ends
         self._events: deque[WatchEvent] = deque()  # to be given to whoever iterates
 
     def __enter__(self) -> Self:
@@ -394,27 +428,42 @@ class Watcher(_Watching):
         self.close()
 
     def close(self) -> None:
-        """End the watch; the iteration ends too. The service counts what is live as withdrawn, and so does the view."""
+        """End the watch; the iteration ends too. The service counts what is live as withdrawn, and so does the view.
+        What was said before still goes out, where the stream stands and takes it within 0.2 s."""
         with self._changed:
+            standing = self.alive
             self._closed = True
-            self._view.broken()
             call = self._call
             self._changed.notify_all()
         if call is not None:
+            if standing:
+                self._finish(call)
             call.cancel()
+        with self._changed:
+            self._view.broken()
+            self._changed.notify_all()
+
+    def _finish(self, call: Any) -> None:
+        """What waits goes out, and the service has said that it has read it, or time is up."""
+        done = threading.Event()
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        if call.add_callback(done.set):  # else it has ended
+            done.wait(CLOSE_S)
 
     def wait_open(self, timeout_s: float) -> None:
         """Return when the stream stands: another thread iterates. Raises ``ServiceError``, ``TimeoutError``."""
         with self._changed:
             self._changed.wait_for(lambda: self._view.is_open or self._failure or self._closed, timeout_s)
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             if not self._view.is_open:
                 raise TimeoutError(f"no watch could be opened within {timeout_s} s")
 
     def get_expiry(self, quote_id: str, **fields: Any) -> Expiry:
-        """``Client.get_expiry`` with the quote watched from its decision on; ``watched`` says whether it is."""
+        """As ``AsyncWatcher.get_expiry``, of ``Client.get_expiry``."""
         with self._changed:
+            self._raise_failure()
             self._view.expect(quote_id)
         answer = None
         try:
@@ -427,6 +476,7 @@ class Watcher(_Watching):
     def register(self, quote_id: str, *, decision_id: str = "", quote: ExpiryRequest | None = None) -> None:
         """As ``AsyncWatcher.register``."""
         with self._changed:
+            self._raise_failure()
             self._view.register(quote_id, decision_id=decision_id, quote=_whole(quote))
             self._changed.notify_all()
 
@@ -440,6 +490,7 @@ class Watcher(_Watching):
     ) -> None:
         """As ``AsyncWatcher.update``."""
         with self._changed:
+            self._raise_failure()
             self._view.update(quote_id, state, _size_text(remaining), size_unit)
             self._changed.notify_all()
 
@@ -475,6 +526,7 @@ class Watcher(_Watching):
                         return None
             with self._changed:
                 self._streams += 1
+                self._ending = False
                 if self._closed:
                     return None
                 method = channel.stream_stream(WATCH_QUOTES, calls.serialize, read_watch_quotes)
@@ -492,6 +544,10 @@ class Watcher(_Watching):
                 return None
             except grpc.RpcError as error:
                 return calls.service_error(error)
+            except GeneratorExit:  # the iteration is given up
+                if self.alive:
+                    self._finish(call)
+                raise
             finally:
                 with self._changed:
                     self._call = None
@@ -538,9 +594,12 @@ class Watcher(_Watching):
         yield opening
         while True:
             with self._changed:
-                if not (self._view.is_open and self._view.outgoing):
+                waits = self._view.is_open and self._view.outgoing
+                if not waits and not self._ending and not self._closed:
                     self._changed.wait(self._interval_s())
-                if stream != self._streams or self._closed:
+                if stream != self._streams:
+                    return
+                if (self._ending or self._closed) and not (self._view.is_open and self._view.outgoing):
                     return
                 if self._dead(time.monotonic_ns()):
                     call = self._call

@@ -87,7 +87,9 @@ def get(
         bool,
         typer.Option("--watch", help="Have the quote watched, and print what is said of it until it ends."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The whole answer as JSON; with --watch, one object a line.")
+    ] = False,
 ) -> None:
     """Ask a running service for the life of one quote.
 
@@ -112,7 +114,7 @@ def get(
             reply = await watcher.get_expiry(
                 quote_id, instrument="" if legs else instrument, side=side, **given
             )
-            _tell(reply, as_json)
+            _tell(reply, as_json, one_line=True)
             if not reply.watched:
                 typer.echo(f"not watched: {reply.watch_refusal.name}", err=True)
             return quote_id if reply.watched else ""
@@ -127,9 +129,9 @@ def get(
     _tell(reply, as_json)
 
 
-def _tell(reply: "Expiry", as_json: bool) -> None:
+def _tell(reply: "Expiry", as_json: bool, *, one_line: bool = False) -> None:
     if as_json:
-        typer.echo(json.dumps(plain(asdict(reply)), indent=2))
+        typer.echo(json.dumps(plain(asdict(reply)), indent=None if one_line else 2))
         return
     reasons = ", ".join(reason.name for reason in reply.reasons) or "none"
     typer.echo(

@@ -8,7 +8,6 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +19,24 @@ if TYPE_CHECKING:
     from quotelife_client import AsyncClient, AsyncWatcher, WatchEvent
 
 HINT_S = 0.1  # a hint leaves right behind the end of a quote
+
+# What belongs to each kind: the same keys on each of its lines, null for what is not known; 0 and false are values.
+_FIELDS = {
+    "REGISTERED": ("expiry_utc_ns", "unwatched_expiry_utc_ns", "side", "actuation"),
+    "REFUSED": ("refusal", "message", "violations"),
+    "WITHDRAW": (
+        "at_utc_ns",
+        "reason",
+        "expiry_utc_ns",
+        "instrument",
+        "moved_ticks",
+        "held_back",
+        "sequence",
+    ),
+    "EXPIRED": ("at_utc_ns",),
+    "REQUOTE_HINT": ("at_utc_ns", "life_ns"),
+    "DISCONNECTED": (),
+}
 
 
 def watch(
@@ -96,12 +113,8 @@ async def _follow(
 
 def _say(event: WatchEvent, began_s: float, as_json: bool) -> None:
     if as_json:
-        fields = plain(asdict(event))
-        assert isinstance(fields, dict)
-        del fields["expiry"]  # the whole answer
-        typer.echo(
-            json.dumps({key: value for key, value in fields.items() if value not in (None, "", 0, [])})
-        )
+        names = ("kind", "quote_id", *_FIELDS[event.kind.name])
+        typer.echo(json.dumps({name: plain(getattr(event, name)) for name in names}))
         return
     words = {
         "REGISTERED": f"watched until {event.expiry_utc_ns} ns",
