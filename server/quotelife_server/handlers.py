@@ -406,6 +406,8 @@ def _expiry_methods(service: Service) -> MethodTable:
             call,
             watching,
             answer=lambda message, now_ns: answer_one(message, context, now_ns),
+            admit=partial(service.admit, unary),
+            release=partial(service.release, unary),
             as_rpc_error=partial(service.as_rpc_error, context=context),
         )
 

@@ -29,11 +29,16 @@ class WatchStream:
         hub: Watching,
         *,
         answer: AnswerQuote,
+        admit: Callable[[], None],
+        release: Callable[[], None],
         as_rpc_error: Callable[[BaseException], RpcError],
     ) -> None:
+        """``admit`` raises ``RpcError`` when a quote may not be decided now; otherwise ``release`` follows."""
         self._call = call
         self._hub = hub
         self._answer = answer
+        self._admit = admit
+        self._release = release
         self._as_rpc_error = as_rpc_error
         self._owner: Owner | None = None
         self._over = False
@@ -214,6 +219,19 @@ class WatchStream:
         request.CopyFrom(message.quote)
         request.watch, request.watch_owner, request.quote_id = True, owner, name
 
+        explained = request.explain  # as much work as some dozens of decisions: it takes a place of its own
+        if explained:
+            try:
+                self._admit()
+            except RpcError as refusal:
+                self._refuse(name, expiry.WATCH_REFUSAL_UNAVAILABLE, refusal.message, refusal)
+                return
+
+        def answered() -> None:
+            # Whether anybody is left to hear it or not.
+            if explained:
+                self._release()
+
         def came(outcome: bytes | BaseException) -> None:
             if isinstance(outcome, BaseException):
                 error = self._as_rpc_error(outcome)
@@ -239,6 +257,7 @@ class WatchStream:
         if isinstance(answer, Deferred):
 
             def settled(_: bytes | BaseException) -> None:
+                answered()
                 try:
                     came(answer.leaving())
                 except Exception as error:
@@ -246,6 +265,7 @@ class WatchStream:
 
             answer.then(settled)
         else:
+            answered()
             came(answer)
 
     def _refuse(self, name: str, reason: int, text: str, error: RpcError | None = None) -> None:

@@ -39,7 +39,11 @@ def test_eth_news_as_json_names_every_expectation_and_fails_with_a_market_withou
 def test_rfq_market_compares_the_dealers(capsys: pytest.CaptureFixture[str]) -> None:
     assert scenarios.show_rfq_market(CONFIGS, 7, 60.0, True) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["seed"] == 7 and [each["dealer"] for each in told["dealers"]] == ["static 2 s", "quotelife"]
+    assert told["seed"] == 7 and [each["dealer"] for each in told["dealers"]] == [
+        "static 2 s",
+        "static 2 s, watched",
+        "quotelife",
+    ]
     assert scenarios.show_rfq_market(CONFIGS, 7, 60.0, False) == 0
     out = capsys.readouterr().out
     assert "seed 7" in out and "late hits refused" in out and "value per RFQ, in h" in out

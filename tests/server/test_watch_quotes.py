@@ -205,6 +205,31 @@ def test_a_whole_quote_is_decided_and_watched_at_once(kit: WatchKit) -> None:
     assert refusal.refused.response.decision == types.DECISION_DECLINE
 
 
+def test_a_whole_quote_that_is_to_be_explained_takes_a_place_of_its_own(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path, in_flight_max=1)
+    watcher = kit.open()
+
+    def say(*names: str, explain: bool) -> list[str | int]:
+        quote = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY, explain=explain)
+        batch = expiry.WatchRequests()
+        for name in names:
+            batch.messages.add(register=expiry.WatchRegister(quote_id=name, quote=quote))
+        watcher.read()
+        watcher.say(batch=batch)
+        kit.schedule.settle()
+        return [
+            each.refused.reason if each.HasField("refused") else each.registered.quote_id
+            for each in watcher.read()
+        ]
+
+    assert kit.service.in_flight.try_enter(0)
+    assert say("q1", explain=True) == [expiry.WATCH_REFUSAL_UNAVAILABLE]
+    assert say("q2", "q3", explain=False) == ["q2", "q3"]
+    kit.service.in_flight.leave()
+    assert say("q1", "q4", explain=True) == ["q1", "q4"]
+    assert kit.service.in_flight.count == 0, "given back once it is answered"
+
+
 def test_get_expiry_registers_in_the_turn_of_its_decision(kit: WatchKit) -> None:
     watcher = kit.open()
     watcher.read()
@@ -675,6 +700,16 @@ def journaled(tmp_path: Path, **settings: Any) -> tuple[JournalKit, Watcher]:
     watcher.say(open=expiry.WatchOpen(owner="oms"))
     watcher.read()
     return kit, watcher
+
+
+def test_a_place_is_held_until_the_answer_is_recorded(tmp_path: Path) -> None:
+    kit, watcher = journaled(tmp_path, durability="power-loss")
+    quote = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY, explain=True)
+    watcher.say(register=expiry.WatchRegister(quote_id="q1", quote=quote))
+    assert kit.service.in_flight.count == 1
+    watcher.handler.on_cancel()  # nobody is left to hear it
+    kit.work_off()
+    assert kit.service.in_flight.count == 0
 
 
 def test_a_withdrawal_leaves_behind_its_record_and_waits_for_no_sync(tmp_path: Path) -> None:

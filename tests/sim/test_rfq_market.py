@@ -162,15 +162,37 @@ def test_who_walks_away_does_so_only_when_others_quote_better(busy: tuple[dict, 
 def test_watching_saves_what_is_picked_off_without_it_and_a_slow_path_does_not(
     busy: tuple[dict, list[Happening]],  # type: ignore[type-arg]
 ) -> None:
-    watched = busy[0]["dealers"][1]
+    watched = busy[0]["dealers"][-1]
     unwatched, slow = (
-        compare(CONFIG, seed=7, seconds=240, per_second=8.0, **options)["dealers"][1]  # type: ignore[arg-type]
+        compare(CONFIG, seed=7, seconds=240, per_second=8.0, **options)["dealers"][-1]  # type: ignore[arg-type]
         for options in ({"watch": False}, {"path_ns": NS_PER_S})
     )
     assert unwatched["withdrawn_in_time"] == 0 and watched["withdrawn_in_time"] > 100
     assert watched["pick_offs"] < unwatched["pick_offs"]
     assert watched["pick_offs"] < slow["pick_offs"] and slow["withdrawn_too_late"] > 0
     assert watched["withdrawn_too_late"] < slow["withdrawn_too_late"]
+
+
+def test_the_watched_static_expiry_differs_by_its_withdrawals_alone(
+    busy: tuple[dict, list[Happening]],
+) -> None:  # type: ignore[type-arg]
+    """Else what the watch does would be credited to lives."""
+    static, watched, ours = busy[0]["dealers"]
+    assert [static["dealer"], watched["dealer"], ours["dealer"]] == [
+        "static 2 s",
+        "static 2 s, watched",
+        "quotelife",
+    ]
+    lives = {name: set() for name in (static["dealer"], watched["dealer"], ours["dealer"])}  # type: ignore[var-annotated]
+    for what in busy[1]:
+        if what.kind is Kind.QUOTED and what.quote is not None:
+            lives[what.dealer].add(what.quote.life_ns)
+        elif what.kind is Kind.EXPIRED and what.quote is not None and what.dealer == watched["dealer"]:
+            assert what.at_ns == what.quote.made_ns + LIFE_NS
+    assert lives[static["dealer"]] == lives[watched["dealer"]] == {LIFE_NS}
+    assert len(lives["quotelife"]) > 1
+    assert static["withdrawn_in_time"] == 0 and watched["withdrawn_in_time"] > 100
+    assert watched["pick_offs"] < static["pick_offs"]
 
 
 def test_the_end_itself_is_too_late() -> None:

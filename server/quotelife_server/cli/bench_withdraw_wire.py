@@ -119,7 +119,9 @@ async def _round(folder: Path, live: int, journal: bool) -> list[int]:
     def refuse(*_: object) -> RpcError:
         raise AssertionError("nothing is asked here")
 
-    stream = WatchStream(wire, hub, answer=refuse, as_rpc_error=refuse)
+    stream = WatchStream(
+        wire, hub, answer=refuse, admit=lambda: None, release=lambda: None, as_rpc_error=refuse
+    )
     opening = expiry.WatchOpen(owner="bench", resume=True)
     stream.on_message(expiry.WatchQuotesRequest(open=opening).SerializeToString())
     while hub.unwritten:

@@ -1,4 +1,4 @@
-"""A static expiry against the engine's lives in one RFQ market, as ``quotelife demo --scenario rfq-market`` shows."""
+"""A static expiry, alone and watched, against the engine's lives in one RFQ market, as ``quotelife demo --scenario rfq-market`` shows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,9 @@ def compare(
     model: CurveModel | None = None,
     listeners: Sequence[Listener] = (),
 ) -> dict[str, Any]:
-    """Both dealers in ``seconds`` of the simulated market with its news, on the same requests and at the same prices.
+    """Three dealers in ``seconds`` of the simulated market with its news, on the same requests and at the same prices: a
+    static expiry, the same with the engine's watch, and the engine's lives with it. ``watch`` false: nobody is watched,
+    and there are two.
 
     Returns what was run and ``dealers``, the accounts: numbers, strings, lists and dicts, equal for equal arguments.
     Raises ``QuotelifeError`` where ``config`` does not know the simulated instruments, ``ValueError`` on ``seconds``
@@ -61,23 +63,26 @@ def compare(
     planned = shocks(seed, START_NS, stop_ns)
     for shock in planned:
         market.add_shock(shock)
-    dealers: list[Dealer] = [
-        StaticDealer(
-            f"static {static_life_ns / NS_PER_S:g} s",
-            life_ns=static_life_ns,
-            edge_bps=edges,
-            adverse_bps=adverse,
-        ),
-        EngineDealer(
-            "quotelife",
+    static = f"static {static_life_ns / NS_PER_S:g} s"
+
+    def asks_engine(name: str, life_ns: int | None = None) -> Dealer:
+        return EngineDealer(
+            name,
             config,
             symbols=market_config.symbols,
             edge_bps=edges,
             start_ns=START_NS - 1,
             model=model,
             watch=watch,
+            life_ns=life_ns,
             path_ns=path_ns,
-        ),
+        )
+
+    dealers: list[Dealer] = [
+        StaticDealer(static, life_ns=static_life_ns, edge_bps=edges, adverse_bps=adverse),
+        # What the watch does without the lives: else they would be credited with it.
+        *([asks_engine(f"{static}, watched", static_life_ns)] if watch else []),
+        asks_engine("quotelife"),
     ]
     population = Population(
         clients,

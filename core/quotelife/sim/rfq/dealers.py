@@ -1,4 +1,4 @@
-"""Dealers of the simulated RFQ market: one with a fixed expiry, and one that asks the engine.
+"""Dealers of the simulated RFQ market: one with a fixed expiry, and one that asks the engine for a life, a watch or both.
 
 Both price alike, mid ± a fixed edge, from what they have seen of the market, so that their accounts differ by how long
 their quotes live and by nothing else. Times are the simulation's; nothing here knows another clock.
@@ -136,7 +136,8 @@ class EngineDealer:
     """Every request goes through an engine of its own, which hears the market, gives the life, and watches the quote.
 
     ``symbols``: the simulated market's, each of which must be an instrument of ``config`` (symbol, tick and lot size).
-    ``watch`` false: lives are the engine's, but no quote is taken back. Raises ``QuotelifeError`` where an instrument,
+    ``watch`` false: lives are the engine's, but no quote is taken back. ``life_ns``: every quote lives so long instead,
+    and the engine only watches it. Raises ``QuotelifeError`` where an instrument,
     ``desk`` or ``session`` is not in ``config``.
     """
 
@@ -152,9 +153,12 @@ class EngineDealer:
         desk: str | None = None,
         session: str | None = None,
         watch: bool = True,
+        life_ns: int | None = None,
         latency_ns: int = LATENCY_NS,
         path_ns: int = 5 * NS_PER_MS,
     ) -> None:
+        if life_ns is not None and life_ns <= 0:
+            raise ValueError("life_ns must be above 0")
         self.name = name
         self.latency_ns = latency_ns
         self.path_ns = path_ns
@@ -171,6 +175,7 @@ class EngineDealer:
         self._session = _place(policy.session_names, session, "venue_sessions")
         self._edge_bps = list(edge_bps)
         self._watch = watch
+        self._life_ns = life_ns
         self._mid = [float("nan")] * len(self.instruments)
         self._timer_ns = start_ns + TIMER_NS
         self._why = ""
@@ -210,12 +215,13 @@ class EngineDealer:
             reasons = [reason.name or "" for reason in ReasonFlags if decision.reasons & reason]
             self._why = " ".join([DecisionCode(decision.kind).name, *reasons])
             return None
+        expiry_ns = decision.expiry_ns if self._life_ns is None else now_ns + self._life_ns
         quote = Quote(
             self.name,
             number,
             inquiry,
             now_ns,
-            decision.expiry_ns,
+            expiry_ns,
             mid,
             mid - inquiry.side * edge,
             decision.h_ticks,
@@ -230,6 +236,7 @@ class EngineDealer:
                 requests=requests,
                 decisions=decisions,
                 rfq=str(inquiry.number),
+                expiry_ns=expiry_ns,
             )
         return quote
 
