@@ -378,7 +378,7 @@ def _expiry_methods(service: Service) -> MethodTable:
             )
         else:
             answer = ledger.answer(sequences, request_id, digest, payload, reply, now_ns, stands, unanswered)
-        metrics.observe(time.perf_counter_ns() - started_ns)
+        metrics.latencies.observe(time.perf_counter_ns() - started_ns)
         return answer
 
     def _watch_refusal(message: expiry.GetExpiryRequest) -> int:

@@ -1,6 +1,5 @@
 """Prometheus figures. The decision path adds to plain ints; text is made only when somebody asks."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -16,9 +15,9 @@ from quotelife_server.alerts import Alerts
 from quotelife_server.exposing import ExposureWatch, exposure_families
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
+from quotelife_server.latencies import Latencies
 from quotelife_server.limits import in_pieces
 from quotelife_server.monitoring import monitor_families
-from quotelife_server.watching import LATENCY_BOUNDS_NS as WITHDRAW_BOUNDS_NS
 from quotelife_server.watching import Watching
 
 LATENCY_BOUNDS_NS = tuple(
@@ -51,8 +50,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.decisions = [0] * ((len(DecisionCode) + 1) * _POSTURES * _REGIMES)
-        self.latency_counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
-        self.latency_sum_ns = 0
+        self.latencies = Latencies(LATENCY_BOUNDS_NS)
         self.signals: dict[tuple[SignalCode, bool], int] = {}
         self.outcomes: dict[OutcomeCode, int] = {}
         self.replayed = 0
@@ -68,10 +66,6 @@ class Metrics:
 
     def outcome(self, kind: OutcomeCode) -> None:
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
-
-    def observe(self, latency_ns: int) -> None:
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
-        self.latency_sum_ns += latency_ns
 
     def answered(self, method: str, code: str) -> None:
         key = (method, code)
@@ -192,9 +186,9 @@ class Exposition:
         return _histogram(
             "quotelife_get_expiry_seconds",
             "Time from payload to reply inside the service, without transport",
-            LATENCY_BOUNDS_NS,
-            self._metrics.latency_counts,
-            self._metrics.latency_sum_ns,
+            self._metrics.latencies.bounds_ns,
+            self._metrics.latencies.counts,
+            self._metrics.latencies.sum_ns,
         )
 
     def _instruments(self, statuses: Sequence[tuple[str, InstrumentStatus]]) -> Iterator[Metric]:
@@ -271,9 +265,9 @@ def _watch_families(watching: Watching) -> Iterator[Metric]:
     yield _histogram(
         "quotelife_withdraw_seconds",
         "From the engine time of what brought it to the withdrawal on its way to the transport",
-        WITHDRAW_BOUNDS_NS,
-        figures.latency_counts,
-        figures.latency_sum_ns,
+        figures.latencies.bounds_ns,
+        figures.latencies.counts,
+        figures.latencies.sum_ns,
     )
 
 

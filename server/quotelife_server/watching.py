@@ -14,7 +14,6 @@ One thread, the event loop's; no transport.
 
 import asyncio
 import math
-from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -35,6 +34,7 @@ from quotelife.records import (
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from quotelife_server import watch_messages as wire
 from quotelife_server.alerts import WATCH_LOST, WITHDRAWALS_HELD_BACK, Alerts
+from quotelife_server.latencies import Latencies
 from quotelife_server.ledger import Ledger
 from quotelife_server.log import get_logger
 from quotelife_server.recent import RecentQuotes
@@ -65,13 +65,8 @@ class Figures:
         self.refused = 0
         self.lost_streams = 0
         self.slow_consumers = 0
-        self.latency_counts = [0] * (len(LATENCY_BOUNDS_NS) + 1)
-        self.latency_sum_ns = 0
-
-    def withdrawn(self, latency_ns: int) -> None:
-        """One withdrawal, so long after the engine time of what brought it, is on its way to the transport."""
-        self.latency_counts[bisect_left(LATENCY_BOUNDS_NS, latency_ns)] += 1
-        self.latency_sum_ns += latency_ns
+        self.latencies = Latencies(LATENCY_BOUNDS_NS)
+        """From the engine time of what brought a withdrawal to the transport."""
 
 
 class Withdrawal:
@@ -377,7 +372,7 @@ class Watching:
                 owner.count(-1, leased)
                 owner.withdrawals[word.quote] = withdrawal = Withdrawal(name, word, expiry_ns)
                 if owner.stream is not None:
-                    self.figures.withdrawn(now_ns - word.at_ns)
+                    self.figures.latencies.observe(now_ns - word.at_ns)
                     owner.stream.withdraw(withdrawal, now_ns)
             elif word.kind == WatchCode.EXPIRED:
                 self.ended(word.quote)

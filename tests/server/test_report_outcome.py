@@ -491,7 +491,7 @@ def test_a_call_looks_for_so_many_in_the_journal(tmp_path: Path) -> None:
     assert (again.accepted, again.repeated_count) == (2, EARLIER_MAX)
 
 
-def test_while_the_journal_fails_nothing_is_taken_in(tmp_path: Path) -> None:
+def test_while_the_journal_fails_what_came_first_stands_and_nothing_more_is_taken_in(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path)
     reply = ask(kit)
     FAULTS[next(iter(FAULTS))](kit.storage)
@@ -501,4 +501,5 @@ def test_while_the_journal_fails_nothing_is_taken_in(tmp_path: Path) -> None:
     refusal = kit.send(REPORT, payload(outcome(reply, "o2", at_utc_ns=0))).error
     assert refusal.code is Code.UNAVAILABLE
     status = kit.engine.counterparties.status("alpha")
-    assert status is not None and status.reported == 1  # in force, and recorded once that can be
+    assert status is not None and status.reported == 1  # o1, in force, and recorded once that can be
+    assert journaled(kit) == []

@@ -1,4 +1,5 @@
-"""A static expiry, alone and watched, against the engine's lives in one RFQ market, as ``quotelife demo --scenario rfq-market`` shows."""
+"""A static expiry, alone and watched, against the engine's lives in one RFQ market: ``quotelife demo --scenario
+rfq-market``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,9 +37,9 @@ def compare(
     model: CurveModel | None = None,
     listeners: Sequence[Listener] = (),
 ) -> dict[str, Any]:
-    """Three dealers in ``seconds`` of the simulated market with its news, on the same requests and at the same prices: a
-    static expiry, the same with the engine's watch, and the engine's lives with it. ``watch`` false: nobody is watched,
-    and there are two.
+    """Three dealers in ``seconds`` of the simulated market with its news, on the same requests and at the same prices:
+    a static expiry, the same with the engine's watch, and the engine's lives with it. ``watch`` false: nobody is
+    watched, and there are two.
 
     Returns what was run and ``dealers``, the accounts: numbers, strings, lists and dicts, equal for equal arguments.
     Raises ``QuotelifeError`` where ``config`` does not know the simulated instruments, ``ValueError`` on ``seconds``
