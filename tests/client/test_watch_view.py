@@ -6,7 +6,7 @@ import pytest
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife_client import QuoteState, SizeUnit, WatchEvent, WatchEventKind, WithdrawReason, calls
-from quotelife_client.watch_view import BATCH_MAX, ENDED_KEPT, WatchView
+from quotelife_client.watch_view import BATCH_MAX, ENDED_KEPT, OUTGOING_MAX, WatchView
 
 MS = 1_000_000
 UTC = 1_700_000_000_000 * MS
@@ -168,3 +168,17 @@ def test_the_service_says_with_its_heartbeats_how_long_it_may_be_silent() -> Non
     assert lost.reason is WithdrawReason.WATCH_LOST
     stream.say(4202, heartbeat=expiry.WatchHeartbeat(at_utc_ns=UTC))
     assert stream.view.silence_ns == 200 * MS, "0: as said before"
+
+
+def test_updates_that_nobody_takes_are_bounded_and_an_end_holds_all_the_same() -> None:
+    stream = Stream("q")
+    stream.view.broken()
+    for _ in range(OUTGOING_MAX):
+        stream.view.update("q", QuoteState.PARTLY_FILLED, None, SizeUnit.LOTS)
+    with pytest.raises(ConnectionError, match="updates"):
+        stream.view.update("q", QuoteState.FILLED, None, SizeUnit.LOTS)
+    assert len(stream.view.outgoing) == OUTGOING_MAX
+    stream.say(resumed=expiry.WatchResumed(last=True))
+    assert not stream.view.live("q", 1)
+    with pytest.raises(ValueError, match="has ended"):
+        stream.view.expect("q")

@@ -180,7 +180,12 @@ class WatchView:
         )
 
     def update(self, quote_id: str, state: QuoteState, remaining: str | None, unit: SizeUnit) -> None:
-        """The quote was filled, partly filled, cancelled: the service is told."""
+        """The quote was filled, partly filled, cancelled: the service is told. One that has ended is not live from here
+        on, whatever is raised: ``ConnectionError`` where no stream has taken what was said before for too long."""
+        if state >= QuoteState.FILLED:
+            self._end(quote_id, None)
+        if len(self.outgoing) >= OUTGOING_MAX:
+            raise ConnectionError("the service does not take updates as fast as they come; wait")
         message = expiry.WatchUpdate(
             quote_id=quote_id, state=cast(Any, state.value), at_utc_ns=time.time_ns()
         )
@@ -188,8 +193,13 @@ class WatchView:
             message.remaining.quantity = remaining
             message.remaining.unit = cast(Any, unit.value)
         self.outgoing.append(expiry.WatchQuotesRequest(update=message))
-        if state >= QuoteState.FILLED:
-            self._end(quote_id, None)
+
+    def _cancel(self, quote_id: str) -> None:
+        """Over here, and the service may watch it still."""
+        update = expiry.WatchUpdate(
+            quote_id=quote_id, state=cast(Any, QuoteState.CANCELLED.value), at_utc_ns=time.time_ns()
+        )
+        self.outgoing.append(expiry.WatchQuotesRequest(update=update))
 
     def acknowledge(self, event: WatchEvent) -> None:
         """The caller has it: a WITHDRAW is being acted on."""
@@ -321,7 +331,7 @@ class WatchView:
                 if self._ended[each.quote_id] is None:
                     continue  # an update says so, and is on its way
                 # Counted as withdrawn while nothing was heard: that stays so.
-                self.update(each.quote_id, QuoteState.CANCELLED, None, SizeUnit.LOTS)
+                self._cancel(each.quote_id)
             else:
                 events += self._registered(each)
         if message.last:
@@ -441,16 +451,8 @@ class WatchView:
         if not self._leased or utc_ns < self._proven_ns + self.lease_ns:
             return []
         lapsed = sorted(self._leased)
-        for quote_id in lapsed:  # the service may watch it still: it is over here
-            self.outgoing.append(
-                expiry.WatchQuotesRequest(
-                    update=expiry.WatchUpdate(
-                        quote_id=quote_id,
-                        state=cast(Any, QuoteState.CANCELLED.value),
-                        at_utc_ns=time.time_ns(),
-                    )
-                )
-            )
+        for quote_id in lapsed:
+            self._cancel(quote_id)
         return self._lose(lapsed, now_ns)
 
     def _lose(self, quote_ids: Iterable[str], now_ns: int) -> list[WatchEvent]:

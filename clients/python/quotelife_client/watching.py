@@ -266,7 +266,7 @@ class AsyncWatcher(_Watching):
         size_unit: SizeUnit = SizeUnit.BASE_QUANTITY,
     ) -> None:
         """What has become of a quote: filled, partly filled with ``remaining`` left, cancelled. Raises what has ended
-        the watch for good."""
+        the watch for good, ``ConnectionError`` where too many wait for a stream to take them."""
         self._raise_failure()
         self._view.update(quote_id, state, _size_text(remaining), size_unit)
         self._wake.set()
