@@ -365,6 +365,67 @@ def test_a_partial_fill_whose_rest_nobody_knows_keeps_the_quote_live(
     assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
 
 
+@pytest.mark.parametrize("deltas", [(0.5, 0.2), (0.5, 0.5)], ids=["on the underlying", "residual"])
+@pytest.mark.parametrize("unit", [types.SIZE_UNIT_LOTS, types.SIZE_UNIT_CONTRACTS])
+def test_what_is_left_of_a_package_by_greeks_counts_packages(
+    kit: WatchKit, deltas: tuple[float, float], unit: Any
+) -> None:
+    watcher = kit.open()
+    legs = [
+        expiry.Leg(
+            instrument=name, side=side, ratio="2", greeks=expiry.Greeks(delta=delta, underlying="BTC-USDT")
+        )
+        for name, side, delta in zip(
+            ("ETH-USDT", "BTC-USD"), (types.SIDE_BUY, types.SIDE_SELL), deltas, strict=True
+        )
+    ]
+    size = types.Size(quantity="10", unit=unit)
+    reply = kit.register(watcher, "p", instrument="", legs=legs, size=size, counterparty="alpha")
+    assert reply.decision == types.DECISION_QUOTE
+
+    def left() -> float:
+        quote = kit.engine.live_quote(1)
+        assert quote is not None and quote.state in (QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
+        return quote.size_lots * 0.001  # of the underlying's lots
+
+    assert left() == pytest.approx(10.0)
+    hit = expiry.Outcome(
+        outcome_id="o1",
+        decision_id=reply.decision_id,
+        kind=expiry.OUTCOME_KIND_HIT,
+        size=types.Size(quantity="4", unit=unit),
+    )
+    kit.call(
+        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+        expiry.ReportOutcomeRequest(outcomes=[hit]).SerializeToString(),
+    )
+    assert left() == pytest.approx(6.0)
+    rest = types.Size(quantity="5", unit=unit)
+    watcher.say(
+        update=expiry.WatchUpdate(quote_id="p", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=rest)
+    )
+    assert left() == pytest.approx(5.0)
+
+
+def test_a_package_of_one_leg_is_its_instrument_once_it_is_decided(kit: WatchKit) -> None:
+    watcher = kit.open()
+    legs = [expiry.Leg(instrument="BTC-USDT", side=types.SIDE_BUY, ratio="2")]
+    ten = types.Size(quantity="10", unit=types.SIZE_UNIT_CONTRACTS)
+    reply = kit.register(watcher, "p", instrument="", legs=legs, size=ten, counterparty="alpha")
+    hit = expiry.Outcome(
+        outcome_id="o1",
+        decision_id=reply.decision_id,
+        kind=expiry.OUTCOME_KIND_HIT,
+        size=types.Size(quantity="5", unit=types.SIZE_UNIT_BASE_QUANTITY),
+    )
+    kit.call(
+        "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+        expiry.ReportOutcomeRequest(outcomes=[hit]).SerializeToString(),
+    )
+    quote = kit.engine.live_quote(1)
+    assert quote is not None and quote.size_lots * 0.001 == pytest.approx(10 * 2 - 5)
+
+
 def test_what_is_left_of_a_package_counts_packages(kit: WatchKit) -> None:
     watcher = kit.open()
     legs = [

@@ -1,7 +1,8 @@
 """Dealers of the simulated RFQ market: one with a fixed expiry, and one that asks an engine for lives, a watch or both.
 
 All price alike, mid ± a fixed edge, from what they have seen of the market, so that their accounts differ by how long
-their quotes live, by what is taken back, and by nothing else. Times are the simulation's; nothing here knows another clock.
+their quotes live, by what is taken back, and by nothing else. Times are the simulation's; nothing here knows another
+clock.
 """
 
 from collections.abc import Sequence
