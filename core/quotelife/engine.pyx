@@ -109,6 +109,7 @@ from quotelife.records cimport (
 from quotelife.records cimport (
     QUOTE_CANCELLED, QUOTE_EXPIRED, QUOTE_FILLED, QUOTE_LIVE, QUOTE_PARTLY_FILLED, QUOTE_TOO_LATE, QUOTE_WITHDRAWN,
     WATCH_EXPIRED, WATCH_WITHDRAW, WITHDRAW_ADVERSE_MOVE, WITHDRAW_DATA_QUALITY, WITHDRAW_HALT, WITHDRAW_KILL_SWITCH,
+    WITHDRAW_LIFE_ENDED,
     WITHDRAW_STRESS, WITHDRAW_VALUE, WITHDRAW_WATCH_LOST, WatchRecord,
 )
 
@@ -2749,6 +2750,7 @@ cdef class Engine:
             "session": self._policy.session_names[d.session]
             if d.session < len(self._policy.session_names) else None,
             "cancels": any([(<DecisionRecord>each).c.actuation == ACTUATION_WITHDRAW for each in decisions]),
+            "withdraw_at": self._withdraw_at,
             "state": <int>QUOTE_LIVE,
             "withdraw": 0,
             "sides": sides,
@@ -2801,6 +2803,7 @@ cdef class Engine:
         quote.state = QUOTE_PARTLY_FILLED if payload["state"] == <int>QUOTE_PARTLY_FILLED else QUOTE_LIVE
         reason = int(payload["withdraw"])
         self._name_quote(&quote, names)
+        withdraw_at = _finite("withdraw_at", payload.get("withdraw_at", self._withdraw_at))    # since it is told
         if len(payload["sides"]) > <int>QUOTE_SIDES_MAX:
             raise ValueError("too many sides")
         for each in payload["sides"]:
@@ -2821,7 +2824,7 @@ cdef class Engine:
             # Without a threshold, or a price to count from, no move ends it.
             side[n].key = INFINITY
             if side[n].h_ticks > 0.0 and side[n].mid_ticks != 0.0:
-                side[n].key = self._withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
+                side[n].key = withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
             prior = self._policy.value_prior(quote.counterparty)
             if side[n].mode == MODE_EXPECTED_VALUE:            # as it was decided
                 prior = self._prior_now(quote.counterparty)
@@ -2943,9 +2946,9 @@ cdef class Engine:
         for id in self._quotes.by_owner(owner):
             place = self._quotes.place(id)
             quote = &self._quotes.c.quote[place]
-            if not quote.forget_ns:
+            lost += quote.forget_ns == 0
+            if quote.counted:                  # those too that are withdrawn, and nobody has said that he cancels
                 self._quotes.lose(place, self.now_ns, self.input_sequence)
-                lost += 1
         self._tell_derived()
         return lost
 
@@ -3077,7 +3080,8 @@ cdef class Engine:
             if hinted == self._hints_most:
                 return
             if said.kind == WATCH_EXPIRED or (said.kind == WATCH_WITHDRAW and (
-                    said.reason == WITHDRAW_ADVERSE_MOVE or said.reason == WITHDRAW_VALUE)):
+                    said.reason == WITHDRAW_ADVERSE_MOVE or said.reason == WITHDRAW_VALUE
+                    or said.reason == WITHDRAW_LIFE_ENDED)):
                 hinted += 1
                 life_ns = self._life_now(self._quotes.said_of[k])
                 if life_ns > 0:
@@ -3137,7 +3141,7 @@ cdef class Engine:
             if t - self._quotes.judged_ns < self._judge_every_ns and t >= self._quotes.judged_ns:
                 return
             self._quotes.judged_ns = t
-        while judged < self._judge_most and looked < LOOKS_A_TIMER:
+        while looked < LOOKS_A_TIMER:
             looked += 1
             if self._quotes.judged_next >= self._quotes.c.room:
                 self._quotes.judged_next = 0
@@ -3148,7 +3152,7 @@ cdef class Engine:
             if not quote.id or not quote.counted:
                 continue
             self._quotes.resize(place, quote.size_lots, t)
-            if quote.forget_ns or quote.withdraw:
+            if quote.forget_ns or quote.withdraw or judged >= self._judge_most:
                 continue
             if self._worth_nothing(place, t, &value):
                 self._quotes.withdraw(place, WITHDRAW_VALUE, quote.first, NAN, value, t, self.input_sequence)
@@ -3198,8 +3202,11 @@ cdef class Engine:
             query.size_lots = quote.size_lots * side.share
             query.h_ticks = left
             query.sigma_ticks = feature_sigma(state.features, t)
-            query.fill_rate = self._policy.fill_rate(quote.counterparty)
-            query.average_size_lots = self._policy.average_size_lots(quote.counterparty, side.instrument)
+            query.fill_rate = self._counterparties.fill_rate(
+                quote.counterparty, self._policy.fill_rate(quote.counterparty))
+            query.average_size_lots = self._counterparties.average_size_lots(
+                quote.counterparty, side.instrument,
+                self._policy.average_size_lots(quote.counterparty, side.instrument))
             query.volatility_index = params.volatility_index
             query.desk = quote.desk
             feature_compute(state.features, &state.book, self.shared, &query, out.features, out.valid)
@@ -3245,7 +3252,7 @@ cdef class Engine:
         """
         cdef int kind, side
         cdef int64_t at_ns, life_ns
-        cdef double price, age_ns, size, mid, h
+        cdef double price, age_ns, size, mid, h, weight
         cdef uint32_t instrument, counterparty = NO_INDEX
         try:
             instrument = self._instruments.by_name(payload["instrument"]).index
@@ -3256,6 +3263,9 @@ cdef class Engine:
             size = _number(payload["size_lots"])
             mid, h = float(payload["mid_ticks"]), float(payload["h_ticks"])
             counts = bool(payload["counts"])
+            # A quote filled in slices is one fill, of which each is a part.
+            weight = _number(payload["traded_lots"]) / size
+            weight = fmin(fmax(weight, 0.0), 1.0) if isfinite(weight) else <double>counts
             place = self._policy.counterparty_index(payload["counterparty"])
             if not 1 <= kind <= 6 or side not in (-1, 1) or not (isfinite(mid) and isfinite(h)):
                 raise ValueError("kind, side, mid_ticks or h_ticks")
@@ -3268,9 +3278,9 @@ cdef class Engine:
         self.advance(now_ns)
         took = self._counterparties.outcome(counterparty, instrument, kind, counts, age_ns=age_ns, life_ns=life_ns,
                                             size_lots=size, at_ns=at_ns)
-        if took and kind <= 2:
+        if took and kind <= 2 and weight > 0.0:
             self._counterparties.filled(counterparty, instrument, side=side, at_ns=at_ns, price_ticks=price,
-                                        mid_ticks=mid, h_ticks=h)
+                                        mid_ticks=mid, h_ticks=h, weight=weight)
             self._take_past_marks(self.now_ns)
         self._tell(CHANGE_OUTCOME, payload, now_ns)
         return took

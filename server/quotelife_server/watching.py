@@ -583,7 +583,8 @@ class Watching:
 
     def _lose(self, owner: Owner, why: str, now_ns: int) -> None:
         owner.awaited_until_ns = 0
-        count = self.engine.watch_lost(now_ns, owner.name, why) if owner.live else 0
+        told = owner.live or owner.withdrawals  # nobody may cancel those that are withdrawn, either
+        count = self.engine.watch_lost(now_ns, owner.name, why) if told else 0
         if count:
             self.figures.lost_streams += 1
             self._lost[owner.name] = (now_ns, count)

@@ -303,3 +303,79 @@ def test_switched_off_nothing_is_used() -> None:
     assert counterparties.refit(10**9, True) == []
     alpha = status(counterparties, "alpha")
     assert alpha.used == alpha.configured
+
+
+def test_between_two_poolings_the_rest_of_the_tier_is_what_it_was() -> None:
+    """Within ten seconds of a pooling a counterparty's new answers are not taken off a pool that lacks them."""
+    counterparties = Counterparties(configured())
+    for _ in range(40):
+        tell(counterparties, "alpha", HIT, age_ms=300, life_ms=2000)
+    counterparties.refit(10**9)
+    rates, medians = [], []
+    for k in range(1, 60):
+        tell(counterparties, "beta", HIT, age_ms=1500, life_ms=2000)
+        counterparties.refit(10**9 + k * 100 * MS)
+        found = status(counterparties, "beta")
+        rates.append(found.fill_rate or 0.0)
+        medians.append(found.believed.response_median_ns)
+    assert all(b > a for a, b in pairwise(rates)), "each of its quotes is filled"
+    assert all(b >= a - 1e3 for a, b in pairwise(medians)), "each answer is slower than what was believed"
+    counterparties.refit(10**11, True)
+    pooled = status(counterparties, "beta")
+    assert rates[-1] == pytest.approx(pooled.fill_rate, abs=0.01)
+    assert medians[-1] == pytest.approx(pooled.believed.response_median_ns, rel=0.02)
+
+
+def test_more_notes_than_there_is_room_for_leave_the_newest() -> None:
+    names: dict[str, str | None] = {f"c{k:03d}": "good" for k in range(200)}
+    first = Counterparties(configured(names))
+    for name in names:
+        tell(first, name, HIT, age_ms=300)
+    noted = first.note(10**12, 500)
+    assert len(noted) == 200
+    second = Counterparties(configured(names, counterparties_max=100))
+    second.load(noted)
+    assert second.known == sorted(entry["name"] for entry in noted[-100:])
+
+
+def test_all_that_was_noted_is_fitted_after_a_restart_without_pooling() -> None:
+    names: dict[str, str | None] = {f"c{k:03d}": "good" for k in range(400)}
+    first = Counterparties(configured(names, pooled=False))
+    for name in names:
+        for _ in range(50):
+            tell(first, name, HIT, age_ms=100)
+    noted = first.note(10**12, 500)
+    second = Counterparties(configured(names, pooled=False))
+    second.load(noted)
+    for k in range(400):
+        second.refit(10**12 + k)
+    assert all(status(second, name).used != status(second, name).configured for name in names)
+
+
+def test_what_other_tiers_show_moves_no_tier_beyond_what_can_be_fitted() -> None:
+    config = json.loads(configured({"a": "good", "b": "bad"}).model_dump_json(by_alias=True))
+    config["defaults"]["value"]["response_sigma"] = 0.1
+    config["tiers"]["bad"]["value"]["response_sigma"] = 1.5
+    counterparties = Counterparties(Config.model_validate_json(json.dumps(config)))
+    rng = np.random.default_rng(1)
+    for age in np.exp(rng.normal(np.log(1000.0), 2.0, 600)).clip(20, 90_000):
+        tell(counterparties, "a", HIT, age_ms=float(age), life_ms=100_000)
+    counterparties.refit(10**12, True)
+    assert 1.5 < status(counterparties, "b").believed.response_sigma <= 3.0
+
+
+def test_a_cancellation_without_a_time_says_nothing_of_response_times() -> None:
+    counterparties = Counterparties(configured())
+    for _ in range(200):
+        tell(counterparties, "alpha", CANCELLED, life_ms=2000)
+    counterparties.refit(10**12, True)
+    found = status(counterparties, "alpha")
+    assert found.believed == found.configured and found.censored == 0.0
+
+
+def test_one_that_is_never_hit_is_asked_again() -> None:
+    counterparties = Counterparties(configured(prior_quotes=1))
+    for _ in range(3000):
+        tell(counterparties, "alpha", AWAY, age_ms=1, life_ms=2000)
+    counterparties.refit(10**12, True)
+    assert status(counterparties, "alpha").used.hit_probability == pytest.approx(0.005)

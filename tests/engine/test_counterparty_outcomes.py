@@ -289,3 +289,34 @@ def test_outcomes_without_a_known_counterparty_teach_nothing() -> None:
     engine = running(by_value())
     assert not engine.outcome(engine.now_ns, outcome(engine, *decide(engine, 77), HIT, age_ns=1))
     assert engine.counterparties.marks.open == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fills"),
+    [
+        ([(100.0, 1.0)] * 100, 1.0),
+        ([(4.0, 1.0), (4.0, 1.0)], 0.5),
+        ([(None, None)] * 5, 1.0),
+        ([(4.0, 9.0)], 1.0),
+    ],
+)
+def test_a_quote_filled_in_slices_is_one_fill(
+    sizes: list[tuple[float | None, float | None]], fills: float
+) -> None:
+    """And what it teaches of informed takers is what one fill teaches."""
+    informed = []
+    for slices in (sizes, [(None, None)]):
+        engine = running(by_value())
+        asked = decide(engine)
+        for k, (size, traded) in enumerate(slices):
+            payload = outcome(engine, *asked, HIT, age_ns=0, counts=k == 0, price_ticks=1.0, size_lots=size,
+                              traded_lots=traded, outcome=f"o{k}")  # fmt: skip
+            engine.outcome(engine.now_ns, payload)
+        now_ns = engine.now_ns
+        for buffer in market(10.0):
+            if buffer.array()["receive_ns"].min() > now_ns:
+                engine.on_events(buffer)
+        engine.on_timer(now_ns + 1100 * MS)
+        marks = status(engine, "beta").markouts
+        informed.append(marks[0].fills)
+    assert informed[0] == pytest.approx(fills, rel=1e-9) and informed[1] == 1.0

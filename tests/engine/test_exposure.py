@@ -401,3 +401,56 @@ def test_sums_are_those_of_a_recount_whatever_comes_in(tmp_path: Path, seed: int
     for status in engine.live_quotes():
         engine.watch_updated(market.t, status.quote, QuoteStateCode.CANCELLED)
     assert engine.watching.exposures() == ([0.0, 0.0], [0.0])
+
+
+def test_a_refused_registration_changes_nothing(tmp_path: Path) -> None:
+    """It is no input, so a replay does not know of it."""
+
+    def run(*, refused: bool) -> tuple[int, list[float], list[Any]]:
+        market = Market(capped(tmp_path))
+        market.watch("a", sides=((0, 1),))
+        market.move(0, -4)
+        for name in ("b", "c"):
+            market.watch(name, sides=((1, 1),))
+        content = market.engine.config.model_dump(mode="json", by_alias=True)
+        content["watch"]["quotes_max"] = 2
+        market.engine.apply_config(Config.model_validate_json(json.dumps(content)), market.t)
+        request, decision = market.decide(1, 1)
+        if refused:
+            with pytest.raises(QuotelifeError, match="quotes_max"):
+                market.engine.watch(market.t, owner="oms", name="d", requests=[request], decisions=[decision])
+        engine = market.engine
+        known = [(status.name, status.state) for status in engine.live_quotes()]
+        return engine.input_sequence, engine.watching.exposures()[0], known
+
+    with_refusal = run(refused=True)
+    assert with_refusal == run(refused=False)
+    assert with_refusal[1][0] > 0.0, "the one that is withdrawn can be hit until that is acknowledged"
+
+
+def test_an_unacknowledged_withdrawal_is_not_forgotten_for_want_of_room(tmp_path: Path) -> None:
+    content = capped(tmp_path).model_dump(mode="json", by_alias=True)
+    content["watch"]["quotes_max"] = 2
+    market = Market(Config.model_validate_json(json.dumps(content)))
+    withdrawn = market.watch("a", sides=((0, 1),))
+    market.move(0, -4)
+    for name in ("b", "c"):
+        market.watch(name, sides=((1, 1),))
+    status = market.engine.live_quote(withdrawn)
+    assert status is not None and not status.acknowledged
+    assert market.engine.watch_acknowledged(market.t, withdrawn)
+
+
+def test_a_lost_watch_counts_the_same_whether_it_was_withdrawn_before(tmp_path: Path) -> None:
+    """Held by its venue, and nobody is there who would cancel it."""
+    exposed = []
+    for withdrawn in (False, True):
+        market = Market(capped(tmp_path))
+        market.watch("held", session=0, size_lots=1000.0)
+        live = market.engine.watching.exposures()[0][0]
+        if withdrawn:
+            market.move(0, -4)
+        market.engine.watch_lost(market.t, "oms")
+        exposed.append(market.engine.watching.exposures()[0][0])
+        assert exposed[-1] > 2 * live, "by the curve until its venue ends it"
+    assert exposed[0] == pytest.approx(exposed[1], rel=1e-6)

@@ -3,7 +3,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 
 cdef enum:
     MARKOUTS = 4                       # 100 ms, 1 s, 10 s, 60 s after the fill
-    MARKS_MAX = 65_536                 # 2.5 MB; one more is given up and counted
+    MARKS_MAX = 65_536                 # 3.5 MB; one more is given up and counted
 
 cdef int64_t MARKOUT_NS[MARKOUTS]
 
@@ -12,6 +12,7 @@ cdef struct Mark:
     double mid_ticks                   # at pricing; 0: not known
     double price_ticks                 # of the fill
     double h_ticks                     # adverse threshold of the decision; 0: none
+    double weight                      # of the quote: 1, or the part of it that this fill was
     uint32_t counterparty
     uint32_t instrument
     uint8_t markout                    # which one

@@ -27,7 +27,13 @@ cdef bint _before(const Mark* a, const Mark* b) noexcept nogil:
         return a.markout < b.markout
     if a.price_ticks != b.price_ticks:
         return a.price_ticks < b.price_ticks
-    return a.mid_ticks < b.mid_ticks
+    if a.mid_ticks != b.mid_ticks:
+        return a.mid_ticks < b.mid_ticks
+    if a.h_ticks != b.h_ticks:
+        return a.h_ticks < b.h_ticks
+    if a.weight != b.weight:
+        return a.weight < b.weight
+    return a.side < b.side
 
 
 cdef class Marks:

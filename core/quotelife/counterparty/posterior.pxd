@@ -46,6 +46,7 @@ cdef struct Belief:                    # of one counterparty, of a tier, or of a
 
 cdef struct Node:
     Evidence evidence
+    Evidence pooled                    # of it, what is in the pools
     Average average[SIZES_KEPT]
     Belief belief
     double used[TERMS]                 # what decisions are made by
@@ -124,7 +125,7 @@ cdef class Counterparties:
                        Belief* out) noexcept nogil
     cdef void _base_belief(self, uint32_t tier, Belief* out) noexcept nogil
     cdef void _prior_of_tier(self, uint32_t tier, Belief* out) noexcept nogil
-    cdef void _judge(self, uint32_t tier, const Evidence* own, Belief* out) noexcept nogil
+    cdef void _judge(self, uint32_t tier, const Evidence* own, const Evidence* pooled, Belief* out) noexcept nogil
     cdef bint _fit(self, Node* node) noexcept nogil
     cdef void _follow_pool(self) noexcept nogil
     cdef void _repool(self) noexcept nogil

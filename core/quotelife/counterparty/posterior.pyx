@@ -26,7 +26,7 @@ from libc.string cimport memcpy, memset
 
 from quotelife.counterparty.marks cimport MARKOUT_NS
 from quotelife.counterparty.response cimport (
-    LIFE_BINS, LN_SECOND, ResponseFit, ResponsePrior, fit_responses, responses_add_answer, responses_add_lived,
+    LIFE_BINS, LN_SECOND, MU_MAX, MU_MIN, SIGMA_MAX, SIGMA_MIN, ResponseFit, ResponsePrior, fit_responses, responses_add_answer, responses_add_lived,
     responses_add_within,
 )
 from quotelife.records cimport NO_INDEX
@@ -354,8 +354,9 @@ cdef class Counterparties:
                 responses_add_within(&evidence.responses, life_ns, latency)
             else:
                 responses_add_answer(&evidence.responses, age_ns, latency)
-        elif kind == OUTCOME_CANCELLED:      # ours to end: no trial of the fill rate
-            responses_add_lived(&evidence.responses, life_ns if isnan(age_ns) else fmin(age_ns, life_ns), latency)
+        elif kind == OUTCOME_CANCELLED:      # ours to end, at any time: no trial of the fill rate
+            if not isnan(age_ns):
+                responses_add_lived(&evidence.responses, fmin(age_ns, life_ns), latency)
         else:
             evidence.quotes += 1.0
             if kind != OUTCOME_EXPIRED and age_ns < life_ns:
@@ -386,10 +387,11 @@ cdef class Counterparties:
         return 0
 
     def filled(self, uint32_t counterparty, uint32_t instrument, *, int side, int64_t at_ns, double price_ticks,
-               double mid_ticks, double h_ticks):
+               double mid_ticks, double h_ticks, double weight=1.0):
         """Begin the markouts of a fill.
 
-        ``mid_ticks``: mid at pricing, 0 where it is not known; ``h_ticks``: the decision's adverse threshold.
+        ``mid_ticks``: mid at pricing, 0 where it is not known; ``h_ticks``: the decision's adverse threshold;
+        ``weight``: the part of its quote that the fill is, so that a quote filled in slices counts once.
         """
         cdef Mark mark
         cdef int k
@@ -401,6 +403,7 @@ cdef class Counterparties:
         mark.price_ticks = price_ticks
         mark.mid_ticks = mid_ticks
         mark.h_ticks = h_ticks
+        mark.weight = weight
         for k in range(MARKOUTS):
             mark.markout = k
             mark.due_ns = at_ns + MARKOUT_NS[k]
@@ -420,15 +423,15 @@ cdef class Counterparties:
         evidence = &node.evidence
         x = 1e4 * mark.side * (mid_ticks - mark.price_ticks) / mark.price_ticks if mark.price_ticks > 0.0 else NAN
         if not isnan(x):
-            evidence.marks[k] += 1.0
-            evidence.mark_sum[k] += x
-            evidence.mark_square[k] += x * x
+            evidence.marks[k] += mark.weight
+            evidence.mark_sum[k] += mark.weight * x
+            evidence.mark_square[k] += mark.weight * x * x
         if k == 1 and mark.h_ticks > 0.0 and mark.mid_ticks > 0.0:
             move = -mark.side * (mid_ticks - mark.mid_ticks) / mark.h_ticks
             move = fmin(fmax(move, -ADVERSE_MOST), ADVERSE_MOST)
-            evidence.adverse += 1.0
-            evidence.adverse_sum += move
-            evidence.adverse_square += move * move
+            evidence.adverse += mark.weight
+            evidence.adverse_sum += mark.weight * move
+            evidence.adverse_square += mark.weight * move * move
         node.news = node.stale = True
         self._pool_stale = True
 
@@ -466,8 +469,11 @@ cdef class Counterparties:
         self._base_belief(self._tiers, &of_root)
         self._believe(&others, &of_root, root.loss_in_h, &belief)
         out.hit = _moved(out.hit, _logit(belief.hit) - _logit(root.hit))
-        out.mu += belief.mu - root.mu
-        out.sigma *= belief.sigma / root.sigma
+        # Within what can be fitted, or what is configured where that lies beyond.
+        out.mu = fmin(fmax(out.mu + (belief.mu - root.mu), fmin(MU_MIN + LN_SECOND, base.mu)),
+                      fmax(MU_MAX + LN_SECOND, base.mu))
+        out.sigma = fmin(fmax(out.sigma * (belief.sigma / root.sigma), fmin(SIGMA_MIN, base.sigma)),
+                         fmax(SIGMA_MAX, base.sigma))
         if base.loss_in_h > 0.0 and belief.adverse != of_root.adverse:
             out.adverse += belief.adverse - of_root.adverse
             out.informed = fmin(fmax(out.adverse / base.loss_in_h, 0.0), 1.0)
@@ -478,8 +484,8 @@ cdef class Counterparties:
             out.markout_deviation[k] = belief.markout_deviation[k]
             out.markout_variance[k] = belief.markout_variance[k]
 
-    cdef void _judge(self, uint32_t tier, const Evidence* own, Belief* out) noexcept nogil:
-        # One counterparty, shrunk to the rest of its tier.
+    cdef void _judge(self, uint32_t tier, const Evidence* own, const Evidence* pooled, Belief* out) noexcept nogil:
+        # One counterparty, shrunk to the rest of its tier: the pool without what it put in itself, as old as that is.
         cdef const Pool* pool = &self._pool[tier]
         cdef double loss = self._base[tier].loss_in_h
         cdef Evidence rest
@@ -488,7 +494,7 @@ cdef class Counterparties:
             out[0] = pool.belief
             return
         if self._pooled:
-            _without(&pool.evidence, own, &rest)
+            _without(&pool.evidence, pooled, &rest)
             self._believe(&rest, &pool.prior, loss, &prior)
         self._believe(own, &prior, loss, out)
 
@@ -547,6 +553,7 @@ cdef class Counterparties:
         for k in range(self._tiers + 2):
             memset(&self._pool[k].evidence, 0, sizeof(Evidence))
         for i in range(self._n):
+            self._nodes[i].pooled = self._nodes[i].evidence
             from_ = <const double*>&self._nodes[i].evidence
             for part in range(2):
                 k = self._tiers + 1 if part else self._tier[self._nodes[i].counterparty]
@@ -585,6 +592,7 @@ cdef class Counterparties:
         for k in range(TERMS):
             step = STEP[k]
             used[k] = step * <double>(<int64_t>(wanted[k] / step + 0.5))
+        used[0] = fmax(used[0], STEP[0])         # of one that is never hit nothing more would be learned
         used[3] = fmax(used[3], step)
         return True
 
@@ -632,7 +640,7 @@ cdef class Counterparties:
     cdef bint _fit(self, Node* node) noexcept nogil:
         cdef uint32_t tier = self._tier_of(node.counterparty)
         node.stale = False
-        self._judge(tier, &node.evidence, &node.belief)
+        self._judge(tier, &node.evidence, &node.pooled, &node.belief)
         return self._take(&node.belief, tier, node.used, &node.moved)
 
     def in_use(self):
@@ -737,7 +745,7 @@ cdef class Counterparties:
         on what was never noted, and changes nothing."""
         cdef Node* node
         cdef double* value
-        cdef int k
+        cdef int k, place
         read = [
             (
                 self._index.get(str(entry["name"]), -1), int(entry["reported"]), int(entry["last_ns"]),
@@ -751,20 +759,19 @@ cdef class Counterparties:
         for _, reported, last_ns, sums, _, _, _ in read:
             if len(sums) != HEAD or reported < 0:
                 raise ValueError(f"{HEAD} sums, not {len(sums)}")
+        read = [each for each in read if each[0] >= 0][-self._room:]       # noted last, as many as there is room for
         for counterparty, reported, last_ns, sums, lived, within, sizes in read:
-            if counterparty < 0:
-                continue
             node = self._node(counterparty)
             memset(&node.evidence, 0, sizeof(Evidence))
             value = <double*>&node.evidence
             for k in range(HEAD):
                 value[k] = sums[k]
-            for place, n, x in lived:
-                node.evidence.responses.lived[<int>place] = n
-                node.evidence.responses.lived_x[<int>place] = x
-            for place, n, x in within:
-                node.evidence.responses.within[<int>place] = n
-                node.evidence.responses.within_x[<int>place] = x
+            for k, n, x in lived:
+                node.evidence.responses.lived[k] = n
+                node.evidence.responses.lived_x[k] = x
+            for k, n, x in within:
+                node.evidence.responses.within[k] = n
+                node.evidence.responses.within_x[k] = x
             node.averages = 0
             for name, (weight, lots) in sizes.items():
                 if name in self._instrument_index:
@@ -772,13 +779,15 @@ cdef class Counterparties:
             node.reported = reported
             node.last_ns = last_ns
             node.news = False
+            node.stale = True
         if not self.enabled:
             return []
         self._follow_pool()
         changed = []
         for counterparty, _, _, _, _, _, _ in read[-<int>FITTED_AT_ONCE:]:
-            if counterparty >= 0 and self._fit(self._nodes[self._place[<uint32_t>counterparty]]):
-                changed.append(self._place[<uint32_t>counterparty])
+            place = self._place[<uint32_t>counterparty]
+            if place >= 0 and self._fit(self._nodes[place]):
+                changed.append(place)
         return changed
 
     # --- views ----------------------------------------------------------------------------------------------------
@@ -814,7 +823,7 @@ cdef class Counterparties:
         if self._place[counterparty] >= 0:
             node = self._nodes[self._place[counterparty]]
             evidence = &node.evidence
-        self._judge(tier, evidence, &belief)
+        self._judge(tier, evidence, &none if node == NULL else &node.pooled, &belief)
         configured = _terms(base.hit, base.informed, base.mu, base.sigma)
         place = self.place(counterparty)
         used = NULL if place < 0 else self.used(place)

@@ -4,6 +4,8 @@ cdef enum:
     LIFE_BINS = 64                     # of ln life, four to a factor of two, from 1 ms to 65 s
 
 cdef double LN_SECOND                  # ln(1 s in ns)
+cdef double SIGMA_MIN, SIGMA_MAX       # what is fitted lies within ...
+cdef double MU_MIN, MU_MAX             # ... in ln(s)
 
 cdef struct Responses:                 # x: ln of a response time less latency, in seconds
     double answers                     # quotes that were accepted ...

@@ -31,10 +31,10 @@ cdef double TOLERANCE = 1e-10                    # of a step in (logit a, mu, ln
 cdef double SQRT_HALF = 0.70710678118654752440
 cdef double INV_SQRT_2PI = 0.39894228040143267794
 cdef double HIT_EDGE = 1e-4                      # a prior of 0 or 1 could learn nothing
-cdef double SIGMA_MIN = 0.01
-cdef double SIGMA_MAX = 3.0
-cdef double MU_MIN = -6.907755278982137          # 1 ms
-cdef double MU_MAX = 8.188689124444202           # 1 h
+SIGMA_MIN = 0.01
+SIGMA_MAX = 3.0
+MU_MIN = -6.907755278982137                      # 1 ms
+MU_MAX = 8.188689124444202                       # 1 h
 
 
 cdef double _x(double age_ns, double latency_ns) noexcept nogil:

@@ -233,7 +233,8 @@ class OperationalState:
         return sorted(
             id
             for id, quote in self.quotes.items()
-            if not quote["withdraw"] or now_ns - quote["expiry_ns"] < UNACKNOWLEDGED_NS
+            if not quote["withdraw"]
+            or now_ns - quote.get("venue_ends_ns", quote["expiry_ns"]) < UNACKNOWLEDGED_NS
         )
 
     def _learn(self, entry: Json) -> None:

@@ -47,6 +47,7 @@ cdef struct LiveQuote:
     uint8_t state              # records.QuoteState
     uint8_t withdraw           # records.WithdrawReason, from when it is to be withdrawn on
     bint acknowledged
+    bint lost                  # the stream that had it watched is gone
     bint counted               # what it may lose is in the sums
     bint cancels               # the venue holds it longer than we do: its end is a withdrawal
 

@@ -20,6 +20,7 @@ cdef class Watching:
     cdef uint32_t _desks
     cdef int64_t _repeat_ns
     cdef int64_t due_ns                         # before this time alone changes nothing
+    cdef bint _waits                            # something may, in the queue of some venue session
     cdef int64_t _release_ns                    # when the next of those that wait may go; INT64_MAX: none waits
     cdef WatchRecord* said                      # by the input under way, not told yet
     cdef uint32_t* said_of                      # places of the quotes that they are of

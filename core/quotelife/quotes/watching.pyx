@@ -148,10 +148,12 @@ cdef class Watching:
         return place
 
     cdef int check_room(self) except -1:
-        while self.c.n >= self.quotes_max and self.c.ended.n:        # rather one that has ended than none
-            self.drop(self.c.ended.place[0])
-        if self.c.n >= self.quotes_max:
+        # For one more that is live. As many again are known that have ended, withdrawals that nobody has acknowledged
+        # among them; a refusal changes nothing, for it is no input.
+        if self.c.live >= self.quotes_max:
             raise QuotelifeError(f"{self.quotes_max} quotes are watched; end some first, or raise watch.quotes_max")
+        while self.c.n >= 2 * <uint64_t>self.quotes_max and self.c.ended.n:
+            self.drop(self.c.ended.place[0])
         return 0
 
     cdef int forget(self, int64_t t) except -1:
@@ -237,8 +239,8 @@ cdef class Watching:
             # Its venue does not end it with its life: it stands until the cancel has come there, which takes as long
             # as its turn does, and then about as long as it takes until a withdrawal is said again. Of a watch that is
             # lost nobody may cancel it.
-            cancel_ns = self._repeat_ns if quote.withdraw != WITHDRAW_WATCH_LOST else INT64_MAX
-            if waits:
+            cancel_ns = INT64_MAX if quote.lost else self._repeat_ns
+            if waits and not quote.lost:
                 cancel_ns += (self.c.waiting[quote.session].n + 1) * self._budget[quote.session].every_ns
             left = min(max(left, cancel_ns), quote.venue_end_ns - t)
         quote.risk = 0.0
@@ -277,8 +279,9 @@ cdef class Watching:
 
     cdef void _end(self, uint32_t place, uint8_t state, int64_t t) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
-        quotes_end(&self.c, place, state, max(t, quote.end_ns) + self.forget_ns)
-        if state == QUOTE_WITHDRAWN and not quote.acknowledged:
+        cdef bint stands = state == QUOTE_WITHDRAWN and not quote.acknowledged       # for all that is known
+        quotes_end(&self.c, place, state, max(t, quote.venue_end_ns if stands else quote.end_ns) + self.forget_ns)
+        if stands:
             self._revalue(place, t, False)         # nobody says yet that it cannot be hit any more
         else:
             self._uncount(place)
@@ -335,6 +338,7 @@ cdef class Watching:
             if self.c.waiting[quote.session].n or t < budget.tat_ns - (budget.burst - 1) * budget.every_ns:
                 self._revalue(place, t, True)
                 if quotes_wait(&self.c, place):
+                    self._waits = True
                     self.held_back += 1
                     self._look()
                     return
@@ -374,6 +378,10 @@ cdef class Watching:
     cdef void lose(self, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil:
         # Nobody acts on it any more: no venue session is asked, and whoever has it counts it as withdrawn.
         cdef LiveQuote* quote = &self.c.quote[place]
+        quote.lost = True
+        if quote.forget_ns:
+            self._revalue(place, t, False)
+            return
         if not quote.withdraw:
             quote.withdraw = WITHDRAW_WATCH_LOST
             quote.moved_at = NOWHERE
@@ -442,11 +450,13 @@ cdef class Watching:
         self.due_ns = INT64_MAX
         if self.c.ends.n:
             self.due_ns = self.c.quote[self.c.ends.place[0]].due_ns
-        if self.c.sessions and (self._release_ns != INT64_MAX or self.held_back):
+        if self._waits:
+            self._waits = False
             self._release_ns = INT64_MAX
             for k in range(self.c.sessions):
                 budget = &self._budget[k]
                 if self.c.waiting[k].n:
+                    self._waits = True
                     self._release_ns = min(self._release_ns, budget.tat_ns - (budget.burst - 1) * budget.every_ns)
             self.due_ns = min(self.due_ns, self._release_ns)
 

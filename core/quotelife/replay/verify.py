@@ -348,6 +348,10 @@ class _Alone(_Boot):
                 self.report.changes += 1
                 if change.kind is Change.WATCHED:
                     self._quotes[change.payload["quote"]] = change.payload
+                elif change.kind is Change.WATCH_ACKNOWLEDGED or (
+                    change.kind is Change.WATCH_UPDATED and change.payload["state"] >= QuoteStateCode.FILLED
+                ):
+                    self._quotes.pop(change.payload["quote"], None)
             elif record.kind is Kind.GAP:
                 gap = decode_gap(record)
                 self.leave(
@@ -400,10 +404,12 @@ class _Alone(_Boot):
             if said["at_ns"] < quote["expiry_ns"]:
                 wrong = ("at_ns", str(said["at_ns"]), f"its end is {quote['expiry_ns']}")
         elif quote is not None and said["reason"] == WithdrawCode.ADVERSE_MOVE:
-            at = engine.config.watch.withdraw_at
+            at = quote.get("withdraw_at", engine.config.watch.withdraw_at)
             least = at * min(side["h_ticks"] for side in quote["sides"])
             if not said["moved_ticks"] >= least - TOUCH:
                 wrong = ("moved_ticks", str(said["moved_ticks"]), f"{least} ends it")
+        if said["kind"] == WatchCode.EXPIRED:
+            self._quotes.pop(int(said["quote"]), None)
         if wrong is None:
             self.report.watches_equal += 1
         elif len(self.report.mismatches) < KEPT:
