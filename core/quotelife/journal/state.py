@@ -234,7 +234,7 @@ class OperationalState:
             id
             for id, quote in self.quotes.items()
             if not quote["withdraw"]
-            or now_ns - quote.get("venue_ends_ns", quote["expiry_ns"]) < UNACKNOWLEDGED_NS
+            or now_ns - int(quote.get("venue_ends_ns") or quote["expiry_ns"]) < UNACKNOWLEDGED_NS
         )
 
     def _learn(self, entry: Json) -> None:

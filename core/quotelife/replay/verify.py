@@ -52,6 +52,7 @@ from quotelife.records import (
     EventBuffer,
     ModelRoleCode,
     PostureCode,
+    QuoteStateCode,
     RequestFlags,
     RequestRecord,
     WatchCode,
