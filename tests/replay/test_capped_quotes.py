@@ -24,7 +24,7 @@ def capped_config() -> Config:
     for instrument in content["instruments"]:
         instrument["exposure_max"] = 0.005
     for desk in content["desks"].values():
-        desk["exposure_max"] = 0.002
+        desk["exposure_max"] = 0.0015
     for posture in content["postures"].values():
         posture["life_min"] = "1ms"
     return Config.model_validate_json(json.dumps(content))
