@@ -104,12 +104,14 @@ def summarise(
 
     lives: dict[str, dict[str, float | None]] = {}
     quotes_before: dict[str, int] = {}
+    quotes_in_shock: dict[str, int] = {}
     counts: dict[str, Counter[str]] = {}
     for name in sorted({row.counterparty for row in rows}):
         mine = [row for row in quoted if row.counterparty == name]
         phases = by_phase(mine)
         lives[name] = {phase: _median_life_ms(inside) for phase, inside in phases.items()}
         quotes_before[name] = len(phases["before"])
+        quotes_in_shock[name] = len(phases["shock"])
         counts[name] = Counter(row.effective for row in mine)
     all_phases = by_phase(quoted)
     latencies = [row.latency_ns / 1e3 for row in served]
@@ -124,6 +126,7 @@ def summarise(
         "decisions_by_phase": {phase: len(inside) for phase, inside in by_phase(served).items()},
         "quotes_by_phase": {phase: len(inside) for phase, inside in all_phases.items()},
         "quotes_before": quotes_before,
+        "quotes_in_shock": quotes_in_shock,
         "downgraded_share": {phase: _downgraded_share(inside) for phase, inside in all_phases.items()},
         "life_ms_median_of_all": {phase: _median_life_ms(inside) for phase, inside in all_phases.items()},
         "life_ms_median": lives,
