@@ -26,7 +26,8 @@ from libc.string cimport memcpy, memset
 
 from quotelife.counterparty.marks cimport MARKOUT_NS
 from quotelife.counterparty.response cimport (
-    LIFE_BINS, LN_SECOND, MU_MAX, MU_MIN, SIGMA_MAX, SIGMA_MIN, ResponseFit, ResponsePrior, fit_responses, responses_add_answer, responses_add_lived,
+    LIFE_BINS, LN_SECOND, MU_MAX, MU_MIN, SIGMA_MAX, SIGMA_MIN, ResponseFit, ResponsePrior, fit_responses,
+    responses_add_answer, responses_add_lived,
     responses_add_within,
 )
 from quotelife.records cimport NO_INDEX

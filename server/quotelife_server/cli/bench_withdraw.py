@@ -244,8 +244,10 @@ class Steps:
 
 def bench_withdraw(tape: EventBuffer, rounds: int) -> dict[str, Any]:
     """All of it; see the functions."""
+    from quotelife_server import log
     from quotelife_server.cli.bench_withdraw_wire import wire_figures
 
+    log.configure("critical")  # standard output is the figures'
     return {
         "event_by_idle_quotes": idle_figures(tape, rounds),
         "look_at_live_quotes": timer_figures(rounds),
