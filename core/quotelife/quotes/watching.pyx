@@ -123,6 +123,7 @@ cdef class Watching:
                 self._withdrawn_now(place, True, t, sequence)
             elif not quotes_wait(&self.c, place):
                 raise MemoryError()
+        self._waits = True                         # it may: what was withdrawn above has looked at emptied queues
         self._look()
 
     # --- in and out ---------------------------------------------------------------------------------------------------
