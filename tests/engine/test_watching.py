@@ -421,6 +421,34 @@ def test_sessions_keep_what_waits_when_they_are_numbered_otherwise(tmp_path: Pat
     assert len(withdrawn(market.said())) == 2, "a session that is gone bounds nobody"
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_session_that_goes_leaves_the_queue_of_another_running(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """Quotes of both wait; those of the one that stays go in its time, with nothing else to bring them."""
+    content = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    content["venue_sessions"]["third"] = content["venue_sessions"]["slow"]
+    market = Market(Config.model_validate_json(json.dumps(content)))
+    quotes = {
+        session: [market.watch(f"{session}-{k}", session=session) for k in range(4)] for session in order
+    }
+    market.move(0, -4)
+    assert len(withdrawn(market.said())) == 4, "two of each session at once"
+    first_ns = market.t + 100 * MS
+    market.t += MS
+    del content["venue_sessions"]["slow"]
+    market.engine.apply_config(Config.model_validate_json(json.dumps(content)), market.t)
+    assert {quote for quote, _ in withdrawn(market.said())} < set(quotes[1])
+    for left in (2, 1):
+        assert market.engine.watching.counts().waiting == left
+        market.t = first_ns + (2 - left) * 100 * MS
+        assert market.engine.next_watch_ns() == market.t
+        market.engine.on_timer(market.t)
+        ((quote, _),) = withdrawn(market.said())
+        assert quote in quotes[2]
+    assert market.engine.watching.counts().waiting == 0
+
+
 def test_the_same_inputs_say_the_same_and_payloads_are_enough(tmp_path: Path) -> None:
     """Changes as they are journaled, applied to a fresh engine, give byte-equal words in the same order."""
     config = config_of(tmp_path)
