@@ -236,7 +236,7 @@ main()
         ("quotelife.errors", ["--help"]),
         ("typer", ["--help"]),
         ("numpy", ["journal", "verify", "."]),
-        ("quotelife.engine", ["get", "x", "BUY"]),
+        ("quotelife.engine", ["serve"]),
         ("quotelife_server.app", ["serve"]),
         ("quotelife_server.app", ["capture", "--out", "x"]),
         ("quotelife_server.demo.runner", ["demo"]),
@@ -428,7 +428,7 @@ def test_doctor_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
 def simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator's tape, and a short one."""
     monkeypatch.delenv("QUOTELIFE_DATA", raising=False)
-    monkeypatch.setattr("quotelife_server.cli.bench.SIMULATED_S", 10)
+    monkeypatch.setattr("quotelife_server.cli.bench_suites.SIMULATED_S", 10)
 
 
 def test_bench_as_json(run: Run, simulator: None) -> None:

@@ -11,6 +11,8 @@ import pytest
 from quotelife.learn import gates
 from quotelife.learn.dataset import Decisions
 from quotelife.model.artifact import builtin_artifact
+from quotelife.records import HORIZONS_NS
+from quotelife_server.cli.promote_check import BLOCK_MIN_S
 from reference.cli_kit import Ended, Run
 
 CONFIG = """
@@ -30,6 +32,13 @@ def test_a_path_that_cannot_be_written_is_refused_before_anything_is_judged(run:
     ):
         ended = run(*ask, path)
         assert ended.code == 2 and why in ended.err and "no-dataset" not in ended.err
+
+
+def test_a_block_is_twice_the_longest_label_or_more(run: Run, tmp_path: Path) -> None:
+    assert 2 * max(HORIZONS_NS) / 1e9 == BLOCK_MIN_S
+    ask = ("promote-check", builtin_artifact("golden"), "--dataset", tmp_path, "--block", BLOCK_MIN_S - 0.1)
+    ended = run(*ask)
+    assert ended.code == 2 and "--block" in ended.err
 
 
 def test_where_nothing_could_be_judged_the_verdict_before_stays(run: Run, tmp_path: Path) -> None:

@@ -167,6 +167,28 @@ def test_the_server_never_imports_the_offline_part() -> None:
             assert not name.startswith(("quotelife.learn", "xgboost", "sklearn")), f"{path}: {name}"
 
 
+def test_the_list_of_commands_loads_nothing_that_only_some_of_them_need() -> None:
+    """Every command waits for this before it begins, ``kill`` among them."""
+    heavy = (
+        "numpy",
+        "pydantic",
+        "grpc",
+        "google.protobuf",
+        "aiohttp",
+        "asyncio",
+        "structlog",
+        "quotelife.engine",
+    )
+    program = (
+        "import sys, quotelife_server.cli.commands; "
+        f"print(*(name for name in sys.modules if (name + '.').startswith({tuple(f'{name}.' for name in heavy)})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert not done.stdout.split()
+
+
 def test_neither_the_service_nor_the_list_of_commands_loads_the_offline_part() -> None:
     program = (
         "import sys, quotelife_server.app, quotelife_server.cli.commands, quotelife_server.cli.serve; "

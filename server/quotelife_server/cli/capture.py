@@ -1,7 +1,5 @@
 """``quotelife capture``: the configured feeds on disk, without serving; ``capture export``: a capture as Parquet."""
 
-import asyncio
-import signal
 import sys
 import time
 from pathlib import Path
@@ -40,6 +38,8 @@ def capture(
     """
     if context.invoked_subcommand is not None:
         return
+    import asyncio
+
     from quotelife_server import log
     from quotelife_server.app import load, open_feeds
     from quotelife_server.cli.paths import config_path
@@ -59,6 +59,9 @@ async def run(
     config: "ServiceConfig", out: Path | None, seconds: float | None, open_feeds: "FeedOpener"
 ) -> "CaptureFigures":
     """Capture until SIGINT, SIGTERM or the end of ``seconds``. Raises ``QuotelifeError`` and ``OSError``."""
+    import asyncio
+    import signal
+
     from quotelife.engine import Engine
     from quotelife.errors import QuotelifeError
     from quotelife_server.alerts import Alerts

@@ -1,6 +1,6 @@
 """``quotelife doctor``: is this machine and installation fit, and does a running service answer?"""
 
-import importlib.metadata
+import importlib
 import os
 import platform
 from collections.abc import Callable
@@ -79,6 +79,8 @@ def _python() -> str:
 
 
 def _packages() -> str:
+    import importlib.metadata
+
     names = ["quotelife", "quotelife-client", "grpcio", "protobuf", "uvloop", "numpy", "picows", "aiohttp"]
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.options import TARGET, Timeout, checked_target, wrong
 
 if TYPE_CHECKING:
+    from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
     from quotelife.journal.reader import Journal
 
 EXIT_UNVERIFIED = 4
@@ -50,6 +50,8 @@ def explain(
     else:
         response = _from_service(target or TARGET, decision_id, timeout)
     if side is not None:
+        from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+
         wanted = expiry.ExplainDecisionResponse()
         wanted.CopyFrom(response)
         del wanted.explanations[:]
@@ -80,7 +82,7 @@ def explain(
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def to_json(response: expiry.ExplainDecisionResponse) -> str:
+def to_json(response: "expiry.ExplainDecisionResponse") -> str:
     """The message as protobuf's JSON, every field under its own name: docs/explain.md."""
     from google.protobuf import json_format
 
@@ -89,7 +91,7 @@ def to_json(response: expiry.ExplainDecisionResponse) -> str:
     )
 
 
-def _from_journal(folder: Path, decision_id: str) -> expiry.ExplainDecisionResponse:
+def _from_journal(folder: Path, decision_id: str) -> "expiry.ExplainDecisionResponse":
     from quotelife.explain.journaled import explain_from
     from quotelife.journal.reader import Journal
     from quotelife_server import convert
@@ -112,8 +114,10 @@ def _newest(journal: "Journal") -> str:
     return str(decisions[0].decision_id)
 
 
-def _from_service(target: str, decision_id: str, timeout_s: float) -> expiry.ExplainDecisionResponse:
+def _from_service(target: str, decision_id: str, timeout_s: float) -> "expiry.ExplainDecisionResponse":
     import grpc
+
+    from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 
     request = expiry.ExplainDecisionRequest(decision_id=decision_id)
     with grpc.insecure_channel(target) as channel:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quotelife.errors import QuotelifeError
-from quotelife.records import HORIZONS_NS
 from quotelife_server.cli.models import Posture
 from quotelife_server.cli.options import writing, wrong
 from quotelife_server.cli.progress import Progress
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from quotelife.learn.gates import Verdict
 
 EXIT_REFUSED = 1
+BLOCK_MIN_S = 10.0  # twice the longest of HORIZONS_NS, written out: help needs no engine
 BUILT_IN = "first_passage"
 
 
@@ -47,7 +47,7 @@ def promote_check(
     block: Annotated[
         float | None,
         typer.Option(
-            min=2.0 * HORIZONS_NS[-1] / 1e9,
+            min=BLOCK_MIN_S,
             help="Blocks of the bootstrap, s, twice the longest label or more. At "
             "least 30 blocks are needed. [default: the market's]",
         ),

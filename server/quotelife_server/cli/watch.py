@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -66,6 +65,8 @@ def follow(
     begin: Callable[[AsyncClient, AsyncWatcher], Awaitable[str]],
 ) -> None:
     """``begin`` has one quote watched, and gives its id; an empty one: it is not. Raises ``typer.Exit``."""
+    import asyncio
+
     from quotelife_client import ServiceError
 
     try:
@@ -85,6 +86,8 @@ async def _follow(
     as_json: bool,
     begin: Callable[[AsyncClient, AsyncWatcher], Awaitable[str]],
 ) -> bool:
+    import asyncio
+
     from quotelife_client import AsyncClient, WatchEventKind
 
     ends = (WatchEventKind.WITHDRAW, WatchEventKind.EXPIRED)
