@@ -228,9 +228,10 @@ async def test_during_the_notice_health_says_no_and_calls_are_still_answered(tmp
 async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> None:
     """Most calls of the burst are still inside gRPC when the drain begins."""
     codes: Counter[str] = Counter()
+    text = CONFIG.replace("drain: {notice: 0ns}", "drain: {notice: 0ns, grace: 60s}")
 
     async with (
-        running(write_config(tmp_path), in_flight_max=100_000) as app,
+        running(write_config(tmp_path, text), in_flight_max=100_000) as app,
         grpc.aio.insecure_channel(app.addresses[0]) as channel,
     ):
 

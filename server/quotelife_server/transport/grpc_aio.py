@@ -32,8 +32,8 @@ from quotelife_server.rpc import (
 STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
-HOLD_S = 0.2
-QUIET_LOOKS = 3  # in a row without a call waiting or come anew, before gRPC is stopped ...
+HOLD_S = 0.4
+QUIET_LOOKS = 10  # in a row without a call waiting or come anew, before gRPC is stopped ...
 QUIET_S = HOLD_S / 2  # ... or so long after the first, for clients that never rest
 UNBOUNDED = 2**31 - 1
 
