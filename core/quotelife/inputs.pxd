@@ -56,6 +56,10 @@ cdef class DerivedTap(InputSink):
     cdef list _counterparties
 
 
+cdef class WatchWord:
+    cdef WatchRecord c
+
+
 cdef class WatchTap(InputSink):
-    cdef list _said
+    cdef list _said    # of WatchWord
     cdef object _notify

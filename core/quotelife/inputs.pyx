@@ -4,10 +4,11 @@ from enum import IntEnum
 
 import numpy as np
 
-from libc.string cimport memcpy
+from libc.math cimport NAN
+from libc.string cimport memcpy, memset
 
 from quotelife.records import EVENT_DTYPE, LABEL_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, WATCH_DTYPE
-from quotelife.records cimport DecisionRecord, RequestRecord
+from quotelife.records cimport NO_INDEX, DecisionRecord, RequestRecord
 
 
 class Change(IntEnum):
@@ -114,22 +115,85 @@ cdef class DerivedTap(InputSink):
         return found
 
 
+cdef class WatchWord:
+    """One word of the engine on a live quote: a record of ``WATCH_DTYPE``, field by field."""
+
+    def __init__(self, *, number, at_ns, quote, kind, reason, state, input_sequence=0, life_ns=0, moved_ticks=NAN,
+                 value_ticks=NAN, instrument=None, held=False):
+        """As left out: what a restart makes of the state of a quote, with no instrument and nothing judged."""
+        memset(&self.c, 0, sizeof(WatchRecord))
+        self.c.number = number
+        self.c.input_sequence = input_sequence
+        self.c.at_ns = at_ns
+        self.c.quote = quote
+        self.c.life_ns = life_ns
+        self.c.moved_ticks = moved_ticks
+        self.c.value_ticks = value_ticks
+        self.c.instrument = NO_INDEX if instrument is None else instrument
+        self.c.kind = kind
+        self.c.reason = reason
+        self.c.state = state
+        self.c.held = held
+
+    @property
+    def number(self):
+        return self.c.number
+
+    @property
+    def at_ns(self):
+        return self.c.at_ns
+
+    @property
+    def quote(self):
+        return self.c.quote
+
+    @property
+    def life_ns(self):
+        return self.c.life_ns
+
+    @property
+    def moved_ticks(self):
+        return self.c.moved_ticks
+
+    @property
+    def value_ticks(self):
+        return self.c.value_ticks
+
+    @property
+    def instrument(self):
+        return self.c.instrument
+
+    @property
+    def kind(self):
+        return self.c.kind
+
+    @property
+    def reason(self):
+        return self.c.reason
+
+    @property
+    def held(self):
+        return self.c.held
+
+
 cdef class WatchTap(InputSink):
-    """Keeps what is said of live quotes until it is taken, as ``DerivedTap`` does, and calls ``notify`` when there is
-    something to take. That is called from within the engine: it must not call back into it, nor raise."""
+    """Keeps what is said of live quotes until it is taken, and calls ``notify`` when there is something to take.
+    That is called from within the engine: it must not call back into it, nor raise."""
 
     def __init__(self, notify):
         self._notify = notify
         self._said = []
 
     cdef int watch(self, const WatchRecord* said) except -1:
-        self._said.append((<const char*>said)[:sizeof(WatchRecord)])
+        cdef WatchWord word = WatchWord.__new__(WatchWord)
+        word.c = said[0]
+        self._said.append(word)
         if len(self._said) == 1:
             self._notify()
         return 0
 
     def take(self):
-        """What was said since the last call, in order: bytes of ``WATCH_DTYPE``."""
+        """What was said since the last call, in order; a list."""
         found, self._said = self._said, []
         return found
 

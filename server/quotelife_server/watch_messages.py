@@ -1,12 +1,12 @@
 """Messages of WatchQuotes: what comes as bytes, checked, and what is said of live quotes, as messages."""
 
-import struct
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.engine import Engine, LiveQuoteStatus
-from quotelife.records import NO_INDEX_VALUE, WATCH_DTYPE, ActuationCode, QuoteStateCode
+from quotelife.inputs import WatchWord
+from quotelife.records import ActuationCode, QuoteStateCode
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.convert import COUNT_MAX, Faults, parse, to_lots
 from quotelife_server.rpc import RpcError
@@ -20,27 +20,6 @@ SENT_AHEAD_NS_MAX = NS_PER_S
 RESUMED_AT_ONCE = 256  # quotes in one WatchResumed
 
 Said = expiry.WatchQuotesResponse
-
-
-class Word(NamedTuple):
-    """One record of ``WATCH_DTYPE``, field by field."""
-
-    number: int
-    input_sequence: int
-    at_ns: int
-    quote: int
-    life_ns: int
-    moved_ticks: float
-    value_ticks: float
-    instrument: int
-    kind: int
-    reason: int
-    state: int
-    held: int
-
-
-_WORD = struct.Struct("<QQqQqddIBBBB")
-assert _WORD.size == WATCH_DTYPE.itemsize
 
 
 def requests_of(payload: bytes) -> list[expiry.WatchQuotesRequest]:
@@ -182,36 +161,7 @@ def refused(quote_id: str, reason: int, text: str, error: RpcError | None = None
     return message
 
 
-def words(raw: list[bytes]) -> list[Word]:
-    """What the engine has said, from ``WatchTap``."""
-    return [Word._make(fields) for each in raw for fields in _WORD.iter_unpack(each)]
-
-
-def withdraw(engine: Engine, name: str, word: Word, expiry_ns: int, repeated: int) -> Said:
-    # In place, field by field: half the time that it takes to build one and copy it, on the way of every withdrawal.
-    said = Said()
-    message = said.withdraw
-    message.quote_id = name
-    message.reason = word.reason  # type: ignore[assignment]
-    message.decided_at_utc_ns = word.at_ns
-    message.number = word.number
-    message.expiry_utc_ns = expiry_ns
-    if repeated:
-        message.repeated_count = repeated
-    if word.held:
-        message.held_back = True
-    if word.moved_ticks == word.moved_ticks:  # else NaN
-        message.moved_ticks = word.moved_ticks
-    if word.value_ticks == word.value_ticks:
-        message.value_ticks = word.value_ticks
-    if word.instrument != NO_INDEX_VALUE:
-        instruments = engine.instruments
-        if word.instrument < len(instruments):
-            message.instrument = instruments[word.instrument].name
-    return said
-
-
-def expired(name: str, word: Word) -> Said:
+def expired(name: str, word: WatchWord) -> Said:
     return Said(expired=expiry.WatchExpired(quote_id=name, at_utc_ns=word.at_ns))
 
 
@@ -220,7 +170,7 @@ def over(name: str, now_ns: int) -> Said:
     return Said(expired=expiry.WatchExpired(quote_id=name, at_utc_ns=now_ns))
 
 
-def requote_hint(name: str, word: Word) -> Said:
+def requote_hint(name: str, word: WatchWord) -> Said:
     return Said(
         requote_hint=expiry.WatchRequoteHint(quote_id=name, life_ns=word.life_ns, at_utc_ns=word.at_ns)
     )
@@ -228,10 +178,3 @@ def requote_hint(name: str, word: Word) -> Said:
 
 def heartbeat(now_ns: int, interval_ns: int) -> Said:
     return Said(heartbeat=expiry.WatchHeartbeat(at_utc_ns=now_ns, interval_ns=interval_ns))
-
-
-def together(messages: list[Said]) -> bytes:
-    """The bytes of one message, or of a batch of several."""
-    if len(messages) == 1:
-        return messages[0].SerializeToString()
-    return Said(batch=expiry.WatchResponses(messages=messages)).SerializeToString()

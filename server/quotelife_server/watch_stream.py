@@ -7,6 +7,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife.records import QuoteStateCode
 from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife_server import watch_bytes
 from quotelife_server import watch_messages as wire
 from quotelife_server.rpc import Answer, Code, Deferred, RpcError, StreamCall
 from quotelife_server.watch_messages import Said
@@ -354,24 +355,30 @@ class WatchStream:
     def _leaving(self) -> bytes:
         """Called by the transport when nothing else is left to do than to send it: all that waits, as far as one
         message takes it."""
-        messages: list[Said] = []
-        while self._outgoing and len(messages) < wire.MESSAGES_MAX:
-            _, item = self._outgoing.popleft()
+        messages: list[bytes] = []
+        outgoing, sequence, instruments = self._outgoing, self._sequence, self._hub.engine.instruments
+        while outgoing and len(messages) < wire.MESSAGES_MAX:
+            _, item = outgoing.popleft()
+            sequence += 1
             if isinstance(item, Withdrawal):
                 item.queued = False
                 item.repeated += 1
-                message = wire.withdraw(self._hub.engine, item.name, item.word, item.expiry_ns, item.repeated)
+                item.sequence = item.sequence or sequence
+                word = item.word
+                name = instruments[word.instrument].name if word.instrument < len(instruments) else ""
+                messages.append(
+                    watch_bytes.withdraw(sequence, item.name, word, item.expiry_ns, item.repeated, name)
+                )
             else:
-                message = item
-            self._sequence += 1
-            message.sequence = self._sequence
-            if isinstance(item, Withdrawal) and not item.sequence:
-                item.sequence = self._sequence
-            messages.append(message)
-        self._writing = bool(self._outgoing)
+                item.sequence = sequence
+                messages.append(item.SerializeToString())
+        self._sequence = sequence
+        self._writing = bool(outgoing)
         if self._writing:
             self._call.send(self._leaving)
-        return wire.together(messages) if messages else b""
+        if len(messages) == 1:
+            return messages[0]
+        return watch_bytes.batch(messages) if messages else b""
 
     def look(self, now_ns: int) -> None:
         """Is the client alive, and is it told that we are?"""

@@ -1,0 +1,6 @@
+from quotelife.inputs import WatchWord
+
+def withdraw(
+    sequence: int, name: str, word: WatchWord, expiry_ns: int, repeated: int, instrument: str
+) -> bytes: ...
+def batch(messages: list[bytes]) -> bytes: ...
