@@ -209,7 +209,7 @@ cdef class Engine:
     cdef int _tell(self, int kind, dict payload, int64_t now_ns) except -1
     cdef void drop_expired_overrides(self, int64_t t) noexcept nogil
     cdef object _serve(self, ServedModels served, int64_t now_ns, because=*)
-    cdef int _grow(self, uint32_t n) except -1
+    cdef int _make_states(self, uint32_t n, Policy policy) except -1
     cdef int _wire_drivers(self) except -1
     cdef int _follow_names(self, Policy policy) except -1
     cdef void _on_trade(self, InstrumentState* state, const Event* event, int64_t t) noexcept nogil
@@ -251,7 +251,8 @@ cdef class Engine:
     cdef int _assume(self, list places) except -1
     cdef const ValuePrior* _prior_now(self, uint32_t counterparty) noexcept nogil
     cdef void _know(self, const Request* request, Decision* out) noexcept nogil
-    cdef int _learn(self, object config) except -1
+    cdef object _rolling_of(self, object config)
+    cdef int _learn(self, object config, RollingCalibration like) except -1
     cdef void _learned(self, const InstrumentState* state, const ModelSlot* model, Decision* out) noexcept nogil
     cdef void _refit_some(self, int64_t t) noexcept nogil
     cdef int _drop_steps(self, int64_t now_ns) except -1

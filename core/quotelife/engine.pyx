@@ -32,7 +32,7 @@ from quotelife.book.quality cimport (
     CAUSE_ONE_SIDED, CAUSE_RESYNCHRONISING, CAUSE_WARMING_UP, QUALITIES, QualityRecord, Verdict, quality_note,
 )
 from quotelife.counterparty.marks cimport Mark
-from quotelife.counterparty.posterior cimport Counterparties
+from quotelife.counterparty.posterior cimport Counterparties, CounterpartyTables
 from quotelife.decision.expected_value cimport (
     ValuePrior, ValueResult, ValueTerms, has_value, value_at, value_best,
 )
@@ -290,6 +290,18 @@ cdef object greeks_of(const Greeks* greeks, int64_t t):
     return GreeksStatus(*values, oldest, underlying, greeks.taken, greeks.ignored)
 
 
+cdef void _free_state(InstrumentState* state) noexcept:
+    if state == NULL:
+        return
+    labels_free(&state.labels)
+    free(state.raws)
+    book_free(&state.book)
+    orders_free(&state.orders)
+    if state.features != NULL:
+        feature_state_free(state.features)
+    free(state)
+
+
 cdef class Engine:
     """See the module. ``start_ns`` is the engine time before the first input, ``model`` defaults to the configured
     artifact and serves where the ``lineup`` names no champion; ``models`` are those that it names, by digest. Raises
@@ -322,10 +334,11 @@ cdef class Engine:
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         self._counterparties = Counterparties(config)
         self._marks = self._counterparties.marks
-        self._priors = LearnedPriors()
+        self._priors = LearnedPriors(self._counterparties.places())
         self._config = config
         self._instruments = config.instrument_table()
-        self._grow(len(self._instruments))
+        self._make_states(len(self._instruments), self._policy)
+        self.n_instruments = len(self._instruments)
         self._wire_drivers()
         self._name_underlyings()
         if model is None:
@@ -333,7 +346,7 @@ cdef class Engine:
         self._served = ServedModels(model, lineup or LineUp(), models, self._policy.counterparty_names)
         self._quotes = Watching()
         self._follow_watch(config, ())
-        self._learn(config)
+        self._learn(config, self._rolling_of(config))
         self.config_revision = 1
         self.model_revision = 1
 
@@ -341,14 +354,7 @@ cdef class Engine:
         cdef uint32_t i
         cdef int k
         for i in range(self.n_instruments):
-            if self.states[i] != NULL:
-                labels_free(&self.states[i].labels)
-                free(self.states[i].raws)
-                book_free(&self.states[i].book)
-                orders_free(&self.states[i].orders)
-                if self.states[i].features != NULL:
-                    feature_state_free(self.states[i].features)
-                free(self.states[i])
+            _free_state(self.states[i])
         free(self.states)
         for i in range(self._n_groups):
             for k in range(self._n_followed):
@@ -358,7 +364,8 @@ cdef class Engine:
         if self.shared != NULL:
             shared_signals_free(self.shared)
 
-    cdef int _grow(self, uint32_t n) except -1:
+    cdef int _make_states(self, uint32_t n, Policy policy) except -1:
+        # Those of instruments to come. They count once ``n_instruments`` says so.
         cdef InstrumentState** states
         cdef InstrumentState* state
         cdef uint32_t i
@@ -371,22 +378,27 @@ cdef class Engine:
             memcpy(states, self.states, self.n_instruments * sizeof(InstrumentState*))
         free(self.states)
         self.states = states
-        for i in range(self.n_instruments, n):
-            state = <InstrumentState*>calloc(1, sizeof(InstrumentState))
-            if state == NULL:
-                raise MemoryError()
-            self.states[i] = state
-            state.instrument = i
-            self.n_instruments = i + 1
-            book_init(&state.book, self._policy.instrument[i].book_levels_max)
-            state.features = feature_state_new(&self.feature_params)
-            if self._policy.instrument[i].order_level:
-                orders_init(&state.orders, self._policy.instrument[i].book_orders_max)
-                state.features.by_order = True
-            state.regime_since_ns = -1
-            state.quality.since_ns = state.quality.trouble_ns = -1
-            state.distrust = CAUSE_NO_DATA
-            state.silent_ns = INT64_MAX
+        try:
+            for i in range(self.n_instruments, n):
+                state = <InstrumentState*>calloc(1, sizeof(InstrumentState))
+                if state == NULL:
+                    raise MemoryError()
+                states[i] = state
+                state.instrument = i
+                book_init(&state.book, policy.instrument[i].book_levels_max)
+                state.features = feature_state_new(&self.feature_params)
+                if policy.instrument[i].order_level:
+                    orders_init(&state.orders, policy.instrument[i].book_orders_max)
+                    state.features.by_order = True
+                state.regime_since_ns = -1
+                state.quality.since_ns = state.quality.trouble_ns = -1
+                state.distrust = CAUSE_NO_DATA
+                state.silent_ns = INT64_MAX
+        except BaseException:
+            for i in range(self.n_instruments, n):
+                _free_state(states[i])
+                states[i] = NULL
+            raise
         return 0
 
     cdef int _wire_drivers(self) except -1:
@@ -1348,6 +1360,7 @@ cdef class Engine:
         query.size_lots = request.size_lots if request.flags & (REQ_HAS_SIZE | REQ_RESIDUAL) == REQ_HAS_SIZE else NAN
         query.h_ticks = out.h_ticks - out.moved_ticks
         query.sigma_ticks = out.sigma_ticks
+        self._counterparties.settle(request.counterparty)
         query.fill_rate = self._counterparties.fill_rate(
             request.counterparty, self._policy.fill_rate(request.counterparty))
         query.average_size_lots = self._counterparties.average_size_lots(
@@ -1891,7 +1904,16 @@ cdef class Engine:
 
     # --- what is learned from the market --------------------------------------------------------------------------
 
-    cdef int _learn(self, config) except -1:
+    cdef object _rolling_of(self, config):
+        # What every rolling calibration is begun as; None: there is none.
+        settings = config.learning.recalibration
+        if settings == self._learns_by:
+            return self._like
+        if not settings.enabled:
+            return None
+        return RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns)
+
+    cdef int _learn(self, config, RollingCalibration like) except -1:
         # Follow configuration and models. What was learned of a model stays with it, serving or not, as long as the
         # settings do; labels that are open stand over a swap.
         cdef Group* groups
@@ -1905,8 +1927,7 @@ cdef class Engine:
         if afresh:
             for k in range(self._n_followed):
                 self._forget(k)
-            self._like = RollingCalibration(settings.window_ns, ridge=settings.ridge, refit_ns=settings.refit_ns
-                                            ) if settings.enabled else None
+            self._like = like
             self._learns_by = settings
         names = [each.group or each.name for each in config.instruments]
         place = {name: g for g, name in enumerate(self._group_names)}
@@ -2996,7 +3017,7 @@ cdef class Engine:
         self._judge_every_ns = settings.judge_every_ns
         self._judge_most = settings.judge_most
         self._hints_most = settings.hints_most
-        self._quotes.follow(config, self._policy.session_names, sessions_before, self.n_instruments, self.now_ns,
+        self._quotes.follow(settings, self._policy, sessions_before, self.n_instruments, self.now_ns,
                             self.input_sequence)
         for id in self._quotes.by_owner():
             place = self._quotes.place(id)
@@ -3321,7 +3342,8 @@ cdef class Engine:
         cdef int place
         for place in places:
             tier = self._policy.tier_prior(self._counterparties.tier_at(place))
-            self._priors.learn(place, tier, self._counterparties.used(place))
+            if self._priors.at(place, tier, self._counterparties.used(place)) == NULL:
+                raise MemoryError()
         return 0
 
     cdef void _know(self, const Request* request, Decision* out) noexcept nogil:
@@ -3329,17 +3351,22 @@ cdef class Engine:
         cdef int place
         if self._policy.posture[out.posture_effective].mode == MODE_EXPECTED_VALUE and (
                 request.flags & (REQ_HAS_PRICE | REQ_HAS_EDGE)):
+            self._counterparties.settle(request.counterparty)
             place = self._counterparties.place(request.counterparty)
-            if place >= 0:
+            if place >= 0 and self._priors.at(place, self._policy.value_prior(request.counterparty),
+                                              self._counterparties.used(place)) != NULL:
                 memcpy(out.learned, self._counterparties.used(place), sizeof(out.learned))
 
     cdef const ValuePrior* _prior_now(self, uint32_t counterparty) noexcept nogil:
         # What would be assumed of a counterparty in a decision by value now.
+        cdef const ValuePrior* tier = self._policy.value_prior(counterparty)
         cdef const ValuePrior* prior = NULL
-        cdef int place = self._counterparties.place(counterparty)
+        cdef int place
+        self._counterparties.settle(counterparty)
+        place = self._counterparties.place(counterparty)
         if place >= 0:
-            prior = self._priors.find(self._policy, counterparty, place, self._counterparties.used(place))
-        return prior if prior != NULL else self._policy.value_prior(counterparty)
+            prior = self._priors.at(place, tier, self._counterparties.used(place))
+        return prior if prior != NULL else tier
 
     @property
     def counterparties(self):
@@ -3424,13 +3451,17 @@ cdef class Engine:
                 raise ConfigError([f"model: artifact: {error}"]) from None
         served = ServedModels(model or self._served.base, self._served.lineup, self._served.models,
                               policy.counterparty_names)
+        throttle = Throttle(config)
+        tables = CounterpartyTables(config)
+        rolling = self._rolling_of(config)
+        self._make_states(len(table), policy)
         self.advance(now_ns)               # nothing below may refuse: what is swapped is swapped whole
         before = self._policy.session_names
         self._follow_names(policy)
         self._killed.follow(policy.counterparty_names)
-        self._throttle.follow(config)
+        self._throttle.follow(throttle)
         self._policy = policy
-        self._grow(len(table))
+        self.n_instruments = len(table)
         self._follow_watch(config, before)
         self.feature_params.news_half_life_ns = config.signals.news_half_life_ns
         for i in range(self.n_instruments):
@@ -3438,11 +3469,11 @@ cdef class Engine:
         if model is not None:
             self.model_revision += 1
         self._served = served
-        self._learn(config)
-        self._counterparties.follow(config)
+        self._learn(config, rolling)
+        self._counterparties.go_on(tables, self.now_ns)
         self._marks = self._counterparties.marks
-        self._priors.clear()
-        self._assume(self._counterparties.in_use())
+        if not self._counterparties.enabled:
+            self._priors.clear()
         self._config = config
         self._instruments = table
         self._wire_drivers()
@@ -3521,7 +3552,7 @@ cdef class Engine:
     cdef object _serve(self, ServedModels served, int64_t now_ns, because=None):
         self.advance(now_ns)
         self._served = served
-        self._learn(self._config)
+        self._learn(self._config, self._like)
         self.model_revision += 1
         self._tell(CHANGE_MODEL, {
             "revision": self.model_revision, "digest": served.base.digest, "lineup": served.lineup.to_json(),

@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +46,12 @@ def status(counterparties: Counterparties, name: str) -> CounterpartyStatus:
     found = counterparties.status(name)
     assert found is not None
     return found
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 def tell(
@@ -275,7 +283,7 @@ def test_names_keep_what_is_known_of_them_through_a_new_configuration() -> None:
     counterparties = Counterparties(configured())
     tell(counterparties, "beta", HIT, age_ms=100)
     tell(counterparties, "gamma", HIT, age_ms=100)
-    counterparties.follow(configured({"aaa": "good", "beta": "bad", "nobody": None}))
+    counterparties.follow(configured({"aaa": "good", "beta": "bad", "nobody": None}), 0)
     assert counterparties.known == ["beta"]
     beta = status(counterparties, "beta")
     assert (beta.tier, beta.fills) == ("bad", 1.0)
@@ -287,6 +295,121 @@ def test_whoever_was_heard_of_longest_ago_makes_room() -> None:
         tell(counterparties, name, EXPIRED, at_ns=at_ns)
     assert counterparties.known == ["alpha", "gamma"]
     assert counterparties.forgotten == 1
+
+
+def _oldest(told: dict[str, int]) -> str:
+    return min(told, key=lambda name: (told[name], name))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_makes_room_is_who_a_search_of_all_finds(seed: int) -> None:
+    """Reports late and at equal times, configurations that drop and add names, and a restart: always the same one."""
+    rng = np.random.default_rng(seed)
+    universe = [f"c{k:02d}" for k in range(40)]
+    told: dict[str, int] = {}
+    names = universe[:30]
+    counterparties = Counterparties(configured(dict.fromkeys(names, "good"), counterparties_max=12))
+    forgotten = 0
+    for step in range(1500):
+        chance = rng.random()
+        if chance < 0.01:
+            names = sorted(rng.choice(universe, 25, replace=False).tolist())
+            config = configured(dict.fromkeys(names, "good"), counterparties_max=12)
+            counterparties.follow(config, step)
+            told = {name: at_ns for name, at_ns in told.items() if name in names}
+        elif chance < 0.02:
+            noted = counterparties.note(10**15 + step * 10**11, 50)
+            changed = Counterparties(configured(dict.fromkeys(names, "good"), counterparties_max=12))
+            changed.load([entry for entry in noted if entry["name"] in told])
+            told = {name: at_ns for name, at_ns in told.items() if name in changed.known}
+            counterparties = changed
+        else:
+            name, at_ns = str(rng.choice(names)), int(rng.integers(0, 20) + step // 10)
+            tell(counterparties, name, EXPIRED, at_ns=at_ns)
+            if name not in told and len(told) == 12:
+                del told[_oldest(told)]
+                forgotten += 1
+            told[name] = at_ns
+        assert counterparties.known == sorted(told), f"seed {seed}, step {step}"
+    assert forgotten > 300
+
+
+def _random_story(counterparties: list[Counterparties], names: list[str], rng: Any, count: int) -> None:
+    for _ in range(count):
+        name, kind = str(rng.choice(names)), rng.choice([HIT, EXPIRED, AWAY])
+        age, life = float(rng.lognormal(5.5, 0.7)), float(rng.choice([300.0, 900.0]))
+        for each in counterparties:
+            tell(each, name, kind, age_ms=math.nan if kind == EXPIRED else age, life_ms=life)
+
+
+RELOADS: list[dict[str, Any]] = [
+    {},
+    {"tiers": {"good": {"fill_rate": 0.4, "value": {"loss_in_h": 3.0, "latency": "5ms"}}, "bad": {}}},
+    {"counterparty_statistics": {"half_life_quotes": 200.0, "prior_answers": 30.0}},
+    {"counterparty_statistics": {"pooled": False}},
+]
+
+
+@pytest.mark.parametrize("change", RELOADS)
+def test_fitted_at_its_next_use_it_is_what_fitting_all_at_once_gives(change: dict[str, Any]) -> None:
+    """Two that are told the same: one fits all of them with the configuration, the other as they come up."""
+    names = [f"c{k:03d}" for k in range(300)]
+    tiers = {name: ("good", "bad", None)[k % 3] for k, name in enumerate(names)}
+    lazy, eager = (Counterparties(configured(tiers)) for _ in range(2))
+    rng = np.random.default_rng(7)
+    _random_story([lazy, eager], names[:280], rng, 4000)
+    for each in (lazy, eager):
+        each.refit(10**9, True)
+    _random_story([lazy, eager], names, rng, 600)
+    content = json.loads(configured(tiers).model_dump_json(by_alias=True))
+    after = Config.model_validate_json(json.dumps(content | change))
+    for each in (lazy, eager):
+        each.follow(after, 2 * 10**9)
+    eager.refit(2 * 10**9, True)
+    moved = 0
+    for k in range(250):
+        _random_story([lazy, eager], names, rng, 5)
+        now_ns = (2 + k // 10) * 10**9 + k % 10 * 10**8
+        changes = lazy.refit(now_ns)
+        assert changes == eager.refit(now_ns), k
+        moved += len(changes)
+        for name in names if k % 50 == 0 else names[k : k + 3]:
+            assert lazy.status(name) == eager.status(name), (k, name)
+    assert [lazy.status(name) for name in names] == [eager.status(name) for name in names]
+    assert moved > 100
+    assert lazy.note(10**12, 400) == eager.note(10**12, 400)
+
+
+def test_to_look_at_one_that_is_not_fitted_yet_changes_nothing() -> None:
+    """Two configurations one after the other: what the second fits by does not depend on who looked in between."""
+    names: dict[str, str | None] = {f"c{k:02d}": "good" for k in range(40)}
+    seen, unseen = (Counterparties(configured(names)) for _ in range(2))
+    _random_story([seen, unseen], list(names), np.random.default_rng(2), 800)
+    second = json.loads(configured(names).model_dump_json(by_alias=True))
+    second["tiers"]["good"]["value"]["response_median"] = "300ms"
+    between = json.loads(json.dumps(second))
+    between["counterparty_statistics"]["prior_answers"] = 300.0
+    for each in (seen, unseen):
+        each.refit(10**9, True)
+        each.follow(Config.model_validate_json(json.dumps(between)), 2 * 10**9)
+        if each is seen:
+            shown = [status(each, name).used for name in names]
+        each.follow(Config.model_validate_json(json.dumps(second)), 3 * 10**9)
+        each.refit(4 * 10**9, True)
+    assert [seen.status(name) for name in names] == [unseen.status(name) for name in names]
+    assert shown != [status(seen, name).used for name in names]
+
+
+def test_a_configuration_is_taken_without_fitting_all() -> None:
+    names: dict[str, str | None] = {f"c{k:04d}": "good" for k in range(1500)}
+    config = configured(names)
+    counterparties = Counterparties(config)
+    rng = np.random.default_rng(4)
+    for name in names:
+        _random_story([counterparties], [name], rng, 12)
+    all_of_them = seconds(lambda: counterparties.refit(10**9, True))
+    follow = min(seconds(lambda: counterparties.follow(config, 2 * 10**9)) for _ in range(3))
+    assert follow < 0.5 * all_of_them
 
 
 def test_outcomes_of_strangers_teach_nothing() -> None:

@@ -98,11 +98,11 @@ def test_a_reload_keeps_counts_of_unchanged_limits_and_every_hold(tmp_path: Path
     for _ in range(3):
         throttle.probe(ALPHA, T0)
     text = TEXT.replace("  alpha:", "  aardvark: {tier: regular}\n  alpha:") + f"throttle: {AUTOMATIC}\n"
-    throttle.follow(make_config(tmp_path, text))
+    throttle.follow(Throttle(make_config(tmp_path, text)))
     assert throttle.probe(0, T0) == FREE
     assert throttle.probe(1, T0) == TRIPPED
     assert throttle.probe(2, T0) == HELD
-    throttle.follow(make_config(tmp_path))
+    throttle.follow(Throttle(make_config(tmp_path)))
     assert throttle.probe(ALPHA, T0) == FREE, "switched off"
 
 

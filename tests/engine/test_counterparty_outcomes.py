@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from quotelife.config import Config
+from quotelife.config.schema import Recalibration, VenueSession
 from quotelife.counterparty.posterior import CounterpartyStatus, OutcomeCode
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
@@ -267,6 +269,105 @@ def test_a_new_configuration_keeps_what_is_known_and_old_records_follow_still() 
     blank = Engine(engine.config, start_ns=START_NS)
     blank.continue_revisions(engine.config_revision, engine.model_revision)
     assert redone(blank, request, decision).canonical() == decision.canonical()
+
+
+def many(tier: str = "regular", **value: Any) -> Config:
+    content = by_value(pooled=True).model_dump(mode="json", by_alias=True)
+    content["counterparties"] = {f"c{k:02d}": {"tier": tier} for k in range(90)}
+    content["tiers"][tier]["value"] |= value
+    return Config.model_validate_json(json.dumps(content))
+
+
+def learned_by_many(config: Config) -> Engine:
+    engine = running(config)
+    rng = random.Random(3)
+    for counterparty in range(90):
+        asked = decide(engine, counterparty)
+        for _ in range(12):
+            kind = rng.choice([HIT, HIT, EXPIRED])
+            payload = outcome(engine, *asked, kind, age_ns=rng.randrange(30, 400) * MS)
+            engine.outcome(engine.now_ns, payload)
+    for k in range(60):
+        engine.on_timer(engine.now_ns + 100 * MS * (k > 0))
+    return engine
+
+
+@pytest.mark.parametrize("value", [{}, {"loss_in_h": 2.5, "latency": "4ms", "response_median": "700ms"}])
+def test_decisions_after_a_reload_are_those_of_an_engine_that_fits_all_of_them_at_once(
+    value: dict[str, Any],
+) -> None:
+    """Nine tenths of the counterparties decide before any timer has come to them."""
+    lazy, eager = learned_by_many(many()), learned_by_many(many())
+    after = many(**value)
+    for engine in (lazy, eager):
+        engine.apply_config(after, engine.now_ns)
+    eager.counterparties.refit(eager.now_ns, True)
+    blank = Engine(after, start_ns=START_NS)
+    blank.continue_revisions(lazy.config_revision, lazy.model_revision)
+    learned = 0
+    for k in range(180):
+        counterparty = 53 * k % 90
+        (request, decision), (_, other) = (decide(engine, counterparty) for engine in (lazy, eager))
+        assert decision.canonical() == other.canonical()
+        assert redone(blank, request, decision).canonical() == decision.canonical()
+        learned += decision.learned is not None
+        for engine in (lazy, eager):
+            engine.outcome(
+                engine.now_ns, outcome(engine, request, decision, HIT if k % 3 else EXPIRED, age_ns=90 * MS)
+            )
+            if k % 9 == 8:
+                engine.on_timer(engine.now_ns + 100 * MS)
+    assert learned > 150
+
+
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("counterparty_statistics", {"half_life_quotes": 0.0}),
+    ("throttle", {"pause_ns": "no time"}),
+    ("learning", {"recalibration": Recalibration().model_copy(update={"window_ns": 1})}),
+    (
+        "venue_sessions",
+        {"slow": VenueSession(actuation="relative").model_copy(update={"cancels_per_s": 0.0})},
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "update"), BAD)
+def test_a_configuration_that_does_not_compile_leaves_the_engine_as_it_was(
+    section: str, update: dict[str, Any]
+) -> None:
+    """What the checks would not let through, past them: all that follows is byte for byte as without it."""
+    tried, left = learned_by_many(many()), learned_by_many(many())
+    content = many(loss_in_h=2.5).model_dump(mode="json", by_alias=True)
+    content["counterparties"]["aaa"] = {"tier": "regular"}
+    content["instruments"].append(
+        {**content["instruments"][0], "name": "more", "symbol": "more", "drivers": []}
+    )
+    good = Config.model_validate_json(json.dumps(content))
+    of = getattr(good, section)
+    bad = good.model_copy(
+        update={section: {**of, **update} if isinstance(of, dict) else of.model_copy(update=update)}
+    )
+    with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
+        tried.apply_config(bad, tried.now_ns + S)
+    tapes: list[list[Any]] = [[], []]
+    for engine, tape in zip((tried, left), tapes, strict=True):
+        engine.record_to(
+            InputTap(
+                lambda name, _, *v, to=tape: to.append((name, v)) if name in ("change", "timer") else None
+            )
+        )
+        for k in range(60):
+            (request, decision) = decide(engine, k % 91)
+            payload = outcome(engine, request, decision, HIT if k % 3 else EXPIRED, age_ns=90 * MS)
+            tape += [decision.canonical(), engine.outcome(engine.now_ns, payload)]
+            engine.on_timer(engine.now_ns + 100 * MS)
+            engine.note_counterparties(engine.now_ns)
+        tape += [status(engine, name) for name in engine.counterparties.names]
+        tape += [engine.config_revision, engine.input_sequence, engine.now_ns, engine.config.digest]
+        tape += [len(engine.instruments), engine.learned()]
+        engine.apply_config(good, engine.now_ns)
+        tape += [decide(engine, k)[1].canonical() for k in range(91)]
+    assert [repr(each) for each in tapes[0]] == [repr(each) for each in tapes[1]]
 
 
 def test_what_does_not_read_is_refused_and_no_input() -> None:

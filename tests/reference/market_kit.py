@@ -25,12 +25,12 @@ CONFIG = Config.model_validate_json("""{
 }""")
 
 
-def market(seconds: float, seed: int = 1) -> Iterator[EventBuffer]:
+def market(seconds: float, seed: int = 1, start_ns: int = START_NS) -> Iterator[EventBuffer]:
     """The updates of BTC and ETH, each in a buffer that is good until the next."""
-    simulator = MarketSimulator(MarketConfig(symbols=(BTC, ETH)), seed, START_NS)
+    simulator = MarketSimulator(MarketConfig(symbols=(BTC, ETH)), seed, start_ns)
     buffer = EventBuffer(65536)
     writer = EventWriter(buffer, [0, 1])
-    simulator.advance(START_NS + NS_PER_S)
+    simulator.advance(start_ns + NS_PER_S)
     for symbol in (0, 1):
         writer.write_snapshot(simulator.snapshot(symbol))
         yield buffer

@@ -80,6 +80,60 @@ def test_a_replay_gives_equal_decisions_and_equal_notes(tmp_path: Path) -> None:
     assert alone.mismatches == [] and alone.decisions == alone.equal == whole.decisions
 
 
+def of_many(**value: Any) -> Config:
+    content = by_value().model_dump(mode="json", by_alias=True)
+    content["counterparties"] = {f"c{k:03d}": {"tier": ("regular", None)[k % 2]} for k in range(150)}
+    content["tiers"]["regular"]["value"] |= value
+    return Config.model_validate_json(json.dumps(content))
+
+
+class Reloaded(Told):
+    """Many counterparties, and every two seconds two configurations one after the other."""
+
+    reloads = 0
+
+    def decide(self, now_ns: int) -> None:
+        for _ in range(8):
+            request = RequestRecord(0, 1, now_ns=now_ns, counterparty=self.rng.randrange(150), edge_ticks=6.0)
+            decision = DecisionRecord()
+            self.engine.decide(request, decision)
+            self.figures.decisions += 1
+            kind = self.rng.choice([OutcomeCode.HIT, OutcomeCode.EXPIRED])
+            payload = outcome(self.engine, request, decision, kind, age_ns=self.rng.randrange(300) * MS)
+            if self.rng.random() < 0.8:
+                self.engine.outcome(now_ns, payload)
+
+    def tick(self, now_ns: int) -> None:
+        self.engine.on_timer(now_ns)
+        self.engine.note_counterparties(now_ns)
+        self.figures.timers += 1
+        if self.figures.timers % 20 == 0:
+            self.reloads += 1
+            self.engine.apply_config(of_many(loss_in_h=1.0 + self.reloads % 3), now_ns)
+            if self.reloads % 2:
+                self.engine.on_timer(now_ns)
+            self.engine.apply_config(of_many(response_median=f"{500 + 50 * self.reloads}ms"), now_ns)
+
+
+def test_reloads_with_many_counterparties_are_replayed_to_the_byte_over_a_restart(tmp_path: Path) -> None:
+    """Fitted as they come up under a configuration, some by timers, some overtaken by the next one."""
+    start_ns = START_NS
+    reloads = decisions = 0
+    for boot in ("boot1", "boot2"):
+        run = Reloaded(tmp_path / "journal", tmp_path / "capture", of_many(), start_ns=start_ns, boot_id=boot)
+        run.work(market(7.0, start_ns=start_ns), decisions=5000, per_batch=0.1)
+        used = [each.used != each.configured for each in known(run.engine).values()]
+        assert sum(used) > 100
+        start_ns = run.engine.now_ns + MS
+        reloads, decisions = reloads + run.reloads, decisions + run.figures.decisions
+        run.close()
+    assert reloads == 6
+    whole = verify(tmp_path / "journal", tmp_path / "capture")
+    assert whole.mismatches == [] and not whole.unverifiable
+    assert whole.decisions == whole.equal == decisions > 500
+    assert whole.notes == whole.notes_equal >= 2
+
+
 def test_what_is_known_survives_a_restart(tmp_path: Path) -> None:
     told = session(tmp_path, seconds=12.0)
     before = known(told.engine)

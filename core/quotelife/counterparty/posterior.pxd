@@ -57,7 +57,9 @@ cdef struct Node:
     int64_t noted_ns
     bint news                          # since it was noted
     bint stale                         # belief is older than evidence
+    bint owed                          # belief is older than the configuration; evidence and pools are not
     bint moved                         # used differs from what the tier is configured with
+    int at                             # place in the heap of those heard of longest ago
 
 cdef struct Base:                      # what is configured of a tier
     double hit
@@ -77,6 +79,29 @@ cdef struct Pool:                      # a tier, or all counterparties
     bint stale
 
 
+cdef class CounterpartyTables:
+    cdef bint enabled
+    cdef bint features
+    cdef bint pooled
+    cdef int room
+    cdef tuple names
+    cdef tuple tier_names
+    cdef dict index
+    cdef list instruments              # names by index
+    cdef dict instrument_index
+    cdef int32_t* place                # by counterparty, -1: nothing known
+    cdef uint32_t* tier                # by counterparty; tiers: none
+    cdef Base* base                    # by tier; the last is for counterparties without one
+    cdef Pool* pool                    # by tier, likewise; then one of all
+    cdef uint32_t counterparties
+    cdef uint32_t tiers
+    cdef uint32_t unknown_tier
+    cdef double keep
+    cdef double quotes
+    cdef double answers
+    cdef double fills
+
+
 cdef class Counterparties:
     cdef readonly bint enabled
     cdef readonly bint features        # the posterior also stands in for the tier in features
@@ -84,7 +109,6 @@ cdef class Counterparties:
     cdef readonly uint64_t censored    # markouts that will never be known
     cdef readonly uint64_t strangers   # outcomes of counterparties that are not configured
     cdef readonly uint64_t forgotten   # counterparties given up for want of room
-    cdef object _settings
     cdef tuple _names
     cdef tuple _tier_names
     cdef dict _index
@@ -100,7 +124,10 @@ cdef class Counterparties:
     cdef uint32_t _unknown_tier
     cdef int _room
     cdef int _n
+    cdef int32_t* _oldest              # places, a heap: heard of longest ago on top
     cdef int _refit_next
+    cdef int _owed                     # how many are
+    cdef int _owed_next
     cdef int _note_next
     cdef int64_t _pooled_ns
     cdef bint _pool_stale
@@ -110,8 +137,15 @@ cdef class Counterparties:
     cdef double _fills
     cdef bint _pooled
 
-    cdef int _compile(self, config) except -1
-    cdef Node* _node(self, uint32_t counterparty) except NULL
+    cdef void _adopt(self, CounterpartyTables tables) noexcept
+    cdef int go_on(self, CounterpartyTables tables, int64_t now_ns) except -1
+    cdef int places(self) noexcept nogil
+    cdef Node* _node(self, uint32_t counterparty, int64_t last_ns) except NULL
+    cdef bint _older(self, int a, int b) noexcept nogil
+    cdef void _sift(self, int place) noexcept nogil
+    cdef void settle(self, uint32_t counterparty) noexcept nogil
+    cdef void _settle(self, Node* node) noexcept nogil
+    cdef void _settle_some(self, int most) noexcept nogil
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil
     cdef int place(self, uint32_t counterparty) noexcept nogil
     cdef const double* used(self, int place) noexcept nogil
@@ -129,4 +163,5 @@ cdef class Counterparties:
     cdef bint _fit(self, Node* node) noexcept nogil
     cdef void _follow_pool(self) noexcept nogil
     cdef void _repool(self) noexcept nogil
+    cdef void _take_tiers(self) noexcept nogil
     cdef bint _take(self, const Belief* belief, uint32_t tier, double* used, bint* moved) noexcept nogil

@@ -36,6 +36,7 @@ cdef enum:
     REFITS_A_CALL = 64                 # up to 0.2 ms each, most of them a hundredth of it
     CHANGES_A_CALL = 2                 # each is a prior to be compiled, which takes half a millisecond
     FITTED_AT_ONCE = 256               # of those that a restart takes up; the others follow on timers
+    TIERS_MAX = 256                    # as in the schema of the configuration
 
 cdef int EVIDENCE = sizeof(Evidence) // sizeof(double)
 cdef int HEAD = EVIDENCE - 4 * LIFE_BINS
@@ -176,6 +177,61 @@ cdef object _terms(double hit, double informed, double mu, double sigma):
     return ValueTerms(hit, informed, exp(mu), sigma)
 
 
+cdef class CounterpartyTables:
+    """What a configuration says of counterparties, compiled, for ``Counterparties`` to go on under."""
+
+    def __init__(self, config):
+        cdef uint32_t i
+        cdef size_t k
+        cdef Base* base
+        settings = config.counterparty_statistics
+        self.enabled = settings.enabled
+        self.features = settings.enabled and settings.used_by == "all"
+        self.keep = 2.0 ** (-1.0 / settings.half_life_quotes)
+        self.quotes = settings.prior_quotes
+        self.answers = settings.prior_answers
+        self.fills = settings.prior_fills
+        self.pooled = settings.pooled
+        self.room = settings.counterparties_max
+        self.names = tuple(sorted(config.counterparties))          # numbered as in Policy
+        self.tier_names = tuple(sorted(config.tiers))
+        self.index = {name: k for k, name in enumerate(self.names)}
+        self.instruments = [each.name for each in config.instruments]
+        self.instrument_index = {name: k for k, name in enumerate(self.instruments)}
+        self.counterparties = len(self.names)
+        self.tiers = len(self.tier_names)
+        tiers = {name: k for k, name in enumerate(self.tier_names)}
+        unknown = config.defaults.unknown_counterparty_tier
+        self.unknown_tier = self.tiers if unknown is None else tiers[unknown]
+        self.place = <int32_t*>calloc(max(1, self.counterparties), sizeof(int32_t))
+        self.tier = <uint32_t*>calloc(max(1, self.counterparties), sizeof(uint32_t))
+        self.base = <Base*>calloc(self.tiers + 1, sizeof(Base))
+        self.pool = <Pool*>calloc(self.tiers + 2, sizeof(Pool))
+        if self.place == NULL or self.tier == NULL or self.base == NULL or self.pool == NULL:
+            raise MemoryError()
+        for i in range(self.counterparties):
+            self.place[i] = -1
+            tier = config.counterparties[self.names[i]].tier
+            self.tier[i] = self.tiers if tier is None else tiers[tier]
+        for k in range(<size_t>self.tiers + 1):
+            tier = config.tiers[self.tier_names[k]] if k < self.tiers else None
+            value = config.defaults.value if tier is None else tier.value
+            base = &self.base[k]
+            base.hit = value.hit_probability
+            base.mu = log(<double>value.response_median_ns)
+            base.sigma = value.response_sigma
+            base.informed = value.informed_share
+            base.loss_in_h = value.loss_in_h
+            base.latency_ns = value.latency_ns
+            base.fill_rate = NAN if tier is None or tier.fill_rate is None else tier.fill_rate
+
+    def __dealloc__(self):
+        free(self.place)
+        free(self.tier)
+        free(self.base)
+        free(self.pool)
+
+
 cdef class Counterparties:
     """One thread, the engine's. Places are those of what is known: below ``counterparties_max`` a counterparty, from
     there on a tier."""
@@ -184,101 +240,90 @@ cdef class Counterparties:
         self.marks = Marks()
 
     def __init__(self, config):
-        self._room = 0
+        cdef CounterpartyTables tables = CounterpartyTables(config)
         self._pooled_ns = INT64_MIN
-        self._compile(config)
+        self._room = tables.room
+        self._nodes = <Node**>calloc(self._room, sizeof(Node*))
+        self._oldest = <int32_t*>calloc(self._room, sizeof(int32_t))
+        if self._nodes == NULL or self._oldest == NULL:
+            raise MemoryError()
+        self._adopt(tables)
+        self._repool()
 
     def __dealloc__(self):
         cdef int i
-        for i in range(self._room):
+        for i in range(self._n):
             free(self._nodes[i])
         free(self._nodes)
+        free(self._oldest)
         free(self._place)
         free(self._tier)
         free(self._base)
         free(self._pool)
 
-    cdef int _compile(self, config) except -1:
-        cdef uint32_t i
-        cdef size_t k
-        cdef Base* base
-        settings = config.counterparty_statistics
-        self._settings = settings
-        self.enabled = settings.enabled
-        self.features = settings.enabled and settings.used_by == "all"
-        self._keep = 2.0 ** (-1.0 / settings.half_life_quotes)
-        self._quotes = settings.prior_quotes
-        self._answers = settings.prior_answers
-        self._fills = settings.prior_fills
-        self._pooled = settings.pooled
-        self._names = tuple(sorted(config.counterparties))         # numbered as in Policy
-        self._tier_names = tuple(sorted(config.tiers))
-        self._index = {name: k for k, name in enumerate(self._names)}
-        self._instruments = [each.name for each in config.instruments]
-        self._instrument_index = {name: k for k, name in enumerate(self._instruments)}
-        self._counterparties = len(self._names)
-        self._tiers = len(self._tier_names)
-        tiers = {name: k for k, name in enumerate(self._tier_names)}
-        unknown = config.defaults.unknown_counterparty_tier
-        self._unknown_tier = self._tiers if unknown is None else tiers[unknown]
-        free(self._place)
-        free(self._tier)
-        free(self._base)
-        free(self._pool)
-        self._place = <int32_t*>calloc(max(1, self._counterparties), sizeof(int32_t))
-        self._tier = <uint32_t*>calloc(max(1, self._counterparties), sizeof(uint32_t))
-        self._base = <Base*>calloc(self._tiers + 1, sizeof(Base))
-        self._pool = <Pool*>calloc(self._tiers + 2, sizeof(Pool))
-        if self._place == NULL or self._tier == NULL or self._base == NULL or self._pool == NULL:
-            raise MemoryError()
-        for i in range(self._counterparties):
-            self._place[i] = -1
-            tier = config.counterparties[self._names[i]].tier
-            self._tier[i] = self._tiers if tier is None else tiers[tier]
-        for k in range(<size_t>self._tiers + 1):
-            tier = config.tiers[self._tier_names[k]] if k < self._tiers else None
-            value = config.defaults.value if tier is None else tier.value
-            base = &self._base[k]
-            base.hit = value.hit_probability
-            base.mu = log(<double>value.response_median_ns)
-            base.sigma = value.response_sigma
-            base.informed = value.informed_share
-            base.loss_in_h = value.loss_in_h
-            base.latency_ns = value.latency_ns
-            base.fill_rate = NAN if tier is None or tier.fill_rate is None else tier.fill_rate
-        if self._nodes == NULL:
-            self._room = settings.counterparties_max
-            self._nodes = <Node**>calloc(self._room, sizeof(Node*))
-            if self._nodes == NULL:
-                self._room = 0
-                raise MemoryError()
-        self._repool()
-        return 0
+    cdef void _adopt(self, CounterpartyTables tables) noexcept:
+        # Cannot fail; the tables get what there was before, to free it.
+        self.enabled = tables.enabled
+        self.features = tables.features
+        self._keep = tables.keep
+        self._quotes = tables.quotes
+        self._answers = tables.answers
+        self._fills = tables.fills
+        self._pooled = tables.pooled
+        self._names = tables.names
+        self._tier_names = tables.tier_names
+        self._index = tables.index
+        self._instruments = tables.instruments
+        self._instrument_index = tables.instrument_index
+        self._counterparties = tables.counterparties
+        self._tiers = tables.tiers
+        self._unknown_tier = tables.unknown_tier
+        self._place, tables.place = tables.place, self._place
+        self._tier, tables.tier = tables.tier, self._tier
+        self._base, tables.base = tables.base, self._base
+        self._pool, tables.pool = tables.pool, self._pool
 
-    def follow(self, config):
+    cdef int places(self) noexcept nogil:
+        # Whatever tiers a configuration names.
+        return self._room + TIERS_MAX + 1
+
+    def follow(self, config, int64_t now_ns):
         """Go on under another configuration: what is known stays with the names. ``counterparties_max`` stays as it
-        was until the next start."""
+        was until the next start.
+
+        Whoever something is known of is fitted under it before a decision or an outcome of its own makes use of that,
+        some on every timer, to the numbers that all of them would have been fitted to here. One that a second
+        configuration overtakes is fitted under that alone."""
+        self.go_on(CounterpartyTables(config), now_ns)
+
+    cdef int go_on(self, CounterpartyTables tables, int64_t now_ns) except -1:
         cdef Mark mark
         cdef Node* node
-        cdef int i, kept = 0
-        names = self._names
-        self._compile(config)
-        places = [self._index.get(name, -1) for name in names]
-        for i in range(self._n):
+        cdef int i, n = self._n, kept = 0
+        places = [tables.index.get(name, -1) for name in self._names]
+        self._adopt(tables)
+        self._n = 0
+        for i in range(n):
             node = self._nodes[i]
+            self._nodes[i] = NULL
             if places[node.counterparty] < 0:
-                self._nodes[i] = NULL
                 free(node)
                 continue
             node.counterparty = places[node.counterparty]
-            node.stale = True
-            self._nodes[i] = NULL
+            node.owed = self.enabled
+            node.stale = not self.enabled
+            node.at = kept
             self._nodes[kept] = node
             self._place[node.counterparty] = kept
+            self._oldest[kept] = kept
+            self._n = kept + 1
+            self._sift(kept)                     # among those before it
             kept += 1
-        self._n = kept
-        self._refit_next = self._note_next = 0
-        self._pool_stale = True
+        self._owed = kept if self.enabled else 0
+        self._refit_next = self._note_next = self._owed_next = 0
+        self._pooled_ns = now_ns
+        self._repool()
+        self._take_tiers()
         marks, self.marks = self.marks, Marks()
         while (<Marks>marks).open:
             (<Marks>marks).pop(&mark)
@@ -287,35 +332,66 @@ cdef class Counterparties:
                 continue
             mark.counterparty = places[mark.counterparty]
             self.marks.push(&mark)
-        return self.refit(INT64_MIN, True)
+        return 0
 
     cdef uint32_t _tier_of(self, uint32_t counterparty) noexcept nogil:
         return self._tier[counterparty] if counterparty < self._counterparties else self._unknown_tier
 
-    cdef Node* _node(self, uint32_t counterparty) except NULL:
+    cdef Node* _node(self, uint32_t counterparty, int64_t last_ns) except NULL:
+        # Something is told of it, as of then.
         cdef Node* node
-        cdef int place = self._place[counterparty], i
+        cdef int place = self._place[counterparty]
         if place >= 0:
-            return self._nodes[place]
-        if self._n < self._room:
+            node = self._nodes[place]
+            self.settle(counterparty)
+        elif self._n < self._room:
             place = self._n
-            self._nodes[place] = <Node*>calloc(1, sizeof(Node))
-            if self._nodes[place] == NULL:
+            node = <Node*>calloc(1, sizeof(Node))
+            if node == NULL:
                 raise MemoryError()
+            self._nodes[place] = node
+            self._oldest[place] = place
+            node.at = place
             self._n += 1
         else:                                    # whoever was heard of longest ago makes room
-            place = 0
-            for i in range(1, self._n):
-                if self._nodes[i].last_ns < self._nodes[place].last_ns:
-                    place = i
-            self._place[self._nodes[place].counterparty] = -1
-            memset(self._nodes[place], 0, sizeof(Node))
+            place = self._oldest[0]
+            node = self._nodes[place]
+            self._owed -= node.owed
+            self._place[node.counterparty] = -1
+            memset(node, 0, sizeof(Node))        # it stays on top until it is known how old it is
             self.forgotten += 1
-        node = self._nodes[place]
-        node.counterparty = counterparty
-        node.noted_ns = INT64_MIN
-        self._place[counterparty] = place
+        if self._place[counterparty] < 0:
+            node.counterparty = counterparty
+            node.noted_ns = INT64_MIN
+            self._place[counterparty] = place
+        node.last_ns = last_ns
+        self._sift(place)
         return node
+
+    cdef bint _older(self, int a, int b) noexcept nogil:
+        # Of two places; of those heard of at the same time the first by name, so that places do not matter.
+        cdef const Node* one = self._nodes[a]
+        cdef const Node* other = self._nodes[b]
+        return one.last_ns < other.last_ns or (one.last_ns == other.last_ns and one.counterparty < other.counterparty)
+
+    cdef void _sift(self, int place) noexcept nogil:
+        # To where it belongs among the oldest.
+        cdef int at = self._nodes[place].at, next
+        while at > 0 and self._older(place, self._oldest[(at - 1) // 2]):
+            self._oldest[at] = self._oldest[(at - 1) // 2]
+            self._nodes[self._oldest[at]].at = at
+            at = (at - 1) // 2
+        while True:
+            next = 2 * at + 1
+            if next + 1 < self._n and self._older(self._oldest[next + 1], self._oldest[next]):
+                next += 1
+            if next >= self._n or not self._older(self._oldest[next], place):
+                break
+            self._oldest[at] = self._oldest[next]
+            self._nodes[self._oldest[at]].at = at
+            at = next
+        self._oldest[at] = place
+        self._nodes[place].at = at
 
     # --- what is told -------------------------------------------------------------------------------------------
 
@@ -334,9 +410,8 @@ cdef class Counterparties:
         if counterparty >= self._counterparties:
             self.strangers += 1
             return False
-        node = self._node(counterparty)
+        node = self._node(counterparty, at_ns)
         node.reported += 1
-        node.last_ns = at_ns
         node.news = True
         if not counts:
             return True
@@ -420,6 +495,7 @@ cdef class Counterparties:
         if mark.counterparty >= self._counterparties or self._place[mark.counterparty] < 0:
             self.censored += 1                   # forgotten since
             return
+        self.settle(mark.counterparty)
         node = self._nodes[self._place[mark.counterparty]]
         evidence = &node.evidence
         x = 1e4 * mark.side * (mid_ticks - mark.price_ticks) / mark.price_ticks if mark.price_ticks > 0.0 else NAN
@@ -600,6 +676,7 @@ cdef class Counterparties:
     cdef void _follow_pool(self) noexcept nogil:
         cdef int i
         cdef uint32_t k
+        self._settle_some(self._n)               # by the pools that are
         self._repool()
         if self._pooled:
             for k in range(self._tiers + 1):
@@ -616,7 +693,9 @@ cdef class Counterparties:
         changed = []
         if not self.enabled:
             return changed
-        if self._pool_stale and (everything or now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns):
+        self._settle_some(self._n if everything else <int>REFITS_A_CALL)
+        if self._pool_stale and (everything or (not self._owed and (
+                now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns))):
             self._pooled_ns = now_ns
             self._follow_pool()
         for k in range(self._tiers + 1):
@@ -644,12 +723,33 @@ cdef class Counterparties:
         self._judge(tier, &node.evidence, &node.pooled, &node.belief)
         return self._take(&node.belief, tier, node.used, &node.moved)
 
-    def in_use(self):
-        """All places at which decisions are made by something else than what is configured."""
-        cdef int i
+    cdef void _take_tiers(self) noexcept nogil:
+        # Of those that are new; the timers follow them.
         cdef uint32_t k
-        found = [i for i in range(self._n) if self._nodes[i].moved]
-        return found + [self._room + <int>k for k in range(self._tiers + 1) if self._pool[k].moved]
+        if self.enabled and self._pooled:
+            for k in range(self._tiers + 1):
+                self._take(&self._pool[k].belief, k, self._pool[k].used, &self._pool[k].moved)
+
+    cdef void settle(self, uint32_t counterparty) noexcept nogil:
+        # Before anything that an input does with it: what it is owed by a configuration.
+        cdef Node* node
+        if self._owed and counterparty < self._counterparties and self._place[counterparty] >= 0:
+            node = self._nodes[self._place[counterparty]]
+            if node.owed:
+                self._settle(node)
+
+    cdef void _settle(self, Node* node) noexcept nogil:
+        node.owed = False
+        self._owed -= 1
+        self._fit(node)
+
+    cdef void _settle_some(self, int most) noexcept nogil:
+        cdef int settled = 0
+        while self._owed and settled < most:
+            if self._nodes[self._owed_next].owed:
+                self._settle(self._nodes[self._owed_next])
+                settled += 1
+            self._owed_next = self._owed_next + 1 if self._owed_next + 1 < self._n else 0
 
     # --- what decisions read ------------------------------------------------------------------------------------
 
@@ -762,7 +862,7 @@ cdef class Counterparties:
                 raise ValueError(f"{HEAD} sums, not {len(sums)}")
         read = [each for each in read if each[0] >= 0][-self._room:]       # noted last, as many as there is room for
         for counterparty, reported, last_ns, sums, lived, within, sizes in read:
-            node = self._node(counterparty)
+            node = self._node(counterparty, last_ns)
             memset(&node.evidence, 0, sizeof(Evidence))
             value = <double*>&node.evidence
             for k in range(HEAD):
@@ -778,7 +878,6 @@ cdef class Counterparties:
                 if name in self._instrument_index:
                     self._average(node, self._instrument_index[name], weight, lots)
             node.reported = reported
-            node.last_ns = last_ns
             node.news = False
             node.stale = True
         if not self.enabled:
@@ -813,6 +912,8 @@ cdef class Counterparties:
         cdef const Node* node = NULL
         cdef const Base* base
         cdef const double* used
+        cdef double[TERMS] settled
+        cdef bint moved
         cdef int k, place
         found = self._index.get(name)
         if found is None:
@@ -828,6 +929,11 @@ cdef class Counterparties:
         configured = _terms(base.hit, base.informed, base.mu, base.sigma)
         place = self.place(counterparty)
         used = NULL if place < 0 else self.used(place)
+        if node != NULL and node.owed:           # to look changes nothing
+            memcpy(settled, node.used, sizeof(settled))
+            moved = node.moved
+            self._take(&belief, tier, settled, &moved)
+            used = settled if moved else NULL
         return CounterpartyStatus(
             name=name,
             tier=self._tier_names[tier] if tier < self._tiers else None,

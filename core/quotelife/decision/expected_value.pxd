@@ -64,7 +64,8 @@ cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const dou
                      double inventory, double tau_ns) noexcept nogil
 cdef bint has_value(double value, double h) noexcept nogil
 cdef int compile_prior(object settings, ValuePrior* out) except -1
-cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) except -1
+# False: there are too many panels; not for terms that statistics of counterparties come to.
+cdef bint compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) noexcept nogil
 cdef ValueTerms compile_terms(object settings)
 
 

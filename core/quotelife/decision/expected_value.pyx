@@ -19,7 +19,6 @@ panels only whose bound could hold more. V and the maximum are within 1e-9 h of 
 that counts as none.
 """
 
-from itertools import pairwise
 from math import factorial
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ import numpy as np
 
 from libc.math cimport INFINITY, ceil, erfc, exp, fabs, fmax, fmin, log
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from quotelife.model.curve cimport CurveSegment, curve_segments, segment_p
 from quotelife.records cimport HORIZONS
@@ -657,10 +657,12 @@ cdef int compile_prior(object settings, ValuePrior* out) except -1:
     out.sigma = settings.response_sigma
     out.latency_ns = settings.latency_ns
     out.taker_ns = settings.taker_latency_ns
-    return _lay_out(out)
+    if _lay_out(out) < 0:
+        raise ValueError("too many panels: response_sigma is out of range")
+    return 0
 
 
-cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) except -1:
+cdef bint compile_learned(const ValuePrior* tier, const double* terms, ValuePrior* out) noexcept nogil:
     # A tier's prior with what was learned of one counterparty: hit, informed, mu and sigma.
     out.hit = terms[0]
     out.informed = terms[1]
@@ -671,7 +673,7 @@ cdef int compile_learned(const ValuePrior* tier, const double* terms, ValuePrior
     out.watch_leaves = tier.watch_leaves
     out.latency_ns = tier.latency_ns
     out.taker_ns = tier.taker_ns
-    return _lay_out(out)
+    return _lay_out(out) == 0
 
 
 cdef int _horizons_before(double tau) noexcept nogil:
@@ -681,42 +683,74 @@ cdef int _horizons_before(double tau) noexcept nogil:
     return count
 
 
-cdef int _lay_out(ValuePrior* out) except -1:
-    # Points and panels of what the prior assumes.
+cdef bint _bend(double* bends, int* n, double tau) noexcept nogil:
+    # One more, in order, each once; none beyond the last horizon. False: there is no room.
+    cdef int at = n[0], k
+    if not tau <= LAST_NS:
+        return True
+    while at > 0 and bends[at - 1] > tau:
+        at -= 1
+    if at > 0 and bends[at - 1] == tau:
+        return True
+    if n[0] > PANELS_MAX:
+        return False
+    for k in range(n[0], at, -1):
+        bends[k] = bends[k - 1]
+    bends[at] = tau
+    n[0] += 1
+    return True
+
+
+cdef int _lay_out(ValuePrior* out) noexcept nogil:
+    # Points and panels of what the prior assumes; -1: there are too many.
     cdef ValuePanel* panel
-    cdef double z_low, z_high, z, half, centre, x, adverse, middle
-    cdef int k, i, order
-    bends = {0.0, LAST_NS, out.latency_ns, out.taker_ns}
-    for horizon in HORIZONS_NS:
-        bends |= {float(horizon), float(horizon) + out.taker_ns}
-    adverse = max(1e-3, out.hit * (1.0 - out.informed) * out.adverse)
+    cdef double[PANELS_MAX + 1] bends
+    cdef double[PANELS_MAX + 1] first
+    cdef double z_low, z_high, z, half, centre, x, adverse, middle, tau
+    cdef int k, i, n = 0, firsts, parts
+    cdef bint room = True
+    _bend(bends, &n, 0.0)
+    _bend(bends, &n, LAST_NS)
+    _bend(bends, &n, out.latency_ns)
+    _bend(bends, &n, out.taker_ns)
+    for k in range(HORIZONS):
+        _bend(bends, &n, HORIZON[k])
+        _bend(bends, &n, HORIZON[k] + out.taker_ns)
+    adverse = fmax(1e-3, out.hit * (1.0 - out.informed) * out.adverse)
     out.exact = EXACT / adverse
-    out.exact_share = EXACT_SHARE / max(1e-2, out.adverse)
-    points = sorted(bend for bend in bends if bend <= LAST_NS)
-    for left, right in list(pairwise(points)):
-        z_low = fmax(-Z_MAX, _z(out, left))
-        z_high = fmin(Z_MAX, _z(out, right))
-        parts = <int>ceil((z_high - z_low) * max(1.0, out.sigma) / Z_STEP)
+    out.exact_share = EXACT_SHARE / fmax(1e-2, out.adverse)
+    firsts = n
+    memcpy(first, bends, n * sizeof(double))
+    for i in range(firsts - 1):
+        z_low = fmax(-Z_MAX, _z(out, first[i]))
+        z_high = fmin(Z_MAX, _z(out, first[i + 1]))
+        if z_high <= z_low:
+            continue
+        parts = <int>ceil((z_high - z_low) * fmax(1.0, out.sigma) / Z_STEP)
         for k in range(parts):
-            if k > 0 or _z(out, left) < -Z_MAX:            # where G begins is a bend too
-                bends.add(out.latency_ns + exp(out.mu + out.sigma * (z_low + (z_high - z_low) * k / parts)))
-    points = sorted(bend for bend in bends if bend <= LAST_NS)
-    if len(points) > PANELS_MAX + 1:
-        raise ValueError("too many panels: response_sigma is out of range")
-    out.panels = len(points) - 1
-    for k, tau in enumerate(points):
+            if k > 0 or _z(out, first[i]) < -Z_MAX:        # where G begins is a bend too
+                x = out.mu + out.sigma * (z_low + (z_high - z_low) * k / parts)
+                room = room and _bend(bends, &n, out.latency_ns + exp(x))
+    if not room:
+        return -1
+    out.panels = n - 1
+    for k in range(n):
+        tau = bends[k]
         out.point[k].tau_ns = tau
-        out.point[k].log_tau = log(<double>tau) if tau > 0 else -INFINITY
-        out.point[k].log_taker = log(<double>(tau - out.taker_ns)) if tau > out.taker_ns else -INFINITY
+        out.point[k].log_tau = log(tau) if tau > 0.0 else -INFINITY
+        out.point[k].log_taker = _log_taker(out, tau)
         z = _z(out, tau)
         x = tau - out.latency_ns
         out.point[k].z = z
         out.point[k].g = _cdf(z)
         out.point[k].density = INV_SQRT_2PI * exp(-0.5 * z * z) / (out.sigma * x) if x > 0.0 else 0.0
-        out.point[k].horizon = tau in HORIZONS_NS
+        out.point[k].horizon = False
         out.point[k].taker_horizon = -1
-        if tau - out.taker_ns in HORIZONS_NS:
-            out.point[k].taker_horizon = HORIZONS_NS.index(<int64_t>(tau - out.taker_ns))
+        for i in range(HORIZONS):
+            if tau == HORIZON[i]:
+                out.point[k].horizon = True
+            if tau - out.taker_ns == HORIZON[i]:
+                out.point[k].taker_horizon = i
     for k in range(out.panels):
         panel = &out.panel[k]
         middle = 0.5 * (out.point[k].tau_ns + out.point[k + 1].tau_ns)

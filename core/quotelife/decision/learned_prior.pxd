@@ -16,9 +16,9 @@ cdef class LearnedPriors:
     cdef uint32_t _again_for[AGAIN]    # ... their counterparties ...
     cdef Policy _again_under           # ... under one policy
     cdef int _again_next
-    cdef int learn(self, int place, const ValuePrior* tier, const double* terms) except -1
-    cdef int clear(self) except -1
-    cdef ValuePrior* _compiled(self, const ValuePrior* tier, const double* terms) except NULL
+    cdef void clear(self) noexcept nogil
+    cdef const ValuePrior* at(self, int place, const ValuePrior* tier, const double* terms) noexcept nogil
+    cdef ValuePrior* _compiled(self, const ValuePrior* tier, const double* terms) noexcept nogil
     cdef int recall(self, Policy policy, uint32_t counterparty, int place, const double* terms) except -1
     cdef const ValuePrior* find(self, Policy policy, uint32_t counterparty, int place,
                                 const double* terms) noexcept nogil

@@ -17,10 +17,21 @@ cdef class Throttle:
     """Buckets for the counterparties of a configuration, in the order of their indices (sorted names)."""
 
     def __cinit__(self, config):
-        self._bucket = NULL
-        self._counterparties = 0
-        self._names = ()
-        self.follow(config)
+        cdef Bucket* bucket
+        cdef uint32_t i
+        names = (*sorted(config.counterparties), STRANGERS)
+        self._counterparties = len(names) - 1
+        self._bucket = <Bucket*>calloc(len(names), sizeof(Bucket))
+        if self._bucket == NULL:
+            raise MemoryError()
+        for i, name in enumerate(names):
+            bucket = &self._bucket[i]
+            settings = throttle_of(config, None if name == STRANGERS else name)
+            bucket.decisions_max = settings.decisions_max or 0
+            bucket.window_ns = settings.window_ns
+            bucket.pause_ns = settings.pause_ns
+            bucket.manual = settings.release == "manual"
+        self._names = names
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -29,37 +40,23 @@ cdef class Throttle:
                 free(self._bucket[i].at_ns)
         free(self._bucket)
 
-    def follow(self, config):
-        """Go on under another configuration: a name whose limit stays keeps its count, every name its hold."""
-        cdef Bucket* fresh
+    def follow(self, Throttle other not None):
+        """Go on as ``other``, made of another configuration and asked nothing yet: a name whose limit stays keeps its
+        count, every name its hold. ``other`` is of no more use."""
         cdef Bucket* old
         cdef Bucket* bucket
-        cdef uint32_t i
-        names = (*sorted(config.counterparties), STRANGERS)
-        fresh = <Bucket*>calloc(len(names), sizeof(Bucket))
-        if fresh == NULL:
-            raise MemoryError()
         place = {name: i for i, name in enumerate(self._names)}
-        for i, name in enumerate(names):
-            bucket = &fresh[i]
-            settings = throttle_of(config, None if name == STRANGERS else name)
-            bucket.decisions_max = settings.decisions_max or 0
-            bucket.window_ns = settings.window_ns
-            bucket.pause_ns = settings.pause_ns
-            bucket.manual = settings.release == "manual"
+        for i, name in enumerate(other._names):
+            bucket = &other._bucket[<uint32_t>i]
             if name in place:
                 old = &self._bucket[<uint32_t>place[name]]
                 bucket.held_until_ns = old.held_until_ns
                 if old.decisions_max == bucket.decisions_max:
                     bucket.at_ns, bucket.next, bucket.count = old.at_ns, old.next, old.count
                     old.at_ns = NULL
-        if self._bucket != NULL:
-            for i in range(self._counterparties + 1):
-                free(self._bucket[i].at_ns)
-            free(self._bucket)
-        self._bucket = fresh
-        self._names = names
-        self._counterparties = len(names) - 1
+        self._bucket, other._bucket = other._bucket, self._bucket
+        self._names, other._names = other._names, self._names
+        self._counterparties, other._counterparties = other._counterparties, self._counterparties
 
     def release(self, name):
         """End a hold and forget the count; nothing happens where the name has none."""

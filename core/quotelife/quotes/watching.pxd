@@ -1,6 +1,7 @@
 # What becomes of live quotes: withdrawn, expired, forgotten; and what is said of it.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from quotelife.decision.policy cimport Policy
 from quotelife.quotes.live_quotes cimport LiveQuote, LiveQuotes, LiveSide
 from quotelife.records cimport WITHDRAW_REASONS, WatchRecord
 from quotelife.windows.int128 cimport int128_t
@@ -45,7 +46,7 @@ cdef class Watching:
     cdef dict _names                            # id → QuoteNames
     cdef dict _owners                           # owner → {name: id}, of quotes that are known
 
-    cdef int follow(self, object config, object session_names, object before, uint32_t instruments, int64_t t,
+    cdef int follow(self, object settings, Policy policy, object before, uint32_t instruments, int64_t t,
                     uint64_t sequence) except -1
     cdef uint32_t place(self, uint64_t quote) except? 0xFFFFFFFF
     cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names,

@@ -12,6 +12,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
+from quotelife.decision.policy cimport Policy
 from quotelife.model.curve cimport curve_at
 from quotelife.quotes.live_quotes cimport (
     NOWHERE, LiveQuote, LiveSide, quotes_bytes, quotes_drop, quotes_due, quotes_end, quotes_free, quotes_hold,
@@ -84,12 +85,13 @@ cdef class Watching:
         free(self._exposure)
         free(self._desk_exposure)
 
-    cdef int follow(self, config, session_names, before, uint32_t instruments, int64_t t, uint64_t sequence) except -1:
-        # Take the settings of a configuration; before: what its sessions were called in the one before.
-        cdef uint32_t n = len(session_names), k, place
+    cdef int follow(self, settings, Policy policy, before, uint32_t instruments, int64_t t,
+                    uint64_t sequence) except -1:
+        # Take the settings of a configuration's section and the venue sessions of its policy; before: what sessions
+        # were called in the one before.
+        cdef uint32_t n = len(policy.session_names), k, place
         cdef CancelBudget* budget
         cdef LiveQuote* quote
-        settings = config.watch
         self.forget_ns = settings.forget_ns
         self._repeat_ns = settings.repeat_ns
         self.quotes_max = settings.quotes_max
@@ -97,11 +99,10 @@ cdef class Watching:
         if budget == NULL or not quotes_markets(&self.c, instruments):
             free(budget)
             raise MemoryError()
-        places = {name: k for k, name in enumerate(session_names)}
-        for k, name in enumerate(session_names):
-            session = config.venue_sessions[name]
-            budget[k].every_ns = 0 if session.cancels_per_s is None else round(1e9 / session.cancels_per_s)
-            budget[k].burst = session.cancels_burst
+        places = {name: k for k, name in enumerate(policy.session_names)}
+        for k in range(n):
+            budget[k].every_ns = policy.session(k).cancel_ns
+            budget[k].burst = policy.session(k).cancels_burst
         for k, name in enumerate(before):
             if name in places:
                 budget[<uint32_t>places[name]].tat_ns = self._budget[k].tat_ns
