@@ -1882,8 +1882,10 @@ cdef class Engine:
     cdef bint _fit_exposure(self, const Request* request, const PostureParams* posture, Decision* out,
                             int64_t age) noexcept nogil:
         # Shorten the life until size L P(life) finds room; False when there is no such life. What can lose nothing
-        # needs none; where no curve was drawn it is not known, and a full cap stands.
-        cdef double loss = fmax(0.0, self._prior_of(request, out).loss_in_h * out.h_ticks - out.edge_ticks)
+        # needs none; where no curve was drawn it is not known, and a full cap stands. What is learned of a counterparty
+        # leaves its tier's loss_in_h alone.
+        cdef double loss_in_h = self._policy.value_prior(request.counterparty).loss_in_h
+        cdef double loss = fmax(0.0, loss_in_h * out.h_ticks - out.edge_ticks)
         cdef double each = loss * self._policy.instrument[request.instrument].tick_value, risk
         if request.flags & REQ_HAS_SIZE:
             each *= request.size_lots
@@ -2804,7 +2806,6 @@ cdef class Engine:
     cdef int _open_quote(self, dict payload, int64_t now_ns) except -1:
         cdef LiveQuote quote
         cdef LiveSide side[QUOTE_SIDES_MAX]
-        cdef const ValuePrior* prior
         cdef uint32_t place
         cdef int n = 0, k
         cdef bint unknown = False
@@ -2846,10 +2847,8 @@ cdef class Engine:
             side[n].key = INFINITY
             if side[n].h_ticks > 0.0 and side[n].mid_ticks != 0.0:
                 side[n].key = withdraw_at * side[n].h_ticks - side[n].side * side[n].mid_ticks - TOUCH
-            prior = self._policy.value_prior(quote.counterparty)
-            if side[n].mode == MODE_EXPECTED_VALUE:            # as it was decided
-                prior = self._prior_now(quote.counterparty)
-            side[n].loss_ticks = prior.loss_in_h * _finite("loses_h_ticks", each.get("loses_h_ticks", each["h_ticks"]))
+            side[n].loss_ticks = self._policy.value_prior(quote.counterparty).loss_in_h * _finite(
+                "loses_h_ticks", each.get("loses_h_ticks", each["h_ticks"]))
             if not isnan(side[n].edge_ticks):
                 side[n].loss_ticks -= side[n].edge_ticks
             side[n].loss_ticks = fmax(0.0, side[n].loss_ticks)
