@@ -183,6 +183,7 @@ cdef class Engine:
     cdef tuple _underlying_of  # by instrument: index of its configured underlying, or None
     cdef Decision _probed      # room for a probe
     cdef Watching _quotes      # live quotes that are watched
+    cdef ValuePrior _aged      # room for what is assumed of who has not accepted a live quote so far
     cdef Decision _hinted      # room for what a new quote in the place of one just ended would get
     cdef double _withdraw_at
     cdef double _legs_room     # money that caps leave a package for one tick of its h; NaN: all of it

@@ -34,7 +34,7 @@ from quotelife.book.quality cimport (
 from quotelife.counterparty.marks cimport Mark
 from quotelife.counterparty.posterior cimport Counterparties, CounterpartyTables
 from quotelife.decision.expected_value cimport (
-    ValuePrior, ValueResult, ValueTerms, has_value, value_at, value_best,
+    ValuePrior, ValueResult, ValueTerms, has_value, value_at, value_left,
 )
 from quotelife.decision.held_tolerance cimport HELD_FROZEN, Held, HeldBy, held_by, held_restore, held_update
 from quotelife.decision.life cimport LifeResult, PostureParams, choose_by_value, choose_life
@@ -2696,6 +2696,7 @@ cdef class Engine:
         cdef const Decision* d
         sides = []
         ends = []
+        decided = []
         unwatched = []
         venue_ends = [0]
         if not owner or not name:
@@ -2708,6 +2709,7 @@ cdef class Engine:
                 raise ValueError(f"unknown instrument index {d.instrument}")
             if d.kind == DECISION_QUOTE:
                 ends.append(d.expiry_ns)
+                decided.append(d.now_ns)
                 if d.actuation == ACTUATION_WITHDRAW:
                     venue_ends.append(min(d.now_ns + int(d.venue_life_ns), INT64_MAX))
                 unwatched.append(d.now_ns + (
@@ -2763,6 +2765,7 @@ cdef class Engine:
             "rfq": rfq,
             "boot": boot,
             "decisions": [each.input_sequence for each in decisions],
+            "decided_ns": max(decided),
             "expiry_ns": end,
             "unwatched_ns": min(end, *unwatched),
             "venue_ends_ns": max(end, *venue_ends),
@@ -2816,7 +2819,10 @@ cdef class Engine:
             tuple([int(each) for each in payload["decisions"]]), str(payload["counterparty"]), payload["desk"],
             payload["session"],
         )
+        if "decided_ns" not in payload:        # of a build that judged it as if it had just been made
+            payload = {**payload, "decided_ns": now_ns}
         quote.id = payload["quote"]
+        quote.decided_ns = payload["decided_ns"]
         quote.end_ns = quote.due_ns = payload["expiry_ns"]
         quote.unwatched_ns = payload["unwatched_ns"]
         quote.venue_end_ns = max(quote.end_ns, payload.get("venue_ends_ns", 0))    # 0: of a build before caps knew it
@@ -3196,12 +3202,17 @@ cdef class Engine:
         cdef ValueResult best
         cdef ValueTerms terms
         cdef double moved, left, total = 0.0
-        cdef int64_t until = quote.end_ns - t
+        cdef double age_ns = <double>max(0, t - quote.decided_ns)
+        cdef int64_t until = quote.end_ns - t, least
         cdef uint32_t at = quote.first
+        cdef bint some
         cdef int k
         value[0] = NAN
         if until < US:
             return False
+        # Nobody asks again before: a life that ends until then cannot be chosen.
+        until -= until % US
+        least = max(US, min(until, self._judge_every_ns - self._judge_every_ns % US))
         while at != NOWHERE:
             side = &self._quotes.c.side[at]
             at = side.next
@@ -3244,10 +3255,10 @@ cdef class Engine:
             calibrate_curve(&self.anchors, pair, out.p)
             terms = posture.value
             terms.left = prior.watch_leaves
-            value_best(prior, &terms, out.p, side.edge_ticks - moved, side.h_ticks,
-                       out.features[<int>F_INVENTORY], US, until - until % US, &best)
+            some = value_left(prior, &self._aged, &terms, out.p, side.edge_ticks - moved, side.h_ticks,
+                              out.features[<int>F_INVENTORY], age_ns, least, until, True, &best)
             total += best.life_value_ticks
-            if has_value(best.life_value_ticks, side.h_ticks):
+            if some:
                 value[0] = total
                 return False
         value[0] = total

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from quotelife.config import Config, load_config
+from quotelife.counterparty.posterior import OutcomeCode
+from quotelife.decision.expected_value import ExpectedValue
 from quotelife.engine import Engine
 from quotelife.errors import QuotelifeError
 from quotelife.inputs import Change, DerivedTap, InputTap
@@ -28,6 +30,7 @@ from quotelife.records import (
     WithdrawCode,
 )
 from reference.live_quotes_kit import MS, T0, Market, S, config_of
+from reference.outcome_kit import outcome
 
 
 @pytest.fixture
@@ -404,6 +407,118 @@ def test_what_is_left_is_withdrawn_when_it_is_worth_nothing(tmp_path: Path) -> N
         (q, WithdrawCode.VALUE) for q in quotes
     ]
     assert all(w["value_ticks"] <= 0.0 for w in said) and said[0]["at_ns"] < said[1]["at_ns"]
+
+
+FAST = {"hit_probability": 0.3, "response_median": "200ms", "response_sigma": 0.3, "informed_share": 0.3}
+
+
+def by_value(tmp_path: Path, **more: Any) -> Market:
+    """A client who answers in some 200 ms or not at all, a threshold that is passed every other second; nothing but
+    its value withdraws a quote."""
+    content = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    weights = dict.fromkeys(content["postures"]["client_priority"]["weights"], 0.0)
+    for name in content["postures"]:
+        content["postures"][name] |= VALUE | {"weights": weights}
+    for instrument in content["instruments"]:
+        instrument["adverse_ticks"] = 3
+    content["tiers"]["strategic"]["value"] = FAST
+    content["watch"] |= {"withdraw_at": 1.0}
+    return Market(Config.model_validate_json(json.dumps(content | more)))
+
+
+def tick(market: Market, ms: int) -> None:
+    """Time passes; the mid goes on as it did, a tick up, a tick down."""
+    for k in range(ms // 50):
+        market.t += 50 * MS
+        market.move(0, (1, -1)[k % 2])
+
+
+def test_an_old_quote_is_withdrawn_while_a_fresh_one_beside_it_lives(tmp_path: Path) -> None:
+    """Same side, price, reference and end: of the older one hardly an accept is to come, but pick-offs are as ever."""
+    market = by_value(tmp_path)
+    end_ns = market.t + S
+    made = market.decide(edge_ticks=2.0)
+    old = market.engine.watch(
+        market.t, owner="oms", name="old", requests=[made[0]], decisions=[made[1]], expiry_ns=end_ns
+    )
+    tick(market, 600)
+    again = market.decide(edge_ticks=2.0)
+    assert again[1].mid_ticks == made[1].mid_ticks and again[1].h_ticks == made[1].h_ticks
+    fresh = market.engine.watch(
+        market.t, owner="oms", name="fresh", requests=[again[0]], decisions=[again[1]], expiry_ns=end_ns
+    )
+    assert market.said() == []
+    market.t += MS
+    market.engine.on_watch_timer(market.t)
+    (said,) = [each for each in market.records() if each["kind"] == WatchCode.WITHDRAW]
+    assert (said["quote"], WithdrawCode(said["reason"])) == (old, WithdrawCode.VALUE)
+    assert said["value_ticks"] < 0.0
+    status = market.engine.live_quote(fresh)
+    assert status is not None and status.state == QuoteStateCode.LIVE
+    assert market.engine.watching.counts().judged == 2
+
+
+def test_a_quote_is_as_old_as_its_decision_and_not_as_its_watch(tmp_path: Path) -> None:
+    """Registered 600 ms after it was decided, or told by a build that did not know when."""
+    market = by_value(tmp_path)
+    request, decision = market.decide(edge_ticks=2.0)
+    tape: list[Any] = []
+    market.engine.record_to(
+        market.tap, InputTap(lambda name, _, *v: tape.append(v) if name == "change" else None)
+    )
+    tick(market, 600)
+    late = market.engine.watch(
+        market.t, owner="oms", name="late", requests=[request], decisions=[decision], expiry_ns=market.t + S
+    )
+    payload = tape[0][1]
+    assert payload["decided_ns"] == decision.now_ns == market.t - 600 * MS
+    older = {key: value for key, value in payload.items() if key != "decided_ns"}
+    market.engine.apply_watch(Change.WATCHED, {**older, "quote": late + 1, "name": "older"}, market.t)
+    assert tape[1][1]["decided_ns"] == market.t, "as it was judged when that was not told"
+    market.t += MS
+    market.engine.on_watch_timer(market.t)
+    assert withdrawn(market.said()) == [(late, "VALUE")]
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_what_is_left_is_what_the_decisions_own_curve_and_client_say(tmp_path: Path, learned: bool) -> None:
+    """The value told with a withdrawal, from the tier or from what was learned of the client, is V of the conditional
+    distribution on the curve of that instant."""
+    market = by_value(tmp_path)
+    request, decision = market.decide(edge_ticks=2.0)
+    if learned:
+        for k in range(400):
+            told = outcome(market.engine, request, decision, OutcomeCode.HIT if k % 2 else OutcomeCode.EXPIRED,
+                           age_ns=(90 + k % 40) * MS if k % 2 else decision.life_ns)  # fmt: skip
+            assert market.engine.outcome(market.t, {**told, "outcome": f"o{k}"})
+        market.engine.on_timer(market.t)
+    end_ns = market.t + 2 * S
+    request, decision = market.decide(edge_ticks=2.0)
+    assert (decision.learned is not None) is learned
+    market.engine.watch(
+        market.t, owner="oms", name="q", requests=[request], decisions=[decision], expiry_ns=end_ns
+    )
+    tick(market, 700)
+    market.t += MS
+    market.engine.on_watch_timer(market.t)
+    (said,) = [each for each in market.records() if each["kind"] == WatchCode.WITHDRAW]
+    _, now = market.decide(edge_ticks=2.0)
+    tier = market.engine.config.tiers["strategic"].value
+    if now.learned is not None:
+        hit, informed, mu, sigma = now.learned
+        assert sigma < 0.29 and math.exp(mu) < 150 * MS
+        tier = tier.model_copy(
+            update={"hit_probability": hit, "informed_share": informed, "response_median_ns": math.exp(mu),
+                    "response_sigma": sigma}
+        )  # fmt: skip
+    terms = market.engine.config.postures.client_priority.value
+    left = ExpectedValue(tier, terms, watched=True).left(
+        now.p, edge_ticks=2.0, h_ticks=now.h_ticks, age_ns=701 * MS, low_ns=50 * MS,
+        high_ns=(end_ns - market.t) // 1000 * 1000,
+    )  # fmt: skip
+    assert WithdrawCode(said["reason"]) is WithdrawCode.VALUE
+    assert said["value_ticks"] == pytest.approx(left.life_value_ticks, rel=1e-9)
+    assert said["value_ticks"] < -1e-4
 
 
 def test_sessions_keep_what_waits_when_they_are_numbered_otherwise(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine.record_to(writer)
     decide(engine, counterparty=1, desk=1)
     engine.apply_watch(Change.WATCHED, WATCHED, T0 + 3 * S)
-    engine.apply_watch(Change.WATCHED, {**WATCHED, "quote": 8, "name": "q8", "boot": "b2"}, T0 + 3 * S)
+    told = {**WATCHED, "quote": 8, "name": "q8", "boot": "b2", "decided_ns": T0 + 2 * S}
+    engine.apply_watch(Change.WATCHED, told, T0 + 3 * S)
     engine.outcome(T0 + 3 * S, OUTCOME)
     engine.watch_lost(T0 + 4 * S, "oms", "gone")
     writer.commit()
@@ -152,13 +153,13 @@ def test_changes_tell_what_they_were(folder: Path) -> None:
 
 def test_a_watched_quote_has_its_registration_and_every_word(folder: Path) -> None:
     columns = (
-        "owner, name, rfq, quote, decision_ids, restored, expiry_ns, unwatched_ns, size_lots, counterparty, desk, "
-        "state, withdraw, instruments, sides, mid_ticks, h_ticks, boot_id"
+        "owner, name, rfq, quote, decision_ids, restored, decided_ns, expiry_ns, unwatched_ns, size_lots, "
+        "counterparty, desk, state, withdraw, instruments, sides, mid_ticks, h_ticks, boot_id"
     )
     (row,) = query(folder, f"SELECT {columns} FROM 'watched_quotes.parquet' WHERE quote = 7")
     assert row == (
-        "oms", "q7", "r7", 7, ["b1-11", "b1-12"], True, T0 + 9 * S, T0 + 8 * S, 2.5, "alpha", None, "LIVE",
-        None, ["BTC", "BTC"], ["BUY", "SELL"], [100.5, 100.5], [3.0, 3.0], "b2",
+        "oms", "q7", "r7", 7, ["b1-11", "b1-12"], True, T0 + 3 * S, T0 + 9 * S, T0 + 8 * S, 2.5, "alpha", None,
+        "LIVE", None, ["BTC", "BTC"], ["BUY", "SELL"], [100.5, 100.5], [3.0, 3.0], "b2",
     )  # fmt: skip
     columns = (
         "quote, kind, reason, state, epoch_ns(time), moved_ticks, value_ticks, life_ns, held_back, number"
@@ -167,7 +168,8 @@ def test_a_watched_quote_has_its_registration_and_every_word(folder: Path) -> No
     assert row == (7, "WITHDRAW", "WATCH_LOST", "WITHDRAWN", T0 + 4 * S, None, None, None, False, 1)
     types = query(folder, "SELECT typeof(expiry_ns), typeof(unwatched_ns) FROM 'watched_quotes.parquet'")
     assert types == [("BIGINT", "BIGINT")] * 2
-    assert query(folder, "SELECT quote, restored FROM 'watched_quotes.parquet'") == [(7, True), (8, False)]
+    rows = query(folder, "SELECT quote, restored, decided_ns FROM 'watched_quotes.parquet'")
+    assert rows == [(7, True, T0 + 3 * S), (8, False, T0 + 2 * S)]
 
 
 def test_an_outcome_is_a_row_under_its_names(folder: Path) -> None:

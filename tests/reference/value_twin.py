@@ -166,3 +166,56 @@ class ValueTwin:
             steps = min(points, int(8 * math.log(self.hazard[k + 1] / self.hazard[k])) + 1)
             found.append(_GRID[k] * (_GRID[k + 1] / _GRID[k]) ** (np.arange(1, steps) / steps))
         return np.concatenate(found)
+
+
+class AgedTwin:
+    """V of a quote that has stood for ``age_ns`` and was not accepted, counted from now: the conditional density of the
+    accept time is integrated over ages of the quote, pieces as above and in ln u down to where P is nothing."""
+
+    NOBODY = 1e-9
+
+    def __init__(self, fresh: ValueTwin, age_ns: float) -> None:
+        self.fresh, self.age = fresh, age_ns
+        tier = fresh.tier
+        z = float(fresh.z(np.array(age_ns)))
+        self.left = (1 - tier.hit_probability) + tier.hit_probability * 0.5 * math.erfc(z / math.sqrt(2))
+        self.hit = tier.hit_probability / self.left if self.left > self.NOBODY else 0.0
+
+    def density(self, u: Array) -> Array:
+        """Of the accept at u from now, given none so far."""
+        tier = self.fresh.tier
+        x = u + (self.age - tier.latency_ns)
+        z = self.fresh.z(u + self.age)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            g = np.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * tier.response_sigma * x)
+        return self.hit * np.where(x > 0, g, 0.0)
+
+    def integrals(self, tau_ns: float) -> tuple[float, float]:
+        """(F(τ | A), ∫₀^τ P dF)."""
+        fresh = self.fresh
+        cuts = np.concatenate(
+            [
+                [0.0, tau_ns],
+                fresh._cuts(),
+                tau_ns * np.exp(-0.25 * np.arange(80)),
+                fresh._u(np.arange(-_Z_MAX, 12.0, 0.25)) - self.age,
+            ]
+        )
+        cuts = np.unique(cuts[(cuts >= 0) & (cuts <= tau_ns)])
+        half = 0.5 * np.diff(cuts)
+        u = (cuts[:-1] + half)[:, None] + half[:, None] * _X
+        weight = half[:, None] * _W * self.density(u)
+        return float(weight.sum()), float((weight * fresh.probability(u)).sum())
+
+    def value(self, tau_ns: float) -> float:
+        fresh = self.fresh
+        tier, terms, h = fresh.tier, fresh.terms, fresh.h
+        accepted, moment = self.integrals(tau_ns)
+        loss = max(0.0, tier.loss_in_h * h - fresh.edge)
+        picked_off = float(fresh.probability(np.array([tau_ns - tier.taker_latency_ns]))[0])
+        return (
+            (1 - tier.informed_share)
+            * ((fresh.edge + terms.relationship_in_h * h) * accepted - tier.adverse_share * h * moment)
+            - terms.pick_off_weight * tier.informed_share * loss * picked_off
+            - terms.inventory_weight * fresh.inventory * h * accepted
+        )

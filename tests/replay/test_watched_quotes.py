@@ -22,6 +22,7 @@ from quotelife.records import (
     WATCH_DTYPE,
     DecisionCode,
     DecisionRecord,
+    ModeCode,
     QuoteStateCode,
     RequestRecord,
     WatchCode,
@@ -34,6 +35,7 @@ from reference.session_kit import Session
 
 S = 1_000_000_000
 MS = 1_000_000
+EDGE = 8.0
 
 
 def watched_config() -> Config:
@@ -41,7 +43,13 @@ def watched_config() -> Config:
     content["watch"] |= {"withdraw_at": 0.2, "forget": "2s"}
     content["venue_sessions"]["slow"] = {"actuation": "withdraw", "life_max": "1min", "cancels_per_s": 3}
     for name in content["postures"]:
-        content["postures"][name] |= {"life_max": "4s"}
+        content["postures"][name] |= {"life_max": "4s", "mode": "expected_value", "below_minimum": "clip"}
+    for name in content["tiers"]:
+        content["tiers"][name]["value"] = {
+            "response_median": "150ms",
+            "response_sigma": 0.3,
+            "informed_share": 0.3,
+        }
     return Config.model_validate_json(json.dumps(content))
 
 
@@ -65,6 +73,7 @@ class WatchedSession(Session):
             counterparty=self._place(len(engine.policy.counterparty_names)),
             size_lots=rng.choice([None, 10.0]),
             session=rng.choice([0xFFFFFFFF, names.index("slow")]),
+            edge_ticks=rng.choice([None, EDGE]),
         )
         answer = DecisionRecord()
         engine.decide(request, answer)
@@ -78,6 +87,8 @@ class WatchedSession(Session):
                 requests=[request],
                 decisions=[answer],
                 boot=self.journal.boot_id,
+                # Longer than it is worth, where it is given by value: what is left comes to nothing.
+                expiry_ns=answer.expiry_ns + (answer.mode == ModeCode.EXPECTED_VALUE) * 2 * S,
             )
         chance = rng.random()
         known = engine.live_quotes()
@@ -115,6 +126,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     run.close()
     assert counts.registered > 500 and counts.expired > 20 and counts.held_back > 20 and counts.hints > 20
     for reason in (
+        WithdrawCode.VALUE,
         WithdrawCode.ADVERSE_MOVE,
         WithdrawCode.STRESS,
         WithdrawCode.WATCH_LOST,
@@ -263,6 +275,42 @@ def test_a_quote_is_written_out_once_whatever_becomes_of_it(
     again = session(tmp_path, now_ns, "boot2")
     again.close()
     assert sorted(written) == sorted(2 * [each["quote"] for each in carried]), "here, and by the next boot"
+
+
+def test_how_old_a_quote_is_outlives_a_restart(day: tuple[Path, list[Any]]) -> None:
+    """What was told of it is told again by the next boot. Of a build that did not tell it is as old as its
+    registration, wherever that is read: in a state, in a journal's tail, in a replay."""
+    folder, _ = day
+    storage = DirectoryStorage(str(folder / "journal"), lock=False)
+    changes = [decode_change(each) for each in Journal(storage).records() if each.kind is Kind.CHANGE]
+    registered = {each.payload["quote"]: each for each in changes if each.kind is Change.WATCHED}
+    behind = [each.now_ns - each.payload["decided_ns"] for each in registered.values()]
+    assert min(behind) >= 0 and max(behind) > MS, "watched a while after the decision"
+
+    state = recover(storage, 0).state
+    now_ns = max(each.now_ns for each in registered.values()) + MS
+    engine = Engine(watched_config(), start_ns=now_ns)
+    told: list[dict[str, Any]] = []
+    engine.record_to(
+        InputTap(
+            lambda name, _, *v: told.append(v[1]) if name == "change" and v[0] is Change.WATCHED else None
+        )
+    )
+    state.restore(engine, now_ns)
+    assert len(told) > 10
+    assert {each["quote"]: each["decided_ns"] for each in told} == {
+        each["quote"]: registered[each["quote"]].payload["decided_ns"] for each in told
+    }
+
+    change = registered[told[0]["quote"]]
+    older = {key: value for key, value in change.payload.items() if key != "decided_ns"}
+    state = OperationalState()
+    state.change(Change.WATCHED, older, change.now_ns)
+    assert state.quotes[older["quote"]]["decided_ns"] == change.now_ns
+    del told[:]
+    live = {**older, "quote": 10**6, "name": "older", "withdraw": 0, "expiry_ns": now_ns + S}
+    engine.apply_watch(Change.WATCHED, live, now_ns)
+    assert told == [{**live, "decided_ns": now_ns}]
 
 
 def test_long_after_its_end_a_withdrawal_is_carried_over_no_more() -> None:

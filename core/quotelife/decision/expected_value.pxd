@@ -39,6 +39,10 @@ cdef struct ValuePrior:                # what is assumed of a counterparty, comp
     double taker_ns                    # l_i
     double exact                       # how far int P dG of a panel may be off, at most, and ...
     double exact_share                 # ... for each unit of G
+    double from_z                      # G counts from there on: -inf, or of a quote that has stood for a while, ...
+    double from_g                      # ... with G there, or 1 - G where z is above 0
+    double z_max                       # G does not rise beyond
+    bint laid_out                      # panels have nodes
     int panels
     ValuePoint point[PANELS_MAX + 1]   # from 0 to the last horizon
     ValuePanel panel[PANELS_MAX]
@@ -62,6 +66,12 @@ cdef void value_best(const ValuePrior* prior, const ValueTerms* terms, const dou
                      double inventory, int64_t low_ns, int64_t high_ns, ValueResult* out) noexcept nogil
 cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const double* p, double edge, double h,
                      double inventory, double tau_ns) noexcept nogil
+# What is left of a quote of that age which was not accepted: whether a life from now on, in [low_ns, high_ns], has any
+# value, and which has most. Curve, edge and h are those of now. enough: the first life seen to have some value
+# will do. aged: room for its prior. No break-even edge is told.
+cdef bint value_left(const ValuePrior* fresh, ValuePrior* aged, const ValueTerms* terms, const double* p, double edge,
+                     double h, double inventory, double age_ns, int64_t low_ns, int64_t high_ns, bint enough,
+                     ValueResult* out) noexcept nogil
 cdef bint has_value(double value, double h) noexcept nogil
 cdef int compile_prior(object settings, ValuePrior* out) except -1
 # False: there are too many panels; not for terms that statistics of counterparties come to.
@@ -71,4 +81,5 @@ cdef ValueTerms compile_terms(object settings)
 
 cdef class ExpectedValue:
     cdef ValuePrior prior
+    cdef ValuePrior _aged
     cdef ValueTerms terms

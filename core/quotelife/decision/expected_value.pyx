@@ -12,6 +12,12 @@ per lot in ticks, with F_A(u) = a·G(u − ℓ), G lognormal. In it:
 
 Of a quote that is watched V has w L and w m(u) for L and m(u): w is the share that a withdrawal leaves over.
 
+Of a quote that has stood for A and was not accepted, F_A is conditional on that: accepted within the next u is
+
+    F(u | A) = a (G(A + u − ℓ) − G(A − ℓ)) / (1 − a G(A − ℓ)),
+
+which is a prior of its own, with latency ℓ − A and hit probability a / (1 − a G(A − ℓ)), and G counted from now on.
+
 The curve's pieces are smooth between the horizons, G is smooth everywhere, the taker's curve is shifted by ℓᵢ: all the
 places where V can bend are known from the tier alone, and so are Gauss–Legendre nodes between them. ``compile_prior``
 lays them out once; a decision then integrates the curve over them, looks at V at every bend, and goes into those
@@ -24,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.math cimport INFINITY, ceil, erfc, exp, fabs, fmax, fmin, log
+from libc.math cimport INFINITY, NAN, ceil, erfc, exp, fabs, fmax, fmin, log, pow, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -36,6 +42,7 @@ from quotelife.records import HORIZONS_NS
 cdef enum:
     STACK = 48                 # halvings of one panel
     LOOKS_MAX = 400            # panels looked into in one maximisation, all in all
+    RATIOS_MAX = 12            # pieces to a common ratio before the first horizon
     STEPS_MAX = 30             # towards the break-even edge; it takes three or four
 
 cdef double VALUE_MIN = 1e-9           # in h
@@ -46,6 +53,10 @@ cdef double SLACK = 1e-11              # in h: how much more a panel must promis
 cdef double FINE_SLACK = 1e-15         # the same where a value is held against VALUE_MIN
 cdef double EDGE_MIN = 1e-6            # how exactly the break-even edge is known, in the larger of h and itself
 cdef double Z_MAX = 8.0                # G is 6e-16 there
+cdef double Z_AGED = 10.0              # the same of clients who have not accepted by z = 6
+cdef double NOBODY = 1e-9              # so few clients who may accept yet count as none
+cdef double LN_STEP = 1.5              # a piece before the first horizon is no wider in ln u
+cdef double HAZARD_MAX = 40.0          # a curve's at a horizon
 cdef double PART = 6.0                 # change that the highest order follows to 1e-16
 cdef double Z_STEP = 1.5               # a panel is no wider in z, nor in ln(u - l)
 cdef double SQRT_HALF = 0.70710678118654752440
@@ -142,6 +153,15 @@ cdef inline double _cdf(double z) noexcept nogil:
     return 0.5 * erfc(-z * SQRT_HALF)
 
 
+cdef inline double _g(const ValuePrior* prior, double z) noexcept nogil:
+    # Of G up to z, what is still to come. Far up by its tail: there G is 1 but for what matters.
+    if prior.from_z == -INFINITY:
+        return _cdf(z)
+    if prior.from_z > 0.0:
+        return fmax(0.0, prior.from_g - _cdf(-z))
+    return fmax(0.0, _cdf(z) - prior.from_g)
+
+
 cdef inline double _allowed(const ValuePrior* prior, double g) noexcept nogil:
     # How far a panel's int P dG may be off, G being g at its right end.
     return fmin(prior.exact, prior.exact_share * g)
@@ -172,20 +192,32 @@ cdef double _moment(const ValuePrior* prior, const CurveSegment* segment, double
                     double p_high, double g_low, double g_high) noexcept nogil:
     # int P dG over [low, high] inside one segment, by nodes of its own.
     cdef double mass = g_high - g_low, allowed = _allowed(prior, g_high)
-    cdef double z_low, z_high, step, half, centre, z, z_far, density, change, total = 0.0
+    cdef double z_low, z_high, step, half, centre, z, z_far, density, change, stretch, scale, root, rho, total = 0.0
     cdef int parts = 1, order, i, k
     if (p_high - p_low) * mass <= allowed:
         return 0.5 * (p_low + p_high) * mass
     z_low = fmax(-Z_MAX, _z(prior, low))
-    z_high = fmin(Z_MAX, _z(prior, high))
+    z_high = fmin(prior.z_max, _z(prior, high))
     if z_high <= z_low:
         return p_high * mass
+    stretch = 1.0 - prior.latency_ns / high
+    if prior.latency_ns < 0.0:
+        if low <= 0.0:                     # the first piece, which was cut so short that no more is needed
+            return 0.5 * (p_low + p_high) * mass
+        stretch = 1.0 - prior.latency_ns / low
     z_far = fmax(fabs(z_low), fabs(z_high))
     density = _density_z(z_low, z_high)
-    change = (z_far + 2.0 + _rate(segment, p_high) * prior.sigma * (1.0 - prior.latency_ns / high)) * (z_high - z_low)
-    order = _order_for(change, (p_high - p_low) * density * (z_high - z_low), allowed)
+    change = (z_far + 2.0 + _rate(segment, p_high) * prior.sigma * stretch) * (z_high - z_low)
+    scale = (p_high - p_low) * density * (z_high - z_low)
+    order = _order_for(change, scale, allowed)
     if order < 0:
         return 0.5 * (p_low + p_high) * mass
+    if prior.latency_ns < 0.0:
+        # u is nearly linear in z here, and a power of u begins at 0: n nodes follow it by the 2n-th power of this.
+        root = sqrt(high / low)
+        rho = (root - 1.0) / (root + 1.0)
+        while order < ORDERS and 4.0 * scale * pow(rho, 2.0 * ORDER[order]) > allowed:
+            order += 1
     if order == ORDERS:
         parts = max(2, min(<int>ceil(change / PART), 256))
         order = ORDERS - 1
@@ -205,8 +237,10 @@ cdef double _panel_moment(const ValuePrior* prior, int j, const CurveSegment* se
     # The same over a whole panel, by the tier's nodes where they can follow.
     cdef const ValuePanel* panel = &prior.panel[j]
     cdef double total = 0.0
-    cdef int k, order = _order_for(panel.change + panel.stretch * _rate(segment, p_high),
-                                   (p_high - p_low) * panel.scale, panel.allowed)
+    cdef int k, order = ORDERS
+    if prior.laid_out:
+        order = _order_for(panel.change + panel.stretch * _rate(segment, p_high), (p_high - p_low) * panel.scale,
+                           panel.allowed)
     if order < 0:
         return 0.5 * (p_low + p_high) * panel.mass
     if order == ORDERS:
@@ -250,7 +284,7 @@ cdef void _locate_place(const Problem* problem, int j, int i, Slope* out) noexce
     cdef const ValuePoint* point = problem.point[i]
     cdef const CurveSegment* segment
     cdef int s = prior.panel[j].taker_segment
-    if point == NULL:
+    if point == NULL or not prior.laid_out:
         _locate(problem, j, problem.tau[i], out)
         return
     out.tau = point.tau_ns
@@ -285,7 +319,7 @@ cdef void _add_place(Problem* problem, int j, double tau, double g, double p, do
         s = max(0, prior.panel[min(j, prior.panels - 1)].taker_segment)
         problem.taker[k] = segment_p(&problem.segment[s], log_taker)
     problem.point[k] = point
-    problem.panel[k] = j
+    problem.panel[k] = min(j, prior.panels - 1)        # behind the last point: there is none
     problem.located[k] = False
     problem.n += 1
 
@@ -315,7 +349,7 @@ cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bi
         p_right = segment.high if right.horizon and not segment.flat else segment_p(segment, right.log_tau)
         if problem.n == 0 and low < right.tau_ns:
             p_at = segment_p(segment, log(low))
-            g_at = _cdf(_z(prior, low))
+            g_at = _g(prior, _z(prior, low))
             low_moment = moment
             if moments:
                 low_moment += _moment(prior, segment, left.tau_ns, low, p_left, p_at, left.g, g_at)
@@ -325,7 +359,7 @@ cdef void _set_up(Problem* problem, const ValuePrior* prior, const double* p, bi
         if problem.n and high < right.tau_ns:
             if high > problem.tau[problem.n - 1]:
                 p_at = segment_p(segment, log(high))
-                g_at = _cdf(_z(prior, high))
+                g_at = _g(prior, _z(prior, high))
                 if moments:
                     moment += _moment(prior, segment, left.tau_ns, high, p_left, p_at, left.g, g_at)
                 _add_place(problem, j, high, g_at, p_at, moment, NULL)
@@ -388,7 +422,7 @@ cdef void _root(const Problem* problem, const Factors* f, int i, const Slope* le
             if side == -1:
                 fa *= 0.5
             side = -1
-    g = _cdf(_z(prior, c))
+    g = _g(prior, _z(prior, c))
     moment = problem.moment[i]
     if problem.moments:
         segment = &problem.segment[prior.panel[j].segment]
@@ -545,7 +579,7 @@ cdef double _value_beside(const Problem* problem, const Factors* f, const Best_*
     # V at tau, from what is known at the best where no place lies between them, else from the place before tau.
     cdef const ValuePrior* prior = problem.prior
     cdef const CurveSegment* segment
-    cdef double g = _cdf(_z(prior, tau)), p, taker = 0.0
+    cdef double g = _g(prior, _z(prior, tau)), p, taker = 0.0
     cdef double from_tau = best.tau, from_g = best.g, from_p = best.p, moment = best.moment
     cdef int i = best.i, j
     if not (problem.tau[i] <= tau and (i + 1 == problem.n or tau <= problem.tau[i + 1])):
@@ -646,6 +680,132 @@ cdef double value_at(const ValuePrior* prior, const ValueTerms* terms, const dou
     return _value(&f, problem.g[0], problem.moment[0], problem.taker[0])
 
 
+cdef bint value_left(const ValuePrior* fresh, ValuePrior* aged, const ValueTerms* terms, const double* p, double edge,
+                     double h, double inventory, double age_ns, int64_t low_ns, int64_t high_ns, bint enough,
+                     ValueResult* out) noexcept nogil:
+    cdef const ValuePrior* prior = fresh
+    cdef Problem problem
+    cdef Best_ best
+    cdef Factors f
+    cdef double low = fmin(<double>low_ns, LAST_NS), high = fmin(<double>high_ns, LAST_NS), g
+    cdef int k
+    if age_ns > 0.0:
+        _grow_old(fresh, age_ns, aged)
+        prior = aged
+    f = _factors(prior, terms, edge, h, inventory)
+    out.break_even_ticks = NAN
+    if enough and f.loss >= 0.0:
+        # Some value at a horizon, all moves met and all pick-offs being there from the beginning, is enough.
+        for k in range(HORIZONS):
+            if HORIZON[k] > high:
+                break
+            if HORIZON[k] >= low:
+                g = _g(prior, _z(prior, HORIZON[k]))
+                out.value_ticks = _value(&f, g, p[k] * g, p[k])
+                if has_value(out.value_ticks, h):
+                    out.tau_ns = HORIZON[k]
+                    out.life_ns = <int64_t>HORIZON[k]
+                    out.life_value_ticks = out.value_ticks
+                    return True
+    if age_ns > 0.0:
+        _cut(aged, f.adverse > 0.0, high)
+    _set_up(&problem, prior, p, f.adverse > 0.0, low, high)
+    _maximise(&problem, &f, SLACK * h, 1e-6, &best)
+    out.tau_ns = best.tau
+    out.value_ticks = best.value
+    out.life_ns = <int64_t>(best.tau / 1e3 + 0.5) * 1000
+    out.life_value_ticks = best.value if <double>out.life_ns == best.tau else _value_beside(
+        &problem, &f, &best, <double>out.life_ns)
+    return has_value(out.life_value_ticks, h)
+
+
+cdef void _grow_old(const ValuePrior* prior, double age, ValuePrior* out) noexcept nogil:
+    # What is assumed of who has not accepted by that age: all of it but points and panels.
+    cdef double left
+    out.hit = prior.hit
+    out.informed = prior.informed
+    out.loss_in_h = prior.loss_in_h
+    out.adverse = prior.adverse
+    out.watch_leaves = prior.watch_leaves
+    out.mu = prior.mu
+    out.sigma = prior.sigma
+    out.latency_ns = prior.latency_ns - age
+    out.taker_ns = prior.taker_ns
+    out.laid_out = False
+    out.z_max = Z_AGED
+    out.from_z = _z(out, 0.0)
+    if out.from_z > 0.0:
+        out.from_g = _cdf(-out.from_z)
+        left = (1.0 - prior.hit) + prior.hit * out.from_g
+    else:
+        out.from_g = _cdf(out.from_z)
+        left = 1.0 - prior.hit * out.from_g
+    # Who is sure to accept and has not for so long will not: no honest client is left.
+    out.hit = prior.hit / left if left > NOBODY else 0.0
+    out.exact = EXACT / fmax(1e-3, out.hit * (1.0 - out.informed) * out.adverse)
+    out.exact_share = 1.0
+    out.panels = 0
+
+
+cdef void _cut(ValuePrior* prior, bint moments, double high) noexcept nogil:
+    # Points and panels up to high of a prior that has grown old, without nodes: those are of no use to another age.
+    cdef double bend[PANELS_MAX + 1]
+    cdef double cut[PANELS_MAX + 1]
+    cdef double z_low, z_high, right
+    cdef int n = 0, cuts = 1, i, k, parts, segment = 0, taker = 0
+    cdef ValuePoint* point
+    _bend(bend, &n, high)
+    for k in range(HORIZONS):
+        if HORIZON[k] < high:
+            _bend(bend, &n, HORIZON[k])
+        if HORIZON[k] + prior.taker_ns < high:
+            _bend(bend, &n, HORIZON[k] + prior.taker_ns)
+    if 0.0 < prior.taker_ns < high:
+        _bend(bend, &n, prior.taker_ns)
+    if 0.0 < prior.latency_ns < high:
+        _bend(bend, &n, prior.latency_ns)
+    cut[0] = 0.0
+    if moments and prior.latency_ns <= 0.0:
+        # P begins like a power of u, of 1 or more, which z is no measure of: pieces to a common ratio, the first of
+        # them so short that P G there, at least quadratic, is as good as nothing.
+        right = fmin(HORIZON[0], high)
+        parts = <int>ceil(log(fmax(1.0, HAZARD_MAX * _g(prior, _z(prior, right)) / prior.exact)) / (2.0 * LN_STEP))
+        for k in range(1, min(parts, RATIOS_MAX) + 1):
+            _bend(bend, &n, right * exp(-LN_STEP * k))
+    for i in range(n):
+        if bend[i] <= cut[cuts - 1]:
+            continue
+        z_low = fmax(-Z_MAX, _z(prior, cut[cuts - 1]))
+        right = bend[i]
+        z_high = fmin(prior.z_max, _z(prior, right))
+        parts = <int>ceil((z_high - z_low) * fmax(1.0, prior.sigma) / Z_STEP) if z_high > z_low else 0
+        parts = min(parts, PANELS_MAX - cuts - (n - i))
+        if parts > 0 and _z(prior, cut[cuts - 1]) < -Z_MAX:
+            cut[cuts] = prior.latency_ns + exp(prior.mu + prior.sigma * z_low)     # where G begins is a bend too
+            cuts += cut[cuts - 1] < cut[cuts] < right
+        for k in range(1, parts):
+            cut[cuts] = prior.latency_ns + exp(prior.mu + prior.sigma * (z_low + (z_high - z_low) * k / parts))
+            cuts += cut[cuts - 1] < cut[cuts] < right
+        cut[cuts] = right
+        cuts += 1
+    prior.panels = cuts - 1
+    for i in range(cuts):
+        point = &prior.point[i]
+        point.tau_ns = cut[i]
+        point.log_tau = log(cut[i]) if cut[i] > 0.0 else -INFINITY
+        point.log_taker = _log_taker(prior, cut[i])
+        point.z = _z(prior, cut[i])
+        point.g = _g(prior, point.z)
+        point.horizon = segment < HORIZONS and cut[i] == HORIZON[segment]
+        point.taker_horizon = taker if taker < HORIZONS and cut[i] - prior.taker_ns == HORIZON[taker] else -1
+        segment += point.horizon
+        taker += point.taker_horizon >= 0
+        if i < prior.panels:
+            prior.panel[i].segment = segment
+            prior.panel[i].taker_segment = -1 if cut[i] < prior.taker_ns else taker
+            prior.panel[i].mass = 0.0
+
+
 cdef int compile_prior(object settings, ValuePrior* out) except -1:
     # settings: a TierValue that has passed the checks of the configuration.
     out.hit = settings.hit_probability
@@ -709,6 +869,10 @@ cdef int _lay_out(ValuePrior* out) noexcept nogil:
     cdef double z_low, z_high, z, half, centre, x, adverse, middle, tau
     cdef int k, i, n = 0, firsts, parts
     cdef bint room = True
+    out.from_z = -INFINITY
+    out.from_g = 0.0
+    out.z_max = Z_MAX
+    out.laid_out = True
     _bend(bends, &n, 0.0)
     _bend(bends, &n, LAST_NS)
     _bend(bends, &n, out.latency_ns)
@@ -786,6 +950,15 @@ cdef ValueTerms compile_terms(object settings):
     return terms
 
 
+class Left(NamedTuple):
+    """The life that is worth most of those that are left of a quote, and its value; likewise in whole µs."""
+
+    tau_ns: float
+    value_ticks: float
+    life_ns: int
+    life_value_ticks: float
+
+
 class Best(NamedTuple):
     """The best life before rounding and its value, the life in whole µs and its value, and the break-even edge.
 
@@ -820,17 +993,50 @@ cdef class ExpectedValue:
         cdef ValueResult result
         if curve.shape[0] != HORIZONS:
             raise ValueError(f"a curve has {HORIZONS} points")
-        if not 0 < low_ns <= high_ns or high_ns > LAST_NS or low_ns % 1000 or high_ns % 1000:
-            raise ValueError("give 0 < low_ns <= high_ns <= the last horizon, in whole microseconds")
+        _check_lives(low_ns, high_ns)
         value_best(&self.prior, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, low_ns, high_ns, &result)
         return Best(result.tau_ns, result.value_ticks, result.life_ns, result.life_value_ticks,
                     result.break_even_ticks)
 
-    def value(self, p, *, double edge_ticks, double h_ticks, double tau_ns, double inventory=0.0):
-        """V of one life in ticks. ``ValueError`` when ``tau_ns`` is none."""
+    def value(self, p, *, double edge_ticks, double h_ticks, double tau_ns, double inventory=0.0, double age_ns=0.0):
+        """V of one life in ticks; ``age_ns``: of a quote that has stood for so long and was not accepted, whose life,
+        curve and edge count from now. ``ValueError`` when ``tau_ns`` is none."""
         cdef const double[::1] curve = np.ascontiguousarray(p, dtype=np.float64)
+        cdef const ValuePrior* prior = &self.prior
         if curve.shape[0] != HORIZONS:
             raise ValueError(f"a curve has {HORIZONS} points")
         if not 0.0 < tau_ns <= LAST_NS:
             raise ValueError("give 0 < tau_ns <= the last horizon")
-        return value_at(&self.prior, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, tau_ns)
+        _check_age(age_ns)
+        if age_ns > 0.0:
+            _grow_old(&self.prior, age_ns, &self._aged)
+            _cut(&self._aged, True, tau_ns)
+            prior = &self._aged
+        return value_at(prior, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, tau_ns)
+
+    def left(self, p, *, double edge_ticks, double h_ticks, double age_ns, int64_t low_ns, int64_t high_ns,
+             double inventory=0.0, bint enough=False):
+        """What is left of a quote that has stood for ``age_ns`` and was not accepted: the best of its lives from now
+        on in [``low_ns``, ``high_ns``], whole µs. Curve, edge and h are those of now. ``enough``: the first life seen
+        to have some value will do. ``ValueError`` when these bounds hold no life."""
+        cdef const double[::1] curve = np.ascontiguousarray(p, dtype=np.float64)
+        cdef ValueResult result
+        if curve.shape[0] != HORIZONS:
+            raise ValueError(f"a curve has {HORIZONS} points")
+        _check_lives(low_ns, high_ns)
+        _check_age(age_ns)
+        value_left(&self.prior, &self._aged, &self.terms, &curve[0], edge_ticks, h_ticks, inventory, age_ns, low_ns,
+                   high_ns, enough, &result)
+        return Left(result.tau_ns, result.value_ticks, result.life_ns, result.life_value_ticks)
+
+
+cdef int _check_lives(int64_t low_ns, int64_t high_ns) except -1:
+    if not 0 < low_ns <= high_ns or high_ns > LAST_NS or low_ns % 1000 or high_ns % 1000:
+        raise ValueError("give 0 < low_ns <= high_ns <= the last horizon, in whole microseconds")
+    return 0
+
+
+cdef int _check_age(double age_ns) except -1:
+    if not 0.0 <= age_ns < INFINITY:
+        raise ValueError("age_ns must be a finite number, not below 0")
+    return 0

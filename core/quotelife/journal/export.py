@@ -426,6 +426,10 @@ def _watched_quotes(records: list[Record]) -> dict[str, Any]:
         name: [each[name] for each in told]
         for name in ("quote", "owner", "name", "rfq", "expiry_ns", "unwatched_ns", "size_lots", "desk", "session")
     }  # fmt: skip
+    # A build that did not tell took it for as old as its registration.
+    columns["decided_ns"] = [
+        each.get("decided_ns", record.now_ns) for record, each in zip(records, told, strict=True)
+    ]
     columns["counterparty"] = [each["counterparty"] or None for each in told]
     columns["decision_ids"] = [
         [f"{boot}-{sequence}" for sequence in each["decisions"]]
@@ -550,7 +554,8 @@ def _other_schemas(pa: Any) -> dict[str, Any]:
         "watched_quotes": pa.schema(
             [("record", number), ("boot_id", text), ("input_sequence", number), ("time", stamp), ("quote", number),
              ("owner", text), ("name", text), ("rfq", text), ("decision_ids", pa.list_(text)), ("restored", pa.bool_()),
-             ("expiry_ns", pa.int64()), ("unwatched_ns", pa.int64()), ("size_lots", pa.float64()),
+             ("decided_ns", pa.int64()), ("expiry_ns", pa.int64()), ("unwatched_ns", pa.int64()),
+             ("size_lots", pa.float64()),
              ("counterparty", text), ("desk", text), ("session", text), ("state", text), ("withdraw", text),
              ("instruments", pa.list_(text)), ("sides", pa.list_(text)), ("mid_ticks", pa.list_(pa.float64())),
              ("h_ticks", pa.list_(pa.float64()))]

@@ -193,5 +193,5 @@ def apply_record(state: OperationalState, record: Record) -> OperationalState:
         state.watch(record.payload)
     elif record.kind == Kind.CHANGE:
         change = json.loads(record.payload)
-        state.change(change["kind"], change["payload"])
+        state.change(change["kind"], change["payload"], change["now_ns"])
     return state

@@ -86,8 +86,8 @@ class OperationalState:
         self._desks: list[str] = []
         self._indices: list[str] = []
 
-    def change(self, kind: int, payload: Mapping[str, Any]) -> None:
-        """Apply one change of ``quotelife.inputs.Change``; a kind not known here changes nothing."""
+    def change(self, kind: int, payload: Mapping[str, Any], now_ns: int | None = None) -> None:
+        """Apply one change of ``quotelife.inputs.Change``, made at ``now_ns``; a kind not known changes nothing."""
         if kind == Change.CONFIG:
             self._configure(dict(payload))
         elif kind == Change.MODEL:
@@ -120,7 +120,10 @@ class OperationalState:
             self._count(payload)
         elif kind == Change.WATCHED:
             self.next_quote = max(self.next_quote, payload["quote"] + 1)
-            self._set_quote(payload["quote"], dict(payload))
+            told = dict(payload)
+            if now_ns is not None:  # of a build that did not tell: as the engine takes it
+                told.setdefault("decided_ns", now_ns)
+            self._set_quote(payload["quote"], told)
         elif kind == Change.WATCH_UPDATED:
             self._update_quote(payload)
         elif kind == Change.WATCH_ACKNOWLEDGED:

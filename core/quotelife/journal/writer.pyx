@@ -288,7 +288,7 @@ cdef class JournalWriter(InputSink):
         self._fold()
         self._last_sequence = sequence
         cdef bytes record
-        self._state.change(kind, payload)
+        self._state.change(kind, payload, now_ns)
         if kind == CHANGE_WATCHED:         # many, and the state has to write each out too
             quote = self._state.quote_text(payload["quote"])
             record = f'{{"kind":{kind},"payload":{quote},"now_ns":{now_ns}}}'.encode()

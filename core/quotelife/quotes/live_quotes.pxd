@@ -27,6 +27,7 @@ cdef struct LiveSide:          # one market that ends a quote by moving against 
 
 cdef struct LiveQuote:
     uint64_t id
+    int64_t decided_ns         # when it was given its life: nobody could accept it before
     int64_t end_ns             # of its life
     int64_t due_ns             # when time is to end it: end_ns, or never while it waits beyond that
     int64_t unwatched_ns       # of the life that it would have without a watch
