@@ -101,12 +101,13 @@ def test_book_equals_book_ticker_at_every_update_id(capture, data_dir):
             (depth_ids if is_depth(message) else ticker_ids).add(data["u"])
     run = Run(capture).feed_all(messages(capture, data_dir))
     best, quotes = run.book.best, run.book.quotes
+    first = min(best)
     stats = run.decoder.stats(capture.symbol)
 
     assert (stats.state, stats.gaps, stats.malformed, stats.off_grid) == (SyncState.SYNCED, 0, 0, 0)
     assert run.book.crossed == 0
     assert quotes.keys() == ticker_ids
-    assert best.keys() == {u for u in depth_ids if u >= min(best)}
+    assert best.keys() == {u for u in depth_ids if u >= first}
 
     shared = best.keys() & quotes.keys()
     assert {u for u in shared if best[u] != quotes[u]} == set()

@@ -77,9 +77,9 @@ class Run:
         )
 
     def top(self, index: int) -> tuple[int, ...]:
-        bids, asks = self.books[index].levels()
-        best = (max(bids, default=0), min(asks, default=0))
-        return (best[0], bids.get(best[0], 0), best[1], asks.get(best[1], 0))
+        book = self.books[index].book  # not levels(): a Coinbase book has 46,000 of them
+        (bid, bid_lots), (ask, ask_lots) = (*book.bids(1), (0, 0))[0], (*book.asks(1), (0, 0))[0]
+        return (bid, bid_lots, ask, ask_lots)
 
     def scaled(self, index: int, *parts: Any) -> tuple[Decimal, ...]:
         """Bid price, bid size, ask price, ask size in ticks and lots."""
