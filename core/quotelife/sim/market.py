@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import exp, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from quotelife.sim.flow import SIZE_SPREAD, TILT, FlowState, SymbolFlow
 from quotelife.sim.streams import RandomStream
@@ -207,6 +207,20 @@ class _Latent:
     state: FlowState = field(default_factory=FlowState)
 
 
+class _Mood(NamedTuple):
+    """What one symbol feels in one step: what follows from its shock alone, in calm the same step by step."""
+
+    pull: float  # of the signal to its target
+    target: float
+    push: float  # drift, ticks per second
+    common: float  # share of the common factor in a move, and of the symbol's own
+    own: float
+    volatility: float  # multiplies the calm one
+    fresh: float  # new noise in the half spreads
+    half_spread: float  # ticks
+    flow: float  # multiplies the calm one
+
+
 class MarketSimulator:
     """The simulated venue's matching side.
 
@@ -225,6 +239,7 @@ class MarketSimulator:
         self._shocks: list[NewsShock] = []
         self._news: deque[NewsItem] = deque()
         self._latent: list[_Latent] = []
+        self._calm: list[_Mood] = []
         self._flows: list[SymbolFlow] = []
         stride = 1 if config.market == "spot" else 40
         for i, symbol in enumerate(config.symbols):
@@ -236,6 +251,7 @@ class MarketSimulator:
                     drift_ticks=price * symbol.shock_drift_bps * 1e-4,
                 )
             )
+            self._calm.append(self._mood(i, None))
             self._flows.append(
                 SymbolFlow(
                     index=i,
@@ -326,37 +342,54 @@ class MarketSimulator:
         self._activity += wander * self._common.normal() - self._activity * dt / ACTIVITY_SECONDS
         activity = exp(self._activity)
         factor = self._common.normal()
-        for i, (latent, own) in enumerate(zip(self._latent, self._own, strict=True)):
-            symbol = self.config.symbols[i]
-            planned = self._felt(begin, i)
-            shock = planned.level(begin) if planned else 0.0
-            full = min(1.0, shock)
-            target = SHOCK_SIGNAL * planned.direction * full if planned else 0.0
-            push = 0.0
-            if planned and begin < planned.start_ns + planned.duration_ns:
-                push = planned.direction * shock * latent.drift_ticks * NS_PER_S / planned.duration_ns
-
-            # The signal runs to its target ten times faster in a shock than it wanders in calm.
-            pull = min(1.0, (1.0 + 9.0 * full) * dt / SIGNAL_SECONDS)
-            latent.signal += (target - latent.signal) * pull + sqrt(2.0 * dt / SIGNAL_SECONDS) * own.normal()
-
-            tied = self.config.correlation * (1.0 - full)
-            sigma = latent.sigma_ticks * activity * symbol.shock_volatility**shock
-            move = (sqrt(tied) * factor + sqrt(1.0 - tied) * own.normal()) * root
-            drift = SIGNAL_DRIFT * latent.sigma_ticks * latent.signal + push
-            # A book needs room above zero.
-            latent.price_ticks = max(latent.price_ticks + sigma * move + drift * dt, 4.0 * self.config.levels)
-
-            keep = exp(-dt / SPREAD_SECONDS)
-            fresh = sqrt(1.0 - keep * keep) * (symbol.spread_noise + symbol.shock_spread_noise * full)
-            latent.noise_bid = latent.noise_bid * keep + fresh * own.normal()
-            latent.noise_ask = latent.noise_ask * keep + fresh * own.normal()
-            half = symbol.half_spread_ticks * symbol.shock_half_spread**shock
+        stir = sqrt(2.0 * dt / SIGNAL_SECONDS)
+        keep = exp(-dt / SPREAD_SECONDS)
+        least = 4.0 * self.config.levels  # a book needs room above zero
+        for i, (latent, own, mood) in enumerate(zip(self._latent, self._own, self._calm, strict=True)):
+            if self._shocks:
+                planned = self._felt(begin, i)
+                if planned:
+                    mood = self._mood(i, planned)
+            normal = own.normal
+            signal = latent.signal
+            signal += (mood.target - signal) * mood.pull + stir * normal()
+            latent.signal = signal
+            sigma = latent.sigma_ticks * activity * mood.volatility
+            move = (mood.common * factor + mood.own * normal()) * root
+            drift = SIGNAL_DRIFT * latent.sigma_ticks * signal + mood.push
+            latent.price_ticks = max(latent.price_ticks + sigma * move + drift * dt, least)
+            latent.noise_bid = latent.noise_bid * keep + mood.fresh * normal()
+            latent.noise_ask = latent.noise_ask * keep + mood.fresh * normal()
             state = latent.state
-            state.half_bid = half * exp(latent.noise_bid)
-            state.half_ask = half * exp(latent.noise_ask)
-            state.signal = latent.signal
-            state.flow = activity * symbol.shock_flow**shock
+            state.half_bid = mood.half_spread * exp(latent.noise_bid)
+            state.half_ask = mood.half_spread * exp(latent.noise_ask)
+            state.signal = signal
+            state.flow = activity * mood.flow
+
+    def _mood(self, i: int, planned: NewsShock | None) -> _Mood:
+        """Of symbol ``i`` in the step that begins now, in a shock or in calm."""
+        begin = self.now_ns
+        dt = self.config.step_ns / NS_PER_S
+        symbol = self.config.symbols[i]
+        shock = planned.level(begin) if planned else 0.0
+        full = min(1.0, shock)
+        push = 0.0
+        if planned and begin < planned.start_ns + planned.duration_ns:
+            push = planned.direction * shock * self._latent[i].drift_ticks * NS_PER_S / planned.duration_ns
+        tied = self.config.correlation * (1.0 - full)
+        keep = exp(-dt / SPREAD_SECONDS)
+        return _Mood(
+            # The signal runs to its target ten times faster in a shock than it wanders in calm.
+            pull=min(1.0, (1.0 + 9.0 * full) * dt / SIGNAL_SECONDS),
+            target=SHOCK_SIGNAL * planned.direction * full if planned else 0.0,
+            push=push,
+            common=sqrt(tied),
+            own=sqrt(1.0 - tied),
+            volatility=symbol.shock_volatility**shock,
+            fresh=sqrt(1.0 - keep * keep) * (symbol.spread_noise + symbol.shock_spread_noise * full),
+            half_spread=symbol.half_spread_ticks * symbol.shock_half_spread**shock,
+            flow=symbol.shock_flow**shock,
+        )
 
     def _felt(self, now_ns: int, symbol: int) -> NewsShock | None:
         """The strongest shock that a symbol feels, ``None`` in calm."""

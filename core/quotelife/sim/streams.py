@@ -29,18 +29,24 @@ class RandomStream:
 
     def uniform(self) -> float:
         """Uniform in [0, 1)."""
-        if not self._uniforms:
+        try:
+            return self._uniforms.pop()
+        except IndexError:
             self._uniforms = self._generator.random(_BLOCK).tolist()
-        return self._uniforms.pop()
+            return self._uniforms.pop()
 
     def normal(self) -> float:
         """Normal with mean 0 and variance 1."""
-        if not self._normals:
+        try:
+            return self._normals.pop()
+        except IndexError:
             self._normals = self._generator.standard_normal(_BLOCK).tolist()
-        return self._normals.pop()
+            return self._normals.pop()
 
     def exponential(self) -> float:
         """Exponential with mean 1."""
-        if not self._exponentials:
+        try:
+            return self._exponentials.pop()
+        except IndexError:
             self._exponentials = self._generator.standard_exponential(_BLOCK).tolist()
-        return self._exponentials.pop()
+            return self._exponentials.pop()

@@ -83,13 +83,13 @@ class RfqMarket:
         at, what, name = NEVER_NS, 4, ""
         if self._exchange:
             at, what = self._exchange[0].time_ns, 0
-        for dealer in self._dealers.values():
-            feed = self._feeds[dealer.name]
-            if feed and (heard := (feed[0].time_ns + dealer.latency_ns, 1)) < (at, what):
-                at, what, name = *heard, dealer.name
-            if (wakes := (dealer.wakes_ns(), 2)) < (at, what):
-                at, what, name = *wakes, dealer.name
-        if self._due and (self._due[0][0], 3) < (at, what):
+        # By time, then by ``what``; of like things the first dealer's.
+        for dealer, feed in zip(self._dealers.values(), self._feeds.values(), strict=True):
+            if feed and ((heard := feed[0].time_ns + dealer.latency_ns) < at or (heard == at and what > 1)):
+                at, what, name = heard, 1, dealer.name
+            if (wakes := dealer.wakes_ns()) < at or (wakes == at and what > 2):
+                at, what, name = wakes, 2, dealer.name
+        if self._due and (self._due[0][0] < at or (self._due[0][0] == at and what > 3)):
             at, what = self._due[0][0], 3
         if at > self._stop_ns or at == NEVER_NS:
             return False
