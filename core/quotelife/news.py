@@ -15,6 +15,7 @@ from typing import cast
 
 Scorer = Callable[[str], float | None]
 
+LEXICON = "lexicon"  # the built-in scorer
 GROUP = "quotelife.news_scorers"
 HEADLINE_CHARACTERS_MAX = 1000
 
@@ -128,7 +129,7 @@ def _weight(words: list[str], at: int) -> float:
 
 def scorer_names() -> list[str]:
     """Names that ``find_scorer`` knows."""
-    return ["lexicon", *sorted({entry.name for entry in entry_points(group=GROUP)} - {"lexicon"})]
+    return [LEXICON, *sorted({entry.name for entry in entry_points(group=GROUP)} - {LEXICON})]
 
 
 def find_scorer(name: str) -> Scorer:
@@ -136,7 +137,7 @@ def find_scorer(name: str) -> Scorer:
 
     Raises ``LookupError``, naming those that there are, or whatever its import raises.
     """
-    if name == "lexicon":
+    if name == LEXICON:
         return lexicon
     registered = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in registered:

@@ -318,7 +318,10 @@ async def test_a_watch_closes_at_once_where_nobody_is_heard(app: Application) ->
 
 
 async def test_live_quotes_are_listed_by_one_thread_while_others_register(app: Application) -> None:
+    interval_s = sys.getswitchinterval()
+
     def scenario() -> None:
+        sys.setswitchinterval(0.0001)  # threads change fifty times as often, and calls wait for it the less
         with Client(app.addresses[0], timeout_s=5) as blocking, blocking.watch("sync") as watcher:
             threading.Thread(target=lambda: list(watcher), daemon=True).start()
             watcher.wait_open(5)
@@ -339,7 +342,7 @@ async def test_live_quotes_are_listed_by_one_thread_while_others_register(app: A
             threads = [threading.Thread(target=listing) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            for k in range(500):
+            for k in range(150):
                 watcher.get_expiry(f"q{k}", **WIDE)
                 watcher.update(f"q{k}", QuoteState.CANCELLED)
                 if failed:
@@ -349,7 +352,10 @@ async def test_live_quotes_are_listed_by_one_thread_while_others_register(app: A
                 thread.join(5)
             assert not failed, failed
 
-    await asyncio.to_thread(scenario)
+    try:
+        await asyncio.to_thread(scenario)
+    finally:
+        sys.setswitchinterval(interval_s)
 
 
 # --- dead streams -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Every market feature against the plain twin, on random books and on recorded ones."""
 
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,7 @@ def test_features_equal_the_twin_on_recorded_depth(data_dir: Path) -> None:
     def row(levels: list[list[str]]) -> dict[int, int]:
         return {int(Decimal(p) / tick): int(Decimal(q) / lot) for p, q in levels}
 
-    messages = list(lines(data_dir / "binance" / "usdm" / "ethusdt_20240808.gz"))[:9000]
+    messages = list(islice(lines(data_dir / "binance" / "usdm" / "ethusdt_20240808.gz"), 9000))
     snapshot = next(message for _, message in messages if "lastUpdateId" in message)
     for stamp, message in messages:
         stream = message.get("stream", "")
