@@ -445,7 +445,7 @@ def test_bench_feeds_measures_every_json_venue(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr("quotelife_server.cli.bench_json.SIMULATED_S", 5)
     monkeypatch.setattr("quotelife_server.cli.bench_dbn.MESSAGES", 20_000)
     monkeypatch.setattr("quotelife_server.cli.bench_itch.SIMULATED", 20_000)
-    monkeypatch.setattr("quotelife_server.cli.bench_itch.PACED_S", 1)
+    monkeypatch.setattr("quotelife_server.cli.bench_itch.PACED_S", 0.1)
     figures = json.loads(run("bench", "feeds", "--rounds", "1", "--json").out)["feeds"]
     for venue in ("binance", "deribit", "coinbase", "okx"):
         assert figures[venue]["messages"] >= 50

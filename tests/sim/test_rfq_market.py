@@ -88,9 +88,7 @@ def test_one_clients_habits_move_nobody_elses_draws() -> None:
 
 
 def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
-    first, again, other = (
-        json.dumps(compare(CONFIG, seed=s, seconds=SECONDS_LEAST)) for s in (1, 1, 2)
-    )
+    first, again, other = (json.dumps(compare(CONFIG, seed=s, seconds=SECONDS_LEAST)) for s in (1, 1, 2))
     assert first == again != other
 
 

@@ -6,10 +6,8 @@ import multiprocessing
 import os
 import socket
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,28 +21,18 @@ from quotelife.clock import Clock
 from quotelife.feed.itch import ItchDecoder
 from quotelife.instruments import Instrument
 from quotelife.records import EventBuffer
-from quotelife.sim.itch_wire import (
-    ItchEncoder,
-    ItchMarket,
-    ItchSymbol,
-    framed,
-    mold_packet,
-    soup_packet,
-)
+from quotelife.sim.itch_wire import ItchEncoder, ItchMarket, ItchSymbol, framed
 from quotelife.units import NS_PER_S
 from quotelife_server.cli.bench_book import order_engine, recorded_orders
+from quotelife_server.cli.bench_itch_venue import PACED_PER_S, kept_of, send_datagrams, send_stream
 from quotelife_server.feeds.itch import MoldFeed, SoupFeed
 from quotelife_server.feeds.settings import ItchFeedConfig
-from quotelife_server.feeds.udp_ring import send_all
-from quotelife_server.simvenue.itch import ItchVenue
 
 SYMBOLS = 4
 SIMULATED = 200_000
 WARM_SHARE = 0.25
 OPEN_NS = 34_200 * NS_PER_S
-PACED_PER_S = 200_000
-PACED_S = 5
-TURN_S = 0.001
+PACED_S = 5.0
 DROPPED_SHARES = (0.0001, 0.001)
 BOTH_LINES_PER_S = 100_000
 
@@ -153,7 +141,9 @@ async def _udp(
     ``truth``: has the books that the messages lead to.
     """
     sent = (
-        list(itertools.islice(itertools.cycle(messages), PACED_PER_S * PACED_S)) if not engine else messages
+        list(itertools.islice(itertools.cycle(messages), round(PACED_PER_S * PACED_S)))
+        if not engine
+        else messages
     )
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -170,7 +160,7 @@ async def _udp(
     )
     await feed.start()
     venue = context.Process(
-        target=_send_datagrams, args=(feed.addresses, answers, theirs, dropped, per_s), daemon=True
+        target=send_datagrams, args=(feed.addresses, answers, theirs, dropped, per_s), daemon=True
     )
     venue.start()
     answers.close()
@@ -188,7 +178,7 @@ async def _udp(
     counters = feed.figures().counters
     kept = np.ones((lines, len(sent)), dtype=bool)
     for line in range(lines):
-        kept[line] = _kept(len(sent), dropped, line)
+        kept[line] = kept_of(len(sent), dropped, line)
     arrived = sum(counters[f"packets_on_{line}"] for line in "ab") - counters["heartbeats"]
     out = measured | {
         "datagrams_sent": int(kept.sum()),
@@ -208,23 +198,18 @@ async def _udp(
     return out
 
 
-def _kept(n: int, dropped: float, line: int) -> np.ndarray[Any, Any]:
-    """Which of a line's datagrams are sent; the first and the last always."""
-    kept = np.random.default_rng(1 + line).random(n) >= dropped
-    kept[[0, -1]] = True
-    return kept
-
-
 async def _tcp(messages: list[bytes], engine: bool) -> dict[str, Any]:
     sent = (
-        list(itertools.islice(itertools.cycle(messages), PACED_PER_S * PACED_S)) if not engine else messages
+        list(itertools.islice(itertools.cycle(messages), round(PACED_PER_S * PACED_S)))
+        if not engine
+        else messages
     )
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with socket.create_server(("127.0.0.1", 0)) as server:
         sink = order_engine(SYMBOLS).on_events if engine else _nothing
         feed = _feed(SoupFeed, sink, transport="soup", server=f"127.0.0.1:{server.getsockname()[1]}")
-        venue = context.Process(target=_send_stream, args=(server, theirs), daemon=True)
+        venue = context.Process(target=send_stream, args=(server, theirs), daemon=True)
         venue.start()
     try:
         await asyncio.to_thread(ours.send_bytes, framed(sent))
@@ -250,81 +235,3 @@ async def _measure(told: Callable[[], int], last: int) -> dict[str, Any]:
         "share_of_a_core": round(cpu_ns / wall_ns, 3),
         "cpu_ns_per_message": round(cpu_ns / (last - before)),
     }
-
-
-def _unframed(stream: bytes) -> list[bytes]:
-    out, at = [], 0
-    while at < len(stream):
-        n = int.from_bytes(stream[at : at + 2], "big")
-        out.append(stream[at + 2 : at + 2 + n])
-        at += 2 + n
-    return out
-
-
-def _send_datagrams(to: list[Any], answers: socket.socket, pipe: Any, dropped: float, per_s: int) -> None:
-    """Says in the end for how many messages it was asked."""
-    venue = ItchVenue()
-    venue.messages = _unframed(pipe.recv_bytes())
-    asked = 0
-
-    def answer() -> None:
-        nonlocal asked
-        while True:
-            request, address = answers.recvfrom(100)
-            asked += int.from_bytes(request[18:20], "big")
-            for packet in venue.answers(request):
-                answers.sendto(packet, address)
-
-    threading.Thread(target=answer, daemon=True).start()
-    packets = [mold_packet(venue.session, i, [message]) for i, message in enumerate(venue.messages, start=1)]
-    kept = [_kept(len(packets), dropped, line) for line in range(len(to))]
-    turn = round(per_s * TURN_S)
-    turns = []
-    for at in range(0, len(packets), turn):
-        parts = []
-        for which in kept:
-            part = [packets[i] for i in range(at, min(at + turn, len(packets))) if which[i]]
-            parts.append((b"".join(part), np.cumsum([len(packet) for packet in part], dtype=np.int64)))
-        turns.append(parts)
-    with ExitStack() as stack:
-        lines = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in to]
-        for udp, address in zip(lines, to, strict=True):
-            udp.connect(address)
-
-        def send(parts: list[Any]) -> None:
-            for udp, part in zip(lines, parts, strict=True):
-                send_all(udp.fileno(), *part)
-
-        _paced(turns, send)
-        while not pipe.poll(0.1):
-            lines[0].send(mold_packet(venue.session, len(packets) + 1, []))
-    pipe.send(asked)
-
-
-def _send_stream(server: socket.socket, pipe: Any) -> None:
-    messages = _unframed(pipe.recv_bytes())
-    turn = round(PACED_PER_S * TURN_S)
-    turns = [
-        b"".join(soup_packet(b"S", message) for message in messages[at : at + turn])
-        for at in range(0, len(messages), turn)
-    ]
-    accepted = soup_packet(b"A", f"{'SIM':>10}{1:>20}".encode())
-    for last in (False, True):
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(49, socket.MSG_WAITALL)
-            connection.sendall(accepted)
-            if last:
-                _paced(turns, connection.sendall)
-                pipe.poll(60)
-            connection.recv(1)
-
-
-def _paced(turns: list[Any], send: Callable[[Any], Any]) -> None:
-    due = time.perf_counter()
-    for part in turns:
-        send(part)
-        due += TURN_S
-        wait_s = due - time.perf_counter()
-        if wait_s > 0:
-            time.sleep(wait_s)

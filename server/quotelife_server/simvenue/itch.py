@@ -28,7 +28,6 @@ from quotelife.sim.itch_wire import (
 from quotelife.sim.streams import RandomStream
 from quotelife.units import NS_PER_S
 from quotelife_server.addresses import host_and_port
-from quotelife_server.simvenue.base import again
 
 BEAT_S = 1.0
 TURN_S = 0.005
@@ -146,6 +145,8 @@ class ItchVenue:
         """Nothing is sent and nobody let in for so long, then everything is as before; one at a time."""
         if self._server is None:
             return
+        from quotelife_server.simvenue.base import again  # brings an HTTP server, which a feed alone has not
+
         server, self._server = self._server, None
         self.mute = True
         server.close()
