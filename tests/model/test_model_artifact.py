@@ -4,11 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quotelife.errors import ArtifactError
 from quotelife.model import artifact
@@ -50,6 +53,39 @@ def test_the_folder_is_named_after_its_content(tmp_path: Path) -> None:
     assert folder.name == f"golden-{load_artifact(folder).digest[:16]}"
     renamed = folder.rename(tmp_path / ("golden-" + "0" * 16))
     refused(renamed, "not what its name says")
+
+
+class _Code(IntEnum):
+    ONE = 1
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.just(np.float64(0.1))
+    | st.just(_Code.ONE),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_the_canonical_spelling_is_that_of_the_standard_library(value: object) -> None:
+    try:
+        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        expected = (text + "\n").encode("utf-8")
+    except (ValueError, TypeError):
+        with pytest.raises(ArtifactError, match="not storable as JSON"):
+            canonical(value)
+    else:
+        assert canonical(value) == expected
 
 
 def test_the_digest_is_the_hash_of_the_canonical_manifest(folder: Path) -> None:

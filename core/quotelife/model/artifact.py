@@ -20,6 +20,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,10 +77,39 @@ Row: TypeAlias = dict[str, Any]
 def canonical(value: object) -> bytes:
     """The one spelling of ``value`` as JSON. ``ArtifactError`` for NaN, infinity and what JSON lacks."""
     try:
-        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            text = _spelled(value, "\n")
+        except TypeError:  # enumerations, numbers as keys and the like, or what JSON lacks
+            text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode("utf-8")
     except (ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"not storable as JSON: {error}") from None
+
+
+def _spelled(value: object, margin: str) -> str:
+    """What ``json.dumps`` gives, which indents at a sixth of this speed; ``TypeError``: ask it."""
+    kind = type(value)
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]
+            raise ValueError(f"Out of range float values are not JSON compliant: {value}")
+        return repr(value)
+    if kind is str:
+        return encode_basestring(value)  # type: ignore[arg-type]
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return repr(value)
+    if value is None:
+        return "null"
+    inner = margin + "  "
+    if kind is list:
+        parts = [_spelled(each, inner) for each in value]  # type: ignore[attr-defined]
+        return f"[{inner}{f',{inner}'.join(parts)}{margin}]" if parts else "[]"
+    if kind is dict:
+        rows = sorted(value.items())  # type: ignore[attr-defined]
+        parts = [f"{encode_basestring(key)}: {_spelled(each, inner)}" for key, each in rows]
+        return f"{{{inner}{f',{inner}'.join(parts)}{margin}}}" if parts else "{}"
+    raise TypeError(f"a {kind.__name__}")
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -330,10 +360,11 @@ def _check_selftest(model: CurveModel, content: object) -> None:
         fault = _fault(curve)
         if fault:
             raise ArtifactError(f"{where}: the model's answer {fault}; fit it again")
-        if not np.allclose(curve, expected, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE):
-            worst = float(np.max(np.abs(curve - np.asarray(expected))))
+        wanted = np.asarray(expected, dtype=np.float64)
+        off = np.abs(curve - wanted)
+        if not (off <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(wanted)).all():
             raise ArtifactError(
-                f"{where}: this build answers otherwise (by {worst:.3g}); save the artifact again"
+                f"{where}: this build answers otherwise (by {float(off.max()):.3g}); save the artifact again"
             )
 
 

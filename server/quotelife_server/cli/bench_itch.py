@@ -223,8 +223,9 @@ async def _tcp(messages: list[bytes], engine: bool) -> dict[str, Any]:
 
 async def _measure(told: Callable[[], int], last: int) -> dict[str, Any]:
     """Processor time of this process from the first message told to the last."""
-    while told() == 0:  # noqa: ASYNC110 (the venue is another process)
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(60):
+        while told() == 0:  # noqa: ASYNC110 (the venue is another process, and may die)
+            await asyncio.sleep(0.001)
     before, cpu_ns, wall_ns = told(), time.process_time_ns(), time.perf_counter_ns()
     async with asyncio.timeout(60):
         while told() < last:  # noqa: ASYNC110
