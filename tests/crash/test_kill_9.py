@@ -176,10 +176,10 @@ async def test_nothing_answered_is_lost_by_kills_under_load(tmp_path: Path) -> N
         )
         listening = await venue.said(lambda line: "port" in line, UP_S)
         config = write_config(tmp_path, f"{listening['host']}:{listening['port']}")
-        for _ in range(KILLS):
+        for left in reversed(range(KILLS)):
             service = await start(children, config)
             began = time.monotonic()
-            if rng.random() < EARLY:
+            if rng.random() < EARLY and (starts or left):  # one at least has answered something
                 await asyncio.sleep(rng.uniform(0, 2.0))
                 await kill(service)
                 continue
@@ -215,4 +215,4 @@ async def test_nothing_answered_is_lost_by_kills_under_load(tmp_path: Path) -> N
         f"seed {seed}: {KILLS} kills, {len(client.answers)} answers ({client.retried} retries, "
         f"{kinds[types.DECISION_QUOTE]} quotes), 0 lost; start {min(starts):.2f} to {max(starts):.2f} s"
     )
-    assert len(client.answers) > 20 * KILLS
+    assert len(client.answers) > 20 * len(starts)
