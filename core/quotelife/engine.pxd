@@ -16,6 +16,7 @@ from quotelife.counterparty.marks cimport Marks
 from quotelife.counterparty.posterior cimport Counterparties
 from quotelife.decision.expected_value cimport ValuePrior
 from quotelife.decision.held_tolerance cimport Held
+from quotelife.decision.package cimport PACKAGE_LEGS_MAX
 from quotelife.decision.policy cimport POSTURES
 from quotelife.model.curve cimport CurveModel
 from quotelife.model.ladder cimport Monitors
@@ -187,6 +188,9 @@ cdef class Engine:
     cdef Decision _hinted      # room for what a new quote in the place of one just ended would get
     cdef double _withdraw_at
     cdef double _legs_room     # money that caps leave a package for one tick of its h; NaN: all of it
+    cdef int _legs_n           # instruments of its legs so far, and what each has of its h
+    cdef uint32_t _legs_at[PACKAGE_LEGS_MAX]
+    cdef double _legs_share[PACKAGE_LEGS_MAX]
     cdef int64_t _judge_every_ns
     cdef uint32_t _judge_most
     cdef uint32_t _hints_most

@@ -46,7 +46,8 @@ from quotelife.decision.policy cimport (
 )
 from quotelife.decision.regime cimport RegimeState, regime_update
 from quotelife.decision.package cimport (
-    PACKAGE_LEGS_MAX, package_add, package_carry, package_neutral, package_on_underlying,
+    PACKAGE_LEGS_MAX, package_add, package_carry, package_inventory, package_loses, package_neutral,
+    package_on_underlying,
 )
 from quotelife.decision.throttle cimport THROTTLE_FREE, THROTTLE_TRIPPED, Throttle, Throttled
 from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
@@ -1038,6 +1039,7 @@ cdef class Engine:
         out.now_ns = self.now_ns
         if request.flags & REQ_FIRST_LEG:
             self._legs_room = NAN
+            self._legs_n = 0
         self._observe(state, params, request, True, out)
         if self._frame(params, request, out):
             if not package_of_legs(request):
@@ -1218,10 +1220,12 @@ cdef class Engine:
             out.exposure_room = self._desk_room(request.desk)
             if not isnan(self._legs_room):
                 out.exposure_room = fmin(out.exposure_room, self._legs_room * request.h_ticks)
+            share_room(request, out)
             if request.moved_known:
                 out.observed |= OBS_MOVED_KNOWN
             return
         out.exposure_room = self._room(request.instrument, request.desk)
+        share_room(request, out)
         out.sigma_ticks = feature_sigma(state.features, t)
         # D since the moment of pricing, by the market's own mids.
         if age == 0:
@@ -1436,12 +1440,12 @@ cdef class Engine:
         if life.decline:
             decline(out)
             return
-        if out.edge_ticks + posture.value.relationship_in_h * out.h_ticks < 0.0:
+        if gives_away(request, out, posture.value.relationship_in_h):
             # It loses money when it is taken at once: never firm once the loss has reached h and the spread, else for
             # the shortest life or by configuration not at all.
             bounds = self._policy.price_bounds(request.desk)
             out.reasons |= WHY_EDGE_TOO_SMALL
-            if bounds.refuse_negative_edge or out.edge_ticks <= -fmax(out.h_ticks, out.spread_ticks):
+            if bounds.refuse_negative_edge or lost_already(request, out):
                 out.binding = BIND_EDGE
                 out.reasons &= ~<uint64_t>WHY_BELOW_MINIMUM    # a life there would have been
                 refuse(out, bounds.beyond_kind)
@@ -1470,6 +1474,15 @@ cdef class Engine:
         cdef int64_t limit = posture.max_ns - age, left
         cdef uint16_t limit_binding = BIND_MAX
         cdef double inventory = out.features[<int>F_INVENTORY]      # 0 where there is none
+        cdef double h = out.h_ticks
+        cdef PostureParams package
+        if package_of_legs(request):           # so that no leg more can lengthen the life
+            h = fmax(h, out.edge_ticks)
+            inventory = package_inventory(request, h)
+            package = posture[0]
+            package.value.relationship_in_h *= request.h_least / h
+            terms = package.value
+            posture = &package
         if request.flags & REQ_HAS_DEADLINE:
             left = request.client_deadline_ns - out.now_ns
             if left < limit:
@@ -1486,10 +1499,10 @@ cdef class Engine:
             return
         if request.flags & REQ_WATCHED:
             terms.left = prior.watch_leaves
-            choose_by_value(posture, prior, 1.0, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory, limit + off,
+            choose_by_value(posture, prior, 1.0, out.alpha, out.p, out.edge_ticks, h, inventory, limit + off,
                             limit_binding, &unwatched)
-        choose_by_value(posture, prior, terms.left, out.alpha, out.p, out.edge_ticks, out.h_ticks, inventory,
-                        limit + off, limit_binding, &life)
+        choose_by_value(posture, prior, terms.left, out.alpha, out.p, out.edge_ticks, h, inventory, limit + off,
+                        limit_binding, &life)
         out.binding = life.binding
         out.reasons |= life.reasons
         out.expected_value_ticks = life.value_ticks
@@ -1502,9 +1515,9 @@ cdef class Engine:
         if out.kind != DECISION_QUOTE:
             return
         if out.life_ns + off != life.life_ns:                  # cut since: worth what it is worth at its new end
-            out.expected_value_ticks = value_at(prior, &terms, out.p, out.edge_ticks, out.h_ticks, inventory,
+            out.expected_value_ticks = value_at(prior, &terms, out.p, out.edge_ticks, h, inventory,
                                                 <double>(out.life_ns + off))
-            if not has_value(out.expected_value_ticks, out.h_ticks):
+            if not has_value(out.expected_value_ticks, h):
                 out.reasons |= WHY_NO_VALUE
                 out.p_life = 0
                 refuse(out, posture.no_value_kind)
@@ -1865,11 +1878,20 @@ cdef class Engine:
 
     cdef void _take_room(self, const Request* leg, const Decision* out) noexcept nogil:
         # What the cap of a leg's instrument leaves for one tick of the package's h: of what the package loses the leg
-        # has the share that it has in h.
-        cdef double share = leg.weight * out.h_ticks
+        # has the share that it has in h, legs of one instrument together.
         cdef double room = self._policy.instrument[leg.instrument].exposure_max - self._quotes.exposure(leg.instrument)
-        if share > 0.0:
-            self._legs_room = fmin(self._legs_room, room / share)
+        cdef int k = 0
+        while k < self._legs_n and self._legs_at[k] != leg.instrument:
+            k += 1
+        if k == self._legs_n:
+            if k == PACKAGE_LEGS_MAX:          # no chain of a package is as long
+                return
+            self._legs_at[k] = leg.instrument
+            self._legs_share[k] = 0.0
+            self._legs_n += 1
+        self._legs_share[k] += leg.weight * out.h_ticks
+        if self._legs_share[k] > 0.0:
+            self._legs_room = fmin(self._legs_room, room / self._legs_share[k])
 
     cdef const ValuePrior* _prior_of(self, const Request* request, const Decision* out) noexcept nogil:
         # The one that the decision is made by.
@@ -3937,6 +3959,20 @@ cdef inline bint package_of_legs(const Request* request) noexcept nogil:
     return request.flags & (REQ_LAST_LEG | REQ_ON_UNDERLYING | REQ_RESIDUAL) == REQ_LAST_LEG
 
 
+cdef inline bint gives_away(const Request* request, const Decision* out, double relationship_in_h) noexcept nogil:
+    # e + rho < 0: it loses money when it is taken at once. A package does where one of its legs alone would.
+    if package_of_legs(request):
+        return package_loses(out.edge_ticks, relationship_in_h * request.h_least)
+    return out.edge_ticks + relationship_in_h * out.h_ticks < 0.0
+
+
+cdef inline bint lost_already(const Request* request, const Decision* out) noexcept nogil:
+    # Has the edge lost h and the spread before the quote goes out, or as much as one leg alone would need for that?
+    if package_of_legs(request):
+        return package_loses(out.edge_ticks, request.loss_least)
+    return out.edge_ticks <= -fmax(out.h_ticks, out.spread_ticks)
+
+
 cdef inline bint draws_no_curve(const Request* request) noexcept nogil:
     # What it needs of curves is in the request.
     return request.flags & REQ_LAST_LEG and not request.flags & REQ_ON_UNDERLYING
@@ -3946,6 +3982,13 @@ cdef inline double package_sigma(const Request* request, double sigma_ticks) noe
     # sqrt(w' Sigma w) near delta-neutral: the underlying by the net delta, and the rest.
     cdef double moves = request.delta * sigma_ticks
     return sqrt(moves * moves + request.residual_ticks * request.residual_ticks)
+
+
+cdef inline void share_room(const Request* request, Decision* out) noexcept nogil:
+    # The sides of a TWO_WAY quote are decided before either is live: each has half of what is left, so that neither
+    # the order of the two counts nor do both together pass a cap.
+    if request.two_way:
+        out.exposure_room *= 0.5
 
 
 cdef inline bint counts_as_act(const Request* request) noexcept nogil:

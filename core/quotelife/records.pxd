@@ -236,6 +236,8 @@ cdef struct Request:
     int8_t side                  # +1 the desk buys, -1 the desk sells
     uint8_t posture              # requested override, POSTURE_NONE if none
     uint32_t underlying          # of a leg by its greeks: the instrument that they refer to; else 0
+    uint8_t two_way              # 1: one of the two sides of a TWO_WAY quote, which share what is left of a cap
+    uint8_t pad0[7]
     # Of a package alone, else 0 throughout. As the caller gave it:
     double ratio                 # of a leg: its units in one package
     double package_price         # quoted price of one package, in price units; NaN: not given
@@ -251,6 +253,9 @@ cdef struct Request:
     double before[HORIZONS]      # curves of the legs, added up
     double h_ticks               # their thresholds, added up; by greeks: the package's, without edge
     double alpha                 # the smallest of their tolerances
+    double h_least               # the smallest of their thresholds, as h_ticks counts them
+    double loss_least            # the smallest loss that would leave one of them alone without a firm quote
+    double inventory             # the largest of their positions / limits, positive where a fill adds to one
     uint64_t reasons             # of the regime and of all legs so far
     uint8_t package_quality      # the worst of those that count …
     uint8_t package_regime

@@ -289,6 +289,7 @@ _REQUEST_FIELDS = [
     ("side", "i1", _offset(&_request, &_request.side)),
     ("posture", "u1", _offset(&_request, &_request.posture)),
     ("underlying", "<u4", _offset(&_request, &_request.underlying)),
+    ("two_way", "u1", _offset(&_request, &_request.two_way)),
     ("ratio", "<f8", _offset(&_request, &_request.ratio)),
     ("package_price", "<f8", _offset(&_request, &_request.package_price)),
     ("package_edge", "<f8", _offset(&_request, &_request.package_edge)),
@@ -301,6 +302,9 @@ _REQUEST_FIELDS = [
     ("before", ("<f8", (HORIZONS,)), _offset(&_request, &_request.before[0])),
     ("h_ticks", "<f8", _offset(&_request, &_request.h_ticks)),
     ("alpha", "<f8", _offset(&_request, &_request.alpha)),
+    ("h_least", "<f8", _offset(&_request, &_request.h_least)),
+    ("loss_least", "<f8", _offset(&_request, &_request.loss_least)),
+    ("inventory", "<f8", _offset(&_request, &_request.inventory)),
     ("reasons", "<u8", _offset(&_request, &_request.reasons)),
     ("package_quality", "u1", _offset(&_request, &_request.package_quality)),
     ("package_regime", "u1", _offset(&_request, &_request.package_regime)),
@@ -523,7 +527,8 @@ cdef class RequestRecord:
     def __init__(self, uint32_t instrument, int side, *, int64_t now_ns, uint32_t counterparty=NO_INDEX,
                  uint32_t desk=NO_INDEX, size_lots=None, price_ticks=None, edge_ticks=None,
                  reference_ticks=None, priced_at_ns=None, client_deadline_ns=None, int posture=0,
-                 uint32_t session=NO_INDEX, bint synchronised=True, bint second_side=False, bint watched=False,
+                 uint32_t session=NO_INDEX, bint synchronised=True, bint two_way=False, bint second_side=False,
+                 bint watched=False,
                  ratio=None, int package_side=1, package_price=None, package_edge=None, package_reference=None,
                  delta=None,
                  double gamma=0.0, double vega=0.0, uint32_t underlying=NO_INDEX):
@@ -541,6 +546,7 @@ cdef class RequestRecord:
         self.c.session = session
         if not synchronised:
             self.c.flags |= REQ_UNSYNCHRONISED
+        self.c.two_way = two_way or second_side
         if second_side:
             self.c.flags |= REQ_SECOND_SIDE
         if watched:
@@ -640,6 +646,11 @@ cdef class RequestRecord:
         return bool(self.c.flags & REQ_WATCHED)
 
     @property
+    def two_way(self):
+        """Whether it is one of the two sides of a TWO_WAY quote."""
+        return bool(self.c.two_way)
+
+    @property
     def size_lots(self):
         return self.c.size_lots if self.c.flags & REQ_HAS_SIZE else None
 
@@ -678,6 +689,18 @@ cdef class RequestRecord:
     @property
     def residual_ticks(self):
         return self.c.residual_ticks
+
+    @property
+    def h_least(self):
+        return self.c.h_least
+
+    @property
+    def loss_least(self):
+        return self.c.loss_least
+
+    @property
+    def inventory(self):
+        return self.c.inventory
 
     @property
     def before(self):

@@ -227,6 +227,7 @@ def expiry_request(
                 edge=edge,
                 reference=reference,
                 packages=quantity,
+                two_way=side == types.SIDE_TWO_WAY,
                 second_side=place > 0,
                 **common,
             )
@@ -269,6 +270,7 @@ def expiry_request(
             price_ticks=price_ticks,
             edge_ticks=edge_ticks,
             reference_ticks=reference_ticks,
+            two_way=side == types.SIDE_TWO_WAY,
             second_side=place > 0,
             **common,
         )

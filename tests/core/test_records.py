@@ -48,15 +48,15 @@ def test_decision_layout_is_pinned() -> None:
 
 
 def test_request_layout_is_pinned() -> None:
-    assert REQUEST_DTYPE.itemsize == 280
+    assert REQUEST_DTYPE.itemsize == 312
     assert {name: REQUEST_DTYPE.fields[name][1] for name in REQUEST_DTYPE.names or ()} == {
         "now_ns": 0, "priced_at_ns": 8, "client_deadline_ns": 16, "size_lots": 24, "price_ticks": 32,
         "edge_ticks": 40, "reference_ticks": 48, "instrument": 56, "counterparty": 60, "desk": 64, "session": 68,
-        "flags": 72, "side": 74, "posture": 75, "underlying": 76, "ratio": 80, "package_price": 88,
-        "package_edge": 96, "package_reference": 104, "delta": 112, "gamma": 120, "vega": 128, "weight": 136,
-        "residual_ticks": 144, "before": 152, "h_ticks": 248, "alpha": 256, "reasons": 264, "package_quality": 272,
-        "package_regime": 273, "own_quality": 274, "own_regime": 275, "package_posture": 276, "package_kind": 277,
-        "moved_known": 278, "package_side": 279,
+        "flags": 72, "side": 74, "posture": 75, "underlying": 76, "two_way": 80, "ratio": 88, "package_price": 96,
+        "package_edge": 104, "package_reference": 112, "delta": 120, "gamma": 128, "vega": 136, "weight": 144,
+        "residual_ticks": 152, "before": 160, "h_ticks": 256, "alpha": 264, "h_least": 272, "loss_least": 280,
+        "inventory": 288, "reasons": 296, "package_quality": 304, "package_regime": 305, "own_quality": 306,
+        "own_regime": 307, "package_posture": 308, "package_kind": 309, "moved_known": 310, "package_side": 311,
     }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_records_survive_the_way_through_bytes() -> None:
     request = RequestRecord(3, -1, now_ns=7, size_lots=2.5, session=4, synchronised=False)
     assert RequestRecord.from_bytes(request.canonical()).canonical() == request.canonical()
     assert DecisionRecord.from_bytes(bytes(1528)).canonical() == bytes(1528)
-    with pytest.raises(ValueError, match="280 bytes"):
+    with pytest.raises(ValueError, match="312 bytes"):
         RequestRecord.from_bytes(b"short")
     with pytest.raises(ValueError, match="1528 bytes"):
         DecisionRecord.from_bytes(b"short")

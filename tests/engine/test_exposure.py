@@ -24,8 +24,16 @@ from quotelife.records import (
 from reference.live_quotes_kit import MS, Market, S, config_of
 
 
-def capped(tmp_path: Path, *, instrument: float | None = None, desk: float | None = None) -> Config:
+def capped(
+    tmp_path: Path,
+    *,
+    instrument: float | None = None,
+    desk: float | None = None,
+    life_min: str | None = None,
+) -> Config:
     content = config_of(tmp_path).model_dump(mode="json", by_alias=True)
+    for posture in content["postures"].values() if life_min else ():
+        posture["life_min"] = life_min
     content["instruments"][0]["exposure_max"] = instrument
     content["desks"]["main"]["exposure_max"] = desk
     content["watch"]["forget"] = "1s"
@@ -454,3 +462,97 @@ def test_a_lost_watch_counts_the_same_whether_it_was_withdrawn_before(tmp_path: 
         exposed.append(market.engine.watching.exposures()[0][0])
         assert exposed[-1] > 2 * live, "by the curve until its venue ends it"
     assert exposed[0] == pytest.approx(exposed[1], rel=1e-6)
+
+
+TWO_WAYS: dict[str, Any] = {
+    "single": None,
+    "legs": [(0, 1, 2.0, {}), (1, -1, 1.0, {})],
+    "one instrument": [(0, 1, 2.0, {}), (0, 1, 1.0, {})],
+    "underlying": BY_LEGS["underlying"],
+    "residual": BY_LEGS["residual"],
+}
+
+
+def two_way(
+    market: Market, route: str, edges: tuple[float | None, float | None], size: float, first: int = 1
+) -> tuple[list[RequestRecord], list[DecisionRecord], list[DecisionRecord]]:
+    """Both sides as they are asked one behind the other; requests, decisions, and the answer of each side."""
+    requests: list[RequestRecord] = []
+    decisions: list[DecisionRecord] = []
+    answers = []
+    for place, (side, edge) in enumerate(zip((first, -first), edges, strict=True)):
+        common: dict[str, Any] = {"two_way": True, "second_side": place > 0, "desk": 0, "counterparty": 0}
+        if TWO_WAYS[route] is None:
+            request, decision = market.decide(0, side, edge_ticks=edge, size_lots=size, **common)
+            made, taken = [request], [decision]
+        else:
+            legs = [
+                RequestRecord(instrument, side * way, now_ns=market.t, ratio=ratio, package_side=side,
+                              package_edge=None if edge is None else 0.1 * edge, size_lots=size * ratio, **common,
+                              **greeks)
+                for instrument, way, ratio, greeks in TWO_WAYS[route]
+            ]  # fmt: skip
+            taken = [DecisionRecord() for _ in range(len(legs) + 1)]
+            made = list(market.engine.decide_package(legs, taken))
+        requests += made
+        decisions += taken
+        answers.append(taken[-1])
+    return requests, decisions, answers
+
+
+@pytest.mark.parametrize("which", ["instrument", "desk"])
+@pytest.mark.parametrize("route", TWO_WAYS)
+def test_both_sides_of_a_two_way_quote_together_pass_no_cap(tmp_path: Path, route: str, which: str) -> None:
+    """Nor does any number of them, whatever is live already; each record follows from itself."""
+    rng = random.Random(5)
+    market = Market(capped(tmp_path, life_min="1ms"))
+    free_requests, _, free = two_way(market, route, (None, None), 100.0)
+    loss = market.engine.config.tiers["strategic"].value.loss_in_h * free[0].h_ticks
+    tick_value = (1e-4, 1e-5)[free[0].instrument]
+    size = free_requests[-1].size_lots or 0.0
+    one = size * loss * tick_value * free[0].p_life
+    kinds = {"cut": 0, "none": 0, "whole": 0}
+    for share in (0.3, 1.7, 6.0):
+        cap = one * share
+        market = Market(capped(tmp_path, life_min="1ms", **{which: cap}))
+        blank = Engine(market.engine.config)
+        for k in range(12):
+            edges = (rng.choice([None, 0.0, 2.0, 9.0, -0.5]), rng.choice([None, 0.0, 2.0, 9.0, -0.5]))
+            requests, decisions, answers = two_way(
+                market, route, edges, rng.choice([20.0, 100.0]), rng.choice((1, -1))
+            )
+            for answer in answers:
+                firm = answer.kind == DecisionCode.QUOTE
+                cut = bool(answer.binding & BindingFlags.EXPOSURE)
+                kinds["cut" if firm and cut else "whole" if firm else "none"] += 1
+            again = DecisionRecord()
+            for request, decision in zip(requests, decisions, strict=True):
+                blank.redo(request, decision, again)
+                assert again.canonical() == decision.canonical()
+            if any(answer.kind == DecisionCode.QUOTE for answer in answers):
+                market.engine.watch(
+                    market.t, owner="oms", name=f"{k}", requests=requests, decisions=decisions
+                )
+            by_instrument, by_desk = market.engine.watching.exposures()
+            assert max(by_instrument[:1] if which == "instrument" else by_desk[:1]) <= cap * (1 + 1e-9)
+    assert kinds["cut"] > 2 and kinds["whole"] > 2, kinds
+
+
+@pytest.mark.parametrize("route", TWO_WAYS)
+def test_sides_of_a_two_way_quote_share_a_cap_whatever_their_order(tmp_path: Path, route: str) -> None:
+    free = two_way(Market(capped(tmp_path, life_min="1ms")), route, (None, None), 100.0)[2]
+    assert free[0].life_ns == free[1].life_ns > 0
+    market = Market(capped(tmp_path, life_min="1ms"))
+    made = two_way(market, route, (None, None), 100.0)
+    market.engine.watch(market.t, owner="oms", name="q", requests=made[0], decisions=made[1])
+    taken = market.engine.watching.exposures()[1][0]
+    lives = []
+    for first, edges in ((1, (None, 4.0)), (-1, (4.0, None))):
+        capped_market = Market(capped(tmp_path, life_min="1ms", desk=0.5 * taken))
+        answers = two_way(capped_market, route, edges, 100.0, first)[2]
+        assert [each.exposure_room for each in answers] == pytest.approx([0.25 * taken] * 2, rel=1e-12)
+        lives.append({first: answers[0].life_ns, -first: answers[1].life_ns})
+    assert lives[0] == lives[1], "either may come first"
+    alike = two_way(Market(capped(tmp_path, life_min="1ms", desk=0.5 * taken)), route, (None, None), 100.0)[2]
+    assert alike[0].life_ns == alike[1].life_ns < free[0].life_ns
+    assert alike[0].binding & BindingFlags.EXPOSURE

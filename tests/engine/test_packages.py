@@ -112,11 +112,24 @@ def option_spread(t: int, *, sides: tuple[int, int] = (1, -1), **options: Any) -
     ]
 
 
+def firm_alone(engine: Engine, t: int, instrument: int, edge: float, ratio: float = 1.0) -> bool:
+    """By tolerance: has the edge not lost the threshold and the spread already?"""
+    tick = float(engine.instruments[instrument].tick_size)
+    decision = ask(engine, t, 1, instrument)
+    return edge / (ratio * tick) > -max(decision.h_ticks, decision.spread_ticks) * (1 - 1e-9)
+
+
 FRECHET_LEGS = st.tuples(
     st.sampled_from([ETH, BTC, SOL]), st.sampled_from([1, -1]), st.sampled_from([0.5, 1.0, 2.0, 3.0])
 )
 DELTAS = st.floats(-1, 1).map(lambda delta: round(delta, 4))
-EDGES = st.one_of(st.none(), st.floats(0.0, 0.09))  # 1 % of the cheapest leg is firm
+# 1 % of the cheapest leg is firm; losses as large as its threshold and nice shares of it among them.
+EDGES = st.one_of(
+    st.none(),
+    st.floats(-0.09, 0.09),
+    st.floats(-0.02, 0.0),
+    st.sampled_from([-0.08, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001, 0.0, 0.05]),
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -146,7 +159,7 @@ def test_a_package_of_one_leg_is_the_single_instrument(
     )
     assert len(requests) == 1
     assert decision.canonical()[8:] == single.canonical()[8:]  # all but its number
-    assert decision.kind == DecisionCode.QUOTE
+    assert (decision.kind == DecisionCode.QUOTE) == (edge is None or firm_alone(engine, t, instrument, edge))
 
 
 def test_price_and_reference_of_one_leg_are_those_of_the_instrument(warmed: tuple[Engine, int]) -> None:
@@ -176,7 +189,10 @@ def test_the_bounds_of_frechet_hold_and_the_upper_one_decides(
     assert whole.p == pytest.approx(upper, rel=1e-12, abs=1e-15)
     assert all(low <= p for low, p in zip(lower, whole.p, strict=True))
     assert {DecisionCode(part.kind) for part in parts} == {DecisionCode.INDICATIVE}
-    assert whole.kind == DecisionCode.QUOTE
+    # It is firm where each of its legs alone would be.
+    assert (whole.kind == DecisionCode.QUOTE) == (
+        edge is None or all(firm_alone(engine, t, each, edge, ratio) for each, _, ratio in legs)
+    )
     # Its threshold is theirs together: the edge where it is larger, else the sum of the legs' own.
     ticks = [float(engine.instruments[part.instrument].tick_size) for part in parts]
     worth = sum(
@@ -189,36 +205,137 @@ def test_the_bounds_of_frechet_hold_and_the_upper_one_decides(
     assert requests[-1].flags & RequestFlags.LAST_LEG
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+MODES = {
+    "tolerance": "{mode: tolerance, value: {relationship_in_h: R}}",
+    "curve": "{mode: tolerance, tolerance_source: curve, value: {relationship_in_h: R}}",
+    "step": "{mode: step, value: {relationship_in_h: R}}",
+    "refuse": "{mode: tolerance, value: {relationship_in_h: R}}",
+    "value": "{mode: expected_value, life_min: 50ms, value: {relationship_in_h: R, inventory_weight: 0.2}}",
+}
+TIERS = """
+tiers:
+  strategic: {posture: client_priority, value: {informed_share: 0.02, loss_in_h: 1.0}}
+  toxic: {posture: risk_averse, value: {informed_share: 0.4, loss_in_h: 1.5, adverse_share: 0.5}}
+counterparties:
+  alpha: {tier: strategic}
+  beta: {tier: toxic}
+"""
+
+
+@pytest.fixture(scope="module")
+def in_modes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Engine, int]]:
+    """An engine for each mode; relationship value falls with care. One that knows positions, of either sign."""
+    engines = {}
+    for mode, posture in MODES.items():
+        before, after = TEXT.split("tiers:")[0], TEXT[TEXT.index("desks:") :]
+        before = before.replace(", adverse_bps: 5", "").replace(", adverse_ticks: 2", "")
+        before = before.replace("warmup: 1s", "warmup: 1s, adverse_ticks: 8")
+        names = ("client_priority", "liquidity_provider", "risk_averse")
+        lines = [
+            f"  {name}: {posture.replace('R', str(rho))}"
+            for name, rho in zip(names, (0.5, 0.1, 0.1), strict=True)
+        ]
+        text = before + TIERS + after + "postures:\n" + "\n".join(lines) + "\n"
+        if mode == "refuse":
+            text += "defaults: {price_bounds: {negative_edge: refuse}}\n"
+        engine = Engine(make_config(tmp_path_factory.mktemp(mode), text), start_ns=T0)
+        t = warm(engine)[1]
+        engines[mode] = (engine, t)
+        if mode == "value":
+            known = Engine(engine.config, start_ns=T0)
+            warm(known)
+            for instrument, share in ((ETH, 0.8), (BTC, -0.5), (SOL, 0.3)):
+                known.on_signal(SignalCode.INVENTORY, receive_ns=t, source_ns=t, value=share, value2=1.0,
+                                instrument=instrument, desk=0)  # fmt: skip
+            engines["value with positions"] = (known, t)
+    return engines
+
+
+@pytest.mark.parametrize("mode", [*MODES, "value with positions"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 @given(
     legs=st.lists(FRECHET_LEGS, min_size=1, max_size=5),
     more=FRECHET_LEGS,
     place=st.integers(0, 5),
     edge=EDGES,
     posture=st.sampled_from([1, 2, 3]),
+    counterparty=st.sampled_from(["alpha", "beta"]),
 )
 def test_a_further_leg_never_lengthens_the_life(
-    warmed: tuple[Engine, int],
+    in_modes: dict[str, tuple[Engine, int]],
+    mode: str,
     legs: list[tuple[int, int, float]],
     more: tuple[int, int, float],
     place: int,
     edge: float | None,
     posture: int,
+    counterparty: str,
 ) -> None:
-    engine, t = warmed
+    engine, t = in_modes[mode]
     desk = engine.policy.desk_index("main")
 
-    def life(package: list[tuple[int, int, float]]) -> tuple[int, tuple[float, ...]]:
+    def answer(package: list[tuple[int, int, float]]) -> DecisionRecord:
         _, decisions = decide(
             engine,
-            [leg(instrument, side, t, ratio, package_edge=edge, posture=posture, desk=desk)
+            [leg(instrument, side, t, ratio, package_edge=edge, posture=posture, desk=desk,
+                 counterparty=engine.policy.counterparty_index(counterparty))
              for instrument, side, ratio in package],
         )  # fmt: skip
-        return decisions[-1].life_ns, decisions[-1].p
+        return decisions[-1]
 
-    (without_ns, p_without), (with_ns, p_with) = life(legs), life([*legs[:place], more, *legs[place:]])
-    assert with_ns <= without_ns
-    assert all(a >= b - 1e-12 for a, b in zip(p_with, p_without, strict=True))
+    without, whole = answer(legs), answer([*legs[:place], more, *legs[place:]])
+    assert whole.life_ns <= without.life_ns
+    assert all(a >= b - 1e-12 for a, b in zip(whole.p, without.p, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["tolerance", "value", "value with positions"])
+def test_an_edge_is_held_against_the_smallest_leg(in_modes: dict[str, tuple[Engine, int]], mode: str) -> None:
+    """What one leg gives away is not made good by what another's trade would be worth."""
+    engine, t = in_modes[mode]
+    desk, alpha = engine.policy.desk_index("main"), engine.policy.counterparty_index("alpha")
+
+    def life(*legs: tuple[int, float], edge: float) -> tuple[int, int]:
+        decision = decide(
+            engine,
+            [leg(each, 1, t, ratio, package_edge=edge, posture=1, desk=desk, counterparty=alpha)
+             for each, ratio in legs],
+        )[1][-1]  # fmt: skip
+        return decision.life_ns, decision.reasons & ReasonFlags.EDGE_TOO_SMALL
+
+    shortest = 250 * MS if mode == "tolerance" else 0
+    # 0.08 is the threshold of one SOL, 4 that of one BTC; half of it is relationship value.
+    assert life((SOL, 1.0), edge=-0.039)[1] == 0
+    for edge in (-0.04 * 1.001, -0.079):
+        assert life((SOL, 1.0), edge=edge) == (shortest, ReasonFlags.EDGE_TOO_SMALL)
+        assert life((BTC, 1.0), edge=edge)[0] > shortest
+        for legs in (
+            ((SOL, 1.0), (BTC, 1.0)),
+            ((BTC, 1.0), (SOL, 1.0)),
+            ((BTC, 1.0), (ETH, 1.0), (SOL, 1.0)),
+        ):
+            assert life(*legs, edge=edge) == (shortest, ReasonFlags.EDGE_TOO_SMALL)
+    for edge, wanted in ((-0.081, 0), (-0.079, shortest)):
+        assert life((BTC, 1.0), (SOL, 1.0), edge=edge)[0] == wanted
+    larger = life((BTC, 1.0), (SOL, 3.0), edge=-0.081)
+    assert larger[1] == 0 and (larger[0] > shortest or mode == "value with positions"), (
+        "0.3 of a limit, times 4"
+    )
+
+
+def test_by_value_the_largest_position_of_the_legs_counts(in_modes: dict[str, tuple[Engine, int]]) -> None:
+    """ETH bought adds to a long position of 0.8, BTC sold to a short one; the other way they unwind it."""
+    engine, t = in_modes["value with positions"]
+    blank = in_modes["value"][0]
+    desk = engine.policy.desk_index("main")
+
+    def worth(which: Engine, *legs: tuple[int, int]) -> float:
+        made = [leg(each, side, t, package_edge=0.3, posture=1, desk=desk) for each, side in legs]
+        return decide(which, made)[1][-1].expected_value_ticks
+
+    adds, unwinds, mixed = ((ETH, 1), (BTC, -1)), ((ETH, -1), (BTC, 1)), ((ETH, 1), (BTC, 1))
+    assert worth(engine, *adds) < worth(blank, *adds)
+    assert worth(engine, *mixed) == worth(engine, *adds) < worth(blank, *mixed)
+    assert worth(engine, *unwinds) > worth(blank, *unwinds)
 
 
 def test_a_leg_without_a_book_is_the_worst_case(warmed: tuple[Engine, int]) -> None:
@@ -282,7 +399,8 @@ def test_greeks_put_the_package_on_its_underlying(
         curves = [twin.first_passage(wanted.h, each) for each in (sigma, wanted.residual)]
         expected = twin.frechet(curves)[1]
     assert whole.p == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert whole.kind == DecisionCode.QUOTE
+    lost = -(edge or 0.0) * (1.0 if wanted.neutral else 1.0 / abs(wanted.net))
+    assert (whole.kind == DecisionCode.QUOTE) == (lost < max(wanted.h, whole.spread_ticks * 0.1))
 
 
 def test_the_golden_model_s_answer_on_the_underlying_is_the_package_s(tmp_path: Path) -> None:

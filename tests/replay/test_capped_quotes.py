@@ -33,7 +33,7 @@ def capped_config() -> Config:
 class CappedSession(WatchedSession):
     """As a watched session, with packages by their legs between."""
 
-    shortened = declined = packages = rooms = 0
+    shortened = declined = packages = two_ways = rooms = 0
 
     def decide(self, now_ns: int) -> None:
         rng, engine = self.rng, self.engine
@@ -51,10 +51,14 @@ class CappedSession(WatchedSession):
             requests = list(engine.decide_package(legs, decisions))
             self.packages += decisions[-1].kind == DecisionCode.QUOTE
         else:
-            requests = [RequestRecord(0, 1, now_ns=now_ns, counterparty=0, desk=desk, size_lots=rng.choice([2.0, 20.0]),
-                                      session=NO_INDEX_VALUE)]  # fmt: skip
-            decisions = [DecisionRecord()]
-            engine.decide(requests[0], decisions[0])
+            size, both = rng.choice([2.0, 20.0]), rng.random() < 0.5
+            requests = [RequestRecord(0, side, now_ns=now_ns, counterparty=0, desk=desk, size_lots=size,
+                                      session=NO_INDEX_VALUE, two_way=both, second_side=side < 0)
+                        for side in ((1, -1) if both else (1,))]  # fmt: skip
+            decisions = [DecisionRecord() for _ in requests]
+            for request, decision in zip(requests, decisions, strict=True):
+                engine.decide(request, decision)
+            self.two_ways += both and decisions[0].kind == decisions[1].kind == DecisionCode.QUOTE
         self.figures.decisions += len(decisions)
         whole = decisions[-1]
         self.rooms += whole.exposure_room == whole.exposure_room
@@ -74,7 +78,7 @@ def test_what_caps_have_held_back_comes_out_again(tmp_path: Path) -> None:
     )
     run.work(market(60), DECISIONS, 0.25)
     run.close()
-    assert run.packages > 20 and run.rooms > 100
+    assert run.packages > 20 and run.two_ways > 10 and run.rooms > 100
     assert run.shortened > 10 and run.declined > 10, (run.shortened, run.declined, run.packages)
     for report in (verify(tmp_path / "journal"), verify(tmp_path / "journal", tmp_path / "capture")):
         assert report.mismatches == []

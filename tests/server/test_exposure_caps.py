@@ -121,3 +121,21 @@ def test_of_a_package_the_leg_whose_instrument_is_full_is_counted(tmp_path: Path
     reply = kit.get(instrument="", legs=legs, size=many, counterparty="alpha", desk="plain")
     assert reply.decision != types.DECISION_QUOTE and types.REASON_EXPOSURE in reply.reasons
     assert {cap.name: cap.declined for cap in kit.service.exposure.caps()} == {"BTC-USDT": 1, "plain": 0}
+
+
+def test_both_sides_of_a_request_together_stay_within_a_cap(tmp_path: Path) -> None:
+    free = WatchKit(tmp_path, text=capped())
+    free.open()
+    ask(free, "q1", side=types.SIDE_TWO_WAY)
+    both = free.engine.watching.exposures()[0][0]
+    bound = 0
+    for share in (0.3, 0.6, 0.9):
+        folder = tmp_path / f"capped {share}"
+        folder.mkdir()
+        kit = WatchKit(folder, text=capped(desk=share * both))
+        kit.open()
+        for k in range(3):
+            reply = ask(kit, f"q{k}", side=types.SIDE_TWO_WAY)
+            bound += sum(types.CONSTRAINT_EXPOSURE in side.binding for side in reply.sides)
+            assert kit.engine.watching.exposures()[1][0] <= share * both * (1 + 1e-9)
+    assert bound > 0

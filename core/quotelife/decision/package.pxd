@@ -22,6 +22,17 @@ cdef inline double package_on_underlying(double price, double delta, double gamm
     return 2.0 * price / (delta + sqrt(delta * delta + 2.0 * gamma * price))
 
 
+cdef inline bint package_loses(double edge, double least) noexcept nogil:
+    # Does the edge lie below -least? A package and its legs alone count in different ticks: an edge that only a
+    # rounding keeps above the bound lies below it, whatever the order of the legs.
+    return edge + least < 1e-12 * least
+
+
+cdef inline double package_inventory(const Request* package, double h) noexcept nogil:
+    # Position / limit as it counts times h. Where every leg unwinds, the least of what that is worth.
+    return package.inventory if package.inventory >= 0.0 else package.inventory * package.h_least / h
+
+
 cdef inline bint package_neutral(double net, double gross, double share) noexcept nogil:
     # Also where there is no delta at all, and where it is no number.
     return not fabs(net) > share * gross

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from quotelife.config.schema import PostureSettings, TierValue
 from quotelife.decision.expected_value import ExpectedValue
 from quotelife.decision.life import PostureLife
-from quotelife.explain.grounds import Grounds, age_ns, has_curve, package_curve, settings_of
+from quotelife.explain.grounds import Grounds, age_ns, by_legs, has_curve, package_curve, settings_of
 from quotelife.explain.words import percent, time_words
 from quotelife.features.schema import INDEX
 from quotelife.records import (
@@ -73,9 +73,13 @@ def constraints_of(
         words = f"an edge of {decision.edge_ticks:.4g} ticks gets " + (
             "the shortest life" if firm else "no firm quote"
         )
+        if by_legs(request):
+            words += f", held against its smallest leg, threshold {request.h_least:.4g} ticks"
         found.append((BindingFlags.EDGE, minimum - taken if firm else 0, words))
     if decision.binding & BindingFlags.EXPOSURE:
         words = f"live quotes leave {max(decision.exposure_room, 0.0):.6g} of the cap on exposure"
+        if request.two_way:
+            words += " for either side"
         firm = decision.kind == DecisionCode.QUOTE
         found.append((BindingFlags.EXPOSURE, decision.life_ns if firm else 0, words))
     if request.client_deadline_ns is not None:
@@ -150,13 +154,22 @@ def _market_words(request: RequestRecord, decision: DecisionRecord, grounds: Gro
 def _from_value(
     request: RequestRecord, decision: DecisionRecord, settings: PostureSettings, grounds: Grounds, taken: int
 ) -> tuple[BindingFlags, int | None, str]:
+    h = decision.h_ticks
+    inventory = decision.feature(INDEX["inventory"]) or 0.0
+    if by_legs(request):  # what speaks for a long life counts by the leg for which it is least
+        h = max(h, decision.edge_ticks)
+        least = request.h_least / h
+        inventory = request.inventory * (1.0 if request.inventory >= 0.0 else least)
+        relationship = settings.value.relationship_in_h * least
+        value = settings.value.model_copy(update={"relationship_in_h": relationship})
+        settings = settings.model_copy(update={"value": value})
     best = value_of(request, settings, grounds).best(
         decision.p,
         edge_ticks=decision.edge_ticks,
-        h_ticks=decision.h_ticks,
+        h_ticks=h,
         low_ns=NS_PER_US,
         high_ns=HORIZONS_NS[-1],
-        inventory=decision.feature(INDEX["inventory"]) or 0.0,
+        inventory=inventory,
     )
     words = f"expected value is largest here, {best.life_value_ticks:.4g} ticks a lot"
     return BindingFlags.VALUE, best.life_ns - taken, words

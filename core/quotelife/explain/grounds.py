@@ -70,6 +70,12 @@ def package_curve(request: RequestRecord, decision: DecisionRecord) -> bool:
     return bool(request.flags & RequestFlags.LAST_LEG and not decision.model_role and decision.h_ticks > 0)
 
 
+def by_legs(request: RequestRecord) -> bool:
+    """Is it a package that was judged by the curves of its legs?"""
+    routes = RequestFlags.LAST_LEG | RequestFlags.ON_UNDERLYING | RequestFlags.RESIDUAL
+    return request.flags & routes == RequestFlags.LAST_LEG
+
+
 def settings_of(decision: DecisionRecord, grounds: Grounds) -> PostureSettings:
     """Those of the effective posture."""
     key = POSTURE_KEYS[PostureCode(decision.posture_effective)]
