@@ -17,6 +17,7 @@ INTERVAL_NS_MAX = 60 * NS_PER_S
 LEASE_NS_MIN = 20 * NS_PER_MS
 SENT_BACK_NS_MAX = 600 * NS_PER_S
 SENT_AHEAD_NS_MAX = NS_PER_S
+SLACK = 1e-9  # decimal sizes become floating-point lots
 RESUMED_AT_ONCE = 256  # quotes in one WatchResumed
 
 Said = expiry.WatchQuotesResponse
@@ -60,13 +61,18 @@ def _check_interval(faults: Faults, name: str, interval_ns: int) -> None:
         faults.add(name, "must lie between 10 ms and 60 s; 0 for the service's own")
 
 
-def check_register(message: expiry.WatchRegister, now_ns: int) -> None:
-    """Raises ``RpcError``."""
+def check_register(message: expiry.WatchRegister, owner: str, now_ns: int) -> None:
+    """Raises ``RpcError``. ``owner``: of the stream."""
     faults = Faults()
     faults.text("register.quote_id", message.quote_id, required=True)
     faults.text("register.decision_id", message.decision_id)
     if bool(message.decision_id) == message.HasField("quote"):
         faults.add("register.decision_id", "give either this or quote")
+    if message.HasField("quote"):
+        if message.quote.watch_owner not in ("", owner):
+            faults.add("register.quote.watch_owner", "is not the owner of this stream; leave it empty")
+        if message.quote.quote_id not in ("", message.quote_id):
+            faults.add("register.quote.quote_id", "differs from register.quote_id; leave it empty")
     if message.sent_at_utc_ns:
         faults.instant(
             "register.sent_at_utc_ns", message.sent_at_utc_ns, now_ns, SENT_BACK_NS_MAX, SENT_AHEAD_NS_MAX
@@ -99,6 +105,12 @@ def remaining_lots(message: expiry.WatchUpdate, engine: Engine, quote: LiveQuote
                 lots = to_lots(instrument, quantity, unit, None, faults, "update.remaining.unit")
             if lots is not None and not 0 <= lots <= COUNT_MAX:
                 faults.add("update.remaining.quantity", "is out of range for the instrument's lot size")
+            elif lots is not None and lots > quote.size_lots * (1 + SLACK):  # never of an unknown size
+                faults.add(
+                    "update.remaining.quantity", "is more than was left before; a larger quote is a new one"
+                )
+            elif lots == 0 and message.state == QuoteStateCode.PARTLY_FILLED:
+                faults.add("update.remaining.quantity", "nothing is left: say QUOTE_STATE_FILLED")
     faults.raise_if_any()
     return lots
 

@@ -144,7 +144,7 @@ class WatchStream:
         assert owner is not None
         now_ns = hub.clock.now_ns()
         try:
-            wire.check_register(message, now_ns)
+            wire.check_register(message, owner.name, now_ns)
         except RpcError as error:
             self._refuse(message.quote_id, expiry.WATCH_REFUSAL_INVALID, error.message, error)
             return

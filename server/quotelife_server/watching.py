@@ -166,6 +166,7 @@ class Ear:
             self.wake()
 
 
+_STANDING = (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED)
 _WITHDRAW = int(WatchCode.WITHDRAW)  # looked up once, not on the way of every withdrawal
 _STATES = {
     OutcomeCode.HIT: QuoteStateCode.FILLED,
@@ -217,6 +218,9 @@ class Watching:
         self._beating: Timer | None = None
         self._renewing: Timer | None = None
         self._shortest_ns = 0  # of the leases that it is armed for
+        self._expired: dict[
+            int, tuple[Owner, str, int, bool]
+        ] = {}  # just now: a hint for a new one may follow, among the words that wait
         self._untold: deque[WatchWord] = deque()  # words of the engine that no owner has been told of yet
         self._lost: dict[str, tuple[int, int]] = {}  # owner: when, how many were live
         self._leaving = False
@@ -307,7 +311,7 @@ class Watching:
             elif traded_lots < status.size_lots:
                 state, left = QuoteStateCode.PARTLY_FILLED, status.size_lots - traded_lots
         now = self.engine.watch_updated(now_ns, quote, state, left)
-        if now not in (0, QuoteStateCode.LIVE, QuoteStateCode.PARTLY_FILLED):
+        if now not in _STANDING and state not in _STANDING:  # else it is withdrawn, and what is left stands
             self.ended(quote)
             owner, name, _, _ = entry
             if owner.stream is not None:  # whoever has reported it, the stream that has it live is to know
@@ -366,7 +370,7 @@ class Watching:
         for _ in range(min(TELL_AT_ONCE, len(untold))):
             word = untold.popleft()
             quote = word.quote
-            entry = self._quotes.get(quote)
+            entry = self._quotes.get(quote) or self._expired.get(quote)
             if entry is None:
                 continue
             owner, name, expiry_ns, leased = entry
@@ -378,12 +382,15 @@ class Watching:
                     owner.stream.withdraw(withdrawal, now_ns)
             elif word.kind == WatchCode.EXPIRED:
                 self.ended(quote)
+                self._expired[quote] = entry
                 if owner.stream is not None:
                     owner.stream.put(wire.expired(name, word), now_ns)
             elif owner.stream is not None:
                 owner.stream.put(wire.requote_hint(name, word), now_ns)
-        if self._untold:
+        if untold:
             self.schedule.soon(self._tell_some)
+        else:
+            self._expired.clear()
         self._arm()
 
     # --- time -----------------------------------------------------------------------------------------------------

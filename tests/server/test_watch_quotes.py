@@ -149,6 +149,20 @@ def test_a_refused_registration_says_why_and_ends_no_stream(kit: WatchKit, field
     assert watcher.kinds() == ["registered"]
 
 
+def test_a_whole_quote_says_nothing_else_than_its_registration(kit: WatchKit) -> None:
+    watcher = kit.open()
+    quote = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY, watch_owner="b", quote_id="r")
+    watcher.say(register=expiry.WatchRegister(quote_id="q", quote=quote))
+    (said,) = only(watcher, "refused")
+    assert [each.field for each in said.refused.fields] == [
+        "register.quote.watch_owner",
+        "register.quote.quote_id",
+    ]
+    quote.watch_owner, quote.quote_id = "oms", "q"
+    watcher.say(register=expiry.WatchRegister(quote_id="q", quote=quote))
+    assert [each.registered.quote_id for each in only(watcher, "registered")] == ["q"]
+
+
 def test_a_decision_whose_life_is_over_or_that_a_kill_forbids_is_refused(kit: WatchKit) -> None:
     watcher = kit.open()
     reply = kit.get(counterparty="alpha")
@@ -305,6 +319,9 @@ def test_a_quote_that_ends_says_so_in_time_with_a_hint_for_a_new_one(kit: WatchK
     kit.advance(2 * MS, beat=watcher)
     kinds = {each.WhichOneof("message"): each for each in watcher.read()}
     assert 0 <= kinds["expired"].expired.at_utc_ns - reply.expiry_utc_ns <= 2 * MS
+    hint = kinds["requote_hint"].requote_hint
+    assert (hint.quote_id, hint.at_utc_ns) == ("q1", kinds["expired"].expired.at_utc_ns) and hint.life_ns > 0
+    assert kinds["requote_hint"].sequence == kinds["expired"].sequence + 1
 
 
 def test_what_the_client_says_ends_a_quote(kit: WatchKit) -> None:
@@ -363,6 +380,41 @@ def test_a_partial_fill_whose_rest_nobody_knows_keeps_the_quote_live(
     kit.move(0, -3)
     kit.schedule.settle()
     assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
+
+
+@pytest.mark.parametrize("by", ["update", "outcome"])
+def test_what_a_partial_fill_leaves_of_a_withdrawn_quote_is_still_to_be_cancelled(
+    kit: WatchKit, by: str
+) -> None:
+    watcher = kit.open()
+    two = types.Size(quantity="2", unit=types.SIZE_UNIT_BASE_QUANTITY)
+    reply = kit.register(watcher, "q1", counterparty="alpha", size=two)
+    kit.move(0, -3)
+    kit.schedule.settle()
+    assert [each.withdraw.repeated_count for each in only(watcher, "withdraw")] == [0]
+    if by == "update":
+        left = types.Size(quantity="1.5", unit=types.SIZE_UNIT_BASE_QUANTITY)
+        watcher.say(
+            update=expiry.WatchUpdate(quote_id="q1", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=left)
+        )
+    else:
+        hit = expiry.Outcome(
+            outcome_id="o1",
+            decision_id=reply.decision_id,
+            kind=expiry.OUTCOME_KIND_HIT,
+            size=types.Size(quantity="0.5", unit=types.SIZE_UNIT_BASE_QUANTITY),
+        )
+        kit.call(
+            "/quote_expiry.v1.QuoteExpiryService/ReportOutcome",
+            expiry.ReportOutcomeRequest(outcomes=[hit]).SerializeToString(),
+        )
+    kit.advance(150 * MS, beat=watcher)
+    said = watcher.read()
+    assert [each.withdraw.repeated_count for each in said if each.HasField("withdraw")] == [1]
+    assert not any(each.HasField("expired") for each in said)
+    watcher.say(acknowledge=expiry.WatchAcknowledge(quote_id="q1"))
+    kit.advance(S, beat=watcher)
+    assert only(watcher, "withdraw") == []
 
 
 @pytest.mark.parametrize("deltas", [(0.5, 0.2), (0.5, 0.5)], ids=["on the underlying", "residual"])
@@ -971,14 +1023,23 @@ def test_a_kill_of_many_leaves_turns_to_others(tmp_path: Path) -> None:
 
 def test_a_wrong_update_is_refused_and_nothing_else_ends(kit: WatchKit) -> None:
     watcher = kit.open()
+    two = types.Size(quantity="2", unit=types.SIZE_UNIT_BASE_QUANTITY)
     for name in ("q1", "q2"):
-        kit.register(watcher, name, counterparty="alpha")
+        kit.register(watcher, name, counterparty="alpha", size=two)
     watcher.read()
     for wrong in (
         {"state": expiry.QUOTE_STATE_UNSPECIFIED},
         {
             "state": expiry.QUOTE_STATE_PARTLY_FILLED,
             "remaining": types.Size(quantity="1", unit=types.SIZE_UNIT_NOTIONAL),
+        },
+        {
+            "state": expiry.QUOTE_STATE_PARTLY_FILLED,
+            "remaining": types.Size(quantity="2.001", unit=types.SIZE_UNIT_BASE_QUANTITY),
+        },
+        {
+            "state": expiry.QUOTE_STATE_PARTLY_FILLED,
+            "remaining": types.Size(quantity="0", unit=types.SIZE_UNIT_BASE_QUANTITY),
         },
     ):
         watcher.say(update=expiry.WatchUpdate(quote_id="q1", **wrong))
