@@ -109,7 +109,7 @@ def remaining_lots(message: expiry.WatchUpdate, engine: Engine, quote: LiveQuote
                 faults.add(
                     "update.remaining.quantity", "is more than was left before; a larger quote is a new one"
                 )
-            elif lots == 0 and message.state == QuoteStateCode.PARTLY_FILLED:
+            elif lots == 0 and int(message.state) == QuoteStateCode.PARTLY_FILLED:
                 faults.add("update.remaining.quantity", "nothing is left: say QUOTE_STATE_FILLED")
     faults.raise_if_any()
     return lots
