@@ -46,6 +46,7 @@ class _Outcome(NamedTuple):
     quote: RecentQuote
     request: RequestRecord
     decision: DecisionRecord
+    one_side: bool  # of a quote with another one
     price_ticks: float | None
     traded_lots: float | None
 
@@ -121,7 +122,10 @@ def outcome_methods(service: "Service") -> MethodTable:
             first = counted.first(each.quote)
             engine.outcome(now_ns, _payload(each, engine, now_ns, first))
             ledger.answer((), KEY + each.message.outcome_id, each.digest, b"", b"", now_ns)
-            service.watching.outcome(now_ns, each.quote.boot_id, each.decision, each.kind, each.traded_lots)
+            sides = [decision.input_sequence for decision in each.quote.decisions] if each.one_side else ()
+            service.watching.outcome(
+                now_ns, each.quote.boot_id, each.decision, each.kind, each.traded_lots, sides
+            )
             service.metrics.outcome(each.kind)
         reply.accepted, reply.repeated_count = len(taken), repeated
         return ledger.acknowledge(reply.SerializeToString())
@@ -222,7 +226,8 @@ def _read(
             )
         if traded is not None and not 0 < traded <= convert.COUNT_MAX:
             faults.add(f"{at}.size.quantity", "is out of range for the instrument's lot size")
-    return _Outcome(outcome, digest, kind, quote, request, decision, price_ticks, traded)
+    one_side = wanted != 0 and len(quote.decisions) > 1
+    return _Outcome(outcome, digest, kind, quote, request, decision, one_side, price_ticks, traded)
 
 
 def _side(request: RequestRecord) -> int:

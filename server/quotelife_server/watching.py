@@ -46,6 +46,7 @@ REPEATS_AT_ONCE = 4096
 TELL_AT_ONCE = 512  # words of the engine in one turn, some 9 us each
 OWNERS_NAMED_MAX = 10
 NEVER_NS = 2**63 - 1
+ROUNDING = 1e-9  # of lots, taken off in parts
 LATENCY_BOUNDS_NS = tuple(
     us * NS_PER_US for us in (10, 20, 30, 50, 75, 100, 200, 500, 1_000, 5_000, 20_000, 100_000)
 )
@@ -212,6 +213,8 @@ class Watching:
         ] = {}  # those that something may be said of: owner, name, end, does it outlive its unwatched one
         self._decisions: dict[int, tuple[Decision, ...]] = {}  # of those ...
         self._decided: dict[Decision, tuple[int, ...]] = {}  # ... and back
+        # Of TWO_WAY quotes, once an outcome of one side has come: what is left of each, by its decision.
+        self._sides: dict[int, dict[int, float]] = {}
         self._strangers: set[Stream] = set()  # streams that have not said whose they are
         self._timer: Timer | None = None
         self._timer_ns = NEVER_NS
@@ -285,16 +288,24 @@ class Watching:
         decision: DecisionRecord,
         kind: OutcomeCode,
         traded_lots: float | None,
+        sides: Sequence[int] = (),
     ) -> None:
         """An outcome was reported of a decision: where its quote is watched, that is over, or what was traded is taken
         off its size. Where that is not known, nobody knows what is left either: it stays live, at what it counts as.
 
-        ``traded_lots``: of the decision's instrument, ``None``: all of it."""
+        ``traded_lots``: of the decision's instrument, ``None``: all of it. ``sides``: where the outcome is that of one
+        side, the input sequences of all that its quote has: the quote is over when all of them are."""
         for quote in self._decided.get((boot_id, decision.input_sequence), ()):
-            self._outcome_of(quote, now_ns, decision, kind, traded_lots)
+            self._outcome_of(quote, now_ns, decision, kind, traded_lots, sides)
 
     def _outcome_of(
-        self, quote: int, now_ns: int, decision: DecisionRecord, kind: OutcomeCode, traded_lots: float | None
+        self,
+        quote: int,
+        now_ns: int,
+        decision: DecisionRecord,
+        kind: OutcomeCode,
+        traded_lots: float | None,
+        sides: Sequence[int],
     ) -> None:
         status = self.engine.live_quote(quote)
         entry = self._quotes.get(quote)
@@ -306,6 +317,13 @@ class Watching:
             instruments = self.engine.instruments
             first = instruments[status.sides[0][0]]
             traded_lots *= float(instruments[decision.instrument].lot_size / first.lot_size)
+        if sides:
+            most = self._left_of_sides(quote, status.size_lots, decision, state, traded_lots, sides)
+            if most > 0 or math.isnan(most):  # a quote has one size: that of the side with most left
+                if state != QuoteStateCode.FILLED and not most < status.size_lots:
+                    return
+                state, left = QuoteStateCode.PARTLY_FILLED, most if most < status.size_lots else None
+        elif state == QuoteStateCode.FILLED and traded_lots is not None and status.sides:
             if math.isnan(status.size_lots):
                 state = QuoteStateCode.PARTLY_FILLED
             elif traded_lots < status.size_lots:
@@ -316,6 +334,25 @@ class Watching:
             owner, name, _, _ = entry
             if owner.stream is not None:  # whoever has reported it, the stream that has it live is to know
                 owner.stream.put(wire.over(name, now_ns), now_ns)
+
+    def _left_of_sides(
+        self,
+        quote: int,
+        size_lots: float,
+        decision: DecisionRecord,
+        state: QuoteStateCode,
+        traded_lots: float | None,
+        sides: Sequence[int],
+    ) -> float:
+        """Lots that are left of the side with most, after an outcome of one; 0: all are over, NaN: nobody knows."""
+        left = self._sides.setdefault(quote, dict.fromkeys(sides, size_lots))
+        before = left[decision.input_sequence]
+        if state == QuoteStateCode.FILLED and traded_lots is not None:
+            rest = before - traded_lots
+            left[decision.input_sequence] = 0.0 if rest <= ROUNDING * before else rest
+        else:
+            left[decision.input_sequence] = 0.0
+        return math.nan if any(map(math.isnan, left.values())) else max(left.values())
 
     def live(self, owner: str, name: str, decision_id: str) -> bool:
         """Whether the quote of this decision is watched under this name, and nothing has ended it."""
@@ -340,6 +377,7 @@ class Watching:
         if entry is None:
             return
         owner, name, _, leased = entry
+        self._sides.pop(quote, None)
         for decision in self._decisions.pop(quote, ()):
             others = tuple(each for each in self._decided.get(decision, ()) if each != quote)
             if others:

@@ -1089,6 +1089,112 @@ def test_an_outcome_that_another_reports_is_told_to_the_stream(kit: WatchKit) ->
     assert live(kit) == []
 
 
+def two_way(kit: WatchKit, watcher: Watcher, size: str = "2") -> expiry.GetExpiryResponse:
+    of = {"size": types.Size(quantity=size, unit=types.SIZE_UNIT_LOTS)} if size else {}
+    reply = kit.register(watcher, "q1", side=types.SIDE_TWO_WAY, counterparty="alpha", **of)
+    assert [side.decision for side in reply.sides] == [types.DECISION_QUOTE] * 2
+    watcher.read()
+    return reply
+
+
+def report(kit: WatchKit, reply: expiry.GetExpiryResponse, kind: Any, lots: str = "", side: Any = 0) -> None:
+    told = expiry.Outcome(
+        outcome_id=f"o{kit.clock.now_ns()}-{kit.engine.input_sequence}",
+        decision_id=reply.decision_id,
+        kind=kind,
+        side=side,
+    )
+    if lots:
+        told.size.CopyFrom(types.Size(quantity=lots, unit=types.SIZE_UNIT_LOTS))
+    payload = expiry.ReportOutcomeRequest(outcomes=[told]).SerializeToString()
+    answer = kit.call("/quote_expiry.v1.QuoteExpiryService/ReportOutcome", payload)
+    assert expiry.ReportOutcomeResponse.FromString(answer).accepted == 1
+
+
+HIT, LIFTED = expiry.OUTCOME_KIND_HIT, expiry.OUTCOME_KIND_LIFTED
+ENDS = [expiry.OUTCOME_KIND_CANCELLED, expiry.OUTCOME_KIND_EXPIRED, expiry.OUTCOME_KIND_DONE_AWAY]
+ENDS += [expiry.OUTCOME_KIND_COVER]
+
+
+@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("size", ["2", ""])
+def test_the_end_of_one_side_leaves_the_other_watched_and_counted(
+    kit: WatchKit, kind: Any, size: str
+) -> None:
+    watcher = kit.open()
+    reply = two_way(kit, watcher, size)
+    counted = kit.engine.watching.exposures()[0][:2]
+    for _ in range(2):  # a side that has ended does not end again
+        report(kit, reply, kind, side=types.SIDE_BUY)
+        assert (live(kit), watcher.read()) == (["q1"], [])
+        assert kit.engine.watching.exposures()[0][:2] == counted
+    kit.move(0, 3)  # against the offer
+    kit.schedule.settle()
+    assert [each.withdraw.quote_id for each in only(watcher, "withdraw")] == ["q1"]
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_a_quote_is_over_when_both_of_its_sides_are(kit: WatchKit, kind: Any) -> None:
+    watcher = kit.open()
+    reply = two_way(kit, watcher)
+    report(kit, reply, HIT)
+    assert live(kit) == ["q1"]
+    report(kit, reply, kind, side=types.SIDE_SELL)
+    assert live(kit) == []
+    assert [each.expired.quote_id for each in only(watcher, "expired")] == ["q1"]
+    assert kit.watching._sides == {}
+
+
+def test_an_outcome_of_no_side_is_that_of_both(kit: WatchKit) -> None:
+    watcher = kit.open()
+    report(kit, two_way(kit, watcher), ENDS[0])
+    assert live(kit) == []
+    assert [each.expired.quote_id for each in only(watcher, "expired")] == ["q1"]
+
+
+def test_a_quote_counts_as_what_is_left_of_the_side_with_most(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = two_way(kit, watcher)
+    left = []
+    for kind, lots in ((HIT, "1"), (LIFTED, "1"), (HIT, "1"), (LIFTED, "0.5")):
+        report(kit, reply, kind, lots)
+        quote = kit.engine.live_quote(1)
+        assert quote is not None and quote.state == QuoteStateCode.PARTLY_FILLED
+        left.append(quote.size_lots)
+    assert left == [2.0, 1.0, 1.0, 0.5]
+    assert (live(kit), only(watcher, "expired")) == (["q1"], [])
+    report(kit, reply, LIFTED, "0.5")
+    over = kit.engine.live_quote(1)
+    assert over is not None and over.state == QuoteStateCode.FILLED
+    assert [each.expired.quote_id for each in only(watcher, "expired")] == ["q1"]
+
+
+def test_a_fill_of_one_side_never_adds_to_what_the_desk_says_is_left(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = two_way(kit, watcher)
+    report(kit, reply, HIT, "0.5")
+    rest = types.Size(quantity="1", unit=types.SIZE_UNIT_LOTS)
+    watcher.say(
+        update=expiry.WatchUpdate(quote_id="q1", state=expiry.QUOTE_STATE_PARTLY_FILLED, remaining=rest)
+    )
+    report(kit, reply, HIT, "0.5")
+    quote = kit.engine.live_quote(1)
+    assert quote is not None and quote.size_lots == 1.0
+
+
+def test_a_fill_of_one_side_leaves_a_withdrawn_quote_to_be_cancelled(kit: WatchKit) -> None:
+    watcher = kit.open()
+    reply = two_way(kit, watcher)
+    kit.move(0, 3)
+    kit.schedule.settle()
+    report(kit, reply, LIFTED)
+    assert kit.watching.unacknowledged == 1
+    report(kit, reply, HIT)
+    assert kit.watching.unacknowledged == 0
+    quote = kit.engine.live_quote(1)
+    assert quote is not None and quote.state == QuoteStateCode.TOO_LATE
+
+
 def test_a_stored_answer_does_not_say_watched_of_what_is_over(kit: WatchKit) -> None:
     watcher = kit.open()
     request = {"request_id": "r1", "watch": True, "watch_owner": "oms", "quote_id": "q1"}
