@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.config import Config
 from quotelife.counterparty.posterior import CounterpartyStatus, OutcomeCode, ValueTerms
 from quotelife.engine import Engine
 from quotelife.journal.state import COUNTED_KEPT
-from quotelife.records import DecisionRecord, RequestRecord
+from quotelife.records import DecisionRecord, RequestFlags, RequestRecord
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import convert
 from quotelife_server.earlier_quotes import EarlierQuotes
@@ -28,6 +29,8 @@ BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
 BEFORE_NS_MAX = NS_PER_S  # before its decision: as far as clocks may lie apart
 HELD_SLACK_NS = 100 * NS_PER_MS  # a fill behind the end of what the venue held: clocks and ways to it
+SHARE_OF_MID_MAX = 0.5  # no price counts as near the market beyond that, whatever is configured
+ROUNDING = 1e-9  # of shares of a size
 KEY = "\x01outcome "  # no request id begins with it: they are printable
 TOO_MANY_EARLIER = (
     f"more than {EARLIER_MAX} decisions of one call are none that memory holds: report it again"
@@ -50,23 +53,64 @@ class _Outcome(NamedTuple):
     price_ticks: float | None
     traded_lots: float | None
 
+    @property
+    def share(self) -> float | None:
+        """The part of the size asked for that was traded, at most all of it; ``None`` where sizes are not told."""
+        asked = self.request.size_lots
+        if self.traded_lots is None or asked is None or _is_package(self.quote):
+            return None
+        return min(self.traded_lots / asked, 1.0)
+
+
+class Room(NamedTuple):
+    """How far from the market a price may lie: the widest ``price_bounds`` of all desks, as a desk may have another
+    number since the decision, or be gone."""
+
+    of_mid: float
+    spreads: float
+
+    @classmethod
+    def of(cls, config: Config) -> "Room":
+        every = [config.defaults.price_bounds]
+        every += [desk.price_bounds for desk in config.desks.values() if desk.price_bounds is not None]
+        return cls(1e-4 * max(each.bps for each in every), max(each.spreads for each in every))
+
+    def ticks(self, decision: DecisionRecord) -> float:
+        """Of a decision that knew a mid."""
+        mid = _mid_at_pricing(decision)
+        return min(max(self.of_mid * mid, self.spreads * decision.spread_ticks), SHARE_OF_MID_MAX * mid)
+
 
 class Counted:
-    """Quotes whose first outcome has come, by the id of their first decision; the oldest leave first. ``earlier``: of
-    those before this start."""
+    """Quotes whose first outcome has come, by the id of their first decision, and how much of each side was filled
+    since; the oldest leave first. ``earlier``: of those before this start, of which nobody knows what was filled."""
 
     def __init__(self, earlier: Iterable[str] = (), quotes_max: int = COUNTED_KEPT) -> None:
         self._quotes_max = quotes_max
-        self._quotes: OrderedDict[str, None] = OrderedDict.fromkeys(earlier)
+        self._quotes: OrderedDict[str, dict[int, float] | None] = OrderedDict.fromkeys(earlier)
 
-    def first(self, quote: RecentQuote) -> bool:
-        """Whether this is the first outcome of the quote."""
-        if quote.first_id in self._quotes:
-            return False
-        self._quotes[quote.first_id] = None
-        if len(self._quotes) > self._quotes_max:
-            self._quotes.popitem(last=False)
-        return True
+    def count(self, each: _Outcome) -> tuple[bool, bool]:
+        """Whether this is the first outcome of its quote, and whether a fill lies within what was quoted: those of
+        one side add up to one fill at most, however they are cut."""
+        first = each.quote.first_id not in self._quotes
+        if first:
+            self._quotes[each.quote.first_id] = {}
+            if len(self._quotes) > self._quotes_max:
+                self._quotes.popitem(last=False)
+        filled = self._quotes.get(each.quote.first_id)
+        if each.kind not in FILLED:
+            return first, True
+        if filled is None:
+            return first, False
+        side = each.decision.input_sequence
+        share = each.share
+        if share is None:
+            share = float(first)  # the first alone is marked
+        total = filled.get(side, 0.0) + share
+        if total > 1.0 + ROUNDING:
+            return first, False
+        filled[side] = total
+        return first, True
 
 
 def outcome_methods(service: "Service") -> MethodTable:
@@ -84,6 +128,7 @@ def outcome_methods(service: "Service") -> MethodTable:
         taken: list[_Outcome] = []
         reply = expiry.ReportOutcomeResponse()
         faults = convert.Faults()
+        room = Room.of(engine.config)
         if not 1 <= len(message.outcomes) <= OUTCOMES_MAX:
             faults.add("outcomes", f"give 1 to {OUTCOMES_MAX} of them")
             faults.raise_if_any()
@@ -114,13 +159,13 @@ def outcome_methods(service: "Service") -> MethodTable:
                 )
                 continue
             new[outcome.outcome_id] = digest
-            read = _read(outcome, kind, digest, quote, engine, faults, at)
+            read = _read(outcome, kind, digest, quote, engine, room, faults, at)
             if read is not None:
                 taken.append(read)
         faults.raise_if_any()
         for each in taken:
-            first = counted.first(each.quote)
-            engine.outcome(now_ns, _payload(each, engine, now_ns, first))
+            first, within = counted.count(each)
+            engine.outcome(now_ns, _payload(each, engine, now_ns, first, within))
             ledger.answer((), KEY + each.message.outcome_id, each.digest, b"", b"", now_ns)
             sides = [decision.input_sequence for decision in each.quote.decisions] if each.one_side else ()
             service.watching.outcome(
@@ -179,6 +224,7 @@ def _read(
     digest: bytes,
     quote: RecentQuote,
     engine: Engine,
+    room: Room,
     faults: convert.Faults,
     at: str,
 ) -> _Outcome | None:
@@ -209,13 +255,16 @@ def _read(
         price_ticks = None if price is None else float(price / instrument.tick_size)
         if price_ticks is not None and price_ticks > convert.COUNT_MAX:
             faults.add(f"{at}.price", "is out of range for the instrument's tick size")
+        elif price_ticks is not None and filled and not _is_package(quote):
+            tick = float(instrument.tick_size)
+            _hold_against_market(request, decision, price_ticks, tick, room, faults, f"{at}.price")
     else:
         price = None
     if outcome.HasField("size"):
         quantity = faults.above_zero(f"{at}.size.quantity", outcome.size.quantity)
         if not types.SIZE_UNIT_LOTS <= outcome.size.unit <= types.SIZE_UNIT_NOTIONAL:
             faults.add(f"{at}.size.unit", "must be one of the units")
-        elif len(quote.parts) > len(quote.decisions):  # a package
+        elif _is_package(quote):
             if outcome.size.unit not in (types.SIZE_UNIT_LOTS, types.SIZE_UNIT_CONTRACTS):
                 faults.add(f"{at}.size.unit", "of a package must be LOTS or CONTRACTS: both count packages")
             elif quantity is not None:
@@ -228,6 +277,43 @@ def _read(
             faults.add(f"{at}.size.quantity", "is out of range for the instrument's lot size")
     one_side = wanted != 0 and len(quote.decisions) > 1
     return _Outcome(outcome, digest, kind, quote, request, decision, one_side, price_ticks, traded)
+
+
+def _hold_against_market(
+    request: RequestRecord,
+    decision: DecisionRecord,
+    price_ticks: float,
+    tick: float,
+    room: Room,
+    faults: convert.Faults,
+    name: str,
+) -> None:
+    """A fill is at the price quoted, or near it: one that lies far from it and from the mid of then is mistyped, and
+    would outweigh all others in the markouts. Where no mid was known nothing is marked, and none is refused."""
+    mid = _mid_at_pricing(decision)
+    if mid <= 0:
+        return
+    ticks = room.ticks(decision)
+    quoted = request.price_ticks
+    if quoted is None and request.flags & RequestFlags.HAS_EDGE:
+        quoted = decision.reference_ticks - decision.side * decision.edge_ticks
+    near = [mid] if quoted is None else [mid, quoted]
+    if not any(abs(price_ticks - each) <= ticks for each in near):
+        of = "the mid at pricing" if quoted is None else "the price quoted and from the mid at pricing"
+        faults.add(
+            name,
+            f"lies more than {ticks * tick:.6g} (price_bounds) from {of}, {mid * tick:.10g}; "
+            "correct it, or leave it out",
+        )
+
+
+def _is_package(quote: RecentQuote) -> bool:
+    return len(quote.parts) > len(quote.decisions)
+
+
+def _mid_at_pricing(decision: DecisionRecord) -> float:
+    """In ticks, 0 where it is not known: what has moved since is in the decision."""
+    return decision.mid_ticks + decision.side * decision.moved_ticks if decision.mid_ticks > 0 else 0.0
 
 
 def _side(request: RequestRecord) -> int:
@@ -248,15 +334,16 @@ def _age_ns(each: _Outcome) -> int | None:
     return max(0, age_ns)
 
 
-def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool) -> dict[str, Any]:
-    """What ``Engine.outcome`` takes."""
+def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool, within: bool) -> dict[str, Any]:
+    """What ``Engine.outcome`` takes. ``within``: false for a fill beyond what was quoted. It is no part of its quote,
+    so that no size asked for stands beside it, and it is not marked."""
     outcome, decision = each.message, each.decision
     age_ns = _age_ns(each)
-    # Prices of a package are no prices of the instrument that it was judged by: its fills have no markouts.
-    package = len(each.quote.parts) > len(each.quote.decisions)
-    # The mid at pricing: what has moved since is in the decision.
-    known = decision.mid_ticks > 0 and not package
-    mid = decision.mid_ticks + decision.side * decision.moved_ticks if known else 0.0
+    # Prices of a package are no prices of the instrument that it was judged by: its fills have no markouts. Where no
+    # mid was known nothing vouches for a price.
+    package = _is_package(each.quote)
+    mid = 0.0 if package else _mid_at_pricing(decision)
+    priced = mid > 0
     return {
         "outcome": outcome.outcome_id,
         "decision": decision.input_sequence,
@@ -271,10 +358,10 @@ def _payload(each: _Outcome, engine: Engine, now_ns: int, counts: bool) -> dict[
         "at_ns": now_ns if age_ns is None else outcome.at_utc_ns,
         "age_ns": age_ns,
         "life_ns": decision.life_ns,
-        "price_ticks": None if package else each.price_ticks,
+        "price_ticks": each.price_ticks if priced else None,
         "traded_lots": each.traded_lots,
-        "size_lots": None if package else each.request.size_lots,
-        "quoted_ticks": None if package else each.request.price_ticks,
+        "size_lots": each.request.size_lots if within and not package else None,
+        "quoted_ticks": each.request.price_ticks if priced else None,
         "mid_ticks": mid,
         "h_ticks": decision.h_ticks,
     }

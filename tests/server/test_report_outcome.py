@@ -19,7 +19,8 @@ from quotelife_server.recent import RecentQuotes
 from quotelife_server.rpc import CallContext, Code, RpcError, Unary
 from reference.faulty_storage import FAULTS
 from reference.ledger_kit import JournalKit
-from reference.service_kit import MS, Kit, S, refused
+from reference.service_kit import CONFIG, MS, Kit, S, refused
+from reference.watch_kit import WatchKit
 
 REPORT = "/quote_expiry.v1.QuoteExpiryService/ReportOutcome"
 GET = "/quote_expiry.v1.AdminService/GetCounterparty"
@@ -282,6 +283,89 @@ def test_the_size_asked_for_is_learned(kit: Kit) -> None:
     assert [(each.instrument, each.mean_lots) for each in known(kit).sizes] == [("BTC-USDT", 2.0)]
 
 
+def marked(kit: WatchKit, name: str = "alpha") -> float:
+    """Fills that are marked 100 ms later, where the market stands still."""
+    for _ in range(5):
+        kit.clock.set_ns(kit.clock.now_ns() + 50 * MS)
+        kit.fresh()
+    return known(kit, name).markouts[0].fills
+
+
+def lots(count: str) -> types.Size:
+    return types.Size(quantity=count, unit=types.SIZE_UNIT_LOTS)
+
+
+@pytest.mark.parametrize(
+    ("slices", "fills"),
+    [
+        (["2"] * 50, 1.0),  # more than was quoted
+        (["0.5", "1", "1", "0.5"], 1.0),  # the third is too much, the fourth fits
+        (["", "2", ""], 1.0),  # the first may be all of it
+        (["0.02"] * 110, 1.0),
+        (["1.5", "1"], 0.75),
+    ],
+)
+def test_fills_of_one_quote_teach_as_one_at_most(tmp_path: Path, slices: list[str], fills: float) -> None:
+    kit = WatchKit(tmp_path)
+    reply = quote(kit, size=lots("2"), price="62999.9")
+    told = [
+        outcome(reply, f"o{k}", at_utc_ns=0, **({"size": lots(each)} if each else {}))
+        for k, each in enumerate(slices)
+    ]
+    assert report(kit, *told).accepted == len(told)
+    assert (known(kit).reported, known(kit).fills) == (len(told), 1.0)
+    assert marked(kit) == pytest.approx(fills, rel=1e-9)
+
+
+def test_each_side_of_a_two_way_quote_teaches_as_one_fill(tmp_path: Path) -> None:
+    kit = WatchKit(tmp_path)
+    reply = quote(kit, side=types.SIDE_TWO_WAY, size=lots("2"))
+    for k in range(4):
+        report(kit, outcome(reply, f"o{k}", (HIT, LIFTED)[k % 2], at_utc_ns=0, price="63000", size=lots("2")))
+    assert marked(kit) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "prices", "far"),
+    [
+        (
+            {},
+            ["0.000000000000000001", "62300", "63700"],
+            "630.003 (price_bounds) from the mid at pricing, 63",
+        ),
+        ({"price": "62500"}, ["61800", "63700"], "from the price quoted and from the mid at pricing, 63"),
+        ({"edge": "500"}, ["61800", "63700"], "from the price quoted and from the mid at pricing, 63"),
+    ],
+)
+def test_a_fill_price_lies_near_the_quote_or_the_market(
+    kit: Kit, fields: dict[str, Any], prices: list[str], far: str
+) -> None:
+    reply = quote(kit, **fields)
+    for price in prices:
+        with refused() as caught:
+            report(kit, outcome(reply, at_utc_ns=0, price=price))
+        assert caught[0].code is Code.INVALID_ARGUMENT
+        assert "outcomes[0].price: lies more than 63" in caught[0].message and far in caught[0].message
+        assert "correct it, or leave it out" in caught[0].message
+    near = ["62500", "63500", *(["62000"] if fields else [])]
+    told = [outcome(reply, f"o{k}", at_utc_ns=0, price=price) for k, price in enumerate(near)]
+    assert report(kit, *told).accepted == len(near)
+
+
+def test_how_far_a_fill_price_may_lie_is_configured_and_never_more_than_half(tmp_path: Path) -> None:
+    wide = "desks:\n  broad: {price_bounds: {bps: 10000, spreads: 1000000}}"
+    kit = Kit(tmp_path, text=CONFIG.replace("desks:", wide))
+    reply = quote(kit)
+    assert report(kit, outcome(reply, "o1", at_utc_ns=0, price="32000")).accepted == 1
+    with refused() as caught:
+        report(kit, outcome(reply, "o2", at_utc_ns=0, price="31000"))
+    assert "outcomes[0].price: lies more than 31" in caught[0].message
+
+
+def test_the_price_of_a_better_dealer_is_held_against_nothing(kit: Kit) -> None:
+    assert report(kit, outcome(quote(kit), "o1", COVER, at_utc_ns=0, price="70000")).accepted == 1
+
+
 def test_counterparties_are_shown_by_name_and_listed(kit: Kit) -> None:
     assert known(kit, "beta").estimated == known(kit, "beta").configured
     with refused() as caught:
@@ -317,12 +401,12 @@ def journaled(kit: JournalKit) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("durability", ["process-crash", "power-loss"])
 def test_it_is_acknowledged_after_it_is_in_the_journal(tmp_path: Path, durability: str) -> None:
     kit = JournalKit(tmp_path, durability=durability)
-    call = kit.send(REPORT, payload(outcome(ask(kit), at_utc_ns=0, price="50000.1")))
+    call = kit.send(REPORT, payload(outcome(ask(kit), at_utc_ns=0, price="62990.1")))
     assert call.outcome is None and journaled(kit) == []
     kit.work_off()
     assert expiry.ReportOutcomeResponse.FromString(call.reply).accepted == 1
     (kept,) = journaled(kit)
-    assert (kept["outcome"], kept["counterparty"], kept["price_ticks"]) == ("o1", "alpha", 500001.0)
+    assert (kept["outcome"], kept["counterparty"], kept["price_ticks"]) == ("o1", "alpha", 629901.0)
     assert kept["h_ticks"] >= 1 and kept["life_ns"] > 0 and kept["mid_ticks"] > 0 and kept["counts"] is True
 
 
@@ -413,6 +497,19 @@ def test_one_quote_counts_once_over_a_restart(tmp_path: Path) -> None:
     assert status.quotes == pytest.approx(1.0)
 
 
+def test_what_was_filled_before_a_restart_is_not_taught_again(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    call = kit.ask(counterparty="alpha", size=lots("2"))
+    kit.work_off()
+    reported(kit, outcome(call.expiry, "o1", at_utc_ns=0, size=lots("2")))
+    kit.restart()
+    assert reported(kit, outcome(call.expiry, "o2", at_utc_ns=0, size=lots("2"))).accepted == 1
+    by_id = {each["outcome"]: each for each in journaled(kit)}
+    first, second = by_id["o1"], by_id["o2"]
+    assert (first["size_lots"], first["traded_lots"]) == (2.0, 2.0)
+    assert (second["size_lots"], second["traded_lots"], second["counts"]) == (None, 2.0, False)
+
+
 def test_a_package_is_known_over_a_restart(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path)
     legs = [
@@ -467,14 +564,14 @@ def test_an_instrument_is_found_by_its_name_and_refused_on_another_grid(tmp_path
     moved = [each for each in instruments if each.name != "BTC-USDT"]
     kit.config = kit.config.model_copy(update={"instruments": tuple(moved)})
     kit.restart()
-    reply = reported(kit, outcome(call.expiry, "o1", price="3000"), outcome(buy, "o2"))
+    reply = reported(kit, outcome(call.expiry, "o1", price="3100"), outcome(buy, "o2"))
     assert reply.accepted == 1
     assert "BTC-USDT is not configured any more" in reply.refused[0].reason
     assert journaled(kit)[-1]["instrument"] == "ETH-USDT"
     coarse = instruments[place].model_copy(update={"tick_size": instruments[place].tick_size * 2})
     kit.config = kit.config.model_copy(update={"instruments": (coarse, *moved[1:])})
     kit.restart()
-    (refusal,) = reported(kit, outcome(call.expiry, "o3", price="3000")).refused
+    (refusal,) = reported(kit, outcome(call.expiry, "o3", price="3100")).refused
     assert "another tick_size or lot_size" in refusal.reason
 
 
