@@ -764,7 +764,10 @@ class _FromMarket(_Boot):
             return self._gap
         damage = [each.path.name for each in self._runs.capture.damage]
         if run is None:
-            reason = f"the capture of this boot ends before input {wanted}"
+            reason = (
+                f"the capture of this boot ends before input {wanted}; of a process that was killed it lacks the "
+                "last second, and the journal alone can be verified"
+            )
         else:
             reason = f"inputs {wanted} to {run.first_sequence - 1} are in neither journal nor capture"
         return reason + (f"; damaged: {', '.join(damage)}" if damage else "")
