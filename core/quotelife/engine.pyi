@@ -100,6 +100,11 @@ class LiveQuoteStatus(NamedTuple):
     withdraw: int
     waiting: bool
     number: int
+    withdrawn_ns: int
+    moved_ticks: float
+    value_ticks: float
+    withdrawn_at: int
+    held: bool
     acknowledged: bool
     expiry_ns: int
     unwatched_ns: int

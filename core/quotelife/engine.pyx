@@ -111,7 +111,7 @@ from quotelife.records cimport (
     QUOTE_CANCELLED, QUOTE_EXPIRED, QUOTE_FILLED, QUOTE_LIVE, QUOTE_PARTLY_FILLED, QUOTE_TOO_LATE, QUOTE_WITHDRAWN,
     WATCH_EXPIRED, WATCH_WITHDRAW, WITHDRAW_ADVERSE_MOVE, WITHDRAW_DATA_QUALITY, WITHDRAW_HALT, WITHDRAW_KILL_SWITCH,
     WITHDRAW_LIFE_ENDED,
-    WITHDRAW_STRESS, WITHDRAW_VALUE, WITHDRAW_WATCH_LOST, WatchRecord,
+    WITHDRAW_REASONS, WITHDRAW_STRESS, WITHDRAW_VALUE, WITHDRAW_WATCH_LOST, WatchRecord,
 )
 
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
@@ -242,7 +242,12 @@ class LiveQuoteStatus(NamedTuple):
     state: int            # records.QuoteStateCode
     withdraw: int         # records.WithdrawCode, from when it was to be withdrawn on
     waiting: bool         # … and its venue session takes no more cancels just now
-    number: int           # of what was said last of it, 0: nothing
+    number: int           # of the word that ended it, 0: none has; of its withdrawal the same over restarts
+    withdrawn_ns: int     # when its withdrawal was said, 0: it was not …
+    moved_ticks: float    # … D of the side that brought it then, NaN: not known …
+    value_ticks: float    # … what was left was worth then, NaN: not judged …
+    withdrawn_at: int     # … index of the instrument that it was said of, NO_INDEX_VALUE: none …
+    held: bool            # … and it had waited for the venue session's cancel rate
     acknowledged: bool
     expiry_ns: int
     unwatched_ns: int     # end of the life that it would have without a watch
@@ -2801,6 +2806,7 @@ cdef class Engine:
             "withdraw_at": self._withdraw_at,
             "state": <int>QUOTE_LIVE,
             "withdraw": 0,
+            "words": self._quotes.words,       # so that a replay, which has no boot before, numbers as it was done here
             "sides": sides,
         }
         self.apply_watch(CHANGE_WATCHED, payload, now_ns)
@@ -2852,6 +2858,22 @@ cdef class Engine:
         quote.cancels = payload["cancels"]
         quote.state = QUOTE_PARTLY_FILLED if payload["state"] == <int>QUOTE_PARTLY_FILLED else QUOTE_LIVE
         reason = int(payload["withdraw"])
+        quote.moved_at = NOWHERE
+        quote.moved_ticks = quote.value_ticks = NAN
+        quote.withdrawn_at = <uint32_t>NO_INDEX
+        said = payload.get("said")             # of a withdrawal that a boot before this one has said
+        if said is not None:
+            if not 0 < reason < WITHDRAW_REASONS:
+                raise ValueError(f"quote {payload['quote']} was withdrawn for reason {reason}")
+            quote.withdraw = reason
+            quote.number = said["number"]
+            quote.withdrawn_ns = said["at_ns"]
+            quote.held = bool(said["held"])
+            quote.moved_ticks = NAN if said["moved_ticks"] is None else float(said["moved_ticks"])
+            quote.value_ticks = NAN if said["value_ticks"] is None else float(said["value_ticks"])
+            instrument = None if said["instrument"] is None else self._instruments.get(said["instrument"])
+            quote.withdrawn_at = <uint32_t>NO_INDEX if instrument is None else <uint32_t>instrument.index
+        words = int(payload.get("words", 0))
         self._name_quote(&quote, names)
         withdraw_at = _finite("withdraw_at", payload.get("withdraw_at", self._withdraw_at))    # since it is told
         if len(payload["sides"]) > <int>QUOTE_SIDES_MAX:
@@ -2890,8 +2912,12 @@ cdef class Engine:
         if not reason:                     # of one to be withdrawn its owner has yet to hear
             self._quotes.check_room()
         self.advance(now_ns)
-        place = self._quotes.open(&quote, side, n, names, self.now_ns)
+        place = self._quotes.open(&quote, side, n, names, self.now_ns, bool(payload.get("restored", False)))
+        self._quotes.words = max(self._quotes.words, words)
         self._tell(CHANGE_WATCHED, payload, now_ns)
+        if said is not None:
+            self._quotes.withdrawn_before(place, self.now_ns)
+            return 0
         if (unknown or n == 0) and not reason:
             reason = <int>WITHDRAW_DATA_QUALITY                # its market cannot be watched
         self._look_at_new(place, payload, reason)
@@ -3032,7 +3058,9 @@ cdef class Engine:
         return LiveQuoteStatus(
             quote=quote.id, owner=names.owner, name=names.name, rfq=names.rfq, boot=names.boot,
             decisions=names.decisions, state=quote.state, withdraw=quote.withdraw, waiting=quote.wait_at != NOWHERE,
-            number=quote.number, acknowledged=quote.acknowledged, expiry_ns=quote.end_ns,
+            number=quote.number, withdrawn_ns=quote.withdrawn_ns, moved_ticks=quote.moved_ticks,
+            value_ticks=quote.value_ticks, withdrawn_at=quote.withdrawn_at, held=quote.held,
+            acknowledged=quote.acknowledged, expiry_ns=quote.end_ns,
             unwatched_ns=quote.unwatched_ns, size_lots=quote.size_lots, counterparty=names.counterparty,
             desk=names.desk, session=names.session, sides=tuple(sides),
         )

@@ -72,12 +72,14 @@ class Figures:
 class Withdrawal:
     """Said and not acknowledged yet."""
 
-    __slots__ = ("again_ns", "expiry_ns", "name", "queued", "repeated", "sequence", "word")
+    __slots__ = ("again_ns", "expiry_ns", "name", "queued", "repeated", "sequence", "since_ns", "word")
 
-    def __init__(self, name: str, word: WatchWord, expiry_ns: int) -> None:
+    def __init__(self, name: str, word: WatchWord, expiry_ns: int, since_ns: int) -> None:
+        """``since_ns``: when it was said, or a restart brought it back."""
         self.name = name
         self.word = word
         self.expiry_ns = expiry_ns
+        self.since_ns = since_ns
         self.again_ns = 0
         self.repeated = -1  # not said yet
         self.sequence = 0  # of the message that said it first to the stream of now
@@ -414,7 +416,7 @@ class Watching:
             owner, name, expiry_ns, leased = entry
             if word.kind == _WITHDRAW:
                 owner.count(-1, leased)
-                owner.withdrawals[quote] = withdrawal = Withdrawal(name, word, expiry_ns)
+                owner.withdrawals[quote] = withdrawal = Withdrawal(name, word, expiry_ns, word.at_ns)
                 if owner.stream is not None:
                     self.figures.latencies.observe(now_ns - word.at_ns)
                     owner.stream.withdraw(withdrawal, now_ns)
@@ -447,13 +449,17 @@ class Watching:
             elif quote.state == QuoteStateCode.WITHDRAWN and not quote.acknowledged:
                 word = WatchWord(
                     number=quote.number,
-                    at_ns=now_ns,
+                    at_ns=quote.withdrawn_ns,
                     quote=quote.quote,
                     kind=WatchCode.WITHDRAW,
                     reason=quote.withdraw,
                     state=quote.state,
+                    moved_ticks=quote.moved_ticks,
+                    value_ticks=quote.value_ticks,
+                    instrument=quote.withdrawn_at,
+                    held=quote.held,
                 )
-                owner.withdrawals[quote.quote] = Withdrawal(quote.name, word, quote.expiry_ns)
+                owner.withdrawals[quote.quote] = Withdrawal(quote.name, word, quote.expiry_ns, now_ns)
             else:
                 continue
             self._quotes[quote.quote] = (owner, quote.name, quote.expiry_ns, leased)
@@ -536,7 +542,7 @@ class Watching:
     def _repeat(self, owner: Owner, now_ns: int, repeat_ns: int, forget_ns: int) -> None:
         for _ in range(min(REPEATS_AT_ONCE, len(owner.withdrawals))):
             quote, withdrawal = next(iter(owner.withdrawals.items()))
-            if max(withdrawal.word.at_ns, withdrawal.expiry_ns) + forget_ns < now_ns:
+            if max(withdrawal.since_ns, withdrawal.expiry_ns) + forget_ns < now_ns:
                 self.ended(quote)  # nobody will ask any more, and the engine has forgotten it
                 continue
             if withdrawal.again_ns > now_ns or owner.stream is None:

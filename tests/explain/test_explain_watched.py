@@ -126,6 +126,20 @@ def test_what_a_restart_says_is_told_too(kit: JournalKit) -> None:
     assert {"WITHDRAW", "EXPIRED"} & set(kinds(response))
 
 
+def test_a_withdrawn_quote_is_restored_as_that_and_its_withdrawal_stays_one(kit: JournalKit) -> None:
+    watching(kit)
+    reply = quote(kit, "q1")
+    kit.engine.kill(kit.clock.now_ns())
+    kit.pass_time(0.1)
+    kit.restart()
+    kit.service.watching.begin()
+    response = explained(kit, reply.decision_id)
+    assert kinds(response) == ["WITHDRAW", "RESTORED"]
+    assert response.watched.events[1].state == expiry.QUOTE_STATE_WITHDRAWN
+    status = kit.service.watching.status()
+    assert (status.registered, list(status.withdrawn), status.unacknowledged) == (0, [], 1)
+
+
 def test_the_command_shows_it_and_json_has_it(kit: JournalKit) -> None:
     watching(kit)
     reply = quote(kit, "q1")

@@ -196,8 +196,8 @@ def test_words_that_are_not_there_are_counted(
 
 
 def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
-    """Each that had not ended, or whose withdrawal nobody had acknowledged, is withdrawn or expires: the market that
-    was not seen meanwhile is no reason to go on."""
+    """Each that had not ended is withdrawn or expires: the market that was not seen meanwhile is no reason to go on.
+    Each whose withdrawal nobody had acknowledged is known as it was withdrawn, and no second word is said of it."""
     folder, known = day
     state = recover(DirectoryStorage(str(folder / "journal"), lock=False), 0).state
     open_still = {
@@ -217,6 +217,34 @@ def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
     engine, tap = Engine(watched_config(), start_ns=now_ns), DerivedTap()
     engine.record_to(tap)
     state.restore(engine, now_ns)
+    before = {entry["quote"] for entry in state.live_quotes(now_ns) if "said" in entry}
+    assert len(before) > 3
+    back = {each.quote: each for each in engine.live_quotes()}
+    withdrawn = {each.quote: each for each in known if each.state == QuoteStateCode.WITHDRAWN}
+    same = (
+        "state",
+        "withdraw",
+        "number",
+        "withdrawn_ns",
+        "moved_ticks",
+        "value_ticks",
+        "withdrawn_at",
+        "held",
+    )
+    both = withdrawn.keys() & back.keys()
+    assert {each.withdraw for each in back.values()} >= {WithdrawCode.ADVERSE_MOVE, WithdrawCode.WATCH_LOST}
+    assert len(both) > 3 and [
+        (name, getattr(withdrawn[quote], name)) for quote in sorted(both) for name in same
+    ] == [
+        (name, pytest.approx(getattr(back[quote], name), nan_ok=True))
+        for quote in sorted(both)
+        for name in same
+    ]
+    counts = engine.watching.counts()
+    new = sum(each.state == QuoteStateCode.WITHDRAWN for each in back.values()) - len(before)
+    assert (counts.registered, sum(counts.withdrawn.values())) == (0, new), (
+        "a boot before has counted the others"
+    )
     for _ in range(5000):
         if not engine.watching.counts().live:
             break
@@ -224,8 +252,49 @@ def test_a_restart_forgets_no_quote(day: tuple[Path, list[Any]]) -> None:
         engine.on_timer(now_ns)
     said = [np.frombuffer(each, WATCH_DTYPE)[0] for each in tap.watches()]
     ended = [int(each["quote"]) for each in said if each["kind"] != WatchCode.REQUOTE_HINT]
-    assert sorted(ended) == sorted(carried)
+    assert sorted(ended) == sorted(carried - before)
     assert engine.watching.next_quote == state.next_quote > max(each.quote for each in known)
+
+
+def three_boots(folder: Path) -> None:
+    start_ns = START_NS
+    for number in (1, 2, 3):
+        run = session(folder, start_ns, f"boot{number}", seed=number)
+        run.watched = 10_000 * number  # names of its own
+        run.work(market(60, start_ns=start_ns), 900, 0.25)
+        assert sum(run.engine.watching.counts().withdrawn.values()) > 5
+        start_ns = run.engine.now_ns + 10 * MS
+        run.close()
+
+
+def test_numbers_go_on_over_restarts_and_every_boot_comes_out_again(tmp_path: Path) -> None:
+    three_boots(tmp_path)
+    said = [decode_watch(each) for each in Journal(tmp_path / "journal").records([Kind.WATCH])]
+    assert [int(each["number"]) for each in said] == list(range(1, len(said) + 1))
+    withdrawn = [int(each["quote"]) for each in said if each["kind"] == WatchCode.WITHDRAW]
+    assert len(withdrawn) == len(set(withdrawn)), "a restart says none again"
+    for report in (verify(tmp_path / "journal"), verify(tmp_path / "journal", tmp_path / "capture")):
+        assert report.mismatches == []
+        assert (report.boots, report.complete, report.unequal, report.watches_missing) == (3, True, 0, 0)
+        assert report.watches == len(said)
+
+
+def test_a_withdrawal_said_again_without_its_move_is_none_of_the_market(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that did not carry over how a quote was withdrawn withdrew it once more at the next boot."""
+    whole = OperationalState._change_quote
+
+    def older(self: OperationalState, id: int, **changed: Any) -> None:
+        whole(self, id, **{key: value for key, value in changed.items() if key != "said"})
+
+    monkeypatch.setattr(OperationalState, "_change_quote", older)
+    three_boots(tmp_path)
+    said = [decode_watch(each) for each in Journal(tmp_path / "journal").records([Kind.WATCH])]
+    moves = [each for each in said if each["reason"] == WithdrawCode.ADVERSE_MOVE]
+    assert any(np.isnan(each["moved_ticks"]) for each in moves)
+    for report in (verify(tmp_path / "journal"), verify(tmp_path / "journal", tmp_path / "capture")):
+        assert report.mismatches == [] and (report.unequal, report.watches_missing) == (0, 0)
 
 
 def test_a_quote_is_written_out_once_whatever_becomes_of_it(

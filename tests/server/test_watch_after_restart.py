@@ -52,6 +52,17 @@ def resume(kit: JournalKit, owner: str) -> tuple[set[str], dict[str, int]]:
     return live, gone
 
 
+def withdrawals(kit: JournalKit, owner: str) -> list[expiry.WatchWithdraw]:
+    """What its next stream is told of those that it has not acknowledged."""
+    watcher = Watcher()
+    entry = kit.service.methods[WATCH]
+    assert isinstance(entry, Stream)
+    watcher.handler = kit.service.open_stream(entry, watcher, CallContext(WATCH))
+    watcher.say(open=expiry.WatchOpen(owner=owner, resume=True))
+    kit.work_off()
+    return [each.withdraw for each in watcher.read() if each.HasField("withdraw")]
+
+
 def restart(kit: JournalKit, quotes_max: int = 100_000) -> None:
     watch = kit.config.watch.model_copy(update={"quotes_max": quotes_max})
     kit.config = kit.config.model_copy(update={"watch": watch})
@@ -112,6 +123,36 @@ def test_quotes_whose_owner_never_returns_are_withdrawn_and_journaled(kit: Journ
     assert {int(each["quote"]) for each in said} == set(ids.values())
     live, gone = resume(kit, "oms")
     assert not live and set(gone) == {"q0", "q1"}
+
+
+def test_a_withdrawal_is_the_same_to_the_next_process(kit: JournalKit) -> None:
+    """Its number, when it was decided, why and by which move of which market; no other quote ever has its number."""
+    register(kit, "oms", ["live"])
+    changes = [decode_change(record) for record in kit.read().records([Kind.CHANGE])]
+    (payload,) = (each.payload for each in changes if each.kind is Change.WATCHED)
+    sides = [{**each, "mid_ticks": each["mid_ticks"] + 50 * each["side"]} for each in payload["sides"]]
+    moved = {**payload, "quote": payload["quote"] + 1, "name": "moved", "sides": sides}
+    kit.engine.apply_watch(Change.WATCHED, moved, kit.clock.now_ns())
+    decided_ns, said = kit.clock.now_ns(), kit.engine.live_quote(moved["quote"])
+    assert said is not None
+    kit.pass_time(0.2)
+    restart(kit)
+    (was,) = withdrawals(kit, "oms")
+    assert was.reason == expiry.WITHDRAW_REASON_ADVERSE_MOVE and was.moved_ticks == pytest.approx(50)
+    assert (was.quote_id, was.decided_at_utc_ns, was.instrument) == ("moved", decided_ns, "BTC-USDT")
+    assert was.number == said.number
+    numbers = {was.number}
+    for _ in range(3):
+        restart(kit)
+        kit.engine.kill(kit.clock.now_ns())
+        kit.engine.enable(kit.clock.now_ns())
+        again = {each.quote_id: each for each in withdrawals(kit, "oms")}
+        was.repeated_count = again["moved"].repeated_count
+        assert again["moved"] == was
+        numbers |= {each.number for each in again.values()}
+        register(kit, "oms", ["next"])
+        let_time_pass(kit, 0.3)
+    assert len(numbers) >= 4
 
 
 def test_a_fill_reported_after_a_restart_ends_its_quote(kit: JournalKit) -> None:

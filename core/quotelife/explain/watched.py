@@ -18,7 +18,7 @@ from quotelife.inputs import Change
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import Record, decode_watch
-from quotelife.records import DecisionRecord
+from quotelife.records import DecisionRecord, QuoteStateCode
 from quotelife.units import NS_PER_S
 
 WITHIN_NS = 600 * NS_PER_S
@@ -114,7 +114,8 @@ def aftermath(journal: Journal, first: Record, decisions: dict[int, DecisionReco
                 found.outcomes.append((change["now_ns"], told))
         elif kind == Change.WATCHED:
             if watched is not None and told["quote"] == watched.registered["quote"]:
-                _add(watched, WatchedEvent(WatchedEventKind.RESTORED, change["now_ns"], state=told["state"]))
+                state = QuoteStateCode.WITHDRAWN if told["withdraw"] else told["state"]
+                _add(watched, WatchedEvent(WatchedEventKind.RESTORED, change["now_ns"], state=int(state)))
             elif (told["boot"] or record.boot_id) == first.boot_id and not decisions.keys().isdisjoint(
                 told["decisions"]
             ):

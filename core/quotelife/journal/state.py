@@ -8,6 +8,7 @@ otherwise.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ class OperationalState:
         self._event_names: dict[int, Json] = {}  # by id
         self.quotes: dict[int, Json] = {}  # by id: live, or withdrawn and nobody has said so
         self.next_quote = 1
+        self.words = 0  # number of the last that was said of a live quote
         self._quote_texts: dict[int, str] = {}  # of those asked for: all of each but ``_CHANGING``
         self._learned: dict[str, Json] = {}  # by instrument group, the one noted last at the end
         self._learned_texts: dict[str, str] = {}  # of each, up to its labels
@@ -120,6 +122,7 @@ class OperationalState:
             self._count(payload)
         elif kind == Change.WATCHED:
             self.next_quote = max(self.next_quote, payload["quote"] + 1)
+            self.words = max(self.words, payload.get("words", 0))
             told = dict(payload)
             if now_ns is not None:  # of a build that did not tell: as the engine takes it
                 told.setdefault("decided_ns", now_ns)
@@ -186,7 +189,7 @@ class OperationalState:
             self._quote_texts.pop(id, None)
             return
         known = self.quotes.get(id)
-        if known is not None and id in self._quote_texts and known != quote:
+        if known is not None and id in self._quote_texts and _fixed(known) != _fixed(quote):
             del self._quote_texts[id]
         self.quotes[id] = quote
 
@@ -197,10 +200,11 @@ class OperationalState:
         if text is None:
             text = self._quote_texts[id] = _quote_text(quote)
         size = quote["size_lots"]
-        return (
-            f'{text},"size_lots":{"null" if size is None else repr(size)},"state":{quote["state"]},'
-            f'"withdraw":{quote["withdraw"]}}}'
-        )
+        rest = f'"state":{quote["state"]},"withdraw":{quote["withdraw"]}'
+        for key in ("words", "restored", "said"):  # those that are told of it
+            if key in quote:
+                rest += f',"{key}":{_text(quote[key])}'
+        return f'{text},"size_lots":{"null" if size is None else repr(size)},{rest}}}'
 
     def _change_quote(self, id: int, **changed: Any) -> None:
         # Of ``_CHANGING``: what is written already stays.
@@ -218,12 +222,21 @@ class OperationalState:
 
     def watch(self, record: bytes) -> None:
         """Apply a word on a live quote, the bytes of ``WATCH_DTYPE``."""
-        _, _, _, id, _, _, _, _, kind, reason, _, _ = _WATCH.unpack(record)
+        number, _, at_ns, id, _, moved, value, instrument, kind, reason, _, held = _WATCH.unpack(record)
+        self.words = max(self.words, number)
         quote = self.quotes.get(id)
         if quote is None or kind == WatchCode.REQUOTE_HINT:
             return
         if kind == WatchCode.WITHDRAW:
-            self._change_quote(id, withdraw=reason)
+            said = {
+                "number": number,
+                "at_ns": at_ns,
+                "moved_ticks": None if math.isnan(moved) else moved,
+                "value_ticks": None if math.isnan(value) else value,
+                "instrument": _name(self._instruments, instrument),
+                "held": bool(held),
+            }
+            self._change_quote(id, withdraw=reason, said=said)
         else:
             self._set_quote(id, None)
 
@@ -399,6 +412,7 @@ class OperationalState:
             "overrides": [entry for entry in self.overrides.values() if entry["expires_ns"] > now_ns],
             "next_override_id": self.next_override_id,
             "next_quote": self.next_quote,
+            "words": self.words,
             "kills": list(self.kills.values()),
             "steps": list(self.steps.values()),
             "signals": self.signals(now_ns),
@@ -433,6 +447,7 @@ class OperationalState:
         for entry in value.get("outcomes", ()):
             state._count(entry)
         state.next_quote = value.get("next_quote", 1)
+        state.words = value.get("words", 0)
         for entry in value.get("quotes", ()):
             state._set_quote(entry["quote"], dict(entry))
         return state
@@ -511,6 +526,7 @@ class OperationalState:
 
     def _restore_quotes(self, engine: Engine, now_ns: int, left_out: list[str]) -> None:
         engine.watching.next_quote = max(engine.watching.next_quote, self.next_quote)
+        engine.watching.words = words = max(engine.watching.words, self.words)
         room = engine.config.watch.quotes_max
         quotes = self.live_quotes(now_ns)
         # Those to be withdrawn come last: they take nobody's place, and none takes theirs.
@@ -522,7 +538,7 @@ class OperationalState:
             )
         for quote in (*live[:room], *lost, *(quote for quote in quotes if quote["withdraw"])):
             try:
-                engine.apply_watch(Change.WATCHED, quote, now_ns)
+                engine.apply_watch(Change.WATCHED, {**quote, "words": words, "restored": True}, now_ns)
             except QuotelifeError as error:
                 left_out.append(f"live quote {quote['name']} of {quote['owner']}: {error}")
 
@@ -560,13 +576,18 @@ def first_decision(outcome: Mapping[str, Any]) -> str:
 _text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-_CHANGING = ("size_lots", "state", "withdraw")
-"""Of a quote, while it is live or about to end."""
+_CHANGING = ("size_lots", "state", "withdraw", "words", "restored", "said")
+"""Of a quote: while it is live or about to end, and at a restart. ``words``: number of the last word that was said of
+any quote before it was registered or restored; ``said``: its withdrawal, which the next boot tells in the same way."""
+
+
+def _fixed(quote: Json) -> Json:
+    return {key: value for key, value in quote.items() if key not in _CHANGING}
 
 
 def _quote_text(quote: Json) -> str:
     # What does not change of it, left open for the rest.
-    return _text({key: value for key, value in quote.items() if key not in _CHANGING}).removesuffix("}")
+    return _text(_fixed(quote)).removesuffix("}")
 
 
 def _labels_text(models: Json) -> str:

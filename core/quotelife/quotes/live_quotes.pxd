@@ -35,13 +35,15 @@ cdef struct LiveQuote:
     int64_t forget_ns          # once it has ended
     double size_lots           # still live; NaN: not told
     double risk                # of all its sides: orders what waits
-    uint64_t number            # of what was said last of it
+    uint64_t number            # of the word that ended it; 0: none has
+    int64_t withdrawn_ns       # when its withdrawal was said
     uint32_t first             # side
     uint32_t heap_at           # in ends while it is live, in ended afterwards; NOWHERE: in neither
     uint32_t wait_at           # in waiting of its session; NOWHERE: it does not
     uint32_t moved_at          # side that the withdrawal came from; NOWHERE: none
     double moved_ticks         # D of that side then; NaN: not known
     double value_ticks         # what was left was worth then; NaN: not judged
+    uint32_t withdrawn_at      # instrument that its withdrawal was said of; NO_INDEX: none
     uint32_t counterparty
     uint32_t desk
     uint32_t session
@@ -50,6 +52,7 @@ cdef struct LiveQuote:
     bint acknowledged
     bint lost                  # the stream that had it watched is gone
     bint counted               # what it may lose is in the sums
+    bint held                  # its withdrawal had waited
     bint cancels               # the venue holds it longer than we do: its end is a withdrawal
 
 cdef struct Heap:

@@ -27,7 +27,7 @@ cdef class Watching:
     cdef uint32_t* said_of                      # places of the quotes that they are of
     cdef size_t said_n
     cdef size_t _said_room
-    cdef uint64_t _numbered
+    cdef public uint64_t words                  # number of the last; a restart moves it on, so that none comes twice
     cdef readonly uint64_t unsaid               # no memory for what was to be said
     cdef readonly uint64_t registered
     cdef readonly uint64_t expired
@@ -49,8 +49,9 @@ cdef class Watching:
     cdef int follow(self, object settings, Policy policy, object before, uint32_t instruments, int64_t t,
                     uint64_t sequence) except -1
     cdef uint32_t place(self, uint64_t quote) except? 0xFFFFFFFF
-    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names,
-                       int64_t t) except? 0xFFFFFFFF
+    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names, int64_t t,
+                       bint restored) except? 0xFFFFFFFF
+    cdef void withdrawn_before(self, uint32_t place, int64_t t) noexcept nogil
     cdef void time(self, int64_t t, uint64_t sequence) noexcept nogil
     cdef void passed(self, uint32_t instrument, double mid, int64_t t, uint64_t sequence) noexcept nogil
     cdef void withdraw(self, uint32_t place, uint8_t reason, uint32_t side, double moved, double value, int64_t t,

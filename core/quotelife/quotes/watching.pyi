@@ -31,6 +31,7 @@ class Watching:
     held_back: int
     judged: int
     next_quote: int
+    words: int
     @property
     def live(self) -> int: ...
     @property

@@ -2,7 +2,7 @@
 withdrawn, here it is seen to that each is said once, in time, and no faster than its venue session takes cancels.
 
 Everything follows from the calls and their times alone. What was said is numbered and lies in ``said`` until the
-engine has told its sinks.
+engine has told its sinks. Numbers go on over restarts: each registration tells how far they were.
 """
 
 from typing import NamedTuple
@@ -133,8 +133,9 @@ cdef class Watching:
         # NOWHERE: it is not known.
         return self._places.get(quote, <uint32_t>NOWHERE)
 
-    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names,
-                       int64_t t) except? 0xFFFFFFFF:
+    cdef uint32_t open(self, const LiveQuote* quote, const LiveSide* sides, int n, object names, int64_t t,
+                       bint restored) except? 0xFFFFFFFF:
+        # restored: a boot before this one has registered it.
         cdef uint32_t place = quotes_open(&self.c, quote, sides, n)
         if place == NOWHERE:
             raise MemoryError()
@@ -142,7 +143,7 @@ cdef class Watching:
         self._names[quote.id] = names
         self._owners.setdefault(names.owner, {})[names.name] = quote.id
         self.next_quote = max(self.next_quote, quote.id + 1)
-        self.registered += 1
+        self.registered += not restored
         self._value_risk(place, t, False)
         self.c.quote[place].counted = True
         self._count(place, 1)
@@ -347,6 +348,11 @@ cdef class Watching:
             budget.tat_ns = max(budget.tat_ns, t) + budget.every_ns
         self._withdrawn_now(place, False, t, sequence)
 
+    cdef void withdrawn_before(self, uint32_t place, int64_t t) noexcept nogil:
+        # A boot before this one has said it, as the quote tells: nothing is said, and no venue session is asked.
+        self._end(place, QUOTE_WITHDRAWN, t)
+        self._look()
+
     cdef void _withdrawn_now(self, uint32_t place, bint held, int64_t t, uint64_t sequence) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
         cdef WatchRecord* said
@@ -354,7 +360,7 @@ cdef class Watching:
         self._withdrawn[quote.withdraw] += 1
         said = self._say(WATCH_WITHDRAW, place, t, sequence)
         if said != NULL:
-            said.held = held
+            said.held = quote.held = held
         self._look()
 
     cdef void _release(self, int64_t t, uint64_t sequence) noexcept nogil:
@@ -404,7 +410,7 @@ cdef class Watching:
         cdef size_t room = max(2 * self._said_room, 64)
         cdef WatchRecord* grown
         cdef uint32_t* places
-        self._numbered += 1
+        self.words += 1
         if self.said_n == self._said_room:
             places = <uint32_t*>realloc(self.said_of, room * sizeof(uint32_t))
             if places != NULL:
@@ -423,10 +429,13 @@ cdef class Watching:
     cdef WatchRecord* _say(self, uint8_t kind, uint32_t place, int64_t t, uint64_t sequence) noexcept nogil:
         cdef LiveQuote* quote = &self.c.quote[place]
         cdef WatchRecord* said = self._room(place)
-        quote.number = self._numbered
+        if kind != WATCH_REQUOTE_HINT:
+            quote.number = self.words
+        if kind == WATCH_WITHDRAW:
+            quote.withdrawn_ns = t
         if said == NULL:
             return NULL
-        said.number = self._numbered
+        said.number = self.words
         said.input_sequence = sequence
         said.at_ns = t
         said.quote = quote.id
@@ -443,6 +452,8 @@ cdef class Watching:
             said.instrument = self.c.side[quote.moved_at].instrument
         elif quote.first != NOWHERE:
             said.instrument = self.c.side[quote.first].instrument
+        if kind == WATCH_WITHDRAW:
+            quote.withdrawn_at = said.instrument
         return said
 
     cdef void _look(self) noexcept nogil:
