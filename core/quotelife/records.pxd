@@ -392,7 +392,7 @@ cdef enum QuoteState:
     QUOTE_CANCELLED = 7          # by the desk or the client
 
 cdef struct WatchRecord:         # 64 bytes
-    uint64_t number              # consecutive from 1 on for an engine
+    uint64_t number              # consecutive, on from the boots before
     uint64_t input_sequence      # of the input that brought it
     int64_t at_ns                # engine time
     uint64_t quote               # id of the live quote
