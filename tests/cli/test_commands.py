@@ -615,6 +615,7 @@ async def test_commands_on_a_running_service(tmp_path: Path) -> None:
     assert "ok    service: " in doctor.out and "3 of 3 good" in doctor.out
     assert json.loads(get.out)["decision"] == "QUOTE"
     assert watched.code == 0 and watched.out.startswith("QUOTE for"), watched.err
+    assert re.search(r"^decision [0-9a-f]+-\d+: ", watched.out, re.M)
     assert "its life is over" in watched.out or "withdraw: ADVERSE_MOVE" in watched.out
     assert unknown.code == 1 and "not watched: UNKNOWN_DECISION: " in unknown.out
     assert "watched " in demo.out and "they ended by " in demo.out

@@ -139,6 +139,7 @@ def _tell(reply: "Expiry", as_json: bool, *, one_line: bool = False) -> None:
         f"{reply.posture_effective.name} ({reply.rule.name}), regime {reply.regime.name}, data {reply.quality.name}, "
         f"reasons: {reasons}"
     )
+    typer.echo(f"decision {reply.decision_id}: quotelife explain takes it")
     if reply.package is not None:
         typer.echo(_package_words(reply.package, reply.p_ref))
 

@@ -222,7 +222,8 @@ def problems(summary: dict[str, Any], *, shock_expected: bool) -> list[str]:
         out.append("no quote got a life: the service never had good data")
     if summary["fallbacks"] > summary["decisions"] // 10:
         out.append(
-            f"{summary['fallbacks']} of {summary['decisions']} answers came from the client's fallback"
+            f"{summary['fallbacks']} of {summary['decisions']} answers came from the client's fallback: the service "
+            "was too late for it, as on a machine with more work than cores; try again when it has less"
         )
     medians = summary["life_ms_median"]
     before = {medians[name]["before"] for name, n in summary["quotes_before"].items() if n >= ENOUGH}
