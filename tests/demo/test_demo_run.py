@@ -31,8 +31,9 @@ def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
     assert demo.returncode == 0, out[-3000:] + err[-3000:]
     summary = json.loads(summary_path.read_text())
     assert summary["problems"] == []
-    # On a machine with more to run than cores data may be late for a moment, or an answer for its client.
-    assert summary["declines_after_warm_up"] + summary["fallbacks"] <= summary["decisions"] // 10
+    # Which they were and why: the summary alone does not tell.
+    assert summary["declines_after_warm_up"] == 0, [line for line in out.splitlines() if "DECLINE" in line]
+    assert summary["fallbacks"] == 0, [line for line in out.splitlines() if " own " in line]
     assert 0 < summary["first_shock"]["to_risk_averse_ms"] < 1000
     assert summary["first_shock"]["stressed_before"] == 0
     lives = {name: phases["before"] for name, phases in summary["life_ms_median"].items()}
