@@ -259,12 +259,12 @@ def test_is_refused_under_another_schema(
 @every_model
 @pytest.mark.parametrize("file", [artifact.MANIFEST, *artifact.FILES])
 def test_every_flipped_bit_is_found(cls: type[CurveModel], file: str, tmp_path: Path) -> None:
-    """Every byte of small files and 200 places of large ones, one random bit of each."""
+    """Every byte of small files and 600 places of large ones, one random bit of each."""
     folder = artifact.save_artifact(build(cls, 1), tmp_path, name="m", description="β")
     path = folder / file
     good = path.read_bytes()
     rng = np.random.default_rng(99)
-    places = range(len(good)) if len(good) <= 200 else sorted(rng.choice(len(good), 200, replace=False))
+    places = range(len(good)) if len(good) <= 600 else sorted(rng.choice(len(good), 600, replace=False))
     for place in places:
         bad = bytearray(good)
         bad[place] ^= 1 << int(rng.integers(8))

@@ -126,7 +126,7 @@ cdef class Counterparties:
     cdef int _n
     cdef int32_t* _oldest              # places, a heap: heard of longest ago on top
     cdef int _refit_next
-    cdef int _owed                     # how many are
+    cdef readonly int owed             # how many are owed a fit
     cdef int _owed_next
     cdef int _note_next
     cdef int64_t _pooled_ns

@@ -61,6 +61,7 @@ class Counterparties:
     censored: int
     strangers: int
     forgotten: int
+    owed: int
     def __init__(self, config: Config) -> None: ...
     def follow(self, config: Config, now_ns: int) -> None: ...
     def outcome(

@@ -319,7 +319,7 @@ cdef class Counterparties:
             self._n = kept + 1
             self._sift(kept)                     # among those before it
             kept += 1
-        self._owed = kept if self.enabled else 0
+        self.owed = kept if self.enabled else 0
         self._refit_next = self._note_next = self._owed_next = 0
         self._pooled_ns = now_ns
         self._repool()
@@ -356,7 +356,7 @@ cdef class Counterparties:
         else:                                    # whoever was heard of longest ago makes room
             place = self._oldest[0]
             node = self._nodes[place]
-            self._owed -= node.owed
+            self.owed -= node.owed
             self._place[node.counterparty] = -1
             memset(node, 0, sizeof(Node))        # it stays on top until it is known how old it is
             self.forgotten += 1
@@ -694,7 +694,7 @@ cdef class Counterparties:
         if not self.enabled:
             return changed
         self._settle_some(self._n if everything else <int>REFITS_A_CALL)
-        if self._pool_stale and (everything or (not self._owed and (
+        if self._pool_stale and (everything or (not self.owed and (
                 now_ns - POOL_EVERY_NS >= self._pooled_ns or now_ns < self._pooled_ns))):
             self._pooled_ns = now_ns
             self._follow_pool()
@@ -733,19 +733,19 @@ cdef class Counterparties:
     cdef void settle(self, uint32_t counterparty) noexcept nogil:
         # Before anything that an input does with it: what it is owed by a configuration.
         cdef Node* node
-        if self._owed and counterparty < self._counterparties and self._place[counterparty] >= 0:
+        if self.owed and counterparty < self._counterparties and self._place[counterparty] >= 0:
             node = self._nodes[self._place[counterparty]]
             if node.owed:
                 self._settle(node)
 
     cdef void _settle(self, Node* node) noexcept nogil:
         node.owed = False
-        self._owed -= 1
+        self.owed -= 1
         self._fit(node)
 
     cdef void _settle_some(self, int most) noexcept nogil:
         cdef int settled = 0
-        while self._owed and settled < most:
+        while self.owed and settled < most:
             if self._nodes[self._owed_next].owed:
                 self._settle(self._nodes[self._owed_next])
                 settled += 1
