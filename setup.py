@@ -6,7 +6,10 @@ only what reads bytes from outside (``tools/fuzz.py``). Each keeps its objects a
 """
 
 import os
+import shlex
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -54,13 +57,35 @@ DIRECTIVES = {
 }
 
 
+def has_nghttp2() -> bool:
+    """Its header is where the compiler looks. An extension that lacks a header fails the whole install, even an
+    optional one, so those that need it are only listed where it is found."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    try:
+        done = subprocess.run(
+            [*compiler, "-E", "-x", "c", "-"],
+            input="#include <sys/types.h>\n#include <nghttp2/nghttp2.h>\n"
+            "#if NGHTTP2_VERSION_NUM < 0x013400\n#error too old\n#endif\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
 def extensions() -> list[Extension]:
     """One extension per ``.pyx`` under ``core/`` and ``server/``; the module name follows the path."""
     found = []
+    with_nghttp2 = has_nghttp2()
     for source in sorted([*(ROOT / "core").rglob("*.pyx"), *(ROOT / "server").rglob("*.pyx")]):
         relative = source.relative_to(ROOT)
         module = ".".join(relative.with_suffix("").parts[1:])
         if MODE == "fuzz" and not module.startswith(FUZZED_MODULES):
+            continue
+        native = source.name.startswith("native_")
+        if native and not with_nghttp2:
             continue
         found.append(
             Extension(
@@ -68,7 +93,7 @@ def extensions() -> list[Extension]:
                 [str(relative)],
                 extra_compile_args=COMPILE_ARGS,
                 extra_link_args=LINK_ARGS,
-                libraries=["m"],
+                libraries=["m", "nghttp2"] if native else ["m"],
             )
         )
     return found
@@ -148,7 +173,7 @@ setup(
     },
     ext_modules=cythonize(
         extensions(),
-        include_path=["core"],
+        include_path=["core", "server"],
         build_dir=f"build/cython-{MODE}",
         compiler_directives=DIRECTIVES,
         nthreads=JOBS,

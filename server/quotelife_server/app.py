@@ -55,8 +55,9 @@ from quotelife_server.reload import Reloader
 from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply
-from quotelife_server.transport.grpc_aio import GrpcOptions, GrpcServer
+from quotelife_server.transport.choice import GrpcFrontEnd, chosen
 from quotelife_server.transport.http import HttpServer
+from quotelife_server.transport.options import GrpcOptions, TlsFiles
 from quotelife_server.watching import Ear
 
 TICK_S = 0.1
@@ -207,16 +208,17 @@ class Application:
             self.config, engine.instruments, self.clock, engine.on_events, engine.on_greeks
         )
         self.service.published = published(self.feeds)
-        self.grpc_options = _grpc_options(settings)
-        self.admin: GrpcServer | None = None
+        self.grpc_options = _grpc_options(settings, _folder(config_path))
+        front_end = chosen(settings.transport)
+        self.admin: GrpcFrontEnd | None = None
         self.admin_address = settings.admin_address
         methods = self.service.methods
         if settings.admin_address is not None:
-            self.admin = GrpcServer(
+            self.admin = front_end(
                 self.service, [settings.admin_address], self.grpc_options, administration(self.service)
             )
             methods = shared(self.service, lambda: str(self.admin_address))
-        self.grpc = GrpcServer(self.service, _addresses(settings), self.grpc_options, methods)
+        self.grpc = front_end(self.service, _addresses(settings), self.grpc_options, methods)
         self.market_data = MarketDataWatch(self.engine, self.config.feeds, self.alerts)
         self.model_watch = ModelWatch(self.engine, self.alerts)
         self.exposition = self._exposition()
@@ -538,8 +540,11 @@ async def _drain_or_leave(app: Application, forced: asyncio.Event) -> bool:
 
 def _kill_file(config_path: Path, name: str | None) -> Path | None:
     """As configured; a relative name starts at the folder of the configuration."""
-    folder = config_path if config_path.is_dir() else config_path.parent
-    return None if name is None else folder / name
+    return None if name is None else _folder(config_path) / name
+
+
+def _folder(config_path: Path) -> Path:
+    return config_path if config_path.is_dir() else config_path.parent
 
 
 def _addresses(settings: Server) -> list[str]:
@@ -553,8 +558,20 @@ def _addresses(settings: Server) -> list[str]:
     return addresses
 
 
-def _grpc_options(settings: Server) -> GrpcOptions:
+def _grpc_options(settings: Server, folder: Path) -> GrpcOptions:
+    """``folder``: where relative names of files start."""
+    tls = settings.tls
     return GrpcOptions(
+        connections_max=settings.connections.count_max,
+        connection_age_max_ns=settings.connections.age_max_ns,
+        connection_age_grace_ns=settings.connections.age_grace_ns,
+        tls=None
+        if tls is None
+        else TlsFiles(
+            folder / tls.certificate,
+            folder / tls.key,
+            None if tls.client_ca is None else folder / tls.client_ca,
+        ),
         message_bytes_max=settings.message_bytes_max,
         streams_max=settings.streams_max,
         keepalive_interval_ns=settings.keepalive.interval_ns,

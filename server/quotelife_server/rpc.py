@@ -68,10 +68,17 @@ class CallContext:
 class Turn:
     """What answers that come together have in common: one future for all who wait, instead of one each."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_calls", "_future")
 
     def __init__(self) -> None:
         self._future: asyncio.Future[None] | None = None
+        self._calls: list[Callable[[], None]] | None = None
+
+    def after(self, call: Callable[[], None]) -> None:
+        """``call`` when the turn is over, in the same turn of the event loop. It must not raise."""
+        if self._calls is None:
+            self._calls = []
+        self._calls.append(call)
 
     def future(self) -> asyncio.Future[None]:
         """Done when the turn is over, or when one of those who wait for it is cancelled: look again then."""
@@ -81,6 +88,10 @@ class Turn:
 
     def over(self) -> None:
         """All of its answers have been resolved."""
+        if self._calls is not None:
+            calls, self._calls = self._calls, None
+            for call in calls:
+                call()
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 

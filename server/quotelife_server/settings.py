@@ -12,9 +12,11 @@ from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
 from quotelife_server.feeds.settings import DEPTH_PATHS, BinanceFeedConfig, FeedConfig, ItchFeedConfig
+from quotelife_server.transport.options import Transport
 
 KEPT_SEGMENTS_MIN = 3
 
+FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX)]
 
 
@@ -24,6 +26,26 @@ class Keepalive(Section):
     interval_ns: LongerThanZero = Field(default=30 * NS_PER_S, alias="interval")
     timeout_ns: LongerThanZero = Field(default=10 * NS_PER_S, alias="timeout")
     client_interval_min_ns: LongerThanZero = Field(default=5 * NS_PER_S, alias="client_interval_min")
+
+
+class TlsSettings(Section):
+    """PEM files, read at the start: certificate chain and key of the service. With ``client_ca`` clients must show a
+    certificate that one of these authorities has signed (mTLS). It concerns TCP addresses; Unix sockets are guarded by
+    the rights of their folder."""
+
+    certificate: FilePath
+    key: FilePath
+    client_ca: FilePath | None = None
+
+
+class ConnectionSettings(Section):
+    """How many clients may be connected, and for how long. One that has reached ``age_max`` (none where it is null;
+    ±10 %, so that they do not all leave together) is told to connect anew, and gets ``age_grace`` for what is under
+    way."""
+
+    count_max: int = Field(default=1024, ge=1, le=65_536)
+    age_max_ns: LongerThanZero | None = Field(default=None, alias="age_max")
+    age_grace_ns: LongerThanZero = Field(default=60 * NS_PER_S, alias="age_grace")
 
 
 class Replies(Section):
@@ -103,8 +125,13 @@ class ModelSettings(Section):
 
 
 class Server(Section):
-    """Where the service listens and what it lets clients do. All of it takes a restart to change."""
+    """Where the service listens and what it lets clients do. All of it takes a restart to change.
 
+    ``transport``: what serves gRPC. ``native`` needs a build that found nghttp2, ``grpc_aio`` is gRPC's own server,
+    ``auto`` takes the first where it is there.
+    """
+
+    transport: Transport = "auto"
     address: Address | None = "127.0.0.1:50051"
     unix_socket: SocketPath | None = None
     admin_address: AddressOrUnix | None = None
@@ -119,6 +146,8 @@ class Server(Section):
     watch_configuration: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     keepalive: Keepalive = Keepalive()
+    connections: ConnectionSettings = ConnectionSettings()
+    tls: TlsSettings | None = None
     replies: Replies = Replies()
     recent: RecentSettings = RecentSettings()
     journal: JournalSettings = JournalSettings()

@@ -227,7 +227,7 @@ async def test_a_stream_left_early_is_given_back(app: Application) -> None:
             break
         await answers.aclose()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
-            while app.grpc._streams:  # noqa: ASYNC110 (nobody tells)
+            while app.grpc.streams:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)
 
 

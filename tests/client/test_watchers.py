@@ -493,7 +493,7 @@ async def test_a_client_that_never_reads_is_dropped_by_the_transport_too(app: Ap
         took_s = await until(lambda: app.service.watching.figures.slow_consumers == 1)
         assert took_s < 4 * BOUND_S + SLACK_S
         assert set(states(app, "deaf").values()) == {QuoteStateCode.WITHDRAWN}
-        await until(lambda: not app.grpc._streams, 2)
+        await until(lambda: not app.grpc.streams, 2)
         call.cancel()
 
 

@@ -65,9 +65,14 @@ server:
 """
 
 
+TRANSPORT = {"is": "auto"}
+"""What configurations written here ask for; the fixture ``transport`` sets it."""
+
+
 def write_config(folder: Path, text: str = CONFIG) -> Path:
     path = folder / "config.yaml"
-    path.write_text(text, encoding="utf-8")
+    asked = text.replace("\nserver:\n", f"\nserver:\n  transport: {TRANSPORT['is']}\n", 1)
+    path.write_text(asked, encoding="utf-8")
     return path
 
 

@@ -19,8 +19,9 @@ from quotelife_server.app import Application
 from quotelife_server.handlers import State
 from quotelife_server.kill import from_json
 from quotelife_server.rpc import CallContext, Deferred, Unary
-from quotelife_server.transport.grpc_aio import GrpcServer
 from reference.service_kit import GET_EXPIRY, running, write_config
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 ADMIN = "/quote_expiry.v1.AdminService/"
 METHODS = [method.name for method in admin.DESCRIPTOR.services_by_name["AdminService"].methods]
@@ -111,6 +112,7 @@ async def test_reflection_names_what_is_served_there(app: Application) -> None:
 # --- while the service has enough to do, or leaves ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("transport", ["grpc_aio"], indirect=True)  # the native one keeps no such queue
 @pytest.mark.parametrize("way", ["shared", "admin"])
 async def test_a_kill_at_the_address_overtakes_calls_that_came_before_it(tmp_path: Path, way: str) -> None:
     """Most of a queue that stood before the kill is declined; where it waits its turn, next to nothing is."""
@@ -163,7 +165,9 @@ async def test_a_kill_is_taken_and_kept_while_the_service_drains(tmp_path: Path)
         return answers[-1]
 
     application.service.methods[GET_EXPIRY] = Unary(hang)
-    application.grpc = GrpcServer(application.service, application.grpc._addresses, application.grpc_options)
+    application.grpc = type(application.grpc)(
+        application.service, application.grpc._addresses, application.grpc_options
+    )
     await application.start()
     async with asyncio.timeout(20):
         held = asyncio.create_task(call(application.addresses[0], GET_EXPIRY, REQUEST))

@@ -263,6 +263,7 @@ def test_a_cancelled_stream_gives_its_places_back_once() -> None:
 # --- over the socket ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("transport")
 async def test_a_stream_over_the_socket_keeps_its_order_under_load(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         stream = channel.stream_stream(STREAM)(message(tag) for tag in range(1000))
@@ -272,6 +273,7 @@ async def test_a_stream_over_the_socket_keeps_its_order_under_load(app: Applicat
     assert app.service.in_flight.count == 0
 
 
+@pytest.mark.usefixtures("transport")
 async def test_a_batch_over_the_socket(app: Application) -> None:
     payload = expiry.BatchGetExpiryRequest(requests=[request()] * 256).SerializeToString()
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
@@ -279,6 +281,7 @@ async def test_a_batch_over_the_socket(app: Application) -> None:
     assert [each.WhichOneof("result") for each in reply.results] == ["response"] * 256
 
 
+@pytest.mark.usefixtures("transport")
 async def test_a_drain_ends_an_open_stream_in_words(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         stream = channel.stream_stream(STREAM)()
@@ -292,13 +295,14 @@ async def test_a_drain_ends_an_open_stream_in_words(app: Application) -> None:
     assert caught.value.details() == "the service is draining"
 
 
+@pytest.mark.usefixtures("transport")
 async def test_a_client_that_leaves_gives_its_stream_back(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         stream = channel.stream_stream(STREAM)()
         await stream.write(message(1))
         await stream.read()
-        assert len(app.grpc._streams) == 1
+        assert len(app.grpc.streams) == 1
         stream.cancel()
         async with asyncio.timeout(5):
-            while app.grpc._streams:  # noqa: ASYNC110 (nobody tells)
+            while app.grpc.streams:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)

@@ -6,7 +6,6 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -27,7 +26,9 @@ from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from quotelife_server.transport.http import CONNECTIONS_MAX, HttpServer
-from reference.service_kit import CONFIG, GET_EXPIRY, running, write_config
+from reference.service_kit import CONFIG, GET_EXPIRY, TRANSPORT, running, write_config
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -111,9 +112,9 @@ def hanging(tmp_path: Path, answers: list[Deferred], **overrides: Any) -> Applic
         return answers[-1]
 
     application.service.methods[GET_EXPIRY] = Unary(hang)
-    from quotelife_server.transport.grpc_aio import GrpcServer
-
-    application.grpc = GrpcServer(application.service, application.grpc._addresses, application.grpc_options)
+    application.grpc = type(application.grpc)(
+        application.service, application.grpc._addresses, application.grpc_options
+    )
     return application
 
 
@@ -146,7 +147,7 @@ async def test_overload_is_refused_at_once_with_retry_info(tmp_path: Path) -> No
 
 
 async def test_a_burst_on_the_real_handler_is_refused_in_words(tmp_path: Path) -> None:
-    """A handler that answers at once: calls pile up inside gRPC, where only its own count shows them."""
+    """A handler that answers at once: calls pile up inside the transport, where only its own count shows them."""
     codes: Counter[str] = Counter()
 
     async with running(write_config(tmp_path), in_flight_max=32) as app, contextlib.AsyncExitStack() as stack:
@@ -247,24 +248,8 @@ async def test_a_drain_in_a_burst_ends_every_call_in_words(tmp_path: Path) -> No
         await until(lambda: codes["OK"] >= 20)
         await app.drain()
         await asyncio.gather(*asked)
-    assert set(codes) == {"OK", "UNAVAILABLE"}
-
-
-async def test_a_drain_waits_for_calls_that_are_still_coming(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """None waits in gRPC, but every look finds another that has come and ended: more are on their way."""
-    looks = 0
-
-    def calls(_: int) -> tuple[int, int]:
-        nonlocal looks
-        looks += 1
-        return min(looks, 5), 0
-
-    async with running(write_config(tmp_path)) as app:
-        monkeypatch.setattr("quotelife_server.transport.grpc_aio._calls", calls)
-        await app.drain()
-        assert looks > 5
+    assert set(codes) - {"UNAVAILABLE"} == {"OK"}
+    assert codes["UNAVAILABLE"] or TRANSPORT["is"] == "native", "one that is faster has answered all of them"
 
 
 async def test_clients_that_try_again_at_once_do_not_hold_a_drain_up(tmp_path: Path) -> None:
@@ -334,24 +319,6 @@ async def test_a_drain_that_hangs_ends_at_a_second_signal_or_after_its_time(
     assert await asyncio.wait_for(service, 5) == 1
 
 
-@pytest.mark.parametrize("missing", ["channelz_get_servers", "channelz_get_server"])
-async def test_without_the_transports_own_count_of_calls_the_service_goes_on(
-    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from quotelife_server.transport import grpc_aio
-
-    warned: list[str] = []
-    monkeypatch.delattr(grpc_aio.cygrpc, missing)
-    monkeypatch.setattr(grpc_aio, "_log", SimpleNamespace(warning=lambda text, **_: warned.append(text)))
-    async with (
-        running(write_config(tmp_path)) as app,
-        grpc.aio.insecure_channel(app.addresses[0]) as channel,
-    ):
-        for _ in range(3 * grpc_aio.CALLS_PER_LOOK):
-            await call(channel, GET_EXPIRY, REQUEST)
-    assert len(warned) == 1
-
-
 async def test_health_check_and_list(app: Application) -> None:
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         for service in ("", *SERVICES):
@@ -400,17 +367,8 @@ async def test_streams_are_bounded_over_all_connections(tmp_path: Path) -> None:
             await one_more.read()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         watches[0].cancel()
-        await until(lambda: len(app.grpc._streams) == 3)
+        await until(lambda: len(app.grpc.streams) == 3)
         assert await channels[2].unary_stream(path)(b"").read()
-
-
-async def test_a_refusal_that_finds_its_client_gone_is_no_failure(app: Application) -> None:
-    class Gone:
-        async def abort(self, *_: object) -> None:
-            raise grpc.aio.InternalError("Failed 'execute_batch'")
-
-    with pytest.raises(asyncio.CancelledError):
-        await app.grpc._fail(GET_EXPIRY, Gone(), RpcError(Code.UNAVAILABLE, "the service is draining"))
 
 
 async def test_reflection_lists_and_describes_every_service(app: Application) -> None:
@@ -485,7 +443,7 @@ async def test_a_client_that_is_writing_when_its_stream_ends_hears_why(app: Appl
             for _ in range(3):
                 assert await stream.read()
                 ahead.release()
-            (open_,) = app.grpc._streams
+            (open_,) = app.grpc.streams
             open_.finish(RpcError(Code.UNAVAILABLE, "draining"))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 while await stream.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
@@ -493,16 +451,6 @@ async def test_a_client_that_is_writing_when_its_stream_ends_hears_why(app: Appl
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "draining")
-
-
-async def test_a_client_that_reads_nothing_is_cut_off_not_buffered(app: Application) -> None:
-    from quotelife_server.transport.grpc_aio import STREAM_BACKLOG_MAX, _Stream
-
-    stream = _Stream()
-    for _ in range(STREAM_BACKLOG_MAX + 10):
-        stream.send(b"x")
-    assert stream.error is not None and stream.error.code == Code.RESOURCE_EXHAUSTED
-    assert stream.outgoing.qsize() == STREAM_BACKLOG_MAX + 1
 
 
 async def test_status_tells_state_instruments_and_model(app: Application) -> None:

@@ -3,11 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
-import socket
-import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +13,32 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import log
+from quotelife_server.addresses import UNIX
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import (
     CallContext,
-    Code,
     MethodTable,
     RpcError,
     Stream,
+    StreamCall,
     StreamHandler,
     Unary,
     waited,
 )
+from quotelife_server.transport.limits import (
+    BACKLOG_MAX,
+    HOLD_S,
+    METADATA_BYTES_MAX,
+    draining,
+    no_message,
+    not_read,
+    too_many_streams,
+)
+from quotelife_server.transport.listening import bound_as, cannot_listen, remove_stale_socket, tcp_context
+from quotelife_server.transport.options import GrpcOptions, TlsFiles
 
-STREAM_BACKLOG_MAX = 256
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
-HOLD_S = 0.4
 QUIET_LOOKS = 10  # in a row without a call waiting or come anew, before gRPC is stopped ...
 QUIET_S = HOLD_S / 2  # ... or so long after the first, for clients that never rest
 UNBOUNDED = 2**31 - 1
@@ -44,38 +50,41 @@ _log = log.get_logger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcOptions:
-    """Bounds and keepalive of the HTTP/2 layer."""
-
-    message_bytes_max: int
-    streams_max: int
-    keepalive_interval_ns: int
-    keepalive_timeout_ns: int
-    client_ping_interval_min_ns: int
-
-    def channel_arguments(self) -> list[tuple[str, int]]:
-        return [
-            ("grpc.max_receive_message_length", self.message_bytes_max),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", self.streams_max),
-            # gRPC's own bound on calls not handed over yet cancels them without a word; the service refuses
-            # them long before, in words (class _Waiting).
-            ("grpc.server.max_pending_requests", UNBOUNDED),
-            ("grpc.server.max_pending_requests_hard_limit", UNBOUNDED),
-            ("grpc.enable_channelz", 1),
-            ("grpc.max_channel_trace_event_memory_per_node", 0),
-            ("grpc.max_metadata_size", 8192),
-            ("grpc.keepalive_time_ms", self.keepalive_interval_ns // NS_PER_MS),
-            ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ns // NS_PER_MS),
-            # Without these two a client's keepalive is answered with GOAWAY too_many_pings.
-            (
-                "grpc.http2.min_recv_ping_interval_without_data_ms",
-                self.client_ping_interval_min_ns // NS_PER_MS,
-            ),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.so_reuseport", 0),
+def channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
+    arguments = [
+        ("grpc.max_receive_message_length", options.message_bytes_max),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", options.streams_max),
+        # gRPC's own bound on calls not handed over yet cancels them without a word; the service refuses
+        # them long before, in words (class _Waiting).
+        ("grpc.server.max_pending_requests", UNBOUNDED),
+        ("grpc.server.max_pending_requests_hard_limit", UNBOUNDED),
+        ("grpc.enable_channelz", 1),
+        ("grpc.max_channel_trace_event_memory_per_node", 0),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.keepalive_time_ms", options.keepalive_interval_ns // NS_PER_MS),
+        ("grpc.keepalive_timeout_ms", options.keepalive_timeout_ns // NS_PER_MS),
+        # Without these two a client's keepalive is answered with GOAWAY too_many_pings.
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            options.client_ping_interval_min_ns // NS_PER_MS,
+        ),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.so_reuseport", 0),
+    ]
+    if options.connection_age_max_ns is not None:
+        arguments += [
+            ("grpc.max_connection_age_ms", max(1, options.connection_age_max_ns // NS_PER_MS)),
+            ("grpc.max_connection_age_grace_ms", max(1, options.connection_age_grace_ns // NS_PER_MS)),
         ]
+    return arguments
+
+
+def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    tcp_context(files)  # gRPC says nothing of a file that is wrong
+    ca = None if files.client_ca is None else files.client_ca.read_bytes()
+    pair = (files.key.read_bytes(), files.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
 
 
 class GrpcServer:
@@ -96,7 +105,8 @@ class GrpcServer:
         self._streams_max = options.streams_max
         self._stopping = False
         self._goodbye = asyncio.Event()  # clients have been told to go elsewhere
-        self._server = grpc.aio.server(options=options.channel_arguments(), compression=None)
+        self._server = grpc.aio.server(options=channel_arguments(options), compression=None)
+        self._tls = options.tls
         self._waiting = _Waiting()
         self._server.add_generic_rpc_handlers(
             (_Generic(self._table(service.methods if methods is None else methods)),)
@@ -112,19 +122,27 @@ class GrpcServer:
                 table[path] = grpc.stream_stream_rpc_method_handler(self._stream(path, entry))
         return table
 
+    @property
+    def streams(self) -> Collection[StreamCall]:
+        """Streaming calls under way."""
+        return self._streams
+
     async def start(self) -> list[str]:
         """Bind and serve. Returns the addresses with their real ports. Raises ``OSError``."""
         bound = []
+        credentials = None if self._tls is None else _credentials(self._tls)
         for address in self._addresses:
-            if address.startswith("unix:"):
-                _remove_stale_socket(Path(address.removeprefix("unix:")))
+            unix = address.startswith(UNIX)
+            if unix:
+                remove_stale_socket(Path(address.removeprefix(UNIX)))
             try:
-                port = self._server.add_insecure_port(address)
+                if unix or credentials is None:
+                    port = self._server.add_insecure_port(address)
+                else:
+                    port = self._server.add_secure_port(address, credentials)
             except RuntimeError as error:
-                raise OSError(
-                    f"cannot listen on {address}: in use, or not an address of this machine"
-                ) from error
-            bound.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
+                raise cannot_listen(address) from error
+            bound.append(bound_as(address, port))
         await self._server.start()
         return bound
 
@@ -140,7 +158,7 @@ class GrpcServer:
         if not self._stopping:
             self._stopping = True
             for stream in list(self._streams):
-                stream.finish(_draining())
+                stream.finish(draining())
             await self._quiet(end_s)
         loop.call_later(LOOK_S, self._goodbye.set)
         await self._server.stop(max(0.0, end_s - loop.time()))  # gRPC removes the Unix sockets it listens on
@@ -198,9 +216,9 @@ class GrpcServer:
             call_context = self._context(path, context)
             try:
                 if self._stopping:
-                    raise _draining()
+                    raise draining()
                 if len(self._streams) >= self._streams_max:
-                    raise RpcError(Code.RESOURCE_EXHAUSTED, "too many streams are open")
+                    raise too_many_streams()
                 handler = service.open_stream(entry, stream, call_context)
             except RpcError as error:
                 await self._fail(path, context, error)
@@ -244,10 +262,6 @@ class GrpcServer:
         raise AssertionError("abort returns never")
 
 
-def _draining() -> RpcError:
-    return RpcError(Code.UNAVAILABLE, "the service is draining")
-
-
 class _Stream:
     """``StreamCall`` over a bounded queue; ``None`` in it ends the call."""
 
@@ -263,8 +277,8 @@ class _Stream:
     def send(self, payload: bytes | Callable[[], bytes]) -> None:
         if self.finished:
             return
-        if self.outgoing.qsize() >= STREAM_BACKLOG_MAX:
-            self.finish(RpcError(Code.RESOURCE_EXHAUSTED, "the client does not read its messages"))
+        if self.outgoing.qsize() >= BACKLOG_MAX:
+            self.finish(not_read())
             return
         self.outgoing.put_nowait(payload)
 
@@ -315,7 +329,7 @@ async def _feed(
 async def _only(requests: AsyncIterator[bytes]) -> bytes:
     async for payload in requests:
         return payload
-    raise RpcError(Code.INVALID_ARGUMENT, "the call carries no message")
+    raise no_message()
 
 
 class _Generic(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -396,21 +410,3 @@ def _newest_server() -> int:
             newest = max(newest, int(server["ref"]["serverId"]))
         end = page.get("end", False)
     return newest
-
-
-def _remove_stale_socket(path: Path) -> None:
-    """Remove a socket file on which nobody listens, as a killed process leaves it; binding would fail.
-
-    Raises ``OSError`` when somebody does."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1.0)
-            probe.connect(str(path))
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        path.unlink(missing_ok=True)
-        return
-    raise OSError(f"cannot listen on unix:{path}: in use by another process")

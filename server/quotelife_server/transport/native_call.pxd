@@ -1,0 +1,70 @@
+# Calls over a Session: what of them is known before, while and after a handler has them.
+from libc.stdint cimport int64_t, uint8_t
+
+from quotelife_server.transport.grpc_wire cimport MessageReader
+from quotelife_server.transport.native_session cimport Stream
+
+
+cdef class Method:
+    cdef readonly str path
+    cdef readonly object entry
+    cdef readonly bint is_unary
+    cdef bint reads_on
+
+
+cdef class Desk:
+    cdef readonly object service
+    cdef dict methods
+    cdef readonly size_t message_bytes_max, streams_max, held_bytes_max
+    cdef readonly double keepalive_s, keepalive_timeout_s, client_ping_s, age_s, age_grace_s
+    cdef public double now_s
+    cdef readonly size_t held_bytes
+    cdef readonly set conversations, connections
+    cdef public bint draining
+
+
+cdef class Call(Stream):
+    cdef Desk desk
+    cdef Method method
+    cdef object context
+    cdef object error                        # RpcError that ends it as soon as it is looked at
+    cdef int http_status                     # where it is no gRPC call
+    cdef MessageReader reader                # None while every message has come whole
+    cdef object request                      # the message of a unary call; bytes or Compressed
+    cdef object answer                       # bytes or Deferred
+    cdef Conversation talk
+    cdef int64_t deadline_ns                 # by the service's clock; 0: none
+    cdef double begun_s, partial_s, stalled_s, over_s
+    cdef size_t held
+    cdef bint looked_at, admitted, started, over, listed
+
+    cdef int take_headers(self, object peer) except -1
+    cdef int take_data(self, const uint8_t *data, size_t n) except -1
+    cdef int look(self) except -1
+    cdef int render(self) except -1
+    cdef int fail(self, object error) except -1
+    cdef int check(self, double now_s, int64_t now_ns) except -1
+    cdef int end(self) except -1
+    cdef int _start(self) except -1
+    cdef int _run(self) except -1
+    cdef int _put_error(self, object error) except -1
+    cdef int _hold(self) except -1
+    cdef int _release(self) except -1
+    cdef int _render_stream(self) except -1
+    cdef int _finish_stream(self) except -1
+
+
+cdef class Conversation:
+    cdef Call call
+    cdef object handler
+    cdef object outgoing                     # deque of bytes or of what gives them
+    cdef object inbox                        # deque of messages that have not been handed over
+    cdef object error
+    cdef object room                         # Deferred that the handler asked to wait for
+    cdef readonly bint finished
+    cdef double finished_s
+    cdef size_t unconsumed, outgoing_bytes, inbox_bytes
+    cdef bint half_closed, told
+
+    cdef int deliver(self) except -1
+    cdef int tell_end(self) except -1

@@ -1,0 +1,489 @@
+"""Calls of the native front end: from headers and bytes to a handler, and from its answer to a response.
+
+A call is looked at when something of it has come (``look``) and rendered when the client can take something of it
+(``render``); both run outside nghttp2's callbacks, since a handler may do anything. What comes in callbacks is only
+taken down (``take_headers``, ``take_data``).
+"""
+
+from collections import deque
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t
+
+from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageReader, put_prefix
+from quotelife_server.transport.native_session cimport Stream
+from quotelife_server.transport.nghttp2 cimport NGHTTP2_CANCEL, NGHTTP2_NO_ERROR
+
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
+from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_message
+from quotelife_server.transport.limits import (
+    BACKLOG_MAX,
+    HOLD_S as HOLD,
+    MESSAGE_S as MESSAGE,
+    STALL_S as STALL,
+    STATUS_BYTES_MAX,
+    TEXT_BYTES_MAX,
+    draining,
+    no_message,
+    not_read,
+    too_many_streams,
+)
+
+cdef:
+    double HOLD_S = HOLD
+    double MESSAGE_S = MESSAGE
+    double STALL_S = STALL
+    size_t WAITING_MAX = BACKLOG_MAX
+    object _CallContext = CallContext
+
+cdef enum:
+    AT_ONCE = 32                 # messages of one stream that are handed over before others have their turn
+    ANSWERS_BYTES = 65_536       # of answers that wait; beyond it no further message is handed over
+    FRAME_BYTES = 16_384         # messages of a stream are laid together up to this size
+    NO_TIMEOUT = -1
+    DAY_NS = 86_400_000_000_000
+
+
+cdef class Method:
+    """One entry of the table of methods."""
+
+    def __cinit__(self, str path, entry):
+        self.path = path
+        self.entry = entry
+        self.is_unary = isinstance(entry, Unary)
+        self.reads_on = not self.is_unary and entry.reads_on
+
+
+cdef class Desk:
+    """What the connections of one server share: the service, the bounds, and what they hold together."""
+
+    def __cinit__(
+        self, service, methods, *, message_bytes_max, streams_max, held_bytes_max, keepalive_s, keepalive_timeout_s,
+        client_ping_s, age_s, age_grace_s,
+    ):
+        """``age_s``: 0 where connections may grow as old as they like. ``now_s`` is kept by the server, to 10 ms."""
+        self.service = service
+        self.methods = {path.encode(): Method(path, entry) for path, entry in methods.items()}
+        self.message_bytes_max = message_bytes_max
+        self.streams_max = streams_max
+        self.held_bytes_max = held_bytes_max
+        self.keepalive_s = keepalive_s
+        self.keepalive_timeout_s = keepalive_timeout_s
+        self.client_ping_s = client_ping_s
+        self.age_s = age_s
+        self.age_grace_s = age_grace_s
+        self.conversations = set()
+        self.connections = set()
+
+
+cdef class Call(Stream):
+    """One call. It is itself the callback of the answer it waits for."""
+
+    def __call__(self, outcome):
+        if not self.closed and not self.over:
+            self.session.wake(self)
+
+    cdef int take_headers(self, object peer) except -1:
+        """In a callback: find the method, or what is wrong."""
+        self.begun_s = self.desk.now_s
+        if not self.is_post:
+            self.http_status = 405
+            return 0
+        if not self.is_grpc:
+            self.http_status = 415
+            return 0
+        if self.header_bytes > self.session.header_bytes_max:
+            self.error = RpcError(
+                Code.RESOURCE_EXHAUSTED,
+                f"received metadata size exceeds hard limit ({self.header_bytes} vs. {self.session.header_bytes_max})",
+            )
+            return 0
+        self.method = self.desk.methods.get(self.path)
+        if self.method is None:
+            self.error = RpcError(Code.UNIMPLEMENTED, "Method not found!")
+        elif self.timeout_ns < NO_TIMEOUT:
+            self.error = RpcError(Code.INTERNAL, "grpc-timeout: must be 1 to 8 digits and a unit: H, M, S, m, u or n")
+        elif self.coding == Coding.OTHER:
+            self.error = RpcError(Code.UNIMPLEMENTED, "grpc-encoding: only identity, gzip and deflate are known")
+        if self.error is not None:
+            return 0
+        deadline_ns = None
+        if self.timeout_ns >= 0:
+            self.deadline_ns = <int64_t>self.desk.service.clock.now_ns() + min(self.timeout_ns, <int64_t>DAY_NS)
+            deadline_ns = self.deadline_ns
+        self.context = _CallContext(self.method.path, deadline_ns, peer)
+        return 0
+
+    cdef int take_data(self, const uint8_t *data, size_t n) except -1:
+        """In a callback: collect messages. What is wrong with them is said when the call is looked at."""
+        cdef size_t length
+        cdef list found
+        if self.over or self.method is None or self.error is not None or (
+            self.method.is_unary and self.request is not None
+        ):
+            return self.session.consume(self, n)  # nobody reads it any more
+        try:
+            if self.reader is None:
+                if self.method.is_unary and n > PREFIX_BYTES and data[0] == 0:
+                    length = (
+                        (<size_t>data[1] << 24) | (<size_t>data[2] << 16) | (<size_t>data[3] << 8) | data[4]
+                    )
+                    if length == n - PREFIX_BYTES and length <= self.desk.message_bytes_max:
+                        self.request = PyBytes_FromStringAndSize(<const char *>data + PREFIX_BYTES, length)
+                        return self.session.consume(self, n)
+                self.reader = MessageReader(self.desk.message_bytes_max, self.coding)
+            found = []
+            self.reader.feed_c(data, n, found)
+            if self.method.is_unary:
+                if found:
+                    self.request = found[0]
+                self.session.consume(self, n)
+            else:
+                # The rest is given back as messages are handed over, in deliver().
+                if self.talk is None:
+                    self.talk = Conversation.__new__(Conversation)
+                    self.talk.call = self
+                self.talk.unconsumed += n
+                self.talk.inbox_bytes += n
+                self.talk.inbox.extend(found)
+                if not self.reader.unfinished():
+                    self.partial_s = 0
+                elif self.partial_s == 0 or found:
+                    self.partial_s = self.desk.now_s
+            self._hold()
+        except RpcError as error:
+            self.error = error
+            self.session.consume(self, n)
+        return 0
+
+    cdef int _hold(self) except -1:
+        """Count what the call holds of what has come. Raises ``RpcError`` where all calls hold too much."""
+        cdef size_t now = 0 if self.reader is None else self.reader.held()
+        if self.talk is not None:
+            now += self.talk.inbox_bytes
+        self.desk.held_bytes += now - self.held
+        grew = now > self.held
+        self.held = now
+        if grew and self.desk.held_bytes > self.desk.held_bytes_max:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, "too many bytes wait to be read; retry later")
+        return 0
+
+    cdef int look(self) except -1:
+        """Go on with what has come. Outside callbacks."""
+        if self.over or self.closed:
+            return 0
+        if self.http_status:
+            self.over, self.over_s = True, self.desk.now_s
+            return self.session.answer_http(self, self.http_status)
+        if not self.looked_at:
+            self.looked_at = True
+            if self.error is None:
+                self._start()
+        if self.over:
+            return 0
+        if self.error is not None:
+            return self.fail(self.error)
+        if self.method.is_unary:
+            if not self.started:
+                if self.request is not None:
+                    return self._run()
+                if self.remote_ended:
+                    return self.fail(no_message())
+            return 0
+        return self.talk.deliver()
+
+    cdef int _start(self) except -1:
+        """Its headers are here: find room for it."""
+        cdef object service = self.desk.service
+        try:
+            if self.method.is_unary:
+                service.admit(self.method.entry)
+                self.admitted = True
+                return 0
+            if self.desk.draining:
+                raise draining()
+            if <size_t>len(self.desk.conversations) >= self.desk.streams_max:
+                raise too_many_streams()
+            if self.talk is None:
+                self.talk = Conversation.__new__(Conversation)
+                self.talk.call = self
+            self.talk.handler = service.open_stream(self.method.entry, self.talk, self.context)
+        except RpcError as error:
+            self.error = error
+            return 0
+        self.desk.conversations.add(self.talk)
+        return 0
+
+    cdef int _run(self) except -1:
+        """Hand the message of a unary call to its handler."""
+        self.started = True
+        try:
+            request = self.request if self.reader is None else self.reader.whole(self.request)
+            answer = self.desk.service.unary(self.method.entry, request, self.context)
+        except Exception as error:
+            return self.fail(error)
+        self.request = b""
+        self.answer = answer
+        if type(answer) is bytes:
+            return 0
+        answer.then(self)
+        if not self.over and answer.outcome is None:
+            self.session.wait_for(self, answer.turn)
+        return 0
+
+    cdef int render(self) except -1:
+        """As much of the response as the client can take. Outside callbacks."""
+        cdef bytes payload
+        if self.over or self.closed:
+            return 0
+        if self.talk is not None:
+            return self._render_stream()
+        answer = self.answer
+        if answer is None:
+            return 0
+        if type(answer) is not bytes and answer.outcome is None:
+            return 0
+        if not self.session.can_send(self):
+            return self.session.stall(self)
+        try:
+            payload = answer if type(answer) is bytes else answer.leaving()
+        except Exception as error:
+            return self.fail(error)
+        self.answer = None
+        self.over, self.over_s = True, self.desk.now_s
+        self._release()
+        self.desk.service.metrics.answered(self.method.path, "OK")
+        put_prefix(self.prefix, <size_t>len(payload))
+        self.prefix_left = PREFIX_BYTES
+        self.out = payload
+        self.finishing = True
+        return self.session.respond(self)
+
+    cdef int _render_stream(self) except -1:
+        cdef Conversation talk = self.talk
+        cdef size_t size = 0
+        cdef bytes payload
+        if self.out_waits():
+            return 0
+        if talk.outgoing:
+            if not self.session.can_send(self):
+                return self.session.stall(self)
+            self.stalled_s = 0
+            parts = []
+            try:
+                while talk.outgoing and size < FRAME_BYTES:
+                    item = talk.outgoing.popleft()
+                    if isinstance(item, bytes):
+                        talk.outgoing_bytes -= <size_t>len(item)
+                        payload = item
+                    else:
+                        payload = item()
+                    parts.append(framed(payload))
+                    size += <size_t>len(payload) + PREFIX_BYTES
+            except Exception as error:
+                talk.outgoing.clear()
+                talk.finish(self.desk.service.as_rpc_error(error, self.context))
+            if parts:
+                self.out = parts[0] if len(parts) == 1 else b"".join(parts)
+        if talk.finished and not talk.outgoing:
+            return self._finish_stream()
+        if self.out is not None:
+            if not self.headers_sent:
+                return self.session.respond(self)
+            return self.session.resume(self)
+        return 0
+
+    cdef int _finish_stream(self) except -1:
+        cdef Conversation talk = self.talk
+        if talk.error is not None:
+            if not self.remote_ended and self.desk.now_s - talk.finished_s <= HOLD_S:
+                # Clients that are writing when their call ends may lose the reason for it. Left without answers they
+                # stop, and until then what they write is read.
+                return 0
+            return self._put_error(talk.error)
+        self.over, self.over_s = True, self.desk.now_s
+        talk.tell_end()
+        self.desk.service.metrics.answered(self.method.path, "OK")
+        self.finishing = True
+        if self.headers_sent:
+            return self.session.resume(self)
+        if self.out is not None:
+            return self.session.respond(self)
+        return self.session.refuse(self)
+
+    cdef int fail(self, object error) except -1:
+        """End the call with a status; what waits to be sent is dropped, what nghttp2 has already is not."""
+        if self.over or self.closed:
+            return 0
+        if not isinstance(error, RpcError):
+            error = self.desk.service.as_rpc_error(error, self.context)
+        return self._put_error(error)
+
+    cdef int _put_error(self, object error) except -1:
+        self.over, self.over_s = True, self.desk.now_s
+        self._release()
+        self.answer = None
+        self.request = b""
+        if self.talk is not None:
+            self.talk.finished = True
+            self.talk.outgoing.clear()
+            self.talk.inbox.clear()
+            self.talk.inbox_bytes = 0
+            self.talk.room = None
+            self.talk.tell_end()
+            if self.talk.unconsumed:
+                self.session.consume(self, self.talk.unconsumed)
+                self.talk.unconsumed = 0
+        self.reader = None
+        self._hold()
+        if self.method is not None:
+            self.desk.service.metrics.answered(self.method.path, error.code.name)
+        self.status = int(error.code)
+        self.message = grpc_message(error.message[:TEXT_BYTES_MAX])
+        details = error.status_bytes()
+        if details is not None and len(details) <= STATUS_BYTES_MAX:
+            self.details = binary_value(details)
+        if not self.headers_sent and self.out is None:
+            return self.session.refuse(self)
+        self.finishing = True
+        if not self.headers_sent:
+            return self.session.respond(self)
+        return self.session.resume(self)
+
+    cdef int _release(self) except -1:
+        if self.admitted:
+            self.admitted = False
+            self.desk.service.release(self.method.entry)
+        return 0
+
+    cdef int end(self) except -1:
+        """Its stream is closed, for whatever reason. Outside callbacks."""
+        self.over = True
+        self._release()
+        self.answer = self.reader = None
+        if self.talk is not None:
+            self.talk.finished = True
+            self.talk.outgoing.clear()
+            self.talk.inbox.clear()
+            self.talk.inbox_bytes = 0
+            self.talk.tell_end()
+        self._hold()
+        return 0
+
+    cdef int check(self, double now_s, int64_t now_ns) except -1:
+        """What time has brought."""
+        if not self.over:
+            if self.deadline_ns and now_ns >= self.deadline_ns:
+                return self.fail(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+            if self.talk is None:
+                if self.request is None and self.looked_at and now_s - self.begun_s > MESSAGE_S:
+                    return self.fail(
+                        RpcError(Code.DEADLINE_EXCEEDED, f"the message did not come within {MESSAGE_S:g} s")
+                    )
+            else:
+                if self.partial_s and not self.talk.inbox and now_s - self.partial_s > MESSAGE_S:
+                    return self.fail(
+                        RpcError(Code.DEADLINE_EXCEEDED, f"a message did not end within {MESSAGE_S:g} s")
+                    )
+                if self.talk.finished and self.talk.error is not None and now_s - self.talk.finished_s > HOLD_S:
+                    # It had a while to read what waits; with the status it gets another. Then the call is dropped.
+                    if self.talk.outgoing or self.out_waits():
+                        return self.session.reset(self, NGHTTP2_CANCEL)
+                    return self._put_error(self.talk.error)
+            if self.stalled_s and now_s - self.stalled_s > STALL_S:
+                return self.session.reset(self, NGHTTP2_CANCEL)
+        elif not self.ended:
+            if now_s - self.over_s > STALL_S:
+                return self.session.reset(self, NGHTTP2_CANCEL)
+        elif not self.remote_ended and now_s - self.over_s > HOLD_S:
+            # A client that was writing has had its time to see why its call is over.
+            return self.session.reset(self, NGHTTP2_NO_ERROR)
+        return 0
+
+
+cdef class Conversation:
+    """A stream as its handler sees it (``rpc.StreamCall``), and as the connection does."""
+
+    def __cinit__(self):
+        self.outgoing = deque()
+        self.inbox = deque()
+
+    def send(self, payload):
+        if self.finished:
+            return
+        if <size_t>len(self.outgoing) >= WAITING_MAX:
+            self.finish(not_read())
+            return
+        if isinstance(payload, bytes):
+            self.outgoing_bytes += <size_t>len(payload)
+        self.outgoing.append(payload)
+        self.call.session.wake(self.call)
+
+    def finish(self, error=None):
+        if self.finished:
+            return
+        self.finished = True
+        self.finished_s = self.call.desk.now_s
+        self.error = error
+        if not self.call.closed:
+            self.call.session.wake(self.call)
+
+    def __call__(self, outcome):
+        """The room that the handler asked for is there."""
+        self.room = None
+        if not self.call.over and not self.call.closed:
+            self.call.session.wake(self.call)
+
+    cdef int deliver(self) except -1:
+        """Hand over messages as far as handler and answers allow."""
+        cdef Call call = self.call
+        cdef int done = 0
+        cdef bint blocked = False
+        try:
+            while self.inbox and not self.finished:
+                if self.room is not None:
+                    return 0
+                if done >= AT_ONCE:
+                    blocked = True
+                    call.session.wake(call)
+                    break
+                if not call.method.reads_on and self.outgoing and (done == 0 or self.outgoing_bytes > ANSWERS_BYTES):
+                    blocked = True  # looked at again when they have been sent
+                    break
+                message = call.reader.whole(self.inbox.popleft())
+                done += 1
+                room = self.handler.on_message(message)
+                if room is not None and room.outcome is None:
+                    self.room = room
+                    room.then(self)
+                    if self.room is not None:
+                        call.session.wait_for(call, room.turn)
+            if self.finished:
+                self.inbox.clear()
+            if not blocked and self.room is None and not self.inbox:
+                self.inbox_bytes = 0
+                call._hold()
+                if self.unconsumed:
+                    call.session.consume(call, self.unconsumed)
+                    self.unconsumed = 0
+                if call.remote_ended and not self.half_closed and not self.finished:
+                    self.half_closed = True
+                    if call.reader is not None and call.reader.unfinished():
+                        raise RpcError(Code.INTERNAL, "the call ends in the middle of a message")
+                    self.handler.on_half_close()
+        except Exception as error:
+            self.inbox.clear()
+            self.finish(call.desk.service.as_rpc_error(error, call.context))
+        return 0
+
+    cdef int tell_end(self) except -1:
+        """The handler hears once that the call is over."""
+        if self.told or self.handler is None:
+            return 0
+        self.told = True
+        self.call.desk.conversations.discard(self)
+        try:
+            self.handler.on_cancel()
+        except Exception as error:
+            self.call.desk.service.as_rpc_error(error, self.call.context)
+        return 0

@@ -1,0 +1,37 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from quotelife_server.transport.native_call cimport Call, Desk
+from quotelife_server.transport.native_session cimport Session, Stream
+
+
+cdef class Connection(Session):
+    cdef readonly Desk desk
+    cdef object transport, loop, flush_soon, turn
+    cdef readonly str peer
+    cdef readonly size_t calls_begun
+    cdef list agenda                         # calls to be looked at and rendered
+    cdef list gone                           # calls whose stream was closed in a callback
+    cdef list stalled                        # calls that wait for the client's windows
+    cdef bint busy, scheduled, paused, lost, closing, calm, windows_grew
+    cdef readonly int leaving                # 1: told that it will end, 2: takes no new call
+    cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s
+    cdef double own_ping_s                   # of our PING that is not answered; 0: none
+    cdef double credit
+    cdef size_t frames_seen, sent_seen, earned
+    cdef int strikes
+
+    cdef int _received(self, const uint8_t *data, size_t n) except -1
+    cdef int _flush(self) except -1
+    cdef int _work(self) except -1
+    cdef int _end_gone(self) except -1
+    cdef int _pump(self) except -1
+    cdef int _write(self) except -1
+    cdef int _goaway(self, uint32_t code, bytes text) except -1
+    cdef int _close(self) except -1
+    cdef int _fault(self, object error) except -1
+    cdef int _ping(self) except -1
+    cdef int _spend(self, int cost) except -1
+    cdef int _list(self, Call call) except -1
+    cdef int _schedule(self) except -1
+    cdef int _check_calls(self, double now_s, int64_t now_ns) except -1
+    cdef int _forget(self) except -1

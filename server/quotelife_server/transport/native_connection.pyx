@@ -1,0 +1,478 @@
+"""One client's connection: an asyncio protocol around a ``Session``, its calls, and its bounds in time and number.
+
+Life of a chunk of bytes. ``data_received`` gives it to nghttp2, whose callbacks take down what has come; then calls are
+looked at (handlers run) and rendered, frames are collected, and one write takes all of them. An answer that comes later
+wakes its call, and the flush of that turn takes all that were woken. While the transport's buffer is full nothing is
+rendered, no frame is made and nothing is read.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy
+
+from quotelife_server.transport.native_call cimport Call, Desk
+from quotelife_server.transport.native_session cimport Session, Stream
+from quotelife_server.transport.nghttp2 cimport *
+
+from quotelife_server import log
+from quotelife_server.transport.limits import FRAME_S as FRAME
+from quotelife_server.transport.limits import METADATA_BYTES_MAX, draining
+from quotelife_server.transport.limits import PREFACE_S as PREFACE
+from quotelife_server.transport.limits import STALL_S as STALL
+from quotelife_server.transport.native_session import SessionFault
+
+cdef:
+    double PREFACE_S = PREFACE
+    double FRAME_S = FRAME
+    double STALL_S = STALL
+
+cdef enum:
+    PASSES_MAX = 4                           # of one flush over what its own answers have brought
+    WINDOW_BYTES = 65_535                    # of a call that are not read yet
+    CONNECTION_WINDOW_BYTES = 4_194_304
+    SCRATCH_BYTES = 131_072
+    WRITE_BYTES = 65_536                     # collected frames are written when they are more
+    CREDIT_MAX = 4096                        # of frames that bring no call on; so many at once ...
+    CREDIT_A_SECOND = 1000                   # ... and so many a second
+    FRAME_EARNS = 4                          # for each frame of ours: clients acknowledge what they get
+    SETTINGS_COST = 40
+    RESET_COST = 4                           # of a call that was not answered
+    PING_STRIKES_MAX = 2                     # as gRPC has it
+
+cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere
+
+# Frames of one flush. One event loop runs all connections, and no flush runs inside another.
+cdef uint8_t *_scratch = <uint8_t *>malloc(SCRATCH_BYTES)
+cdef size_t _used = 0
+if _scratch == NULL:
+    raise MemoryError
+
+_log = log.get_logger(__name__)
+
+
+cdef class Connection(Session):
+    """``asyncio.Protocol`` of one connection; ``sweep`` is called every 10 ms or so."""
+
+    def __cinit__(self, Desk desk, loop, double age_factor=1.0):
+        """``age_factor``: of the oldest age a connection may reach, so that they do not all end together."""
+        self.age_s = desk.age_s * age_factor
+        self.desk = desk
+        self.loop = loop
+        self.agenda, self.gone, self.stalled = [], [], []
+        self.credit = CREDIT_MAX
+        self.flush_soon = self._flush_later
+        self.peer = ""
+
+    # --- asyncio ------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.peer = _peer(transport)
+        self.born_s = self.read_s = self.desk.now_s
+        self.desk.connections.add(self)
+        encrypted = transport.get_extra_info("ssl_object")
+        if encrypted is not None and encrypted.selected_alpn_protocol() != "h2":
+            self._close()
+            return
+        transport.set_write_buffer_limits(high=4 * WRITE_BYTES)
+        self.open_session(
+            <uint32_t>self.desk.streams_max, WINDOW_BYTES, CONNECTION_WINDOW_BYTES, METADATA_BYTES_MAX
+        )
+        self._flush()
+
+    def data_received(self, data):
+        cdef const uint8_t[::1] view
+        if self.h2 == NULL or self.closing:
+            return
+        if PyBytes_CheckExact(data):
+            self._received(<const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+        elif len(data):
+            view = data
+            self._received(&view[0], <size_t>len(data))
+
+    def eof_received(self):
+        """A client that has shut its side down is gone."""
+        return False
+
+    def pause_writing(self):
+        self.paused = True
+        self.paused_s = self.desk.now_s
+        if not self.closing:
+            self.transport.pause_reading()
+
+    def resume_writing(self):
+        self.paused = False
+        if not self.closing:
+            self.transport.resume_reading()
+            self._flush()
+
+    def connection_lost(self, error):
+        self.lost = self.closing = True
+        self.desk.connections.discard(self)
+        if not self.busy:
+            self._forget()
+
+    # --- for the server -----------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self):
+        """No call is open and none has ever been: the first to go where there are too many."""
+        return not self.streams and not self.calls_begun
+
+    def leave(self):
+        """Tell the client that the connection will end; calls that it sends before it has heard so are taken."""
+        if not self.leaving and self.h2 != NULL and not self.closing:
+            self.leaving = 1
+            self.leaving_s = self.desk.now_s
+            nghttp2_submit_shutdown_notice(self.h2)
+            self._flush()
+
+    def refuse_new(self):
+        """No call is taken from here on; the connection ends with the last one."""
+        if self.leaving < 2 and self.h2 != NULL and not self.closing:
+            self.leaving = 2
+            self._goaway(NGHTTP2_NO_ERROR, b"")
+            self._flush()
+            self._close_if_done()
+
+    def cut_off(self):
+        """End every call with a status and close, as far as the client reads it."""
+        if self.h2 == NULL:
+            self._close()
+            return
+        for call in list(self.streams.values()):
+            (<Call>call).fail(draining())
+        if self.leaving < 2:
+            self.leaving = 2
+            self._goaway(NGHTTP2_NO_ERROR, b"")
+        self._flush()
+        self._close()
+
+    def abort(self):
+        """At once, whatever waits to be sent."""
+        self.closing = True
+        if self.transport is not None and not self.lost:
+            self.transport.abort()
+
+    def sweep(self, double now_s, int64_t now_ns):
+        """What time has brought: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
+        cdef Desk desk = self.desk
+        if self.lost:
+            return
+        if self.closing:
+            if now_s - self.closing_s > STALL_S:
+                self.abort()
+            return
+        self.credit = min(self.credit + CREDIT_A_SECOND * 0.01, <double>CREDIT_MAX)
+        if not self.settled and now_s - self.born_s > PREFACE_S:
+            self.abort()
+            return
+        if self.in_frame and not self.paused:
+            if self.frame_s == 0 or self.frames_seen != self.recv_frames:
+                self.frame_s, self.frames_seen = now_s, self.recv_frames
+            elif now_s - self.frame_s > FRAME_S:
+                self.abort()
+                return
+        else:
+            self.frame_s = 0
+        if self.paused:
+            if now_s - self.paused_s > STALL_S:
+                self.abort()
+                return
+        elif self.own_ping_s:
+            if self.read_s > self.own_ping_s:
+                self.own_ping_s = 0
+            elif now_s - self.own_ping_s > desk.keepalive_timeout_s:
+                self.abort()
+                return
+        elif now_s - self.read_s > desk.keepalive_s:
+            self.own_ping_s = now_s
+            nghttp2_submit_ping(self.h2, NGHTTP2_FLAG_NONE, NULL)
+            self._flush()
+        if self.age_s and not self.leaving and now_s - self.born_s > self.age_s:
+            self.leave()
+        if self.leaving == 1 and now_s - self.leaving_s > LEAVE_S:
+            self.refuse_new()
+        if self.age_s and self.leaving and now_s - self.leaving_s > desk.age_grace_s and not desk.draining:
+            self.cut_off()
+        if self.streams and not self.closing:
+            self._check_calls(now_s, now_ns)
+        self._close_if_done()
+
+    cdef int _check_calls(self, double now_s, int64_t now_ns) except -1:
+        for call in list(self.streams.values()):
+            (<Call>call).check(now_s, now_ns)
+        return self._flush()
+
+    def _close_if_done(self):
+        if self.leaving == 2 and not self.streams and not self.closing and not self.agenda:
+            self._close()
+
+    # --- bytes in -----------------------------------------------------------------------------------------------------
+
+    cdef int _received(self, const uint8_t *data, size_t n) except -1:
+        self.read_s = self.desk.now_s
+        self.busy = True
+        try:
+            self.recv(data, n)
+        except SessionFault as error:
+            self.busy = False
+            return self._fault(error)
+        self.busy = False
+        if self.calm:
+            self._goaway(NGHTTP2_ENHANCE_YOUR_CALM, b"too_many_pings" if self.strikes > PING_STRIKES_MAX else b"")
+            self._flush()
+            return self._close()
+        return self._flush()
+
+    cdef int _fault(self, object error) except -1:
+        """nghttp2 has given the connection up, or a callback has."""
+        _log.debug("connection given up", peer=self.peer, reason=str(error))
+        self._end_gone()
+        self.closing = True
+        self.closing_s = self.desk.now_s
+        if not self.lost:
+            self.transport.abort()
+        return 0
+
+    cdef Stream begin(self):
+        cdef Call call = Call.__new__(Call)
+        call.desk = self.desk
+        self.calls_begun += 1
+        return call
+
+    cdef int on_headers(self, Stream stream) except -1:
+        cdef Call call = <Call>stream
+        call.take_headers(self.peer)
+        return self._list(call)
+
+    cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1:
+        cdef Call call = <Call>stream
+        call.take_data(data, n)
+        return self._list(call)
+
+    cdef int on_end(self, Stream stream) except -1:
+        return self._list(<Call>stream)
+
+    cdef int on_closed(self, Stream stream, uint32_t code) except -1:
+        self.gone.append(stream)
+        if not (<Call>stream).over:
+            self._spend(RESET_COST)
+        return 0
+
+    cdef int on_drained(self, Stream stream) except -1:
+        return self._list(<Call>stream)
+
+    cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1:
+        if kind == NGHTTP2_DATA:
+            if length == 0:
+                self._spend(1)
+            return 0
+        if kind == NGHTTP2_PING:
+            if not flags & NGHTTP2_FLAG_ACK:
+                self._spend(1)
+                return self._ping()
+            return 0
+        if kind == NGHTTP2_SETTINGS:
+            self.windows_grew = True
+            if not flags & NGHTTP2_FLAG_ACK:
+                self._spend(SETTINGS_COST)
+            return 0
+        if kind == NGHTTP2_WINDOW_UPDATE:
+            self.windows_grew = True
+        self._spend(1)
+        return 0
+
+    cdef int _ping(self) except -1:
+        """gRPC's rule: two PINGs too early are forgiven, and whatever we send in between makes the next one timely."""
+        if self.sent_seen != self.sent_frames:
+            self.sent_seen = self.sent_frames
+            self.strikes = 0
+        elif self.ping_s and self.desk.now_s - self.ping_s < self.desk.client_ping_s:
+            self.strikes += 1
+            if self.strikes > PING_STRIKES_MAX:
+                self.calm = True
+        self.ping_s = max(self.desk.now_s, 1e-9)
+        return 0
+
+    cdef int _spend(self, int cost) except -1:
+        """For what brings no call on. What we send earns some of it back."""
+        self.credit += FRAME_EARNS * <double>(self.sent_frames - self.earned)
+        self.earned = self.sent_frames
+        self.credit = min(self.credit, <double>CREDIT_MAX) - cost
+        if self.credit < 0:
+            self.calm = True
+        return 0
+
+    # --- bytes out ----------------------------------------------------------------------------------------------------
+
+    cdef int _list(self, Call call) except -1:
+        if not call.listed:
+            call.listed = True
+            self.agenda.append(call)
+        return 0
+
+    cdef int wake(self, Stream stream) except -1:
+        self._list(<Call>stream)
+        if not self.busy:
+            self._schedule()
+        return 0
+
+    cdef int wait_for(self, Stream stream, object turn) except -1:
+        if turn is not None and turn is not self.turn:
+            self.turn = turn
+            turn.after(self._turn_over)
+        return 0
+
+    cdef int stall(self, Stream stream) except -1:
+        cdef Call call = <Call>stream
+        if call.stalled_s == 0:
+            call.stalled_s = self.desk.now_s
+            call._release()  # a client that takes no answers must not keep others from theirs
+        self.stalled.append(call)
+        return 0
+
+    cdef int _schedule(self) except -1:
+        if not self.scheduled and not self.paused and not self.closing:
+            self.scheduled = True
+            self.loop.call_soon(self.flush_soon)
+        return 0
+
+    def _flush_later(self):
+        self.scheduled = False
+        self._flush()
+
+    def _turn_over(self):
+        """Answers of one turn have come: they leave together, and now."""
+        self.turn = None
+        if self.agenda:
+            self._flush()
+
+    cdef int _flush(self) except -1:
+        """Work off the agenda and write what came of it, in one piece as far as it goes."""
+        if self.busy or self.paused or self.closing or self.h2 == NULL:
+            return 0
+        self.busy = True
+        try:
+            self._work()
+        except SessionFault as error:
+            self.busy = False
+            self._fault(error)
+        finally:
+            self.busy = False
+            if self.lost:
+                self._forget()
+        if self.h2 != NULL and not self.closing:
+            if self.agenda:
+                self._schedule()
+            if not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2):
+                self._close()
+            elif self.leaving == 2:
+                self._close_if_done()
+        return 0
+
+    cdef int _work(self) except -1:
+        cdef int passes = 0
+        cdef list agenda
+        cdef Call call
+        self._end_gone()
+        while True:
+            if self.windows_grew:
+                self.windows_grew = False
+                agenda, self.stalled = self.stalled, []
+                for call in agenda:
+                    self._list(call)
+            agenda, self.agenda = self.agenda, []
+            # First all of them: what has come together is in flight together, and beyond the limit refused.
+            for call in agenda:
+                call.listed = False
+                call.look()
+            for call in agenda:
+                call.render()
+            self._pump()
+            self._end_gone()
+            passes += 1
+            if not self.agenda or self.paused or self.closing or passes == PASSES_MAX:
+                break
+        self._write()
+        return 0
+
+    cdef int _end_gone(self) except -1:
+        cdef list gone
+        while self.gone:
+            gone, self.gone = self.gone, []
+            for call in gone:
+                (<Call>call).end()
+        return 0
+
+    cdef int _pump(self) except -1:
+        """Frames out of nghttp2 into the scratch space, and on when there are many."""
+        global _used
+        cdef const uint8_t *data
+        cdef ssize_t n
+        while not self.paused and not self.closing:
+            n = nghttp2_session_mem_send(self.h2, &data)
+            if n <= 0:
+                self._raise_failure()
+                if n < 0:
+                    raise SessionFault(f"nghttp2: {nghttp2_strerror(<int>n).decode()}")
+                return 0
+            if <size_t>n > SCRATCH_BYTES - _used:
+                self._write()
+            if <size_t>n > SCRATCH_BYTES:
+                self.transport.write(PyBytes_FromStringAndSize(<const char *>data, n))
+                continue
+            memcpy(_scratch + _used, data, <size_t>n)
+            _used += <size_t>n
+            if _used > WRITE_BYTES:
+                self._write()
+        return 0
+
+    cdef int _write(self) except -1:
+        global _used
+        cdef bytes data
+        if _used:
+            data = PyBytes_FromStringAndSize(<const char *>_scratch, <Py_ssize_t>_used)
+            _used = 0
+            if not self.lost:
+                self.transport.write(data)
+        return 0
+
+    cdef int _goaway(self, uint32_t code, bytes text) except -1:
+        if self.h2 != NULL:
+            nghttp2_submit_goaway(
+                self.h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.h2), code,
+                <const uint8_t *>PyBytes_AS_STRING(text), <size_t>len(text),
+            )
+        return 0
+
+    cdef int _close(self) except -1:
+        """Once what was written has been sent. Nothing is read any more."""
+        if not self.closing:
+            self.closing = True
+            self.closing_s = self.desk.now_s
+            if not self.lost:
+                self.transport.close()
+        return 0
+
+    cdef int _forget(self) except -1:
+        """The connection is gone, and so are its calls."""
+        calls = list(self.streams.values())
+        self.streams.clear()
+        self._end_gone()
+        for call in calls:
+            (<Call>call).closed = True
+            (<Call>call).end()
+        self.agenda.clear()
+        self.stalled.clear()
+        self.close_session()
+        return 0
+
+
+cdef str _peer(object transport):
+    """As gRPC writes addresses."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return "unix:"
+    return f"ipv4:{name[0]}:{name[1]}" if len(name) == 2 else f"ipv6:[{name[0]}]:{name[1]}"

@@ -1,0 +1,70 @@
+# One HTTP/2 connection of a server, over nghttp2, without I/O; and what a stream of it is to gRPC.
+#
+# Memory. A Session owns its nghttp2_session, and in `streams` the Streams that nghttp2 has not closed; nghttp2 holds
+# a borrowed pointer to each as the stream's user data, and forgets it before the Stream leaves `streams`.
+# Callbacks run inside recv() and pump() only, hold the GIL, and call nothing of Python that could come back here.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from quotelife_server.transport.nghttp2 cimport nghttp2_session
+
+
+cdef class Stream:
+    cdef readonly int32_t id
+    cdef Session session
+    # The request's headers.
+    cdef bytes path
+    cdef int64_t timeout_ns                  # -1: none given, -2: one that is wrong
+    cdef int coding                          # grpc_wire.Coding
+    cdef bint is_post, is_grpc
+    cdef size_t header_bytes                 # decoded, each with 32 more, as SETTINGS_MAX_HEADER_LIST_SIZE counts
+    cdef bint headers_done, remote_ended, closed
+    # The response. `out` is read by nghttp2 when a frame is made; `prefix` goes before it.
+    cdef bint headers_sent, ended
+    cdef uint8_t prefix[5]
+    cdef size_t prefix_left
+    cdef bytes out
+    cdef size_t out_at
+    cdef bint finishing                      # nothing comes after `out` but the trailers
+    cdef bint deferred                       # nghttp2 waits for resume()
+    cdef int status
+    cdef bytes message, details
+
+    cdef bint out_waits(self) noexcept
+
+
+cdef class Session:
+    cdef nghttp2_session *h2
+    cdef readonly dict streams
+    cdef object failure                      # of a callback, raised by recv() and pump()
+    cdef bint in_frame                       # a frame, or the header block that began with it, has not ended
+    cdef int continuations
+    cdef bint settled                        # the client's SETTINGS have come
+    cdef size_t header_bytes_max
+    cdef size_t sent_frames, recv_frames
+
+    cdef int open_session(
+        self, uint32_t streams_max, uint32_t window, uint32_t connection_window, size_t header_bytes_max
+    ) except -1
+    cdef void close_session(self) noexcept
+    cdef int recv(self, const uint8_t *data, size_t n) except -1
+    cdef int _raise_failure(self) except -1
+    cdef int respond(self, Stream stream) except -1
+    cdef int refuse(self, Stream stream) except -1
+    cdef int answer_http(self, Stream stream, int code) except -1
+    cdef int resume(self, Stream stream) except -1
+    cdef int reset(self, Stream stream, uint32_t code) except -1
+    cdef bint can_send(self, Stream stream) noexcept
+    cdef int consume(self, Stream stream, size_t n) except -1
+
+    # What a subclass makes of it. Those that are called from callbacks must call nothing that may come back.
+    cdef Stream begin(self)
+    cdef int on_headers(self, Stream stream) except -1
+    cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1
+    cdef int on_end(self, Stream stream) except -1
+    cdef int on_closed(self, Stream stream, uint32_t code) except -1
+    cdef int on_drained(self, Stream stream) except -1
+    cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1
+    # Called by calls.
+    cdef int wake(self, Stream stream) except -1
+    cdef int wait_for(self, Stream stream, object turn) except -1
+    cdef int stall(self, Stream stream) except -1

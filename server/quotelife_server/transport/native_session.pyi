@@ -1,0 +1,13 @@
+from quotelife.errors import QuotelifeError
+
+class SessionFault(QuotelifeError): ...
+
+class Stream:
+    @property
+    def id(self) -> int: ...
+
+class Session:
+    @property
+    def streams(self) -> dict[int, Stream]: ...
+
+def library_version() -> str: ...
