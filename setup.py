@@ -133,6 +133,7 @@ SERVER = [
 EXPORT = ["pyarrow>=15.0"]
 LEARN = ["xgboost-cpu>=2.1.1", *EXPORT]
 DEV = [
+    "hpack>=4.0",
     "databento-dbn>=0.45",
     "duckdb>=1.0",
     "pytest>=8.2",

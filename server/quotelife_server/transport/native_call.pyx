@@ -285,8 +285,12 @@ cdef class Call(Stream):
                 talk.finish(self.desk.service.as_rpc_error(error, self.context))
             if parts:
                 self.out = parts[0] if len(parts) == 1 else b"".join(parts)
-        if talk.finished and not talk.outgoing:
+        if talk.finished and not talk.outgoing and (
+            talk.error is None or self.remote_ended or self.desk.now_s - talk.finished_s > HOLD_S
+        ):
             return self._finish_stream()
+        # Clients that are writing when their call ends with an error may lose the reason for it. Left without answers
+        # they stop, and until then what they write is read.
         if self.out is not None:
             if not self.headers_sent:
                 return self.session.respond(self)
@@ -296,10 +300,6 @@ cdef class Call(Stream):
     cdef int _finish_stream(self) except -1:
         cdef Conversation talk = self.talk
         if talk.error is not None:
-            if not self.remote_ended and self.desk.now_s - talk.finished_s <= HOLD_S:
-                # Clients that are writing when their call ends may lose the reason for it. Left without answers they
-                # stop, and until then what they write is read.
-                return 0
             return self._put_error(talk.error)
         self.over, self.over_s = True, self.desk.now_s
         talk.tell_end()

@@ -181,9 +181,7 @@ cdef class Connection(Session):
                 self.abort()
                 return
         elif self.own_ping_s:
-            if self.read_s > self.own_ping_s:
-                self.own_ping_s = 0
-            elif now_s - self.own_ping_s > desk.keepalive_timeout_s:
+            if now_s - self.own_ping_s > desk.keepalive_timeout_s:
                 self.abort()
                 return
         elif now_s - self.read_s > desk.keepalive_s:
@@ -213,6 +211,7 @@ cdef class Connection(Session):
 
     cdef int _received(self, const uint8_t *data, size_t n) except -1:
         self.read_s = self.desk.now_s
+        self.own_ping_s = 0  # whatever comes shows that the client is there
         self.busy = True
         try:
             self.recv(data, n)
@@ -220,6 +219,9 @@ cdef class Connection(Session):
             self.busy = False
             return self._fault(error)
         self.busy = False
+        if self.barren_frames:
+            self._spend(<int>self.barren_frames)
+            self.barren_frames = 0
         if self.calm:
             self._goaway(NGHTTP2_ENHANCE_YOUR_CALM, b"too_many_pings" if self.strikes > PING_STRIKES_MAX else b"")
             self._flush()
@@ -269,19 +271,13 @@ cdef class Connection(Session):
             if length == 0:
                 self._spend(1)
             return 0
-        if kind == NGHTTP2_PING:
-            if not flags & NGHTTP2_FLAG_ACK:
-                self._spend(1)
-                return self._ping()
-            return 0
-        if kind == NGHTTP2_SETTINGS:
+        if kind == NGHTTP2_PING and not flags & NGHTTP2_FLAG_ACK:
+            return self._ping()
+        if kind == NGHTTP2_SETTINGS and not flags & NGHTTP2_FLAG_ACK:
             self.windows_grew = True
-            if not flags & NGHTTP2_FLAG_ACK:
-                self._spend(SETTINGS_COST)
-            return 0
+            return self._spend(SETTINGS_COST)
         if kind == NGHTTP2_WINDOW_UPDATE:
             self.windows_grew = True
-        self._spend(1)
         return 0
 
     cdef int _ping(self) except -1:

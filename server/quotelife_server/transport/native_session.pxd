@@ -41,6 +41,7 @@ cdef class Session:
     cdef bint settled                        # the client's SETTINGS have come
     cdef size_t header_bytes_max
     cdef size_t sent_frames, recv_frames
+    cdef size_t barren_frames                # neither HEADERS nor DATA, since the subclass has looked
 
     cdef int open_session(
         self, uint32_t streams_max, uint32_t window, uint32_t connection_window, size_t header_bytes_max

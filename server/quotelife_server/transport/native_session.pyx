@@ -283,6 +283,8 @@ cdef int _on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *head, void
             return _failed(session, SessionFault("too many CONTINUATION frames"))
     else:
         session.continuations = 0
+        if head.type != NGHTTP2_HEADERS and head.type != NGHTTP2_DATA:
+            session.barren_frames += 1
     session.in_frame = True
     return 0
 

@@ -1,0 +1,997 @@
+"""The native front end byte by byte: a client that says anything, a connection without a socket, time in the test's hand."""
+
+import gc
+import struct
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from quotelife_server.handlers import Service
+from quotelife_server.rpc import (
+    CallContext,
+    Code,
+    Deferred,
+    MethodTable,
+    RpcError,
+    Stream,
+    StreamCall,
+    StreamHandler,
+    Turn,
+    Unary,
+)
+from quotelife_server.transport import limits
+from reference.http2_kit import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    GOAWAY,
+    HEADERS,
+    LAST_STREAM,
+    NO_ERROR,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Line,
+    Response,
+    frame,
+    gzipped,
+    message,
+    rst_stream,
+    settings,
+    window_update,
+)
+from reference.service_kit import Kit
+
+pytest.importorskip("quotelife_server.transport.native_connection", reason="built without nghttp2")
+
+from quotelife_server.transport.native_call import Desk
+from quotelife_server.transport.native_connection import Connection
+
+ECHO, HANG, FAIL, TALK, EAGER = "/t/Echo", "/t/Hang", "/t/Fail", "/t/Talk", "/t/Eager"
+MESSAGE_BYTES_MAX = 65_536
+IN_FLIGHT_MAX = 64
+NOW_S = 1000.0
+
+
+class Late(Deferred):
+    """An answer of which the test says what is found when it leaves."""
+
+    def __init__(self, turn: Turn | None = None) -> None:
+        super().__init__(turn)
+        self.asked = 0
+        self.killed = False
+
+    def leaving(self) -> bytes:
+        self.asked += 1
+        if self.killed:
+            raise RpcError(Code.UNAVAILABLE, "killed meanwhile")
+        return super().leaving()
+
+
+class Talk:
+    """A stream's handler that takes down what it is told, and does what the test says."""
+
+    def __init__(self, call: StreamCall) -> None:
+        self.call = call
+        self.messages: list[bytes] = []
+        self.half_closed = self.cancelled = 0
+        self.room: Deferred | None = None
+        self.answers = 1
+
+    def on_message(self, payload: bytes) -> Deferred | None:
+        self.messages.append(payload)
+        if payload == b"wrong":
+            raise RpcError(Code.INVALID_ARGUMENT, "that is wrong")
+        for _ in range(self.answers):
+            self.call.send(payload)
+        return self.room
+
+    def on_half_close(self) -> None:
+        self.half_closed += 1
+        self.call.finish()
+
+    def on_cancel(self) -> None:
+        self.cancelled += 1
+
+
+class Bench:
+    """Methods of a few kinds behind one ``Desk``, and lines to it."""
+
+    def __init__(self, service: Service, **options: Any) -> None:
+        self.service = service
+        self.calls: list[tuple[bytes, CallContext]] = []
+        self.hanging: list[Late] = []
+        self.talks: list[Talk] = []
+        self.turn: Turn | None = None
+        table: MethodTable = {
+            ECHO: Unary(self._echo),
+            HANG: Unary(self._hang),
+            FAIL: Unary(self._fail),
+            TALK: Stream(self._talk),
+            EAGER: Stream(self._talk, reads_on=True),
+        }
+        usual: dict[str, Any] = {
+            "message_bytes_max": MESSAGE_BYTES_MAX,
+            "streams_max": 128,
+            "held_bytes_max": 1 << 20,
+            "keepalive_s": 30.0,
+            "keepalive_timeout_s": 10.0,
+            "client_ping_s": 5.0,
+            "age_s": 0.0,
+            "age_grace_s": 60.0,
+        }
+        self.desk = Desk(service, table, **{**usual, **options})
+        self.desk.now_s = NOW_S
+        self.lines: list[Line] = []
+
+    def line(self, **options: Any) -> Line:
+        self.lines.append(Line(lambda loop: Connection(self.desk, loop), **options))
+        return self.lines[-1]
+
+    def later(self, seconds: float) -> None:
+        """Time goes by, and everybody is looked after."""
+        self.desk.now_s += seconds
+        for connection in list(self.desk.connections):
+            connection.sweep(self.desk.now_s, self.service.clock.now_ns())
+
+    def _echo(self, payload: bytes, context: CallContext) -> bytes:
+        self.calls.append((payload, context))
+        return payload
+
+    def _hang(self, payload: bytes, context: CallContext) -> Deferred:
+        self.calls.append((payload, context))
+        self.hanging.append(Late(self.turn))
+        return self.hanging[-1]
+
+    def _fail(self, payload: bytes, context: CallContext) -> bytes:
+        field = error_details_pb2.BadRequest(field_violations=[{"field": "price"}])
+        raise RpcError(Code.INVALID_ARGUMENT, "price: 10 % too much, naïve", (field,))
+
+    def _talk(self, context: CallContext, call: StreamCall) -> StreamHandler:
+        self.talks.append(Talk(call))
+        return self.talks[-1]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return Kit(tmp_path, warm=False, in_flight_max=IN_FLIGHT_MAX).service
+
+
+@pytest.fixture
+def bench(service: Service) -> Iterator[Bench]:
+    """Whatever a test does, nothing is held and no place taken once its lines are lost."""
+    made = Bench(service)
+    yield made
+    for line in made.lines:
+        line.lose()
+    for answer in made.hanging:
+        answer.resolve(b"late")
+    assert made.desk.held_bytes == 0
+    assert not made.desk.conversations
+    assert not made.desk.connections
+    assert service.in_flight.count == 0
+    assert all(talk.cancelled == 1 for talk in made.talks)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_unary_call_is_headers_message_and_trailers(bench: Bench) -> None:
+    response = bench.line().call(ECHO, b"hello")
+    assert response == Response(
+        {":status": "200", "content-type": "application/grpc"},
+        {"grpc-status": "0"},
+        message(b"hello"),
+        ended=True,
+    )
+
+
+def test_a_chunk_of_calls_is_answered_by_one_write(bench: Bench) -> None:
+    line = bench.line()
+    writes = len(line.wire.writes)
+    calls = [line.client.call(ECHO, b"%d" % k) for k in range(40)]
+    line.say(b"".join(data for _, data in calls))
+    assert len(line.wire.writes) == writes + 1
+    assert [line.client.responses[number].messages for number, _ in calls] == [[b"%d" % k] for k in range(40)]
+
+
+def test_answers_of_one_turn_leave_in_one_write_as_it_ends(bench: Bench) -> None:
+    bench.turn = Turn()
+    line = bench.line()
+    line.say(b"".join(line.client.call(HANG, b"")[1] for _ in range(10)))
+    writes = len(line.wire.writes)
+    for k, answer in enumerate(bench.hanging):
+        answer.resolve(b"%d" % k)
+    assert len(line.wire.writes) == writes
+    bench.turn.over()
+    line.hear()
+    assert len(line.wire.writes) == writes + 1
+    assert [line.client.responses[1 + 2 * k].messages for k in range(10)] == [[b"%d" % k] for k in range(10)]
+    line.turn()
+    assert len(line.wire.writes) == writes + 1
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 100])
+def test_bytes_may_come_in_any_pieces(bench: Bench, pieces: int) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(), pieces)
+    payload = bytes(range(256)) * 20
+    number, head = line.client.open(ECHO)
+    body = message(payload)
+    frames = b"".join(
+        frame(DATA, 0, number, body[at : at + pieces * 3]) for at in range(0, len(body), pieces * 3)
+    )
+    line.say(head + frames + frame(DATA, END_STREAM, number), pieces)
+    response = line.client.responses[number]
+    assert response.messages == [payload] and response.status == Code.OK
+
+
+def test_an_empty_message_is_a_message(bench: Bench) -> None:
+    assert bench.line().call(ECHO, b"").messages == [b""]
+    assert bench.calls[0][0] == b""
+
+
+def test_an_error_is_trailers_only_with_text_and_details(bench: Bench) -> None:
+    response = bench.line().call(FAIL, b"")
+    assert response.ended and not response.trailers and not response.data
+    assert response.headers[":status"] == "200"
+    assert response.status == Code.INVALID_ARGUMENT
+    assert response.message == "price: 10 %25 too much, na%C3%AFve"
+    import base64
+
+    raw = response.headers["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(base64.b64decode(raw + "=" * (-len(raw) % 4)))
+    assert status.code == Code.INVALID_ARGUMENT and status.message == "price: 10 % too much, naïve"
+
+
+def test_unknown_methods_and_what_is_no_grpc(bench: Bench) -> None:
+    line = bench.line()
+    assert line.call("/t/Nope", b"").status == Code.UNIMPLEMENTED
+    assert line.call(ECHO, b"", content_type="application/json").headers[":status"] == "415"
+    assert line.call(ECHO, b"", content_type="application/grpcx").headers[":status"] == "415"
+    assert line.call(ECHO, b"", content_type="").headers[":status"] == "415"
+    refused = line.call(ECHO, b"", method="PUT")
+    assert refused.headers == {":status": "405", "allow": "POST"} and refused.ended
+    for kind in ("application/grpc+proto", "application/grpc;charset=x"):
+        assert line.call(ECHO, b"x", content_type=kind).status == Code.OK
+    assert len(bench.calls) == 2
+
+
+def test_metrics_do_not_grow_by_methods_that_clients_make_up(bench: Bench) -> None:
+    line = bench.line()
+    for k in range(50):
+        line.call(f"/t/Nope{k}", b"")
+    line.call(ECHO, b"")
+    assert bench.service.metrics.answers == {(ECHO, "OK"): 1}
+
+
+def test_a_call_without_a_message_or_with_half_of_one(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO, end=True)
+    line.say(data)
+    assert line.client.responses[number].status == Code.INVALID_ARGUMENT
+    number, data = line.client.open(ECHO)
+    line.say(data + frame(DATA, END_STREAM, number, message(b"hello")[:-1]))
+    assert line.client.responses[number].status == Code.INVALID_ARGUMENT
+    assert bench.calls == []
+
+
+def test_a_deadline_is_told_and_kept(bench: Bench) -> None:
+    line, clock = bench.line(), bench.service.clock
+    number, data = line.client.call(HANG, b"", grpc_timeout="50m")
+    line.say(data)
+    assert bench.calls[0][1].deadline_ns == clock.now_ns() + 50_000_000
+    bench.later(0.01)
+    assert not line.hear()
+    clock.set_ns(clock.now_ns() + 50_000_000)  # type: ignore[attr-defined]
+    bench.later(0.01)
+    line.hear()
+    assert line.client.responses[number].status == Code.DEADLINE_EXCEEDED
+    assert bench.service.in_flight.count == 0
+    bench.hanging[0].resolve(b"late")
+    assert not line.turn()
+
+
+@pytest.mark.parametrize("text", ["", "5", "S", "123456789S", "-1S", "5 S", "5s", "1.5S"])
+def test_a_timeout_that_is_none_is_refused(bench: Bench, text: str) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO, ("grpc-timeout", text))
+    line.say(data + frame(DATA, END_STREAM, number, message(b"")))
+    response = line.client.responses[number]
+    assert response.status == Code.INTERNAL and "grpc-timeout" in response.message
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [("1H", 3_600_000_000_000), ("2M", 120_000_000_000), ("3S", 3 * 10**9), ("4m", 4_000_000), ("5u", 5_000), ("7n", 7),
+     ("99999999H", 86_400 * 10**9)],
+)  # fmt: skip
+def test_units_of_timeouts(bench: Bench, text: str, ns: int) -> None:
+    bench.line().call(ECHO, b"", grpc_timeout=text)
+    assert bench.calls[0][1].deadline_ns == bench.service.clock.now_ns() + ns
+
+
+def test_a_cancelled_call_gives_its_place_back_and_its_answer_goes_nowhere(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.call(HANG, b"")
+    line.say(data)
+    assert bench.service.in_flight.count == 1
+    line.say(rst_stream(number))
+    assert bench.service.in_flight.count == 0
+    bench.hanging[0].resolve(b"late")
+    assert not line.turn()
+
+
+def test_a_call_that_is_reset_in_the_same_chunk_is_never_looked_at(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.call(ECHO, b"")
+    line.say(data + rst_stream(number))
+    number, data = line.client.open(TALK)
+    line.say(data + rst_stream(number))
+    assert bench.calls == [] and bench.talks == []
+    assert line.call(ECHO, b"next").messages == [b"next"]
+
+
+def test_beyond_the_limit_calls_of_one_chunk_are_refused(bench: Bench) -> None:
+    line = bench.line()
+    calls = [line.client.call(ECHO, b"") for _ in range(100)]
+    line.say(b"".join(data for _, data in calls))
+    codes = [line.client.responses[number].status for number, _ in calls]
+    assert codes == [Code.OK] * IN_FLIGHT_MAX + [Code.RESOURCE_EXHAUSTED] * (100 - IN_FLIGHT_MAX)
+    assert line.call(ECHO, b"").status == Code.OK
+
+
+def test_an_answer_taken_back_before_it_leaves_is_an_error(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.call(HANG, b"")
+    line.say(data)
+    bench.hanging[0].resolve(b"firm")
+    bench.hanging[0].killed = True
+    line.turn()
+    response = line.client.responses[number]
+    assert (response.status, response.message) == (Code.UNAVAILABLE, "killed meanwhile")
+
+
+def test_a_handlers_exception_leaves_nothing_of_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "calls", None)  # append fails
+    response = bench.line().call(ECHO, b"")
+    assert response.status == Code.INTERNAL and "NoneType" not in response.message
+
+
+def test_a_status_too_large_for_clients_goes_without_details(bench: Bench, service: Service) -> None:
+    def verbose(payload: bytes, context: CallContext) -> bytes:
+        violations = [{"field": f"f{k}", "description": "x" * 100} for k in range(200)]
+        raise RpcError(
+            Code.INVALID_ARGUMENT, "y" * 10_000, (error_details_pb2.BadRequest(field_violations=violations),)
+        )
+
+    large = Bench(service)
+    large.desk = Desk(
+        service, {ECHO: Unary(verbose)}, message_bytes_max=1024, streams_max=8, held_bytes_max=1024, keepalive_s=30,
+        keepalive_timeout_s=10, client_ping_s=5, age_s=0, age_grace_s=0,
+    )  # fmt: skip
+    line = large.line()
+    response = line.call(ECHO, b"")
+    assert response.status == Code.INVALID_ARGUMENT
+    assert (
+        response.message == "y" * limits.TEXT_BYTES_MAX and "grpc-status-details-bin" not in response.headers
+    )
+    line.lose()
+
+
+# --- messages: size and compression -----------------------------------------------------------------------------------
+
+
+def test_a_message_above_the_limit_is_refused_at_its_prefix(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO)
+    line.say(data + frame(DATA, 0, number, b"\0" + struct.pack(">I", MESSAGE_BYTES_MAX + 1)))
+    response = line.client.responses[number]
+    assert response.status == Code.RESOURCE_EXHAUSTED
+    assert (
+        response.message
+        == f"Received message larger than max ({MESSAGE_BYTES_MAX + 1} vs. {MESSAGE_BYTES_MAX})"
+    )
+
+
+def test_a_message_of_just_the_limit_is_taken(bench: Bench) -> None:
+    payload = b"x" * MESSAGE_BYTES_MAX
+    line = bench.line()
+    number, data = line.client.open(ECHO)
+    body = message(payload)
+    for at in range(0, len(body), 16_384):
+        last = at + 16_384 >= len(body)
+        data += frame(DATA, END_STREAM if last else 0, number, body[at : at + 16_384])
+    line.say(data)
+    line.say(window_update(0, 1 << 20) + window_update(number, 1 << 20))
+    assert line.client.responses[number].messages == [payload]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_message_is_inflated(bench: Bench, coding: str) -> None:
+    import zlib
+
+    payload = b"tick " * 1000
+    packed = gzipped(payload) if coding == "gzip" else zlib.compress(payload)
+    line = bench.line()
+    number, data = line.client.open(ECHO, grpc_encoding=coding)
+    line.say(data + frame(DATA, END_STREAM, number, message(packed, flag=1)))
+    assert line.client.responses[number].messages == [payload]
+    number, data = line.client.open(ECHO, grpc_encoding=coding)
+    line.say(data + frame(DATA, END_STREAM, number, message(payload)))
+    assert line.client.responses[number].messages == [payload], "each message says for itself"
+
+
+def test_a_compression_bomb_is_refused_at_the_limit(bench: Bench) -> None:
+    packed = gzipped(b"\0" * (64 * 1024 * 1024))
+    line = bench.line()
+    number, data = line.client.open(ECHO, grpc_encoding="gzip")
+    body = message(packed, flag=1)
+    assert len(packed) <= MESSAGE_BYTES_MAX
+    for at in range(0, len(body), 16_384):
+        data += frame(DATA, 0, number, body[at : at + 16_384])
+    line.say(data + frame(DATA, END_STREAM, number))
+    assert line.client.responses[number].status == Code.RESOURCE_EXHAUSTED
+    assert bench.calls == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "flag", "body", "code"),
+    [
+        ("snappy", 1, b"x", Code.UNIMPLEMENTED),
+        ("", 1, b"x", Code.INTERNAL),
+        ("identity", 1, b"x", Code.INTERNAL),
+        ("gzip", 1, b"no gzip", Code.INTERNAL),
+        ("gzip", 1, gzipped(b"hello")[:-3], Code.INTERNAL),
+        ("", 2, b"x", Code.INTERNAL),
+    ],
+)
+def test_compression_that_cannot_be(bench: Bench, encoding: str, flag: int, body: bytes, code: Code) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO, grpc_encoding=encoding)
+    line.say(data + frame(DATA, END_STREAM, number, message(body, flag=flag)))
+    response = line.client.responses[number]
+    assert response.status == code and bench.calls == []
+    if encoding == "snappy":
+        assert response.headers["grpc-accept-encoding"] == "identity,deflate,gzip"
+
+
+def test_what_all_calls_hold_together_is_bounded(service: Service) -> None:
+    bench = Bench(service, held_bytes_max=200_000)
+    lines = [bench.line() for _ in range(3)]
+    opened = []
+    for line in lines:
+        for _ in range(2):
+            number, data = line.client.open(ECHO)
+            opened.append((line, number))
+            line.say(data + frame(DATA, 0, number, (b"\0" + struct.pack(">I", 65_000))))
+            for _ in range(3):
+                line.say(frame(DATA, 0, number, b"x" * 16_000))
+    refused = [line.client.responses.get(number) for line, number in opened]
+    codes = [each.status for each in refused if each is not None and each.headers]
+    assert codes == [Code.RESOURCE_EXHAUSTED] * 2
+    assert bench.desk.held_bytes <= 200_000
+    for line in lines:
+        line.lose()
+    assert bench.desk.held_bytes == 0 and service.in_flight.count == 0
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_told_of_messages_half_close_and_end(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"one") + message(b"two")))
+    assert line.client.responses[number].messages == [b"one", b"two"]
+    line.say(frame(DATA, END_STREAM, number, message(b"three")))
+    (talk,) = bench.talks
+    assert (talk.messages, talk.half_closed, talk.cancelled) == ([b"one", b"two", b"three"], 1, 1)
+    response = line.client.responses[number]
+    assert response.messages == [b"one", b"two", b"three"] and response.status == Code.OK and response.ended
+
+
+def test_a_stream_whose_client_goes_is_told_once(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"one")))
+    line.say(rst_stream(number))
+    (talk,) = bench.talks
+    assert (talk.half_closed, talk.cancelled) == (0, 1)
+    talk.call.send(b"more")
+    talk.call.finish()
+    assert not line.turn()
+
+
+def test_an_error_of_a_stream_ends_it_behind_what_was_sent(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"one") + message(b"wrong") + message(b"two")))
+    response = line.client.responses[number]
+    assert response.messages == [b"one"] and not response.ended, (
+        "a writing client hears of it when it has stopped"
+    )
+    bench.later(limits.HOLD_S + 0.01)
+    line.hear()
+    assert response.ended and (response.status, response.message) == (Code.INVALID_ARGUMENT, "that is wrong")
+    (talk,) = bench.talks
+    assert talk.messages == [b"one", b"wrong"]
+    bench.later(limits.HOLD_S + 0.01)
+    line.hear()
+    assert response.reset == NO_ERROR, "its own half is ended for it"
+
+
+def test_no_message_is_handed_over_while_the_handler_has_no_room(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK)
+    line.say(data)
+    (talk,) = bench.talks
+    talk.room = Deferred()
+    talk.answers = 0
+    body = message(b"x" * 1000)
+    line.say(b"".join(frame(DATA, 0, number, body) for _ in range(65)))  # all that the window lets through
+    assert len(talk.messages) == 1
+    assert line.client.count(WINDOW_UPDATE, number) == 0
+    room, talk.room = talk.room, None
+    room.resolve(b"")
+    line.turn()
+    line.turn()
+    line.turn()
+    assert len(talk.messages) == 65
+    assert line.client.count(WINDOW_UPDATE, number) >= 1
+
+
+def test_no_message_is_handed_over_while_answers_wait_unless_the_method_reads_on(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    for path in (TALK, EAGER):
+        number, data = line.client.open(path)
+        line.say(data + frame(DATA, 0, number, message(b"1")))
+        line.say(frame(DATA, 0, number, message(b"2")))
+        line.say(frame(DATA, 0, number, message(b"3")))
+    held_back, eager = bench.talks
+    assert held_back.messages == [b"1"] and eager.messages == [b"1", b"2", b"3"]
+    line.say(settings(initial_window_size=1000))
+    assert held_back.messages == [b"1", b"2", b"3"]
+    assert line.client.responses[1].messages == line.client.responses[3].messages == [b"1", b"2", b"3"]
+
+
+def test_a_payload_to_be_called_is_called_when_it_can_be_sent(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(EAGER)
+    line.say(data)
+    called = []
+    bench.talks[0].call.send(lambda: called.append(1) or b"now")  # type: ignore[func-returns-value]
+    line.turn()
+    assert called == []
+    line.say(window_update(number, 100))
+    assert called == [1] and line.client.responses[number].messages == [b"now"]
+
+
+def test_a_client_that_reads_nothing_is_cut_off_not_buffered(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(EAGER)
+    line.say(data)
+    (talk,) = bench.talks
+    for _ in range(limits.BACKLOG_MAX + 10):
+        talk.call.send(b"x")
+    line.turn()
+    assert talk.cancelled == 0
+    bench.later(limits.HOLD_S + 0.01)
+    line.hear()
+    assert line.client.responses[number].reset is not None and talk.cancelled == 1
+
+
+def test_streams_are_bounded_over_all_connections(service: Service) -> None:
+    bench = Bench(service, streams_max=3)
+    first, second = bench.line(), bench.line()
+    for _ in range(3):
+        first.say(first.client.open(TALK)[1])
+    number, data = second.client.open(TALK)
+    second.say(data)
+    assert second.client.responses[number].status == Code.RESOURCE_EXHAUSTED
+    first.say(rst_stream(1))
+    number, data = second.client.open(TALK)
+    second.say(data)
+    assert len(bench.talks) == 4
+    first.lose()
+    second.lose()
+    assert not bench.desk.conversations
+
+
+def test_one_connection_opens_no_more_streams_than_it_was_told(service: Service) -> None:
+    bench = Bench(service, streams_max=3)
+    line = bench.line()
+    numbers = []
+    for _ in range(5):
+        number, data = line.client.call(HANG, b"")
+        numbers.append(number)
+        line.say(data)
+    assert len(bench.calls) == 3
+    assert line.client.count(RST_STREAM) + line.client.count(GOAWAY) >= 1
+    line.lose()
+
+
+def test_a_deadline_ends_a_stream(bench: Bench) -> None:
+    line, clock = bench.line(), bench.service.clock
+    number, data = line.client.open(TALK, grpc_timeout="1S")
+    line.say(data + frame(DATA, 0, number, message(b"one")))
+    clock.set_ns(clock.now_ns() + 10**9)  # type: ignore[attr-defined]
+    bench.later(0.01)
+    line.hear()
+    assert line.client.responses[number].status == Code.DEADLINE_EXCEEDED
+    assert bench.talks[0].cancelled == 1
+
+
+def test_many_small_messages_do_not_keep_others_waiting(bench: Bench) -> None:
+    """A chunk of 3,000 messages is handed over in portions, between which the loop turns."""
+    line = bench.line()
+    number, data = line.client.open(EAGER)
+    line.say(data)
+    (talk,) = bench.talks
+    talk.answers = 0
+    body = message(b"") * 3000
+    line.say(frame(DATA, 0, number, body[:15_000]))
+    assert 0 < len(talk.messages) < 200
+    turns = 0
+    while len(talk.messages) < 3000:
+        line.turn()
+        turns += 1
+        assert turns < 200
+    assert turns > 10
+
+
+# --- flow control and back-pressure -----------------------------------------------------------------------------------
+
+
+def test_a_reply_is_sent_as_the_clients_window_lets_it(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=10))
+    number, data = line.client.call(ECHO, b"y" * 400)
+    line.say(data)
+    response = line.client.responses[number]
+    assert len(response.data) == 10 and not response.ended
+    while not response.ended:
+        before = len(response.data)
+        line.say(window_update(number, 100))
+        assert len(response.data) - before <= 100
+    assert response.messages == [b"y" * 400] and response.status == Code.OK
+
+
+def test_an_answer_is_asked_for_last_when_the_window_opens(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.call(HANG, b"")
+    line.say(data)
+    (answer,) = bench.hanging
+    answer.resolve(b"firm")
+    line.turn()
+    assert answer.asked == 0 and bench.service.in_flight.count == 0, "who takes no answers keeps no place"
+    line.say(window_update(number, 100))
+    assert answer.asked == 1 and line.client.responses[number].messages == [b"firm"]
+
+
+def test_a_connection_whose_window_is_shut_is_given_up(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    numbers = []
+    for _ in range(3):
+        number, data = line.client.call(ECHO, b"x")
+        numbers.append(number)
+        line.say(data)
+    bench.later(limits.STALL_S + 0.1)
+    line.hear()
+    assert all(line.client.responses[number].reset is not None for number in numbers)
+
+
+def test_nothing_is_made_or_read_while_the_transport_is_full(bench: Bench) -> None:
+    line = bench.line()
+    line.wire.full = True
+    number, data = line.client.call(ECHO, b"one")
+    line.say(data)
+    assert not line.wire.reading
+    writes = len(line.wire.writes)
+    second, data = line.client.call(ECHO, b"two")
+    line.say(data)  # was on its way
+    assert len(line.wire.writes) == writes and len(bench.calls) == 1
+    line.wire.full = False
+    line.connection.resume_writing()
+    line.hear()
+    assert line.wire.reading
+    assert line.client.responses[number].messages == [b"one"]
+    assert line.client.responses[second].messages == [b"two"]
+
+
+def test_a_client_that_does_not_read_its_socket_is_cut_off(bench: Bench) -> None:
+    line = bench.line()
+    line.connection.pause_writing()
+    bench.later(limits.STALL_S - 1)
+    assert not line.wire.aborted
+    bench.later(2)
+    assert line.wire.aborted
+
+
+# --- abuse ------------------------------------------------------------------------------------------------------------
+
+
+def calm(line: Line) -> bool:
+    return any(code == ENHANCE_YOUR_CALM for _, code, _ in line.client.goaways()) and line.wire.closed
+
+
+def test_pings_are_answered_and_too_many_of_them_end_the_connection(bench: Bench) -> None:
+    line = bench.line()
+    said = line.say(frame(PING, 0, 0, b"12345678"))
+    assert [(each.kind, each.flags, each.payload) for each in said] == [(PING, ACK, b"12345678")]
+    for _ in range(2):
+        line.say(frame(PING, 0, 0, b"12345678"))
+    assert not line.wire.closed
+    line.say(frame(PING, 0, 0, b"12345678"))
+    assert calm(line) and line.client.goaways()[0][2] == b"too_many_pings"
+
+
+def test_timely_pings_and_those_between_answers_are_welcome(bench: Bench) -> None:
+    line = bench.line()
+    for _ in range(10):
+        line.say(frame(PING, 0, 0, b"12345678"))
+        bench.later(5.0)
+    for _ in range(10):
+        line.call(ECHO, b"")
+        line.say(frame(PING, 0, 0, b"12345678"))
+        line.call(ECHO, b"")
+        line.say(frame(PING, 0, 0, b"12345678"))
+    assert not line.wire.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_", "most"),
+    [
+        ("settings", settings(), 200),
+        ("ping acks", frame(PING, ACK, 0, b"12345678"), 6000),
+        ("priority", frame(PRIORITY, 0, 1, struct.pack(">IB", 0, 1)), 6000),
+        ("window updates", window_update(0, 1), 6000),
+        ("empty data", frame(DATA, 0, 1), 6000),
+    ],
+)
+def test_a_flood_ends_the_connection(bench: Bench, name: str, bytes_: bytes, most: int) -> None:
+    line = bench.line()
+    line.say(line.client.open(TALK)[1])
+    sent = 0
+    while not line.wire.closed:
+        line.say(bytes_ * 50)
+        sent += 50
+        assert sent <= most, f"{sent} {name} are taken"
+
+
+def test_rapid_resets_end_the_connection_before_they_cost_much(bench: Bench) -> None:
+    line = bench.line()
+    sent = 0
+    while not line.wire.closed:
+        number, data = line.client.call(HANG, b"")
+        line.say(data + rst_stream(number))
+        sent += 1
+        assert sent <= 2500
+    assert bench.calls == []
+
+
+def test_cancelling_now_and_then_is_no_abuse(bench: Bench) -> None:
+    line = bench.line()
+    for k in range(1500):
+        number, data = line.client.call(HANG, b"")
+        line.say(data)
+        line.say(rst_stream(number))
+        if k % 2 == 0:
+            bench.later(0.01)
+        line.call(ECHO, b"")
+    assert not line.wire.closed
+
+
+def test_answers_earn_the_window_updates_that_clients_send_for_them(bench: Bench) -> None:
+    line = bench.line()
+    for _ in range(5000):
+        number, data = line.client.call(ECHO, b"x")
+        line.say(data)
+        line.say(window_update(0, 6) * 2 + window_update(number, 6))
+    assert not line.wire.closed and len(bench.calls) == 5000
+
+
+def test_headers_beyond_the_limit_are_refused_in_words(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO, ("x-long", "a" * 9000))
+    assert len(data) < 16_384
+    line.say(data + frame(DATA, END_STREAM, number, message(b"")))
+    assert line.client.responses[number].status == Code.RESOURCE_EXHAUSTED
+    assert bench.calls == []
+    assert line.call(ECHO, b"").status == Code.OK, "the table of headers is whole"
+
+
+def test_a_header_bomb_ends_the_connection(bench: Bench) -> None:
+    """One entry of 4,000 bytes in the table, referred to by one byte a time."""
+    line = bench.line()
+    name, value = b"x-bomb", b"v" * 3900
+    literal = b"\x40" + bytes([len(name)]) + name + b"\x7f" + _integer(len(value) - 127) + value
+    _, start = line.client.open(ECHO)
+    block = start[9:] + literal + b"\xbe" * 10_000
+    line.say(frame(HEADERS, END_HEADERS, 1, block))
+    assert line.wire.closed
+    assert bench.calls == []
+
+
+def _integer(value: int) -> bytes:
+    out = b""
+    while value >= 128:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def test_a_flood_of_continuations_ends_the_connection(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO)
+    sent = 0
+    line.say(frame(HEADERS, 0, number, data[9:]))
+    while not line.wire.closed:
+        line.say(frame(CONTINUATION, 0, number, b""))
+        sent += 1
+        assert sent <= 20
+
+
+def test_headers_in_a_few_continuations_are_fine(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO)
+    block = data[9:]
+    line.say(
+        frame(HEADERS, 0, number, block[:10])
+        + frame(CONTINUATION, 0, number, block[10:20])
+        + frame(CONTINUATION, END_HEADERS, number, block[20:])
+        + frame(DATA, END_STREAM, number, message(b"x"))
+    )
+    assert line.client.responses[number].messages == [b"x"]
+
+
+def test_another_protocol_is_not_answered(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(32))
+    assert line.wire.closed
+
+
+def test_tls_without_h2_is_closed(bench: Bench) -> None:
+    assert bench.line(alpn="", greet=False).wire.closed
+    assert bench.line(alpn="http/1.1", greet=False).wire.closed
+    assert not bench.line(alpn="h2").wire.closed
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_says_nothing_is_cut_off(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE)
+    bench.later(limits.PREFACE_S - 0.1)
+    assert not line.wire.closed
+    bench.later(0.2)
+    assert line.wire.aborted
+
+
+@pytest.mark.parametrize("cut", [9, 20])
+def test_half_a_frame_or_half_a_block_of_headers_is_not_waited_for(bench: Bench, cut: int) -> None:
+    line = bench.line()
+    number, data = line.client.open(ECHO)
+    line.say(frame(HEADERS, 0, number, data[9:]) if cut == 20 else data[:cut])
+    bench.later(0.01)
+    bench.later(limits.FRAME_S - 0.1)
+    assert not line.wire.closed
+    bench.later(0.3)
+    assert line.wire.closed
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(bench: Bench) -> None:
+    line = bench.line()
+    nothing, data = line.client.open(HANG)
+    line.say(data)
+    half, data = line.client.open(HANG)
+    line.say(data + frame(DATA, 0, half, message(b"hello")[:-1]))
+    stream, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, stream, message(b"hello") + message(b"hello")[:-1]))
+    quiet, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, quiet, message(b"hello")))
+    assert bench.service.in_flight.count == 2
+    bench.later(limits.MESSAGE_S + 0.1)
+    line.hear()
+    for number in (nothing, half, stream):
+        assert line.client.responses[number].status == Code.DEADLINE_EXCEEDED
+    assert not line.client.responses[quiet].ended
+    assert bench.service.in_flight.count == 0
+
+
+def test_the_service_looks_whether_a_silent_client_is_there(bench: Bench) -> None:
+    line = bench.line()
+    bench.later(30.1)
+    (ping,) = line.hear()
+    assert ping.kind == PING and not ping.flags & ACK
+    bench.later(1)
+    line.say(frame(PING, ACK, 0, ping.payload))
+    bench.later(10)
+    assert not line.wire.closed
+    bench.later(30)
+    assert [each.kind for each in line.hear()] == [PING]
+    bench.later(10.1)
+    assert line.wire.aborted
+
+
+def test_an_old_connection_is_told_to_leave_and_finishes_what_it_has(service: Service) -> None:
+    bench = Bench(service, age_s=100.0, age_grace_s=30.0)
+    line = bench.line()
+    number, data = line.client.call(HANG, b"")
+    line.say(data)
+    for _ in range(4):
+        bench.later(25)
+        for each in line.hear():
+            if each.kind == PING:
+                line.say(frame(PING, ACK, 0, each.payload))
+    bench.later(0.5)
+    line.hear()
+    assert line.client.goaways() == [(LAST_STREAM, NO_ERROR, b"")]
+    crossing, data = line.client.call(ECHO, b"crossing")
+    line.say(data)
+    assert line.client.responses[crossing].messages == [b"crossing"]
+    bench.later(0.2)
+    line.hear()
+    assert line.client.goaways()[1:] == [(crossing, NO_ERROR, b"")]
+    late, data = line.client.call(ECHO, b"late")
+    line.say(data)
+    assert late not in line.client.responses and not line.wire.closed
+    bench.hanging[0].resolve(b"done")
+    line.turn()
+    assert line.client.responses[number].messages == [b"done"]
+    assert line.wire.closed and not line.wire.aborted
+    line.lose()
+
+
+def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service) -> None:
+    bench = Bench(service, age_s=100.0, age_grace_s=5.0)
+    line = bench.line()
+    bench.later(99)
+    for each in line.hear():
+        line.say(frame(PING, ACK, 0, each.payload))
+    number, data = line.client.call(HANG, b"")
+    line.say(data)
+    bench.later(2)
+    bench.later(6)
+    line.hear()
+    assert line.client.responses[number].status == Code.UNAVAILABLE and line.wire.closed
+    line.lose()
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_calls_and_connections_leave_nothing_behind(bench: Bench) -> None:
+    line = bench.line()
+    line.call(ECHO, b"x")
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"one")))
+    line.say(rst_stream(number))
+    gone = weakref.ref(bench.talks[0])
+    bench.talks.clear()
+    gc.collect()
+    assert gone() is None
+    assert line.connection.streams == {}
+
+
+def test_settings_tell_the_bounds(bench: Bench) -> None:
+    line = bench.line()
+    (first,) = (each for each in line.client.frames if each.kind == SETTINGS and not each.flags)
+    pairs = dict(struct.iter_unpack(">HI", first.payload))
+    assert pairs == {3: 128, 6: limits.METADATA_BYTES_MAX, 9: 1}
