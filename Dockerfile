@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 # Versions are not pinned: Debian drops old ones from its mirrors.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -11,6 +11,10 @@ RUN python -m venv /opt/quotelife \
     && /opt/quotelife/bin/python -m pip install --no-cache-dir ./clients/python ".[server]"
 
 FROM python:3.11-slim-bookworm
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libnghttp2-14 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /var/lib/quotelife --create-home quotelife
 COPY --from=build /opt/quotelife /opt/quotelife
 COPY configs/default /etc/quotelife

@@ -47,6 +47,19 @@ if [ -n "$missing" ]; then
     fi
 fi
 
+# The native gRPC front end wants nghttp2. Without it gRPC's own server takes its place, so that it is no reason to stop.
+if ! printf '#include <sys/types.h>\n#include <nghttp2/nghttp2.h>\n' | gcc -E -x c - >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing libnghttp2-dev"
+        { apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libnghttp2-dev; } ||
+            say "it could not be installed: the service will speak gRPC through grpc.aio"
+    else
+        say "nghttp2 is missing: the service will speak gRPC through grpc.aio, at many times the cost a call. To mend it:"
+        printf '\n    apt-get update && apt-get install -y --no-install-recommends libnghttp2-dev\n\n'
+    fi
+fi
+
 if [ ! -x "$venv/bin/python" ]; then
     say "creating $venv with $($python --version)"
     "$python" -m venv "$venv"

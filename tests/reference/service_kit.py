@@ -71,8 +71,9 @@ TRANSPORT = {"is": "auto"}
 
 def write_config(folder: Path, text: str = CONFIG) -> Path:
     path = folder / "config.yaml"
-    asked = text.replace("\nserver:\n", f"\nserver:\n  transport: {TRANSPORT['is']}\n", 1)
-    path.write_text(asked, encoding="utf-8")
+    if TRANSPORT["is"] != "auto":
+        text = text.replace("\nserver:\n", f"\nserver:\n  transport: {TRANSPORT['is']}\n", 1)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The native front end byte by byte: a client that says anything, a connection without a socket, time in the test's hand."""
+"""The native front end byte by byte: clients that say anything, no sockets, and time in the test's hand."""
 
 import gc
 import struct

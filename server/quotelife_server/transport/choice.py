@@ -53,6 +53,8 @@ def chosen(transport: Transport) -> FrontEnd:
         except ImportError as error:
             if transport == "native":
                 raise ConfigError([f"server: transport: native: {MISSING}"]) from error
-            _log.warning("gRPC is served by grpc.aio, at many times the cost a call", reason=MISSING)
+            _log.warning(
+                "gRPC is served by grpc.aio, at many times the cost a call", reason=MISSING, error=str(error)
+            )
     other: FrontEnd = import_module("quotelife_server.transport.grpc_aio").GrpcServer
     return other

@@ -1,0 +1,155 @@
+"""The native front end over real sockets: connections, ages, drain, and which front end is chosen."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quote_expiry.v1 import types_pb2 as types
+from quotelife.errors import ConfigError
+from quotelife_server.app import Application
+from quotelife_server.transport import choice
+from quotelife_server.transport.grpc_aio import GrpcServer
+from reference.service_kit import GET_EXPIRY, TRANSPORT, running, write_config
+
+pytest.importorskip("quotelife_server.transport.native_connection", reason="built without nghttp2")
+
+from quotelife_server.transport.native import NativeServer
+
+REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
+
+
+@pytest.fixture(autouse=True)
+def transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRANSPORT, "is", "native")
+
+
+def server(app: Application) -> NativeServer:
+    assert isinstance(app.grpc, NativeServer)
+    return app.grpc
+
+
+async def connect(app: Application) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = app.addresses[0].rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def ask(app: Application, **options: Any) -> int:
+    async with grpc.aio.insecure_channel(app.addresses[0], **options) as channel:
+        reply = await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
+    return expiry.GetExpiryResponse.FromString(reply).decision
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (conditions of foreign objects)
+            await asyncio.sleep(0.01)
+
+
+async def test_idle_connections_make_room_for_those_that_call(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path), connections={"count_max": 20}) as app:
+        idle = [await connect(app) for _ in range(60)]
+        await until(lambda: len(server(app).connections) <= 20)
+        assert await ask(app) == types.DECISION_QUOTE
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_connections_that_call_are_not_driven_out(tmp_path: Path) -> None:
+    async with (
+        running(write_config(tmp_path), connections={"count_max": 3}) as app,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(app.addresses[0], options=apart))
+            for _ in range(3)
+        ]
+        for channel in channels:
+            await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
+        reader, writer = await connect(app)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        for channel in channels:
+            await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
+        assert len(server(app).connections) == 3
+
+
+async def test_a_thousand_slow_connections_do_not_hold_up_a_good_client(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path)) as app:
+        slow = [await connect(app) for _ in range(1000)]
+        for k, (_, writer) in enumerate(slow):
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[: k % 25])
+        for _ in range(20):
+            assert await ask(app) == types.DECISION_QUOTE
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_connections_that_grow_old_cost_no_call(tmp_path: Path) -> None:
+    """A client under load, whose connection is ended again and again."""
+    codes: Counter[str] = Counter()
+    ages = {"age_max": "200ms", "age_grace": "5s"}
+    async with (
+        running(write_config(tmp_path), connections=ages) as app,
+        grpc.aio.insecure_channel(app.addresses[0]) as channel,
+    ):
+        seen: set[int] = set()
+
+        async def keep_asking() -> None:
+            while len(seen) < 4:
+                seen.update(id(each) for each in server(app).connections)
+                try:
+                    await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
+                    codes["OK"] += 1
+                except grpc.aio.AioRpcError as error:
+                    codes[f"{error.code().name}: {error.details()}"] += 1
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(keep_asking() for _ in range(8)))
+    assert set(codes) == {"OK"} and codes["OK"] > 20
+
+
+async def test_a_drain_with_silent_and_half_open_clients_ends_in_time(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path), drain={"notice": "0ns", "grace": "300ms"}) as app:
+        silent = [await connect(app) for _ in range(5)]
+        for _, writer in silent[:3]:
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        await until(lambda: len(server(app).connections) == 5)
+        async with asyncio.timeout(2):
+            await app.drain()
+        for reader, _ in silent:
+            assert await asyncio.wait_for(reader.read(), 2) is not None
+        assert not server(app).connections
+
+
+def test_the_setting_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice.chosen("native") is NativeServer
+    assert choice.chosen("auto") is NativeServer
+    assert choice.chosen("grpc_aio") is GrpcServer
+
+
+def test_without_nghttp2_auto_says_so_in_one_line_and_native_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    warned: list[str] = []
+
+    class Log:
+        def warning(self, text: str, **_: str) -> None:
+            warned.append(text)
+
+    monkeypatch.setattr(choice, "_log", Log())
+    monkeypatch.setitem(sys.modules, "quotelife_server.transport.native", None)
+    assert choice.chosen("auto") is GrpcServer
+    assert len(warned) == 1
+    with pytest.raises(ConfigError, match="libnghttp2-dev"):
+        choice.chosen("native")
+    assert choice.chosen("grpc_aio") is GrpcServer and len(warned) == 1
