@@ -33,6 +33,7 @@ MODULES = {
     "recorded": "recordings",
     "capture": "segments",
     "journal": "segments",
+    "http2": "http2",
 }
 """Module of each target, which holds it under its own name."""
 
