@@ -994,4 +994,4 @@ def test_settings_tell_the_bounds(bench: Bench) -> None:
     line = bench.line()
     (first,) = (each for each in line.client.frames if each.kind == SETTINGS and not each.flags)
     pairs = dict(struct.iter_unpack(">HI", first.payload))
-    assert pairs == {3: 128, 6: limits.METADATA_BYTES_MAX, 9: 1}
+    assert pairs == {3: 128, 6: limits.METADATA_BYTES_MAX}

@@ -72,15 +72,14 @@ cdef class Session:
     ) except -1:
         """``window``: bytes of one call that may come before they are read; ``connection_window``: of all of them."""
         cdef nghttp2_settings_entry settings[4]
-        cdef size_t n = 3
+        cdef size_t n = 2
         self.header_bytes_max = header_bytes_max
         _check(nghttp2_session_server_new2(&self.h2, _callbacks, <void *>self, _option))
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams_max
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, header_bytes_max
-        settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1
         if window != 65_535:
-            settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window
-            n = 4
+            settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window
+            n = 3
         _check(nghttp2_submit_settings(self.h2, NGHTTP2_FLAG_NONE, settings, n))
         _check(nghttp2_session_set_local_window_size(self.h2, NGHTTP2_FLAG_NONE, 0, <int32_t>connection_window))
         return 0
@@ -424,7 +423,6 @@ cdef int _prepare() except -1:
     nghttp2_option_set_no_auto_window_update(_option, 1)
     nghttp2_option_set_max_outbound_ack(_option, ACKS_MAX)
     nghttp2_option_set_max_settings(_option, SETTINGS_MAX)
-    nghttp2_option_set_no_closed_streams(_option, 1)
     quotelife_reset_rate(_option, RESETS_BURST, RESETS_A_SECOND)
     _ok[0] = _static(":status", 7, "200", 3)
     _ok[1] = _static("content-type", 12, "application/grpc", 16)

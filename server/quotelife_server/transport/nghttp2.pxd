@@ -87,7 +87,6 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
-        NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_CALLBACK_FAILURE
@@ -117,7 +116,6 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
     void nghttp2_option_set_max_settings(nghttp2_option *, size_t)
-    void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
 
     int nghttp2_session_server_new2(
         nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
