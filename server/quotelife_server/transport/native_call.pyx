@@ -141,8 +141,7 @@ cdef class Call(Stream):
             else:
                 # The rest is given back as messages are handed over, in deliver().
                 if self.talk is None:
-                    self.talk = Conversation.__new__(Conversation)
-                    self.talk.call = self
+                    self.talk = _conversation(self)
                 self.talk.unconsumed += n
                 self.talk.inbox_bytes += n
                 self.talk.inbox.extend(found)
@@ -205,8 +204,7 @@ cdef class Call(Stream):
             if <size_t>len(self.desk.conversations) >= self.desk.streams_max:
                 raise too_many_streams()
             if self.talk is None:
-                self.talk = Conversation.__new__(Conversation)
-                self.talk.call = self
+                self.talk = _conversation(self)
             self.talk.handler = service.open_stream(self.method.entry, self.talk, self.context)
         except RpcError as error:
             self.error = error
@@ -401,12 +399,16 @@ cdef class Call(Stream):
         return 0
 
 
+cdef Conversation _conversation(Call call):
+    cdef Conversation talk = Conversation.__new__(Conversation)
+    talk.call = call
+    talk.outgoing = deque()
+    talk.inbox = deque()
+    return talk
+
+
 cdef class Conversation:
     """A stream as its handler sees it (``rpc.StreamCall``), and as the connection does."""
-
-    def __cinit__(self):
-        self.outgoing = deque()
-        self.inbox = deque()
 
     def send(self, payload):
         if self.finished:

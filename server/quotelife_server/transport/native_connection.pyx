@@ -57,6 +57,7 @@ cdef class Connection(Session):
     def __cinit__(self, Desk desk, loop, double age_factor=1.0):
         """``age_factor``: of the oldest age a connection may reach, so that they do not all end together."""
         self.age_s = desk.age_s * age_factor
+        self.streams = {}
         self.desk = desk
         self.loop = loop
         self.agenda, self.gone, self.stalled = [], [], []

@@ -50,19 +50,13 @@ cdef nghttp2_nv _copied(const char *name, size_t name_n, bytes value) noexcept:
 cdef class Stream:
     """One call of a client. Made when its headers begin."""
 
-    def __cinit__(self):
-        self.timeout_ns = -1
-
     cdef bint out_waits(self) noexcept:
         """What was handed over to be sent has not been taken up into frames."""
         return self.prefix_left != 0 or self.out is not None
 
 
 cdef class Session:
-    """The HTTP/2 side of one connection. Subclasses say what is done with calls."""
-
-    def __cinit__(self):
-        self.streams = {}
+    """The HTTP/2 side of one connection. Subclasses say what is done with calls, and begin with no ``streams``."""
 
     def __dealloc__(self):
         self.close_session()
@@ -231,6 +225,7 @@ cdef int _on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, void
     try:
         stream = session.begin()
         stream.id = frame.hd.stream_id
+        stream.timeout_ns = -1
         stream.session = session
         session.streams[stream.id] = stream
         return nghttp2_session_set_stream_user_data(h2, stream.id, <void *>stream)
