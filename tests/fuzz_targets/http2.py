@@ -18,8 +18,9 @@ from quotelife_server.rpc import (
     Turn,
     Unary,
 )
+from quotelife_server.transport import native_connection
 from quotelife_server.transport.native_call import Desk
-from quotelife_server.transport.native_connection import Connection
+from quotelife_server.transport.native_connection import Connection, sweep
 from reference.http2_kit import (
     CONTINUATION,
     DATA,
@@ -38,6 +39,18 @@ from reference.http2_kit import (
 )
 
 log.configure("critical")
+
+
+class Strict:
+    """What a connection logs: a fault of the client is none of ours, an error is a finding."""
+
+    def debug(self, *_: object, **__: object) -> None: ...
+
+    def error(self, *_: object, exc_info: BaseException, **__: object) -> None:
+        raise exc_info
+
+
+native_connection._log = Strict()  # type: ignore[attr-defined]
 
 IN_FLIGHT_MAX = 8
 HELD_BYTES_MAX = 20_000
@@ -109,6 +122,7 @@ class Service:
     def __init__(self) -> None:
         self.now_ns = 10**18
         self.places = 0
+        self.wrong: list[BaseException] = []  # exceptions where none may be
         self.hanging: list[Deferred] = []
         self.talks: list[Talk] = []
         self.turn: Turn | None = None
@@ -139,9 +153,10 @@ class Service:
         return entry.open(context, call)
 
     def as_rpc_error(self, error: BaseException, context: CallContext) -> RpcError:
-        if not isinstance(error, RpcError):
-            raise error
-        return error
+        if isinstance(error, RpcError):
+            return error
+        self.wrong.append(error)
+        return RpcError(Code.INTERNAL, "internal error")
 
     def _hang(self, payload: bytes, context: CallContext) -> Deferred:
         if self.turn is None:
@@ -219,9 +234,9 @@ def run(data: bytes) -> None:
         elif what < 205:
             beside(source, service, line)
         elif what < 215:
-            desk.now_s += source.byte() / 10
+            later_s = desk.now_s + source.byte() / 10
             service.now_ns += source.byte() * 1_000_000
-            line.connection.sweep(desk.now_s, service.now_ns)
+            sweep(desk, later_s, service.now_ns)
         elif what < 235:
             line.turn()
         elif what < 240:
@@ -240,6 +255,8 @@ def run(data: bytes) -> None:
     if service.turn is not None:
         service.turn.over()
     line.loop.turn()
+    if service.wrong:
+        raise service.wrong[0]
     assert service.places == 0
     assert desk.held_bytes == 0
     assert not desk.conversations and not desk.connections

@@ -55,7 +55,7 @@ from reference.service_kit import Kit
 pytest.importorskip("quotelife_server.transport.native_connection", reason="built without nghttp2")
 
 from quotelife_server.transport.native_call import Desk
-from quotelife_server.transport.native_connection import Connection
+from quotelife_server.transport.native_connection import Connection, sweep
 
 ECHO, HANG, FAIL, TALK, EAGER = "/t/Echo", "/t/Hang", "/t/Fail", "/t/Talk", "/t/Eager"
 MESSAGE_BYTES_MAX = 65_536
@@ -140,9 +140,7 @@ class Bench:
 
     def later(self, seconds: float) -> None:
         """Time goes by, and everybody is looked after."""
-        self.desk.now_s += seconds
-        for connection in list(self.desk.connections):
-            connection.sweep(self.desk.now_s, self.service.clock.now_ns())
+        sweep(self.desk, self.desk.now_s + seconds, self.service.clock.now_ns())
 
     def _echo(self, payload: bytes, context: CallContext) -> bytes:
         self.calls.append((payload, context))

@@ -5,6 +5,7 @@ import socket
 import ssl
 import stat
 from pathlib import Path
+from typing import Any
 
 from quotelife_server.addresses import UNIX, host_and_port
 from quotelife_server.transport.options import TlsFiles
@@ -43,22 +44,39 @@ def bound_as(address: str, port: int) -> str:
     return address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
 
 
-def tcp_socket(address: str, backlog: int) -> socket.socket:
-    """Bound and listening. Raises ``OSError`` in plain words."""
+def tcp_sockets(address: str, backlog: int) -> list[socket.socket]:
+    """Bound and listening, on each of the machine's addresses that the name has, all at one port. Raises ``OSError`` in
+    plain words."""
     host, port = host_and_port(address)
+    listeners: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, protocol, _, where = found[0]
-        listener = socket.socket(family, socket.SOCK_STREAM, protocol)
+        for family, _, protocol, _, where in dict.fromkeys(found):
+            if listeners:
+                where = (where[0], listeners[0].getsockname()[1], *where[2:])
+            try:
+                listeners.append(
+                    _listening(socket.socket(family, socket.SOCK_STREAM, protocol), where, backlog)
+                )
+            except OSError:
+                if not listeners:  # a name may have an address of a family that the machine has not
+                    raise
     except OSError as error:
+        for each in listeners:
+            each.close()
         raise cannot_listen(address) from error
+    return listeners
+
+
+def _listening(listener: socket.socket, where: Any, backlog: int) -> socket.socket:
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family != socket.AF_UNIX:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
         listener.listen(backlog)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise cannot_listen(address) from error
+        raise
     listener.setblocking(False)
     return listener
 
@@ -66,15 +84,10 @@ def tcp_socket(address: str, backlog: int) -> socket.socket:
 def unix_socket(path: Path, backlog: int) -> socket.socket:
     """Bound and listening; what a killed process has left there is removed. Raises ``OSError`` in plain words."""
     remove_stale_socket(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(str(path))
-        listener.listen(backlog)
+        return _listening(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path), backlog)
     except OSError as error:
-        listener.close()
         raise cannot_listen(f"{UNIX}{path}") from error
-    listener.setblocking(False)
-    return listener
 
 
 def remove_stale_socket(path: Path) -> None:

@@ -14,9 +14,9 @@ from quotelife_server.addresses import UNIX
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import MethodTable, StreamCall
 from quotelife_server.transport.limits import PREFACE_S, draining
-from quotelife_server.transport.listening import bound_as, tcp_context, tcp_socket, unix_socket
+from quotelife_server.transport.listening import bound_as, tcp_context, tcp_sockets, unix_socket
 from quotelife_server.transport.native_call import Desk
-from quotelife_server.transport.native_connection import Connection
+from quotelife_server.transport.native_connection import Connection, sweep
 from quotelife_server.transport.options import GrpcOptions
 
 SWEEP_S = 0.01
@@ -81,18 +81,18 @@ class NativeServer:
                     sockets.append((address, unix_socket(path, BACKLOG)))
                     self._unix_paths.append((path, os.stat(path).st_ino))
                 else:
-                    sockets.append((address, tcp_socket(address, BACKLOG)))
+                    sockets += [(address, each) for each in tcp_sockets(address, BACKLOG)]
         except OSError:
             for _, each in sockets:
                 each.close()
             self._remove_unix_sockets()
             raise
         self._sweeper = loop.create_task(self._sweep())
-        bound = []
+        bound: dict[str, str] = {}
         for address, each in sockets:
             if address.startswith(UNIX):
                 listener = await loop.create_unix_server(self._connect, sock=each, backlog=BACKLOG)
-                bound.append(address)
+                bound[address] = address
             else:
                 listener = await loop.create_server(
                     self._connect,
@@ -101,9 +101,9 @@ class NativeServer:
                     ssl=tls,
                     ssl_handshake_timeout=None if tls is None else PREFACE_S,
                 )
-                bound.append(bound_as(address, each.getsockname()[1]))
+                bound.setdefault(address, bound_as(address, each.getsockname()[1]))
             self._listeners.append(listener)
-        return bound
+        return list(bound.values())
 
     async def stop(self, grace_ns: int) -> None:
         """Listen no more, end streams, send clients elsewhere, wait up to ``grace_ns`` for calls in flight.
@@ -168,10 +168,7 @@ class NativeServer:
         loop, desk, clock = asyncio.get_running_loop(), self._desk, self._service.clock
         while True:
             await asyncio.sleep(SWEEP_S)
-            desk.now_s = loop.time()
-            now_ns = clock.now_ns()
-            for connection in list(desk.connections):
-                connection.sweep(desk.now_s, now_ns)
+            sweep(desk, loop.time(), clock.now_ns())
 
 
 class _TurnedAway(asyncio.Protocol):

@@ -33,5 +33,6 @@ cdef class Connection(Session):
     cdef int _spend(self, int cost) except -1
     cdef int _list(self, Call call) except -1
     cdef int _schedule(self) except -1
+    cdef int _sweep(self, double now_s, int64_t now_ns) except -1
     cdef int _check_calls(self, double now_s, int64_t now_ns) except -1
     cdef int _forget(self) except -1

@@ -52,7 +52,7 @@ _log = log.get_logger(__name__)
 
 
 cdef class Connection(Session):
-    """``asyncio.Protocol`` of one connection; ``sweep`` is called every 10 ms or so."""
+    """``asyncio.Protocol`` of one connection; ``sweep`` looks after it."""
 
     def __cinit__(self, Desk desk, loop, double age_factor=1.0):
         """``age_factor``: of the oldest age a connection may reach, so that they do not all end together."""
@@ -99,12 +99,12 @@ cdef class Connection(Session):
     def pause_writing(self):
         self.paused = True
         self.paused_s = self.desk.now_s
-        if not self.closing:
+        if not self.closing and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self):
         self.paused = False
-        if not self.closing:
+        if not self.closing and not self.transport.is_closing():
             self.transport.resume_reading()
             self._flush()
 
@@ -156,35 +156,34 @@ cdef class Connection(Session):
         if self.transport is not None and not self.lost:
             self.transport.abort()
 
-    def sweep(self, double now_s, int64_t now_ns):
-        """What time has brought: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
+    cdef int _sweep(self, double now_s, int64_t now_ns) except -1:
         cdef Desk desk = self.desk
         if self.lost:
-            return
+            return 0
         if self.closing:
             if now_s - self.closing_s > STALL_S:
                 self.abort()
-            return
+            return 0
         self.credit = min(self.credit + CREDIT_A_SECOND * 0.01, <double>CREDIT_MAX)
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
-            return
+            return 0
         if self.in_frame and not self.paused:
             if self.frame_s == 0 or self.frames_seen != self.recv_frames:
                 self.frame_s, self.frames_seen = now_s, self.recv_frames
             elif now_s - self.frame_s > FRAME_S:
                 self.abort()
-                return
+                return 0
         else:
             self.frame_s = 0
         if self.paused:
             if now_s - self.paused_s > STALL_S:
                 self.abort()
-                return
+                return 0
         elif self.own_ping_s:
             if now_s - self.own_ping_s > desk.keepalive_timeout_s:
                 self.abort()
-                return
+                return 0
         elif now_s - self.read_s > desk.keepalive_s:
             self.own_ping_s = now_s
             nghttp2_submit_ping(self.h2, NGHTTP2_FLAG_NONE, NULL)
@@ -197,7 +196,9 @@ cdef class Connection(Session):
             self.cut_off()
         if self.streams and not self.closing:
             self._check_calls(now_s, now_ns)
-        self._close_if_done()
+        if self.leaving == 2:
+            self._close_if_done()
+        return 0
 
     cdef int _check_calls(self, double now_s, int64_t now_ns) except -1:
         for call in list(self.streams.values()):
@@ -216,7 +217,7 @@ cdef class Connection(Session):
         self.busy = True
         try:
             self.recv(data, n)
-        except SessionFault as error:
+        except Exception as error:
             self.busy = False
             return self._fault(error)
         self.busy = False
@@ -230,8 +231,11 @@ cdef class Connection(Session):
         return self._flush()
 
     cdef int _fault(self, object error) except -1:
-        """nghttp2 has given the connection up, or a callback has."""
-        _log.debug("connection given up", peer=self.peer, reason=str(error))
+        """nghttp2 has given the connection up, or something has gone wrong that must not."""
+        if isinstance(error, SessionFault):
+            _log.debug("connection given up", peer=self.peer, reason=str(error))
+        else:
+            _log.error("connection given up", peer=self.peer, exc_info=error)
         self._end_gone()
         self.closing = True
         self.closing_s = self.desk.now_s
@@ -353,7 +357,7 @@ cdef class Connection(Session):
         self.busy = True
         try:
             self._work()
-        except SessionFault as error:
+        except Exception as error:  # it may have been called at the end of a turn, by those who serve others too
             self.busy = False
             self._fault(error)
         finally:
@@ -465,6 +469,16 @@ cdef class Connection(Session):
         self.stalled.clear()
         self.close_session()
         return 0
+
+
+def sweep(Desk desk, double now_s, int64_t now_ns):
+    """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
+    desk.now_s = now_s
+    for connection in list(desk.connections):
+        try:
+            (<Connection>connection)._sweep(now_s, now_ns)
+        except Exception as error:
+            (<Connection>connection)._fault(error)
 
 
 cdef str _peer(object transport):
