@@ -227,11 +227,14 @@ class Service:
         if entry.needs_serving and self.state != State.SERVING:
             raise self.not_serving()
         if entry.bounded and not self.in_flight.try_enter(waiting):
-            raise RpcError(
-                Code.RESOURCE_EXHAUSTED,
-                "too many calls in flight; retry later",
-                (convert.retry_info(self.retry_delay_ns),),
-            )
+            raise self.overloaded()
+
+    def overloaded(self) -> RpcError:
+        return RpcError(
+            Code.RESOURCE_EXHAUSTED,
+            "too many calls in flight; retry later",
+            (convert.retry_info(self.retry_delay_ns),),
+        )
 
     def not_serving(self) -> RpcError:
         return RpcError(Code.UNAVAILABLE, f"the service is {self.state.name.lower()}")

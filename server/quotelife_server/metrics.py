@@ -67,9 +67,9 @@ class Metrics:
     def outcome(self, kind: OutcomeCode) -> None:
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
 
-    def answered(self, method: str, code: str) -> None:
+    def answered(self, method: str, code: str, n: int = 1) -> None:
         key = (method, code)
-        self.answers[key] = self.answers.get(key, 0) + 1
+        self.answers[key] = self.answers.get(key, 0) + n
 
 
 Gauge = tuple[str, str, Callable[[], float]]

@@ -127,6 +127,9 @@ class ModelSettings(Section):
 class Server(Section):
     """Where the service listens and what it lets clients do. All of it takes a restart to change.
 
+    ``overload_turn``: processor time that calls get in one turn of the event loop while more come than can be answered;
+    those beyond it are refused (native transport).
+
     ``transport``: what serves gRPC. ``native`` needs a build that found nghttp2, ``grpc_aio`` is gRPC's own server,
     ``auto`` takes the first where it is there.
     """
@@ -141,6 +144,7 @@ class Server(Section):
     message_bytes_max: int = Field(default=65_536, ge=1024, le=4 * 1024 * 1024)
     watch_queue_max: int = Field(default=65_536, ge=64, le=16_777_216)
     overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
+    overload_turn_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="overload_turn", le=NS_PER_S)
     wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
     kill_file: Annotated[str, Field(min_length=1, max_length=1024)] | None = "KILL"
     watch_configuration: bool = True

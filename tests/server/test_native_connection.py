@@ -1,5 +1,6 @@
 """The native front end byte by byte: clients that say anything, no sockets, and time in the test's hand."""
 
+import base64
 import gc
 import struct
 import weakref
@@ -127,6 +128,7 @@ class Bench:
             "keepalive_s": 30.0,
             "keepalive_timeout_s": 10.0,
             "client_ping_s": 5.0,
+            "overload_turn_ns": 10**9,
             "age_s": 0.0,
             "age_grace_s": 60.0,
         }
@@ -245,8 +247,6 @@ def test_an_error_is_trailers_only_with_text_and_details(bench: Bench) -> None:
     assert response.headers[":status"] == "200"
     assert response.status == Code.INVALID_ARGUMENT
     assert response.message == "price: 10 %25 too much, na%C3%AFve"
-    import base64
-
     raw = response.headers["grpc-status-details-bin"]
     status = status_pb2.Status.FromString(base64.b64decode(raw + "=" * (-len(raw) % 4)))
     assert status.code == Code.INVALID_ARGUMENT and status.message == "price: 10 % too much, naïve"
@@ -346,7 +346,162 @@ def test_beyond_the_limit_calls_of_one_chunk_are_refused(bench: Bench) -> None:
     line.say(b"".join(data for _, data in calls))
     codes = [line.client.responses[number].status for number, _ in calls]
     assert codes == [Code.OK] * IN_FLIGHT_MAX + [Code.RESOURCE_EXHAUSTED] * (100 - IN_FLIGHT_MAX)
+    number, data = line.client.call(ECHO, b"")
+    line.say(data)
+    line.turn()
+    assert line.client.responses[number].status == Code.OK
+
+
+def test_the_limit_holds_for_a_turn_of_the_loop_whoever_calls(bench: Bench) -> None:
+    """Each answer is out before the next call comes, and none of them is in flight any more: the loop is held all the
+    same."""
+    first, second = bench.line(), bench.line()
+    assert [first.call(ECHO, b"").status for _ in range(IN_FLIGHT_MAX)] == [Code.OK] * IN_FLIGHT_MAX
+    assert second.call(ECHO, b"").status == Code.RESOURCE_EXHAUSTED
+    first.turn()
+    number, data = second.client.call(ECHO, b"")
+    second.say(data)
+    second.turn()
+    assert second.client.responses[number].status == Code.OK
+
+
+# --- overload ---------------------------------------------------------------------------------------------------------
+
+
+def overloaded(bench: Bench, line: Line) -> None:
+    """More has come at once than there are places."""
+    line.say(b"".join(line.client.call(ECHO, b"")[1] for _ in range(IN_FLIGHT_MAX + 1)))
+    line.turn()
+    bench.calls.clear()
+    assert bench.desk.overloaded
+
+
+def test_while_overloaded_a_turn_takes_the_newest_calls_and_of_each_connection(service: Service) -> None:
+    """One nanosecond of a turn is one call; nothing is answered before all that the turn brings is known."""
+    bench = Bench(service, overload_turn_ns=1)
+    lines = [bench.line(), bench.line()]
+    for line in lines:  # the loop of each
+        overloaded(bench, line)
+    taken: list[bytes] = []
+    for _ in range(2):
+        for line in lines:
+            name = b"%d:" % lines.index(line)
+            line.say(b"".join(line.client.call(ECHO, name + b"%d" % k)[1] for k in range(10)))
+            assert bench.calls == []
+        for line in lines:
+            line.loop.turn()
+        taken += [payload for payload, _ in bench.calls]
+        bench.calls.clear()
+    assert sorted(taken) == [b"0:9", b"1:9"]
+    for line in lines:
+        line.hear()
+        line.lose()
+    assert service.in_flight.count == 0
+
+
+def test_while_overloaded_all_is_answered_that_fits_into_the_turn(bench: Bench) -> None:
+    line = bench.line()
+    overloaded(bench, line)
+    calls = [line.client.call(ECHO, b"%d" % k) for k in range(10)]
+    line.say(b"".join(data for _, data in calls))
+    assert not line.hear()
+    writes = len(line.wire.writes)
+    line.turn()
+    assert [line.client.responses[number].messages for number, _ in calls] == [[b"%d" % k] for k in range(10)]
+    assert [payload for payload, _ in bench.calls] == [b"%d" % k for k in reversed(range(10))]
+    assert len(line.wire.writes) == writes + 1
+
+
+def test_who_is_turned_away_is_told_when_to_come_again_and_counted(service: Service) -> None:
+    bench = Bench(service, overload_turn_ns=1)
+    line = bench.line()
+    overloaded(bench, line)
+    refused = service.in_flight.refused
+    calls = [line.client.call(ECHO, b"") for _ in range(10)]
+    line.say(b"".join(data for _, data in calls))
+    line.turn()
+    *others, last = (line.client.responses[number] for number, _ in calls)
+    assert last.status == Code.OK
+    for response in others:
+        assert response.ended and response.status == Code.RESOURCE_EXHAUSTED
+        assert response.message == "too many calls in flight; retry later"
+        raw = base64.b64decode(response.headers["grpc-status-details-bin"] + "==")
+        retry = error_details_pb2.RetryInfo()
+        assert status_pb2.Status.FromString(raw).details[0].Unpack(retry)
+        assert retry.retry_delay.ToNanoseconds() == service.retry_delay_ns
+    assert service.in_flight.refused == refused + 9
+    assert service.metrics.answers[ECHO, "RESOURCE_EXHAUSTED"] == 1 + 9
+    line.lose()
+
+
+def test_what_is_not_bounded_does_not_wait_while_overloaded(bench: Bench, service: Service) -> None:
+    free = Bench(service)
+    free.desk = Desk(
+        service, {ECHO: Unary(free._echo), FAIL: Unary(free._echo, bounded=False)}, message_bytes_max=1024,
+        streams_max=128, held_bytes_max=1024, keepalive_s=30, keepalive_timeout_s=10, client_ping_s=5, age_s=0,
+        age_grace_s=0, overload_turn_ns=10**6,
+    )  # fmt: skip
+    line = free.line()
+    overloaded(free, line)
+    assert line.call(FAIL, b"kill").messages == [b"kill"]
+    line.lose()
+
+
+def test_overload_is_over_when_few_are_turned_away(bench: Bench) -> None:
+    line = bench.line()
+    overloaded(bench, line)
+    bench.later(0.2)
+    assert not bench.desk.overloaded, "of 65 calls one was refused"
+    line.say(b"".join(line.client.call(ECHO, b"")[1] for _ in range(2 * IN_FLIGHT_MAX)))
+    assert bench.desk.overloaded
+    line.turn()
+    bench.later(0.05)
+    assert bench.desk.overloaded
+    bench.later(0.2)
+    assert bench.desk.overloaded, "half of them"
+    bench.later(0.2)
+    assert not bench.desk.overloaded
     assert line.call(ECHO, b"").status == Code.OK
+
+
+def test_calls_that_wait_for_their_turn_may_go_with_their_connection(service: Service) -> None:
+    bench = Bench(service, overload_turn_ns=10**9)
+    going, staying = bench.line(), bench.line()
+    overloaded(bench, going)
+    overloaded(bench, staying)
+    cancelled, data = going.client.call(ECHO, b"cancelled")
+    going.say(data + going.client.call(ECHO, b"lost")[1])
+    going.say(rst_stream(cancelled))
+    going.lose()
+    going.turn()
+    assert bench.calls == []
+    number, data = staying.client.call(ECHO, b"cancelled")
+    staying.say(data + rst_stream(number))
+    staying.turn()
+    assert bench.calls == [] and service.in_flight.count == 0
+    staying.lose()
+
+
+def test_calls_that_wait_while_the_socket_is_full_are_answered_when_it_is_not(bench: Bench) -> None:
+    line = bench.line()
+    overloaded(bench, line)
+    number, data = line.client.call(ECHO, b"x")
+    line.say(data)
+    line.connection.pause_writing()
+    line.turn()
+    assert bench.calls == []
+    line.connection.resume_writing()
+    line.turn()
+    assert line.client.responses[number].messages == [b"x"]
+
+
+def test_calls_without_a_message_take_no_place(bench: Bench) -> None:
+    """Or a client with nothing but headers keeps all others from theirs."""
+    silent, line = bench.line(), bench.line()
+    for _ in range(2):
+        silent.say(b"".join(silent.client.open(ECHO)[1] for _ in range(IN_FLIGHT_MAX)))
+    assert bench.service.in_flight.count == 0
+    assert line.call(ECHO, b"x").messages == [b"x"]
 
 
 def test_an_answer_taken_back_before_it_leaves_is_an_error(bench: Bench) -> None:
@@ -376,7 +531,7 @@ def test_a_status_too_large_for_clients_goes_without_details(bench: Bench, servi
     large = Bench(service)
     large.desk = Desk(
         service, {ECHO: Unary(verbose)}, message_bytes_max=1024, streams_max=8, held_bytes_max=1024, keepalive_s=30,
-        keepalive_timeout_s=10, client_ping_s=5, age_s=0, age_grace_s=0,
+        keepalive_timeout_s=10, client_ping_s=5, age_s=0, age_grace_s=0, overload_turn_ns=10**6,
     )  # fmt: skip
     line = large.line()
     response = line.call(ECHO, b"")
@@ -792,6 +947,7 @@ def test_cancelling_now_and_then_is_no_abuse(bench: Bench) -> None:
         if k % 2 == 0:
             bench.later(0.01)
         line.call(ECHO, b"")
+        line.turn()
     assert not line.wire.closed
 
 
@@ -801,6 +957,7 @@ def test_answers_earn_the_window_updates_that_clients_send_for_them(bench: Bench
         number, data = line.client.call(ECHO, b"x")
         line.say(data)
         line.say(window_update(0, 6) * 2 + window_update(number, 6))
+        line.turn()
     assert not line.wire.closed and len(bench.calls) == 5000
 
 
@@ -904,7 +1061,7 @@ def test_a_message_that_does_not_come_is_not_waited_for(bench: Bench) -> None:
     line.say(data + frame(DATA, 0, stream, message(b"hello") + message(b"hello")[:-1]))
     quiet, data = line.client.open(TALK)
     line.say(data + frame(DATA, 0, quiet, message(b"hello")))
-    assert bench.service.in_flight.count == 2
+    assert bench.service.in_flight.count == 0
     bench.later(limits.MESSAGE_S + 0.1)
     line.hear()
     for number in (nothing, half, stream):

@@ -255,6 +255,8 @@ def test_the_demo_folder_loads() -> None:
         (CONFIG + "  in_flight_max: 0\n", "in_flight_max"),
         (CONFIG + "  in_flight: 1\n", "in_flight"),
         (CONFIG + "  overload_retry: 5\n", "overload_retry"),
+        (CONFIG + "  overload_turn: 0ms\n", "overload_turn"),
+        (CONFIG + "  overload_turn: 2s\n", "overload_turn"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_file_and_line(tmp_path: Path, text: str, reason: str) -> None:

@@ -17,15 +17,16 @@ LONG = (
     "kill",
     "trees",
     "withdraw",
-)  # only when named: a gigabyte, a service, XGBoost, 100,000 quotes
+    "overload",
+)  # only when named: a gigabyte, a service, XGBoost, 100,000 quotes, overload
 
 
 def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees and withdraw "
-            "only when named. [default: all but these four]"
+            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees, withdraw "
+            "and overload only when named. [default: all but these five]"
         ),
     ] = None,
     data: Annotated[

@@ -81,6 +81,10 @@ def measure(chosen: frozenset[str], data: Path | None, rounds: int, nautilus: Pa
         from quotelife_server.cli.bench_withdraw import bench_withdraw
 
         result["withdraw"] = bench_withdraw(tape, rounds)
+    if "overload" in chosen:
+        from quotelife_server.cli.bench_overload import bench_overload
+
+        result["overload"] = bench_overload(rounds)
     if "trees" in chosen:
         from quotelife_server.cli.bench_trees import bench_trees
 

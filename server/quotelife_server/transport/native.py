@@ -54,6 +54,7 @@ class NativeServer:
             client_ping_s=options.client_ping_interval_min_ns / NS_PER_S,
             age_s=(options.connection_age_max_ns or 0) / NS_PER_S,
             age_grace_s=options.connection_age_grace_ns / NS_PER_S,
+            overload_turn_ns=options.overload_turn_ns,
         )
         self._listeners: list[asyncio.Server] = []
         self._unix_paths: list[tuple[Path, int]] = []

@@ -10,6 +10,8 @@ cdef class Method:
     cdef readonly object entry
     cdef readonly bint is_unary
     cdef bint reads_on
+    cdef bint is_bounded                     # counts against the limit of calls in flight
+    cdef size_t turned_away                  # since it was last counted
 
 
 cdef class Desk:
@@ -21,12 +23,31 @@ cdef class Desk:
     cdef readonly size_t held_bytes
     cdef readonly set conversations, connections
     cdef public bint draining
+    # Overload. A turn is one of the event loop.
+    cdef readonly bint overloaded
+    cdef size_t turn_calls                   # bounded ones that this turn has brought and that were taken
+    cdef size_t in_flight_max
+    cdef int64_t turn_ns                     # for calls, of a turn, while overloaded
+    cdef double window_s                     # overload is judged by what came since then:
+    cdef size_t taken, turned_away
+    cdef list refusing                       # methods of which calls were turned away
+    cdef bytes refusal_text, refusal_details
+    cdef object turn_over, serve_turn        # run by the event loop, once each where they are waited for
+    cdef bint turn_open, serve_waits
+    cdef list pressed                        # connections with calls that wait for serve_turn
+    cdef size_t served
+
+    cdef bint has_no_room(self) except -1
+    cdef int begin_overload(self) except -1
+    cdef int judge_overload(self) except -1
+    cdef int count_refusals(self) except -1
 
 
 cdef class Call(Stream):
     cdef Desk desk
     cdef Method method
-    cdef object context
+    cdef object peer
+    cdef object context                      # CallContext, made when a handler is to have it
     cdef object error                        # RpcError that ends it as soon as it is looked at
     cdef int http_status                     # where it is no gRPC call
     cdef MessageReader reader                # None while every message has come whole
@@ -40,9 +61,12 @@ cdef class Call(Stream):
 
     cdef int take_headers(self, object peer) except -1
     cdef int take_data(self, const uint8_t *data, size_t n) except -1
+    cdef bint is_new(self) noexcept
+    cdef bint can_run(self) noexcept
     cdef int look(self) except -1
     cdef int render(self) except -1
     cdef int fail(self, object error) except -1
+    cdef int turn_away(self) except -1
     cdef int check(self, double now_s, int64_t now_ns) except -1
     cdef int end(self) except -1
     cdef int _start(self) except -1

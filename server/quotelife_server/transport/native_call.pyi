@@ -37,6 +37,8 @@ class Desk:
     @property
     def age_grace_s(self) -> float: ...
     @property
+    def overloaded(self) -> bool: ...
+    @property
     def conversations(self) -> set[Conversation]: ...
     @property
     def connections(self) -> set[Any]: ...
@@ -53,6 +55,7 @@ class Desk:
         client_ping_s: float,
         age_s: float,
         age_grace_s: float,
+        overload_turn_ns: int,
     ) -> None: ...
 
 class Call(native_session.Stream):

@@ -14,6 +14,7 @@ from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageR
 from quotelife_server.transport.native_session cimport Stream
 from quotelife_server.transport.nghttp2 cimport NGHTTP2_CANCEL, NGHTTP2_NO_ERROR
 
+from quotelife_server.handlers import State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_message
 from quotelife_server.transport.limits import (
@@ -33,14 +34,18 @@ cdef:
     double HOLD_S = HOLD
     double MESSAGE_S = MESSAGE
     double STALL_S = STALL
+    double OVERLOAD_S = 0.1
     size_t WAITING_MAX = BACKLOG_MAX
     object _CallContext = CallContext
+    object SERVING = State.SERVING
 
 cdef enum:
     AT_ONCE = 32                 # messages of one stream that are handed over before others have their turn
     ANSWERS_BYTES = 65_536       # of answers that wait; beyond it no further message is handed over
     FRAME_BYTES = 16_384         # messages of a stream are laid together up to this size
     NO_TIMEOUT = -1
+    RESOURCE_EXHAUSTED = 8
+    FEW = 8                      # one of so many
     DAY_NS = 86_400_000_000_000
 
 
@@ -52,6 +57,7 @@ cdef class Method:
         self.entry = entry
         self.is_unary = isinstance(entry, Unary)
         self.reads_on = not self.is_unary and entry.reads_on
+        self.is_bounded = self.is_unary and entry.bounded
 
 
 cdef class Desk:
@@ -59,9 +65,10 @@ cdef class Desk:
 
     def __cinit__(
         self, service, methods, *, message_bytes_max, streams_max, held_bytes_max, keepalive_s, keepalive_timeout_s,
-        client_ping_s, age_s, age_grace_s,
+        client_ping_s, age_s, age_grace_s, overload_turn_ns,
     ):
-        """``age_s``: 0 where connections may grow as old as they like. ``now_s`` is kept by the server, to 10 ms."""
+        """``age_s``: 0 where connections may grow as old as they like. ``overload_turn_ns``: of one turn of the event loop
+        so much is for calls, while more come than can be answered. ``now_s`` is kept by the server, to 10 ms."""
         self.service = service
         self.methods = {path.encode(): Method(path, entry) for path, entry in methods.items()}
         self.message_bytes_max = message_bytes_max
@@ -74,6 +81,46 @@ cdef class Desk:
         self.age_grace_s = age_grace_s
         self.conversations = set()
         self.connections = set()
+        self.in_flight_max = service.in_flight.limit
+        self.turn_ns = overload_turn_ns
+        refusal = service.overloaded()
+        self.refusal_text = grpc_message(refusal.message)
+        self.refusal_details = binary_value(refusal.status_bytes())
+        self.refusing, self.pressed = [], []
+        self.turn_over = self._turn_over
+
+    def _turn_over(self):
+        self.turn_open = False
+        self.turn_calls = 0
+
+    cdef bint has_no_room(self) except -1:
+        """For one more bounded call: so many are under way, or this turn has brought so many."""
+        return self.turn_calls >= self.in_flight_max or <size_t>self.service.in_flight.count >= self.in_flight_max
+
+    cdef int begin_overload(self) except -1:
+        if not self.overloaded:
+            self.overloaded = True
+            self.window_s = self.now_s
+            self.taken, self.turned_away = self.turn_calls, 0
+        return 0
+
+    cdef int judge_overload(self) except -1:
+        """It is over when of the calls of a while few were turned away."""
+        if self.overloaded and self.now_s - self.window_s > OVERLOAD_S:
+            self.overloaded = self.turned_away * FEW > self.taken + self.turned_away
+            self.window_s = self.now_s
+            self.taken = self.turned_away = 0
+        return 0
+
+    cdef int count_refusals(self) except -1:
+        cdef Method method
+        for method in self.refusing:
+            self.service.in_flight.refused += method.turned_away
+            self.service.metrics.answered(method.path, "RESOURCE_EXHAUSTED", method.turned_away)
+            self.turned_away += method.turned_away
+            method.turned_away = 0
+        self.refusing.clear()
+        return 0
 
 
 cdef class Call(Stream):
@@ -107,11 +154,9 @@ cdef class Call(Stream):
             self.error = RpcError(Code.UNIMPLEMENTED, "grpc-encoding: only identity, gzip and deflate are known")
         if self.error is not None:
             return 0
-        deadline_ns = None
         if self.timeout_ns >= 0:
             self.deadline_ns = <int64_t>self.desk.service.clock.now_ns() + min(self.timeout_ns, <int64_t>DAY_NS)
-            deadline_ns = self.deadline_ns
-        self.context = _CallContext(self.method.path, deadline_ns, peer)
+        self.peer = peer
         return 0
 
     cdef int take_data(self, const uint8_t *data, size_t n) except -1:
@@ -167,6 +212,14 @@ cdef class Call(Stream):
             raise RpcError(Code.RESOURCE_EXHAUSTED, "too many bytes wait to be read; retry later")
         return 0
 
+    cdef bint is_new(self) noexcept:
+        """A unary call with which nothing is wrong so far and that has not been looked at."""
+        return self.method is not None and self.method.is_unary and not self.looked_at and self.error is None
+
+    cdef bint can_run(self) noexcept:
+        """Its message has come, or will not come."""
+        return self.request is not None or self.remote_ended
+
     cdef int look(self) except -1:
         """Go on with what has come. Outside callbacks."""
         if self.over or self.closed:
@@ -174,6 +227,8 @@ cdef class Call(Stream):
         if self.http_status:
             self.over, self.over_s = True, self.desk.now_s
             return self.session.answer_http(self, self.http_status)
+        if self.is_new() and not self.can_run():
+            return 0
         if not self.looked_at:
             self.looked_at = True
             if self.error is None:
@@ -183,21 +238,26 @@ cdef class Call(Stream):
         if self.error is not None:
             return self.fail(self.error)
         if self.method.is_unary:
-            if not self.started:
-                if self.request is not None:
-                    return self._run()
-                if self.remote_ended:
-                    return self.fail(no_message())
-            return 0
+            if self.started:
+                return 0
+            return self.fail(no_message()) if self.request is None else self._run()
         return self.talk.deliver()
 
     cdef int _start(self) except -1:
-        """Its headers are here: find room for it."""
-        cdef object service = self.desk.service
+        """Find room for it."""
+        cdef Desk desk = self.desk
+        cdef object service = desk.service
+        if self.method.is_bounded and desk.has_no_room() and service.state == SERVING:
+            desk.begin_overload()
+            return self.turn_away()
+        self.context = _CallContext(self.method.path, self.deadline_ns or None, self.peer)
         try:
             if self.method.is_unary:
                 service.admit(self.method.entry)
                 self.admitted = True
+                if self.method.is_bounded:
+                    desk.turn_calls += 1
+                    desk.taken += 1
                 return 0
             if self.desk.draining:
                 raise draining()
@@ -317,6 +377,24 @@ cdef class Call(Stream):
             error = self.desk.service.as_rpc_error(error, self.context)
         return self._put_error(error)
 
+    cdef int turn_away(self) except -1:
+        """More calls come than can be answered. Of all that happens to a call this must cost least: it happens most."""
+        cdef Desk desk = self.desk
+        if self.over or self.closed:
+            return 0
+        self.looked_at = self.over = True
+        self.over_s = desk.now_s
+        self.request = b""
+        if self.reader is not None:
+            self.reader = None
+            self._hold()
+        if not self.method.turned_away:
+            desk.refusing.append(self.method)
+        self.method.turned_away += 1
+        self.status, self.message, self.details = RESOURCE_EXHAUSTED, desk.refusal_text, desk.refusal_details
+        self.is_static = True
+        return self.session.refuse(self)
+
     cdef int _put_error(self, object error) except -1:
         self.over, self.over_s = True, self.desk.now_s
         self._release()
@@ -374,7 +452,7 @@ cdef class Call(Stream):
             if self.deadline_ns and now_ns >= self.deadline_ns:
                 return self.fail(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
             if self.talk is None:
-                if self.request is None and self.looked_at and now_s - self.begun_s > MESSAGE_S:
+                if self.request is None and now_s - self.begun_s > MESSAGE_S:
                     return self.fail(
                         RpcError(Code.DEADLINE_EXCEEDED, f"the message did not come within {MESSAGE_S:g} s")
                     )

@@ -10,9 +10,10 @@ cdef class Connection(Session):
     cdef readonly str peer
     cdef readonly size_t calls_begun
     cdef list agenda                         # calls to be looked at and rendered
+    cdef list fresh                          # calls that have come while overloaded: serve_turn looks at them
     cdef list gone                           # calls whose stream was closed in a callback
     cdef list stalled                        # calls that wait for the client's windows
-    cdef bint busy, scheduled, paused, lost, closing, calm, windows_grew
+    cdef bint busy, scheduled, pressed, paused, lost, closing, calm, windows_grew
     cdef readonly int leaving                # 1: told that it will end, 2: takes no new call
     cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s
     cdef double own_ping_s                   # of our PING that is not answered; 0: none
@@ -31,8 +32,11 @@ cdef class Connection(Session):
     cdef int _fault(self, object error) except -1
     cdef int _ping(self) except -1
     cdef int _spend(self, int cost) except -1
+    cdef int _come(self, Call call) except -1
     cdef int _list(self, Call call) except -1
     cdef int _schedule(self) except -1
+    cdef int _press(self) except -1
+    cdef int _open_turn(self) except -1
     cdef int _sweep(self, double now_s, int64_t now_ns) except -1
     cdef int _check_calls(self, double now_s, int64_t now_ns) except -1
     cdef int _forget(self) except -1

@@ -10,10 +10,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from quotelife_server.transport.native_call cimport Call, Desk
 from quotelife_server.transport.native_session cimport Session, Stream
 from quotelife_server.transport.nghttp2 cimport *
+
+from functools import partial
 
 from quotelife_server import log
 from quotelife_server.transport.limits import FRAME_S as FRAME
@@ -60,7 +63,9 @@ cdef class Connection(Session):
         self.streams = {}
         self.desk = desk
         self.loop = loop
-        self.agenda, self.gone, self.stalled = [], [], []
+        self.agenda, self.fresh, self.gone, self.stalled = [], [], [], []
+        if desk.serve_turn is None:
+            desk.serve_turn = partial(_serve_turn, desk)
         self.credit = CREDIT_MAX
         self.flush_soon = self._flush_later
         self.peer = ""
@@ -106,6 +111,8 @@ cdef class Connection(Session):
         self.paused = False
         if not self.closing and not self.transport.is_closing():
             self.transport.resume_reading()
+            if self.fresh:
+                self._press()
             self._flush()
 
     def connection_lost(self, error):
@@ -228,6 +235,10 @@ cdef class Connection(Session):
             self._goaway(NGHTTP2_ENHANCE_YOUR_CALM, b"too_many_pings" if self.strikes > PING_STRIKES_MAX else b"")
             self._flush()
             return self._close()
+        if self.fresh:
+            self._press()
+            if not self.agenda:
+                return 0  # what else there is to be written goes with their answers
         return self._flush()
 
     cdef int _fault(self, object error) except -1:
@@ -252,15 +263,28 @@ cdef class Connection(Session):
     cdef int on_headers(self, Stream stream) except -1:
         cdef Call call = <Call>stream
         call.take_headers(self.peer)
-        return self._list(call)
+        return self._come(call)
 
     cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1:
         cdef Call call = <Call>stream
         call.take_data(data, n)
-        return self._list(call)
+        return self._come(call)
 
     cdef int on_end(self, Stream stream) except -1:
-        return self._list(<Call>stream)
+        return self._come(<Call>stream)
+
+    cdef int _come(self, Call call) except -1:
+        """Something of a call has come. A unary one is looked at, and takes a place in flight, when it can be run."""
+        if call.listed:
+            return 0
+        if call.is_new():
+            if not call.can_run():
+                return 0
+            if self.desk.overloaded and call.method.is_bounded:
+                call.listed = True
+                self.fresh.append(call)
+                return 0
+        return self._list(call)
 
     cdef int on_closed(self, Stream stream, uint32_t code) except -1:
         self.gone.append(stream)
@@ -340,6 +364,24 @@ cdef class Connection(Session):
             self.loop.call_soon(self.flush_soon)
         return 0
 
+    cdef int _press(self) except -1:
+        """Calls are looked at when all that this turn brings is known."""
+        cdef Desk desk = self.desk
+        if not self.pressed:
+            self.pressed = True
+            desk.pressed.append(self)
+        if not desk.serve_waits:
+            desk.serve_waits = True
+            self.loop.call_soon(desk.serve_turn)
+        return 0
+
+    cdef int _open_turn(self) except -1:
+        """Counting begins anew when the event loop has been through all that was ready."""
+        if not self.desk.turn_open:
+            self.desk.turn_open = True
+            self.loop.call_soon(self.desk.turn_over)
+        return 0
+
     def _flush_later(self):
         self.scheduled = False
         self._flush()
@@ -389,6 +431,10 @@ cdef class Connection(Session):
             for call in agenda:
                 call.listed = False
                 call.look()
+            if self.desk.turn_calls:
+                self._open_turn()
+            if self.desk.refusing:
+                self.desk.count_refusals()
             for call in agenda:
                 call.render()
             self._pump()
@@ -466,6 +512,7 @@ cdef class Connection(Session):
             (<Call>call).closed = True
             (<Call>call).end()
         self.agenda.clear()
+        self.fresh.clear()
         self.stalled.clear()
         self.close_session()
         return 0
@@ -474,11 +521,75 @@ cdef class Connection(Session):
 def sweep(Desk desk, double now_s, int64_t now_ns):
     """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
     desk.now_s = now_s
+    desk.judge_overload()
     for connection in list(desk.connections):
         try:
             (<Connection>connection)._sweep(now_s, now_ns)
         except Exception as error:
             (<Connection>connection)._fault(error)
+
+
+def _serve_turn(Desk desk):
+    """Calls that one turn of the event loop has brought while overloaded: as many as its time allows, one of each connection
+    in turn and the newest first, since who has waited longest is the first to give up. All others are turned away."""
+    cdef Connection connection
+    cdef Call call
+    cdef list pressed = []
+    cdef list waiting
+    cdef int64_t end_ns = _spent_ns() + desk.turn_ns
+    cdef size_t first
+    cdef bint is_open = True
+    for connection in desk.pressed:
+        connection.pressed = False
+        if not connection.paused and not connection.closing:
+            connection.busy = True
+            pressed.append(connection)
+    desk.pressed, desk.serve_waits = [], False
+    if not pressed:
+        return
+    desk.turn_calls = 0
+    desk.served += 1
+    first = desk.served % <size_t>len(pressed)
+    waiting = pressed[first:] + pressed[:first]
+    while waiting and is_open:
+        for connection in waiting:
+            if not connection.fresh:
+                continue
+            call = connection.fresh.pop()
+            call.listed = False
+            try:
+                connection._list(call)
+                call.look()
+            except Exception as error:
+                connection.fresh.clear()
+                connection._fault(error)
+            is_open = _spent_ns() < end_ns
+            if not is_open:
+                break
+        waiting = [connection for connection in waiting if connection.fresh]
+    for connection in pressed:
+        try:
+            for call in connection.fresh:
+                call.listed = False
+                call.turn_away()
+        except Exception as error:
+            connection._fault(error)
+        connection.fresh.clear()
+    desk.count_refusals()
+    desk.turn_calls = 0
+    for connection in pressed:
+        connection.busy = False
+        if connection.lost:
+            connection._forget()
+        else:
+            connection._flush()
+
+
+cdef int64_t _spent_ns() noexcept:
+    """Processor time of this thread: what others take of the processor is not the calls' doing."""
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
 cdef str _peer(object transport):

@@ -28,6 +28,7 @@ cdef class Stream:
     cdef bint deferred                       # nghttp2 waits for resume()
     cdef int status
     cdef bytes message, details
+    cdef bint is_static                      # these two outlive the connection
 
     cdef bint out_waits(self) noexcept
 

@@ -41,9 +41,9 @@ cdef nghttp2_nv _static(const char *name, size_t name_n, const char *value, size
     return pair
 
 
-cdef nghttp2_nv _copied(const char *name, size_t name_n, bytes value) noexcept:
+cdef nghttp2_nv _pair(const char *name, size_t name_n, bytes value, uint8_t flags) noexcept:
     cdef nghttp2_nv pair = _static(name, name_n, value, <size_t>len(value))
-    pair.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+    pair.flags = flags
     return pair
 
 
@@ -198,12 +198,15 @@ cdef int _check(int result) except -1:
 
 cdef size_t _put_status(Stream stream, nghttp2_nv *pairs) noexcept:
     cdef size_t n = 1
+    cdef uint8_t flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+    if stream.is_static:
+        flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE
     pairs[0] = _status[stream.status]
     if stream.message is not None:
-        pairs[n] = _copied("grpc-message", 12, stream.message)
+        pairs[n] = _pair("grpc-message", 12, stream.message, flags)
         n += 1
     if stream.details is not None:
-        pairs[n] = _copied("grpc-status-details-bin", 23, stream.details)
+        pairs[n] = _pair("grpc-status-details-bin", 23, stream.details, flags)
         n += 1
     return n
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from quotelife.units import NS_PER_MS
+
 Transport = Literal["auto", "native", "grpc_aio"]
 
 
@@ -30,3 +32,4 @@ class GrpcOptions:
     connection_age_max_ns: int | None = None
     connection_age_grace_ns: int = 0
     tls: TlsFiles | None = None
+    overload_turn_ns: int = NS_PER_MS

@@ -1,0 +1,184 @@
+"""``quotelife bench overload``: calls, and market data, when three times as many come as can be answered."""
+
+import time
+from typing import Any
+
+from google.rpc import error_details_pb2, status_pb2
+
+from quotelife.errors import QuotelifeError
+from quotelife_server.cli.bench_http2 import Address, Load
+from quotelife_server.cli.bench_rig import (
+    GET_EXPIRY,
+    REQUEST,
+    RunningService,
+    asked,
+    calling,
+    child,
+    cores,
+    ratio,
+    running_service,
+    spin,
+    spread,
+    told,
+)
+
+CONNECTIONS = 4
+IN_FLIGHT = 64
+TIMES = 3.0
+UNLOADED = 0.2
+CAPACITY_S = 3.0
+UNLOADED_S = 6.0
+OVERLOAD_S = 12.0
+PAUSE_S = 0.5  # between loads, for the service to have calmed down
+REFUSED_IN_FLIGHT = 512
+
+
+def bench_overload(rounds: int) -> dict[str, Any]:
+    """Each round: capacity (closed loop), unloaded, overloaded (open loops), unloaded, capacity. Ratios are of one
+    round; that of the median goodput is shown, and the worst of all."""
+    _, others = cores()
+    found: list[dict[str, Any]] = []
+    with (
+        running_service() as service,
+        child(spin, pinned=others),
+        calling(service.address, CONNECTIONS, pinned=others) as callers,
+    ):
+        asked(callers, "closed", IN_FLIGHT, CAPACITY_S)  # connections, caches, the journal's first segment
+        for round_ in range(rounds):
+            found.append(_round(service, callers, round_))
+        with child(_asks_twice, service.address, pinned=others) as friend:
+            overloaded = _overloaded(callers, found[-1]["capacity_calls_per_s"] * TIMES, 1.5, 99, friend)
+        told_why = overloaded
+    refusal = _refusal_cost(found[-1]["capacity_cpu_us_per_call"])
+    found.sort(key=lambda each: float(each["goodput_ratio_to_capacity"]))
+    median = found[len(found) // 2]
+    return {
+        "arrivals": f"Poisson, {TIMES:g} times the capacity, {OVERLOAD_S:g} s, {CONNECTIONS} connections",
+        "unloaded_is": f"Poisson, {UNLOADED:.0%} of the capacity",
+        **median,
+        "worst_goodput_ratio": found[0]["goodput_ratio_to_capacity"],
+        "worst_p99_ratio": max(each["admitted_p99_ratio_to_unloaded"] for each in found),
+        "worst_market_data_lag_p99_us": max(each["market_data_lag_p99_us_overloaded"] for each in found),
+        "refusal_tells_when_to_retry": told_why,
+        **refusal,
+    }
+
+
+def _round(service: RunningService, callers: Any, round_: int) -> dict[str, Any]:
+    capacity: list[float] = []
+    unloaded: list[float] = []
+    unloaded_refused: list[int] = []
+    capacity_cpu, calls = 0.0, 0
+    lag_unloaded = lag_overloaded = 0
+
+    def closed() -> None:
+        nonlocal capacity_cpu, calls
+        time.sleep(PAUSE_S)
+        service.figures()
+        load: Load = asked(callers, "closed", IN_FLIGHT, CAPACITY_S)
+        _whole(load, refusals=False)
+        capacity.append(load.answered / load.seconds)
+        capacity_cpu += service.figures()["cpu_s"]
+        calls += load.answered
+
+    def light() -> Load:
+        nonlocal lag_unloaded
+        time.sleep(PAUSE_S)
+        service.figures()
+        load: Load = asked(callers, "open", capacity[0] * UNLOADED, UNLOADED_S, 10 * round_ + len(unloaded))
+        _whole(load, refusals=True)
+        unloaded.append(load.percentile_us(99))
+        unloaded_refused.append(load.refused)
+        lag_unloaded = max(lag_unloaded, service.figures()["lag_ns"][1])
+        return load
+
+    closed()
+    first = light()
+    service.figures()
+    load: Load = asked(callers, "open", capacity[0] * TIMES, OVERLOAD_S, 10 * round_ + 9)
+    figures = service.figures()
+    _whole(load, refusals=True)
+    lag_overloaded = figures["lag_ns"][1]
+    light()
+    closed()
+    base = spread(capacity)
+    goodput = load.answered / load.seconds
+    p99 = load.percentile_us(99)
+    return {
+        "capacity_calls_per_s": round(base),
+        "capacity_cpu_us_per_call": round(capacity_cpu / calls * 1e6, 1),
+        "offered_calls_per_s": round(load.sent / OVERLOAD_S),
+        "goodput_calls_per_s": round(goodput),
+        "goodput_ratio_to_capacity": ratio(goodput, base),
+        "refused_share": ratio(load.refused, load.sent),
+        "unanswered": load.unanswered,
+        "unloaded_refused": sum(unloaded_refused),
+        "unloaded_p50_us": first.percentile_us(50),
+        "unloaded_p99_us": round(spread(unloaded), 1),
+        "admitted_p50_us": load.percentile_us(50),
+        "admitted_p99_us": p99,
+        "admitted_p99_ratio_to_unloaded": ratio(p99, spread(unloaded)),
+        "service_cpu_share_overloaded": ratio(figures["cpu_s"], load.seconds),
+        "caller_late_p99_us": load.late_p99_us(),
+        "market_data_lag_p99_us_unloaded": round(lag_unloaded / 1e3),
+        "market_data_lag_p99_us_overloaded": round(lag_overloaded / 1e3),
+        "statuses": ", ".join(f"{code} {n}" for code, n in sorted(figures["answers"].items()) if n),
+    }
+
+
+def _whole(load: Load, *, refusals: bool) -> None:
+    if load.unanswered or (load.refused and not refusals):
+        raise QuotelifeError(
+            f"of {load.sent} calls {load.unanswered} were not answered and {load.refused} refused, where none should be"
+        )
+
+
+def _overloaded(callers: Any, rate: float, seconds: float, seed: int, friend: Any) -> str:
+    """What a gRPC client of somebody else's is told meanwhile."""
+    told(friend)
+    callers.send(("open", rate, seconds, seed))
+    friend.send("go")
+    answer: str = told(friend)
+    told(callers)
+    return answer
+
+
+def _asks_twice(pipe: Any, address: Address) -> None:
+    import grpc
+
+    with grpc.insecure_channel(f"{address[0]}:{address[1]}") as channel:
+        ask: Any = channel.unary_unary(GET_EXPIRY)  # type: ignore[call-arg]  # bytes both ways
+        ask(REQUEST, timeout=10)
+        pipe.send("ready")
+        pipe.recv()
+        for _ in range(10_000):
+            try:
+                ask(REQUEST, timeout=10)
+            except grpc.RpcError as error:
+                metadata: Any = error.trailing_metadata()
+                status = status_pb2.Status.FromString(dict(metadata).get("grpc-status-details-bin", b""))
+                retry = error_details_pb2.RetryInfo()
+                if status.details and status.details[0].Unpack(retry):
+                    pipe.send(f"{error.code().name}, again in {retry.retry_delay.ToMilliseconds()} ms")
+                else:
+                    pipe.send(f"{error.code().name}, without RetryInfo")
+                return
+        pipe.send("never refused")
+
+
+def _refusal_cost(answer_us: float) -> dict[str, Any]:
+    """CPU of the service a refusal, where nearly every call is one: one place in flight, many callers."""
+    _, others = cores()
+    with (
+        running_service({"in_flight_max": 1}, market=False) as service,
+        child(spin, pinned=others),
+        calling(service.address, CONNECTIONS, pinned=others) as callers,
+    ):
+        asked(callers, "closed", REFUSED_IN_FLIGHT, 1.0)
+        service.figures()
+        load: Load = asked(callers, "closed", REFUSED_IN_FLIGHT, CAPACITY_S)
+        cpu_us = service.figures()["cpu_s"] * 1e6
+    return {
+        "refusal_cpu_us": round((cpu_us - load.answered * answer_us) / load.refused, 2),
+        "refusal_ratio_to_answer": ratio((cpu_us - load.answered * answer_us) / load.refused, answer_us),
+    }
