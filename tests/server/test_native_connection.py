@@ -3,7 +3,9 @@
 import base64
 import gc
 import struct
+import tracemalloc
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -606,6 +608,8 @@ def test_a_compression_bomb_is_refused_at_the_limit(bench: Bench) -> None:
         ("identity", 1, b"x", Code.INTERNAL),
         ("gzip", 1, b"no gzip", Code.INTERNAL),
         ("gzip", 1, gzipped(b"hello")[:-3], Code.INTERNAL),
+        ("gzip", 1, gzipped(b"hello") + gzipped(b"world"), Code.INTERNAL),
+        ("gzip", 1, gzipped(b"hello") + b"!", Code.INTERNAL),
         ("", 2, b"x", Code.INTERNAL),
     ],
 )
@@ -637,6 +641,23 @@ def test_what_all_calls_hold_together_is_bounded(service: Service) -> None:
     for line in lines:
         line.lose()
     assert bench.desk.held_bytes == 0 and service.in_flight.count == 0
+
+
+def test_small_messages_count_as_what_they_take(service: Service) -> None:
+    bench = Bench(service)
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(TALK, grpc_encoding="gzip")
+    line.say(data + frame(DATA, 0, number, message(b"a")))
+    one = message(b"xy", flag=1)
+    tracemalloc.start()
+    for _ in range(4):
+        line.say(frame(DATA, 0, number, one * 2000))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 2 * bench.desk.held_bytes
+    line.lose()
+    assert bench.desk.held_bytes == 0
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -806,6 +827,50 @@ def test_many_small_messages_do_not_keep_others_waiting(bench: Bench) -> None:
     assert turns > 10
 
 
+def test_others_have_their_turn_between_portions_of_one_stream(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(EAGER)
+    line.say(data)
+    bench.talks[0].answers = 0
+    line.say(frame(DATA, 0, number, message(b"") * 2000))
+    assert len(bench.talks[0].messages) == 32
+    line.turn()
+    assert len(bench.talks[0].messages) == 64
+
+
+def test_a_stream_whose_time_is_over_before_it_begins_is_not_opened(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK, grpc_timeout="0n")
+    line.say(data)
+    bench.later(limits.HOLD_S + 0.1)
+    line.hear()
+    assert line.client.responses[number].status == Code.DEADLINE_EXCEEDED and not bench.talks
+
+
+@pytest.mark.parametrize("how", ["ok", "error", "deadline"])
+def test_a_status_needs_no_window(bench: Bench, how: str) -> None:
+    """All of a message has been taken, and with it the whole window."""
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=len(message(b"ab"))))
+    number, data = line.client.open(TALK, ("grpc-timeout", "1S"))
+    line.say(data)
+    (talk,) = bench.talks
+    talk.call.send(b"ab")
+    line.turn()
+    response = line.client.responses[number]
+    assert response.messages == [b"ab"] and not response.trailers
+    if how == "deadline":
+        bench.service.clock.set_ns(bench.service.clock.now_ns() + 2 * 10**9)  # type: ignore[attr-defined]
+    else:
+        talk.call.finish(None if how == "ok" else RpcError(Code.ABORTED, "no"))
+        line.turn()
+    bench.later(limits.HOLD_S + 0.1)
+    line.hear()
+    assert response.status == {"ok": Code.OK, "error": Code.ABORTED, "deadline": Code.DEADLINE_EXCEEDED}[how]
+    line.say(window_update(number, 100))
+    assert response.messages == [b"ab"] and response.ended
+
+
 # --- flow control and back-pressure -----------------------------------------------------------------------------------
 
 
@@ -834,6 +899,136 @@ def test_an_answer_is_asked_for_last_when_the_window_opens(bench: Bench) -> None
     assert answer.asked == 0 and bench.service.in_flight.count == 0, "who takes no answers keeps no place"
     line.say(window_update(number, 100))
     assert answer.asked == 1 and line.client.responses[number].messages == [b"firm"]
+
+
+def test_no_more_answers_are_asked_for_than_the_window_takes(bench: Bench) -> None:
+    """A kill takes back what has not left: what is asked for too soon would leave after it."""
+    line = bench.line()
+    calls = [line.client.call(HANG, b"") for _ in range(60)]
+    line.say(b"".join(data for _, data in calls))
+    size = 5000
+    for answer in bench.hanging:
+        answer.resolve(b"z" * size)
+    line.turn()
+    asked = sum(answer.asked for answer in bench.hanging)
+    assert asked == 65_535 // (size + 5) + 1
+    for answer in bench.hanging:
+        answer.killed = True
+    line.say(window_update(0, 10**6))
+    line.turn()
+    codes = Counter(line.client.responses[number].status for number, _ in calls)
+    assert codes == {Code.OK: asked, Code.UNAVAILABLE: 60 - asked}
+
+
+def test_what_a_closed_call_leaves_unsent_is_no_longer_in_the_way(bench: Bench) -> None:
+    line = bench.line()
+    first, data = line.client.call(ECHO, b"y" * 40_000)
+    second, more = line.client.call(ECHO, b"z" * 40_000)
+    third, last = line.client.call(ECHO, b"small")
+    line.say(_open_slowly(data) + _open_slowly(more))
+    line.say(last)
+    assert not line.client.responses[first].ended and not line.client.responses[second].ended
+    assert third not in line.client.responses
+    line.say(rst_stream(second))
+    line.say(window_update(0, 10_000))
+    assert line.client.responses[first].ended
+    assert line.client.responses[third].messages == [b"small"]
+
+
+def _open_slowly(call: bytes) -> bytes:
+    """The one large DATA frame of a call in frames that HTTP/2 lets through."""
+    out, at = b"", 0
+    while at < len(call):
+        size = int.from_bytes(call[at : at + 3], "big")
+        kind, flags, number = call[at + 3], call[at + 4], int.from_bytes(call[at + 5 : at + 9], "big")
+        payload = call[at + 9 : at + 9 + size]
+        if kind == DATA:
+            for part in range(0, size, 16_384):
+                last = part + 16_384 >= size
+                out += frame(DATA, flags if last else 0, number, payload[part : part + 16_384])
+        else:
+            out += call[at : at + 9 + size]
+        at += 9 + size
+    return out
+
+
+def test_answers_that_nobody_takes_are_bounded(service: Service) -> None:
+    """Over all connections as many as calls may be in flight; who has no window beyond that is turned away."""
+    bench = Bench(service)
+    lines = [bench.line(greet=False) for _ in range(4)]
+    codes: Counter[int] = Counter()
+    for line in lines:
+        line.say(PREFACE + settings(initial_window_size=0))
+        for _ in range(40):
+            number, data = line.client.call(ECHO, b"x")
+            line.say(data)
+            if number in line.client.responses:
+                codes[line.client.responses[number].status] += 1
+            line.turn()
+    assert len(bench.calls) == IN_FLIGHT_MAX and codes == {Code.RESOURCE_EXHAUSTED: 4 * 40 - IN_FLIGHT_MAX}
+    assert bench.line().call(ECHO, b"x").status == Code.OK, "whose window is open is answered"
+    lines[0].say(settings(initial_window_size=1000))
+    lines[3].turn()
+    number, data = lines[3].client.call(ECHO, b"x")
+    lines[3].say(data)
+    assert number not in lines[3].client.responses, "there is room for it again"
+    for line in bench.lines:
+        line.lose()
+
+
+def test_a_client_that_takes_a_part_of_a_message_and_no_more_is_given_up(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=3))
+    stream, data = line.client.open(TALK)
+    line.say(data)
+    bench.talks[0].call.send(b"abcdef")
+    line.turn()
+    unary, data = line.client.call(ECHO, b"abcdef")
+    line.say(data)
+    for _ in range(int(limits.STALL_S) - 2):
+        bench.later(1.0)
+    line.say(window_update(stream, 1))
+    bench.later(1.0)
+    bench.later(limits.STALL_S - 0.5)
+    line.hear()
+    assert line.client.responses[unary].reset is not None
+    assert line.client.responses[stream].reset is None, "it took another byte"
+    bench.later(1.0)
+    line.hear()
+    assert line.client.responses[stream].reset is not None
+
+
+def test_messages_that_wait_to_be_sent_are_bounded_by_their_bytes(service: Service) -> None:
+    bench = Bench(service, held_bytes_max=10 * limits.BACKLOG_BYTES_MAX)
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    for _ in range(3):
+        line.say(line.client.open(EAGER)[1])
+    large, many, small = (talk.call for talk in bench.talks)
+    large.send(b"x" * (2 * limits.BACKLOG_BYTES_MAX))  # one always may
+    assert not large.finished  # type: ignore[attr-defined]
+    large.send(b"x")
+    assert large.finished  # type: ignore[attr-defined]
+    for _ in range(100):
+        many.send(b"x" * 20_000)
+    assert many.finished  # type: ignore[attr-defined]
+    for _ in range(100):
+        small.send(b"x" * 100)
+    assert not small.finished  # type: ignore[attr-defined]
+    line.lose()
+
+
+def test_messages_of_all_streams_that_wait_to_be_sent_are_bounded(service: Service) -> None:
+    bench = Bench(service, held_bytes_max=1_000_000)
+    for _ in range(4):
+        line = bench.line(greet=False)
+        line.say(PREFACE + settings(initial_window_size=0) + line.client.open(EAGER)[1])
+    for talk in bench.talks:
+        for _ in range(4):
+            talk.call.send(b"x" * 100_000)
+    assert [talk.call.finished for talk in bench.talks] == [False, False, True, True]  # type: ignore[attr-defined]
+    for line in bench.lines:
+        line.lose()
 
 
 def test_a_connection_whose_window_is_shut_is_given_up(bench: Bench) -> None:
@@ -865,6 +1060,57 @@ def test_nothing_is_made_or_read_while_the_transport_is_full(bench: Bench) -> No
     assert line.wire.reading
     assert line.client.responses[number].messages == [b"one"]
     assert line.client.responses[second].messages == [b"two"]
+
+
+def test_a_ping_is_not_missed_while_nothing_is_read(bench: Bench) -> None:
+    line = bench.line()
+    bench.later(30.1)
+    assert [each.kind for each in line.hear()] == [PING]
+    line.connection.pause_writing()
+    bench.later(12)
+    line.connection.resume_writing()
+    bench.later(0.01)
+    assert not line.wire.closed
+    bench.later(10.1)
+    assert line.wire.aborted
+
+
+def test_a_connection_that_leaves_says_so_before_it_is_closed(bench: Bench) -> None:
+    line = bench.line()
+    line.connection.pause_writing()
+    line.connection.leave()
+    bench.later(0.2)
+    assert not line.wire.closed
+    line.connection.resume_writing()
+    line.hear()
+    assert len(line.client.goaways()) >= 1 and line.wire.closed
+
+
+def test_frames_of_a_connection_that_fails_do_not_go_to_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers are made, and before they are written something goes wrong."""
+    one, other = bench.line(), bench.line()
+    _, data = one.client.open(TALK)
+    one.say(data)
+    answered = bench.service.metrics.answered
+
+    def failing(method: str, code: str, n: int = 1) -> None:
+        if method == TALK:
+            raise RuntimeError("boom")
+        answered(method, code, n)
+
+    monkeypatch.setattr(bench.service.metrics, "answered", failing)
+    call = bench.talks[0].call
+    call.send(b"q" * 20_000)
+    call.send(b"r")
+    call.finish()
+    one.say(one.client.call(ECHO, b"for one alone")[1])
+    one.turn()
+    assert one.wire.aborted
+    writes = len(other.wire.writes)
+    other.say(frame(PING, 0, 0, b"12345678"))
+    assert b"".join(other.wire.writes[writes:]) == frame(PING, ACK, 0, b"12345678")
 
 
 def test_a_client_that_does_not_read_its_socket_is_cut_off(bench: Bench) -> None:
@@ -1049,6 +1295,62 @@ def test_half_a_frame_or_half_a_block_of_headers_is_not_waited_for(bench: Bench,
     assert not line.wire.closed
     bench.later(0.3)
     assert line.wire.closed
+
+
+@pytest.mark.parametrize(
+    "what", ["window update", "reset", "priority", "unknown", "data", "trailers", "refused"]
+)
+def test_a_frame_that_means_nothing_is_no_half_frame(service: Service, what: str) -> None:
+    """A client says what crosses the end of its call, and is silent then."""
+    bench = Bench(service, streams_max=3)
+    line = bench.line()
+    done, data = line.client.call(ECHO, b"x")
+    line.say(data)
+    hanging, data = line.client.call(HANG, b"x")
+    line.say(data)
+    reset, data = line.client.open("/none")
+    line.say(data)
+    bench.later(limits.HOLD_S + 0.1)
+    bench.later(limits.HOLD_S + 0.1)
+    line.hear()
+    assert line.client.responses[reset].reset == NO_ERROR
+    trailers = line.client.encoder.encode([("a", "b")])
+    said = {
+        "window update": window_update(done, 100),
+        "reset": rst_stream(done),
+        "priority": frame(PRIORITY, 0, done, b"\0\0\0\0\x10"),
+        "unknown": frame(0x20, 0, done, b"abc"),
+        "data": frame(DATA, END_STREAM, reset, message(b"x")),
+        "trailers": frame(HEADERS, END_HEADERS | END_STREAM, reset, trailers),
+        "refused": b"".join(line.client.open(TALK)[1] for _ in range(3)),
+    }
+    line.say(said[what])
+    for _ in range(25):
+        bench.later(limits.FRAME_S / 20)
+    assert not line.wire.closed
+    bench.hanging[0].resolve(b"late")
+    line.turn()
+    assert line.client.responses[hanging].messages == [b"late"]
+    line.lose()
+
+
+def test_half_a_message_is_waited_for_from_when_it_could_go_on(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"a")))
+    line.say(frame(DATA, 0, number, message(b"b") + message(b"cdef")[:-1]))
+    (talk,) = bench.talks
+    assert talk.messages == [b"a"]
+    for _ in range(12):
+        bench.later(limits.MESSAGE_S / 10)
+    line.say(window_update(number, 1000))
+    line.turn()
+    bench.later(0.01)
+    line.hear()
+    assert talk.messages == [b"a", b"b"] and not line.client.responses[number].trailers
+    line.say(frame(DATA, 0, number, b"f"))
+    assert talk.messages == [b"a", b"b", b"cdef"]
 
 
 def test_a_message_that_does_not_come_is_not_waited_for(bench: Bench) -> None:

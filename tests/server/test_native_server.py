@@ -104,7 +104,7 @@ async def test_connections_that_grow_old_cost_no_call(tmp_path: Path) -> None:
 
         async def keep_asking() -> None:
             while len(seen) < 4:
-                seen.update(id(each) for each in server(app).connections)
+                seen.update(server(app).connections)
                 try:
                     await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
                     codes["OK"] += 1
@@ -127,6 +127,37 @@ async def test_a_drain_with_silent_and_half_open_clients_ends_in_time(tmp_path: 
         for reader, _ in silent:
             assert await asyncio.wait_for(reader.read(), 2) is not None
         assert not server(app).connections
+
+
+async def test_the_oldest_idle_connection_makes_room(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path), connections={"count_max": 5}) as app:
+        idle = [await connect(app) for _ in range(5)]
+        await until(lambda: len(server(app).connections) == 5)
+        more = [await connect(app) for _ in range(2)]
+        for reader, _ in idle[:2]:
+            assert await asyncio.wait_for(reader.read(), 5) is not None
+        await until(lambda: len(server(app).connections) == 5)
+        for reader, writer in (*idle[2:], *more):
+            assert not reader.at_eof()
+            writer.close()
+
+
+async def test_who_leaves_does_not_take_the_socket_of_who_comes(tmp_path: Path) -> None:
+    """The path is free as soon as nobody listens there; calls under way have their grace all the same."""
+    path = tmp_path / "socket"
+    async with running(
+        write_config(tmp_path), unix_socket=str(path), drain={"notice": "0ns", "grace": "5s"}
+    ) as app:
+        channel = grpc.aio.insecure_channel(f"unix:{path}")
+        await channel.unary_unary(GET_EXPIRY)(REQUEST, timeout=5)
+        stopping = asyncio.ensure_future(server(app).stop(10**9))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not path.exists()
+        path.touch()
+        await channel.close()
+        await stopping
+        assert path.exists()
 
 
 def test_the_setting_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,3 +184,12 @@ def test_without_nghttp2_auto_says_so_in_one_line_and_native_is_refused(
     with pytest.raises(ConfigError, match="libnghttp2-dev"):
         choice.chosen("native")
     assert choice.chosen("grpc_aio") is GrpcServer and len(warned) == 1
+
+
+def test_a_library_that_is_not_there_is_told_from_a_build_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(name: str) -> None:
+        raise ImportError("libnghttp2.so.14: cannot open shared object file")
+
+    monkeypatch.setattr(choice, "import_module", cannot)
+    with pytest.raises(ConfigError, match=r"libnghttp2\.so\.14: .* libnghttp2-14$"):
+        choice.chosen("native")

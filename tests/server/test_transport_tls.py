@@ -1,6 +1,7 @@
 """TLS and mTLS over real sockets, with either front end; certificates are made for the test."""
 
 import asyncio
+import os
 import ssl
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.app import Application
+from quotelife_server.transport.grpc_aio import GrpcServer
 from reference.service_kit import GET_EXPIRY, running, write_config
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -134,6 +136,37 @@ async def test_another_protocol_inside_tls_is_not_spoken(papers: Path, tmp_path:
             reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await asyncio.wait_for(reader.read(), 5)  # nothing
+
+
+async def test_handshakes_that_do_not_end_are_bounded_and_make_room(papers: Path, tmp_path: Path) -> None:
+    """300 clients that say nothing, or half of it; the oldest goes first, and a good one comes in."""
+    before = len(os.listdir("/proc/self/fd"))
+    async with service(papers, tmp_path, mutual=False, connections={"count_max": 40}) as app:
+        if isinstance(app.grpc, GrpcServer):
+            pytest.skip("gRPC's own server bounds its own")
+        host, _, port = app.addresses[0].rpartition(":")
+        ours = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
+        for _, writer in ours[::2]:
+            writer.write(b"\x16\x03\x01\x02\x00\x01")
+        gone = [await asyncio.wait_for(reader.read(), 5) for reader, _ in ours[:280]]
+        assert set(gone) == {b""}
+        assert len(os.listdir("/proc/self/fd")) < before + 300 + 40
+        assert await ask(channel(papers, app.addresses[0])) == types.DECISION_QUOTE
+        for _, writer in ours:
+            writer.close()
+
+
+async def test_a_drain_ends_handshakes_under_way(papers: Path, tmp_path: Path) -> None:
+    async with service(papers, tmp_path, mutual=False, drain={"notice": "0ns", "grace": "0ns"}) as app:
+        if isinstance(app.grpc, GrpcServer):
+            pytest.skip("gRPC's own server ends its own")
+        host, _, port = app.addresses[0].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"\x16\x03\x01\x02\x00\x01")
+        await asyncio.sleep(0.1)
+        await app.grpc.stop(0)
+        assert await asyncio.wait_for(reader.read(), 1) == b""
+        writer.close()
 
 
 async def test_files_that_cannot_be_used_are_named_at_the_start(papers: Path, tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ MISSING = (
     "this build has no native gRPC front end: nghttp2's header was not found when it was made; "
     "run: apt-get install -y libnghttp2-dev, then build again"
 )
+UNLOADABLE = (
+    "the native gRPC front end was built and cannot be loaded: {}; where it is libnghttp2 that is not found, "
+    "run: apt-get install -y libnghttp2-14"
+)
 
 _log = log.get_logger(__name__)
 
@@ -51,10 +55,11 @@ def chosen(transport: Transport) -> FrontEnd:
             found: FrontEnd = import_module("quotelife_server.transport.native").NativeServer
             return found
         except ImportError as error:
+            reason = MISSING if isinstance(error, ModuleNotFoundError) else UNLOADABLE.format(error)
             if transport == "native":
-                raise ConfigError([f"server: transport: native: {MISSING}"]) from error
+                raise ConfigError([f"server: transport: native: {reason}"]) from error
             _log.warning(
-                "gRPC is served by grpc.aio, at many times the cost a call", reason=MISSING, error=str(error)
+                "gRPC is served by grpc.aio, at many times the cost a call", reason=reason, error=str(error)
             )
     other: FrontEnd = import_module("quotelife_server.transport.grpc_aio").GrpcServer
     return other

@@ -185,7 +185,7 @@ cdef bytes _inflated(bytes body, int window_bits, size_t limit):
         raise RpcError(Code.INTERNAL, "a message cannot be decompressed") from None
     if <size_t>len(whole) > limit:
         raise too_large(<size_t>len(whole), limit)
-    if not stream.eof:
+    if not stream.eof or stream.unused_data:
         raise RpcError(Code.INTERNAL, "a message cannot be decompressed")
     return whole
 

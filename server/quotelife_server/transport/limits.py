@@ -4,6 +4,8 @@ from quotelife_server.rpc import Code, RpcError
 
 BACKLOG_MAX = 256
 """Messages of a stream that wait to be written."""
+BACKLOG_BYTES_MAX = 1024**2
+"""And their bytes (native front end)."""
 HOLD_S = 0.4
 """How long a client that does not read, or still writes, has to see why its call has ended."""
 METADATA_BYTES_MAX = 8192

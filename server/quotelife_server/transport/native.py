@@ -6,6 +6,7 @@ import os
 import random
 import socket
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,12 +19,14 @@ from quotelife_server.transport.listening import bound_as, tcp_context, tcp_sock
 from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 from quotelife_server.transport.options import GrpcOptions
+from quotelife_server.transport.tls_listening import TlsListener
 
 SWEEP_S = 0.01
 BACKLOG = 1024
 LOOK_S = 0.005
 LAST_WORDS_S = 0.1  # for what was said last to be written
 AGE_SPREAD = 0.1  # so that connections made together do not end together
+HANDSHAKES_SHARE = 4  # TLS handshakes under way are as many as a quarter of the connections
 HELD_BYTES_MIN = 64 * 1024**2
 HELD_MESSAGES = 256  # that all connections together may hold unfinished or unread, where messages are large
 
@@ -56,8 +59,8 @@ class NativeServer:
             age_grace_s=options.connection_age_grace_ns / NS_PER_S,
             overload_turn_ns=options.overload_turn_ns,
         )
-        self._listeners: list[asyncio.Server] = []
-        self._unix_paths: list[tuple[Path, int]] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
+        self._unix_paths: list[tuple[Path, tuple[int, int]]] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -80,7 +83,7 @@ class NativeServer:
                 if address.startswith(UNIX):
                     path = Path(address.removeprefix(UNIX))
                     sockets.append((address, unix_socket(path, BACKLOG)))
-                    self._unix_paths.append((path, os.stat(path).st_ino))
+                    self._unix_paths.append((path, _identity(path)))
                 else:
                     sockets += [(address, each) for each in tcp_sockets(address, BACKLOG)]
         except OSError:
@@ -91,17 +94,21 @@ class NativeServer:
         self._sweeper = loop.create_task(self._sweep())
         bound: dict[str, str] = {}
         for address, each in sockets:
+            listener: asyncio.Server | TlsListener
             if address.startswith(UNIX):
                 listener = await loop.create_unix_server(self._connect, sock=each, backlog=BACKLOG)
                 bound[address] = address
             else:
-                listener = await loop.create_server(
-                    self._connect,
-                    sock=each,
-                    backlog=BACKLOG,
-                    ssl=tls,
-                    ssl_handshake_timeout=None if tls is None else PREFACE_S,
-                )
+                if tls is None:
+                    listener = await loop.create_server(self._connect, sock=each, backlog=BACKLOG)
+                else:
+                    listener = TlsListener(
+                        each,
+                        tls,
+                        partial(self._connect, 1),
+                        handshakes_max=max(1, self._options.connections_max // HANDSHAKES_SHARE),
+                        timeout_s=PREFACE_S,
+                    )
                 bound.setdefault(address, bound_as(address, each.getsockname()[1]))
             self._listeners.append(listener)
         return list(bound.values())
@@ -119,6 +126,7 @@ class NativeServer:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self._remove_unix_sockets()  # at once: who takes our place finds the path free, and later it is not ours
         for stream in list(desk.conversations):
             stream.finish(draining())
         for connection in list(desk.connections):
@@ -134,7 +142,6 @@ class NativeServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
             self._sweeper = None
-        self._remove_unix_sockets()
         await asyncio.sleep(0)  # for transports to tell their protocols
 
     async def _all_gone(self, end_s: float) -> None:
@@ -144,15 +151,17 @@ class NativeServer:
             await asyncio.sleep(LOOK_S)
 
     def _remove_unix_sockets(self) -> None:
-        for path, inode in self._unix_paths:
+        for path, identity in self._unix_paths:
             with contextlib.suppress(OSError):  # gone already, or another's by now
-                if os.stat(path).st_ino == inode:
+                if _identity(path) == identity:
                     path.unlink()
         self._unix_paths.clear()
 
-    def _connect(self) -> asyncio.Protocol:
+    def _connect(self, own: int = 0) -> asyncio.Protocol:
+        """``own``: the handshake for which it is called is one of those under way."""
         desk = self._desk
-        if len(desk.connections) >= self._options.connections_max and not self._make_room():
+        shaking = sum(each.handshakes for each in self._listeners if isinstance(each, TlsListener)) - own
+        if len(desk.connections) + shaking >= self._options.connections_max and not self._make_room():
             return _TurnedAway()
         age = random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)
         return cast(asyncio.Protocol, Connection(desk, asyncio.get_running_loop(), age))
@@ -170,6 +179,11 @@ class NativeServer:
         while True:
             await asyncio.sleep(SWEEP_S)
             sweep(desk, loop.time(), clock.now_ns())
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 class _TurnedAway(asyncio.Protocol):

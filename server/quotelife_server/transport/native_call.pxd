@@ -21,7 +21,10 @@ cdef class Desk:
     cdef readonly double keepalive_s, keepalive_timeout_s, client_ping_s, age_s, age_grace_s
     cdef public double now_s
     cdef readonly size_t held_bytes
-    cdef readonly set conversations, connections
+    cdef readonly set conversations
+    cdef readonly dict connections           # oldest first; values mean nothing
+    cdef size_t stalled                      # answers to unary calls for which clients have no window
+    cdef size_t outgoing_bytes               # of messages of all streams that wait to be sent
     cdef public bint draining
     # Overload. A turn is one of the event loop.
     cdef readonly bint overloaded
@@ -57,7 +60,9 @@ cdef class Call(Stream):
     cdef int64_t deadline_ns                 # by the service's clock; 0: none
     cdef double begun_s, partial_s, stalled_s, over_s
     cdef size_t held
-    cdef bint looked_at, admitted, started, over, listed
+    cdef size_t taken_seen                   # of `taken`, at `taken_s`
+    cdef double taken_s
+    cdef bint looked_at, admitted, started, over, listed, is_stalled
 
     cdef int take_headers(self, object peer) except -1
     cdef int take_data(self, const uint8_t *data, size_t n) except -1
@@ -74,6 +79,8 @@ cdef class Call(Stream):
     cdef int _put_error(self, object error) except -1
     cdef int _hold(self) except -1
     cdef int _release(self) except -1
+    cdef int _stall(self) except -1
+    cdef int _unstall(self) except -1
     cdef int _render_stream(self) except -1
     cdef int _finish_stream(self) except -1
 
@@ -90,5 +97,6 @@ cdef class Conversation:
     cdef size_t unconsumed, outgoing_bytes, inbox_bytes
     cdef bint half_closed, told
 
+    cdef int drop_outgoing(self) except -1
     cdef int deliver(self) except -1
     cdef int tell_end(self) except -1

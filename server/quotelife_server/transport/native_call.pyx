@@ -18,6 +18,7 @@ from quotelife_server.handlers import State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_message
 from quotelife_server.transport.limits import (
+    BACKLOG_BYTES_MAX,
     BACKLOG_MAX,
     HOLD_S as HOLD,
     MESSAGE_S as MESSAGE,
@@ -36,10 +37,12 @@ cdef:
     double STALL_S = STALL
     double OVERLOAD_S = 0.1
     size_t WAITING_MAX = BACKLOG_MAX
+    size_t WAITING_BYTES_MAX = BACKLOG_BYTES_MAX
     object _CallContext = CallContext
     object SERVING = State.SERVING
 
 cdef enum:
+    MESSAGE_OVERHEAD = 80        # of one that waits to be handed over, beside its bytes
     AT_ONCE = 32                 # messages of one stream that are handed over before others have their turn
     ANSWERS_BYTES = 65_536       # of answers that wait; beyond it no further message is handed over
     FRAME_BYTES = 16_384         # messages of a stream are laid together up to this size
@@ -80,7 +83,7 @@ cdef class Desk:
         self.age_s = age_s
         self.age_grace_s = age_grace_s
         self.conversations = set()
-        self.connections = set()
+        self.connections = {}
         self.in_flight_max = service.in_flight.limit
         self.turn_ns = overload_turn_ns
         refusal = service.overloaded()
@@ -188,7 +191,7 @@ cdef class Call(Stream):
                 if self.talk is None:
                     self.talk = _conversation(self)
                 self.talk.unconsumed += n
-                self.talk.inbox_bytes += n
+                self.talk.inbox_bytes += n + MESSAGE_OVERHEAD * <size_t>len(found)
                 self.talk.inbox.extend(found)
                 if not self.reader.unfinished():
                     self.partial_s = 0
@@ -247,9 +250,12 @@ cdef class Call(Stream):
         """Find room for it."""
         cdef Desk desk = self.desk
         cdef object service = desk.service
-        if self.method.is_bounded and desk.has_no_room() and service.state == SERVING:
-            desk.begin_overload()
-            return self.turn_away()
+        if self.method.is_bounded and service.state == SERVING:
+            if desk.has_no_room():
+                desk.begin_overload()
+                return self.turn_away()
+            if desk.stalled >= desk.in_flight_max and not self.session.can_send(self):
+                return self.turn_away()  # answers that nobody takes are held already
         self.context = _CallContext(self.method.path, self.deadline_ns or None, self.peer)
         try:
             if self.method.is_unary:
@@ -259,8 +265,10 @@ cdef class Call(Stream):
                     desk.turn_calls += 1
                     desk.taken += 1
                 return 0
-            if self.desk.draining:
+            if desk.draining:
                 raise draining()
+            if self.deadline_ns and service.clock.now_ns() >= self.deadline_ns:
+                raise RpcError(Code.DEADLINE_EXCEEDED, "the deadline passed before work began")
             if <size_t>len(self.desk.conversations) >= self.desk.streams_max:
                 raise too_many_streams()
             if self.talk is None:
@@ -302,7 +310,7 @@ cdef class Call(Stream):
         if type(answer) is not bytes and answer.outcome is None:
             return 0
         if not self.session.can_send(self):
-            return self.session.stall(self)
+            return self._stall()
         try:
             payload = answer if type(answer) is bytes else answer.leaving()
         except Exception as error:
@@ -310,10 +318,10 @@ cdef class Call(Stream):
         self.answer = None
         self.over, self.over_s = True, self.desk.now_s
         self._release()
+        self._unstall()
         self.desk.service.metrics.answered(self.method.path, "OK")
         put_prefix(self.prefix, <size_t>len(payload))
-        self.prefix_left = PREFIX_BYTES
-        self.out = payload
+        self.session.put_out(self, payload, PREFIX_BYTES)
         self.finishing = True
         return self.session.respond(self)
 
@@ -325,7 +333,7 @@ cdef class Call(Stream):
             return 0
         if talk.outgoing:
             if not self.session.can_send(self):
-                return self.session.stall(self)
+                return self._stall()
             self.stalled_s = 0
             parts = []
             try:
@@ -333,16 +341,17 @@ cdef class Call(Stream):
                     item = talk.outgoing.popleft()
                     if isinstance(item, bytes):
                         talk.outgoing_bytes -= <size_t>len(item)
+                        self.desk.outgoing_bytes -= <size_t>len(item)
                         payload = item
                     else:
                         payload = item()
                     parts.append(framed(payload))
                     size += <size_t>len(payload) + PREFIX_BYTES
             except Exception as error:
-                talk.outgoing.clear()
+                talk.drop_outgoing()
                 talk.finish(self.desk.service.as_rpc_error(error, self.context))
             if parts:
-                self.out = parts[0] if len(parts) == 1 else b"".join(parts)
+                self.session.put_out(self, parts[0] if len(parts) == 1 else b"".join(parts), 0)
         if talk.finished and not talk.outgoing and (
             talk.error is None or self.remote_ended or self.desk.now_s - talk.finished_s > HOLD_S
         ):
@@ -398,11 +407,12 @@ cdef class Call(Stream):
     cdef int _put_error(self, object error) except -1:
         self.over, self.over_s = True, self.desk.now_s
         self._release()
+        self._unstall()
         self.answer = None
         self.request = b""
         if self.talk is not None:
             self.talk.finished = True
-            self.talk.outgoing.clear()
+            self.talk.drop_outgoing()
             self.talk.inbox.clear()
             self.talk.inbox_bytes = 0
             self.talk.room = None
@@ -432,14 +442,31 @@ cdef class Call(Stream):
             self.desk.service.release(self.method.entry)
         return 0
 
+    cdef int _stall(self) except -1:
+        """The client has no window for what there is to be said."""
+        if self.stalled_s == 0:
+            self.stalled_s = self.desk.now_s
+            self._release()  # a client that takes no answers must not keep others from theirs
+        if self.talk is None and not self.is_stalled:
+            self.is_stalled = True
+            self.desk.stalled += 1
+        return self.session.stall(self)
+
+    cdef int _unstall(self) except -1:
+        if self.is_stalled:
+            self.is_stalled = False
+            self.desk.stalled -= 1
+        return 0
+
     cdef int end(self) except -1:
         """Its stream is closed, for whatever reason. Outside callbacks."""
         self.over = True
         self._release()
+        self._unstall()
         self.answer = self.reader = None
         if self.talk is not None:
             self.talk.finished = True
-            self.talk.outgoing.clear()
+            self.talk.drop_outgoing()
             self.talk.inbox.clear()
             self.talk.inbox_bytes = 0
             self.talk.tell_end()
@@ -448,6 +475,13 @@ cdef class Call(Stream):
 
     cdef int check(self, double now_s, int64_t now_ns) except -1:
         """What time has brought."""
+        if self.out_waits():
+            if self.taken_s == 0 or self.taken_seen != self.taken:
+                self.taken_s, self.taken_seen = max(now_s, 1e-9), self.taken
+            elif now_s - self.taken_s > STALL_S:
+                return self.session.reset(self, NGHTTP2_CANCEL)
+        else:
+            self.taken_s = 0
         if not self.over:
             if self.deadline_ns and now_ns >= self.deadline_ns:
                 return self.fail(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
@@ -457,7 +491,7 @@ cdef class Call(Stream):
                         RpcError(Code.DEADLINE_EXCEEDED, f"the message did not come within {MESSAGE_S:g} s")
                     )
             else:
-                if self.partial_s and not self.talk.inbox and now_s - self.partial_s > MESSAGE_S:
+                if self.partial_s and not self.talk.inbox and self.talk.room is None and now_s - self.partial_s > MESSAGE_S:
                     return self.fail(
                         RpcError(Code.DEADLINE_EXCEEDED, f"a message did not end within {MESSAGE_S:g} s")
                     )
@@ -469,7 +503,7 @@ cdef class Call(Stream):
             if self.stalled_s and now_s - self.stalled_s > STALL_S:
                 return self.session.reset(self, NGHTTP2_CANCEL)
         elif not self.ended:
-            if now_s - self.over_s > STALL_S:
+            if not self.out_waits() and now_s - self.over_s > STALL_S:
                 return self.session.reset(self, NGHTTP2_CANCEL)
         elif not self.remote_ended and now_s - self.over_s > HOLD_S:
             # A client that was writing has had its time to see why its call is over.
@@ -491,11 +525,15 @@ cdef class Conversation:
     def send(self, payload):
         if self.finished:
             return
-        if <size_t>len(self.outgoing) >= WAITING_MAX:
+        if self.outgoing and (
+            <size_t>len(self.outgoing) >= WAITING_MAX or self.outgoing_bytes > WAITING_BYTES_MAX
+            or self.call.desk.outgoing_bytes > self.call.desk.held_bytes_max
+        ):
             self.finish(not_read())
             return
         if isinstance(payload, bytes):
             self.outgoing_bytes += <size_t>len(payload)
+            self.call.desk.outgoing_bytes += <size_t>len(payload)
         self.outgoing.append(payload)
         self.call.session.wake(self.call)
 
@@ -507,6 +545,12 @@ cdef class Conversation:
         self.error = error
         if not self.call.closed:
             self.call.session.wake(self.call)
+
+    cdef int drop_outgoing(self) except -1:
+        self.outgoing.clear()
+        self.call.desk.outgoing_bytes -= self.outgoing_bytes
+        self.outgoing_bytes = 0
+        return 0
 
     def __call__(self, outcome):
         """The room that the handler asked for is there."""
@@ -525,7 +569,7 @@ cdef class Conversation:
                     return 0
                 if done >= AT_ONCE:
                     blocked = True
-                    call.session.wake(call)
+                    call.session.wake_later(call)
                     break
                 if not call.method.reads_on and self.outgoing and (done == 0 or self.outgoing_bytes > ANSWERS_BYTES):
                     blocked = True  # looked at again when they have been sent
@@ -546,6 +590,8 @@ cdef class Conversation:
                 if self.unconsumed:
                     call.session.consume(call, self.unconsumed)
                     self.unconsumed = 0
+                    if call.partial_s:
+                        call.partial_s = call.desk.now_s  # it could not come before
                 if call.remote_ended and not self.half_closed and not self.finished:
                     self.half_closed = True
                     if call.reader is not None and call.reader.unfinished():

@@ -11,6 +11,7 @@ cdef class Connection(Session):
     cdef readonly size_t calls_begun
     cdef list agenda                         # calls to be looked at and rendered
     cdef list fresh                          # calls that have come while overloaded: serve_turn looks at them
+    cdef list later                          # calls that have had their turn: back on the agenda in the next
     cdef list gone                           # calls whose stream was closed in a callback
     cdef list stalled                        # calls that wait for the client's windows
     cdef bint busy, scheduled, pressed, paused, lost, closing, calm, windows_grew

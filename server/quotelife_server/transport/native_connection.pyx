@@ -63,7 +63,7 @@ cdef class Connection(Session):
         self.streams = {}
         self.desk = desk
         self.loop = loop
-        self.agenda, self.fresh, self.gone, self.stalled = [], [], [], []
+        self.agenda, self.fresh, self.later, self.gone, self.stalled = [], [], [], [], []
         if desk.serve_turn is None:
             desk.serve_turn = partial(_serve_turn, desk)
         self.credit = CREDIT_MAX
@@ -76,7 +76,10 @@ cdef class Connection(Session):
         self.transport = transport
         self.peer = _peer(transport)
         self.born_s = self.read_s = self.desk.now_s
-        self.desk.connections.add(self)
+        self.desk.connections[self] = None
+        if self.desk.draining:
+            self._close()
+            return
         encrypted = transport.get_extra_info("ssl_object")
         if encrypted is not None and encrypted.selected_alpn_protocol() != "h2":
             self._close()
@@ -109,6 +112,9 @@ cdef class Connection(Session):
 
     def resume_writing(self):
         self.paused = False
+        self.read_s = self.desk.now_s  # nothing was read meanwhile: whatever the client says has waited in the socket
+        if self.own_ping_s:
+            self.own_ping_s = self.desk.now_s
         if not self.closing and not self.transport.is_closing():
             self.transport.resume_reading()
             if self.fresh:
@@ -117,7 +123,7 @@ cdef class Connection(Session):
 
     def connection_lost(self, error):
         self.lost = self.closing = True
-        self.desk.connections.discard(self)
+        self.desk.connections.pop(self, None)
         if not self.busy:
             self._forget()
 
@@ -126,7 +132,7 @@ cdef class Connection(Session):
     @property
     def idle(self):
         """No call is open and none has ever been: the first to go where there are too many."""
-        return not self.streams and not self.calls_begun
+        return not self.streams and not self.calls_begun and not self.closing
 
     def leave(self):
         """Tell the client that the connection will end; calls that it sends before it has heard so are taken."""
@@ -175,7 +181,7 @@ cdef class Connection(Session):
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
             return 0
-        if self.in_frame and not self.paused:
+        if self.in_frame() and not self.paused:
             if self.frame_s == 0 or self.frames_seen != self.recv_frames:
                 self.frame_s, self.frames_seen = now_s, self.recv_frames
             elif now_s - self.frame_s > FRAME_S:
@@ -213,7 +219,7 @@ cdef class Connection(Session):
         return self._flush()
 
     def _close_if_done(self):
-        if self.leaving == 2 and not self.streams and not self.closing and not self.agenda:
+        if self.leaving == 2 and not self.streams and not self.closing and not self.agenda and not self.paused:
             self._close()
 
     # --- bytes in -----------------------------------------------------------------------------------------------------
@@ -288,6 +294,7 @@ cdef class Connection(Session):
 
     cdef int on_closed(self, Stream stream, uint32_t code) except -1:
         self.gone.append(stream)
+        self.windows_grew = True  # what of its answer was not sent leaves room for others
         if not (<Call>stream).over:
             self._spend(RESET_COST)
         return 0
@@ -351,12 +358,15 @@ cdef class Connection(Session):
         return 0
 
     cdef int stall(self, Stream stream) except -1:
-        cdef Call call = <Call>stream
-        if call.stalled_s == 0:
-            call.stalled_s = self.desk.now_s
-            call._release()  # a client that takes no answers must not keep others from theirs
-        self.stalled.append(call)
+        self.stalled.append(stream)
         return 0
+
+    cdef int wake_later(self, Stream stream) except -1:
+        cdef Call call = <Call>stream
+        if not call.listed:
+            call.listed = True
+            self.later.append(call)
+        return self._schedule()
 
     cdef int _schedule(self) except -1:
         if not self.scheduled and not self.paused and not self.closing:
@@ -384,6 +394,8 @@ cdef class Connection(Session):
 
     def _flush_later(self):
         self.scheduled = False
+        self.agenda += self.later
+        self.later.clear()
         self._flush()
 
     def _turn_over(self):
@@ -394,12 +406,14 @@ cdef class Connection(Session):
 
     cdef int _flush(self) except -1:
         """Work off the agenda and write what came of it, in one piece as far as it goes."""
+        global _used
         if self.busy or self.paused or self.closing or self.h2 == NULL:
             return 0
         self.busy = True
         try:
             self._work()
         except Exception as error:  # it may have been called at the end of a turn, by those who serve others too
+            _used = 0  # or the next connection would send what was meant for this one
             self.busy = False
             self._fault(error)
         finally:
@@ -513,7 +527,9 @@ cdef class Connection(Session):
             (<Call>call).end()
         self.agenda.clear()
         self.fresh.clear()
+        self.later.clear()
         self.stalled.clear()
+        self.flush_soon = self.turn = None
         self.close_session()
         return 0
 

@@ -24,6 +24,7 @@ cdef class Stream:
     cdef size_t prefix_left
     cdef bytes out
     cdef size_t out_at
+    cdef size_t taken                        # of all that was in `out` so far
     cdef bint finishing                      # nothing comes after `out` but the trailers
     cdef bint deferred                       # nghttp2 waits for resume()
     cdef int status
@@ -37,10 +38,15 @@ cdef class Session:
     cdef nghttp2_session *h2
     cdef readonly dict streams
     cdef object failure                      # of a callback, raised by recv() and pump()
-    cdef bint in_frame                       # a frame, or the header block that began with it, has not ended
+    # Where the client's bytes stand, by the lengths of its frames: nghttp2 does not tell of those that it ignores.
+    cdef uint8_t head[9]
+    cdef int head_have
+    cdef size_t left                         # of the preface or of a frame
+    cdef bint in_block                       # headers that a CONTINUATION goes on with
     cdef int continuations
     cdef bint settled                        # the client's SETTINGS have come
     cdef size_t header_bytes_max
+    cdef int64_t queued                      # bytes of answers that nghttp2 has not taken up into frames
     cdef size_t sent_frames, recv_frames
     cdef size_t barren_frames                # neither HEADERS nor DATA, since the subclass has looked
 
@@ -48,12 +54,16 @@ cdef class Session:
         self, uint32_t streams_max, uint32_t window, uint32_t connection_window, size_t header_bytes_max
     ) except -1
     cdef void close_session(self) noexcept
+    cdef bint in_frame(self) noexcept
+    cdef void _follow(self, const uint8_t *data, size_t n) noexcept
+    cdef int put_out(self, Stream stream, bytes out, size_t prefix) except -1
     cdef int recv(self, const uint8_t *data, size_t n) except -1
     cdef int _raise_failure(self) except -1
     cdef int respond(self, Stream stream) except -1
     cdef int refuse(self, Stream stream) except -1
     cdef int answer_http(self, Stream stream, int code) except -1
     cdef int resume(self, Stream stream) except -1
+    cdef int _trail(self, Stream stream) except -1
     cdef int reset(self, Stream stream, uint32_t code) except -1
     cdef bint can_send(self, Stream stream) noexcept
     cdef int consume(self, Stream stream, size_t n) except -1
@@ -68,5 +78,6 @@ cdef class Session:
     cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1
     # Called by calls.
     cdef int wake(self, Stream stream) except -1
+    cdef int wake_later(self, Stream stream) except -1
     cdef int wait_for(self, Stream stream, object turn) except -1
     cdef int stall(self, Stream stream) except -1

@@ -14,6 +14,8 @@ from quotelife_server.transport.nghttp2 cimport *
 from quotelife.errors import QuotelifeError
 
 cdef enum:
+    PREFACE_BYTES = 24
+    HEAD_BYTES = 9
     HEADER_OVERHEAD = 32                     # RFC 9113 section 6.5.2
     HEADER_BYTES_END = 262_144               # a block that decodes to more ends the connection
     CONTINUATIONS_MAX = 8
@@ -68,6 +70,7 @@ cdef class Session:
         cdef nghttp2_settings_entry settings[4]
         cdef size_t n = 2
         self.header_bytes_max = header_bytes_max
+        self.left = PREFACE_BYTES
         _check(nghttp2_session_server_new2(&self.h2, _callbacks, <void *>self, _option))
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams_max
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, header_bytes_max
@@ -87,9 +90,42 @@ cdef class Session:
     cdef int recv(self, const uint8_t *data, size_t n) except -1:
         """Raises ``SessionFault`` where the connection is past mending. What nghttp2 answers by GOAWAY is no such fault:
         then it wants to read no more."""
-        cdef ssize_t taken = nghttp2_session_mem_recv(self.h2, data, n)
+        cdef ssize_t taken
+        self._follow(data, n)
+        taken = nghttp2_session_mem_recv(self.h2, data, n)
         self._raise_failure()
         _check(<int>min(taken, 0))
+        return 0
+
+    cdef bint in_frame(self) noexcept:
+        """A frame, or the block of headers that began with it, has not ended."""
+        return self.head_have != 0 or self.left != 0 or self.in_block
+
+    cdef void _follow(self, const uint8_t *data, size_t n) noexcept:
+        """Step over the frames in these bytes."""
+        cdef size_t step
+        while n:
+            if self.left:
+                step = min(self.left, n)
+                self.left -= step
+            else:
+                step = min(<size_t>(HEAD_BYTES - self.head_have), n)
+                memcpy(&self.head[self.head_have], data, step)
+                self.head_have += <int>step
+                if self.head_have == HEAD_BYTES:
+                    self.head_have = 0
+                    self.recv_frames += 1
+                    self.left = (<size_t>self.head[0] << 16) | (<size_t>self.head[1] << 8) | self.head[2]
+                    if self.head[3] == NGHTTP2_HEADERS or self.head[3] == NGHTTP2_CONTINUATION:
+                        self.in_block = not self.head[4] & NGHTTP2_FLAG_END_HEADERS
+            data += step
+            n -= step
+
+    cdef int put_out(self, Stream stream, bytes out, size_t prefix) except -1:
+        """Hand bytes over to be sent, behind so many bytes of ``stream.prefix``."""
+        stream.out = out
+        stream.prefix_left = prefix
+        self.queued += <int64_t>len(out) + <int64_t>prefix
         return 0
 
     cdef int _raise_failure(self) except -1:
@@ -134,19 +170,27 @@ cdef class Session:
 
     cdef int resume(self, Stream stream) except -1:
         """There is more in ``out``, or nothing more to come."""
+        if stream.finishing and not stream.ended and not stream.out_waits():
+            # nghttp2 asks for no DATA while the client's window is shut; trailers need none.
+            stream.ended, stream.deferred = True, False
+            return self._trail(stream)
         if stream.deferred:
             stream.deferred = False
             _check(nghttp2_session_resume_data(self.h2, stream.id))
         return 0
+
+    cdef int _trail(self, Stream stream) except -1:
+        cdef nghttp2_nv pairs[3]
+        return _check(nghttp2_submit_trailer(self.h2, stream.id, pairs, _put_status(stream, pairs)))
 
     cdef int reset(self, Stream stream, uint32_t code) except -1:
         _check(nghttp2_submit_rst_stream(self.h2, NGHTTP2_FLAG_NONE, stream.id, code))
         return 0
 
     cdef bint can_send(self, Stream stream) noexcept:
-        """The client's windows let at least a byte through."""
+        """The client's windows let at least a byte through, behind all that was handed over before."""
         return (
-            nghttp2_session_get_remote_window_size(self.h2) > 0
+            nghttp2_session_get_remote_window_size(self.h2) > self.queued
             and nghttp2_session_get_stream_remote_window_size(self.h2, stream.id) > 0
         )
 
@@ -179,6 +223,10 @@ cdef class Session:
 
     cdef int wake(self, Stream stream) except -1:
         """There is something to do for it."""
+        return 0
+
+    cdef int wake_later(self, Stream stream) except -1:
+        """As ``wake``, when others have had their turn."""
         return 0
 
     cdef int wait_for(self, Stream stream, object turn) except -1:
@@ -273,7 +321,6 @@ cdef int _on_header(
 
 cdef int _on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *head, void *user) noexcept:
     cdef Session session = <Session>user
-    session.recv_frames += 1
     if head.type == NGHTTP2_CONTINUATION:
         session.continuations += 1
         if session.continuations > CONTINUATIONS_MAX:
@@ -282,7 +329,6 @@ cdef int _on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *head, void
         session.continuations = 0
         if head.type != NGHTTP2_HEADERS and head.type != NGHTTP2_DATA:
             session.barren_frames += 1
-    session.in_frame = True
     return 0
 
 
@@ -290,7 +336,6 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
     cdef Session session = <Session>user
     cdef void *pointer
     cdef Stream stream
-    session.in_frame = False
     try:
         if frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA:
             if frame.hd.type == NGHTTP2_DATA and not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
@@ -356,6 +401,11 @@ cdef int _on_close(nghttp2_session *h2, int32_t stream_id, uint32_t code, void *
         if stream is not None:
             nghttp2_session_set_stream_user_data(h2, stream_id, NULL)
             stream.closed = True
+            if stream.out_waits():
+                session.queued -= <int64_t>stream.prefix_left
+                if stream.out is not None:
+                    session.queued -= <int64_t>len(stream.out) - <int64_t>stream.out_at
+                stream.out, stream.prefix_left = None, 0
             session.on_closed(stream, code)
     except BaseException as error:
         return _failed(session, error)
@@ -370,7 +420,6 @@ cdef ssize_t _on_read(
     cdef Session session = <Session>user
     cdef void *pointer = nghttp2_session_get_stream_user_data(h2, stream_id)
     cdef Stream stream
-    cdef nghttp2_nv pairs[3]
     cdef size_t take, put = 0, left
     if pointer == NULL:
         return NGHTTP2_ERR_CALLBACK_FAILURE
@@ -392,10 +441,12 @@ cdef ssize_t _on_read(
                 stream.out_at = 0
                 if not stream.finishing:
                     session.on_drained(stream)
-        if not stream.out_waits() and stream.finishing:
+        session.queued -= <int64_t>put
+        stream.taken += put
+        if not stream.out_waits() and stream.finishing and not stream.ended:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM
             stream.ended = True
-            _check(nghttp2_submit_trailer(h2, stream_id, pairs, _put_status(stream, pairs)))
+            session._trail(stream)
         elif put == 0:
             stream.deferred = True
             return NGHTTP2_ERR_DEFERRED
