@@ -18,6 +18,7 @@ LONG = (
     "trees",
     "withdraw",
     "overload",
+    "abuse",
 )  # only when named: a gigabyte, a service, XGBoost, 100,000 quotes, overload
 
 
@@ -25,8 +26,8 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees, withdraw "
-            "and overload only when named. [default: all but these five]"
+            help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees, withdraw, "
+            "overload and abuse only when named. [default: all but these six]"
         ),
     ] = None,
     data: Annotated[

@@ -23,7 +23,8 @@ OPEN_MAX = 1000  # calls of one connection: services say 1,024
 READ_BYTES = 262_144
 SPIN_S = 0.000_2  # a sleep may take so much longer than it was asked to
 
-Address = tuple[str, int]
+Address = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -86,8 +87,12 @@ def plain_block(path: str, *more: bytes) -> bytes:
 
 def connect(address: Address, settings: bytes = frame(SETTINGS)) -> socket.socket:
     """A connection that has said who it is. Its receive windows are as wide as they can be."""
-    made = socket.create_connection(address, 10)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(address, str):
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(address)
+    else:
+        made = socket.create_connection(address, 10)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.sendall(PREFACE + settings + window_update(0, WINDOW_MAX - 65_535))
     return made
 
@@ -202,6 +207,8 @@ class Load:
     latency_ns: np.ndarray = field(repr=False)
     refusal_ns: np.ndarray = field(repr=False)
     late_ns: np.ndarray = field(repr=False)  # calls that left later than they were due
+    due_ns: np.ndarray = field(repr=False)  # of the answered ones, from ``began_ns`` (monotonic)
+    began_ns: int = 0
 
     def percentile_us(self, p: float) -> float:
         """Of the answers."""
@@ -240,7 +247,7 @@ def closed_loop(callers: list[Caller], in_flight: int, seconds: float) -> Load:
     took = time.monotonic() - began_s
     sent = sum(caller.calls for caller in callers) - before
     nothing = np.zeros(0)
-    return Load(took, sent, answered, refused, open_, nothing, nothing, nothing)
+    return Load(took, sent, answered, refused, open_, nothing, nothing, nothing, nothing)
 
 
 def open_loop(callers: list[Caller], rate: float, seconds: float, seed: int) -> Load:
@@ -303,6 +310,8 @@ def open_loop(callers: list[Caller], rate: float, seconds: float, seed: int) -> 
         latency_ns[done & good],
         latency_ns[done & ~good],
         left_ns - due_ns,
+        due_ns[done & good],
+        began_ns,
     )
 
 

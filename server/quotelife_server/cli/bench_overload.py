@@ -146,6 +146,7 @@ def _overloaded(callers: Any, rate: float, seconds: float, seed: int, friend: An
 def _asks_twice(pipe: Any, address: Address) -> None:
     import grpc
 
+    assert not isinstance(address, str)
     with grpc.insecure_channel(f"{address[0]}:{address[1]}") as channel:
         ask: Any = channel.unary_unary(GET_EXPIRY)  # type: ignore[call-arg]  # bytes both ways
         ask(REQUEST, timeout=10)

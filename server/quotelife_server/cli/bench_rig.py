@@ -125,9 +125,10 @@ def spin(pipe: Connection) -> None:
 class RunningService:
     """A service in a process of its own, with the market data that ``publish`` gives it."""
 
-    def __init__(self, pipe: Connection, address: Address) -> None:
+    def __init__(self, pipe: Connection, address: Address, unix_socket: str | None) -> None:
         self._pipe = pipe
         self.address = address
+        self.good_address: Address = unix_socket or address
 
     def figures(self) -> dict[str, Any]:
         """Since they were last asked for: ``cpu_s``, ``lag_ns`` (p50, p99, max of market data), answers by status code;
@@ -152,7 +153,7 @@ def running_service(
             head, _, tail = text.partition("feeds:")
             text = head + tail.partition("\n")[2].partition("\n")[2]
         path.write_text(text, encoding="utf-8")
-        given = {**(overrides or {})}
+        given: dict[str, object] = {**(overrides or {})}
         if journal:
             given["journal"] = {
                 "directory": str(folder / "journal"),
@@ -161,7 +162,8 @@ def running_service(
             }
         pipe = stack.enter_context(child(_serve, path, given, pinned=ours))
         host, port = told(pipe, READY_S)
-        yield RunningService(pipe, (host, port))
+        unix_socket = given.get("unix_socket")
+        yield RunningService(pipe, (host, port), None if unix_socket is None else str(unix_socket))
 
 
 def _serve(pipe: Connection, path: Path, overrides: Mapping[str, object]) -> None:

@@ -85,6 +85,10 @@ def measure(chosen: frozenset[str], data: Path | None, rounds: int, nautilus: Pa
         from quotelife_server.cli.bench_overload import bench_overload
 
         result["overload"] = bench_overload(rounds)
+    if "abuse" in chosen:
+        from quotelife_server.cli.bench_abuse import bench_abuse
+
+        result["abuse"] = bench_abuse(rounds)
     if "trees" in chosen:
         from quotelife_server.cli.bench_trees import bench_trees
 
