@@ -3,6 +3,7 @@
 import base64
 import gc
 import struct
+import time
 import tracemalloc
 import weakref
 from collections import Counter
@@ -60,7 +61,7 @@ pytest.importorskip("quotelife_server.transport.native_connection", reason="buil
 from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 
-ECHO, HANG, FAIL, TALK, EAGER = "/t/Echo", "/t/Hang", "/t/Fail", "/t/Talk", "/t/Eager"
+ECHO, HANG, FAIL, TALK, EAGER, BUSY = "/t/Echo", "/t/Hang", "/t/Fail", "/t/Talk", "/t/Eager", "/t/Busy"
 MESSAGE_BYTES_MAX = 65_536
 IN_FLIGHT_MAX = 64
 NOW_S = 1000.0
@@ -120,6 +121,7 @@ class Bench:
             ECHO: Unary(self._echo),
             HANG: Unary(self._hang),
             FAIL: Unary(self._fail),
+            BUSY: Unary(self._busy),
             TALK: Stream(self._talk),
             EAGER: Stream(self._talk, reads_on=True),
         }
@@ -154,6 +156,13 @@ class Bench:
         self.calls.append((payload, context))
         self.hanging.append(Late(self.turn))
         return self.hanging[-1]
+
+    def _busy(self, payload: bytes, context: CallContext) -> bytes:
+        self.calls.append((payload, context))
+        until_s = time.thread_time() + 50e-6
+        while time.thread_time() < until_s:
+            pass
+        return payload
 
     def _fail(self, payload: bytes, context: CallContext) -> bytes:
         field = error_details_pb2.BadRequest(field_violations=[{"field": "price"}])
@@ -464,6 +473,38 @@ def test_overload_is_over_when_few_are_turned_away(bench: Bench) -> None:
     bench.later(0.2)
     assert not bench.desk.overloaded
     assert line.call(ECHO, b"").status == Code.OK
+
+
+def test_callers_who_ask_again_at_once_do_not_keep_overload_up(service: Service) -> None:
+    """Fewer than there are places for, each with one call under way: no turn of one call serves them all, longer ones
+    do."""
+    bench = Bench(service, overload_turn_ns=200_000)
+    line = bench.line()
+    overloaded(bench, line)
+    for _ in range(600):
+        line.say(b"".join(line.client.call(BUSY, b"")[1] for _ in range(16)))
+        line.turn()
+        bench.later(0.01)
+        if not bench.desk.overloaded:
+            break
+    assert not bench.desk.overloaded
+    line.lose()
+
+
+def test_calls_that_come_whatever_is_answered_keep_it_up(service: Service) -> None:
+    """However long a turn is, it brings three times as many as it can answer."""
+    bench = Bench(service, overload_turn_ns=20_000)
+    line = bench.line()
+    overloaded(bench, line)
+    answered = 1
+    for _ in range(600):
+        line.say(b"".join(line.client.call(BUSY, b"")[1] for _ in range(3 * answered)))
+        bench.calls.clear()
+        line.turn()
+        answered = min(len(bench.calls), 30)
+        bench.later(0.01)
+        assert bench.desk.overloaded
+    line.lose()
 
 
 def test_calls_that_wait_for_their_turn_may_go_with_their_connection(service: Service) -> None:

@@ -33,12 +33,15 @@ cdef class Desk:
     cdef int64_t turn_ns                     # for calls, of a turn, while overloaded
     cdef double window_s                     # overload is judged by what came since then:
     cdef size_t taken, turned_away
+    cdef int64_t budget_ns                   # turn_ns; more of it while it is tried whether that helps
+    cdef double tried_s, try_wait_s          # when that was last, and how long until it is again
+    cdef double refused_before               # calls a turn, before it was tried
     cdef list refusing                       # methods of which calls were turned away
     cdef bytes refusal_text, refusal_details
     cdef object turn_over, serve_turn        # run by the event loop, once each where they are waited for
     cdef bint turn_open, serve_waits
     cdef list pressed                        # connections with calls that wait for serve_turn
-    cdef size_t served
+    cdef size_t served, turns                # turns of calls that waited: ever, since ``window_s``
 
     cdef bint has_no_room(self) except -1
     cdef int begin_overload(self) except -1

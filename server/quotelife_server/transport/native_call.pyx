@@ -35,7 +35,11 @@ cdef:
     double HOLD_S = HOLD
     double MESSAGE_S = MESSAGE
     double STALL_S = STALL
-    double OVERLOAD_S = 0.1
+    double OVERLOAD_S = 0.1      # what came in such a while is judged, ...
+    double TRIAL_S = 0.03        # ... and in such a one while longer turns are tried
+    double TRY_S = 2.0
+    double TRY_S_MAX = 16.0
+    int64_t BUDGET_NS_MAX = 32_000_000
     size_t WAITING_MAX = BACKLOG_MAX
     size_t WAITING_BYTES_MAX = BACKLOG_BYTES_MAX
     object _CallContext = CallContext
@@ -85,7 +89,7 @@ cdef class Desk:
         self.conversations = set()
         self.connections = {}
         self.in_flight_max = service.in_flight.limit
-        self.turn_ns = overload_turn_ns
+        self.turn_ns = self.budget_ns = overload_turn_ns
         refusal = service.overloaded()
         self.refusal_text = grpc_message(refusal.message)
         self.refusal_details = binary_value(refusal.status_bytes())
@@ -103,16 +107,39 @@ cdef class Desk:
     cdef int begin_overload(self) except -1:
         if not self.overloaded:
             self.overloaded = True
-            self.window_s = self.now_s
-            self.taken, self.turned_away = self.turn_calls, 0
+            if self.now_s - self.tried_s > TRY_S or self.try_wait_s == 0:
+                self.try_wait_s = TRY_S
+            self.tried_s = self.window_s = self.now_s
+            self.budget_ns = self.turn_ns
+            self.taken, self.turned_away, self.turns = self.turn_calls, 0, 0
         return 0
 
     cdef int judge_overload(self) except -1:
-        """It is over when of the calls of a while few were turned away."""
-        if self.overloaded and self.now_s - self.window_s > OVERLOAD_S:
-            self.overloaded = self.turned_away * FEW > self.taken + self.turned_away
-            self.window_s = self.now_s
-            self.taken = self.turned_away = 0
+        """It is over when of the calls of a while few were turned away.
+
+        Callers who ask again as soon as they are refused would never let it end, however few they are. So now and then a
+        turn may take twice as long. Of a number of callers it refuses fewer then, and twice as long again is tried; of calls
+        that come whatever is answered it refuses more.
+        """
+        cdef double refused = <double>self.turned_away / <double>max(self.turns, 1)
+        cdef bint trying = self.budget_ns > self.turn_ns
+        if not self.overloaded or self.now_s - self.window_s < (TRIAL_S if trying else OVERLOAD_S):
+            return 0
+        if self.turned_away * FEW <= self.taken + self.turned_away:
+            self.overloaded = False
+        elif trying:
+            if refused < self.refused_before and self.budget_ns < BUDGET_NS_MAX:
+                self.refused_before = refused
+                self.budget_ns *= 2
+            else:
+                self.budget_ns = self.turn_ns
+                self.try_wait_s = min(2 * self.try_wait_s, TRY_S_MAX)
+                self.tried_s = self.now_s
+        elif self.now_s - self.tried_s > self.try_wait_s:
+            self.refused_before = refused
+            self.budget_ns = 2 * self.turn_ns
+        self.window_s = self.now_s
+        self.taken = self.turned_away = self.turns = 0
         return 0
 
     cdef int count_refusals(self) except -1:

@@ -552,7 +552,7 @@ def _serve_turn(Desk desk):
     cdef Call call
     cdef list pressed = []
     cdef list waiting
-    cdef int64_t end_ns = _spent_ns() + desk.turn_ns
+    cdef int64_t end_ns = _spent_ns() + desk.budget_ns
     cdef size_t first
     cdef bint is_open = True
     for connection in desk.pressed:
@@ -565,6 +565,7 @@ def _serve_turn(Desk desk):
         return
     desk.turn_calls = 0
     desk.served += 1
+    desk.turns += 1
     first = desk.served % <size_t>len(pressed)
     waiting = pressed[first:] + pressed[:first]
     while waiting and is_open:
