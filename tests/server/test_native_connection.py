@@ -30,6 +30,7 @@ from quotelife_server.rpc import (
 from quotelife_server.transport import limits
 from reference.http2_kit import (
     ACK,
+    CANCEL,
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -1083,6 +1084,114 @@ def test_a_connection_whose_window_is_shut_is_given_up(bench: Bench) -> None:
     bench.later(limits.STALL_S + 0.1)
     line.hear()
     assert all(line.client.responses[number].reset is not None for number in numbers)
+
+
+def open_with_a_window_of(bench: Bench, line: Line, size: int, *more: tuple[str, str]) -> tuple[int, Talk]:
+    """A stream whose client takes just so many bytes."""
+    line.say(PREFACE + settings(initial_window_size=size))
+    number, data = line.client.open(TALK, *more)
+    line.say(data)
+    return number, bench.talks[-1]
+
+
+def test_a_status_does_not_overtake_what_waits(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    number, talk = open_with_a_window_of(bench, line, 3)
+    talk.call.send(b"ab")
+    talk.call.finish()
+    line.turn()
+    response = line.client.responses[number]
+    assert response.data == message(b"ab")[:3] and not response.ended
+    line.say(window_update(number, 4))
+    assert response.messages == [b"ab"] and response.status == Code.OK
+
+
+def test_an_answer_that_waits_for_its_own_window_does_not_hold_up_others(bench: Bench) -> None:
+    line = bench.line()
+    line.say(window_update(0, 1 << 19))
+    big, data = line.client.call(HANG, b"")
+    line.say(data + b"".join(line.client.call(HANG, b"")[1] for _ in range(10)))
+    for answer in bench.hanging:
+        answer.resolve(b"z" * (1 << 20) if answer is bench.hanging[0] else b"small")
+    line.turn()
+    assert not line.client.responses[big].ended
+    assert [line.client.responses[big + 2 * k].messages for k in range(1, 11)] == [[b"small"]] * 10
+
+
+def test_messages_of_a_stream_that_do_not_fit_are_not_asked_for(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    number, talk = open_with_a_window_of(bench, line, 50)
+    called = []
+    for k in range(20):
+        talk.call.send(lambda k=k: called.append(k) or b"x" * 15)  # type: ignore[func-returns-value,misc]
+    line.turn()
+    assert called == [0, 1, 2], "20 bytes each"
+    line.say(window_update(number, 10))
+    assert called == [0, 1, 2]
+    line.say(window_update(number, 1))
+    assert called == [0, 1, 2, 3]
+
+
+def test_an_answer_that_was_taken_at_last_waits_no_more(bench: Bench) -> None:
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    for _ in range(3 * IN_FLIGHT_MAX):
+        number, data = line.client.call(ECHO, b"x")
+        line.say(data)
+        line.say(window_update(number, 100))
+        line.turn()
+        assert line.client.responses[number].messages == [b"x"]
+    waiting, data = line.client.call(ECHO, b"x")
+    line.say(data)
+    for _ in range(IN_FLIGHT_MAX - 1):
+        line.say(line.client.call(ECHO, b"x")[1])
+        line.turn()
+    line.say(window_update(waiting, 100))
+    assert line.client.responses[waiting].messages == [b"x"]
+
+
+def test_a_stream_that_waits_for_its_window_is_looked_at_once_when_it_opens(bench: Bench) -> None:
+    """However often something has come for it meanwhile."""
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(EAGER)
+    line.say(data + frame(DATA, 0, number, message(b"a")))
+    for _ in range(200):
+        line.say(frame(DATA, 0, number, message(b"a")))
+    assert len(bench.talks[0].messages) == 201
+    assert max(len(each) for each in gc.get_referents(line.connection) if isinstance(each, list)) == 1
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_answers_that_wait_for_windows_are_as_many_as_there_are_places(service: Service, window: int) -> None:
+    """Over all connections, though the windows were open when the calls came; who has waited longest gives way."""
+    bench = Bench(service, streams_max=1024)
+    lines, calls = [], []
+    for _ in range(3):
+        line = bench.line()
+        lines.append(line)
+        opened = [line.client.call(HANG, b"") for _ in range(IN_FLIGHT_MAX)]
+        line.say(b"".join(data for _, data in opened))
+        line.say(settings(initial_window_size=window))
+        line.turn()
+        for answer in bench.hanging:
+            answer.resolve(b"x")
+        line.turn()
+        calls.append((line, [line.client.responses.setdefault(number, Response()) for number, _ in opened]))
+    assert len(bench.calls) == 3 * IN_FLIGHT_MAX and service.in_flight.count == 0
+    for line in lines:
+        line.turn()
+    *gone, (line, waiting) = calls
+    for response in (each for _, group in gone for each in group):
+        if window:
+            assert response.reset == CANCEL and len(response.data) == window
+        else:
+            assert response.ended and response.status == Code.RESOURCE_EXHAUSTED
+    assert not any(response.ended or response.reset for response in waiting)
+    line.say(settings(initial_window_size=100))
+    assert all(response.messages == [b"x"] for response in waiting)
+    for line in lines:
+        line.lose()
 
 
 def test_nothing_is_made_or_read_while_the_transport_is_full(bench: Bench) -> None:

@@ -23,7 +23,7 @@ cdef class Desk:
     cdef readonly size_t held_bytes
     cdef readonly set conversations
     cdef readonly dict connections           # oldest first; values mean nothing
-    cdef size_t stalled                      # answers to unary calls for which clients have no window
+    cdef object waiting                      # OrderedDict of unary calls whose clients have no window for their answers
     cdef size_t outgoing_bytes               # of messages of all streams that wait to be sent
     cdef public bint draining
     # Overload. A turn is one of the event loop.
@@ -43,6 +43,7 @@ cdef class Desk:
     cdef list pressed                        # connections with calls that wait for serve_turn
     cdef size_t served, turns                # turns of calls that waited: ever, since ``window_s``
 
+    cdef int let_wait(self, Call call) except -1
     cdef bint has_no_room(self) except -1
     cdef int begin_overload(self) except -1
     cdef int judge_overload(self) except -1
@@ -65,7 +66,9 @@ cdef class Call(Stream):
     cdef size_t held
     cdef size_t taken_seen                   # of `taken`, at `taken_s`
     cdef double taken_s
-    cdef bint looked_at, admitted, started, over, listed, is_stalled
+    cdef bint looked_at, admitted, started, over, listed
+    cdef bint waits                          # is in the desk's `waiting`
+    cdef bint is_stalled                     # is in the connection's `stalled`
 
     cdef int take_headers(self, object peer) except -1
     cdef int take_data(self, const uint8_t *data, size_t n) except -1
@@ -83,7 +86,8 @@ cdef class Call(Stream):
     cdef int _hold(self) except -1
     cdef int _release(self) except -1
     cdef int _stall(self) except -1
-    cdef int _unstall(self) except -1
+    cdef int _give_way(self) except -1
+    cdef int _wait_no_more(self) except -1
     cdef int _render_stream(self) except -1
     cdef int _finish_stream(self) except -1
 

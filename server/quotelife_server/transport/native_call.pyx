@@ -5,7 +5,7 @@ A call is looked at when something of it has come (``look``) and rendered when t
 taken down (``take_headers``, ``take_data``).
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t
@@ -88,6 +88,7 @@ cdef class Desk:
         self.age_grace_s = age_grace_s
         self.conversations = set()
         self.connections = {}
+        self.waiting = OrderedDict()
         self.in_flight_max = service.in_flight.limit
         self.turn_ns = self.budget_ns = overload_turn_ns
         refusal = service.overloaded()
@@ -99,6 +100,16 @@ cdef class Desk:
     def _turn_over(self):
         self.turn_open = False
         self.turn_calls = 0
+
+    cdef int let_wait(self, Call call) except -1:
+        """An answer that its client does not take. It has no place in flight, but there are no more of them than there are
+        places: the one that has waited longest gives way."""
+        if not call.waits:
+            call.waits = True
+            self.waiting[call] = None
+            if <size_t>len(self.waiting) > self.in_flight_max:
+                (<Call>self.waiting.popitem(last=False)[0])._give_way()
+        return 0
 
     cdef bint has_no_room(self) except -1:
         """For one more bounded call: so many are under way, or this turn has brought so many."""
@@ -281,7 +292,7 @@ cdef class Call(Stream):
             if desk.has_no_room():
                 desk.begin_overload()
                 return self.turn_away()
-            if desk.stalled >= desk.in_flight_max and not self.session.can_send(self):
+            if <size_t>len(desk.waiting) >= desk.in_flight_max and self.session.room(self) <= 0:
                 return self.turn_away()  # answers that nobody takes are held already
         self.context = _CallContext(self.method.path, self.deadline_ns or None, self.peer)
         try:
@@ -327,6 +338,7 @@ cdef class Call(Stream):
     cdef int render(self) except -1:
         """As much of the response as the client can take. Outside callbacks."""
         cdef bytes payload
+        cdef int64_t room
         if self.over or self.closed:
             return 0
         if self.talk is not None:
@@ -336,7 +348,8 @@ cdef class Call(Stream):
             return 0
         if type(answer) is not bytes and answer.outcome is None:
             return 0
-        if not self.session.can_send(self):
+        room = self.session.room(self)
+        if room <= 0:
             return self._stall()
         try:
             payload = answer if type(answer) is bytes else answer.leaving()
@@ -345,26 +358,30 @@ cdef class Call(Stream):
         self.answer = None
         self.over, self.over_s = True, self.desk.now_s
         self._release()
-        self._unstall()
         self.desk.service.metrics.answered(self.method.path, "OK")
         put_prefix(self.prefix, <size_t>len(payload))
         self.session.put_out(self, payload, PREFIX_BYTES)
+        if room < len(payload) + PREFIX_BYTES:
+            self.desk.let_wait(self)
+        elif self.waits:
+            self._wait_no_more()
         self.finishing = True
         return self.session.respond(self)
 
     cdef int _render_stream(self) except -1:
         cdef Conversation talk = self.talk
-        cdef size_t size = 0
+        cdef int64_t size = 0, room
         cdef bytes payload
         if self.out_waits():
             return 0
         if talk.outgoing:
-            if not self.session.can_send(self):
+            room = min(self.session.room(self), <int64_t>FRAME_BYTES)
+            if room <= 0:
                 return self._stall()
             self.stalled_s = 0
             parts = []
             try:
-                while talk.outgoing and size < FRAME_BYTES:
+                while talk.outgoing and size < room:
                     item = talk.outgoing.popleft()
                     if isinstance(item, bytes):
                         talk.outgoing_bytes -= <size_t>len(item)
@@ -373,7 +390,7 @@ cdef class Call(Stream):
                     else:
                         payload = item()
                     parts.append(framed(payload))
-                    size += <size_t>len(payload) + PREFIX_BYTES
+                    size += len(payload) + PREFIX_BYTES
             except Exception as error:
                 talk.drop_outgoing()
                 talk.finish(self.desk.service.as_rpc_error(error, self.context))
@@ -434,7 +451,8 @@ cdef class Call(Stream):
     cdef int _put_error(self, object error) except -1:
         self.over, self.over_s = True, self.desk.now_s
         self._release()
-        self._unstall()
+        if self.waits:
+            self._wait_no_more()
         self.answer = None
         self.request = b""
         if self.talk is not None:
@@ -474,22 +492,31 @@ cdef class Call(Stream):
         if self.stalled_s == 0:
             self.stalled_s = self.desk.now_s
             self._release()  # a client that takes no answers must not keep others from theirs
-        if self.talk is None and not self.is_stalled:
-            self.is_stalled = True
-            self.desk.stalled += 1
+        if self.talk is None:
+            self.desk.let_wait(self)
         return self.session.stall(self)
 
-    cdef int _unstall(self) except -1:
-        if self.is_stalled:
-            self.is_stalled = False
-            self.desk.stalled -= 1
+    cdef int _give_way(self) except -1:
+        self.waits = False
+        if self.closed or self.ended:
+            return 0
+        if self.over:
+            self.session.reset(self, NGHTTP2_CANCEL)
+        else:
+            self.fail(not_read())
+        return self.session.wake(self)
+
+    cdef int _wait_no_more(self) except -1:
+        self.waits = False
+        self.desk.waiting.pop(self, None)
         return 0
 
     cdef int end(self) except -1:
         """Its stream is closed, for whatever reason. Outside callbacks."""
         self.over = True
         self._release()
-        self._unstall()
+        if self.waits:
+            self._wait_no_more()
         self.answer = self.reader = None
         if self.talk is not None:
             self.talk.finished = True

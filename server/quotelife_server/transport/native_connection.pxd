@@ -25,6 +25,7 @@ cdef class Connection(Session):
     cdef int _received(self, const uint8_t *data, size_t n) except -1
     cdef int _flush(self) except -1
     cdef int _work(self) except -1
+    cdef int _render(self, Call call) except -1
     cdef int _end_gone(self) except -1
     cdef int _pump(self) except -1
     cdef int _write(self) except -1

@@ -294,7 +294,6 @@ cdef class Connection(Session):
 
     cdef int on_closed(self, Stream stream, uint32_t code) except -1:
         self.gone.append(stream)
-        self.windows_grew = True  # what of its answer was not sent leaves room for others
         if not (<Call>stream).over:
             self._spend(RESET_COST)
         return 0
@@ -358,7 +357,10 @@ cdef class Connection(Session):
         return 0
 
     cdef int stall(self, Stream stream) except -1:
-        self.stalled.append(stream)
+        cdef Call call = <Call>stream
+        if not call.is_stalled:
+            call.is_stalled = True
+            self.stalled.append(call)
         return 0
 
     cdef int wake_later(self, Stream stream) except -1:
@@ -439,6 +441,7 @@ cdef class Connection(Session):
                 self.windows_grew = False
                 agenda, self.stalled = self.stalled, []
                 for call in agenda:
+                    call.is_stalled = False
                     self._list(call)
             agenda, self.agenda = self.agenda, []
             # First all of them: what has come together is in flight together, and beyond the limit refused.
@@ -450,7 +453,7 @@ cdef class Connection(Session):
             if self.desk.refusing:
                 self.desk.count_refusals()
             for call in agenda:
-                call.render()
+                self._render(call)
             self._pump()
             self._end_gone()
             passes += 1
@@ -458,6 +461,15 @@ cdef class Connection(Session):
                 break
         self._write()
         return 0
+
+    cdef int _render(self, Call call) except -1:
+        # What was handed over before takes its part of the window first: an answer that would only wait is not asked for.
+        # And what waits for a window of its own takes none of the connection's.
+        if self.unsent >= nghttp2_session_get_remote_window_size(self.h2):
+            self._pump()
+            if self.paused or self.closing:
+                return self._list(call)
+        return call.render()
 
     cdef int _end_gone(self) except -1:
         cdef list gone
@@ -478,6 +490,7 @@ cdef class Connection(Session):
                 self._raise_failure()
                 if n < 0:
                     raise SessionFault(f"nghttp2: {nghttp2_strerror(<int>n).decode()}")
+                self.unsent = 0
                 return 0
             if <size_t>n > SCRATCH_BYTES - _used:
                 self._write()

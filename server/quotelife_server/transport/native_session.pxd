@@ -46,7 +46,7 @@ cdef class Session:
     cdef int continuations
     cdef bint settled                        # the client's SETTINGS have come
     cdef size_t header_bytes_max
-    cdef int64_t queued                      # bytes of answers that nghttp2 has not taken up into frames
+    cdef int64_t unsent                      # bytes handed over since nghttp2 last had nothing more to send
     cdef size_t sent_frames, recv_frames
     cdef size_t barren_frames                # neither HEADERS nor DATA, since the subclass has looked
 
@@ -65,7 +65,7 @@ cdef class Session:
     cdef int resume(self, Stream stream) except -1
     cdef int _trail(self, Stream stream) except -1
     cdef int reset(self, Stream stream, uint32_t code) except -1
-    cdef bint can_send(self, Stream stream) noexcept
+    cdef int64_t room(self, Stream stream) noexcept
     cdef int consume(self, Stream stream, size_t n) except -1
 
     # What a subclass makes of it. Those that are called from callbacks must call nothing that may come back.

@@ -125,7 +125,7 @@ cdef class Session:
         """Hand bytes over to be sent, behind so many bytes of ``stream.prefix``."""
         stream.out = out
         stream.prefix_left = prefix
-        self.queued += <int64_t>len(out) + <int64_t>prefix
+        self.unsent += <int64_t>len(out) + <int64_t>prefix
         return 0
 
     cdef int _raise_failure(self) except -1:
@@ -187,11 +187,11 @@ cdef class Session:
         _check(nghttp2_submit_rst_stream(self.h2, NGHTTP2_FLAG_NONE, stream.id, code))
         return 0
 
-    cdef bint can_send(self, Stream stream) noexcept:
-        """The client's windows let at least a byte through, behind all that was handed over before."""
-        return (
-            nghttp2_session_get_remote_window_size(self.h2) > self.queued
-            and nghttp2_session_get_stream_remote_window_size(self.h2, stream.id) > 0
+    cdef int64_t room(self, Stream stream) noexcept:
+        """Bytes that the client's windows let through behind what was handed over; 0 or less: none."""
+        return min(
+            nghttp2_session_get_remote_window_size(self.h2) - self.unsent,
+            <int64_t>nghttp2_session_get_stream_remote_window_size(self.h2, stream.id),
         )
 
     cdef int consume(self, Stream stream, size_t n) except -1:
@@ -401,11 +401,7 @@ cdef int _on_close(nghttp2_session *h2, int32_t stream_id, uint32_t code, void *
         if stream is not None:
             nghttp2_session_set_stream_user_data(h2, stream_id, NULL)
             stream.closed = True
-            if stream.out_waits():
-                session.queued -= <int64_t>stream.prefix_left
-                if stream.out is not None:
-                    session.queued -= <int64_t>len(stream.out) - <int64_t>stream.out_at
-                stream.out, stream.prefix_left = None, 0
+            stream.out, stream.prefix_left = None, 0
             session.on_closed(stream, code)
     except BaseException as error:
         return _failed(session, error)
@@ -441,7 +437,6 @@ cdef ssize_t _on_read(
                 stream.out_at = 0
                 if not stream.finishing:
                     session.on_drained(stream)
-        session.queued -= <int64_t>put
         stream.taken += put
         if not stream.out_waits() and stream.finishing and not stream.ended:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM
