@@ -1522,6 +1522,77 @@ def test_a_message_that_does_not_come_is_not_waited_for(bench: Bench) -> None:
     assert bench.service.in_flight.count == 0
 
 
+def test_a_message_has_its_time_from_when_its_client_can_go_on_with_it(bench: Bench) -> None:
+    """Messages before it wait, because answers do; what the client may send is full of them."""
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=0))
+    number, data = line.client.open(TALK)
+    line.say(data + frame(DATA, 0, number, message(b"a")))
+    waiting, begun = message(b"b" * 1000), message(b"c" * 1000)
+    line.say(frame(DATA, 0, number, waiting + begun[:500]))
+    (talk,) = bench.talks
+    assert talk.messages == [b"a"]
+    bench.later(limits.MESSAGE_S + 2)
+    line.say(window_update(number, 60_000))
+    line.turn()
+    assert talk.messages == [b"a", b"b" * 1000]
+    bench.later(limits.MESSAGE_S - 0.1)
+    line.say(frame(DATA, 0, number, begun[500:900]))
+    assert not line.client.responses[number].ended
+    bench.later(0.2)
+    line.hear()
+    assert line.client.responses[number].trailers["grpc-status"] == str(int(Code.DEADLINE_EXCEEDED)), (
+        "and no longer, a little now and then or not"
+    )
+
+
+def test_no_time_runs_for_a_message_while_its_handler_has_no_room(bench: Bench) -> None:
+    line = bench.line()
+    number, data = line.client.open(TALK)
+    line.say(data)
+    (talk,) = bench.talks
+    room = talk.room = Deferred()
+    line.say(frame(DATA, 0, number, message(b"a") + message(b"b")[:-1]))
+    talk.room = None
+    bench.later(limits.MESSAGE_S + 2)
+    room.resolve(b"")
+    line.turn()
+    bench.later(limits.MESSAGE_S - 1)
+    line.say(frame(DATA, 0, number, b"b"))
+    assert talk.messages == [b"a", b"b"]
+
+
+def test_no_time_of_a_client_runs_while_it_is_not_read(bench: Bench) -> None:
+    """Neither for the answer to our PING nor for what is missing of a message: they may have come long ago."""
+    line = bench.line()
+    unary, data = line.client.open(ECHO)
+    stream, more = line.client.open(TALK)
+    line.say(data + more)
+    bench.later(25)
+    line.hear()
+    assert line.client.responses[unary].ended, "it has not been heard for longer than a message may take"
+    unary, data = line.client.open(ECHO)
+    line.say(data + frame(DATA, 0, stream, message(b"a")[:-1]))
+    bench.later(5.5)
+    line.connection.pause_writing()
+    bench.later(limits.MESSAGE_S + 2)
+    line.connection.resume_writing()
+    bench.later(0.01)
+    line.say(frame(DATA, END_STREAM, unary, message(b"x")) + frame(DATA, 0, stream, b"a"))
+    assert line.client.responses[unary].messages == [b"x"]
+    assert line.client.responses[stream].messages == [b"a"]
+    bench.later(30.1)
+    assert [each.kind for each in line.hear()] == [PING]
+    bench.later(5)
+    line.connection.pause_writing()
+    bench.later(12)
+    line.connection.resume_writing()
+    bench.later(9)
+    assert not line.wire.closed
+    bench.later(1.1)
+    assert line.wire.aborted
+
+
 def test_the_service_looks_whether_a_silent_client_is_there(bench: Bench) -> None:
     line = bench.line()
     bench.later(30.1)

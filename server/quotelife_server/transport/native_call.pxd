@@ -103,6 +103,7 @@ cdef class Conversation:
     cdef double finished_s
     cdef size_t unconsumed, outgoing_bytes, inbox_bytes
     cdef bint half_closed, told
+    cdef bint held_back                      # its client's window is not given back yet
 
     cdef int drop_outgoing(self) except -1
     cdef int deliver(self) except -1

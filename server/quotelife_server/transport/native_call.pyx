@@ -540,12 +540,15 @@ cdef class Call(Stream):
             if self.deadline_ns and now_ns >= self.deadline_ns:
                 return self.fail(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
             if self.talk is None:
-                if self.request is None and now_s - self.begun_s > MESSAGE_S:
+                if self.request is None and now_s - max(self.begun_s, self.session.heard_s) > MESSAGE_S:
                     return self.fail(
                         RpcError(Code.DEADLINE_EXCEEDED, f"the message did not come within {MESSAGE_S:g} s")
                     )
             else:
-                if self.partial_s and not self.talk.inbox and self.talk.room is None and now_s - self.partial_s > MESSAGE_S:
+                if (
+                    self.partial_s and not self.talk.held_back
+                    and now_s - max(self.partial_s, self.session.heard_s) > MESSAGE_S
+                ):
                     return self.fail(
                         RpcError(Code.DEADLINE_EXCEEDED, f"a message did not end within {MESSAGE_S:g} s")
                     )
@@ -620,7 +623,7 @@ cdef class Conversation:
         try:
             while self.inbox and not self.finished:
                 if self.room is not None:
-                    return 0
+                    break
                 if done >= AT_ONCE:
                     blocked = True
                     call.session.wake_later(call)
@@ -638,14 +641,18 @@ cdef class Conversation:
                         call.session.wait_for(call, room.turn)
             if self.finished:
                 self.inbox.clear()
-            if not blocked and self.room is None and not self.inbox:
+            if blocked or self.room is not None or self.inbox:
+                self.held_back = True
+            else:
+                if self.held_back:
+                    self.held_back = False
+                    if call.partial_s:
+                        call.partial_s = call.desk.now_s  # until now its client could not go on with it
                 self.inbox_bytes = 0
                 call._hold()
                 if self.unconsumed:
                     call.session.consume(call, self.unconsumed)
                     self.unconsumed = 0
-                    if call.partial_s:
-                        call.partial_s = call.desk.now_s  # it could not come before
                 if call.remote_ended and not self.half_closed and not self.finished:
                     self.half_closed = True
                     if call.reader is not None and call.reader.unfinished():

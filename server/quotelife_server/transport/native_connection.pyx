@@ -44,6 +44,7 @@ cdef enum:
     PING_STRIKES_MAX = 2                     # as gRPC has it
 
 cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere
+cdef double NOT_HEARD = 1e300
 
 # Frames of one flush. One event loop runs all connections, and no flush runs inside another.
 cdef uint8_t *_scratch = <uint8_t *>malloc(SCRATCH_BYTES)
@@ -107,12 +108,14 @@ cdef class Connection(Session):
     def pause_writing(self):
         self.paused = True
         self.paused_s = self.desk.now_s
+        self.heard_s = NOT_HEARD
         if not self.closing and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self):
         self.paused = False
-        self.read_s = self.desk.now_s  # nothing was read meanwhile: whatever the client says has waited in the socket
+        # Nothing was read meanwhile: whatever the client says has waited in the socket.
+        self.heard_s = self.read_s = self.desk.now_s
         if self.own_ping_s:
             self.own_ping_s = self.desk.now_s
         if not self.closing and not self.transport.is_closing():
@@ -220,6 +223,8 @@ cdef class Connection(Session):
 
     def _close_if_done(self):
         if self.leaving == 2 and not self.streams and not self.closing and not self.agenda and not self.paused:
+            if nghttp2_session_want_write(self.h2):
+                return  # GOAWAY, for one
             self._close()
 
     # --- bytes in -----------------------------------------------------------------------------------------------------
