@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from google.rpc import error_details_pb2
+
 from fuzz_targets.kit import Bytes, Target
 from quotelife_server import log
+from quotelife_server.handlers import State
 from quotelife_server.rpc import (
     CallContext,
     Code,
@@ -121,13 +124,14 @@ class Service:
 
     def __init__(self) -> None:
         self.now_ns = 10**18
-        self.places = 0
+        self.state = State.SERVING
+        self.in_flight = SimpleNamespace(limit=IN_FLIGHT_MAX, count=0, refused=0)
         self.wrong: list[BaseException] = []  # exceptions where none may be
         self.hanging: list[Deferred] = []
         self.talks: list[Talk] = []
         self.turn: Turn | None = None
         self.clock = SimpleNamespace(now_ns=lambda: self.now_ns)
-        self.metrics = SimpleNamespace(answered=lambda path, code: None)
+        self.metrics = SimpleNamespace(answered=lambda path, code, n=1: None)
         self.table: MethodTable = {
             "/t/Echo": Unary(lambda payload, context: payload),
             "/t/Hang": Unary(self._hang),
@@ -137,13 +141,17 @@ class Service:
         }
 
     def admit(self, entry: Unary) -> None:
-        if self.places >= IN_FLIGHT_MAX:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, "too many calls in flight; retry later")
-        self.places += 1
+        if self.in_flight.count >= IN_FLIGHT_MAX:
+            raise self.overloaded()
+        self.in_flight.count += 1
+
+    def overloaded(self) -> RpcError:
+        retry = error_details_pb2.RetryInfo()
+        return RpcError(Code.RESOURCE_EXHAUSTED, "too many calls in flight; retry later", (retry,))
 
     def release(self, entry: Unary) -> None:
-        self.places -= 1
-        assert self.places >= 0
+        self.in_flight.count -= 1
+        assert self.in_flight.count >= 0
 
     def unary(self, entry: Unary, payload: bytes, context: CallContext) -> Any:
         assert len(payload) <= MESSAGE_BYTES_MAX
@@ -205,13 +213,14 @@ def frames_of(source: Bytes, number: int) -> bytes:
 def run(data: bytes) -> None:
     source = Bytes(data)
     service = Service()
+    first = source.byte()
     desk = Desk(
         service, service.table, message_bytes_max=MESSAGE_BYTES_MAX, streams_max=8, held_bytes_max=HELD_BYTES_MAX,
         keepalive_s=30.0, keepalive_timeout_s=10.0, client_ping_s=5.0, age_s=40.0, age_grace_s=5.0,
+        overload_turn_ns=1 if first & 16 else 10**9,
     )  # fmt: skip
     desk.now_s = 1000.0
     line = Line(lambda loop: Connection(desk, loop), greet=False)  # type: ignore[arg-type]
-    first = source.byte()
     line.say(
         b""
         if first & 1
@@ -246,7 +255,7 @@ def run(data: bytes) -> None:
         else:
             line.say(b"".join(frames_of(source, max(number, 1)) for _ in range(what - 246)), pieces)
         assert desk.held_bytes <= HELD_BYTES_MAX + CHUNK_BYTES_MAX
-        assert 0 <= service.places <= IN_FLIGHT_MAX
+        assert 0 <= service.in_flight.count <= IN_FLIGHT_MAX
     line.hear()
     assert not line.client._rest, "frames leave whole"
     line.lose()
@@ -257,7 +266,7 @@ def run(data: bytes) -> None:
     line.loop.turn()
     if service.wrong:
         raise service.wrong[0]
-    assert service.places == 0
+    assert service.in_flight.count == 0
     assert desk.held_bytes == 0
     assert not desk.conversations and not desk.connections
     assert all(talk.ends == 1 for talk in service.talks)
@@ -307,6 +316,16 @@ def seeds() -> Iterator[bytes]:
     yield bytes((0,)) + bytes((81, 17, 0, 49, 50, 51, 52, 53, 54, 55, 56)) * 5
     yield bytes((0,)) + bytes((81, 19, 10, 0)) * 5 + echo
     yield bytes((0,)) + talk + bytes((190, 225, 205, 5, 5)) + talk + bytes((190, 235)) + settle
+    yield bytes((16,)) + echo * 20 + bytes((216,)) + (echo + hang) * 3 + bytes((216, 190, 0, 10, 216))
+    yield bytes((0,)) + hang * 9 + echo * 4 + bytes((216,)) + settle + echo
+    # A window of 3 bytes, or of none that is opened later.
+    yield (
+        bytes((2, 0, 3))
+        + (echo + hang + talk) * 3
+        + settle
+        + bytes((81, 13, 0, 0, 0, 9, 205, 210, 0, 216)) * 3
+    )
+    yield bytes((2, 0, 0)) + echo * 12 + talk + bytes((81, 15, 0, 6, 0, 4, 0, 0, 0, 99, 216)) + settle
     yield bytes((1,)) + b"\xbc\x16\x0cGET / HTTP/1"
 
 
