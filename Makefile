@@ -11,6 +11,7 @@ DEMO_SECONDS ?=
 DEMO_ADDRESS ?=
 SEED ?= 7
 SOAK_SECONDS ?= 3600
+SOAK_CALLS ?= 10000000
 FUZZ_SECONDS ?= 300
 FUZZ ?=
 PYTEST_ARGS ?=
@@ -28,7 +29,7 @@ TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak bench lint types proto proto-check proto-baseline clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak soak-rpc bench lint types proto proto-check proto-baseline clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -39,6 +40,7 @@ help:
 	  'make fuzz        coverage-guided fuzzing of every decoder with sanitizers (FUZZ_SECONDS=300 each; FUZZ="itch mold": these)' \
 	  'make test-fix    the FIX feed against QuickFIX, in an environment of its own (builds it: ten minutes or more)' \
   'make soak        an hour (SOAK_SECONDS) of every feed against its simulated venue, with faults at random' \
+  'make soak-rpc    10 million calls (SOAK_CALLS) to one service, whose memory must stay as it is (h2load)' \
   'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
 	  'make lint        ruff' \
 	  'make types       mypy (strict)' \
@@ -88,6 +90,9 @@ test-fix: $(VENV)/.dev-stamp
 
 soak: $(VENV)/.dev-stamp
 	PYTHONPATH=tests $(PY) -m soak --seconds $(SOAK_SECONDS) --seed $(SEED) --directory build/soak
+
+soak-rpc: $(VENV)/.dev-stamp
+	PYTHONPATH=tests $(PY) -m soak.calls --calls $(SOAK_CALLS)
 
 fuzz: $(VENV)/.dev-stamp
 	$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ)

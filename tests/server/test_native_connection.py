@@ -446,6 +446,39 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_counted(service: Serv
     line.lose()
 
 
+def test_refusals_leave_with_the_answers_of_their_turn(service: Service) -> None:
+    bench = Bench(service, overload_turn_ns=1)
+    bench.turn = Turn()
+    line = bench.line()
+    overloaded(bench, line)
+    calls = [line.client.call(HANG, b"") for _ in range(10)]
+    line.say(b"".join(data for _, data in calls))
+    writes = len(line.wire.writes)
+    line.turn()
+    assert len(bench.hanging) == 1 and len(line.wire.writes) == writes
+    bench.hanging[0].resolve(b"late")
+    bench.turn.over()
+    line.hear()
+    assert len(line.wire.writes) == writes + 1
+    codes = Counter(line.client.responses[number].status for number, _ in calls)
+    assert codes == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 9}
+    line.lose()
+
+
+def test_refusals_do_not_wait_longer_than_a_turn(service: Service) -> None:
+    bench = Bench(service, overload_turn_ns=1)
+    bench.turn = Turn()
+    line = bench.line()
+    overloaded(bench, line)
+    calls = [line.client.call(HANG, b"") for _ in range(10)]
+    line.say(b"".join(data for _, data in calls))
+    line.turn()
+    line.turn()
+    refused = [number for number, _ in calls if number in line.client.responses]
+    assert len(refused) == 9, "the answer waits for its records, they do not"
+    line.lose()
+
+
 def test_what_is_not_bounded_does_not_wait_while_overloaded(bench: Bench, service: Service) -> None:
     free = Bench(service)
     free.desk = Desk(

@@ -46,7 +46,7 @@ def bench_overload(rounds: int) -> dict[str, Any]:
         asked(callers, "closed", IN_FLIGHT, CAPACITY_S)  # connections, caches, the journal's first segment
         for round_ in range(rounds):
             found.append(_round(service, callers, round_))
-        with child(_asks_twice, service.address, pinned=others) as friend:
+        with child(_asks_on, service.address, pinned=others) as friend:
             overloaded = _overloaded(callers, found[-1]["capacity_calls_per_s"] * TIMES, 1.5, 99, friend)
         told_why = overloaded
     refusal = _refusal_cost(found[-1]["capacity_cpu_us_per_call"])
@@ -143,7 +143,7 @@ def _overloaded(callers: Any, rate: float, seconds: float, seed: int, friend: An
     return answer
 
 
-def _asks_twice(pipe: Any, address: Address) -> None:
+def _asks_on(pipe: Any, address: Address) -> None:
     import grpc
 
     assert not isinstance(address, str)
@@ -152,17 +152,18 @@ def _asks_twice(pipe: Any, address: Address) -> None:
         ask(REQUEST, timeout=10)
         pipe.send("ready")
         pipe.recv()
-        for _ in range(10_000):
-            try:
-                ask(REQUEST, timeout=10)
-            except grpc.RpcError as error:
-                metadata: Any = error.trailing_metadata()
+        for _ in range(100):
+            asked_at_once = [ask.future(REQUEST, timeout=10) for _ in range(64)]
+            refused = [each for each in asked_at_once if each.code() is not grpc.StatusCode.OK]
+            if refused:
+                metadata: Any = refused[0].trailing_metadata()
                 status = status_pb2.Status.FromString(dict(metadata).get("grpc-status-details-bin", b""))
                 retry = error_details_pb2.RetryInfo()
                 if status.details and status.details[0].Unpack(retry):
-                    pipe.send(f"{error.code().name}, again in {retry.retry_delay.ToMilliseconds()} ms")
+                    wait_ms = retry.retry_delay.ToMilliseconds()
+                    pipe.send(f"{refused[0].code().name}, again in {wait_ms} ms")
                 else:
-                    pipe.send(f"{error.code().name}, without RetryInfo")
+                    pipe.send(f"{refused[0].code().name}, without RetryInfo")
                 return
         pipe.send("never refused")
 

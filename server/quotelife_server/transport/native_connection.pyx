@@ -616,6 +616,8 @@ def _serve_turn(Desk desk):
         connection.busy = False
         if connection.lost:
             connection._forget()
+        elif connection.turn is not None:
+            connection._schedule()  # with the answers, which as a rule come first in the next turn: one write for both
         else:
             connection._flush()
 
