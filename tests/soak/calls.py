@@ -1,8 +1,8 @@
 """``python -m soak.calls``, with ``tests`` on PYTHONPATH: millions of calls to one service, whose memory must not grow.
 
 h2load asks for the health and for GetExpiry by turns, until there have been ``--calls`` or ``--seconds`` are over.
-A line of JSON after each round. Exit status 1 when memory has grown by more than ``GROWTH_BYTES_MAX`` since the first half
-of the calls, or one has failed.
+A line of JSON after each round. Exit status 1 when memory has grown by more than ``GROWTH_BYTES_MAX`` since the first
+half of the calls, or one has failed.
 """
 
 import argparse

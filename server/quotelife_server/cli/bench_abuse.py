@@ -76,12 +76,12 @@ def _attacked(service: RunningService, name: str, seed: int) -> dict[str, Any]:
     total_s = BEFORE_S + DURING_S + AFTER_S
     with ExitStack() as stack:
         stack.enter_context(child(spin, pinned=others))
-        good = stack.enter_context(calling(service.good_address, 1, pinned=others))
         attackers = [
             stack.enter_context(child(attack, name, service.address, pinned=others)) for _ in range(ATTACKERS)
         ]
         for each in attackers:
             told(each)
+        good = stack.enter_context(calling(service.good_address, 1, pinned=others))
         asked(good, "open", GOOD_CALLS_A_SECOND, 1.0, seed)
         service.figures()
         with ExitStack() as neighbours:
