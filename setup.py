@@ -42,7 +42,11 @@ if MODE == "fuzz":
     LINK_ARGS += SANITIZE
 # What the fuzz targets import, and no more: the sanitizers make the compiler slow.
 FUZZED = ("records", "inputs", "checksum", "book", "feed", "journal.format")
-FUZZED_MODULES = (*(f"quotelife.{name}" for name in FUZZED), "quotelife_server.transport")
+FUZZED_MODULES = (
+    *(f"quotelife.{name}" for name in FUZZED),
+    "quotelife_server.deferred",
+    "quotelife_server.transport",
+)
 
 DIRECTIVES = {
     "language_level": 3,

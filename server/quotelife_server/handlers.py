@@ -38,7 +38,7 @@ from quotelife_server.explaining import Explainer, JournalExplanations, Later, a
 from quotelife_server.exposing import ExposureWatch
 from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
-from quotelife_server.kill import KillControl, Standing
+from quotelife_server.kill import KillControl
 from quotelife_server.ledger import Ledger, NoJournal
 from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
@@ -47,6 +47,7 @@ from quotelife_server.model_methods import model_methods
 from quotelife_server.models import Models
 from quotelife_server.monitoring import monitor_methods
 from quotelife_server.outcome_methods import outcome_methods
+from quotelife_server.outgoing import Standing
 from quotelife_server.recent import RecentQuote, RecentQuotes
 from quotelife_server.reflection import Reflection
 from quotelife_server.rpc import (

@@ -17,6 +17,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
@@ -33,7 +34,8 @@ from quotelife_server.alerts import JOURNAL_LOSES, Alerts
 from quotelife_server.ledger import Stands
 from quotelife_server.limits import ReplyStore
 from quotelife_server.log import get_logger
-from quotelife_server.rpc import Code, Deferred, RpcError, Turn
+from quotelife_server.outgoing import Batch, Outgoing, Waiting
+from quotelife_server.rpc import Code, Deferred, RpcError
 from quotelife_server.settings import Server
 
 RETRY_NS = NS_PER_S
@@ -55,72 +57,6 @@ COMMIT_BOUNDS_NS = tuple(
 )
 
 _log = get_logger(__name__)
-
-
-class _Waiting(Deferred):
-    """An answer that waits for its records. A replay has an id and no sequences, an acknowledgement neither."""
-
-    __slots__ = (
-        "digest", "recall", "reply", "request", "request_id", "sequences", "stands", "strict", "unanswered",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        turn: Turn,
-        reply: bytes,
-        sequences: Sequence[int] = (),
-        request_id: str = "",
-        digest: bytes = b"",
-        request: bytes = b"",
-        stands: Stands | None = None,
-        recall: Callable[["_Waiting"], None] = lambda _: None,
-        unanswered: Callable[[], None] | None = None,
-        *,
-        strict: bool = False,
-    ) -> None:
-        """``stands`` is asked when it leaves, and ``recall`` told where it does not; ``strict``: fails where it
-        cannot be recorded."""
-        self.outcome = None
-        self.turn = turn
-        self._callback = None
-        self.reply = reply
-        self.sequences = sequences
-        self.request_id = request_id
-        self.digest = digest
-        self.request = request
-        self.stands = stands
-        self.recall = recall
-        self.strict = strict
-        self.unanswered = unanswered
-
-    def leaving(self) -> bytes:
-        reply = self.outcome
-        if not isinstance(reply, bytes):
-            return super().leaving()
-        if self.stands is not None and not self.stands(reply):
-            self.recall(self)
-            self.outcome = convert.killed_meanwhile()
-            raise self.outcome
-        return reply
-
-
-class _Batch:
-    """Answers of one turn of the event loop; ``number`` is that of their last record."""
-
-    __slots__ = ("number", "turn", "waiting")
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.turn = Turn()
-        self.waiting: list[_Waiting] = []
-
-    def release(self) -> None:
-        for each in self.waiting:
-            if each.outcome is None:  # as ``resolve``, without its call
-                each.outcome = each.reply
-                if each._callback is not None:
-                    each._callback(each.reply)
-        self.turn.over()
 
 
 class OpenJournal:
@@ -270,7 +206,7 @@ class JournalFigures:
         self.commit_sum_ns += duration_ns
 
 
-class JournalLedger:
+class JournalLedger(Outgoing):
     """A ``Ledger`` whose answers leave once their records are as safe as the configuration says."""
 
     def __init__(
@@ -299,8 +235,8 @@ class JournalLedger:
         self._refuses = settings.on_failure == "refuse"
         self.durability = settings.durability
         self._syncs = settings.durability == "power-loss"
-        self._batch = _Batch()
-        self._held: deque[_Batch] = deque()  # answers that a worker thread has to be through for
+        self._batch = Batch()
+        self._held: deque[Batch] = deque()  # answers that a worker thread has to be through for
         self._scheduled = False
         self._after_write: list[Callable[[], None]] = []
         self._working = False
@@ -379,10 +315,9 @@ class JournalLedger:
 
     # --- answers ----------------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        if self._refuses and (self.fault or self._writer.full):
-            self.figures.refused += 1
-            raise cannot_be_written()
+    def _refuse(self) -> NoReturn:
+        self.figures.refused += 1
+        raise cannot_be_written()
 
     def find(self, request_id: str, now_ns: int) -> tuple[bytes, bytes] | None:
         found = self._replies.find(request_id, now_ns)
@@ -411,25 +346,20 @@ class JournalLedger:
         stands: Stands | None = None,
         unanswered: Callable[[], None] | None = None,
     ) -> Deferred:
-        batch = self._batch
-        waiting = _Waiting(
-            batch.turn, reply, sequences, request_id, digest, request, stands, self._recall, unanswered
+        return self.take(
+            Waiting(self._batch.turn, reply, sequences, request_id, digest, request, stands, unanswered),
+            now_ns,
         )
-        if self.fault or (not self._refuses and self._writer.full) or not self._note(waiting):
-            if self._refuses:
-                self._take_back([waiting])  # decided before the fault, complete only now
-            else:
-                waiting.resolve(self._without_record(waiting, now_ns))
-            return waiting
-        if request_id:
-            self._replies.keep(request_id, digest, reply, now_ns)
-        batch.waiting.append(waiting)
-        if not self._scheduled:
-            self._commit_soon()
-        return waiting
+
+    def _not_taken(self, waiting: Waiting, now_ns: int) -> None:
+        """Under a fault, or there was no room for its record."""
+        if self._refuses:
+            self._take_back([waiting])  # decided before the fault, complete only now
+        else:
+            waiting.resolve(self._without_record(waiting, now_ns))
 
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
-        waiting = _Waiting(self._batch.turn, reply, (), request_id, stands=stands)
+        waiting = Waiting(self._batch.turn, reply, (), request_id, stands=stands)
         if self._batch.waiting or self._held:
             waits = (each for batch in (*self._held, self._batch) for each in batch.waiting)
             first = next((each for each in waits if each.sequences and each.request_id == request_id), None)
@@ -441,7 +371,7 @@ class JournalLedger:
 
     def acknowledge(self, reply: bytes) -> bytes | Deferred:
         if not self.fault:
-            return self._after_commit(_Waiting(self._batch.turn, reply))
+            return self._after_commit(Waiting(self._batch.turn, reply))
         if self._refuses:
             raise in_force_unrecorded()
         return reply
@@ -451,7 +381,7 @@ class JournalLedger:
             raise cannot_be_written()
 
     def recorded(self) -> Deferred:
-        waiting = _Waiting(self._batch.turn, b"", strict=True)
+        waiting = Waiting(self._batch.turn, b"", strict=True)
         if self.fault:
             waiting.resolve(cannot_be_written())
             return waiting
@@ -464,17 +394,7 @@ class JournalLedger:
         self._after_write.append(call)
         self._commit_soon()
 
-    def _note(self, waiting: _Waiting) -> bool:
-        """False where its record, or that of one of its decisions, has found no room."""
-        try:
-            self._writer.answer(
-                waiting.sequences, waiting.request_id.encode(), waiting.digest, waiting.request, waiting.reply
-            )
-        except JournalError:
-            return False
-        return True
-
-    def _recall(self, waiting: _Waiting) -> None:
+    def taken_back(self, waiting: Waiting) -> None:
         """A kill came before the answer could leave: it was recorded, and nobody has seen it."""
         if waiting.sequences:
             self._writer.refuse(waiting.sequences)
@@ -482,7 +402,7 @@ class JournalLedger:
             if waiting.request_id:
                 self._replies.forget(waiting.request_id)
 
-    def _after_commit(self, waiting: _Waiting) -> Deferred:
+    def _after_commit(self, waiting: Waiting) -> Deferred:
         self._batch.waiting.append(waiting)
         self._commit_soon()
         return waiting
@@ -510,7 +430,7 @@ class JournalLedger:
         if batch.waiting:
             batch.number = writer.next_number - 1
             held.append(batch)
-            self._batch = _Batch()
+            self._batch = Batch()
         size = writer.pending_bytes
         started_ns = time.perf_counter_ns()
         try:
@@ -684,7 +604,7 @@ class JournalLedger:
         batches = [*self._held, self._batch]
         waiting = [each for batch in batches for each in batch.waiting]
         self._held.clear()
-        self._batch = _Batch()
+        self._batch = Batch()
         news = not self.fault
         self.fault = str(error) or type(error).__name__
         if news:
@@ -697,7 +617,7 @@ class JournalLedger:
         for batch in batches:
             batch.turn.over()
 
-    def _take_back(self, waiting: Sequence[_Waiting]) -> None:
+    def _take_back(self, waiting: Sequence[Waiting]) -> None:
         """Nobody has seen these answers and nobody will: a retry is decided anew."""
         for each in waiting:
             if each.sequences:
@@ -719,7 +639,7 @@ class JournalLedger:
             else:
                 each.resolve(in_force_unrecorded())
 
-    def _release_marked(self, waiting: Sequence[_Waiting]) -> None:
+    def _release_marked(self, waiting: Sequence[Waiting]) -> None:
         for each in waiting:
             if each.sequences:
                 each.resolve(self._without_record(each, self._now_ns()))
@@ -731,7 +651,7 @@ class JournalLedger:
             else:
                 each.resolve(each.reply)
 
-    def _without_record(self, waiting: _Waiting, now_ns: int) -> bytes:
+    def _without_record(self, waiting: Waiting, now_ns: int) -> bytes:
         """The reply as it leaves before its record. The record waits for the disk to come back and counts instead of
         one noted earlier; where there is no room for it, a gap will be told of."""
         waiting.reply = convert.unjournaled(waiting.reply)

@@ -16,7 +16,6 @@ from pathlib import Path
 from quotelife.decision.kill import STRANGERS, KillSource, KillStatus
 from quotelife.engine import Engine
 from quotelife.units import NS_PER_S
-from quotelife_server import convert
 from quotelife_server.alerts import KILL_NOT_KEPT, KILLED, Alerts
 from quotelife_server.log import get_logger
 
@@ -30,25 +29,6 @@ REASON_CHARACTERS_MAX = 128
 NAMES_SHOWN_MAX = 5
 
 Stamp = tuple[int, int, int]
-
-
-class Standing:
-    """Does a firm answer still stand that was decided now for ``counterparty``, or has a kill come meanwhile, in force
-    still or ended already?"""
-
-    __slots__ = ("_changes", "_counterparty", "_engine")
-
-    def __init__(self, engine: Engine, counterparty: str) -> None:
-        self._engine = engine
-        self._counterparty = counterparty
-        self._changes = engine.kill_changes
-
-    def __call__(self, reply: bytes) -> bool:
-        """Asked of a serialised ``GetExpiryResponse`` just before it leaves."""
-        engine, changes = self._engine, self._changes
-        if engine.kill_changes == changes:
-            return True
-        return not (engine.killed_since(changes, self._counterparty) and convert.firm(reply))
 
 
 class KillControl:

@@ -1,12 +1,12 @@
 """Where answers go on their way out: kept for retries and, where there is a journal, recorded first."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 from quotelife.journal.decisions import Decided
 from quotelife_server import convert
 from quotelife_server.limits import ReplyStore
+from quotelife_server.outgoing import Waiting
 from quotelife_server.rpc import Answer, Deferred
 
 Stands = Callable[[bytes], bool]
@@ -47,6 +47,12 @@ class Ledger(Protocol):
         """The reply to a request whose decisions have these input sequences; found by a retry where it has an id.
         Taken back where it does not stand any more when it is to leave. ``unanswered`` is called where it cannot be
         recorded, so that nobody will ever see it."""
+
+    def take(self, waiting: Waiting, now_ns: int) -> Answer:
+        """``answer`` of one that has been made."""
+
+    def taken_back(self, waiting: Waiting) -> None:
+        """It was to leave and does not stand any more."""
 
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
         """A reply that was found, once more; not before the first one could leave."""
@@ -99,15 +105,26 @@ class NoJournal:
         stands: Stands | None = None,
         unanswered: Callable[[], None] | None = None,
     ) -> Answer:
-        reply = convert.unjournaled(reply)
-        if request_id:
-            self._replies.keep(request_id, digest, reply, now_ns)
-        return (
-            reply if stands is None else _Standing(reply, stands, partial(self._replies.forget, request_id))
+        return self.take(
+            Waiting(None, reply, sequences, request_id, digest, request, stands, unanswered), now_ns
         )
 
-    def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
-        return _Standing(reply, stands)
+    def take(self, waiting: Waiting, now_ns: int) -> Deferred:
+        waiting.ledger = self
+        waiting.reply = convert.unjournaled(waiting.reply)
+        if waiting.request_id:
+            self._replies.keep(waiting.request_id, waiting.digest, waiting.reply, now_ns)
+        waiting.resolve(waiting.reply)
+        return waiting
+
+    def taken_back(self, waiting: Waiting) -> None:
+        if waiting.request_id:
+            self._replies.forget(waiting.request_id)
+
+    def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
+        waiting = Waiting(None, reply, stands=stands)
+        waiting.resolve(reply)
+        return waiting
 
     def acknowledge(self, reply: bytes) -> bytes:
         return reply
@@ -120,23 +137,3 @@ class NoJournal:
 
     def after_write(self, call: Callable[[], None]) -> None:
         self._call_soon(call)
-
-
-class _Standing(Deferred):
-    """There already, and taken back where it does not stand any more when it leaves."""
-
-    __slots__ = ("_forget", "_stands")
-
-    def __init__(self, reply: bytes, stands: Stands, forget: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.outcome = reply
-        self._stands = stands
-        self._forget = forget
-
-    def leaving(self) -> bytes:
-        reply = super().leaving()
-        if not self._stands(reply):
-            self._forget()
-            self.outcome = convert.killed_meanwhile()
-            raise self.outcome
-        return reply

@@ -14,6 +14,9 @@ from typing import Protocol
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from quotelife_server.deferred import Deferred as Deferred
+from quotelife_server.deferred import Turn as Turn
+
 
 class Code(IntEnum):
     """gRPC status codes."""
@@ -63,70 +66,6 @@ class CallContext:
     method: str
     deadline_ns: int | None = None
     peer: str = ""
-
-
-class Turn:
-    """What answers that come together have in common: one future for all who wait, instead of one each."""
-
-    __slots__ = ("_calls", "_future")
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] | None = None
-        self._calls: list[Callable[[], None]] | None = None
-
-    def after(self, call: Callable[[], None]) -> None:
-        """``call`` when the turn is over, in the same turn of the event loop. It must not raise."""
-        if self._calls is None:
-            self._calls = []
-        self._calls.append(call)
-
-    def future(self) -> asyncio.Future[None]:
-        """Done when the turn is over, or when one of those who wait for it is cancelled: look again then."""
-        if self._future is None or self._future.done():
-            self._future = asyncio.get_running_loop().create_future()
-        return self._future
-
-    def over(self) -> None:
-        """All of its answers have been resolved."""
-        if self._calls is not None:
-            calls, self._calls = self._calls, None
-            for call in calls:
-                call()
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-
-class Deferred:
-    """An answer that comes later, once: bytes or a failure. Whoever waits registers one callback, or uses
-    ``waited``. Whoever resolves the answers of a ``turn`` says when it is over."""
-
-    __slots__ = ("_callback", "outcome", "turn")
-
-    def __init__(self, turn: Turn | None = None) -> None:
-        self.outcome: bytes | BaseException | None = None
-        self.turn = turn
-        self._callback: Callable[[bytes | BaseException], None] | None = None
-
-    def resolve(self, outcome: bytes | BaseException) -> None:
-        """Later outcomes than the first are ignored."""
-        if self.outcome is not None:
-            return
-        self.outcome = outcome
-        if self._callback is not None:
-            self._callback(outcome)
-
-    def then(self, callback: Callable[[bytes | BaseException], None]) -> None:
-        self._callback = callback
-        if self.outcome is not None:
-            callback(self.outcome)
-
-    def leaving(self) -> bytes:
-        """The bytes to send, asked for last before they are sent: what was fine when the answer was resolved may
-        have been taken back since. Raises the answer's failure."""
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        assert self.outcome is not None
-        return self.outcome
 
 
 Answer = bytes | Deferred

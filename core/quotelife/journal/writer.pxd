@@ -76,6 +76,8 @@ cdef class JournalWriter(InputSink):
     cdef object _working         # one of the other threads at a time: syncs, closes, copies
     cdef object _finishing       # one of them makes sidecars
 
+    cpdef int answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply) except -1
+    cdef bint no_room(self) noexcept
     cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil
     cdef bint _grow(self, uint64_t capacity) noexcept nogil
     cdef void _close_record(self, uint8_t* record) noexcept nogil

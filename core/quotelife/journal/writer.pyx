@@ -386,7 +386,7 @@ cdef class JournalWriter(InputSink):
         self.change(CHANGE_CONFIG, config, now_ns, self._last_sequence)
         self._append_state()
 
-    def answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply):
+    cpdef int answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply) except -1:
         """Note one answer: the decisions it tells of, the id to find it by (empty: none) and its bytes both ways.
 
         Raises ``JournalError`` when the buffer is full, or was for one of the decisions: the answer may not be given.
@@ -427,6 +427,7 @@ cdef class JournalWriter(InputSink):
         at += sizes[3]
         memcpy(at, <const char*>reply, sizes[4])
         self._close_record(record)
+        return 0
 
     def refuse(self, sequences):
         """Note that the answers to these decisions were taken back: they were never sent and are not to be found."""
@@ -454,6 +455,9 @@ cdef class JournalWriter(InputSink):
     @property
     def full(self):
         """No room for another decision and its answer: ask the engine nothing that is to be answered."""
+        return self.no_room()
+
+    cdef bint no_room(self) noexcept:
         cdef uint64_t bound = self._buffer_bytes - self._buffer_bytes // 8
         if self._used - self._states_bytes + 8192 <= bound:
             return False
