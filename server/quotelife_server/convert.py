@@ -336,7 +336,7 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-_WRITER = ReplyWriter(HORIZONS_NS, SCHEMA_HASH)
+WRITER = ReplyWriter(HORIZONS_NS, SCHEMA_HASH)
 _CAREFUL = {DecisionCode.QUOTE: 0, DecisionCode.INDICATIVE: 1, DecisionCode.DECLINE: 2}
 _FEATURES = [(spec.index, spec.name, spec.unit) for spec in SCHEMA]
 
@@ -428,7 +428,7 @@ def expiry_reply(
     ``packages``: of legs, what was decided, a side each; ``decisions`` are then the last of each."""
     if len(decisions) == 1 and not packages and not call.message.include_features:
         (decision,) = decisions
-        reply = _WRITER.reply(
+        reply = WRITER.reply(
             decision,
             decision_id=decision_id(frame.boot_id, decision),
             request_id=call.message.request_id,

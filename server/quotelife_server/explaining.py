@@ -106,6 +106,9 @@ class Explainer:
         self._later = later
         self._under_way: dict[str, tuple[bytes, list[_Completed]]] = {}
 
+    def has_under_way(self, request_id: str) -> bool:
+        return request_id in self._under_way
+
     def joined(self, request_id: str, digest: bytes) -> Deferred | None:
         """The answer that is being completed for this id. Raises ``RpcError`` when it is to something else."""
         entry = self._under_way.get(request_id)

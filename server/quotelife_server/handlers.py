@@ -48,8 +48,10 @@ from quotelife_server.models import Models
 from quotelife_server.monitoring import monitor_methods
 from quotelife_server.outcome_methods import outcome_methods
 from quotelife_server.outgoing import Standing
+from quotelife_server.plain_answer import PlainAnswers
 from quotelife_server.recent import RecentQuote, RecentQuotes
 from quotelife_server.reflection import Reflection
+from quotelife_server.request_reader import RequestReader
 from quotelife_server.rpc import (
     Answer,
     CallContext,
@@ -287,6 +289,7 @@ def _expiry_methods(service: Service) -> MethodTable:
     engine, clock, metrics, ledger = service.engine, service.clock, service.metrics, service.ledger
     watching = service.watching
     explainer = Explainer(engine, service.boot_id, service.later)
+    plain = PlainAnswers(service, RequestReader(engine), explainer)
 
     def _still_watched(message: expiry.GetExpiryRequest, reply: bytes) -> bytes:
         """A stored answer, which registers nothing: where its quote is not watched any more it must not say so."""
@@ -416,7 +419,9 @@ def _expiry_methods(service: Service) -> MethodTable:
         )
 
     def get_expiry(payload: bytes, context: CallContext) -> Answer:
-        return answered(convert.parse_expiry(payload), payload, clock.now_ns())
+        now_ns = clock.now_ns()
+        answer = plain.answer(payload, now_ns)
+        return answered(convert.parse_expiry(payload), payload, now_ns) if answer is None else answer
 
     def answer_one(message: expiry.GetExpiryRequest, context: CallContext, now_ns: int) -> Answer | RpcError:
         try:

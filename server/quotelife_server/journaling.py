@@ -347,8 +347,7 @@ class JournalLedger(Outgoing):
         unanswered: Callable[[], None] | None = None,
     ) -> Deferred:
         return self.take(
-            Waiting(self._batch.turn, reply, sequences, request_id, digest, request, stands, unanswered),
-            now_ns,
+            Waiting(None, reply, sequences, request_id, digest, request, stands, unanswered), now_ns
         )
 
     def _not_taken(self, waiting: Waiting, now_ns: int) -> None:

@@ -83,6 +83,7 @@ cdef class Outgoing:
     cpdef Waiting take(self, Waiting waiting, int64_t now_ns):
         """Note an answer. It leaves once its record is as safe as the configuration says, or can never be written."""
         waiting.ledger = self
+        waiting.turn = self._batch.turn
         if self.fault or (not self._refuses and self._writer.no_room()) or not self._note(waiting):
             self._not_taken(waiting, now_ns)
             return waiting

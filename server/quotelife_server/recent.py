@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from quotelife.records import DecisionCode, DecisionRecord, RequestRecord
 from quotelife_server.packages import DecidedPackage
+from quotelife_server.request_reader import PlainRequest
+
+Plain = tuple[PlainRequest, DecisionRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,8 @@ class RecentQuotes:
         self._boot_id = boot_id
         self.quotes_max = quotes_max
         self.keep_ns = keep_ns
-        self._quotes: OrderedDict[int, RecentQuote] = (
-            OrderedDict()
-        )  # by the input sequence of the first decision
+        # By the input sequence of the first decision. A plain one becomes a RecentQuote when somebody asks: few are.
+        self._quotes: OrderedDict[int, RecentQuote | Plain] = OrderedDict()
         self._others: dict[int, int] = {}  # that of another side leads to it
         self.evicted = 0  # left before their time, for want of room
 
@@ -77,13 +79,16 @@ class RecentQuotes:
             )
         quote = RecentQuote(self._boot_id, rfq_id, quote_id, counterparty, *sides, *parts)
         first, *others = (decision.input_sequence for decision in quote.decisions)
-        while self._quotes and len(self._quotes) >= self.quotes_max:
-            self._drop_oldest()
-            self.evicted += 1
+        self._make_room()
         self._quotes[first] = quote
         for other in others:
             self._others[other] = first
         return quote
+
+    def keep_plain(self, request: PlainRequest, decision: DecisionRecord) -> None:
+        """As ``keep``, of one that is QUOTE."""
+        self._make_room()
+        self._quotes[decision.input_sequence] = (request, decision)
 
     def find(self, decision_id: str) -> RecentQuote | None:
         """The quote that the decision of this id was taken for, with all of its firm sides; ``None`` where it was none
@@ -92,18 +97,39 @@ class RecentQuotes:
         if boot_id != self._boot_id or not (sequence.isascii() and sequence.isdecimal()):
             return None
         number = int(sequence)
-        return self._quotes.get(self._others.get(number, number))
+        number = self._others.get(number, number)
+        quote = self._quotes.get(number)
+        if isinstance(quote, tuple):
+            quote = self._quotes[number] = self._whole(quote)
+        return quote
 
     def expire(self, now_ns: int, most: int = 1024) -> None:
         """Drop what is past keeping, a few at a time so that a timer tick stays short. In the order of decisions: one
         that lives long keeps those behind it for as long."""
         for _ in range(most):
             oldest = next(iter(self._quotes.values()), None)
-            if oldest is None or oldest.expiry_ns + self.keep_ns >= now_ns:
+            if oldest is None:
+                return
+            end_ns = oldest[1].expiry_ns if isinstance(oldest, tuple) else oldest.expiry_ns
+            if end_ns + self.keep_ns >= now_ns:
                 return
             self._drop_oldest()
 
+    def _whole(self, plain: Plain) -> RecentQuote:
+        request, decision = plain
+        sides = (request.record,), (decision,)
+        return RecentQuote(
+            self._boot_id, request.rfq_id, request.quote_id, request.counterparty, *sides, *sides
+        )
+
+    def _make_room(self) -> None:
+        while self._quotes and len(self._quotes) >= self.quotes_max:
+            self._drop_oldest()
+            self.evicted += 1
+
     def _drop_oldest(self) -> None:
         _, quote = self._quotes.popitem(last=False)
+        if isinstance(quote, tuple):
+            return
         for other in quote.decisions[1:]:
             del self._others[other.input_sequence]

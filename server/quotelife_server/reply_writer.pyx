@@ -108,9 +108,6 @@ cdef bytes _curve_head(object horizons_ns):
 cdef class ReplyWriter:
     """Knows what is the same in every answer of a service."""
 
-    cdef bytes _curve
-    cdef str _schema_hash
-
     def __init__(self, horizons_ns, str schema_hash):
         if len(horizons_ns) != HORIZONS:
             raise ValueError(f"horizons_ns: must be the {HORIZONS} of the records")
@@ -133,6 +130,16 @@ cdef class ReplyWriter:
     ):
         """The bytes of the answer; ``None`` where its texts are too long for it. ``tick``: of the instrument, in money;
         ``compute_ns``: since work on it began."""
+        return self.write(
+            record, decision_id, request_id, model_digest, tick, venue_step_ns, synchronised, watched, watch_refusal,
+            compute_ns,
+        )
+
+    cdef bytes write(
+        self, DecisionRecord record, str decision_id, str request_id, str model_digest, double tick,
+        int64_t venue_step_ns, bint synchronised, bint watched, int watch_refusal, int64_t compute_ns,
+    ):
+        """As ``reply``."""
         cdef uint8_t space[SPACE]
         cdef uint8_t *at = space
         cdef const Decision *d = &record.c

@@ -337,7 +337,7 @@ def test_an_unexpected_error_leaves_only_an_opaque_id(kit: Kit, monkeypatch: pyt
 
     monkeypatch.setattr("quotelife_server.convert.expiry_reply", broken)
     with refused() as errors:
-        kit.get()
+        kit.get(include_features=True)
     assert errors[0].code == Code.INTERNAL
     assert "secret" not in errors[0].message and "/etc" not in errors[0].message
     assert kit.service.metrics.internal_errors == 1

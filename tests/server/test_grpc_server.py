@@ -33,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+WITH_FEATURES = expiry.GetExpiryRequest(include_features=True).SerializeToString()
 
 
 async def call(channel: grpc.aio.Channel, path: str, payload: bytes, timeout_s: float = 5.0) -> bytes:
@@ -98,7 +99,7 @@ async def test_no_exception_text_leaves(app: Application, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("quotelife_server.convert.expiry_reply", broken)
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
-        error = await failure(channel, GET_EXPIRY, REQUEST)
+        error = await failure(channel, GET_EXPIRY, REQUEST + WITH_FEATURES)
     assert error.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in str(error.details()) and "/etc" not in str(error.debug_error_string())
 

@@ -32,6 +32,8 @@ cdef class ServedModels:
     cdef readonly dict models      # by digest, all that the line-up names
     cdef uint32_t _counterparties
     cdef list _canaries            # the bytes behind canary
+    cdef tuple _champion           # model by posture
+    cdef tuple _challenger         # its base where there is none
     # The slot that answers a counterparty under a posture; role gets its ModelRole.
     cdef int _serve_once(self) except -1
     cdef const ModelSlot* slot(self, int posture, uint32_t counterparty, uint8_t* role) noexcept nogil

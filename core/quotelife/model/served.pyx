@@ -45,6 +45,8 @@ cdef class ServedModels:
                 self._canaries.append(chosen)
                 canary = chosen
                 place.canary = &canary[0]
+        self._champion = tuple(self._model(code, MODEL_CHAMPION) for code in range(SERVED_POSTURES))
+        self._challenger = tuple(self._model(code, MODEL_CHALLENGER) for code in range(SERVED_POSTURES))
         self._serve_once()
 
     cdef int _serve_once(self) except -1:
@@ -91,6 +93,11 @@ cdef class ServedModels:
 
     def model_of(self, int posture, int role):
         """The model that answers under a ``PostureCode`` in a ``ModelRoleCode``."""
+        if not 0 <= posture < SERVED_POSTURES:
+            raise ValueError(f"unknown posture {posture}")
+        return (self._challenger if role == MODEL_CHALLENGER else self._champion)[posture]
+
+    def _model(self, int posture, int role):
         if posture == 0:
             return self.base
         serving = self.lineup.of(PostureCode(posture))

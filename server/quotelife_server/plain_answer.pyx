@@ -1,0 +1,80 @@
+"""The short way of a plain request: from its bytes to an answer that waits for its records.
+
+Plain is what ``RequestReader`` reads: one side of one instrument, nothing asked for beside the answer. It is decided,
+counted, kept and noted as ``handlers`` does with every other, through a handful of objects. Whatever is not plain, and
+every retry, is handed back before anything has been changed.
+"""
+
+from libc.stdint cimport int64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from quotelife.records cimport BIND_EXPOSURE, DECISION_QUOTE, DecisionRecord
+from quotelife_server.outgoing cimport Standing, Waiting
+from quotelife_server.reply_writer cimport ReplyWriter
+
+from quotelife_server import convert
+
+
+cdef inline int64_t _steady_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef class PlainAnswers:
+    """One thread, the event loop's."""
+
+    cdef object _service
+    cdef object _engine
+    cdef object _ledger
+    cdef object _metrics
+    cdef object _reader
+    cdef object _explainer
+    cdef ReplyWriter _writer
+    cdef str _boot_id
+
+    def __init__(self, service, reader, explainer):
+        """``reader``: a ``RequestReader`` of the service's engine."""
+        self._service = service
+        self._engine = service.engine
+        self._ledger = service.ledger
+        self._metrics = service.metrics
+        self._boot_id = service.boot_id
+        self._reader = reader
+        self._explainer = explainer
+        self._writer = convert.WRITER
+
+    def answer(self, bytes payload not None, int64_t now_ns):
+        """The answer to the bytes of a ``GetExpiryRequest``, decided now; ``None``: take the long way. Raises
+        ``RpcError``."""
+        cdef int64_t started_ns = _steady_ns()
+        cdef bint synchronised = self._service._synchronised()
+        request = self._reader.read(payload, now_ns, synchronised)
+        if request is None:
+            return None
+        cdef str request_id = request.request_id
+        if request_id and (
+            self._ledger.find(request_id, now_ns) is not None or self._explainer.has_under_way(request_id)
+        ):
+            return None
+        self._ledger.check()
+        cdef DecisionRecord decision = DecisionRecord.__new__(DecisionRecord)
+        self._engine.decide(request.record, decision)
+        self._metrics.decided(decision.c.kind, decision.c.posture_effective, decision.c.regime)
+        if decision.c.binding & BIND_EXPOSURE:
+            self._service.exposure.held_back([request.record], [decision], now_ns)
+        cdef Standing stands = None
+        if decision.c.kind == DECISION_QUOTE:
+            self._service.recent.keep_plain(request, decision)
+            stands = Standing(self._engine, request.counterparty)
+        cdef bytes reply = self._writer.write(
+            decision, f"{self._boot_id}-{decision.c.input_sequence}", request_id,
+            self._engine.model_of(decision).digest, request.tick, request.venue_step_ns, synchronised, False, 0,
+            _steady_ns() - started_ns,
+        )
+        cdef Waiting waiting = Waiting(
+            None, reply, (decision.c.input_sequence,), request_id, request.digest, payload, stands
+        )
+        self._ledger.take(waiting, now_ns)
+        self._metrics.latencies.observe(_steady_ns() - started_ns)
+        return waiting
