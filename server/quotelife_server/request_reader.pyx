@@ -326,7 +326,7 @@ cdef bint _decimal(Span text, Exact *out) noexcept nogil:
 
 
 cdef inline bint _times(uint64_t *value, uint64_t factor) noexcept nogil:
-    cdef uint128_t product = <uint128_t>value[0] * factor
+    cdef uint128_t product = <uint128_t>value[0] * <uint128_t>factor   # of mixed types it would be cut to 64 bits
     value[0] = <uint64_t>product
     return product >> 64 == 0
 
@@ -350,6 +350,7 @@ cdef bint _quotient(uint64_t above, uint64_t below, double *out) noexcept nogil:
     cdef int up
     cdef int down
     cdef int drop
+    cdef uint128_t scaled
     cdef uint128_t quotient
     cdef uint64_t half
     cdef uint64_t low
@@ -362,7 +363,9 @@ cdef bint _quotient(uint64_t above, uint64_t below, double *out) noexcept nogil:
         return True
     up = leading_zeros(above)
     down = leading_zeros(below)
-    quotient = (<uint128_t>(above << up) << 64) / (below << down)
+    scaled = above << up
+    scaled = scaled << 64
+    quotient = scaled / <uint128_t>(below << down)
     drop = 12 if quotient >> 64 else 11
     half = <uint64_t>1 << (drop - 1)
     low = <uint64_t>quotient & (2 * half - 1)
