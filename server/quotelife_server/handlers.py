@@ -49,7 +49,8 @@ from quotelife_server.monitoring import monitor_methods
 from quotelife_server.outcome_methods import outcome_methods
 from quotelife_server.outgoing import Standing
 from quotelife_server.plain_answer import PlainAnswers
-from quotelife_server.recent import RecentQuote, RecentQuotes
+from quotelife_server.recent import RecentQuotes
+from quotelife_server.recent_quote import RecentQuote
 from quotelife_server.reflection import Reflection
 from quotelife_server.request_reader import RequestReader
 from quotelife_server.rpc import (
@@ -339,7 +340,7 @@ def _expiry_methods(service: Service) -> MethodTable:
             for record, decision in zip(records, decisions, strict=True):
                 engine.decide(record, decision)
         for place, decision in enumerate(decisions):
-            metrics.decided(decision.kind, decision.posture_effective, decision.regime)
+            metrics.decisions.add(decision.kind, decision.posture_effective, decision.regime)
             if decision.binding & _EXPOSURE:
                 side = packages[place] if packages else None
                 service.exposure.held_back(

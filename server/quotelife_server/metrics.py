@@ -12,6 +12,7 @@ from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode, WithdrawCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
+from quotelife_server.decision_counts import DecisionCounts
 from quotelife_server.exposing import ExposureWatch, exposure_families
 from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.journaling import COMMIT_BOUNDS_NS, JournalLedger
@@ -25,10 +26,6 @@ LATENCY_BOUNDS_NS = tuple(
 )
 
 PIECE = 100  # instruments or figures handled in one go, about half a millisecond
-
-_POSTURES = len(PostureCode)
-_REGIMES = len(RegimeCode)
-
 
 _INSTRUMENT_COUNTERS = {
     "events": "Market events applied",
@@ -49,16 +46,13 @@ class Metrics:
     """Counters of the handlers. Everything about instruments and feeds is read from them when asked."""
 
     def __init__(self) -> None:
-        self.decisions = [0] * ((len(DecisionCode) + 1) * _POSTURES * _REGIMES)
+        self.decisions = DecisionCounts()
         self.latencies = Latencies(LATENCY_BOUNDS_NS)
         self.signals: dict[tuple[SignalCode, bool], int] = {}
         self.outcomes: dict[OutcomeCode, int] = {}
         self.replayed = 0
         self.internal_errors = 0
         self.answers: dict[tuple[str, str], int] = {}
-
-    def decided(self, kind: int, posture: int, regime: int) -> None:
-        self.decisions[(kind * _POSTURES + posture) * _REGIMES + regime] += 1
 
     def signalled(self, kind: SignalCode, took: bool) -> None:
         """``took``: it changed something."""
@@ -175,7 +169,7 @@ class Exposition:
         for kind in DecisionCode:
             for posture in PostureCode:
                 for regime in RegimeCode:
-                    count = self._metrics.decisions[(kind * _POSTURES + posture) * _REGIMES + regime]
+                    count = self._metrics.decisions.of(kind, posture, regime)
                     if count:
                         family.add_metric(
                             (kind.name.lower(), posture.name.lower(), regime.name.lower()), count

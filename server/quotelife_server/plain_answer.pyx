@@ -8,8 +8,11 @@ every retry, is handed back before anything has been changed.
 from libc.stdint cimport int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from quotelife.records cimport BIND_EXPOSURE, DECISION_QUOTE, DecisionRecord
+from quotelife.records cimport BIND_EXPOSURE, DECISION_QUOTE, Decision, DecisionRecord, RequestRecord
+from quotelife_server.decision_counts cimport DecisionCounts
+from quotelife_server.latencies cimport Latencies
 from quotelife_server.outgoing cimport Standing, Waiting
+from quotelife_server.recent cimport RecentQuotes
 from quotelife_server.reply_writer cimport ReplyWriter
 
 from quotelife_server import convert
@@ -27,7 +30,9 @@ cdef class PlainAnswers:
     cdef object _service
     cdef object _engine
     cdef object _ledger
-    cdef object _metrics
+    cdef DecisionCounts _decisions
+    cdef Latencies _latencies
+    cdef DecisionRecord _decision          # the one under way: whoever keeps it copies it
     cdef object _reader
     cdef object _explainer
     cdef ReplyWriter _writer
@@ -38,7 +43,9 @@ cdef class PlainAnswers:
         self._service = service
         self._engine = service.engine
         self._ledger = service.ledger
-        self._metrics = service.metrics
+        self._decisions = service.metrics.decisions
+        self._latencies = service.metrics.latencies
+        self._decision = DecisionRecord()
         self._boot_id = service.boot_id
         self._reader = reader
         self._explainer = explainer
@@ -58,23 +65,32 @@ cdef class PlainAnswers:
         ):
             return None
         self._ledger.check()
-        cdef DecisionRecord decision = DecisionRecord.__new__(DecisionRecord)
-        self._engine.decide(request.record, decision)
-        self._metrics.decided(decision.c.kind, decision.c.posture_effective, decision.c.regime)
-        if decision.c.binding & BIND_EXPOSURE:
-            self._service.exposure.held_back([request.record], [decision], now_ns)
-        cdef Standing stands = None
-        if decision.c.kind == DECISION_QUOTE:
-            self._service.recent.keep_plain(request, decision)
-            stands = Standing(self._engine, request.counterparty)
-        cdef bytes reply = self._writer.write(
-            decision, f"{self._boot_id}-{decision.c.input_sequence}", request_id,
-            self._engine.model_of(decision).digest, request.tick, request.venue_step_ns, synchronised, False, 0,
+        cdef RequestRecord record = request.record
+        cdef const Decision *decision = &self._decision.c
+        self._engine.decide(record, self._decision)
+        self._decisions.add(decision.kind, decision.posture_effective, decision.regime)
+        if decision.binding & BIND_EXPOSURE:
+            self._service.exposure.held_back([record], [self._decision], now_ns)
+        cdef Waiting waiting = Waiting.__new__(Waiting)
+        cdef Standing stands
+        cdef RecentQuotes recent
+        if decision.kind == DECISION_QUOTE:
+            recent = self._service.recent
+            recent.keep_plain(record, self._decision, payload)
+            stands = Standing.__new__(Standing)
+            stands.engine = self._engine
+            stands.counterparty = request.counterparty
+            stands.changes = self._engine.kill_changes
+            waiting.stands = stands
+        waiting.sequences = (decision.input_sequence,)
+        waiting.request_id = request_id
+        waiting.digest = request.digest
+        waiting.request = payload
+        waiting.reply = self._writer.write(
+            self._decision, f"{self._boot_id}-{decision.input_sequence}", request_id,
+            self._engine.model_of(self._decision).digest, request.tick, request.venue_step_ns, synchronised, False, 0,
             _steady_ns() - started_ns,
         )
-        cdef Waiting waiting = Waiting(
-            None, reply, (decision.c.input_sequence,), request_id, request.digest, payload, stands
-        )
         self._ledger.take(waiting, now_ns)
-        self._metrics.latencies.observe(_steady_ns() - started_ns)
+        self._latencies.observe(_steady_ns() - started_ns)
         return waiting

@@ -2,6 +2,7 @@
 
 import errno
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -111,7 +112,7 @@ class Way:
     def counted(self) -> list[object]:
         metrics, figures = self.kit.service.metrics, self.kit.ledger.figures
         return [
-            metrics.decisions,
+            [metrics.decisions.of(*each) for each in product(range(4), range(4), range(5))],
             metrics.replayed,
             metrics.internal_errors,
             sum(metrics.latencies.counts),
@@ -263,7 +264,7 @@ def test_an_unexpected_fault_leaves_only_an_opaque_id(way: Way, monkeypatch: pyt
     def broken(*given: object) -> None:
         raise RuntimeError("secret /etc/path")
 
-    monkeypatch.setattr(way.kit.service.recent, "keep_plain", broken)
-    way.ask({"edge": "0.7"})
+    monkeypatch.setattr(way.kit.service.ledger, "find", broken)
+    way.ask({"request_id": "r1"})
     assert way.calls[0].error.code is Code.INTERNAL
     assert "secret" not in way.calls[0].error.message

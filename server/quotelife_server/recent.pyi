@@ -1,0 +1,29 @@
+from collections.abc import Sequence
+
+from quotelife.records import DecisionRecord, RequestRecord
+from quotelife_server.packages import DecidedPackage
+from quotelife_server.recent_quote import RecentQuote as RecentQuote
+
+class PlainChunk: ...
+
+class RecentQuotes:
+    _others: dict[int, int]
+    def __init__(self, boot_id: str, quotes_max: int, keep_ns: int) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def quotes_max(self) -> int: ...
+    @property
+    def keep_ns(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+    def keep(
+        self,
+        rfq_id: str,
+        quote_id: str,
+        counterparty: str,
+        requests: Sequence[RequestRecord],
+        decisions: Sequence[DecisionRecord],
+        packages: Sequence[DecidedPackage] = (),
+    ) -> RecentQuote | None: ...
+    def find(self, decision_id: str) -> RecentQuote | None: ...
+    def expire(self, now_ns: int, most: int = 1024) -> None: ...
