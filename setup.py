@@ -173,7 +173,17 @@ setup(
     packages=core_packages + server_packages,
     package_dir={"quotelife": "core/quotelife", "quotelife_server": "server/quotelife_server"},
     package_data={
-        package: ["*.pyi", "*.pxd", "py.typed", "*.json", "builtin/*/*.json", "*.css", "*.html"]
+        package: [
+            "*.pyi",
+            "*.pxd",
+            "py.typed",
+            "*.json",
+            "builtin/*/*.json",
+            "*.css",
+            "*.html",
+            "native/*",
+            "native/*/*",
+        ]
         for package in core_packages + server_packages
     },
     ext_modules=cythonize(

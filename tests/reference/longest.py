@@ -13,6 +13,7 @@ LONGEST_FIRST = (
     "realdata/test_file_replays.py",
     "sim/test_rfq_market.py",
     "realdata/test_binance_recorded.py",
+    "cli/test_bench_rpc.py",
     "fuzz/test_requests_in_process.py",
     "learn/test_training.py",
     "replay/test_verify.py",

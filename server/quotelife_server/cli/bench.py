@@ -11,15 +11,10 @@ import typer
 from quotelife_server.cli.options import wrong
 
 ROUNDS = 5
+STEP_S = 1.0
 SUITES = ("engine", "decide", "capture", "journal", "book", "ingest", "feeds", "ledger")
-LONG = (
-    "restart",
-    "kill",
-    "trees",
-    "withdraw",
-    "overload",
-    "abuse",
-)  # only when named: a gigabyte, a service, XGBoost, 100,000 quotes, overload
+# Only when named: a gigabyte, a service, XGBoost, 100,000 quotes, nine servers and a C++ compiler, overload, attacks.
+LONG = ("restart", "kill", "trees", "withdraw", "rpc", "overload", "abuse")
 
 
 def bench(
@@ -27,7 +22,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="engine, decide, capture, journal, book, ingest, feeds, ledger; restart, kill, trees, withdraw, "
-            "overload and abuse only when named. [default: all but these six]"
+            "rpc, overload and abuse only when named. [default: all but these seven]"
         ),
     ] = None,
     data: Annotated[
@@ -44,6 +39,10 @@ def bench(
             "[default: ours alone]"
         ),
     ] = None,
+    step: Annotated[
+        float,
+        typer.Option(min=0.1, max=60, help="For rpc: seconds that each load is measured for, in each round."),
+    ] = STEP_S,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
     """Measure what the hot path costs here.
@@ -57,19 +56,22 @@ def bench(
     from quotelife_server.cli.bench_suites import measure
 
     result: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rounds": rounds}
-    result.update(measure(frozenset(chosen), data, rounds, nautilus))
+    result.update(measure(frozenset(chosen), data, rounds, nautilus, step))
     typer.echo(json.dumps(result, indent=2) if as_json else lines(result))
 
 
 def lines(result: dict[str, Any], title: str = "") -> str:
     """The figures for people: plain ones in two columns, like groups of them as a table."""
-    plain = {_words(key): _figure(value) for key, value in result.items() if not isinstance(value, dict)}
+    plain = {_words(key): value for key, value in result.items() if not isinstance(value, dict)}
     groups = {key: value for key, value in result.items() if isinstance(value, dict)}
     out = [title] if title and plain else []
     name_width = max(map(len, plain), default=0)
-    figure_width = max(map(len, plain.values()), default=0) if title else 0
+    figures = [_figure(value) for value in plain.values() if not isinstance(value, str)]
+    figure_width = max(map(len, figures), default=0) if title else 0
     indent = "  " if title else ""
-    out += [f"{indent}{name:<{name_width}}  {figure:>{figure_width}}" for name, figure in plain.items()]
+    for name, value in plain.items():
+        figure = value if isinstance(value, str) else f"{_figure(value):>{figure_width}}"
+        out.append(f"{indent}{name:<{name_width}}  {figure}")
     if title and not plain and len({tuple(group) for group in groups.values()}) == 1:
         return _table(title, groups)
     parts = ["\n".join(out)] if out else []
@@ -98,6 +100,8 @@ def _words(key: str) -> str:
 def _figure(value: object, places: int | None = None) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float) and places is not None:
         return f"{value:,.{places}f}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -40,7 +40,9 @@ RECORDING = "binance/usdm/btcusdt_20240808.gz"
 SIMULATED_S = 300
 
 
-def measure(chosen: frozenset[str], data: Path | None, rounds: int, nautilus: Path | None) -> dict[str, Any]:
+def measure(
+    chosen: frozenset[str], data: Path | None, rounds: int, nautilus: Path | None, step_s: float
+) -> dict[str, Any]:
     """The figures of the ``chosen`` suites by their names, and those of the tape where one of them takes it."""
     result: dict[str, Any] = {}
     if chosen & ON_THE_TAPE:
@@ -89,6 +91,10 @@ def measure(chosen: frozenset[str], data: Path | None, rounds: int, nautilus: Pa
         from quotelife_server.cli.bench_abuse import bench_abuse
 
         result["abuse"] = bench_abuse(rounds)
+    if "rpc" in chosen:
+        from quotelife_server.cli.rpc_bench.run import bench_rpc
+
+        result["rpc"] = bench_rpc(rounds, step_s)
     if "trees" in chosen:
         from quotelife_server.cli.bench_trees import bench_trees
 

@@ -1,0 +1,220 @@
+"""``quotelife bench rpc``: that it measures what it says. No figure is judged here; that is the bench's own work."""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+from quotelife.errors import QuotelifeError
+from quotelife_server.cli.bench import lines
+from quotelife_server.cli.rpc_bench import build, processes
+from quotelife_server.cli.rpc_bench.load import ID_DIGITS, Load, RefusedError, Target, parse_h2load
+from quotelife_server.cli.rpc_bench.market import LATER_STEPS, Source
+from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock
+from quotelife_server.cli.rpc_bench.run import bench_rpc, judged
+
+H2LOAD = """\
+starting benchmark...
+spawning thread #0: 4 total client(s). 2000 total requests
+Application protocol: h2c
+progress: 100% done
+
+finished in 424.27ms, 4714.01 req/s, 2.45MB/s
+requests: 2000 total, 2000 started, 2000 done, 1998 succeeded, 2 failed, 0 errored, 0 timeout
+status codes: 1998 2xx, 0 3xx, 2 4xx, 0 5xx
+traffic: 1.04MB (1090204) total, 12.07KB (12364) headers (space savings 91.69%), 1018.56KB (1043002) data
+                     min         max         mean         sd        +/- sd
+time for request:     1.22ms     35.69ms     13.30ms      4.71ms    78.00%
+"""
+NATIVE = pytest.mark.skipif(
+    find_spec("quotelife_server.transport.native_connection") is None,
+    reason="built without nghttp2",
+)
+COMPILER = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler here")
+
+
+@pytest.fixture
+def only_the_spinning_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C++ and Go take a minute to build and need packages."""
+    monkeypatch.setattr(build, "KITS", {"spinning_client": build.KITS["spinning_client"]})
+
+
+def test_h2loads_report_is_read() -> None:
+    said = parse_h2load(H2LOAD)
+    assert (said.seconds, said.succeeded, said.data_bytes) == (0.42427, 1998, 1043002)
+    assert parse_h2load(H2LOAD.replace("424.27ms", "1.05s")).seconds == 1.05
+    with pytest.raises(QuotelifeError, match="could not connect"):
+        parse_h2load("could not connect to host")
+
+
+def test_what_must_be_reached_is_judged_by_ratios_of_one_run() -> None:
+    medians = {
+        "native": {"cpu_us_h2load_64": 20.0, "cpu_us_cpp_client_64": 99.0, "round_trip_p50_us": 60.0},
+        "grpc_aio_no_op": {"cpu_us_h2load_64": 400.0, "round_trip_p50_us": 240.0},
+        "cpp_no_op": {"cpu_us_h2load_64": 40.0, "round_trip_p50_us": 50.0},
+    }
+    found = judged(medians, {"busy_p50_us": 78.0, "idle_p50_us": 60.0})
+    assert {name: (each["is"], each["reached"]) for name, each in found.items()} == {
+        "cpu_to_grpc_aio": (0.05, True),
+        "cpu_to_cpp": (0.5, True),
+        "p50_to_cpp": (1.2, True),
+        "p50_to_grpc_aio": (0.25, False),
+        "p50_with_events_to_idle": (1.3, True),
+    }
+
+
+def test_a_ratio_without_its_figures_is_neither_reached_nor_missed() -> None:
+    found = judged({"native": {"cpu_us_cpp_client_64": 20.0}}, {})
+    assert {each["reached"] for each in found.values()} == {None}
+    assert {len(row.split()) for row in lines({"ratios": found}).splitlines()[1:]} >= {6}
+
+
+def test_a_request_without_an_id_is_as_long_as_one_with(tmp_path: Path) -> None:
+    load = Load(build.Programs(), Cores(), tmp_path, 0.1)
+    spun = expiry.GetExpiryRequest.FromString((tmp_path / "unary.request").read_bytes())
+    fixed = (tmp_path / "h2load.request").read_bytes()
+    assert len(fixed) == 5 + load.request_bytes
+    assert len(spun.request_id) == 20 + ID_DIGITS
+    assert not expiry.GetExpiryRequest.FromString(fixed[5:]).request_id
+
+
+def test_processor_time_is_that_of_the_process_and_of_threads_that_have_ended() -> None:
+    clock, before_ns = CpuClock(os.getpid()), time.process_time_ns()
+    thread = threading.Thread(target=lambda: sum(range(3_000_000)))
+    thread.start()
+    thread.join()
+    spent_ns = time.process_time_ns() - before_ns
+    assert 0.5 * spent_ns < clock.ns() < 2 * spent_ns
+
+
+@pytest.fixture
+def talker() -> Iterator[Child]:
+    program = (
+        "import sys; print('up', flush=True); [print(line.strip() * 2, flush=True) for line in sys.stdin]"
+    )
+    cores = Cores()
+    with Child([sys.executable, "-c", program], cores, cores.load) as child:
+        yield child
+
+
+def test_a_server_ends_when_nobody_holds_its_input(talker: Child) -> None:
+    assert talker.line(20) == "up"
+    talker.tell("ab")
+    assert talker.line(20) == "abab"
+    talker.stop()
+    assert not Path(f"/proc/{talker.pid}").exists()
+
+
+def test_a_server_that_says_nothing_or_dies_is_an_error_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "END_S", 0.1)
+    cores = Cores()
+    with (
+        Child([sys.executable, "-c", "import time; time.sleep(60)"], cores, cores.load) as silent,
+        pytest.raises(QuotelifeError, match="nothing came within 0 s"),
+    ):
+        silent.line(0.1)
+    with (
+        Child([sys.executable, "-c", "raise SystemExit('no port is free')"], cores, cores.load) as dead,
+        pytest.raises(QuotelifeError, match="ended with code 1: no port is free"),
+    ):
+        dead.line(20)
+
+
+def test_other_instruments_live_through_the_same_market_a_little_later() -> None:
+    source = Source(1_700_000_000 * 10**9)
+    steps = [source.step().copy() for _ in range(500)]
+    ids = np.array([3, 7, LATER_STEPS + 7], dtype=np.int64)
+    for at in (5, 10, 400):
+        events = source.others(ids, at)
+        for instrument in ids:
+            mine = events[events["instrument"] == instrument]
+            step = at - int(instrument) % LATER_STEPS
+            expected = steps[step]["price_ticks"].tolist() if step >= 0 else []
+            assert mine["price_ticks"].tolist() == expected
+
+
+def test_the_wires_messages_need_no_file() -> None:
+    names = [file.name for file in build.descriptors().file]
+    assert names[-1] == "quote_expiry/v1/quote_expiry_service.proto" and len(set(names)) == len(names)
+
+
+def test_what_cannot_be_built_says_why_and_how_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(work: Path, _: Path) -> None:
+        build.run(["sh", "-c", "exit 3"], work)
+
+    kit = build.Kit(("no-such-compiler",), "apt-get install -y no-such-compiler", (), lambda *_: None)
+    broken = build.Kit(("sh",), "apt-get install -y sh", (), make)
+    monkeypatch.setattr(build, "KITS", {"one": kit, "two": broken})
+    programs = build.build_all(tmp_path, lambda _: None)
+    assert programs.missing == {
+        "one": "no no-such-compiler here: apt-get install -y no-such-compiler",
+        "two": "sh failed: it says nothing; needs: apt-get install -y sh",
+    }
+    assert not programs.paths
+
+
+@NATIVE
+@COMPILER
+@pytest.mark.usefixtures("only_the_spinning_client")
+def test_both_front_ends_are_measured_side_by_side(tmp_path: Path) -> None:
+    figures = bench_rpc(
+        1, 0.1, ("native", "grpc_aio", "native_no_op", "grpc_aio_no_op", "stream_expiry"), tmp_path
+    )
+    assert "refused" not in figures
+    for row in ("native", "grpc_aio", "native_no_op", "grpc_aio_no_op"):
+        taken = figures["front_ends"][row]
+        assert 0 < taken["round_trip_p50_us"] <= taken["round_trip_p99_us"]
+        if shutil.which("h2load"):
+            assert taken["cpu_us_h2load_64"] > 0 and taken["calls_per_s_h2load_64"] > 0
+    assert figures["native_also"]["stream_expiry"]["round_trip_p50_us"] > 0
+    assert figures["must_reach"]["p50_to_grpc_aio"]["is"] > 0
+
+
+@COMPILER
+@pytest.mark.usefixtures("only_the_spinning_client")
+def test_answers_that_are_no_quotes_are_refused(tmp_path: Path) -> None:
+    """A server whose one reply is a DECLINE."""
+    cores = Cores()
+    load = Load(build.build_all(tmp_path, lambda _: None), cores, tmp_path, 0.1)
+    reply = tmp_path / "reply"
+    reply.write_bytes(
+        expiry.GetExpiryResponse(decision_id="1", decision="DECISION_DECLINE").SerializeToString()
+    )
+    command = [sys.executable, "-m", "quotelife_server.cli.rpc_bench.servers", "grpc_aio-no-op", reply]
+    with Child(command, cores, cores.server) as server:
+        address = server.line(60).split('"')[3]
+        with pytest.raises(RefusedError, match="were no QUOTE"):
+            load.spin(Target(server.pid, address))
+
+
+@pytest.mark.skipif(
+    any(shutil.which(each) is None for each in build.KITS["grpc_cpp"].needs),
+    reason=build.KITS["grpc_cpp"].mend,
+)
+@NATIVE
+def test_the_cpp_client_and_server_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "KITS", {"grpc_cpp": build.KITS["grpc_cpp"]})
+    figures = bench_rpc(1, 0.1, ("native", "cpp_no_op", "stream_expiry", "tls"))
+    if "grpc_cpp" in figures.get("missing", {}):
+        pytest.skip(figures["missing"]["grpc_cpp"])
+    assert "refused" not in figures
+    for group, row in (
+        ("front_ends", "native"),
+        ("front_ends", "cpp_no_op"),
+        ("native_also", "stream_expiry"),
+    ):
+        assert figures[group][row]["cpu_us_cpp_client_64"] > 0
+    if shutil.which("openssl"):
+        assert figures["native_also"]["tls"]["calls_per_s_cpp_client_64"] > 0
