@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from quotelife_server.cli.rpc_bench.build import APT, BuildError, Programs, run
 from quotelife_server.cli.rpc_bench.load import INSTRUMENT, Load, Target, request
 from quotelife_server.cli.rpc_bench.processes import Child, Cores
 from quotelife_server.cli.rpc_bench.servers import GET_EXPIRY
+from quotelife_server.transport.choice import MISSING
 
 MARKET = "market"
 EVENTS_PER_S = 200_000
+NATIVE = {"native", "native_no_op", "tls", MARKET}
 READY_S = 60.0
 WARM_S = 3.0
 CALL_S = 5.0
@@ -83,6 +86,9 @@ class Fleet:
         wanted = set(rows)
         if wanted & {"unix_socket", "stream_expiry"}:
             wanted.add("native")
+        if find_spec("quotelife_server.transport.native_connection") is None:
+            self.missing["native"] = MISSING
+            wanted -= NATIVE
         for row in ("native", "grpc_aio", "tls", MARKET):
             if row in wanted:
                 self._start_service(row, market)
@@ -100,7 +106,7 @@ class Fleet:
         self._load.reply_bytes = len(reply)
         path = self._folder / "reply"
         path.write_bytes(reply)
-        if "native_no_op" in rows:
+        if "native_no_op" in wanted:
             self._start_python("native_no_op", "native-no-op", path)
         if "grpc_aio_no_op" in rows:
             self._start_python("grpc_aio_no_op", "grpc_aio-no-op", path)

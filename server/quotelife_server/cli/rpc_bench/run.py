@@ -4,6 +4,7 @@ Every server is a process of its own and lives through the whole run; rounds go 
 figures are medians over rounds.
 """
 
+import os
 import re
 import statistics
 import tempfile
@@ -48,17 +49,20 @@ def bench_rpc(
     step; ``cache``: where built programs are kept. CPU is the server's, in microseconds a call. Raises
     ``QuotelifeError``."""
     with Progress() as progress, ExitStack() as stack:
-        cores, tell = Cores(), Tell(progress)
+        cores, tell, busy = Cores(), Tell(progress), os.getloadavg()[0]
         programs = build_all(cache_folder() if cache is None else cache, tell)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quotelife-rpc-")))
         load = Load(programs, cores, folder, step_s)
+        if not (load.has_h2load or load.has_cpp or load.has_spin):
+            whys = "; ".join({**programs.missing, **load.missing}.values())
+            raise QuotelifeError(f"nothing is here that could call a server: {whys}")
         fleet = Fleet(stack, cores, folder, programs, load)
         tell("starting servers")
         fleet.start(rows)
         figures = Rounds(load, fleet, rows)
         for number in range(1, rounds + 1):
             figures.measure(number, rounds, progress)
-        return figures.result(cores)
+        return {"load_average_before": round(busy, 1), **figures.result(cores)}
 
 
 class Tell:
@@ -80,7 +84,6 @@ class Rounds:
     def __init__(self, load: Load, fleet: Fleet, rows: tuple[str, ...]) -> None:
         self._load, self._fleet = load, fleet
         self._rows = [row for row in (*FRONT_ENDS, *ALSO) if row in rows]
-        self._wanted = rows
         self.figures: dict[str, dict[str, list[float]]] = {}
         self.market: dict[str, list[float]] = {}
         self.refused: dict[str, str] = {}
@@ -95,7 +98,7 @@ class Rounds:
                 self._row(row, target, tell.within(row))
             except RefusedError as error:
                 self.refused[row] = str(error)
-        if MARKET in self._wanted and MARKET not in self.refused and self._load.has_spin:
+        if MARKET in self._fleet.targets and MARKET not in self.refused and self._load.has_spin:
             tell(f"round trips with {EVENTS_PER_S:,} market events a second")
             try:
                 self._with_events()
