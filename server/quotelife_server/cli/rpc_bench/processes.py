@@ -83,8 +83,12 @@ class Child:
         return line.decode()
 
     def tell(self, line: str) -> None:
+        """Raises ``QuotelifeError`` where nobody reads it."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+        except BrokenPipeError:
+            raise QuotelifeError(f"{self.name}: it has ended{self._said()}") from None
 
     def stop(self) -> None:
         """By the end of its standard input; by signals where that does not do."""

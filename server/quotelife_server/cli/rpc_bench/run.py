@@ -141,7 +141,6 @@ class Rounds:
             per_s = (self._events() - before) / (time.monotonic() - before_s)
         finally:
             market.child.tell("idle")
-            market.child.line(CALL_S)
         if per_s < EVENTS_SHARE_MIN * EVENTS_PER_S:
             raise RefusedError(f"only {per_s:,.0f} events a second came in")
         time.sleep(SETTLE_S)
