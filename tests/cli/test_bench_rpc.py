@@ -135,9 +135,9 @@ def test_other_instruments_live_through_the_same_market_a_little_later() -> None
     steps = [source.step().copy() for _ in range(500)]
     ids = np.array([3, 7, LATER_STEPS + 7], dtype=np.int64)
     for at in (5, 10, 400):
-        events = source.others(ids, at)
-        for instrument in ids:
-            mine = events[events["instrument"] == instrument]
+        events, ends = source.others(ids, at)
+        for instrument, end in zip(ids, ends, strict=True):
+            mine = events[:end][events[:end]["instrument"] == instrument]
             step = at - int(instrument) % LATER_STEPS
             expected = steps[step]["price_ticks"].tolist() if step >= 0 else []
             assert mine["price_ticks"].tolist() == expected

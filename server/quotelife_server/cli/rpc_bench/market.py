@@ -22,10 +22,9 @@ import numpy as np
 from quotelife.records import EventBuffer
 from quotelife.sim.events import EventWriter
 from quotelife.sim.market import BTC, MarketConfig, MarketSimulator
-from quotelife_client.binary import BinaryEncoder
+from quotelife_client.binary import COUNT_MAX, BinaryEncoder
 
 FLOW_PER_S = 900.0  # orders of one instrument, as in a liquid one at a busy time
-FRAME_EVENTS = 20
 TURN_NS = 1_000_000
 STEP_TURNS = 5  # the simulator's own grain
 LATER_STEPS = 200
@@ -70,17 +69,19 @@ class Source:
         self._events[begin:end] = events
         return events
 
-    def others(self, ids: Instruments, step: int) -> Records:
-        """What befalls these instruments at their ``step``, each of which lives some steps behind."""
+    def others(self, ids: Instruments, step: int) -> tuple[Records, Instruments]:
+        """What befalls these instruments at their ``step``, each of which lives some steps behind; and, for each of
+        them, where its events end."""
         at = step - ids % LATER_STEPS
-        ids, at = ids[at >= 0], at[at >= 0]
+        begun = at >= 0
+        at[~begun] = 0
         begins = self._starts[at]
-        counts = self._starts[at + 1] - begins
-        total = int(counts.sum())
-        picked = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(total)
+        counts = (self._starts[at + 1] - begins) * begun
+        ends = np.cumsum(counts)
+        picked = np.repeat(begins - ends + counts, counts) + np.arange(ends[-1])
         events: Records = self._events[picked]
         events["instrument"] = np.repeat(ids, counts)
-        return events
+        return events, ends
 
     def _taken(self) -> Records:
         events = self._buffer.array().copy()
@@ -101,7 +102,7 @@ class Line:
 
     def send(self, events: Records) -> bool:
         """False when nobody is there any more."""
-        raw, size = events.tobytes(), 64 * FRAME_EVENTS
+        raw, size = events.tobytes(), 64 * COUNT_MAX
         frames = [self._encoder.frame(raw[at : at + size]) for at in range(0, len(raw), size)]
         try:
             self._connection.sendall(b"".join(frames))
@@ -117,7 +118,9 @@ def main(events_per_s: int) -> None:
     per_s = sum(len(source.step()) for _ in range(RATED_STEPS)) / (RATED_STEPS * STEP_TURNS * TURN_NS / 1e9)
     instruments = 1 + math.ceil(events_per_s / per_s)
     ids = np.arange(1, instruments, dtype=np.int64)
-    groups = [ids[ids % STEP_TURNS == phase] for phase in range(STEP_TURNS)]
+    cuts = (
+        np.linspace(0, len(ids), STEP_TURNS + 1).astype(int)[1:] - 1
+    )  # the last of those who have each turn
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     for listener in listeners:
         listener.setblocking(False)
@@ -127,7 +130,7 @@ def main(events_per_s: int) -> None:
         instruments=instruments,
         events_per_s_of_one=round(per_s),
     )
-    busy, turn, busy_turn = False, 0, 0
+    busy, busy_step = False, 0
     due_ns = time.monotonic_ns()
     while True:
         if select.select([0], [], [], 0)[0]:
@@ -140,23 +143,23 @@ def main(events_per_s: int) -> None:
                 line = Line(listener.accept()[0])
                 if line.send(_opening(source, instruments if port else 1)):
                     lines[port].append(line)
-        pieces: list[Records] = []
-        if turn % STEP_TURNS == 0:
-            pieces.append(source.step())
-            lines[0] = [line for line in lines[0] if line.send(pieces[0])]
+        first = source.step()
+        lines[0] = [line for line in lines[0] if line.send(first)]
+        turns = [first[:0]] * STEP_TURNS
         if busy:
-            pieces.append(source.others(groups[busy_turn % STEP_TURNS], busy_turn // STEP_TURNS))
-            busy_turn += 1
-        if pieces:
-            wide = np.concatenate(pieces)
-            lines[1] = [line for line in lines[1] if line.send(wide)]
-        turn += 1
-        due_ns += TURN_NS
-        wait_ns = due_ns - time.monotonic_ns()
-        if wait_ns > 0:
-            time.sleep(wait_ns / 1e9)
-        elif wait_ns < -LATE_NS:
-            due_ns = time.monotonic_ns()  # what was not sent then is not sent at once now
+            others, ends = source.others(ids, busy_step)
+            turns = np.split(others, ends[cuts])[:STEP_TURNS]
+            busy_step += 1
+        turns[0] = np.concatenate((first, turns[0]))
+        for events in turns:
+            if len(events):
+                lines[1] = [line for line in lines[1] if line.send(events)]
+            due_ns += TURN_NS
+            wait_ns = due_ns - time.monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns / 1e9)
+            elif wait_ns < -LATE_NS:
+                due_ns = time.monotonic_ns()  # what was not sent then is not sent at once now
 
 
 def _opening(source: Source, instruments: int) -> Records:
