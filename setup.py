@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -62,34 +63,39 @@ DIRECTIVES = {
 
 
 def has_nghttp2() -> bool:
-    """Its header is where the compiler looks. An extension that lacks a header fails the whole install, even an
-    optional one, so those that need it are only listed where it is found."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    try:
-        done = subprocess.run(
-            [*compiler, "-E", "-x", "c", "-"],
-            input="#include <sys/types.h>\n#include <nghttp2/nghttp2.h>\n"
-            "#if NGHTTP2_VERSION_NUM < 0x013400\n#error too old\n#endif\n",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return False
+    """It is where compiler and linker look. An extension that lacks a header fails the whole install, even an optional
+    one, so those that need it are only listed where it is found."""
+    variable = {
+        name: shlex.split(os.environ.get(name, "")) for name in ("CC", "CPPFLAGS", "CFLAGS", "LDFLAGS")
+    }
+    compiler = variable["CC"] or shlex.split(sysconfig.get_config_var("CC") or "cc")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*compiler, *variable["CPPFLAGS"], *variable["CFLAGS"], str(ROOT / "tools/has_nghttp2.c")]
+        command += [*variable["LDFLAGS"], "-lnghttp2", "-o", f"{folder}/found"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return False
     return done.returncode == 0
+
+
+WITH_NGHTTP2 = has_nghttp2()
+
+
+def left_out(name: str) -> bool:
+    """Of a source or what was built of it: not for this build."""
+    return name.startswith("native_") and not WITH_NGHTTP2
 
 
 def extensions() -> list[Extension]:
     """One extension per ``.pyx`` under ``core/`` and ``server/``; the module name follows the path."""
     found = []
-    with_nghttp2 = has_nghttp2()
     for source in sorted([*(ROOT / "core").rglob("*.pyx"), *(ROOT / "server").rglob("*.pyx")]):
         relative = source.relative_to(ROOT)
         module = ".".join(relative.with_suffix("").parts[1:])
         if MODE == "fuzz" and not module.startswith(FUZZED_MODULES):
             continue
-        native = source.name.startswith("native_")
-        if native and not with_nghttp2:
+        if left_out(source.name):
             continue
         found.append(
             Extension(
@@ -97,22 +103,25 @@ def extensions() -> list[Extension]:
                 [str(relative)],
                 extra_compile_args=COMPILE_ARGS,
                 extra_link_args=LINK_ARGS,
-                libraries=["m", "nghttp2"] if native else ["m"],
+                libraries=["m", "nghttp2"] if source.name.startswith("native_") else ["m"],
             )
         )
     return found
 
 
 def drop_stale(libs: list[Path], roots: list[Path]) -> list[Path]:
-    """Delete from build folders what no longer has a source under ``roots``; otherwise a module that was renamed or
-    removed since the last build would be installed beside the new ones. Returns what was deleted."""
+    """Delete from build folders what no longer has a source under ``roots`` or is left out; otherwise a module that was
+    renamed or removed since the last build would be installed beside the new ones. Returns what was deleted."""
     dropped = []
     for lib in libs:
         for built in sorted(lib.rglob("*")):
             relative = built.relative_to(lib)
             if built.suffix in (".so", ".pyd"):
                 relative = relative.with_name(relative.name.partition(".")[0] + ".pyx")
-            if built.is_file() and not any((root / relative).is_file() for root in roots):
+            wanted = any((root / relative).is_file() for root in roots)
+            if built.suffix in (".so", ".pyd") and left_out(built.name):
+                wanted = False
+            if built.is_file() and not wanted:
                 built.unlink()
                 dropped.append(built)
     return dropped
@@ -158,6 +167,8 @@ DEV = [
 
 core_packages = find_packages("core")
 server_packages = find_packages("server")
+if not WITH_NGHTTP2:
+    sys.stderr.write("nghttp2 1.52 or newer was not found: built without the native gRPC front end\n")
 drop_stale(sorted((ROOT / "build" / MODE).glob("lib*")), [ROOT / "core", ROOT / "server"])
 
 setup(

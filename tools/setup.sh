@@ -48,14 +48,23 @@ if [ -n "$missing" ]; then
 fi
 
 # The native gRPC front end wants nghttp2. Without it gRPC's own server takes its place, so that it is no reason to stop.
-if ! printf '#include <sys/types.h>\n#include <nghttp2/nghttp2.h>\n' | gcc -E -x c - >/dev/null 2>&1; then
+has_nghttp2() {
+    probe=$(mktemp) found=0
+    # shellcheck disable=SC2086
+    ${CC:-gcc} ${CPPFLAGS:-} ${CFLAGS:-} tools/has_nghttp2.c ${LDFLAGS:-} -lnghttp2 -o "$probe" 2>/dev/null || found=1
+    rm -f "$probe"
+    return "$found"
+}
+if ! has_nghttp2; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing libnghttp2-dev"
         { apt-get update -qq &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libnghttp2-dev; } ||
-            say "it could not be installed: the service will speak gRPC through grpc.aio"
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libnghttp2-dev &&
+            has_nghttp2; } ||
+            say "nghttp2 1.52 or newer could not be had: the service will speak gRPC through grpc.aio"
     else
-        say "nghttp2 is missing: the service will speak gRPC through grpc.aio, at many times the cost a call. To mend it:"
+        say "nghttp2 1.52 or newer is missing: the service will speak gRPC through grpc.aio, at many times the cost a call."
+        say "to mend it run the following, then this again:"
         printf '\n    apt-get update && apt-get install -y --no-install-recommends libnghttp2-dev\n\n'
     fi
 fi

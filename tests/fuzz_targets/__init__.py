@@ -6,6 +6,7 @@ none of the documented ones, or a broken invariant of what the decoder gave.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from fuzz_targets.kit import Target
 
@@ -36,6 +37,14 @@ MODULES = {
     "http2": "http2",
 }
 """Module of each target, which holds it under its own name."""
+NEEDS = {"http2": "quotelife_server.transport.native_connection"}
+"""What a build may lack, and a target cannot do without."""
+
+
+def lacks(name: str) -> str | None:
+    """The module for want of which a target cannot be run here."""
+    needed = NEEDS.get(name)
+    return needed if needed is not None and find_spec(needed) is None else None
 
 
 def load(name: str) -> Target:

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,13 +82,61 @@ def test_build_folders_lose_modules_without_a_source(tmp_path: Path, monkeypatch
     stale = {"gone.cpython-311-x86_64-linux-gnu.so", "gone.pyi", "gone.py"}
     for name in kept | stale:
         (lib / "quotelife" / name).touch()
-    # setup.py as it stands, without what it would build.
+    dropped = setup_file(monkeypatch)["drop_stale"]([lib], [root])
+    assert {each.name for each in dropped} == stale
+    assert {each.name for each in (lib / "quotelife").iterdir()} == kept
+
+
+def setup_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """setup.py as it stands, without what it would build."""
     monkeypatch.setattr("setuptools.setup", lambda **_: None)
     monkeypatch.setattr("Cython.Build.cythonize", lambda *_, **__: [])
     monkeypatch.chdir(ROOT)
-    dropped = runpy.run_path(str(ROOT / "setup.py"))["drop_stale"]([lib], [root])
-    assert {each.name for each in dropped} == stale
-    assert {each.name for each in (lib / "quotelife").iterdir()} == kept
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+OLD = "#define NGHTTP2_VERSION_NUM 0x012b00\nconst char *nghttp2_version(int);\n"
+NEW = OLD.replace("0x012b00", "0x013400")
+VERSION = 'const char *nghttp2_version(int least) { return least ? "1" : 0; }'
+
+
+@pytest.mark.parametrize(
+    ("header", "library", "found"),
+    [
+        (NEW, VERSION, True),
+        (OLD, VERSION, False),
+        ("#error", VERSION, False),
+        (NEW, "int something_else;", False),
+        (NEW, "", False),
+    ],
+    ids=["there", "too old", "no header", "another library", "no library"],
+)
+def test_the_native_front_end_is_built_where_nghttp2_is(
+    header: str, library: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header without a library would fail the whole install; what was built before is not installed again."""
+    include, lib = tmp_path / "nghttp2", tmp_path / "lib"
+    include.mkdir()
+    lib.mkdir()
+    (include / "nghttp2.h").write_text(header)
+    built = lib / "native_call.cpython-311-x86_64-linux-gnu.so"
+    built.touch()
+    shared = lib / "libnghttp2.so"
+    if library:
+        command = ["gcc", "-shared", "-x", "c", "-", "-o", str(shared)]
+        subprocess.run(command, input=library, text=True, check=True)
+    else:
+        shared.write_text("no library")
+    monkeypatch.setenv("CC", f"gcc -I{tmp_path}")
+    monkeypatch.setenv("LDFLAGS", f"-L{lib}")
+    monkeypatch.delenv("CPPFLAGS", raising=False)
+    monkeypatch.delenv("CFLAGS", raising=False)
+    made = setup_file(monkeypatch)
+    assert made["has_nghttp2"]() is found
+    native = [each.name for each in made["extensions"]() if "native_" in each.name]
+    assert bool(native) is found
+    made["drop_stale"]([lib], [ROOT / "server" / "quotelife_server" / "transport"])
+    assert built.exists() is found
 
 
 def test_the_files_that_are_begun_first_exist() -> None:
