@@ -7,6 +7,7 @@ field that says what leaving it out says), which is how protobuf's libraries wri
 message is the digest of the bytes. Field numbers are those of ``quote_expiry_service.proto``.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
@@ -307,9 +308,9 @@ cdef bint _decimal(Span text, Exact *out) noexcept nogil:
             if not c"0" <= at[0] <= c"9":
                 return False
             at += 1
-        while end[-1] == c"0":
+        while (end - 1)[0] == c"0":
             end -= 1
-        if end[-1] == c".":
+        if (end - 1)[0] == c".":
             end -= 1
         else:
             out.places = <int>(end - point - 1)
@@ -410,6 +411,7 @@ cdef inline uint64_t _hash(const uint8_t *at, Py_ssize_t n) noexcept nogil:
     return sum ^ sum >> 29
 
 
+@cython.final
 cdef class _Names:
     """A bounded table of names that have been looked up. One that finds no room takes the place of another."""
 
@@ -476,7 +478,7 @@ cdef str _text(Span span):
         return ""
     for i in range(span.n):
         high |= at[i]
-        bad |= at[i] < 0x20 or at[i] == 0x7F
+        bad |= (at[i] < 0x20) | (at[i] == 0x7F)
     if bad:
         return None
     if high < 128:

@@ -35,6 +35,7 @@ MODULES = {
     "capture": "segments",
     "journal": "segments",
     "http2": "http2",
+    "expiry_request": "requests",
 }
 """Module of each target, which holds it under its own name."""
 NEEDS = {"http2": "quotelife_server.transport.native_connection"}
