@@ -62,6 +62,7 @@ def channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
         ("grpc.enable_channelz", 1),
         ("grpc.max_channel_trace_event_memory_per_node", 0),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),  # else 16 kB, and above the other by chance
         ("grpc.keepalive_time_ms", options.keepalive_interval_ns // NS_PER_MS),
         ("grpc.keepalive_timeout_ms", options.keepalive_timeout_ns // NS_PER_MS),
         # Without these two a client's keepalive is answered with GOAWAY too_many_pings.
