@@ -15,6 +15,7 @@ SOAK_CALLS ?= 10000000
 FUZZ_SECONDS ?= 300
 FUZZ ?=
 PYTEST_ARGS ?=
+CLIENTS_ARGS ?=
 BUF := npx --yes @bufbuild/buf@1.75.0
 BASELINE := proto/v1.binpb
 # Test files side by side; WORKERS=0: one after the other. A good part of their time is waiting, for sockets, timers and
@@ -29,7 +30,7 @@ TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
 
-.PHONY: run test test-debug test-lowest test-slow test-fix fuzz soak soak-rpc bench lint types proto proto-check proto-baseline clients clean help
+.PHONY: run test test-debug test-lowest test-slow test-fix test-clients fuzz soak soak-rpc bench lint types proto proto-check proto-baseline clients clean help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -39,6 +40,7 @@ help:
 	  'make test-slow   long fuzz runs' \
 	  'make fuzz        coverage-guided fuzzing of every decoder with sanitizers (FUZZ_SECONDS=300 each; FUZZ="itch mold": these)' \
 	  'make test-fix    the FIX feed against QuickFIX, in an environment of its own (builds it: ten minutes or more)' \
+	  'make test-clients  both gRPC front ends against clients that others wrote, built as far as there are compilers' \
   'make soak        an hour (SOAK_SECONDS) of every feed against its simulated venue, with faults at random' \
   'make soak-rpc    10 million calls (SOAK_CALLS) to one service, whose memory must stay as it is (h2load)' \
   'make bench       quotelife bench engine decide, on recorded data where it is found, else simulated' \
@@ -87,6 +89,9 @@ test-fix: $(VENV)/.dev-stamp
 	@test -x $(QUICKFIX_VENV)/bin/python || python3 -m venv $(QUICKFIX_VENV)
 	@$(QUICKFIX_VENV)/bin/pip install -q 'quickfix>=1.16.0'
 	QUOTELIFE_QUICKFIX=$(QUICKFIX_VENV)/bin/python $(PY) -m pytest -m slow tests/interop $(PYTEST_ARGS)
+
+test-clients: $(VENV)/.dev-stamp
+	PYTHONPATH=tests $(PY) -m interop.grpc_clients $(CLIENTS_ARGS)
 
 soak: $(VENV)/.dev-stamp
 	PYTHONPATH=tests $(PY) -m soak --seconds $(SOAK_SECONDS) --seed $(SEED) --directory build/soak

@@ -29,6 +29,7 @@ from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.ledger import NoJournal
 from quotelife_server.limits import InFlight, ReplyStore
 from quotelife_server.metrics import Metrics
+from quotelife_server.outgoing import Waiting
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary, waited
 from quotelife_server.settings import ServiceConfig
 
@@ -42,10 +43,13 @@ class WriterLedger(NoJournal):
         super().__init__(replies, lambda work: work())
         self.writer = writer
 
-    def answer(self, sequences, request_id, digest, request, reply, now_ns, stands=None, recall=None):  # type: ignore[no-untyped-def]
-        self.writer.answer(sequences, request_id.encode(), digest, request, reply)
+    def take(self, waiting: Waiting, now_ns: int) -> Deferred:
+        self.writer.answer(
+            waiting.sequences, waiting.request_id.encode(), waiting.digest, waiting.request, waiting.reply
+        )
         self.writer.commit()
-        return reply
+        waiting.resolve(waiting.reply)
+        return waiting
 
 
 class Journaled(Kit):
