@@ -336,8 +336,7 @@ def broken(draw: st.DrawFn, payload: bytes) -> bytes:
         fields[at] = (field, draw(st.integers(0, 7)), value)
     elif kind == 7:
         field = draw(st.integers(1, 23))
-        empty = (field, 0, b"\0") if field in (6, 10, 16, 17, 20, 21, 22) else (field, 2, b"")
-        fields = sorted([each for each in fields if each[0] != field] + [empty])
+        fields = sorted([each for each in fields if each[0] != field] + [empty(field)])
     else:
         field, wire, value = fields[at]
         data = bytearray(value)
@@ -355,8 +354,9 @@ def broken(draw: st.DrawFn, payload: bytes) -> bytes:
 @given(data=st.data())
 def test_broken_bytes_are_never_taken_for_more_than_they_are(name: str, data: st.DataObject) -> None:
     of = side(name)
-    payload = data.draw(messages(of)).SerializeToString(deterministic=True) or b"\x08\x01"
-    held(of, data.draw(broken(payload)))
+    usual = st.sampled_from(list(USUAL.values()))
+    message = data.draw(st.one_of(usual, messages(of)) if name == "kit" else messages(of))
+    held(of, data.draw(broken(message.SerializeToString(deterministic=True) or b"\x08\x01")))
 
 
 @settings(max_examples=300, deadline=None)
@@ -380,6 +380,74 @@ def test_each_bit_of_a_request_counts() -> None:
             data[at] ^= 1 << bit
             plain += held(of, bytes(data)) is not None
     assert plain > 100  # other ids are as good
+
+
+def empty(field: int) -> tuple[int, int, bytes]:
+    """The field as it says no more than that it is there."""
+    numbers = (6, 10, 16, 17, 20, 21, 22)
+    return (field, 0, b"\0") if field in numbers else (field, 2, b"")
+
+
+def test_what_may_be_written_otherwise_is_left_to_the_general_way() -> None:
+    """Fields of usual requests longer than they need be, twice, swapped, and others that say nothing."""
+    of = side("kit")
+    for what, message in USUAL.items():
+        fields = fields_of(message.SerializeToString(deterministic=True))
+        others: list[bytes] = []
+        for at, each in enumerate(fields):
+            before, after = (
+                b"".join(written(*one) for one in some) for some in (fields[:at], fields[at + 1 :])
+            )
+            others.append(before + written(*each, more=1) + after)
+            others.append(before + written(*each) * 2 + after)
+            if each[1] == 0:
+                others.append(before + varint(each[0] << 3) + varint(each[2][0], more=1) + after)
+            if at:
+                swapped = [*fields[: at - 1], each, fields[at - 1], *fields[at + 1 :]]
+                others.append(b"".join(written(*one) for one in swapped))
+        for field in range(1, 30):
+            if field not in {each[0] for each in fields} and field != 19:
+                others.append(b"".join(written(*one) for one in sorted([*fields, empty(field)])))
+        for payload in others:
+            assert of.reader.read(payload, NOW, True) is None, (what, payload.hex())
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"price": "1", "edge": "1"}, "edge"),
+        ({"price": "0"}, "price"),
+        ({"price": "-1"}, "price"),
+        ({"reference_price": "-0.0"}, "reference_price"),
+        ({"size": types.Size(quantity="0.000", unit=types.SIZE_UNIT_LOTS)}, "size.quantity"),
+        ({"size": types.Size(quantity="1", unit=types.SIZE_UNIT_UNSPECIFIED)}, "size.unit"),
+        ({"size": types.Size(quantity="9007199254740994", unit=types.SIZE_UNIT_LOTS)}, "size.quantity"),
+        ({"instrument": "ETH-USDT", "size": types.Size(quantity="1", unit=types.SIZE_UNIT_CONTRACTS)}, "size.unit"),
+        ({"instrument": "BTC-USD", "size": types.Size(quantity="1", unit=types.SIZE_UNIT_BASE_QUANTITY)}, "size.unit"),
+        ({"edge": "900719925474099.4"}, "edge"),
+        ({"edge": "1234567890123456789"}, "edge"),
+        ({"edge": "1.1234567890123456789"}, "edge"),
+        ({"edge": "1."}, "edge"),
+        ({"dealers_asked": 0}, "dealers_asked"),
+        ({"dealers_asked": 10_001}, "dealers_asked"),
+        ({"priced_at_utc_ns": NOW - 60 * S - 1}, "priced_at_utc_ns"),
+        ({"priced_at_utc_ns": NOW + S + 1}, "priced_at_utc_ns"),
+        ({"client_deadline_utc_ns": NOW - 86_400 * S - 1}, "client_deadline_utc_ns"),
+        ({"client_deadline_utc_ns": NOW + 7 * 86_400 * S + 1}, "client_deadline_utc_ns"),
+        ({"request_id": "a\n"}, "request_id"),
+        ({"rfq_id": "\u202e"}, "rfq_id"),
+        ({"quote_id": "x" * 129}, "quote_id"),
+        ({"counterparty": "\xa0"}, "counterparty"),
+        ({"desk": "nobody"}, "desk"),
+        ({"venue_session": "nowhere"}, "venue_session"),
+        ({"overrides": expiry.RequestOverrides(posture=4)}, "overrides.posture"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_left_to_the_general_way(fields: dict[str, Any], refused: str) -> None:
+    of, payload = side("kit"), request_of(**fields).SerializeToString()
+    assert of.reader.read(payload, NOW, True) is None
+    with pytest.raises(RpcError, match=refused):
+        general(of.engine, payload, NOW, True)
 
 
 # --- which requests are plain -------------------------------------------------------------------------------
