@@ -3,6 +3,7 @@
 from quotelife_client.aio import AsyncClient
 from quotelife_client.calls import ServiceError
 from quotelife_client.client import Client
+from quotelife_client.tls import Tls
 from quotelife_client.types import (
     Actuation,
     BookSide,
@@ -81,6 +82,7 @@ __all__ = [
     "SideExpiry",
     "SizeUnit",
     "Source",
+    "Tls",
     "TradingStatus",
     "WatchEvent",
     "WatchEventKind",

@@ -27,6 +27,7 @@ from quotelife_client.requests import (
     renamed,
 )
 from quotelife_client.streams import AsyncAsking, each_of
+from quotelife_client.tls import Tls, secured
 from quotelife_client.types import Expiry, ExpiryRequest, MarketEvent, PublishReceipt, WatchEvent
 from quotelife_client.watching import OWN_CONNECTION, AsyncWatcher
 
@@ -60,6 +61,7 @@ class AsyncClient:
         timeout_s: float = 0.25,
         attempts_max: int = 3,
         fallback_life_ns: int | None = None,
+        tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
@@ -69,12 +71,16 @@ class AsyncClient:
         from ``priced_at_utc_ns``, or from the call, and what is left of it on return is given: keep
         ``timeout_s`` well below it. A counterparty whose last answer was that of a kill gets DECLINE instead.
 
+        ``tls``: encrypt, and say who we are (``Tls``); without it, and without ``credentials`` of the caller's own
+        making, the connection is in the clear.
+
         ``attempts_max``: how often a call is made, on UNAVAILABLE alone. ``options``: of the gRPC channel, such as
         ``("grpc.keepalive_time_ms", 30_000)``; they come after this client's own and replace them.
         """
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
         checked_address(address)
-        settings = [*CHANNEL_OPTIONS, *options]
+        credentials, secure = secured(tls, credentials)
+        settings = [*CHANNEL_OPTIONS, *secure, *options]
 
         def connect(*more: tuple[str, Any]) -> Any:
             if credentials is None:

@@ -19,6 +19,7 @@ from quote_expiry.v1 import (
     signal_service_pb2,
     types_pb2,
 )
+from quotelife_client import tls
 from quotelife_client.types import (
     Actuation,
     BookSide,
@@ -135,6 +136,8 @@ def service_error(error: Any) -> ServiceError:
             elif detail.Unpack(info):
                 killed |= info.reason == "KILLED"
     code, details = end_of_call(error.code(), error.details())
+    if code is grpc.StatusCode.UNAVAILABLE and (what := tls.mend(details)):
+        details = f"{what} ({details})"
     return ServiceError(code, details, tuple(violations), retry_after_ns, killed=killed)
 
 

@@ -17,6 +17,7 @@ from quotelife_server.cli import (
     labels,
     models,
     monitor,
+    options,
     promote_check,
     replay,
     report,
@@ -37,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
+app.callback()(options.connection)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("get")(get.get)

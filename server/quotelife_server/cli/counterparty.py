@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quotelife_server.cli.options import TARGET, Admin, Timeout, failed
+from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, tls_of
 
 if TYPE_CHECKING:
     from quote_expiry.v1 import admin_service_pb2 as admin
@@ -25,7 +25,7 @@ def show(
     from quotelife_client import Client, ServiceError
 
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             found = client.counterparty(name)
     except ServiceError as error:
         raise failed(target, error) from None
@@ -42,7 +42,7 @@ def list_(as_json: Json = False, target: Admin = TARGET, timeout: Timeout = 5.0)
 
     found: list[admin.CounterpartyStatus] = []
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             while True:
                 reply = client.counterparties(found[-1].counterparty if found else "")
                 found += reply.counterparties

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from quotelife_server.cli.options import Timeout, checked_target, wrong
+from quotelife_server.cli.options import Timeout, checked_target, tls_of, wrong
 
 EXTENSIONS = [
     "quotelife.records",
@@ -49,7 +49,7 @@ def doctor(
             wrong("--config", "check a configuration or ask a --target, not both")
         from quotelife_server.cli.doctor_service import findings
 
-        found = findings(target, timeout)
+        found = findings(target, timeout, tls_of(target))
         for finding in found:
             typer.echo(f"  {finding.mark}  {finding.name}: {finding.text}")
         raise typer.Exit(0 if all(finding.good for finding in found) else 1)

@@ -10,7 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.units import NS_PER_S
-from quotelife_client import Client, ServiceError
+from quotelife_client import Client, ServiceError, Tls
+from quotelife_client.calls import service_error
+from quotelife_client.tls import mend, opened
 from quotelife_server.alerts import WARNINGS
 
 BOOKS_SHOWN_MAX = 20
@@ -36,11 +38,11 @@ class Finding(NamedTuple):
         return "WARN" if self.warning else "ok  "
 
 
-def findings(target: str, timeout_s: float) -> list[Finding]:
+def findings(target: str, timeout_s: float, tls: Tls | None = None) -> list[Finding]:
     """Everything worth a line; the service's own word on its health first."""
-    health = _health(target, timeout_s)
+    health = _health(target, timeout_s, tls)
     try:
-        with Client(target, timeout_s=timeout_s) as client:
+        with Client(target, timeout_s=timeout_s, tls=tls) as client:
             status = client.status()
     except ServiceError as error:
         return [health, Finding("status", False, str(error))] if health.good else [health]
@@ -219,15 +221,22 @@ def _book(book: admin.InstrumentStatus) -> str:
     return f"{name} ({', '.join(why)})" if why else name
 
 
-def _health(target: str, timeout_s: float) -> Finding:
-    with grpc.insecure_channel(target) as channel:
+def _health(target: str, timeout_s: float, tls: Tls | None) -> Finding:
+    with opened(target, tls) as channel:
         try:
             stub = health_pb2_grpc.HealthStub(channel)
             reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
-            return Finding("service", False, f"{target}: {error.code().name}")
+            return Finding("service", False, f"{target}: {_why(error)}")
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
     return Finding("service", status == "SERVING", f"{target} is {status}")
+
+
+def _why(error: grpc.RpcError) -> str:
+    """The code, and what to mend where the two do not trust each other."""
+    failed = service_error(error)
+    words = mend(failed.message)
+    return f"{failed.code.name}: {words}" if words else failed.code.name
 
 
 def _instant(utc_ns: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from quotelife.errors import QuotelifeError
-from quotelife_server.cli.options import TARGET, Timeout, checked_target, wrong
+from quotelife_server.cli.options import TARGET, Timeout, checked_target, tls_of, wrong
 
 if TYPE_CHECKING:
     from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
@@ -118,9 +118,11 @@ def _from_service(target: str, decision_id: str, timeout_s: float) -> "expiry.Ex
     import grpc
 
     from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
+    from quotelife_client.calls import service_error
+    from quotelife_client.tls import opened
 
     request = expiry.ExplainDecisionRequest(decision_id=decision_id)
-    with grpc.insecure_channel(target) as channel:
+    with opened(target, tls_of(target)) as channel:
         call = channel.unary_unary(
             "/quote_expiry.v1.QuoteExpiryService/ExplainDecision",
             expiry.ExplainDecisionRequest.SerializeToString,
@@ -129,5 +131,5 @@ def _from_service(target: str, decision_id: str, timeout_s: float) -> "expiry.Ex
         try:
             response: expiry.ExplainDecisionResponse = call(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise QuotelifeError(f"{target}: {error.code().name}: {error.details()}") from None
+            raise QuotelifeError(f"{target}: {service_error(error)}") from None
     return response

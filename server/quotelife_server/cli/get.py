@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed, plain
+from quotelife_server.cli.options import TARGET, Target, Timeout, checked_number, failed, plain, tls_of
 from quotelife_server.cli.watch import follow
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def get(
         follow(target, None, timeout, as_json, begin)
         return
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             reply = client.get_expiry(instrument="" if legs else instrument, side=side, **given)
     except ServiceError as error:
         raise failed(target, error) from None

@@ -15,6 +15,7 @@ from quotelife_server.cli.options import (
     checked_name,
     checked_reason,
     failed,
+    tls_of,
     wrong,
 )
 
@@ -59,7 +60,7 @@ def kill(
     from quotelife_client import Client, ServiceError
 
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             reply = client.kill(reason, counterparty=counterparty or "")
     except ServiceError as error:
         mend = "; where the service does not answer, use --file with its kill file"
@@ -84,7 +85,7 @@ def enable(
 
     name = counterparty or ""
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             before = client.status().kills
             client.enable(reason, counterparty=name)
             after = client.status().kills

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from quotelife.errors import ArtifactError, QuotelifeError
-from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, wrong
+from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, tls_of, wrong
 
 if TYPE_CHECKING:
     from quotelife.model.promotion import Quotes
@@ -402,7 +402,7 @@ def _ask(target: str, timeout: float, call: Callable[[Any], Any], lost: str = ""
     from quotelife_client import Client, ServiceError
 
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             return call(client)
     except ServiceError as error:
         unknown = error.code.name in ("DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "UNKNOWN")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quotelife_server.cli.options import TARGET, Admin, Timeout, failed
+from quotelife_server.cli.options import TARGET, Admin, Timeout, failed, tls_of
 
 if TYPE_CHECKING:
     from quote_expiry.v1 import admin_service_pb2 as admin
@@ -36,7 +36,7 @@ def monitor(
     if end is not None and not group:
         raise typer.BadParameter("name the groups whose step down shall end", param_hint="--end")
     try:
-        with Client(target, timeout_s=timeout) as client:
+        with Client(target, timeout_s=timeout, tls=tls_of(target)) as client:
             for name in group or () if end is not None else ():
                 was = client.end_step_down(name, end or "").ended
                 typer.echo(f"{name}: {'the step down is ended' if was else 'had not stepped down'}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,7 +13,7 @@ import typer
 from quotelife.errors import QuotelifeError
 
 if TYPE_CHECKING:
-    from quotelife_client import ServiceError
+    from quotelife_client import ServiceError, Tls
 
 TARGET = "127.0.0.1:50051"
 REASON_CHARACTERS_MAX = 128
@@ -84,6 +85,64 @@ Admin = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.001, help="How long to wait for the service, in seconds.")]
+
+
+_connection: ContextVar[tuple[Path | None, Path | None, Path | None, str]] = ContextVar(
+    "connection", default=(None, None, None, "")
+)
+
+
+def connection(
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="QUOTELIFE_TLS_CA",
+            help="PEM file of the authorities that may have signed the service's certificate.",
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="QUOTELIFE_TLS_CERTIFICATE",
+            help="PEM file of our certificate, for a service that asks for one.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="QUOTELIFE_TLS_KEY", help="PEM file of its key.")
+    ] = None,
+    tls_server_name: Annotated[
+        str,
+        typer.Option(
+            envvar="QUOTELIFE_TLS_SERVER_NAME",
+            help="Name that the service's certificate is for. [default: that in --target]",
+        ),
+    ] = "",
+) -> None:
+    """Before the command: how commands that ask a service connect to it. In the clear without --tls-ca and
+    --tls-certificate."""
+    if (tls_certificate is None) != (tls_key is None):
+        missing, given = ("key", "certificate") if tls_key is None else ("certificate", "key")
+        wrong(f"--tls-{missing}", f"goes with --tls-{given}; give both, or neither")
+    if tls_server_name and tls_ca is None and tls_certificate is None:
+        wrong(
+            "--tls-server-name", "goes with --tls-ca or --tls-certificate; without them nothing is encrypted"
+        )
+    _connection.set((tls_ca, tls_certificate, tls_key, tls_server_name))
+
+
+def tls_of(target: str) -> "Tls | None":
+    """What ``connection`` was told, for a command that asks ``target``. Unix sockets are never encrypted."""
+    given = _connection.get()
+    if given[:2] == (None, None) or target.startswith("unix:"):
+        return None
+    from quotelife_client import Tls
+
+    tls = Tls(*given)
+    try:
+        tls.credentials()
+    except ValueError as error:
+        raise QuotelifeError(f"--{str(error).replace('.', '-', 1)}") from None
+    return tls
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quotelife.errors import QuotelifeError
-from quotelife_server.cli.options import TARGET, Target, Timeout, failed, plain
+from quotelife_server.cli.options import TARGET, Target, Timeout, failed, plain, tls_of
 
 if TYPE_CHECKING:
     from quotelife_client import AsyncClient, AsyncWatcher, WatchEvent
@@ -93,7 +93,7 @@ async def _follow(
     ends = (WatchEventKind.WITHDRAW, WatchEventKind.EXPIRED)
     began_s = time.monotonic()
     async with (
-        AsyncClient(target, timeout_s=timeout_s) as client,
+        AsyncClient(target, timeout_s=timeout_s, tls=tls_of(target)) as client,
         client.watch(owner, open_timeout_s=timeout_s) as watcher,
     ):
         quote_id = await begin(client, watcher)

@@ -1,0 +1,96 @@
+"""TLS of a client: PEM files, and what to mend when the two ends do not trust each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+_BEGIN = b"-----BEGIN "
+
+_OTHER_NAME = (
+    "the service's certificate is for another name: address the service by a name in it, or give that name as "
+    "tls.server_name (--tls-server-name)"
+)
+# What gRPC says, all of a line's words among it. Of a certificate that is missing or not liked nothing is said to the
+# client: it is just closed.
+_MENDS = (
+    (("Hostname Verification",), _OTHER_NAME),
+    (("is not in peer certificate",), _OTHER_NAME),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "the service's certificate was not signed by the authority given: name the one that signed it as tls.ca "
+        "(--tls-ca)",
+    ),
+    (
+        ("WRONG_VERSION_NUMBER",),
+        "the service does not speak TLS at this address: leave TLS out, or give it server.tls",
+    ),
+    (
+        ("failed to connect", "Socket closed"),
+        "the service closes the connection at once: where it has server.tls give tls.ca (--tls-ca), where that has "
+        "client_ca also tls.certificate and tls.key (--tls-certificate, --tls-key) signed by an authority in it",
+    ),
+)
+
+
+def mend(details: str) -> str:
+    """What to do about a connection that failed for want of trust; "" where that is not why."""
+    return next((words for marks, words in _MENDS if all(each in details for each in marks)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files. ``ca``: the authorities that may have signed the service's certificate, by default those that gRPC
+    knows. ``certificate`` and ``key``: ours, for a service with ``server.tls.client_ca``. ``server_name``: the name
+    that the service's certificate is for, where it is not the one in the address."""
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            missing, given = ("key", "certificate") if self.key is None else ("certificate", "key")
+            raise ValueError(f"tls.{missing}: goes with tls.{given}; give both, or neither")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files. Raises ``ValueError`` that names the field."""
+        return grpc.ssl_channel_credentials(
+            _read("ca", self.ca), _read("key", self.key), _read("certificate", self.certificate)
+        )
+
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """Of a channel with these credentials."""
+        return (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
+
+
+def _read(field: str, path: str | Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"tls.{field}: {path} cannot be read ({error.strerror})") from None
+    if _BEGIN not in content:
+        raise ValueError(f"tls.{field}: {path} is no PEM file")
+    return content
+
+
+def secured(
+    tls: Tls | None, credentials: grpc.ChannelCredentials | None
+) -> tuple[grpc.ChannelCredentials | None, tuple[tuple[str, Any], ...]]:
+    """Credentials and options of a client's channels. Raises ``ValueError``."""
+    if tls is None:
+        return credentials, ()
+    if credentials is not None:
+        raise ValueError("credentials: tls makes them; give one of the two")
+    return tls.credentials(), tls.options()
+
+
+def opened(address: str, tls: Tls | None) -> grpc.Channel:
+    """A channel of its own, for calls that a client has not. Raises ``ValueError``."""
+    if tls is None:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, tls.credentials(), options=tls.options())
