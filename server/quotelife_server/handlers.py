@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from typing import Any
 
@@ -68,6 +67,7 @@ from quotelife_server.rpc import (
     unserved,
     waited,
 )
+from quotelife_server.rpc import State as State
 from quotelife_server.scoring import NewsScoring, ScorerBusyError, ScorerFailedError
 from quotelife_server.watch_stream import WatchStream
 from quotelife_server.watching import Ear, LoopSchedule, Schedule, Watching
@@ -111,14 +111,6 @@ def _looked_at(task: asyncio.Future[Any]) -> None:
 
 def _next_turn(call: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_soon(call)
-
-
-class State(IntEnum):
-    """Values of the wire's ServiceState."""
-
-    STARTING = 1
-    SERVING = 2
-    DRAINING = 3
 
 
 @dataclass(slots=True)

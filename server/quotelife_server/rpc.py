@@ -40,6 +40,14 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+class State(IntEnum):
+    """Of a service; values of the wire's ServiceState."""
+
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+
+
 class RpcError(Exception):
     """A call's failure as its caller will see it: code, text and google.rpc details. Nothing else leaves."""
 

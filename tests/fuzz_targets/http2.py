@@ -9,13 +9,13 @@ from google.rpc import error_details_pb2
 
 from fuzz_targets.kit import Bytes, Target
 from quotelife_server import log
-from quotelife_server.handlers import State
 from quotelife_server.rpc import (
     CallContext,
     Code,
     Deferred,
     MethodTable,
     RpcError,
+    State,
     Stream,
     StreamCall,
     Turn,

@@ -14,8 +14,7 @@ from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageR
 from quotelife_server.transport.native_session cimport Stream
 from quotelife_server.transport.nghttp2 cimport NGHTTP2_CANCEL, NGHTTP2_NO_ERROR
 
-from quotelife_server.handlers import State
-from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, State, Unary
 from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_message
 from quotelife_server.transport.limits import (
     BACKLOG_BYTES_MAX,
