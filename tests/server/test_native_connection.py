@@ -525,6 +525,22 @@ def test_callers_who_ask_again_at_once_do_not_keep_overload_up(service: Service)
     line.lose()
 
 
+def test_clients_that_take_no_answers_do_not_keep_overload_up(bench: Bench) -> None:
+    shut, line = bench.line(greet=False), bench.line()
+    shut.say(PREFACE + settings(initial_window_size=0))
+    for _ in range(IN_FLIGHT_MAX):
+        shut.say(shut.client.call(ECHO, b"")[1])
+        shut.turn()
+    overloaded(bench, line)
+    for _ in range(15):
+        number, data = shut.client.call(ECHO, b"")
+        shut.say(data)
+        shut.turn()
+        assert shut.client.responses[number].status == Code.RESOURCE_EXHAUSTED
+        bench.later(0.01)
+    assert not bench.desk.overloaded
+
+
 def test_calls_that_come_whatever_is_answered_keep_it_up(service: Service) -> None:
     """However long a turn is, it brings three times as many as it can answer."""
     bench = Bench(service, overload_turn_ns=20_000)

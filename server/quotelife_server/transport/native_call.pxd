@@ -33,6 +33,7 @@ cdef class Desk:
     cdef int64_t turn_ns                     # for calls, of a turn, while overloaded
     cdef double window_s                     # overload is judged by what came since then:
     cdef size_t taken, turned_away
+    cdef size_t shut_out                     # of those that will be counted: for their client's window, not for want of time
     cdef int64_t budget_ns                   # turn_ns; more of it while it is tried whether that helps
     cdef double tried_s, try_wait_s          # when that was last, and how long until it is again
     cdef double refused_before               # calls a turn, before it was tried

@@ -159,6 +159,8 @@ cdef class Desk:
             self.service.metrics.answered(method.path, "RESOURCE_EXHAUSTED", method.turned_away)
             self.turned_away += method.turned_away
             method.turned_away = 0
+        self.turned_away -= self.shut_out
+        self.shut_out = 0
         self.refusing.clear()
         return 0
 
@@ -292,6 +294,7 @@ cdef class Call(Stream):
                 desk.begin_overload()
                 return self.turn_away()
             if <size_t>len(desk.waiting) >= desk.in_flight_max and self.session.room(self) <= 0:
+                desk.shut_out += 1
                 return self.turn_away()  # answers that nobody takes are held already
         self.context = _CallContext(self.method.path, self.deadline_ns or None, self.peer)
         try:
