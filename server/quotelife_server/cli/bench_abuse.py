@@ -15,6 +15,7 @@ import numpy as np
 from quotelife_server.cli.bench_attacks import ATTACKS, BATCHES_A_SECOND, CONNECTS_A_SECOND, attack
 from quotelife_server.cli.bench_http2 import Load
 from quotelife_server.cli.bench_rig import (
+    JOURNAL_IS,
     RunningService,
     asked,
     calling,
@@ -55,6 +56,7 @@ def bench_abuse(rounds: int) -> dict[str, Any]:
         "good_client": f"{GOOD_CALLS_A_SECOND:g} calls/s (Poisson), on a connection of its own",
         "attackers": f"{ATTACKERS} processes, each {BATCHES_A_SECOND} batches and at most {CONNECTS_A_SECOND} "
         "connections a second",
+        "journal": JOURNAL_IS,
         "before_is": f"beside {ATTACKERS} harmless processes that take {BUSY_SHARE:.0%} of a core each",
         "worst_p99_ratio_during_to_before": max(each["good_p99_ratio"] for each in everything),
         "worst_recovery_s": max(each["recovery_s"] for each in everything),

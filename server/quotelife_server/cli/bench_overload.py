@@ -9,6 +9,7 @@ from quotelife.errors import QuotelifeError
 from quotelife_server.cli.bench_http2 import Address, Load
 from quotelife_server.cli.bench_rig import (
     GET_EXPIRY,
+    JOURNAL_IS,
     REQUEST,
     RunningService,
     asked,
@@ -54,6 +55,7 @@ def bench_overload(rounds: int) -> dict[str, Any]:
     median = found[len(found) // 2]
     return {
         "arrivals": f"Poisson, {TIMES:g} times the capacity, {OVERLOAD_S:g} s, {CONNECTIONS} connections",
+        "journal": JOURNAL_IS,
         "unloaded_is": f"Poisson, {UNLOADED:.0%} of the capacity",
         **median,
         "worst_goodput_ratio": found[0]["goodput_ratio_to_capacity"],

@@ -31,12 +31,15 @@ GET_EXPIRY = "/quote_expiry.v1.QuoteExpiryService/GetExpiry"
 REQUEST = expiry.GetExpiryRequest(
     rfq_id="rfq-4711", quote_id="quote-4711", instrument="BTC", side=types.SIDE_BUY
 ).SerializeToString()
-READY_S = 60.0
+READY_S = 180.0
 WARM_S = 6.0
 ANSWER_S = 120.0
 QUOTES_A_TURN = 10
 TURN_S = 0.001
 BOOK_S = 0.02
+# At tens of thousands of answers a second a journal is more than many a disk takes: the service then says UNAVAILABLE.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+JOURNAL_IS = "on, in memory" if MEMORY else "on, on disk"
 CONFIG = """
 version: 1
 model: {artifact: first_passage}
@@ -143,7 +146,7 @@ def running_service(
 ) -> Iterator[RunningService]:
     ours, others = cores()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
         port = 1
         if market:
             port = told(stack.enter_context(child(publish, pinned=others)))
