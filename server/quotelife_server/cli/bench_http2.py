@@ -21,6 +21,7 @@ INITIAL_WINDOW_SIZE = 4
 HEAD = struct.Struct(">HBBBI")
 OPEN_MAX = 1000  # calls of one connection: services say 1,024
 READ_BYTES = 262_144
+ANSWER_S = 10.0  # who has not been answered by then never is
 SPIN_S = 0.000_2  # a sleep may take so much longer than it was asked to
 
 Address = tuple[str, int] | str
@@ -229,7 +230,7 @@ def closed_loop(callers: list[Caller], in_flight: int, seconds: float) -> Load:
     by_socket = {caller.socket: caller for caller in callers}
     open_ = sum(caller.calls for caller in callers) - before
     while open_:
-        ready, _, _ = select.select(list(by_socket), [], [], 2.0)
+        ready, _, _ = select.select(list(by_socket), [], [], ANSWER_S)
         if not ready:
             break
         going_on = time.monotonic() - began_s < seconds
@@ -279,7 +280,7 @@ def open_loop(callers: list[Caller], rate: float, seconds: float, seed: int) -> 
             wait_s = max(0.0, (int(due_ns[sent]) - (time.monotonic_ns() - began_ns)) / 1e9 - SPIN_S)
         else:
             wait_s = 0.1
-            if now_ns > last_ns + 2_000_000_000:
+            if now_ns > last_ns + ANSWER_S * 1e9:
                 break
         ready, _, _ = select.select(sockets, [], [], wait_s)
         for each in ready:
