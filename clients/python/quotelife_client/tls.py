@@ -12,6 +12,10 @@ _OTHER_NAME = (
     "the service's certificate is for another name: address the service by a name in it, or give that name as "
     "tls.server_name (--tls-server-name)"
 )
+_CLOSED = (
+    "the service closes the connection at once: where it has server.tls give tls.ca (--tls-ca), where that has "
+    "client_ca also tls.certificate and tls.key (--tls-certificate, --tls-key) signed by an authority in it"
+)
 # What gRPC says, all of a line's words among it. Of a certificate that is missing or not liked nothing is said to the
 # client: it is just closed.
 _MENDS = (
@@ -26,11 +30,8 @@ _MENDS = (
         ("WRONG_VERSION_NUMBER",),
         "the service does not speak TLS at this address: leave TLS out, or give it server.tls",
     ),
-    (
-        ("failed to connect", "Socket closed"),
-        "the service closes the connection at once: where it has server.tls give tls.ca (--tls-ca), where that has "
-        "client_ca also tls.certificate and tls.key (--tls-certificate, --tls-key) signed by an authority in it",
-    ),
+    (("failed to connect", "Socket closed"), _CLOSED),
+    (("failed to connect", "Connection reset by peer"), _CLOSED),
 )
 
 

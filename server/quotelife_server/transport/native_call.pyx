@@ -175,17 +175,18 @@ cdef class Call(Stream):
     cdef int take_headers(self, object peer) except -1:
         """In a callback: find the method, or what is wrong."""
         self.begun_s = self.desk.now_s
-        if not self.is_post:
-            self.http_status = 405
-            return 0
-        if not self.is_grpc:
-            self.http_status = 415
-            return 0
+        # Before all else: of what came behind the bound nothing was read, the content type may be there.
         if self.header_bytes > self.session.header_bytes_max:
             self.error = RpcError(
                 Code.RESOURCE_EXHAUSTED,
                 f"received metadata size exceeds hard limit ({self.header_bytes} vs. {self.session.header_bytes_max})",
             )
+            return 0
+        if not self.is_post:
+            self.http_status = 405
+            return 0
+        if not self.is_grpc:
+            self.http_status = 415
             return 0
         self.method = self.desk.methods.get(self.path)
         if self.method is None:
