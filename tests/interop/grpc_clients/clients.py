@@ -209,9 +209,11 @@ def _java() -> None:
     maven = _needs("mvn", mend)
     for each in ("java", "javac"):
         _needs(each, mend)
-    if _newer(JAVA / "interop-client-1.jar", HERE / "java"):
+    jar = JAVA / "interop-client-1.jar"
+    if _newer(jar, HERE / "java"):
         return
     _do([maven, "-q", "-B", f"-Dproto.root={PROTO}", "package"], _copied("java"))
+    jar.touch()  # Maven leaves one as it is that would be the same
 
 
 NODE = BUILD / "node"
