@@ -363,7 +363,7 @@ def _buf() -> Client:
                 "metadata",
                 ask("-H", LARGE, "--schema", str(PROTO)),
                 _says("resource_exhausted", ends=False),
-                control=False,  # gRPC measures what this client has compressed, and lets it pass
+                control=False,  # 20,000 bytes were let pass there
             ),
             BUF_CURL.case("mTLS", ask(), _says(quote), service="mutual", papers="oms"),
             BUF_CURL.case("no certificate", ask(), _says(ends=False), service="mutual", papers=""),
