@@ -25,7 +25,7 @@ from quotelife.model.recalibration cimport AnchorGrid, CalibrationPair, Rolling,
 from quotelife.model.served cimport SERVED_SHADOWS_MAX, ModelSlot, ServedModels
 from quotelife.quotes.live_quotes cimport LiveQuote
 from quotelife.quotes.watching cimport Watching
-from quotelife.records cimport Decision, Event, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal, WatchRecord
+from quotelife.records cimport Decision, DecisionRecord, Event, LabelRecord, Request, RequestRecord, ShadowAnswer, Signal, WatchRecord
 
 cdef enum:
     STRESS_CADENCE_NS = 1_000_000   # stress, and with it quality, is judged at most this often between decisions
@@ -198,6 +198,10 @@ cdef class Engine:
     cdef Marks _marks          # theirs
     cdef LearnedPriors _priors # by their places
 
+    cpdef int decide(self, RequestRecord request, DecisionRecord decision) except -1
+    cpdef CurveModel model_of(self, DecisionRecord decision)
+    cdef uint64_t kill_changes_c(self) noexcept
+    cdef bint is_configured_by(self, object policy, object config, object instruments) noexcept
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
     cdef bint on_signal_c(self, const Signal* signal) noexcept nogil

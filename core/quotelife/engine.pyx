@@ -1003,14 +1003,14 @@ cdef class Engine:
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
-    def decide(self, RequestRecord request, DecisionRecord decision):
+    cpdef int decide(self, RequestRecord request, DecisionRecord decision) except -1:
         """One decision. Raises ``ValueError`` when the request's instrument index is out of range, or its size is no
         finite number or below 0."""
         if request.c.instrument >= self.n_instruments:
             raise ValueError(f"unknown instrument index {request.c.instrument}")
         check_size(&request.c)
         self.decide_c(&request.c, &decision.c)
-        self.told(&request.c, &decision.c)
+        return self.told(&request.c, &decision.c)
 
     cdef int told(self, const Request* request, const Decision* decision) except -1:
         # After every decide_c: the sinks, and the kill that a throttle has come to.
@@ -3746,6 +3746,9 @@ cdef class Engine:
         """How often a kill was turned on or off so far."""
         return self._killed.changes
 
+    cdef uint64_t kill_changes_c(self) noexcept:
+        return self._killed.changes
+
     def killed(self, counterparty):
         """Does a kill hold for a counterparty's index (``None``: not configured)?"""
         return self._killed.fits(counterparty)
@@ -3791,13 +3794,17 @@ cdef class Engine:
         """All models that serve, ``ServedModels``."""
         return self._served
 
-    def model_of(self, DecisionRecord decision):
+    cpdef CurveModel model_of(self, DecisionRecord decision):
         """The model whose curve a decision has, or would have had where none was asked. Only while it is in force."""
         return self._served.model_of(decision.c.posture_effective, decision.c.model_role)
 
     @property
     def instruments(self):
         return self._instruments
+
+    cdef bint is_configured_by(self, object policy, object config, object instruments) noexcept:
+        """Are these what is in force now?"""
+        return self._policy is policy and self._config is config and self._instruments is instruments
 
     def instrument_status(self, uint32_t index, int64_t now_ns):
         """Status of one instrument as of ``now_ns``; changes nothing. Raises ``ValueError`` on a wrong index."""

@@ -43,9 +43,10 @@ from quotelife_server.feeds.settings import (
 )
 from quotelife_server.feeds.websocket import WebsocketFeed
 from quotelife_server.handlers import Hooks, Service, State
+from quotelife_server.in_flight import InFlight
 from quotelife_server.journaling import JournalLedger, Losses, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
-from quotelife_server.limits import InFlight, ReplyStore
+from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.models import Models
 from quotelife_server.monitoring import ModelWatch
@@ -175,7 +176,6 @@ class Application:
             retry_delay_ns=settings.overload_retry_ns,
             ledger=self.ledger,
             later=Turns().add,
-            synchronised=lambda: self.clock.synchronised and not self._ahead,
             hooks=Hooks(reload=self._reload, status=self._status, spawn=self._answer_later),
             kills=self.kills,
             models=self.models,
@@ -227,7 +227,6 @@ class Application:
         self.metrics_address: str | None = None
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
-        self._ahead = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -337,8 +336,8 @@ class Application:
 
     def _check_clock(self, now_ns: int) -> None:
         # Everything is stamped here by one clock; a stamp from elsewhere would hold engine time until it is reached.
-        self._ahead = self.engine.now_ns > now_ns + AHEAD_NS_MAX
-        if self._ahead:
+        ahead = self.engine.now_ns > now_ns + AHEAD_NS_MAX
+        if ahead:
             text = (
                 f"an input was stamped {(self.engine.now_ns - now_ns) / NS_PER_S:.6f} s ahead of the service's clock: "
                 "no instants are sent until that time has come or the service has been restarted"
@@ -347,6 +346,7 @@ class Application:
         else:
             self.alerts.clear(ENGINE_AHEAD, now_ns)
         offset_ns = self.clock.measure_wall_offset_ns()
+        self.service.synchronised = self.clock.synchronised and not ahead
         if self.clock.synchronised:
             self.alerts.clear(CLOCK_UNSYNCHRONISED, now_ns)
             return

@@ -430,7 +430,7 @@ def expiry_reply(
         (decision,) = decisions
         reply = WRITER.reply(
             decision,
-            decision_id=decision_id(frame.boot_id, decision),
+            boot_id=frame.boot_id,
             request_id=call.message.request_id,
             model_digest=frame.model_digest,
             tick=call.tick_of(decision),

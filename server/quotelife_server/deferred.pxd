@@ -10,4 +10,5 @@ cdef class Deferred:
     cdef public Turn turn
     cdef object callback
 
+    cpdef object then(self, callback)
     cpdef bytes leaving(self)

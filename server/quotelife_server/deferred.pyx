@@ -44,7 +44,7 @@ cdef class Deferred:
         if self.callback is not None:
             self.callback(outcome)
 
-    def then(self, callback):
+    cpdef object then(self, callback):
         self.callback = callback
         if self.outcome is not None:
             callback(self.outcome)

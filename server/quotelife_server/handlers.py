@@ -37,9 +37,10 @@ from quotelife_server.explaining import Explainer, JournalExplanations, Later, a
 from quotelife_server.exposing import ExposureWatch
 from quotelife_server.feeds.published import PublishedFeed, PublishStream, finder
 from quotelife_server.health import Health
+from quotelife_server.in_flight import InFlight
 from quotelife_server.kill import KillControl
 from quotelife_server.ledger import Ledger, NoJournal
-from quotelife_server.limits import InFlight, ReplyStore, reused_request_id
+from quotelife_server.limits import ReplyStore, reused_request_id
 from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
@@ -64,6 +65,7 @@ from quotelife_server.rpc import (
     StreamHandler,
     Unary,
     mapped,
+    too_late,
     unserved,
     waited,
 )
@@ -136,7 +138,6 @@ class Service:
         in_flight: InFlight,
         retry_delay_ns: int,
         ledger: Ledger | None = None,
-        synchronised: Callable[[], bool] = lambda: True,
         hooks: Hooks | None = None,
         later: Later = at_once,
         explanations: JournalExplanations | None = None,
@@ -181,7 +182,7 @@ class Service:
         self.kills = kills or KillControl(engine, clock.now_ns, Alerts(), None)
         self.models = models or Models(None, clock.now_ns, Alerts(), engine=engine)
         self.retry_delay_ns = retry_delay_ns
-        self._synchronised = synchronised
+        self.synchronised = True  # the wall clock agrees: absolute instants may be sent
         self.methods: MethodTable = {
             **_expiry_methods(self),
             **_signal_methods(self),
@@ -239,11 +240,18 @@ class Service:
         if entry.bounded:
             self.in_flight.leave()
 
-    def unary(self, entry: Unary, payload: bytes, context: CallContext) -> Answer:
-        """Run one admitted call. Raises ``RpcError`` and nothing else."""
+    def unary(
+        self, entry: Unary, payload: bytes, context: CallContext, *, short_asked: bool = False
+    ) -> Answer:
+        """Run one admitted call. ``short_asked``: the method's short way has handed it back. Raises ``RpcError`` and
+        nothing else."""
         try:
             if context.deadline_ns is not None and self.clock.now_ns() >= context.deadline_ns:
-                raise RpcError(Code.DEADLINE_EXCEEDED, "the deadline passed before work began")
+                raise too_late()
+            if entry.short is not None and not short_asked:
+                answer = entry.short.answer(payload, self.clock.now_ns())
+                if answer is not None:
+                    return answer
             return entry.handle(payload, context)
         except Exception as error:
             raise self.as_rpc_error(error, context) from None
@@ -317,7 +325,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                 metrics.replayed += 1
                 return under_way
         ledger.check()
-        synchronised = service._synchronised()
+        synchronised = service.synchronised
         refusal = _watch_refusal(message)
         call = convert.expiry_request(
             message, engine, now_ns, synchronised=synchronised, watched=message.watch and not refusal
@@ -412,9 +420,7 @@ def _expiry_methods(service: Service) -> MethodTable:
         )
 
     def get_expiry(payload: bytes, context: CallContext) -> Answer:
-        now_ns = clock.now_ns()
-        answer = plain.answer(payload, now_ns)
-        return answered(convert.parse_expiry(payload), payload, now_ns) if answer is None else answer
+        return answered(convert.parse_expiry(payload), payload, clock.now_ns())
 
     def answer_one(message: expiry.GetExpiryRequest, context: CallContext, now_ns: int) -> Answer | RpcError:
         try:
@@ -474,7 +480,7 @@ def _expiry_methods(service: Service) -> MethodTable:
         service.hooks.spawn(service.explanations.answer(decision_id), answer)
         return answer
 
-    unary = Unary(get_expiry)
+    unary = Unary(get_expiry, short=plain)
     prefix = "/quote_expiry.v1.QuoteExpiryService/"
     return {
         prefix + "GetExpiry": unary,

@@ -1,4 +1,4 @@
-"""Bounds on what clients can make the service hold: calls in flight, stored replies, the event loop."""
+"""Bounds on what clients can make the service hold: stored replies, the event loop. ``in_flight`` has that on calls."""
 
 import asyncio
 from collections import OrderedDict
@@ -18,26 +18,6 @@ async def in_pieces(items: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]
     for at in range(0, len(items), size):
         yield items[at : at + size]
         await asyncio.sleep(0)
-
-
-class InFlight:
-    """Counts calls from their receipt to their answer; refuses beyond the limit instead of queueing."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.count = 0
-        self.refused = 0
-
-    def try_enter(self, waiting: int = 0) -> bool:
-        """``waiting``: calls received by the transport that have not come here yet."""
-        if self.count + waiting >= self.limit:
-            self.refused += 1
-            return False
-        self.count += 1
-        return True
-
-    def leave(self) -> None:
-        self.count -= 1
 
 
 class ReplyStore:

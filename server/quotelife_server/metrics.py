@@ -12,6 +12,7 @@ from quotelife.engine import Engine, InstrumentStatus
 from quotelife.records import DecisionCode, PostureCode, QualityCode, RegimeCode, SignalCode, WithdrawCode
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server.alerts import Alerts
+from quotelife_server.answer_counts import AnswerCounts
 from quotelife_server.decision_counts import DecisionCounts
 from quotelife_server.exposing import ExposureWatch, exposure_families
 from quotelife_server.feeds.base import FeedFigures
@@ -52,7 +53,7 @@ class Metrics:
         self.outcomes: dict[OutcomeCode, int] = {}
         self.replayed = 0
         self.internal_errors = 0
-        self.answers: dict[tuple[str, str], int] = {}
+        self._answers: dict[str, AnswerCounts] = {}
 
     def signalled(self, kind: SignalCode, took: bool) -> None:
         """``took``: it changed something."""
@@ -61,9 +62,21 @@ class Metrics:
     def outcome(self, kind: OutcomeCode) -> None:
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
 
-    def answered(self, method: str, code: str, n: int = 1) -> None:
-        key = (method, code)
-        self.answers[key] = self.answers.get(key, 0) + n
+    def answers_of(self, method: str) -> AnswerCounts:
+        """Where the calls of a method are counted."""
+        counts = self._answers.get(method)
+        if counts is None:
+            counts = self._answers[method] = AnswerCounts()
+        return counts
+
+    @property
+    def answers(self) -> dict[tuple[str, str], int]:
+        """Calls answered, by method and name of the status code."""
+        return {
+            (method, code.name): n
+            for method, counts in self._answers.items()
+            for code, n in counts.by_code().items()
+        }
 
 
 Gauge = tuple[str, str, Callable[[], float]]

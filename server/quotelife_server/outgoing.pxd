@@ -39,5 +39,6 @@ cdef class Outgoing:
     cdef public Batch _batch
     cdef public bint _scheduled
 
+    cpdef int check(self) except -1
     cpdef Waiting take(self, Waiting waiting, int64_t now_ns)
     cpdef bint _note(self, Waiting waiting) except -1

@@ -75,10 +75,11 @@ cdef class Batch:
 cdef class Outgoing:
     """``fault``: why the journal takes no records now, empty while it does."""
 
-    def check(self):
+    cpdef int check(self) except -1:
         """Raises ``RpcError`` while nothing may be decided or changed."""
         if self._refuses and (self.fault or self._writer.no_room()):
             self._refuse()
+        return 0
 
     cpdef Waiting take(self, Waiting waiting, int64_t now_ns):
         """Note an answer. It leaves once its record is as safe as the configuration says, or can never be written."""

@@ -9,6 +9,6 @@ cdef class ReplyWriter:
     cdef str _schema_hash
 
     cdef bytes write(
-        self, DecisionRecord record, str decision_id, str request_id, str model_digest, double tick,
+        self, DecisionRecord record, str boot_id, str request_id, str model_digest, double tick,
         int64_t venue_step_ns, bint synchronised, bint watched, int watch_refusal, int64_t compute_ns,
     )

@@ -8,7 +8,7 @@ class ReplyWriter:
         self,
         record: DecisionRecord,
         *,
-        decision_id: str,
+        boot_id: str,
         request_id: str,
         model_digest: str,
         tick: float,

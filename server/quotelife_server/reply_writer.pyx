@@ -105,6 +105,25 @@ cdef bytes _curve_head(object horizons_ns):
     return (<char *>space)[:at - space] + whole
 
 
+cdef inline uint8_t *_decision_id(uint8_t *at, const char *boot_id, Py_ssize_t n, uint64_t sequence) noexcept nogil:
+    """As ``convert.decision_id`` writes it."""
+    cdef uint8_t digits[20]
+    cdef int first = 20
+    while True:
+        first -= 1
+        digits[first] = <uint8_t>(c"0" + sequence % 10)
+        sequence //= 10
+        if not sequence:
+            break
+    at = _varint(at, 1 << 3 | LENGTH)
+    at = _varint(at, <uint64_t>(n + 1 + 20 - first))
+    memcpy(at, boot_id, <size_t>n)
+    at += n
+    at[0] = c"-"
+    memcpy(at + 1, &digits[first], <size_t>(20 - first))
+    return at + 1 + 20 - first
+
+
 cdef class ReplyWriter:
     """Knows what is the same in every answer of a service."""
 
@@ -118,7 +137,7 @@ cdef class ReplyWriter:
         self,
         DecisionRecord record not None,
         *,
-        str decision_id not None,
+        str boot_id not None,
         str request_id not None,
         str model_digest not None,
         double tick,
@@ -131,12 +150,12 @@ cdef class ReplyWriter:
         """The bytes of the answer; ``None`` where its texts are too long for it. ``tick``: of the instrument, in money;
         ``compute_ns``: since work on it began."""
         return self.write(
-            record, decision_id, request_id, model_digest, tick, venue_step_ns, synchronised, watched, watch_refusal,
+            record, boot_id, request_id, model_digest, tick, venue_step_ns, synchronised, watched, watch_refusal,
             compute_ns,
         )
 
     cdef bytes write(
-        self, DecisionRecord record, str decision_id, str request_id, str model_digest, double tick,
+        self, DecisionRecord record, str boot_id, str request_id, str model_digest, double tick,
         int64_t venue_step_ns, bint synchronised, bint watched, int watch_refusal, int64_t compute_ns,
     ):
         """As ``reply``."""
@@ -147,7 +166,7 @@ cdef class ReplyWriter:
         cdef bint judged = d.h_ticks > 0
         cdef bint drawn = judged
         cdef Py_ssize_t id_n, request_n, digest_n, schema_n
-        cdef const char *id_text = PyUnicode_AsUTF8AndSize(decision_id, &id_n)
+        cdef const char *id_text = PyUnicode_AsUTF8AndSize(boot_id, &id_n)
         cdef const char *request_text = PyUnicode_AsUTF8AndSize(request_id, &request_n)
         cdef const char *digest_text = PyUnicode_AsUTF8AndSize(model_digest, &digest_n)
         cdef const char *schema_text = PyUnicode_AsUTF8AndSize(self._schema_hash, &schema_n)
@@ -155,7 +174,7 @@ cdef class ReplyWriter:
         cdef int i
         if id_n + request_n + digest_n + schema_n > SPACE - FIXED_BYTES_MAX:
             return None
-        at = _text(at, 1, id_text, id_n)
+        at = _decision_id(at, id_text, id_n, d.input_sequence)
         at = _text(at, 2, request_text, request_n)
         at = _number(at, 3, d.kind)
         at = _number(at, 4, d.life_ns)

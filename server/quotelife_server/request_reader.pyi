@@ -10,9 +10,7 @@ class PlainRequest:
     record: RequestRecord
     """Equal, byte by byte, to that of ``convert.expiry_request`` with ``watched=False``."""
     request_id: str
-    """Empty where none was given; likewise the other texts."""
-    rfq_id: str
-    quote_id: str
+    """Empty where none was given; likewise ``counterparty``."""
     counterparty: str
     """As the request names it, configured or not; ``record.counterparty`` is ``NO_INDEX_VALUE`` where it is not."""
     digest: bytes

@@ -7,7 +7,6 @@ field that says what leaving it out says), which is how protobuf's libraries wri
 message is the digest of the bytes. Field numbers are those of ``quote_expiry_service.proto``.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
@@ -15,6 +14,7 @@ from libc.math cimport NAN, ldexp
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from quotelife.engine cimport Engine
 from quotelife.records cimport (
     NO_INDEX,
     REQ_HAS_DEADLINE,
@@ -130,10 +130,6 @@ for _power in range(1, 20):
 
 
 # --- the wire ----------------------------------------------------------------------------------------------------
-
-cdef struct Span:
-    const uint8_t *at
-    Py_ssize_t n                 # 0: not given
 
 cdef struct Fields:              # of one request, as they lie in its bytes
     Span request_id
@@ -276,12 +272,6 @@ cdef bint _scan(const uint8_t *at, const uint8_t *end, Fields *f) noexcept nogil
 
 # --- exact numbers -----------------------------------------------------------------------------------------------
 
-cdef struct Exact:               # ± count / 10^places
-    uint64_t count
-    int places
-    bint negative
-
-
 cdef bint _decimal(Span text, Exact *out) noexcept nogil:
     """A decimal as ``faults.Faults.decimal`` takes it, without zeros at its end; false as well where it is too long."""
     cdef const uint8_t *at = text.at
@@ -379,23 +369,6 @@ cdef bint _quotient(uint64_t above, uint64_t below, double *out) noexcept nogil:
 
 # --- names and what they stand for -------------------------------------------------------------------------------
 
-cdef struct Grid:                # of an instrument
-    Exact tick
-    Exact lot
-    double tick_size
-    bint known                   # the rest is filled in
-    bint exact                   # tick and lot fit
-    bint coin_margined
-    bint derivative
-
-cdef struct Slot:
-    uint64_t hash
-    const char *text             # of the name beside it in _held
-    Py_ssize_t n                 # 0: empty
-    int64_t step_ns              # of a session
-    uint32_t index
-
-
 cdef inline uint64_t _hash(const uint8_t *at, Py_ssize_t n) noexcept nogil:
     cdef uint64_t word
     cdef uint64_t sum = <uint64_t>n * <uint64_t>0x9E3779B97F4A7C15
@@ -411,14 +384,8 @@ cdef inline uint64_t _hash(const uint8_t *at, Py_ssize_t n) noexcept nogil:
     return sum ^ sum >> 29
 
 
-@cython.final
 cdef class _Names:
     """A bounded table of names that have been looked up. One that finds no room takes the place of another."""
-
-    cdef Slot *_slots
-    cdef uint64_t _mask
-    cdef list _held              # keeps each slot's text alive
-    cdef uint64_t _turn
 
     def __cinit__(self, Py_ssize_t names):
         cdef Py_ssize_t n = SLOTS_MIN
@@ -490,6 +457,16 @@ cdef str _text(Span span):
     return text if len(text) <= TEXT_CHARACTERS_MAX and text.isprintable() else None
 
 
+cdef bint _is_text(Span span) except -1:
+    """``_text`` would have it."""
+    cdef const uint8_t *at = span.at
+    cdef Py_ssize_t i
+    cdef uint8_t odd = 0
+    for i in range(span.n):
+        odd |= (at[i] < 0x20) | (at[i] >= 0x7F)
+    return span.n <= TEXT_CHARACTERS_MAX if not odd else _text(span) is not None
+
+
 cdef bint _step(object step, Exact *out) except -1:
     """A tick or lot as a count and places, without zeros at its end; false where it does not fit."""
     sign, digits, exponent = step.as_tuple()
@@ -512,32 +489,16 @@ cdef bint _step(object step, Exact *out) except -1:
 # --- requests ----------------------------------------------------------------------------------------------------
 
 cdef class PlainRequest:
-    """What ``RequestReader.read`` found."""
+    """What ``RequestReader`` found."""
 
-    cdef readonly RequestRecord record
-    cdef readonly str request_id
-    cdef readonly str rfq_id
-    cdef readonly str quote_id
-    cdef readonly str counterparty
-    cdef readonly bytes digest
-    cdef readonly double tick
-    cdef readonly int64_t venue_step_ns
+    def __init__(self):
+        self.record = RequestRecord.__new__(RequestRecord)
 
 
 cdef class RequestReader:
     """Keeps what the names in requests stand for, as long as the engine's configuration is the same."""
 
-    cdef object _engine
-    cdef object _policy          # of the engine when what follows was read
-    cdef object _config
-    cdef object _instruments
-    cdef _Names _instrument
-    cdef _Names _counterparty
-    cdef _Names _desk
-    cdef _Names _session
-    cdef Grid *_grids            # by index of the instrument
-
-    def __init__(self, engine):
+    def __init__(self, Engine engine not None):
         self._engine = engine
         self._follow()
 
@@ -560,8 +521,13 @@ cdef class RequestReader:
         self._policy, self._config, self._instruments = policy, config, instruments
         return 0
 
-    cpdef PlainRequest read(self, bytes payload, int64_t now_ns, bint synchronised):
+    def read(self, bytes payload not None, int64_t now_ns, bint synchronised):
         """The request in a payload; ``None``: it is not plain, or not certain to be, and ``convert`` must read it."""
+        cdef PlainRequest plain = PlainRequest()
+        return plain if self.fill(plain, payload, now_ns, synchronised) else None
+
+    cdef bint fill(self, PlainRequest plain, bytes payload, int64_t now_ns, bint synchronised) except -1:
+        """As ``read``, into what is given; false where it gives ``None``. Of what was there before nothing is left."""
         cdef Fields f
         cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(payload)
         cdef Py_ssize_t n = PyBytes_GET_SIZE(payload)
@@ -570,48 +536,42 @@ cdef class RequestReader:
         cdef Slot *desk = NULL
         cdef Slot *session = NULL
         cdef Grid *grid
-        cdef RequestRecord record
         cdef Request *c
         cdef uint8_t digest[DIGEST_BYTES]
         if not _scan(at, at + n, &f) or not 0 <= now_ns <= NOW_NS_MAX:
-            return None
+            return False
         if f.has_priced_at and not (
             now_ns - PRICED_BACK_NS_MAX <= f.priced_at_ns <= now_ns + PRICED_AHEAD_NS_MAX
         ):
-            return None
+            return False
         if f.has_deadline and not (
             now_ns - DEADLINE_BACK_NS_MAX <= f.deadline_ns <= now_ns + DEADLINE_AHEAD_NS_MAX
         ):
-            return None
+            return False
         # Nothing of these three changes while it is in force, and convert asks nothing else of the configuration.
-        if (
-            self._engine.policy is not self._policy
-            or self._engine.config is not self._config
-            or self._engine.instruments is not self._instruments
-        ):
+        if not self._engine.is_configured_by(self._policy, self._config, self._instruments):
             self._follow()
         instrument = self._find_instrument(f.instrument)
         if instrument == NULL:
-            return None
+            return False
         grid = self._grids + instrument.index
         if f.desk.n:
             desk = self._find_desk(f.desk)
             if desk == NULL:
-                return None
+                return False
         if f.session.n:
             session = self._find_session(f.session)
             if session == NULL:
-                return None
+                return False
         if f.counterparty.n:
             counterparty = self._find_counterparty(f.counterparty)
             if counterparty == NULL:
-                return None
-        request_id, rfq_id, quote_id = _text(f.request_id), _text(f.rfq_id), _text(f.quote_id)
-        if request_id is None or rfq_id is None or quote_id is None:
-            return None
+                return False
+        request_id = _text(f.request_id)
+        if request_id is None or not _is_text(f.rfq_id) or not _is_text(f.quote_id):
+            return False
 
-        record = RequestRecord.__new__(RequestRecord)
-        c = &record.c
+        c = &plain.record.c
         memset(c, 0, sizeof(Request))
         c.instrument = instrument.index
         c.side = 1 if f.side == SIDE_BUY else -1
@@ -630,13 +590,9 @@ cdef class RequestReader:
             c.flags |= REQ_HAS_DEADLINE
         c.size_lots = c.price_ticks = c.edge_ticks = c.reference_ticks = NAN
         if not _fill_numbers(&f, grid, c):
-            return None
+            return False
 
-        cdef PlainRequest plain = PlainRequest.__new__(PlainRequest)
-        plain.record = record
         plain.request_id = request_id
-        plain.rfq_id = rfq_id
-        plain.quote_id = quote_id
         plain.counterparty = "" if counterparty == NULL else self._counterparty.text(counterparty)
         plain.tick = grid.tick_size
         plain.venue_step_ns = 1 if session == NULL else session.step_ns
@@ -645,7 +601,7 @@ cdef class RequestReader:
             plain.digest = PyBytes_FromStringAndSize(<const char *>digest, DIGEST_BYTES)
         else:
             plain.digest = b""
-        return plain
+        return True
 
     cdef Slot *_find_instrument(self, Span name) except? NULL:
         cdef uint64_t hash = _hash(name.at, name.n)

@@ -16,6 +16,7 @@ from google.rpc import status_pb2
 
 from quotelife_server.deferred import Deferred as Deferred
 from quotelife_server.deferred import Turn as Turn
+from quotelife_server.short_way import ShortWay
 
 
 class Code(IntEnum):
@@ -135,11 +136,12 @@ StreamOpener = Callable[[CallContext, StreamCall], StreamHandler]
 @dataclass(frozen=True, slots=True)
 class Unary:
     """A unary method. ``bounded`` calls count against the limit of calls in flight; those that are
-    ``needs_serving`` are refused unless the service is serving."""
+    ``needs_serving`` are refused unless the service is serving. ``short`` is asked before ``handle``."""
 
     handle: UnaryHandler
     bounded: bool = True
     needs_serving: bool = True
+    short: ShortWay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,10 @@ class Stream:
 
 
 MethodTable = dict[str, Unary | Stream]
+
+
+def too_late() -> RpcError:
+    return RpcError(Code.DEADLINE_EXCEEDED, "the deadline passed before work began")
 
 
 def unserved(method: str) -> RpcError:

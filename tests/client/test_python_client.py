@@ -344,7 +344,10 @@ async def test_a_life_given_late_in_a_drain_is_the_fallback(app: Application) ->
 
 
 async def test_without_a_synchronised_clock_a_life_has_no_end_in_utc(app: Application) -> None:
-    app.service._synchronised = lambda: False
+    app.clock.offset_limit_ns = -1
+    async with asyncio.timeout(10):
+        while app.service.synchronised:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.01)
     async with AsyncClient(app.addresses[0], timeout_s=5) as client:
         reply = await client.get_expiry(**quote(side=Side.TWO_WAY))
     assert reply.decision is Decision.QUOTE and reply.life_ns > 0

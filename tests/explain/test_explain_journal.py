@@ -26,8 +26,9 @@ from quotelife_server import convert
 from quotelife_server.cli.commands import app
 from quotelife_server.explaining import JournalExplanations
 from quotelife_server.handlers import Hooks, Service, State
+from quotelife_server.in_flight import InFlight
 from quotelife_server.ledger import NoJournal
-from quotelife_server.limits import InFlight, ReplyStore
+from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
 from quotelife_server.outgoing import Waiting
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary, waited

@@ -10,8 +10,9 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.engine import Engine
 from quotelife.journal.reader import Journal
 from quotelife_server.handlers import Service, State
+from quotelife_server.in_flight import InFlight
 from quotelife_server.journaling import JournalLedger, OpenJournal
-from quotelife_server.limits import InFlight, ReplyStore
+from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
 from quotelife_server.rpc import CallContext, Deferred, RpcError, Unary
 from quotelife_server.settings import JournalSettings

@@ -344,12 +344,12 @@ def test_an_unexpected_error_leaves_only_an_opaque_id(kit: Kit, monkeypatch: pyt
 
 
 def test_an_unsynchronised_clock_forbids_absolute_instants(kit: Kit) -> None:
-    kit.service._synchronised = lambda: False
+    kit.service.synchronised = False
     reply = kit.get(**two_way())
     assert reply.clock == expiry.CLOCK_UNSYNCHRONISED
     assert reply.life_ns > 0 and not reply.HasField("expiry_utc_ns")
     assert not any(side.HasField("expiry_utc_ns") for side in reply.sides)
-    kit.service._synchronised = lambda: True
+    kit.service.synchronised = True
     assert kit.get().HasField("expiry_utc_ns")
 
 

@@ -12,7 +12,7 @@ from quotelife.decision.kill import STRANGERS
 from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_answer, decode_refused
 from quotelife.replay.verify import verify as replayed
-from quotelife_server.limits import InFlight
+from quotelife_server.in_flight import InFlight
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream
 from reference.faulty_storage import FAULTS
 from reference.ledger_kit import JournalKit

@@ -27,7 +27,7 @@ from quotelife_server.rpc import (
     Turn,
     Unary,
 )
-from quotelife_server.transport import limits
+from quotelife_server.transport import limits, native_call
 from reference.http2_kit import (
     ACK,
     CANCEL,
@@ -1290,20 +1290,19 @@ def test_frames_of_a_connection_that_fails_do_not_go_to_another(
 ) -> None:
     """Its answers are made, and before they are written something goes wrong."""
     one, other = bench.line(), bench.line()
-    _, data = one.client.open(TALK)
+    stream, data = one.client.open(TALK)
     one.say(data)
-    answered = bench.service.metrics.answered
+    bench.talks[0].on_half_close = lambda: None  # type: ignore[method-assign]
+    one.say(frame(DATA, END_STREAM, stream, b""))
 
-    def failing(method: str, code: str, n: int = 1) -> None:
-        if method == TALK:
-            raise RuntimeError("boom")
-        answered(method, code, n)
+    def failing(_: str) -> bytes:
+        raise RuntimeError("boom")
 
-    monkeypatch.setattr(bench.service.metrics, "answered", failing)
+    monkeypatch.setattr(native_call, "grpc_message", failing)
     call = bench.talks[0].call
     call.send(b"q" * 20_000)
     call.send(b"r")
-    call.finish()
+    call.finish(RpcError(Code.ABORTED, "told by what fails"))
     one.say(one.client.call(ECHO, b"for one alone")[1])
     one.turn()
     assert one.wire.aborted

@@ -106,7 +106,7 @@ def test_texts_too_long_for_it_are_left_to_protobuf() -> None:
     writer = ReplyWriter(convert.HORIZONS_NS, "s")
     long = "x" * 4096
     reply = writer.reply(
-        DecisionRecord(), decision_id="d", request_id=long, model_digest="m", tick=1.0, venue_step_ns=1,
+        DecisionRecord(), boot_id="d", request_id=long, model_digest="m", tick=1.0, venue_step_ns=1,
         synchronised=True, watched=False, watch_refusal=0, compute_ns=1,
     )  # fmt: skip
     assert reply is None

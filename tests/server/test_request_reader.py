@@ -111,8 +111,6 @@ def held(of: Side, payload: bytes, now_ns: int = NOW, synchronised: bool = True)
     assert plain.record.canonical() == call.records[0].canonical(), payload.hex()
     assert not (message.watch or message.explain or message.include_features)
     assert plain.request_id == message.request_id
-    assert plain.rfq_id == message.rfq_id
-    assert plain.quote_id == message.quote_id
     assert plain.counterparty == message.counterparty
     assert plain.digest == (convert.content_digest(message) if message.request_id else b"")
     assert plain.venue_step_ns == call.venue_step_ns

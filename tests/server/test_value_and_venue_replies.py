@@ -146,7 +146,7 @@ def test_both_sides_say_what_the_venue_is_told(kit: Kit) -> None:
 
 
 def test_a_clock_that_is_off_refuses_instants_alone(kit: Kit) -> None:
-    kit.service._synchronised = lambda: False
+    kit.service.synchronised = False
     refused = kit.get(venue_session="instants", counterparty="beta")
     assert (refused.decision, refused.life_ns) == (types.DECISION_DECLINE, 0)
     assert types.REASON_CLOCK in refused.reasons

@@ -34,6 +34,8 @@ cdef class ServedModels:
     cdef list _canaries            # the bytes behind canary
     cdef tuple _champion           # model by posture
     cdef tuple _challenger         # its base where there is none
+
+    cpdef CurveModel model_of(self, int posture, int role)
     # The slot that answers a counterparty under a posture; role gets its ModelRole.
     cdef int _serve_once(self) except -1
     cdef const ModelSlot* slot(self, int posture, uint32_t counterparty, uint8_t* role) noexcept nogil

@@ -91,7 +91,7 @@ cdef class ServedModels:
         """Every model, each once, the configuration's first."""
         return list({model.digest: model for model in [self.base, *self.models.values()]}.values())
 
-    def model_of(self, int posture, int role):
+    cpdef CurveModel model_of(self, int posture, int role):
         """The model that answers under a ``PostureCode`` in a ``ModelRoleCode``."""
         if not 0 <= posture < SERVED_POSTURES:
             raise ValueError(f"unknown posture {posture}")

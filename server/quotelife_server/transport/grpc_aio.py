@@ -17,6 +17,7 @@ from quotelife_server.addresses import UNIX
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import (
     CallContext,
+    Code,
     MethodTable,
     RpcError,
     Stream,
@@ -203,7 +204,7 @@ class GrpcServer:
                 answer = await waited(service.unary(entry, payload, self._context(path, context)))
             except Exception as error:
                 return await self._fail(path, context, service.as_rpc_error(error, CallContext(path)))
-            service.metrics.answered(path, "OK")
+            service.metrics.answers_of(path).add(Code.OK)
             return answer
 
         return call
@@ -247,12 +248,12 @@ class GrpcServer:
             if stream.error is not None:
                 await self._fail(path, context, stream.error)
             else:
-                service.metrics.answered(path, "OK")
+                service.metrics.answers_of(path).add(Code.OK)
 
         return call
 
     async def _fail(self, path: str, context: Any, error: RpcError) -> bytes:
-        self._service.metrics.answered(path, error.code.name)
+        self._service.metrics.answers_of(path).add(error.code)
         status = error.status_bytes()
         if status is not None:
             context.set_trailing_metadata((("grpc-status-details-bin", status),))

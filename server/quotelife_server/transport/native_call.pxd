@@ -1,6 +1,9 @@
 # Calls over a Session: what of them is known before, while and after a handler has them.
 from libc.stdint cimport int64_t, uint8_t
 
+from quotelife_server.answer_counts cimport AnswerCounts
+from quotelife_server.in_flight cimport InFlight
+from quotelife_server.short_way cimport ShortWay
 from quotelife_server.transport.grpc_wire cimport MessageReader
 from quotelife_server.transport.native_session cimport Stream
 
@@ -8,6 +11,8 @@ from quotelife_server.transport.native_session cimport Stream
 cdef class Method:
     cdef readonly str path
     cdef readonly object entry
+    cdef AnswerCounts counts
+    cdef ShortWay short                      # asked before the handler
     cdef readonly bint is_unary
     cdef bint reads_on
     cdef bint is_bounded                     # counts against the limit of calls in flight
@@ -29,6 +34,7 @@ cdef class Desk:
     # Overload. A turn is one of the event loop.
     cdef readonly bint overloaded
     cdef size_t turn_calls                   # bounded ones that this turn has brought and that were taken
+    cdef InFlight in_flight
     cdef size_t in_flight_max
     cdef int64_t turn_ns                     # for calls, of a turn, while overloaded
     cdef double window_s                     # overload is judged by what came since then:
@@ -55,7 +61,6 @@ cdef class Call(Stream):
     cdef Desk desk
     cdef Method method
     cdef object peer
-    cdef object context                      # CallContext, made when a handler is to have it
     cdef object error                        # RpcError that ends it as soon as it is looked at
     cdef int http_status                     # where it is no gRPC call
     cdef MessageReader reader                # None while every message has come whole
@@ -83,6 +88,7 @@ cdef class Call(Stream):
     cdef int end(self) except -1
     cdef int _start(self) except -1
     cdef int _run(self) except -1
+    cdef object context(self)
     cdef int _put_error(self, object error) except -1
     cdef int _hold(self) except -1
     cdef int _release(self) except -1

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from quotelife_server.answer_counts import AnswerCounts
 from quotelife_server.rpc import MethodTable, RpcError, Stream, Unary
 from quotelife_server.transport import native_session
 
@@ -11,7 +12,7 @@ class Method:
     def entry(self) -> Unary | Stream: ...
     @property
     def is_unary(self) -> bool: ...
-    def __init__(self, path: str, entry: Unary | Stream) -> None: ...
+    def __init__(self, path: str, entry: Unary | Stream, counts: AnswerCounts) -> None: ...
 
 class Desk:
     now_s: float

@@ -10,11 +10,12 @@ from collections import OrderedDict, deque
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t
 
+from quotelife_server.deferred cimport Deferred
 from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageReader, put_prefix
 from quotelife_server.transport.native_session cimport Stream
 from quotelife_server.transport.nghttp2 cimport NGHTTP2_CANCEL, NGHTTP2_NO_ERROR
 
-from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, State, Unary
+from quotelife_server.rpc import CallContext, Code, RpcError, State, Unary, too_late
 from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_message
 from quotelife_server.transport.limits import (
     BACKLOG_BYTES_MAX,
@@ -41,7 +42,6 @@ cdef:
     int64_t BUDGET_NS_MAX = 32_000_000
     size_t WAITING_MAX = BACKLOG_MAX
     size_t WAITING_BYTES_MAX = BACKLOG_BYTES_MAX
-    object _CallContext = CallContext
     object SERVING = State.SERVING
 
 cdef enum:
@@ -50,6 +50,7 @@ cdef enum:
     ANSWERS_BYTES = 65_536       # of answers that wait; beyond it no further message is handed over
     FRAME_BYTES = 16_384         # messages of a stream are laid together up to this size
     NO_TIMEOUT = -1
+    OK = 0                       # of gRPC's codes
     RESOURCE_EXHAUSTED = 8
     FEW = 8                      # one of so many
     DAY_NS = 86_400_000_000_000
@@ -58,10 +59,12 @@ cdef enum:
 cdef class Method:
     """One entry of the table of methods."""
 
-    def __cinit__(self, str path, entry):
+    def __cinit__(self, str path, entry, AnswerCounts counts):
         self.path = path
         self.entry = entry
+        self.counts = counts
         self.is_unary = isinstance(entry, Unary)
+        self.short = entry.short if self.is_unary else None
         self.reads_on = not self.is_unary and entry.reads_on
         self.is_bounded = self.is_unary and entry.bounded
 
@@ -76,7 +79,9 @@ cdef class Desk:
         """``age_s``: 0 where connections may grow as old as they like. ``overload_turn_ns``: of one turn of the event loop
         so much is for calls, while more come than can be answered. ``now_s`` is kept by the server, to 10 ms."""
         self.service = service
-        self.methods = {path.encode(): Method(path, entry) for path, entry in methods.items()}
+        self.methods = {
+            path.encode(): Method(path, entry, service.metrics.answers_of(path)) for path, entry in methods.items()
+        }
         self.message_bytes_max = message_bytes_max
         self.streams_max = streams_max
         self.held_bytes_max = held_bytes_max
@@ -88,7 +93,8 @@ cdef class Desk:
         self.conversations = set()
         self.connections = {}
         self.waiting = OrderedDict()
-        self.in_flight_max = service.in_flight.limit
+        self.in_flight = service.in_flight
+        self.in_flight_max = self.in_flight.limit
         self.turn_ns = self.budget_ns = overload_turn_ns
         refusal = service.overloaded()
         self.refusal_text = grpc_message(refusal.message)
@@ -112,7 +118,7 @@ cdef class Desk:
 
     cdef bint has_no_room(self) except -1:
         """For one more bounded call: so many are under way, or this turn has brought so many."""
-        return self.turn_calls >= self.in_flight_max or <size_t>self.service.in_flight.count >= self.in_flight_max
+        return self.turn_calls >= self.in_flight_max or <size_t>self.in_flight.count >= self.in_flight_max
 
     cdef int begin_overload(self) except -1:
         if not self.overloaded:
@@ -155,8 +161,8 @@ cdef class Desk:
     cdef int count_refusals(self) except -1:
         cdef Method method
         for method in self.refusing:
-            self.service.in_flight.refused += method.turned_away
-            self.service.metrics.answered(method.path, "RESOURCE_EXHAUSTED", method.turned_away)
+            self.in_flight.refused += method.turned_away
+            method.counts.add(RESOURCE_EXHAUSTED, method.turned_away)
             self.turned_away += method.turned_away
             method.turned_away = 0
         self.turned_away -= self.shut_out
@@ -290,31 +296,33 @@ cdef class Call(Stream):
         """Find room for it."""
         cdef Desk desk = self.desk
         cdef object service = desk.service
-        if self.method.is_bounded and service.state == SERVING:
+        if self.method.is_bounded and service.state is SERVING:
             if desk.has_no_room():
                 desk.begin_overload()
                 return self.turn_away()
             if <size_t>len(desk.waiting) >= desk.in_flight_max and self.session.room(self) <= 0:
                 desk.shut_out += 1
                 return self.turn_away()  # answers that nobody takes are held already
-        self.context = _CallContext(self.method.path, self.deadline_ns or None, self.peer)
+            # ``Service.admit`` would say no more than what has been seen here.
+            desk.in_flight.try_enter()
+            self.admitted = True
+            desk.turn_calls += 1
+            desk.taken += 1
+            return 0
         try:
             if self.method.is_unary:
                 service.admit(self.method.entry)
                 self.admitted = True
-                if self.method.is_bounded:
-                    desk.turn_calls += 1
-                    desk.taken += 1
                 return 0
             if desk.draining:
                 raise draining()
             if self.deadline_ns and service.clock.now_ns() >= self.deadline_ns:
-                raise RpcError(Code.DEADLINE_EXCEEDED, "the deadline passed before work began")
+                raise too_late()
             if <size_t>len(self.desk.conversations) >= self.desk.streams_max:
                 raise too_many_streams()
             if self.talk is None:
                 self.talk = _conversation(self)
-            self.talk.handler = service.open_stream(self.method.entry, self.talk, self.context)
+            self.talk.handler = service.open_stream(self.method.entry, self.talk, self.context())
         except RpcError as error:
             self.error = error
             return 0
@@ -323,24 +331,40 @@ cdef class Call(Stream):
 
     cdef int _run(self) except -1:
         """Hand the message of a unary call to its handler."""
+        cdef object service = self.desk.service
+        cdef ShortWay short = self.method.short
+        cdef Deferred later
+        cdef int64_t now_ns
+        answer = None
         self.started = True
         try:
             request = self.request if self.reader is None else self.reader.whole(self.request)
-            answer = self.desk.service.unary(self.method.entry, request, self.context)
+            if short is not None:
+                now_ns = service.clock.now_ns()
+                if self.deadline_ns and now_ns >= self.deadline_ns:
+                    raise too_late()
+                answer = short.answer(request, now_ns)
+            if answer is None:
+                answer = service.unary(self.method.entry, request, self.context(), short_asked=short is not None)
         except Exception as error:
             return self.fail(error)
         self.request = b""
         self.answer = answer
         if type(answer) is bytes:
             return 0
-        answer.then(self)
-        if not self.over and answer.outcome is None:
-            self.session.wait_for(self, answer.turn)
+        later = answer
+        later.then(self)
+        if not self.over and later.outcome is None:
+            self.session.wait_for(self, later.turn)
         return 0
+
+    cdef object context(self):
+        return CallContext(self.method.path, self.deadline_ns or None, self.peer)
 
     cdef int render(self) except -1:
         """As much of the response as the client can take. Outside callbacks."""
         cdef bytes payload
+        cdef Deferred later = None
         cdef int64_t room
         if self.over or self.closed:
             return 0
@@ -349,19 +373,21 @@ cdef class Call(Stream):
         answer = self.answer
         if answer is None:
             return 0
-        if type(answer) is not bytes and answer.outcome is None:
-            return 0
+        if type(answer) is not bytes:
+            later = answer
+            if later.outcome is None:
+                return 0
         room = self.session.room(self)
         if room <= 0:
             return self._stall()
         try:
-            payload = answer if type(answer) is bytes else answer.leaving()
+            payload = answer if later is None else later.leaving()
         except Exception as error:
             return self.fail(error)
         self.answer = None
         self.over, self.over_s = True, self.desk.now_s
         self._release()
-        self.desk.service.metrics.answered(self.method.path, "OK")
+        self.method.counts.add(OK)
         put_prefix(self.prefix, <size_t>len(payload))
         self.session.put_out(self, payload, PREFIX_BYTES)
         if room < len(payload) + PREFIX_BYTES:
@@ -396,7 +422,7 @@ cdef class Call(Stream):
                     size += len(payload) + PREFIX_BYTES
             except Exception as error:
                 talk.drop_outgoing()
-                talk.finish(self.desk.service.as_rpc_error(error, self.context))
+                talk.finish(self.desk.service.as_rpc_error(error, self.context()))
             if parts:
                 self.session.put_out(self, parts[0] if len(parts) == 1 else b"".join(parts), 0)
         if talk.finished and not talk.outgoing and (
@@ -417,7 +443,7 @@ cdef class Call(Stream):
             return self._put_error(talk.error)
         self.over, self.over_s = True, self.desk.now_s
         talk.tell_end()
-        self.desk.service.metrics.answered(self.method.path, "OK")
+        self.method.counts.add(OK)
         self.finishing = True
         if self.headers_sent:
             return self.session.resume(self)
@@ -430,7 +456,7 @@ cdef class Call(Stream):
         if self.over or self.closed:
             return 0
         if not isinstance(error, RpcError):
-            error = self.desk.service.as_rpc_error(error, self.context)
+            error = self.desk.service.as_rpc_error(error, self.context())
         return self._put_error(error)
 
     cdef int turn_away(self) except -1:
@@ -471,7 +497,7 @@ cdef class Call(Stream):
         self.reader = None
         self._hold()
         if self.method is not None:
-            self.desk.service.metrics.answered(self.method.path, error.code.name)
+            self.method.counts.add(error.code)
         self.status = int(error.code)
         self.message = grpc_message(error.message[:TEXT_BYTES_MAX])
         details = error.status_bytes()
@@ -487,7 +513,8 @@ cdef class Call(Stream):
     cdef int _release(self) except -1:
         if self.admitted:
             self.admitted = False
-            self.desk.service.release(self.method.entry)
+            if self.method.is_bounded:
+                self.desk.in_flight.leave()
         return 0
 
     cdef int _stall(self) except -1:
@@ -663,7 +690,7 @@ cdef class Conversation:
                     self.handler.on_half_close()
         except Exception as error:
             self.inbox.clear()
-            self.finish(call.desk.service.as_rpc_error(error, call.context))
+            self.finish(call.desk.service.as_rpc_error(error, call.context()))
         return 0
 
     cdef int tell_end(self) except -1:
@@ -675,5 +702,5 @@ cdef class Conversation:
         try:
             self.handler.on_cancel()
         except Exception as error:
-            self.call.desk.service.as_rpc_error(error, self.call.context)
+            self.call.desk.service.as_rpc_error(error, self.call.context())
         return 0
