@@ -73,6 +73,7 @@ cdef class Call(Stream):
     cdef size_t taken_seen                   # of `taken`, at `taken_s`
     cdef double taken_s
     cdef bint looked_at, admitted, started, over, listed
+    cdef bint in_turn                        # its answer comes before the end of a turn for which the session waits
     cdef bint waits                          # is in the desk's `waiting`
     cdef bint is_stalled                     # is in the connection's `stalled`
 

@@ -176,7 +176,10 @@ cdef class Call(Stream):
 
     def __call__(self, outcome):
         if not self.closed and not self.over:
-            self.session.wake(self)
+            if self.in_turn:
+                self.session.wake_in_turn(self)
+            else:
+                self.session.wake(self)
 
     cdef int take_headers(self, object peer) except -1:
         """In a callback: find the method, or what is wrong."""
@@ -355,7 +358,9 @@ cdef class Call(Stream):
         later = answer
         later.then(self)
         if not self.over and later.outcome is None:
-            self.session.wait_for(self, later.turn)
+            self.in_turn = later.turn is not None
+            if self.in_turn:
+                self.session.wait_for(self, later.turn)
         return 0
 
     cdef object context(self):

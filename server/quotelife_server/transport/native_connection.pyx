@@ -355,6 +355,9 @@ cdef class Connection(Session):
             self._schedule()
         return 0
 
+    cdef int wake_in_turn(self, Stream stream) except -1:
+        return self._list(<Call>stream)
+
     cdef int wait_for(self, Stream stream, object turn) except -1:
         if turn is not None and turn is not self.turn:
             self.turn = turn

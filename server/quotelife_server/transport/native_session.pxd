@@ -79,6 +79,7 @@ cdef class Session:
     cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1
     # Called by calls.
     cdef int wake(self, Stream stream) except -1
+    cdef int wake_in_turn(self, Stream stream) except -1
     cdef int wake_later(self, Stream stream) except -1
     cdef int wait_for(self, Stream stream, object turn) except -1
     cdef int stall(self, Stream stream) except -1

@@ -225,6 +225,10 @@ cdef class Session:
         """There is something to do for it."""
         return 0
 
+    cdef int wake_in_turn(self, Stream stream) except -1:
+        """As ``wake``, for what will be done at the latest at the end of a turn that it waits for."""
+        return 0
+
     cdef int wake_later(self, Stream stream) except -1:
         """As ``wake``, when others have had their turn."""
         return 0
