@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife_server import convert
 from quotelife_server.rpc import Answer, Deferred, RpcError, StreamCall
 
@@ -75,7 +74,7 @@ class ExpiryStream:
         self,
         call: StreamCall,
         *,
-        answer: Callable[[expiry.GetExpiryRequest], Answer | RpcError],
+        answer: Callable[[bytes], Answer | RpcError],
         admit: Callable[[], None],
         release: Callable[[], None],
         as_rpc_error: Callable[[BaseException], RpcError],
@@ -93,13 +92,12 @@ class ExpiryStream:
     def on_message(self, payload: bytes) -> Deferred | None:
         tag = 0
         try:
-            message = convert.stream_request(payload)
-            tag = message.tag
+            tag, request = convert.stream_request(payload)
             self._admit()
         except RpcError as refusal:
             self._queue(_Slot(tag, refusal, admitted=False))
             return self._until_room()
-        answer = self._answer(message.request)
+        answer = self._answer(request)
         if isinstance(answer, Deferred):
             slot = _Slot(tag, answer, admitted=True, ready=False)
             self._pending.append(slot)

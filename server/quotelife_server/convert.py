@@ -48,6 +48,7 @@ from quotelife.records import (
     SignalCode,
 )
 from quotelife.units import NS_PER_S
+from quotelife_server import envelopes
 from quotelife_server.faults import COUNT_MAX as COUNT_MAX
 from quotelife_server.faults import GREEK_MAX, POINTS_PER_UNIT
 from quotelife_server.faults import Faults as Faults
@@ -544,47 +545,53 @@ def firm(reply: bytes) -> bool:
     return types.DECISION_QUOTE in (message.decision, *(side.decision for side in message.sides))
 
 
-def batch_request(payload: bytes) -> expiry.BatchGetExpiryRequest:
-    """Raises ``RpcError`` when there are too many; each request in it is judged on its own."""
-    request = parse(expiry.BatchGetExpiryRequest, payload)
-    if len(request.requests) > BATCH_MAX:
+def batch_requests(payload: bytes) -> list[bytes]:
+    """The bytes of each request of a batch, to be judged on its own. Raises ``RpcError`` when there are too many."""
+    requests = envelopes.batch_requests(payload)
+    if requests is None:
+        batch = parse(expiry.BatchGetExpiryRequest, payload)
+        requests = [each.SerializeToString() for each in batch.requests]
+    if len(requests) > BATCH_MAX:
         faults = Faults()
         faults.add("requests", f"must be at most {BATCH_MAX}; split the batch")
         faults.raise_if_any()
-    return request
+    return requests
 
 
 def batch_reply(outcomes: Sequence[bytes | RpcError]) -> bytes:
     """The bytes of a ``BatchGetExpiryResponse``, out of those of each ``GetExpiryResponse``."""
-    response = expiry.BatchGetExpiryResponse()
-    for outcome in outcomes:
-        _fill_result(response.results.add(), outcome)
-    return response.SerializeToString()
+    return b"".join(
+        expiry.BatchGetExpiryResponse(results=(_fault(outcome),)).SerializeToString()
+        if isinstance(outcome, RpcError)
+        else envelopes.batch_result(outcome)
+        for outcome in outcomes
+    )
 
 
-def stream_request(payload: bytes) -> expiry.StreamExpiryRequest:
-    return parse(expiry.StreamExpiryRequest, payload)
+def stream_request(payload: bytes) -> tuple[int, bytes]:
+    """Tag and bytes of the request of a ``StreamExpiryRequest``. Raises ``RpcError``."""
+    found = envelopes.stream_request(payload)
+    if found is not None:
+        return found
+    message = parse(expiry.StreamExpiryRequest, payload)
+    return message.tag, message.request.SerializeToString()
 
 
 def stream_reply(tag: int, outcome: bytes | RpcError) -> bytes:
     """The bytes of a ``StreamExpiryResponse``."""
-    response = expiry.StreamExpiryResponse(tag=tag)
-    _fill_result(response.result, outcome)
-    return response.SerializeToString()
+    if isinstance(outcome, RpcError):
+        return expiry.StreamExpiryResponse(tag=tag, result=_fault(outcome)).SerializeToString()
+    return envelopes.stream_response(tag, outcome)
 
 
-def _fill_result(result: expiry.ExpiryResult, outcome: bytes | RpcError) -> None:
-    """The answer, or what would have been the status of a single call."""
-    if not isinstance(outcome, RpcError):
-        result.response.ParseFromString(outcome)
-        return
-    fault = result.fault
-    fault.code = int(outcome.code)
-    fault.message = outcome.message
-    for detail in outcome.details:
+def _fault(error: RpcError) -> expiry.ExpiryResult:
+    """What would have been the status of a single call."""
+    fault = expiry.RequestFault(code=int(error.code), message=error.message)
+    for detail in error.details:
         if isinstance(detail, error_details_pb2.BadRequest):
             for violation in detail.field_violations:
                 fault.fields.add(field=violation.field, description=violation.description)
+    return expiry.ExpiryResult(fault=fault)
 
 
 # --- explanations -------------------------------------------------------------------------------------------

@@ -428,20 +428,31 @@ def _expiry_methods(service: Service) -> MethodTable:
         except Exception as error:
             return service.as_rpc_error(error, context)
 
+    def answer_bytes(request: bytes, context: CallContext, now_ns: int) -> Answer | RpcError:
+        try:
+            answer = plain.answer(request, now_ns)
+            return answered(convert.parse_expiry(request), request, now_ns) if answer is None else answer
+        except Exception as error:
+            return service.as_rpc_error(error, context)
+
     def batch_get_expiry(payload: bytes, context: CallContext) -> Answer:
-        messages = convert.batch_request(payload).requests
         places = 0
         answers: list[Answer | RpcError] = []
         now_ns = clock.now_ns()
-        for message in messages:
+        for request in convert.batch_requests(payload):
             try:
-                if message.explain:  # as much work as some dozens of decisions: it takes a place of its own
-                    service.admit(unary)
-                    places += 1
-            except RpcError as refusal:
-                answers.append(refusal)
-                continue
-            answers.append(answer_one(message, context, now_ns))
+                answer: Answer | None = plain.answer(request, now_ns)
+                if answer is None:
+                    message = convert.parse_expiry(request)
+                    if (
+                        message.explain
+                    ):  # as much work as some dozens of decisions: it takes a place of its own
+                        service.admit(unary)
+                        places += 1
+                    answer = answered(message, request, now_ns)
+                answers.append(answer)
+            except Exception as error:
+                answers.append(service.as_rpc_error(error, context))
 
         def build(outcomes: Sequence[bytes | BaseException]) -> bytes:
             return convert.batch_reply(
@@ -462,7 +473,7 @@ def _expiry_methods(service: Service) -> MethodTable:
             raise service.not_serving()
         return ExpiryStream(
             call,
-            answer=lambda message: answer_one(message, context, clock.now_ns()),
+            answer=lambda request: answer_bytes(request, context, clock.now_ns()),
             admit=partial(service.admit, unary),
             release=partial(service.release, unary),
             as_rpc_error=partial(service.as_rpc_error, context=context),

@@ -21,30 +21,19 @@ from quotelife.records cimport (
     Decision,
     DecisionRecord,
 )
+from quotelife_server.protobuf_wire cimport FIXED64, LENGTH, VARINT, put_varint
 
 cdef enum:
     SPACE = 4096
     FIXED_BYTES_MAX = 1400       # of everything but the texts
-    VARINT = 0                   # wire types
-    FIXED64 = 1
-    LENGTH = 2
     CLOCK_SERVICE_UTC = 1
     CLOCK_UNSYNCHRONISED = 2
 
 
-cdef inline uint8_t *_varint(uint8_t *at, uint64_t value) noexcept nogil:
-    while value >= 128:
-        at[0] = <uint8_t>(value | 128)
-        value >>= 7
-        at += 1
-    at[0] = <uint8_t>value
-    return at + 1
-
-
 cdef inline uint8_t *_given(uint8_t *at, uint32_t field, int64_t value) noexcept nogil:
     """An optional whole number, or one known not to be zero."""
-    at = _varint(at, field << 3 | VARINT)
-    return _varint(at, <uint64_t>value)
+    at = put_varint(at, field << 3 | VARINT)
+    return put_varint(at, <uint64_t>value)
 
 
 cdef inline uint8_t *_number(uint8_t *at, uint32_t field, int64_t value) noexcept nogil:
@@ -52,7 +41,7 @@ cdef inline uint8_t *_number(uint8_t *at, uint32_t field, int64_t value) noexcep
 
 
 cdef inline uint8_t *_double(uint8_t *at, uint32_t field, double value) noexcept nogil:
-    at = _varint(at, field << 3 | FIXED64)
+    at = put_varint(at, field << 3 | FIXED64)
     memcpy(at, &value, 8)
     return at + 8
 
@@ -67,7 +56,7 @@ cdef inline uint8_t *_bits(uint8_t *at, uint32_t field, uint64_t mask) noexcept 
     cdef int bit
     if not mask:
         return at
-    at = _varint(at, field << 3 | LENGTH)
+    at = put_varint(at, field << 3 | LENGTH)
     length = at
     at += 1
     for bit in range(64):
@@ -81,8 +70,8 @@ cdef inline uint8_t *_bits(uint8_t *at, uint32_t field, uint64_t mask) noexcept 
 cdef inline uint8_t *_text(uint8_t *at, uint32_t field, const char *text, Py_ssize_t n) noexcept nogil:
     if n == 0:
         return at
-    at = _varint(at, field << 3 | LENGTH)
-    at = _varint(at, <uint64_t>n)
+    at = put_varint(at, field << 3 | LENGTH)
+    at = put_varint(at, <uint64_t>n)
     memcpy(at, text, <size_t>n)
     return at + n
 
@@ -94,14 +83,14 @@ cdef bytes _curve_head(object horizons_ns):
     cdef uint8_t *end = packed
     cdef uint8_t *at
     for horizon_ns in horizons_ns:
-        end = _varint(end, <uint64_t>horizon_ns)
+        end = put_varint(end, <uint64_t>horizon_ns)
     inner = (<char *>packed)[:end - packed]
     at = _text(space, 1, inner, len(inner))
-    at = _varint(at, 2 << 3 | LENGTH)
-    at = _varint(at, 8 * HORIZONS)
+    at = put_varint(at, 2 << 3 | LENGTH)
+    at = put_varint(at, 8 * HORIZONS)
     whole = (<char *>space)[:at - space]
-    at = _varint(space, 17 << 3 | LENGTH)
-    at = _varint(at, <uint64_t>len(whole) + 8 * HORIZONS)
+    at = put_varint(space, 17 << 3 | LENGTH)
+    at = put_varint(at, <uint64_t>len(whole) + 8 * HORIZONS)
     return (<char *>space)[:at - space] + whole
 
 
@@ -115,8 +104,8 @@ cdef inline uint8_t *_decision_id(uint8_t *at, const char *boot_id, Py_ssize_t n
         sequence //= 10
         if not sequence:
             break
-    at = _varint(at, 1 << 3 | LENGTH)
-    at = _varint(at, <uint64_t>(n + 1 + 20 - first))
+    at = put_varint(at, 1 << 3 | LENGTH)
+    at = put_varint(at, <uint64_t>(n + 1 + 20 - first))
     memcpy(at, boot_id, <size_t>n)
     at += n
     at[0] = c"-"

@@ -27,6 +27,7 @@ from quotelife.records cimport (
     Request,
     RequestRecord,
 )
+from quotelife_server.protobuf_wire cimport take_varint
 
 cdef extern from *:
     """
@@ -152,26 +153,10 @@ cdef struct Fields:              # of one request, as they lie in its bytes
     bint has_deadline
 
 
-cdef inline const uint8_t *_number(const uint8_t *at, const uint8_t *end, uint64_t *value) noexcept nogil:
-    """A varint below 2^63 in as few bytes as it takes, else ``NULL``."""
-    cdef uint64_t sum = 0
-    cdef int shift = 0
-    cdef uint8_t byte
-    while at < end and shift < 63:
-        byte = at[0]
-        at += 1
-        sum |= <uint64_t>(byte & 127) << shift
-        if byte < 128:
-            value[0] = sum
-            return at if byte or shift == 0 else NULL
-        shift += 7
-    return NULL
-
-
 cdef inline const uint8_t *_span(const uint8_t *at, const uint8_t *end, Span *span) noexcept nogil:
     """A text that is not empty, else ``NULL``."""
     cdef uint64_t n
-    at = _number(at, end, &n)
+    at = take_varint(at, end, &n)
     if at == NULL or n == 0 or n > TEXT_BYTES_MAX or <Py_ssize_t>n > end - at:
         return NULL
     span.at = at
@@ -223,7 +208,7 @@ cdef bint _scan(const uint8_t *at, const uint8_t *end, Fields *f) noexcept nogil
         elif tag == (4 << 3 | 2):
             at = _span(at, end, &f.instrument)
         elif tag == (6 << 3 | 0):
-            at = _number(at, end, &value)
+            at = take_varint(at, end, &value)
             if value != SIDE_BUY and value != SIDE_SELL:
                 return False
             f.side = <uint8_t>value
@@ -236,7 +221,7 @@ cdef bint _scan(const uint8_t *at, const uint8_t *end, Fields *f) noexcept nogil
         elif tag == (9 << 3 | 2):
             at = _span(at, end, &f.desk)
         elif tag == (10 << 3 | 0):
-            at = _number(at, end, &value)
+            at = take_varint(at, end, &value)
             if not 1 <= value <= DEALERS_MAX:
                 return False
         elif tag == (11 << 3 | 2):
@@ -246,11 +231,11 @@ cdef bint _scan(const uint8_t *at, const uint8_t *end, Fields *f) noexcept nogil
         elif tag == (15 << 3 | 2):
             at = _span(at, end, &f.reference)
         elif tag == (16 << 3 | 0):
-            at = _number(at, end, &value)
+            at = take_varint(at, end, &value)
             f.priced_at_ns = <int64_t>value
             f.has_priced_at = True
         elif tag == (17 << 3 | 0):
-            at = _number(at, end, &value)
+            at = take_varint(at, end, &value)
             f.deadline_ns = <int64_t>value
             f.has_deadline = True
         elif tag == (18 << 3 | 2):

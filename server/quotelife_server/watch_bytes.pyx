@@ -10,20 +10,10 @@ from libc.string cimport memcpy
 
 from quotelife.inputs cimport WatchWord
 
+from quotelife_server.protobuf_wire cimport FIXED64, LENGTH, VARINT, put_varint
+
 cdef enum:
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
     NUMBERS_BYTES = 128  # tags, lengths and numbers of one withdrawal take at most 97
-
-
-cdef inline unsigned char* put_varint(unsigned char* at, uint64_t value) noexcept:
-    while value >= 0x80:
-        at[0] = <unsigned char>(value | 0x80)
-        value >>= 7
-        at += 1
-    at[0] = <unsigned char>value
-    return at + 1
 
 
 cdef inline unsigned char* put_number(unsigned char* at, int field, uint64_t value) noexcept:
