@@ -1278,7 +1278,7 @@ def test_a_connection_that_leaves_says_so_before_it_is_closed(bench: Bench) -> N
     line = bench.line()
     line.connection.pause_writing()
     line.connection.leave()
-    bench.later(0.2)
+    bench.later(1.1)
     assert not line.wire.closed
     line.connection.resume_writing()
     line.hear()
@@ -1672,11 +1672,16 @@ def test_an_old_connection_is_told_to_leave_and_finishes_what_it_has(service: Se
             if each.kind == PING:
                 line.say(frame(PING, ACK, 0, each.payload))
     bench.later(0.5)
-    line.hear()
+    (ping,) = (each for each in line.hear() if each.kind == PING)
     assert line.client.goaways() == [(LAST_STREAM, NO_ERROR, b"")]
     crossing, data = line.client.call(ECHO, b"crossing")
     line.say(data)
     assert line.client.responses[crossing].messages == [b"crossing"]
+    line.say(frame(PING, ACK, 0, bytes(8)))  # of an earlier one
+    bench.later(0.2)
+    line.hear()
+    assert len(line.client.goaways()) == 1  # not heard so far
+    line.say(frame(PING, ACK, 0, ping.payload))
     bench.later(0.2)
     line.hear()
     assert line.client.goaways()[1:] == [(crossing, NO_ERROR, b"")]
@@ -1688,6 +1693,18 @@ def test_an_old_connection_is_told_to_leave_and_finishes_what_it_has(service: Se
     assert line.client.responses[number].messages == [b"done"]
     assert line.wire.closed and not line.wire.aborted
     line.lose()
+
+
+def test_a_client_that_does_not_say_that_it_has_heard_is_not_waited_for_long(bench: Bench) -> None:
+    line = bench.line()
+    line.connection.leave()
+    bench.later(0.9)
+    late, data = line.client.call(ECHO, b"late")
+    line.say(data)
+    assert line.client.responses[late].messages == [b"late"] and not line.wire.closed
+    bench.later(0.2)
+    line.hear()
+    assert line.client.goaways()[1:] == [(late, NO_ERROR, b"")] and line.wire.closed
 
 
 def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service) -> None:

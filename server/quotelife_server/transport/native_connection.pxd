@@ -14,6 +14,7 @@ cdef class Connection(Session):
     cdef list later                          # calls that have had their turn: back on the agenda in the next
     cdef list gone                           # calls whose stream was closed in a callback
     cdef list stalled                        # calls that wait for the client's windows
+    cdef bint has_heard                      # of the goodbye
     cdef bint busy, scheduled, pressed, paused, lost, closing, calm, windows_grew
     cdef readonly int leaving                # 1: told that it will end, 2: takes no new call
     cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s

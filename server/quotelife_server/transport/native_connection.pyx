@@ -9,7 +9,7 @@ rendered, no frame is made and nothing is read.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from quotelife_server.transport.native_call cimport Call, Desk
@@ -43,7 +43,9 @@ cdef enum:
     RESET_COST = 4                           # of a call that was not answered
     PING_STRIKES_MAX = 2                     # as gRPC has it
 
-cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere
+cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere, ...
+cdef double LEAVE_S_MAX = 1.0                # ... and to acknowledge what was sent behind that
+cdef const uint8_t *GOODBYE = b"goodbye!"    # of the PING that is
 cdef double NOT_HEARD = 1e300
 
 # Frames of one flush. One event loop runs all connections, and no flush runs inside another.
@@ -138,11 +140,16 @@ cdef class Connection(Session):
         return not self.streams and not self.calls_begun and not self.closing
 
     def leave(self):
-        """Tell the client that the connection will end; calls that it sends before it has heard so are taken."""
+        """Tell the client that the connection will end; calls that it sends before it has heard so are taken.
+
+        It has when it acknowledges a PING sent behind. Calls that come later would be refused, and clients try such a one
+        only once more: where two connections end in a row, it fails.
+        """
         if not self.leaving and self.h2 != NULL and not self.closing:
             self.leaving = 1
             self.leaving_s = self.desk.now_s
             nghttp2_submit_shutdown_notice(self.h2)
+            nghttp2_submit_ping(self.h2, NGHTTP2_FLAG_NONE, GOODBYE)
             self._flush()
 
     def refuse_new(self):
@@ -206,7 +213,7 @@ cdef class Connection(Session):
             self._flush()
         if self.age_s and not self.leaving and now_s - self.born_s > self.age_s:
             self.leave()
-        if self.leaving == 1 and now_s - self.leaving_s > LEAVE_S:
+        if self.leaving == 1 and now_s - self.leaving_s > (LEAVE_S if self.has_heard else LEAVE_S_MAX):
             self.refuse_new()
         if self.age_s and self.leaving and now_s - self.leaving_s > desk.age_grace_s and not desk.draining:
             self.cut_off()
@@ -311,13 +318,18 @@ cdef class Connection(Session):
             if length == 0:
                 self._spend(1)
             return 0
-        if kind == NGHTTP2_PING and not flags & NGHTTP2_FLAG_ACK:
+        if kind == NGHTTP2_PING:
             return self._ping()
         if kind == NGHTTP2_SETTINGS and not flags & NGHTTP2_FLAG_ACK:
             self.windows_grew = True
             return self._spend(SETTINGS_COST)
         if kind == NGHTTP2_WINDOW_UPDATE:
             self.windows_grew = True
+        return 0
+
+    cdef int on_pong(self, const uint8_t *opaque) except -1:
+        if memcmp(opaque, GOODBYE, 8) == 0:
+            self.has_heard = True
         return 0
 
     cdef int _ping(self) except -1:

@@ -77,6 +77,7 @@ cdef class Session:
     cdef int on_closed(self, Stream stream, uint32_t code) except -1
     cdef int on_drained(self, Stream stream) except -1
     cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1
+    cdef int on_pong(self, const uint8_t *opaque) except -1
     # Called by calls.
     cdef int wake(self, Stream stream) except -1
     cdef int wake_in_turn(self, Stream stream) except -1

@@ -221,6 +221,10 @@ cdef class Session:
     cdef int on_frame(self, int kind, int flags, int32_t stream_id, size_t length) except -1:
         return 0
 
+    cdef int on_pong(self, const uint8_t *opaque) except -1:
+        """A PING of ours was acknowledged, with its 8 bytes."""
+        return 0
+
     cdef int wake(self, Stream stream) except -1:
         """There is something to do for it."""
         return 0
@@ -357,6 +361,8 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
                 stream.remote_ended = True
                 session.on_end(stream)
             return 0
+        if frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            return session.on_pong(frame.ping.opaque_data)
         if frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
             session.settled = True
         session.on_frame(frame.hd.type, frame.hd.flags, frame.hd.stream_id, frame.hd.length)

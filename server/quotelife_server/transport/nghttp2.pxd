@@ -32,9 +32,12 @@ cdef extern from "nghttp2/nghttp2.h":
         uint8_t flags
     ctypedef struct nghttp2_headers:
         int cat
+    ctypedef struct nghttp2_ping:
+        uint8_t opaque_data[8]
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
         nghttp2_headers headers
+        nghttp2_ping ping
     ctypedef struct nghttp2_nv:
         uint8_t *name
         uint8_t *value
