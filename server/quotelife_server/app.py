@@ -46,13 +46,13 @@ from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.in_flight import InFlight
 from quotelife_server.journaling import JournalLedger, Losses, OpenJournal
 from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.models import Models
 from quotelife_server.monitoring import ModelWatch
 from quotelife_server.quality import MarketDataWatch
 from quotelife_server.recent import RecentQuotes
 from quotelife_server.reload import Reloader
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply

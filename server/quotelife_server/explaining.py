@@ -104,14 +104,11 @@ class Explainer:
         self._engine = engine
         self._boot_id = boot_id
         self._later = later
-        self._under_way: dict[str, tuple[bytes, list[_Completed]]] = {}
-
-    def has_under_way(self, request_id: str) -> bool:
-        return request_id in self._under_way
+        self.under_way: dict[str, tuple[bytes, list[_Completed]]] = {}
 
     def joined(self, request_id: str, digest: bytes) -> Deferred | None:
         """The answer that is being completed for this id. Raises ``RpcError`` when it is to something else."""
-        entry = self._under_way.get(request_id)
+        entry = self.under_way.get(request_id)
         if entry is None:
             return None
         if entry[0] != digest:
@@ -137,7 +134,7 @@ class Explainer:
         ]
         waiters = [_Completed()]
         if request_id:
-            self._under_way[request_id] = (digest, waiters)
+            self.under_way[request_id] = (digest, waiters)
 
         def resolve(outcome: bytes | BaseException) -> None:
             for waiter in waiters:
@@ -158,7 +155,7 @@ class Explainer:
                 outcome: Answer | BaseException = deliver(convert.explained(reply, explanations))
             except Exception as error:
                 outcome = error
-            self._under_way.pop(request_id, None)
+            self.under_way.pop(request_id, None)
             if isinstance(outcome, Deferred):
                 for waiter in waiters:
                     waiter.source = outcome

@@ -40,7 +40,7 @@ from quotelife_server.health import Health
 from quotelife_server.in_flight import InFlight
 from quotelife_server.kill import KillControl
 from quotelife_server.ledger import Ledger, NoJournal
-from quotelife_server.limits import ReplyStore, reused_request_id
+from quotelife_server.limits import reused_request_id
 from quotelife_server.log import get_logger
 from quotelife_server.metrics import Metrics
 from quotelife_server.model_methods import model_methods
@@ -52,6 +52,7 @@ from quotelife_server.plain_answer import PlainAnswers
 from quotelife_server.recent import RecentQuotes
 from quotelife_server.recent_quote import RecentQuote
 from quotelife_server.reflection import Reflection
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.request_reader import RequestReader
 from quotelife_server.rpc import (
     Answer,

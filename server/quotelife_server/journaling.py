@@ -32,9 +32,9 @@ from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
 from quotelife_server.alerts import JOURNAL_LOSES, Alerts
 from quotelife_server.ledger import Stands
-from quotelife_server.limits import ReplyStore
 from quotelife_server.log import get_logger
 from quotelife_server.outgoing import Batch, Outgoing, Waiting
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import Code, Deferred, RpcError
 from quotelife_server.settings import Server
 
@@ -246,6 +246,7 @@ class JournalLedger(Outgoing):
         self._served_last = 0
         self._tried_ns = self._checked_ns = now_ns()
         self._earlier = EarlierAnswers(journal)
+        self._index = journal.recovered.answers
         self._segment_began_ns: dict[int, int] = {}
         self._ticked_ns = self._tidied_ns = now_ns()
         self._segments = len(segment_names(journal.storage))

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from quotelife.journal.decisions import Decided
 from quotelife_server import convert
-from quotelife_server.limits import ReplyStore
 from quotelife_server.outgoing import Waiting
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import Answer, Deferred
 
 Stands = Callable[[bytes], bool]

@@ -1,8 +1,10 @@
 # What every answer of a journal's ledger goes through on its way out.
 from libc.stdint cimport int64_t, uint64_t
 
+from quotelife.journal.answers cimport AnswerIndex
 from quotelife.journal.writer cimport JournalWriter
 from quotelife_server.deferred cimport Deferred, Turn
+from quotelife_server.reply_store cimport ReplyStore
 
 
 cdef class Standing:
@@ -35,10 +37,12 @@ cdef class Outgoing:
     cdef public str fault
     cdef public bint _refuses
     cdef public JournalWriter _writer
-    cdef public object _replies
+    cdef public ReplyStore _replies
+    cdef public AnswerIndex _index     # of answers that are not among them
     cdef public Batch _batch
     cdef public bint _scheduled
 
     cpdef int check(self) except -1
+    cdef bint may_have(self, str request_id, int64_t now_ns) except -1
     cpdef Waiting take(self, Waiting waiting, int64_t now_ns)
     cpdef bint _note(self, Waiting waiting) except -1

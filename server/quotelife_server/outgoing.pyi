@@ -1,10 +1,11 @@
 from collections.abc import Callable, Sequence
 
 from quotelife.engine import Engine
+from quotelife.journal.answers import AnswerIndex
 from quotelife.journal.writer import JournalWriter
 from quotelife_server.deferred import Deferred, Turn
 from quotelife_server.ledger import Ledger, Stands
-from quotelife_server.limits import ReplyStore
+from quotelife_server.reply_store import ReplyStore
 
 class Standing:
     def __init__(self, engine: Engine, counterparty: str) -> None: ...
@@ -54,6 +55,7 @@ class Outgoing:
     _refuses: bool
     _writer: JournalWriter
     _replies: ReplyStore
+    _index: AnswerIndex
     _batch: Batch
     _scheduled: bool
     def check(self) -> None: ...

@@ -81,6 +81,10 @@ cdef class Outgoing:
             self._refuse()
         return 0
 
+    cdef bint may_have(self, str request_id, int64_t now_ns) except -1:
+        """Whether there is a reply to the id, as far as memory tells: false is certain."""
+        return self._replies.has(request_id, now_ns) or self._index.may_have(request_id)
+
     cpdef Waiting take(self, Waiting waiting, int64_t now_ns):
         """Note an answer. It leaves once its record is as safe as the configuration says, or can never be written."""
         waiting.ledger = self

@@ -39,7 +39,7 @@ cdef class PlainAnswers(ShortWay):
     cdef PlainRequest _request             # the ones under way: whoever keeps them copies them
     cdef DecisionRecord _decision
     cdef RequestReader _reader
-    cdef object _explainer
+    cdef dict _under_way                   # requests that are being explained, by id
     cdef ReplyWriter _writer
     cdef str _boot_id
 
@@ -55,7 +55,7 @@ cdef class PlainAnswers(ShortWay):
         self._decision = DecisionRecord()
         self._boot_id = service.boot_id
         self._reader = reader
-        self._explainer = explainer
+        self._under_way = explainer.under_way
         self._writer = convert.WRITER
 
     cpdef object answer(self, bytes payload, int64_t now_ns):
@@ -69,9 +69,10 @@ cdef class PlainAnswers(ShortWay):
         if not self._reader.fill(request, payload, now_ns, synchronised):
             return None
         cdef str request_id = request.request_id
-        if request_id and (
-            self._ledger.find(request_id, now_ns) is not None or self._explainer.has_under_way(request_id)
-        ):
+        if request_id and (request_id in self._under_way or (
+            self._ledger.find(request_id, now_ns) is not None if self._outgoing is None
+            else self._outgoing.may_have(request_id, now_ns)
+        )):
             return None
         if self._outgoing is None:
             self._ledger.check()

@@ -28,9 +28,9 @@ from quotelife_server.explaining import JournalExplanations
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.in_flight import InFlight
 from quotelife_server.ledger import NoJournal
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
 from quotelife_server.outgoing import Waiting
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary, waited
 from quotelife_server.settings import ServiceConfig
 

@@ -12,8 +12,8 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife_server.explaining import Turns
 from quotelife_server.handlers import Service, State
 from quotelife_server.in_flight import InFlight
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Code, Deferred, Unary
 
 

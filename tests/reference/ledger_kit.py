@@ -12,8 +12,8 @@ from quotelife.journal.reader import Journal
 from quotelife_server.handlers import Service, State
 from quotelife_server.in_flight import InFlight
 from quotelife_server.journaling import JournalLedger, OpenJournal
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Deferred, RpcError, Unary
 from quotelife_server.settings import JournalSettings
 from quotelife_server.watching import Ear

@@ -16,7 +16,7 @@ from quotelife.journal.records import decode_answer
 from quotelife.journal.recovery import verify
 from quotelife.journal.storage import DirectoryStorage, StorageFile
 from quotelife_server.journaling import JournalLedger, OpenJournal
-from quotelife_server.limits import ReplyStore
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import RpcError, waited
 from quotelife_server.settings import JournalSettings
 from reference.faulty_storage import FaultyFile, FaultyStorage

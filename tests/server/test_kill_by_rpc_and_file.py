@@ -21,8 +21,8 @@ from quotelife_server.app import Application
 from quotelife_server.handlers import Service
 from quotelife_server.in_flight import InFlight
 from quotelife_server.kill import FILE_BYTES_MAX, LOOKS_MAX, KillControl, from_json, orders, to_json
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from reference.service_kit import GET_EXPIRY, Kit, refused, running, write_config
 

@@ -235,8 +235,8 @@ def test_enabling_has_no_effect_while_it_cannot_be_journaled(tmp_path: Path, pol
 def kit_service(kit: Kit, postponed: list[Callable[[], None]], in_flight: int = 64):  # type: ignore[no-untyped-def]
     """The kit's service with explanations that wait until they are let go."""
     from quotelife_server.handlers import Service, State
-    from quotelife_server.limits import ReplyStore
     from quotelife_server.metrics import Metrics
+    from quotelife_server.reply_store import ReplyStore
 
     service = Service(
         kit.engine,

@@ -264,7 +264,7 @@ def test_an_unexpected_fault_leaves_only_an_opaque_id(way: Way, monkeypatch: pyt
     def broken(*given: object) -> None:
         raise RuntimeError("secret /etc/path")
 
-    monkeypatch.setattr(way.kit.service.ledger, "find", broken)
+    monkeypatch.setattr(type(way.kit.service), "synchronised", property(broken), raising=False)
     way.ask({"request_id": "r1"})
     assert way.calls[0].error.code is Code.INTERNAL
     assert "secret" not in way.calls[0].error.message

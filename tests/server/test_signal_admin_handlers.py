@@ -12,8 +12,8 @@ from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife_server import convert
 from quotelife_server.handlers import FILES, State
-from quotelife_server.limits import ENTRY_BYTES, ReplyStore
 from quotelife_server.recent import RecentQuotes
+from quotelife_server.reply_store import ENTRY_BYTES, ReplyStore
 from quotelife_server.rpc import Code, Stream, Unary
 from reference.service_kit import Kit, S, refused
 

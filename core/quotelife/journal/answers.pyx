@@ -7,6 +7,7 @@ of the hash leads to a bucket of about two entries: a request id that was never 
 
 import numpy as np
 
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from quotelife.journal.format cimport hash_id
@@ -21,14 +22,6 @@ cdef uint64_t OFFSET_MASK = (<uint64_t>1 << FILE_SHIFT) - 1
 
 
 cdef class _Run:
-    cdef tuple files           # (name, boot id, time of its last record)
-    cdef const uint64_t[::1] hash
-    cdef const uint64_t[::1] place
-    cdef const int64_t[::1] ns
-    cdef const uint32_t[::1] first     # of each bucket, and one more
-    cdef int shift             # of a hash, to its bucket
-    cdef int64_t last_ns
-
     def __init__(self, tuple files, hash, place, ns):
         cdef uint64_t[::1] values = hash
         cdef uint32_t[::1] first
@@ -112,11 +105,6 @@ cdef class AnswerIndex:
     28 bytes an answer are held in memory, the answers themselves stay on the disk. One thread finds, one may ``add``.
     """
 
-    cdef object _storage
-    cdef dict _refused
-    cdef set _removed
-    cdef tuple _runs           # of _Run, oldest first; replaced whole
-
     def __init__(self, storage, indexes, refused):
         self._storage = storage
         self._refused = refused
@@ -156,6 +144,18 @@ cdef class AnswerIndex:
     def forget(self, str name):
         """That segment is about to be removed, as it should be: its answers count as never given."""
         self._removed.add(name)
+
+    cdef bint may_have(self, str request_id) except -1:
+        """False where ``find`` would find nothing whatever the time; of others with few exceptions it is true."""
+        cdef Py_ssize_t n, at
+        cdef const char* text = PyUnicode_AsUTF8AndSize(request_id, &n)
+        cdef uint64_t wanted = hash_id(<const uint8_t*>text, n)
+        cdef _Run run
+        for run in self._runs:
+            at = run.after(wanted)
+            if at > 0 and run.hash[at - 1] == wanted:
+                return True
+        return False
 
     def find(self, bytes request_id not None, int64_t since_ns=0):
         """The newest answer to that id given since ``since_ns`` and not taken back, else ``None``.

@@ -31,8 +31,8 @@ from quotelife_server.clock import SystemClock
 from quotelife_server.handlers import Service, State
 from quotelife_server.in_flight import InFlight
 from quotelife_server.journaling import JournalLedger, OpenJournal
-from quotelife_server.limits import ReplyStore
 from quotelife_server.metrics import Metrics
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Unary, waited
 from quotelife_server.settings import JournalSettings, Server, ServiceConfig
 

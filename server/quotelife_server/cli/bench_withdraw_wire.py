@@ -20,8 +20,8 @@ from quotelife_server.alerts import Alerts
 from quotelife_server.cli.bench_withdraw import CONFIG, HOUR_NS, Steps, quote
 from quotelife_server.journaling import JournalLedger, OpenJournal
 from quotelife_server.ledger import Ledger, NoJournal
-from quotelife_server.limits import ReplyStore
 from quotelife_server.recent import RecentQuotes
+from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import RpcError
 from quotelife_server.settings import ServiceConfig
 from quotelife_server.watch_stream import WatchStream

@@ -48,8 +48,8 @@ async def native_no_op(path: Path) -> None:
     from quotelife_server.clock import SystemClock
     from quotelife_server.handlers import Service, State
     from quotelife_server.in_flight import InFlight
-    from quotelife_server.limits import ReplyStore
     from quotelife_server.metrics import Metrics
+    from quotelife_server.reply_store import ReplyStore
     from quotelife_server.rpc import CallContext, Unary
     from quotelife_server.settings import Server, ServiceConfig
     from quotelife_server.transport.native import NativeServer
