@@ -233,7 +233,7 @@ class Application:
         """Bind, connect the feeds, answer. Raises ``OSError`` when an address cannot be had."""
         self.kills.restore()
         if self.ledger is not None:
-            self.ledger.begin()
+            self.ledger.begin(asyncio.get_running_loop().call_soon)
         self.service.watching.begin()
         if self.admin is not None:
             (self.admin_address,) = await self.admin.start()

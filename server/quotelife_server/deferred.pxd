@@ -4,11 +4,15 @@ cdef class Turn:
     cdef object _future
     cdef list _calls
 
+    cpdef int after(self, call) except -1
+    cpdef int over(self) except -1
+
 
 cdef class Deferred:
     cdef public object outcome     # bytes, a BaseException, or None until it has come
     cdef public Turn turn
     cdef object callback
 
-    cpdef object then(self, callback)
+    cpdef int resolve(self, outcome) except -1
+    cpdef int then(self, callback) except -1
     cpdef bytes leaving(self)

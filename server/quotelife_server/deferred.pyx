@@ -6,11 +6,12 @@ import asyncio
 cdef class Turn:
     """What answers that come together have in common: one future for all who wait, instead of one each."""
 
-    def after(self, call):
+    cpdef int after(self, call) except -1:
         """``call`` when the turn is over, in the same turn of the event loop. It must not raise."""
         if self._calls is None:
             self._calls = []
         self._calls.append(call)
+        return 0
 
     def future(self):
         """Done when the turn is over, or when one of those who wait for it is cancelled: look again then."""
@@ -18,7 +19,7 @@ cdef class Turn:
             self._future = asyncio.get_running_loop().create_future()
         return self._future
 
-    def over(self):
+    cpdef int over(self) except -1:
         """All of its answers have been resolved."""
         cdef list calls = self._calls
         if calls is not None:
@@ -27,6 +28,7 @@ cdef class Turn:
                 call()
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
+        return 0
 
 
 cdef class Deferred:
@@ -36,18 +38,21 @@ cdef class Deferred:
     def __init__(self, Turn turn=None):
         self.turn = turn
 
-    def resolve(self, outcome):
+    cpdef int resolve(self, outcome) except -1:
         """Later outcomes than the first are ignored."""
         if self.outcome is not None:
-            return
+            return 0
         self.outcome = outcome
         if self.callback is not None:
             self.callback(outcome)
+        return 0
 
-    cpdef object then(self, callback):
+    cpdef int then(self, callback) except -1:
+        """``callback`` is called with the outcome, at once where it has come. One callback alone."""
         self.callback = callback
         if self.outcome is not None:
             callback(self.outcome)
+        return 0
 
     cpdef bytes leaving(self):
         """The bytes to send, asked for last before they are sent: what was fine when the answer was resolved may

@@ -13,9 +13,6 @@ When the disk does not take a batch, or what it took is found removed or changed
 
 import contextlib
 import errno
-import time
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -33,7 +30,7 @@ from quotelife_server import convert
 from quotelife_server.alerts import JOURNAL_LOSES, Alerts
 from quotelife_server.ledger import Stands
 from quotelife_server.log import get_logger
-from quotelife_server.outgoing import Batch, Outgoing, Waiting
+from quotelife_server.outgoing import Batch, JournalFigures, Outgoing, Waiting
 from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import Code, Deferred, RpcError
 from quotelife_server.settings import Server
@@ -190,22 +187,6 @@ class EarlierAnswers:
         self._decisions.forget(segment)
 
 
-class JournalFigures:
-    """Counters for status and metrics."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.unjournaled = 0
-        self.refused = 0
-        self.commit_counts = [0] * (len(COMMIT_BOUNDS_NS) + 1)
-        self.commit_sum_ns = 0
-
-    def committed(self, duration_ns: int, size: int) -> None:
-        self.bytes += size
-        self.commit_counts[bisect_left(COMMIT_BOUNDS_NS, duration_ns)] += 1
-        self.commit_sum_ns += duration_ns
-
-
 class JournalLedger(Outgoing):
     """A ``Ledger`` whose answers leave once their records are as safe as the configuration says."""
 
@@ -235,15 +216,9 @@ class JournalLedger(Outgoing):
         self._refuses = settings.on_failure == "refuse"
         self.durability = settings.durability
         self._syncs = settings.durability == "power-loss"
-        self._batch = Batch()
-        self._held: deque[Batch] = deque()  # answers that a worker thread has to be through for
-        self._scheduled = False
-        self._after_write: list[Callable[[], None]] = []
         self._working = False
         self._probing = False
         self._tidying = False
-        self._served_first = 0
-        self._served_last = 0
         self._tried_ns = self._checked_ns = now_ns()
         self._earlier = EarlierAnswers(journal)
         self._index = journal.recovered.answers
@@ -253,7 +228,7 @@ class JournalLedger(Outgoing):
         replies.held_from_ns = self._ticked_ns
         self.fault = ""
         self.failing_since_ns = 0
-        self.figures = JournalFigures()
+        self.figures = JournalFigures(COMMIT_BOUNDS_NS)
 
     @property
     def records(self) -> int:
@@ -306,8 +281,11 @@ class JournalLedger(Outgoing):
     def refusing(self) -> bool:
         return self._refuses and bool(self.fault)
 
-    def begin(self) -> None:
-        """Write what the start brought, before anything is answered. A disk that refuses is a ``fault`` like any."""
+    def begin(self, call_soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+        """Write what the start brought, before anything is answered. A disk that refuses is a ``fault`` like any.
+        ``call_soon``: that of the event loop itself, known by now, in place of the one given at first."""
+        if call_soon is not None:
+            self._call_soon = call_soon
         try:
             self._writer.prepare()
         except JournalError as error:
@@ -409,43 +387,10 @@ class JournalLedger(Outgoing):
 
     # --- commit -----------------------------------------------------------------------------------------------
 
-    def _commit_soon(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._commit)
-
-    def _commit(self) -> None:
-        self._scheduled = False
-        try:
-            if not self.fault:  # ``tick`` tries again, not every turn
-                self._write()
-        finally:
-            calls, self._after_write = self._after_write, []
-            for call in calls:
-                call()
-
-    def _write(self) -> None:
-        writer, batch, held = self._writer, self._batch, self._held
-        self._say_gap()
-        if batch.waiting:
-            batch.number = writer.next_number - 1
-            held.append(batch)
-            self._batch = Batch()
-        size = writer.pending_bytes
-        started_ns = time.perf_counter_ns()
-        try:
-            number = writer.commit(wait=False)
-        except JournalError as error:
-            self._fail(error)
-            return
-        left = writer.pending_bytes
-        self.figures.committed(time.perf_counter_ns() - started_ns, max(0, size - left))
-        if not self._syncs:
-            self._release(number)
-        if held or (left and writer.held_back) or (self._syncs and number > writer.durable_number):
-            self._work()
-        if writer.segment not in self._segment_began_ns:
-            self._segment_began_ns[writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
+    def _segment_began(self) -> None:
+        """Another segment than before is under way."""
+        if self._writer.segment not in self._segment_began_ns:
+            self._segment_began_ns[self._writer.segment] = self._ticked_ns - BEGAN_MARGIN_NS
             self._tidy(self._now_ns())
 
     def _say_gap(self) -> None:
@@ -455,11 +400,6 @@ class JournalLedger(Outgoing):
                 self._served_first, self._served_last, "answers left that found no room in the journal"
             )
             self._served_first = self._served_last = 0
-
-    def _release(self, number: int) -> None:
-        held = self._held
-        while held and held[0].number <= number:
-            held.popleft().release()
 
     def _work(self) -> None:
         """What answers wait for and only a device can do."""
@@ -536,6 +476,7 @@ class JournalLedger(Outgoing):
         self._segments = outcome
         for number in [n for n in self._segment_began_ns if n <= self._earlier.indexed_segment]:
             del self._segment_began_ns[number]
+        self._segment = -1
         self._replies.held_from_ns = min(self._segment_began_ns.values(), default=self._ticked_ns)
 
     def _make_room(self, now_ns: int) -> None:

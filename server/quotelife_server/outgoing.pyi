@@ -1,9 +1,11 @@
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from quotelife.engine import Engine
 from quotelife.journal.answers import AnswerIndex
 from quotelife.journal.writer import JournalWriter
 from quotelife_server.deferred import Deferred, Turn
+from quotelife_server.latencies import Latencies
 from quotelife_server.ledger import Ledger, Stands
 from quotelife_server.reply_store import ReplyStore
 
@@ -28,8 +30,7 @@ class Waiting(Deferred):
         *,
         strict: bool = False,
     ) -> None: ...
-    @property
-    def sequences(self) -> Sequence[int]: ...
+    sequences: Sequence[int]
     @property
     def request_id(self) -> str: ...
     @property
@@ -50,14 +51,37 @@ class Batch:
     def waiting(self) -> list[Waiting]: ...
     def release(self) -> None: ...
 
+class JournalFigures:
+    bytes: int
+    unjournaled: int
+    refused: int
+    def __init__(self, bounds_ns: Sequence[int]) -> None: ...
+    @property
+    def commits(self) -> Latencies: ...
+    @property
+    def commit_counts(self) -> list[int]: ...
+    @property
+    def commit_sum_ns(self) -> int: ...
+
 class Outgoing:
     fault: str
+    figures: JournalFigures
     _refuses: bool
+    _syncs: bool
     _writer: JournalWriter
     _replies: ReplyStore
     _index: AnswerIndex
+    _call_soon: Callable[[Callable[[], None]], object]
     _batch: Batch
+    _held: deque[Batch]
     _scheduled: bool
+    _after_write: list[Callable[[], None]]
+    _served_first: int
+    _served_last: int
+    _segment: int
     def check(self) -> None: ...
     def take(self, waiting: Waiting, now_ns: int) -> Waiting: ...
     def _note(self, waiting: Waiting) -> bool: ...
+    def _commit_soon(self) -> None: ...
+    def _commit(self) -> None: ...
+    def _release(self, number: int) -> None: ...

@@ -77,7 +77,7 @@ cdef class PlainAnswers(ShortWay):
         if self._outgoing is None:
             self._ledger.check()
         else:
-            self._outgoing.check()
+            self._outgoing.may_decide()
         cdef const Decision *decision = &self._decision.c
         self._engine.decide(request.record, self._decision)
         self._decisions.add(decision.kind, decision.posture_effective, decision.regime)
@@ -94,7 +94,7 @@ cdef class PlainAnswers(ShortWay):
             stands.counterparty = request.counterparty
             stands.changes = self._engine.kill_changes_c()
             waiting.stands = stands
-        waiting.sequences = (decision.input_sequence,)
+        waiting.sequence = decision.input_sequence
         waiting.request_id = request_id
         waiting.digest = request.digest
         waiting.request = payload
@@ -106,6 +106,6 @@ cdef class PlainAnswers(ShortWay):
         if self._outgoing is None:
             self._ledger.take(waiting, now_ns)
         else:
-            self._outgoing.take(waiting, now_ns)
+            self._outgoing.hold(waiting, now_ns)
         self._latencies.observe(_steady_ns() - started_ns)
         return waiting

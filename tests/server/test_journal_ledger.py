@@ -17,6 +17,7 @@ from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.replay.verify import verify as replayed
+from quotelife_server.outgoing import Waiting
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
 from reference.faulty_storage import FAULTS, FaultyStorage
 from reference.ledger_kit import Call, JournalKit
@@ -125,6 +126,50 @@ def test_batches_written_during_a_sync_share_the_next_one(tmp_path: Path) -> Non
         kit.turn()
     kit.work_off()
     assert kit.journal.writer.syncs <= syncs + 2
+
+
+def test_the_answer_to_one_decision_is_noted_like_one_to_several(kit: JournalKit) -> None:
+    """One has its sequence in a field of its own and goes a shorter way to the writer."""
+    one = Waiting(None, b"reply", [7], "id-\u00fc", b"digest", b"request")
+    several = Waiting(None, b"reply", [7, 8], "id-\u00fc", b"digest", b"request")
+    assert (list(one.sequences), list(several.sequences)) == ([7], [7, 8])
+    assert kit.journal.writer.answer([7], "id-\u00fc".encode(), b"digest", b"request", b"reply") == 0
+    for waiting in (one, several):
+        kit.ledger.take(waiting, kit.clock.now_ns())
+    kit.work_off()
+    assert (one.outcome, several.outcome) == (b"reply", b"reply")
+    by_writer, by_ledger, of_several = kit.read().records([Kind.ANSWER])
+    assert by_ledger.payload == by_writer.payload
+    assert decode_answer(of_several).sequences == (7, 8)
+
+
+def test_the_sequences_of_an_answer_can_be_set() -> None:
+    waiting = Waiting(None, b"reply")
+    assert list(waiting.sequences) == []
+    for sequences in ((3,), (3, 4), (), (2**64 - 1,)):
+        waiting.sequences = sequences
+        assert tuple(waiting.sequences) == sequences
+
+
+def test_an_id_that_is_no_text_is_refused_before_anything_is_noted(kit: JournalKit) -> None:
+    number = kit.journal.writer.next_number
+    for sequences in ([7], [7, 8]):
+        with pytest.raises(UnicodeEncodeError):
+            kit.ledger.take(Waiting(None, b"reply", sequences, "\ud800"), kit.clock.now_ns())
+    assert kit.journal.writer.next_number == number
+
+
+def test_figures_count_every_byte_and_every_write(kit: JournalKit) -> None:
+    figures, writer = kit.ledger.figures, kit.journal.writer
+    counts, size, held = sum(figures.commit_counts), figures.bytes, kit.storage.size("0000000001.qlj")
+    commits = writer.commits
+    for answers in (1, 3):
+        for _ in range(answers):
+            kit.ask()
+        kit.work_off()
+    assert figures.bytes - size == kit.storage.size("0000000001.qlj") - held > 0
+    assert writer.commits - commits == 2 <= sum(figures.commit_counts) - counts
+    assert figures.commit_sum_ns > 0
 
 
 def test_a_retry_in_the_same_turn_waits_and_gets_the_same_bytes(kit: JournalKit) -> None:

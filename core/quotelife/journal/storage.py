@@ -21,7 +21,11 @@ ARTIFACTS = "artifacts"
 
 
 class StorageFile(Protocol):
-    """One file open for appending."""
+    """One file open for appending.
+
+    ``descriptor``, an attribute that it may have: number of the open file of the system, to which bytes may be appended
+    by write(2) instead of ``write``, until ``close``.
+    """
 
     def write(self, data: memoryview) -> int:
         """Append; the number of bytes taken, which may be fewer than given. Raises ``OSError``."""
@@ -104,19 +108,19 @@ def write_whole(storage: Storage, name: str, content: bytes) -> None:
 class _DirectoryFile:
     def __init__(self, path: Path, flags: int) -> None:
         self._path = path
-        self._descriptor = os.open(path, flags | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self.descriptor = os.open(path, flags | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
     def write(self, data: memoryview) -> int:
-        return os.write(self._descriptor, data)
+        return os.write(self.descriptor, data)
 
     def sync(self) -> None:
-        os.fdatasync(self._descriptor)
+        os.fdatasync(self.descriptor)
 
     def truncate(self, size: int) -> None:
-        os.ftruncate(self._descriptor, size)
+        os.ftruncate(self.descriptor, size)
 
     def measure(self) -> int:
-        here = os.fstat(self._descriptor)
+        here = os.fstat(self.descriptor)
         try:
             there = os.stat(self._path)
         except FileNotFoundError:
@@ -126,12 +130,12 @@ class _DirectoryFile:
         return here.st_size
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size, offset)
+        return os.pread(self.descriptor, size, offset)
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 class DirectoryStorage:

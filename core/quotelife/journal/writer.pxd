@@ -10,6 +10,7 @@ cdef enum:
 
 cdef class Segment:
     cdef object file
+    cdef int descriptor        # to append by write(2); below zero: by the file's own ``write``
     cdef str name
     cdef uint64_t number
     cdef uint64_t first_number
@@ -77,7 +78,14 @@ cdef class JournalWriter(InputSink):
     cdef object _finishing       # one of them makes sidecars
 
     cpdef int answer(self, sequences, bytes request_id, bytes digest, bytes request, bytes reply) except -1
+    cdef bint answer_one(self, uint64_t sequence, str request_id, bytes digest, bytes request, bytes reply) except -1
+    cpdef uint64_t commit(self, bint wait=*) except? 0
     cdef bint no_room(self) noexcept
+    cdef bint holds_back(self)
+    cdef uint64_t pending(self) noexcept
+    cdef uint8_t* _append_answer(
+        self, uint64_t last_sequence, size_t decisions, const char* request_id, size_t id_size, bytes digest,
+        bytes request, bytes reply) except? NULL
     cdef uint8_t* _append(self, int kind, uint64_t sequence, int64_t now_ns, uint64_t length) noexcept nogil
     cdef bint _grow(self, uint64_t capacity) noexcept nogil
     cdef void _close_record(self, uint8_t* record) noexcept nogil
@@ -98,7 +106,6 @@ cdef class JournalWriter(InputSink):
     cdef int _leave(self) except -1
     cdef int _after_failed_sync(self) except -1
     cdef int _rotate(self) except -1
-    cdef bint _held_back(self)
     cdef Segment _create(self, uint64_t first_number)
     cdef bytes _header(self, Segment segment)
     cdef int _compare(self, Segment segment, uint64_t end, bint exact) except -1
