@@ -322,6 +322,16 @@ async def test_retry_after_is_honoured(venue, desk):
     assert second - first >= 0.99
 
 
+async def test_retry_after_counts_from_the_answer(venue):
+    desk = Desk(venue, snapshot={"interval": "1ms", "retry_min": "5ms", "retry_max": "50ms", "timeout": "5s"})
+    venue.answers = [Answer(status=429, headers={"Retry-After": "1"}, delay_s=0.25)]
+    await desk.feed.start()
+    await whole(venue, desk)
+    first, second = (at for at, _ in venue.requests)
+    assert second - first >= 1.2
+    await desk.feed.stop()
+
+
 async def test_requests_are_paced_across_symbols(venue):
     desk = Desk(venue, snapshot={"interval": "100ms"})
     await desk.feed.start()

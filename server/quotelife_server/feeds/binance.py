@@ -13,7 +13,7 @@ from quotelife.errors import DecodeError
 from quotelife.feed.binance import BinanceDecoder
 from quotelife.instruments import Instrument, InstrumentTable
 from quotelife.records import EventBuffer
-from quotelife.units import NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server.feeds.base import Backoff, Sink
 from quotelife_server.feeds.settings import BinanceFeedConfig
 from quotelife_server.feeds.websocket import WebsocketFeed, instruments_of
@@ -146,10 +146,9 @@ class BinanceFeed(WebsocketFeed):
             next_ns = self._next_snapshot_ns
             if len(self._requested_ns) == self._requested_ns.maxlen:
                 next_ns = max(next_ns, self._requested_ns[0] + MINUTE_NS)
-            wait_ns = next_ns - self._clock.now_ns()
-            if wait_ns > 0:
-                await asyncio.sleep(wait_ns / NS_PER_S)
-            now_ns = self._clock.now_ns()
+            # The loop counts in whole milliseconds, and a sleep may end one of them early: the venue counts finer.
+            while (now_ns := self._clock.now_ns()) < next_ns:  # noqa: ASYNC110 (it is for the time itself)
+                await asyncio.sleep(max(next_ns - now_ns, NS_PER_MS) / NS_PER_S)
             self._requested_ns.append(now_ns)
             self._next_snapshot_ns = now_ns + snapshot.interval_ns
             timeout = aiohttp.ClientTimeout(total=snapshot.timeout_ns / NS_PER_S)
@@ -161,7 +160,9 @@ class BinanceFeed(WebsocketFeed):
                         raise SnapshotError(f"answer longer than {snapshot.bytes_max} bytes")
                 if response.status != 200:
                     wait_s = _retry_after_s(response.status, response.headers.get("Retry-After", ""))
-                    self._next_snapshot_ns += int(wait_s * NS_PER_S)
+                    # From now on, not from the request: the answer may have been long on its way.
+                    next_ns = self._clock.now_ns() + int(wait_s * NS_PER_S)
+                    self._next_snapshot_ns = max(self._next_snapshot_ns, next_ns)
                     raise SnapshotError(f"HTTP {response.status}: {bytes(body[:120])!r}")
                 return bytes(body)
 
