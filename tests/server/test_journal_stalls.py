@@ -26,6 +26,8 @@ SYNC_S = 0.2
 STALL_S = 0.05
 TRIES = 4  # the machine may hold up any one run; a loop that waits for the device is held up in each
 BATCHES = 15
+SEGMENTS = 5  # begun, the last perhaps empty: how many batches share one depends on disk and machine
+BEGUN_S_MAX = 30.0
 
 
 class SlowFile(FaultyFile):
@@ -98,10 +100,14 @@ class Ledger:
         last = time.monotonic()
         watcher = asyncio.create_task(watch())
         answers = []
-        for batch in range(BATCHES):
-            answers += [asyncio.create_task(answer(f"r{batch}-{i}")) for i in range(4)]
+        batches = 0
+        end = last + BEGUN_S_MAX
+        while batches < BATCHES or self.journal.writer.segment < SEGMENTS:
+            assert time.monotonic() < end, f"{self.journal.writer.segment} segments of {batches} batches"
+            answers += [asyncio.create_task(answer(f"r{batches}-{i}")) for i in range(4)]
             await asyncio.sleep(0.03)
             self.ledger.tick(self.now_ns())
+            batches += 1
         await asyncio.wait_for(asyncio.gather(*answers), 30)
         running = False
         await watcher
