@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -18,9 +19,17 @@ from quotelife_client.aio import AsyncClient
 from quotelife_client.calls import ServiceError
 from quotelife_server.alerts import KILL_NOT_KEPT, KILLED, Alerts
 from quotelife_server.app import Application
-from quotelife_server.handlers import Service
+from quotelife_server.handlers import NOT_KEPT, Service
 from quotelife_server.in_flight import InFlight
-from quotelife_server.kill import FILE_BYTES_MAX, LOOKS_MAX, KillControl, from_json, orders, to_json
+from quotelife_server.kill import (
+    FILE_BYTES_MAX,
+    LOOKS_MAX,
+    KillControl,
+    from_json,
+    orders,
+    to_json,
+    write_synced,
+)
 from quotelife_server.metrics import Metrics
 from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
@@ -349,13 +358,43 @@ async def test_status_shows_kill_state_and_alert_and_health_goes_on(app: Applica
         assert b'quotelife_alert{name="killed"} 0.0' in await app.exposition.text()
 
 
-async def test_an_acknowledged_kill_is_on_disk(app: Application, tmp_path: Path) -> None:
+async def killed_and_kept(client: AsyncClient) -> None:
+    """Kills until the reply says that it is on disk: within a second usually, and as late as the disk likes."""
+    async with asyncio.timeout(20):
+        while (await client.kill("limit", counterparty="alpha")).unrecorded:
+            pass
+
+
+async def test_a_kill_acknowledged_as_recorded_is_on_disk(app: Application, tmp_path: Path) -> None:
     async with AsyncClient(app.addresses[0], timeout_s=5) as client:
-        await client.kill("limit", counterparty="alpha")
+        await killed_and_kept(client)
         kept = json.loads((tmp_path / "KILL.state").read_text())["kills"]
         assert [(each["counterparty"], each["reason"]) for each in kept] == [("alpha", "limit")]
         await client.enable("mended", counterparty="alpha")
         assert json.loads((tmp_path / "KILL.state").read_text())["kills"] == []
+
+
+async def test_a_kill_that_the_disk_is_slow_to_take_is_acknowledged_as_such_and_kept(
+    app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No operator waits for a disk that hangs; the reply says that it is not written down, until it is."""
+    free = threading.Event()
+
+    def write(file: Path, content: bytes) -> None:
+        assert free.wait(30)
+        write_synced(file, content)
+
+    monkeypatch.setattr("quotelife_server.kill.write_synced", write)
+    async with AsyncClient(app.addresses[0], timeout_s=10) as client:
+        try:
+            reply = await client.kill("limit", counterparty="alpha")
+            assert NOT_KEPT in reply.unrecorded
+            assert [kill.counterparty for kill in app.engine.kills()] == ["alpha"]
+            assert not (tmp_path / "KILL.state").exists()
+        finally:
+            free.set()
+        await killed_and_kept(client)
+    assert [kill.reason for kill in from_json((tmp_path / "KILL.state").read_bytes())] == ["limit"]
 
 
 async def test_enabling_is_refused_while_the_file_stands_and_is_an_act_of_its_own(
