@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -257,6 +258,36 @@ def test_numbers_are_those_of_decimals_on_every_grid() -> None:
     assert plain[True] > 4_000 and plain[False] > 1_000
 
 
+@pytest.mark.parametrize("places", [17, 18])
+def test_a_quotient_that_two_roundings_take_across_a_middle_is_left_to_the_general_way(places: int) -> None:
+    """``a / b`` beside an odd count ``m`` of half units by ``1 / (m b)``, of a double's size and with a divisor beyond
+    10^10: 28 digits cannot say on which side it lies, so that rounding once and twice differ about every other time."""
+    of = side("many")
+    lot = Decimal("0.3333333333")
+    instrument = next(each.name for each in of.engine.instruments if each.lot_size == lot)
+    odd = 3333333333 * 5 ** (
+        places - 10
+    )  # of the divisor, which is so many lots' last digits of the quantity
+    rng = random.Random(places)
+    differ = asked = 0
+    for _ in range(400):
+        power = 51 if places == 18 else 49
+        beside = rng.choice((-1, 1))
+        middle = -beside * pow(odd, -1, 2**power) % 2**power
+        middle += rng.randrange(2**53 >> power, 2**54 >> power) << power
+        above, left = divmod(middle * odd + beside, 2**power)
+        assert not left and 2**53 < middle < 2**54 and middle & 1
+        if above >= 2**53 or above % 10 == 0:
+            continue
+        asked += 1
+        number = f"0.{above:0{places}d}"
+        once = above / (odd << (places - 10))  # Python rounds it right, once
+        differ += once != float(Decimal(number) / lot)
+        size = types.Size(quantity=number, unit=types.SIZE_UNIT_BASE_QUANTITY)
+        held(of, request_of(instrument=instrument, size=size).SerializeToString())
+    assert asked > 100 and differ > asked // 8, (asked, differ)
+
+
 # --- bytes that nobody should send --------------------------------------------------------------------------
 
 
@@ -426,6 +457,8 @@ def test_what_may_be_written_otherwise_is_left_to_the_general_way() -> None:
         ({"edge": "1234567890123456789"}, "edge"),
         ({"edge": "1.1234567890123456789"}, "edge"),
         ({"edge": "1."}, "edge"),
+        ({"edge": "0" * 18 + "1"}, "edge"),
+        ({"edge": "1." + "0" * 19}, "edge"),
         ({"dealers_asked": 0}, "dealers_asked"),
         ({"dealers_asked": 10_001}, "dealers_asked"),
         ({"priced_at_utc_ns": NOW - 60 * S - 1}, "priced_at_utc_ns"),
@@ -446,6 +479,52 @@ def test_what_is_wrong_is_left_to_the_general_way(fields: dict[str, Any], refuse
     assert of.reader.read(payload, NOW, True) is None
     with pytest.raises(RpcError, match=refused):
         general(of.engine, payload, NOW, True)
+
+
+@pytest.mark.parametrize("behind", [b"\x10\x01", b"\x10\x02", b"\x0a\x011", b"\x18\x01", b"\xff", b"\0"])
+def test_nothing_may_lie_behind_the_unit(behind: bytes) -> None:
+    of = side("kit")
+    fields = fields_of(request_of(request_id="r", size=BASE).SerializeToString())
+    assert held(of, b"".join(written(*each) for each in fields)) is not None
+    for cut in range(1, len(behind) + 1):
+        longer = [
+            (field, wire, value + behind[:cut] if field == 7 else value) for field, wire, value in fields
+        ]
+        assert of.reader.read(b"".join(written(*each) for each in longer), NOW, True) is None
+
+
+@pytest.mark.parametrize("more", [1, 2, 8, 100])
+def test_no_text_reaches_beyond_the_end_of_what_it_is_in(more: int) -> None:
+    """Wherever a text ends the request, or the size, and says that it is longer."""
+    of = side("kit")
+    for message in USUAL.values():
+        fields = fields_of(message.SerializeToString(deterministic=True))
+        for at, (field, wire, value) in enumerate(fields):
+            if wire == 2:
+                before = b"".join(written(*each) for each in fields[:at])
+                longer = varint(field << 3 | 2) + varint(len(value) + more) + value
+                assert of.reader.read(before + longer, NOW, True) is None
+            if field == 7:
+                inner = b"\x0a" + varint(len(value) - 4 + more) + value[2:]
+                changed = [*fields[:at], (7, 2, inner), *fields[at + 1 :]]
+                assert of.reader.read(b"".join(written(*each) for each in changed), NOW, True) is None
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        ("0" * 17 + "1", "0" * 18 + "1"),
+        ("1." + "0" * 17 + "1", "1." + "0" * 18 + "1"),
+        ("1." + "0" * 18, "1." + "0" * 19),
+    ],
+)
+@pytest.mark.parametrize("sign", ["", "-", "+"])
+def test_eighteen_digits_on_either_side_of_a_point_are_taken_and_no_more(
+    shorter: str, longer: str, sign: str
+) -> None:
+    of = side("kit")
+    assert held(of, request_of(edge=sign + shorter).SerializeToString()) is not None
+    assert of.reader.read(request_of(edge=sign + longer).SerializeToString(), NOW, True) is None
 
 
 # --- which requests are plain -------------------------------------------------------------------------------
@@ -538,6 +617,32 @@ def test_names_beyond_all_room_are_still_read_right() -> None:
             assert plain is not None and plain.counterparty == name
             index = of.engine.policy.counterparty_index(name)
             assert plain.record.counterparty == (NO_INDEX_VALUE if index is None else index), turn
+
+
+def with_one_hash(first: str, rng: random.Random) -> str:
+    """Another text of 16 bytes with the hash of ``first``, as ``request_reader`` hashes names: eight bytes are mixed
+    with what came before in a way that can be undone, so that the second eight can make up for the first."""
+
+    def mixed(word: bytes) -> int:
+        value = (
+            16 * 0x9E3779B97F4A7C15 ^ int.from_bytes(word, sys.byteorder)
+        ) * 0x9E3779B97F4A7C15 & 2**64 - 1
+        return value ^ value >> 32
+
+    begins, ends = first[:8].encode(), int.from_bytes(first[8:].encode(), sys.byteorder)
+    while True:
+        other = bytes(rng.randrange(0x21, 0x7F) for _ in range(8))
+        rest = (mixed(begins) ^ mixed(other) ^ ends).to_bytes(8, sys.byteorder)
+        if other != begins and all(0x21 <= byte < 0x7F for byte in rest):
+            return (other + rest).decode()
+
+
+def test_names_of_one_hash_are_two_names() -> None:
+    of, rng = side("kit"), random.Random(3)
+    for _ in range(4):
+        names = [first := "".join(rng.choices("abcdefgh", k=16)), with_one_hash(first, rng)]
+        for name in names * 2:
+            assert held(of, request_of(counterparty=name).SerializeToString()) is not None
 
 
 def test_texts_of_an_answer_outlive_the_table_that_they_are_from() -> None:
