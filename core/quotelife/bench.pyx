@@ -22,7 +22,9 @@ from quotelife.records cimport (
     EV_ADD, EV_EXECUTE, EV_LEVEL, EV_QUOTE, EV_TRADE, FLAG_LAST, SIDE_BID, DecisionRecord, Event, EventBuffer,
     RequestRecord,
 )
-from quotelife.windows.buckets cimport BucketWindow, buckets_add, buckets_advance, buckets_bytes, buckets_init
+from quotelife.windows.buckets cimport (
+    BucketWindow, buckets_add, buckets_advance, buckets_bytes, buckets_init, buckets_sum,
+)
 from quotelife.windows.ring cimport RingWindow, ring_advance, ring_bytes, ring_init, ring_push
 
 cdef extern from "<time.h>" nogil:
@@ -388,7 +390,7 @@ def time_windows(EventBuffer buffer):
         for i in range(buffer.count):
             buckets_advance(&buckets, buffer.events[i].receive_ns)
             buckets_add(&buckets, 0, buffer.events[i].size_lots)
-            sink ^= buckets.sum[0][0]
+            sink ^= buckets_sum(&buckets, 0, 0)
         start = thread_ns() - start
         free(memory)
         out[f"window_{length * 100}ms"] = start / buffer.count

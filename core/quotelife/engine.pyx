@@ -81,7 +81,7 @@ from quotelife.model.recalibration cimport (
 )
 from quotelife.quotes.live_quotes cimport NOWHERE, QUOTE_SIDES_MAX, LiveQuote, LiveQuotes, LiveSide, quotes_markets
 from quotelife.quotes.watching cimport Watching
-from quotelife.windows.ring cimport RingTail, RingWindow
+from quotelife.windows.ring cimport RingTail, RingWindow, ring_advance
 from quotelife.records cimport (
     ACTUATION_ABSOLUTE, ACTUATION_WITHDRAW, BIND_BELOW_MINIMUM, BIND_CLIENT_DEADLINE, BIND_EDGE, BIND_GRANULARITY,
     BIND_EXPOSURE, BIND_MARKET, BIND_MAX, BIND_MIN, BIND_TRANSIT, BIND_VENUE_MAX, BIND_VENUE_MIN, DECISION_DECLINE,
@@ -4178,12 +4178,14 @@ cdef void follow_rhythm(InstrumentState* state, int64_t t) noexcept nogil:
     state.unanswered_ns = 0
 
 
-cdef int64_t mid2_at(const FeatureState* features, int64_t t) noexcept nogil:
+cdef int64_t mid2_at(FeatureState* features, int64_t t) noexcept nogil:
     # bid + ask at t, exact for the last second, on the 100 ms grid before that; 0 where it is not known.
-    cdef const RingWindow* ring = &features.mid
+    cdef RingWindow* ring = &features.mid
     cdef const RingTail* tail = &ring.tail[MID_TAIL_1S]
     cdef const int64_t* slot
-    cdef int64_t serial = ring.head - 1, step
+    cdef int64_t serial, step
+    ring_advance(ring, ring.now_ns)
+    serial = ring.head - 1
     if not features.live or t < features.start_ns or ring.now_ns < tail.whole_at_ns:
         return 0
     while serial >= tail.first:

@@ -10,8 +10,8 @@ of the gap is left out of them and the jump over it is no return. An invalid fea
 
 Room. One arena an instrument, ``feature_state_bytes()`` long (548,864 B reserved). The rings hold what comes within
 1 s: 4,096 top changes, 4,096 trades, 4,096 messages with level or order changes, 1,024 mid moves and spread changes.
-On the recorded BTC perpetual the busiest second has 907, 1,650, 21, 133 and 132. A ring that runs dry starts again at
-its first slot, so an instrument touches only the pages its busiest second needs. Beyond capacity the oldest entries
+On the recorded BTC perpetual the busiest second has 907, 1,650, 21, 133 and 132. A ring grows by doubling, so an
+instrument goes round in no more room than its busiest second needed. Beyond capacity the oldest entries
 are given up and the features of every window they belonged to are invalid until they would have left; the 100 ms
 windows therefore stay valid up to 40,960 changes a second.
 
@@ -75,6 +75,7 @@ from quotelife.windows.buckets cimport (
     buckets_advance,
     buckets_bytes,
     buckets_init,
+    buckets_sum,
 )
 from quotelife.windows.ewma_correlation cimport (
     ewma_correlation_add,
@@ -96,7 +97,9 @@ from quotelife.windows.ring cimport (
     ring_advance,
     ring_bytes,
     ring_count,
+    ring_holds,
     ring_init,
+    ring_pass,
     ring_push,
     ring_reset,
     ring_whole,
@@ -755,9 +758,17 @@ cdef inline bint covered(const FeatureState* self, int64_t t, int64_t window_ns)
     return self.live and t - self.start_ns >= window_ns
 
 
+cdef inline int64_t in_60s(const FeatureState* self, int channel) noexcept nogil:
+    return buckets_sum(&self.buckets, BUCKETS_60S, channel)
+
+
+cdef inline int64_t in_2s(const FeatureState* self, int channel) noexcept nogil:
+    return buckets_sum(&self.buckets, BUCKETS_2S, channel)
+
+
 cdef inline int64_t baseline(const FeatureState* self) noexcept nogil:
     # 100 ms samples in the last 60 s; 0 while there are too few to believe.
-    cdef int64_t samples = self.buckets.sum[BUCKETS_60S][C_SAMPLES]
+    cdef int64_t samples = in_60s(self, C_SAMPLES)
     return samples if samples >= BASELINE_SAMPLES else 0
 
 
@@ -780,7 +791,7 @@ cdef inline double spread_ratio(const FeatureState* self, double deviation) noex
         return NAN
     if least < SPREAD_LEVEL_MIN:
         least = SPREAD_LEVEL_MIN
-    level = sqrt(self.buckets.sum[BUCKETS_60S][C_SPREAD_VARIANCE] / VARIANCE_SCALE / samples)
+    level = sqrt(in_60s(self, C_SPREAD_VARIANCE) / VARIANCE_SCALE / samples)
     return deviation / (level if level > least else least)
 
 
@@ -847,11 +858,11 @@ cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, i
     memset(out, 0, sizeof(StressInputs))
     t = arrive(self, t)
     if covered(self, t, SECOND):
-        ring_advance(&self.mid, t)
+        ring_pass(&self.mid, t)
         value = volatility_ratio(self, t)
         if isfinite(value):
             # Too few moves to compare are known to be calm: the input is there, and it is 0.
-            out.volatility_ratio = value if ring_count(&self.mid, TAIL_LONG_1S) >= STRESS_MOVES_MIN else 0.0
+            out.volatility_ratio = value if ring_holds(&self.mid, SECOND, STRESS_MOVES_MIN) else 0.0
             out.valid |= STRESS_HAS_VOLATILITY
         time_weighted_advance(&self.spread, t)
         if time_weighted_whole(&self.spread):
@@ -860,9 +871,9 @@ cdef void feature_stress(FeatureState* self, SharedSignals* shared, int64_t t, i
                 out.spread_volatility_ratio = value
                 out.valid |= STRESS_HAS_SPREAD
         buckets_advance(&self.buckets, t)
-        value = baseline_rate(self, self.buckets.sum[BUCKETS_60S][C_TOP])
+        value = baseline_rate(self, in_60s(self, C_TOP))
         if value > 0.0:
-            updates = self.buckets.sum[BUCKETS_2S][C_TOP]
+            updates = in_2s(self, C_TOP)
             out.update_frequency_ratio = 0.0
             if updates >= STRESS_UPDATES_MIN:
                 out.update_frequency_ratio = updates / (bucket_seconds(self, BUCKETS_2S, t) * value)
@@ -1027,7 +1038,6 @@ cdef inline void put_trades(FeatureState* self, int tail, double seconds, double
 cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, double mirror, double* out,
                      uint64_t* valid) noexcept nogil:
     # What happened. The book is two-sided and uncrossed, the state is live.
-    cdef const int64_t* long_sum = self.buckets.sum[BUCKETS_60S]
     cdef double deviation, rate, base, side_depth = 0.0, cancel_rate = NAN, own, driver, seconds
     cdef int64_t samples = baseline(self), volume
     cdef int k
@@ -1046,12 +1056,12 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
     put(out, valid, F_TOP_UPDATES_100MS, ring_count(&self.top, TAIL_100MS),
         covered_100ms and ring_whole(&self.top, TAIL_100MS))
     put(out, valid, F_TOP_UPDATES_1S, ring_count(&self.top, TAIL_1S), covered_1s and ring_whole(&self.top, TAIL_1S))
-    rate = baseline_rate(self, long_sum[C_TOP])
+    rate = baseline_rate(self, in_60s(self, C_TOP))
     if rate > 0.0:
         put(out, valid, F_TOP_UPDATE_RATIO, ring_count(&self.top, TAIL_100MS) * 10.0 / rate,
             covered_100ms and ring_whole(&self.top, TAIL_100MS))
-    if samples > 0 and long_sum[C_DEPTH] > 0:
-        side_depth = long_sum[C_DEPTH] * 0.5 / samples
+    if samples > 0 and in_60s(self, C_DEPTH) > 0:
+        side_depth = in_60s(self, C_DEPTH) * 0.5 / samples
         put(out, valid, F_DEPTH_RATIO, sample_depth(book) * 0.5 / side_depth, True)
 
     if covered_100ms:
@@ -1069,25 +1079,25 @@ cdef void put_market(FeatureState* self, const LevelBook* book, int64_t t, doubl
                  F_ORDER_FLOW_IMBALANCE_5_1S, F_CANCEL_RATE_1S, F_ADD_RATE_1S,
                  F_ADD_RATE_OWN_1S, &cancel_rate)
         if self.by_order:
-            base = baseline_rate(self, <double>(long_sum[C_REMOVED_BID] + long_sum[C_REMOVED_ASK]))
+            base = baseline_rate(self, <double>(in_60s(self, C_REMOVED_BID) + in_60s(self, C_REMOVED_ASK)))
         else:
-            base = baseline_rate(self, floored(<double>(long_sum[C_REMOVED_BID] - long_sum[C_SOLD]))
-                                 + floored(<double>(long_sum[C_REMOVED_ASK] - long_sum[C_BOUGHT])))
+            base = baseline_rate(self, floored(<double>(in_60s(self, C_REMOVED_BID) - in_60s(self, C_SOLD)))
+                                 + floored(<double>(in_60s(self, C_REMOVED_ASK) - in_60s(self, C_BOUGHT))))
         put(out, valid, F_CANCEL_RATIO, cancel_rate / base, base > 0.0)
     if covered(self, t, 2 * <int64_t>SECOND):
         seconds = bucket_seconds(self, BUCKETS_2S, t)
-        put(out, valid, F_TRADE_INTENSITY_2S, self.buckets.sum[BUCKETS_2S][C_TRADES] / seconds, True)
-        volume = self.buckets.sum[BUCKETS_2S][C_BOUGHT] + self.buckets.sum[BUCKETS_2S][C_SOLD]
+        put(out, valid, F_TRADE_INTENSITY_2S, in_2s(self, C_TRADES) / seconds, True)
+        volume = in_2s(self, C_BOUGHT) + in_2s(self, C_SOLD)
         if volume > 0:
-            put(out, valid, F_TRADE_IMBALANCE_2S, mirror * (self.buckets.sum[BUCKETS_2S][C_BOUGHT]
-                - self.buckets.sum[BUCKETS_2S][C_SOLD]) / <double>volume, True)
+            put(out, valid, F_TRADE_IMBALANCE_2S, mirror * (in_2s(self, C_BOUGHT)
+                - in_2s(self, C_SOLD)) / <double>volume, True)
 
     put(out, valid, F_MID_MOVES_100MS, ring_count(&self.mid, TAIL_100MS),
         covered_100ms and ring_whole(&self.mid, TAIL_100MS))
     put(out, valid, F_MID_MOVES_1S, ring_count(&self.mid, TAIL_LONG_1S),
         covered_1s and ring_whole(&self.mid, TAIL_LONG_1S))
-    put(out, valid, F_MID_MOVES_10S, self.buckets.sum[BUCKETS_10S][C_MOVES], covered_5s)
-    put(out, valid, F_MID_MOVES_60S, long_sum[C_MOVES], covered_5s)
+    put(out, valid, F_MID_MOVES_10S, buckets_sum(&self.buckets, BUCKETS_10S, C_MOVES), covered_5s)
+    put(out, valid, F_MID_MOVES_60S, in_60s(self, C_MOVES), covered_5s)
     if self.last_move != 0:
         put(out, valid, F_LAST_MOVE_AGE_S, (t - self.last_move_ns) / 1e9, True)
         put(out, valid, F_LAST_MOVE_DIRECTION, mirror * self.last_move, True)

@@ -45,6 +45,8 @@ cdef struct ResolvedLabel:     # one part of a label
     int8_t hit                 # -1: it will never be known
 
 cdef struct OpenLabels:
+    int64_t due_ns             # of the top of the last heap, and the keys on top of the others: INT64_MAX and infinity
+    double key[WATCHED]        # where there is none; an event that resolves nothing reads no more than these
     OpenLabel* pool
     uint32_t* free             # places that are free, free_n of them
     uint32_t* heap[WATCHED + 1]    # smallest key on top; the last: next due on top

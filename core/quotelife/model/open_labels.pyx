@@ -10,6 +10,7 @@ taken when so much time has passed since the one before that what is left lasts 
 or the one behind it, by its sequence, lest it be always the same side of a request. So no moment goes without labels.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -33,6 +34,7 @@ cdef bint labels_init(OpenLabels* self) noexcept nogil:
         return False
     for k in range(WATCHED + 1):
         self.heap[k] = self.free + (k + 1) * LABEL_ROOM
+        _know_top(self, k)
     for k in range(LABEL_ROOM):
         self.free[k] = LABEL_ROOM - 1 - k
     self.free_n = LABEL_ROOM
@@ -64,6 +66,14 @@ cdef inline bint _before(const OpenLabels* self, int h, uint32_t one, uint32_t o
     return a.serial < b.serial
 
 
+cdef inline void _know_top(OpenLabels* self, int h) noexcept nogil:
+    cdef const OpenLabel* top = &self.pool[self.heap[h][0]] if self.heap_n[h] else NULL
+    if h == DUE:
+        self.due_ns = top.due_ns if top != NULL else INT64_MAX
+    else:
+        self.key[h] = top.key if top != NULL else INFINITY
+
+
 cdef inline void _put(OpenLabels* self, int h, int at, uint32_t place) noexcept nogil:
     self.heap[h][at] = place
     self.pool[place].heap_at[h == DUE] = at
@@ -87,6 +97,7 @@ cdef void _sift(OpenLabels* self, int h, int at, uint32_t place) noexcept nogil:
         _put(self, h, at, self.heap[h][next])
         at = next
     _put(self, h, at, place)
+    _know_top(self, h)
 
 
 cdef void _push(OpenLabels* self, int h, uint32_t place) noexcept nogil:
@@ -99,6 +110,8 @@ cdef void _pull(OpenLabels* self, int h, uint32_t place) noexcept nogil:
     self.heap_n[h] -= 1
     if at != self.heap_n[h]:
         _sift(self, h, at, self.heap[h][self.heap_n[h]])
+    else:
+        _know_top(self, h)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -203,11 +216,9 @@ cdef bint labels_due(OpenLabels* self, int64_t until, const double* x, ResolvedL
     cdef OpenLabel* label
     cdef uint32_t place
     cdef int part
-    while self.heap_n[DUE]:
+    while self.due_ns < until and self.heap_n[DUE]:
         place = self.heap[DUE][0]
         label = &self.pool[place]
-        if label.due_ns >= until:
-            return False
         part = _next_part(label)
         label.waits &= ~(1 << part)
         if part == LABEL_LIVE:
@@ -226,7 +237,7 @@ cdef bint labels_due(OpenLabels* self, int64_t until, const double* x, ResolvedL
 cdef bint labels_passed(OpenLabels* self, const double* x, int64_t t, ResolvedLabel* out) noexcept nogil:
     cdef int watched
     for watched in range(WATCHED):
-        while self.heap_n[watched] and x[watched] >= self.pool[self.heap[watched][0]].key:
+        while x[watched] >= self.key[watched] and self.heap_n[watched]:
             if _pass(self, self.heap[watched][0], t, True, out):
                 return True
     return False

@@ -17,7 +17,7 @@ cdef struct BucketWindow:
     int32_t channels
     int32_t tails
     int32_t length[BUCKET_TAILS]  # buckets of each window, ascending
-    int64_t sum[BUCKET_TAILS][BUCKET_CHANNELS]
+    int64_t ended[BUCKET_TAILS][BUCKET_CHANNELS]   # sums over the buckets of each window but the running one
 
 cdef size_t buckets_bytes(int32_t longest, int channels) noexcept nogil
 # memory: buckets_bytes(longest window, channels) long
@@ -30,12 +30,11 @@ cdef inline void buckets_advance(BucketWindow* self, int64_t t) noexcept nogil:
         buckets_roll(self, t)
 
 cdef inline void buckets_add(BucketWindow* self, int channel, int64_t value) noexcept nogil:
-    # Into the running bucket. Tails that are not in use are summed too, which is cheaper than asking; nobody reads
-    # them. The caller keeps the longest window's sum below 2^63.
+    # Into the running bucket alone. The caller keeps the longest window's sum below 2^63.
     self.running[channel] += value
-    self.sum[0][channel] += value
-    self.sum[1][channel] += value
-    self.sum[2][channel] += value
+
+cdef inline int64_t buckets_sum(const BucketWindow* self, int tail, int channel) noexcept nogil:
+    return self.ended[tail][channel] + self.running[channel]
 
 
 cdef class Buckets:

@@ -32,7 +32,7 @@ cdef void buckets_reset(BucketWindow* self) noexcept nogil:
     self.bucket = -(<int64_t>1 << 40)
     self.end_ns = -(<int64_t>1 << 62)
     memset(self.slots, 0, buckets_bytes(self.capacity, self.channels))
-    memset(self.sum, 0, sizeof(self.sum))
+    memset(self.ended, 0, sizeof(self.ended))
 
 
 cdef void buckets_roll(BucketWindow* self, int64_t t) noexcept nogil:
@@ -44,7 +44,7 @@ cdef void buckets_roll(BucketWindow* self, int64_t t) noexcept nogil:
         bucket -= 1            # C division rounds towards zero
     if bucket - self.bucket >= self.capacity:
         memset(self.slots, 0, buckets_bytes(self.capacity, self.channels))
-        memset(self.sum, 0, sizeof(self.sum))
+        memset(self.ended, 0, sizeof(self.ended))
         self.bucket = bucket
     while self.bucket < bucket:
         self.bucket += 1
@@ -55,10 +55,9 @@ cdef void buckets_roll(BucketWindow* self, int64_t t) noexcept nogil:
                 leaving += self.capacity
             slot = self.slots + <int64_t>leaving * self.channels
             for c in range(self.channels):
-                self.sum[k][c] -= slot[c]
-        slot = self.slots + <int64_t>self.at * self.channels
-        memset(slot, 0, self.channels * sizeof(int64_t))
-    self.running = self.slots + <int64_t>self.at * self.channels
+                self.ended[k][c] += self.running[c] - slot[c]
+        self.running = self.slots + <int64_t>self.at * self.channels
+        memset(self.running, 0, self.channels * sizeof(int64_t))
     self.end_ns = (bucket + 1) * BUCKET_NS
 
 
@@ -98,4 +97,4 @@ cdef class Buckets:
     def sum(self, int tail=0, int channel=0):
         if not 0 <= tail < self.c.tails or not 0 <= channel < self.c.channels:
             raise IndexError("no such tail or channel")
-        return self.c.sum[tail][channel]
+        return buckets_sum(&self.c, tail, channel)

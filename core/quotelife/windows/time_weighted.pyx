@@ -4,8 +4,9 @@ With D = covered time, A = ∫ v dt and Q = ∫ v² dt, the population variance 
 to the last division. Values are held below 2²⁷ in magnitude, so that Q·D and A² stay below 2¹²⁶ for W ≤ 60 s.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 cdef int64_t NEVER = -(<int64_t>1 << 62)
 cdef int64_t LARGEST = (<int64_t>1 << 27) - 1
@@ -17,7 +18,8 @@ cdef size_t time_weighted_bytes(int32_t capacity) noexcept nogil:
 
 cdef void time_weighted_init(TimeWeighted* self, void* memory, int32_t capacity, int64_t window_ns) noexcept nogil:
     self.slots = <int64_t*>memory
-    self.mask = capacity - 1
+    self.capacity = capacity
+    self.mask = min(capacity, <int32_t>TIME_WEIGHTED_SLOTS_MIN) - 1
     self.window_ns = window_ns
     self.now_ns = NEVER
     time_weighted_reset(self)
@@ -26,37 +28,57 @@ cdef void time_weighted_init(TimeWeighted* self, void* memory, int32_t capacity,
 cdef void time_weighted_reset(TimeWeighted* self) noexcept nogil:
     self.head = 0
     self.first = 0
+    self.next_ns = INT64_MAX
     self.whole_at_ns = NEVER
     self.area = 0
     self.area2 = 0
 
 
+cdef inline const int64_t* slot_of(const TimeWeighted* self, int64_t serial) noexcept nogil:
+    return self.slots + (serial & self.mask) * 2
+
+
 cdef inline void drop(TimeWeighted* self) noexcept nogil:
     # The oldest segment, which has ended, leaves.
-    cdef const int64_t* slot = self.slots + (self.first & self.mask) * 2
-    cdef const int64_t* after = self.slots + ((self.first + 1) & self.mask) * 2
-    cdef int128_t part = <int128_t>slot[1] * (after[0] - slot[0])
+    cdef int128_t part = <int128_t>self.first_value * (self.next_ns - self.first_ns)
     self.area -= part
-    self.area2 -= part * slot[1]
+    self.area2 -= part * self.first_value
     self.first += 1
+    self.first_ns = self.next_ns
+    self.first_value = slot_of(self, self.first)[1]
+    self.next_ns = slot_of(self, self.first + 1)[0] if self.first + 1 < self.head else INT64_MAX
 
 
 cdef int64_t time_weighted_advance(TimeWeighted* self, int64_t t) noexcept nogil:
-    cdef int64_t out, covered
+    cdef int64_t covered
     if t > self.now_ns:
         self.now_ns = t
-        out = t - self.window_ns
-        while self.first + 1 < self.head and self.slots[((self.first + 1) & self.mask) * 2] <= out:
+        while self.next_ns <= t - self.window_ns:
             drop(self)
     if self.head == self.first:
         return 0
-    covered = self.now_ns - self.slots[(self.first & self.mask) * 2]
+    covered = self.now_ns - self.first_ns
     return covered if covered < self.window_ns else self.window_ns
+
+
+cdef void make_room(TimeWeighted* self) noexcept nogil:
+    # Of a window without a slot for one more.
+    cdef int64_t serial
+    cdef int64_t* slot
+    if self.mask + 1 < self.capacity:
+        self.mask = 2 * self.mask + 1          # what stands in the upper half now goes there
+        for serial in range(self.first, self.head):
+            slot = self.slots + (serial & (self.mask >> 1)) * 2
+            if serial & (self.mask + 1) >> 1:
+                memcpy(slot + ((self.mask + 1) >> 1) * 2, slot, 2 * sizeof(int64_t))
+    else:
+        # Until the second entry's time has left, the window lacks what came before it.
+        self.whole_at_ns = self.next_ns + self.window_ns
+        drop(self)
 
 
 cdef void time_weighted_set(TimeWeighted* self, int64_t t, int64_t value) noexcept nogil:
     cdef int64_t* slot
-    cdef const int64_t* last
     cdef int128_t part
     time_weighted_advance(self, t)
     if value > LARGEST:
@@ -64,42 +86,41 @@ cdef void time_weighted_set(TimeWeighted* self, int64_t t, int64_t value) noexce
     elif value < -LARGEST:
         value = -LARGEST
     if self.head > self.first:
-        last = self.slots + ((self.head - 1) & self.mask) * 2
-        if last[1] == value:
+        if self.last_value == value:
             return
         if self.head - self.first > self.mask:
-            # Full: until the second entry's time has left, the window lacks what came before it.
-            self.whole_at_ns = self.slots[((self.first + 1) & self.mask) * 2] + self.window_ns
-            drop(self)
-        part = <int128_t>last[1] * (self.now_ns - last[0])
+            make_room(self)
+        part = <int128_t>self.last_value * (self.now_ns - self.last_ns)
         self.area += part
-        self.area2 += part * last[1]
+        self.area2 += part * self.last_value
+        if self.head - self.first == 1:
+            self.next_ns = self.now_ns
+    else:
+        self.first_ns = self.now_ns
+        self.first_value = value
     slot = self.slots + (self.head & self.mask) * 2
-    slot[0] = self.now_ns
-    slot[1] = value
+    slot[0] = self.last_ns = self.now_ns
+    slot[1] = self.last_value = value
     self.head += 1
 
 
 cdef int64_t moments(const TimeWeighted* self, int128_t* area, int128_t* area2) noexcept nogil:
     # Covered time; the ended segments, plus the running one, less what of the oldest lies before t - W.
-    cdef const int64_t* slot
     cdef int64_t out, from_ns
     cdef int128_t part
     area[0] = self.area
     area2[0] = self.area2
     if self.head == self.first:
         return 0
-    slot = self.slots + ((self.head - 1) & self.mask) * 2
-    part = <int128_t>slot[1] * (self.now_ns - slot[0])
+    part = <int128_t>self.last_value * (self.now_ns - self.last_ns)
     area[0] += part
-    area2[0] += part * slot[1]
-    slot = self.slots + (self.first & self.mask) * 2
-    from_ns = slot[0]
+    area2[0] += part * self.last_value
+    from_ns = self.first_ns
     out = self.now_ns - self.window_ns
     if from_ns < out:
-        part = <int128_t>slot[1] * (out - from_ns)
+        part = <int128_t>self.first_value * (out - from_ns)
         area[0] -= part
-        area2[0] -= part * slot[1]
+        area2[0] -= part * self.first_value
         from_ns = out
     return self.now_ns - from_ns
 

@@ -1,12 +1,12 @@
 """Volume-weighted mean price and signed volumes over (t − W, t]: integers, amortised O(1) an event.
 
 The sum of price × volume is kept in 128 bits, so no reference price is subtracted and nothing is recomputed.
-Overflow of the ring as in ``ring``.
+Laziness, growth and overflow as in ``ring``.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef int64_t NEVER = -(<int64_t>1 << 62)
 
@@ -20,7 +20,8 @@ cdef void vwap_init(VwapWindow* self, void* memory, int32_t capacity, const int6
     cdef int k
     memset(self, 0, sizeof(VwapWindow))
     self.slots = <int64_t*>memory
-    self.mask = capacity - 1
+    self.capacity = capacity
+    self.mask = min(capacity, <int32_t>VWAP_SLOTS_MIN) - 1
     self.tails = tails
     for k in range(tails):
         self.tail[k].window_ns = windows_ns[k]
@@ -38,6 +39,13 @@ cdef void vwap_reset(VwapWindow* self) noexcept nogil:
         memset(&self.tail[k], 0, sizeof(VwapTail))
         self.tail[k].window_ns = window_ns
         self.tail[k].whole_at_ns = NEVER
+    settled(self)
+
+
+cdef inline void settled(VwapWindow* self) noexcept nogil:
+    self.settled = self.head
+    self.settled_ns = self.now_ns
+    self.settle_at = min(self.head + <int64_t>VWAP_LAZY, self.tail[self.tails - 1].first + self.mask + 1)
 
 
 cdef inline void leave(VwapTail* tail, const int64_t* slot) noexcept nogil:
@@ -49,55 +57,60 @@ cdef inline void leave(VwapTail* tail, const int64_t* slot) noexcept nogil:
         volume = -volume
         tail.negative -= volume
     tail.product -= <int128_t>slot[1] * volume
-    tail.first += 1
 
 
-cdef void vwap_advance(VwapWindow* self, int64_t t) noexcept nogil:
+cdef inline void enter(VwapTail* tail, const int64_t* slot) noexcept nogil:
+    cdef int64_t volume = slot[2]
+    if volume > 0:
+        tail.positive += volume
+        tail.positives += 1
+    else:
+        volume = -volume
+        tail.negative += volume
+    tail.product += <int128_t>slot[1] * volume
+
+
+cdef void vwap_settle(VwapWindow* self) noexcept nogil:
     cdef int k
-    cdef int64_t out
+    cdef int64_t out, serial, head = self.head, known = self.settled
     cdef VwapTail* tail
     cdef const int64_t* slot
-    if t <= self.now_ns:
-        return
-    self.now_ns = t
     for k in range(self.tails):
         tail = &self.tail[k]
-        out = t - tail.window_ns
-        while tail.first < self.head:
+        out = self.now_ns - tail.window_ns
+        while tail.first < head:
             slot = self.slots + (tail.first & self.mask) * 3
             if slot[0] > out:
                 break
-            leave(tail, slot)
+            if tail.first < known:
+                leave(tail, slot)
+            tail.first += 1
+        for serial in range(max(tail.first, known), head):
+            enter(tail, self.slots + (serial & self.mask) * 3)
+    settled(self)
 
 
-cdef void vwap_push(VwapWindow* self, int64_t t, int64_t price, int64_t signed_volume) noexcept nogil:
+cdef void vwap_make_room(VwapWindow* self) noexcept nogil:
     cdef int k
+    cdef int64_t serial
     cdef int64_t* slot
-    cdef int64_t volume = signed_volume if signed_volume > 0 else -signed_volume
-    cdef int128_t product = <int128_t>price * volume
-    cdef VwapTail* tail
-    vwap_advance(self, t)
-    if self.tail[self.tails - 1].first == self.head:
-        self.head = 0          # as in ring_push
+    cdef VwapTail* tail = &self.tail[self.tails - 1]
+    vwap_settle(self)
+    if self.head - tail.first > self.mask and self.mask + 1 < self.capacity:
+        self.mask = 2 * self.mask + 1          # as in ring_make_room
+        for serial in range(tail.first, self.head):
+            slot = self.slots + (serial & (self.mask >> 1)) * 3
+            if serial & (self.mask + 1) >> 1:
+                memcpy(slot + ((self.mask + 1) >> 1) * 3, slot, 3 * sizeof(int64_t))
+    elif self.head - tail.first > self.mask:
+        slot = self.slots + (self.head & self.mask) * 3
         for k in range(self.tails):
-            self.tail[k].first = 0
-    slot = self.slots + (self.head & self.mask) * 3
-    for k in range(self.tails):
-        tail = &self.tail[k]
-        if self.head - tail.first > self.mask:
-            tail.whole_at_ns = slot[0] + tail.window_ns
-            leave(tail, slot)
-        if signed_volume > 0:
-            tail.positive += volume
-            tail.positives += 1
-        else:
-            tail.negative += volume
-        tail.product += product
-    slot[0] = self.now_ns
-    slot[1] = price
-    slot[2] = signed_volume
-    self.last_price = price
-    self.head += 1
+            tail = &self.tail[k]
+            if self.head - tail.first > self.mask:
+                tail.whole_at_ns = slot[0] + tail.window_ns
+                leave(tail, slot)
+                tail.first += 1
+    settled(self)
 
 
 cdef double vwap_deviation(const VwapWindow* self, int tail) noexcept nogil:
@@ -145,16 +158,24 @@ cdef class Vwap:
         vwap_reset(&self.c)
 
     def count(self, int tail=0):
-        return vwap_count(&self.c, self._tail(tail))
+        self._tail(tail)
+        vwap_advance(&self.c, self.c.now_ns)
+        return vwap_count(&self.c, tail)
 
     def volumes(self, int tail=0):
         """(positive, negative), both as positive numbers."""
-        return self.c.tail[self._tail(tail)].positive, self.c.tail[tail].negative
+        self._tail(tail)
+        vwap_advance(&self.c, self.c.now_ns)
+        return self.c.tail[tail].positive, self.c.tail[tail].negative
 
     def deviation(self, int tail=0):
         """Last price / mean price − 1; ``None`` without volume in the window."""
-        return vwap_deviation(&self.c, tail) if vwap_volume(&self.c, self._tail(tail)) > 0 else None
+        self._tail(tail)
+        vwap_advance(&self.c, self.c.now_ns)
+        return vwap_deviation(&self.c, tail) if vwap_volume(&self.c, tail) > 0 else None
 
     def whole(self, int tail=0):
         """False while entries that belong to the window have been given up."""
-        return bool(vwap_whole(&self.c, self._tail(tail)))
+        self._tail(tail)
+        vwap_advance(&self.c, self.c.now_ns)
+        return bool(vwap_whole(&self.c, tail))
