@@ -48,8 +48,7 @@ def bench_overload(rounds: int) -> dict[str, Any]:
         for round_ in range(rounds):
             found.append(_round(service, callers, round_))
         with child(_asks_on, service.address, pinned=others) as friend:
-            overloaded = _overloaded(callers, found[-1]["capacity_calls_per_s"] * TIMES, 1.5, 99, friend)
-        told_why = overloaded
+            told_why = _overloaded(callers, found[-1]["capacity_calls_per_s"] * TIMES, 1.5, 99, friend)
     refusal = _refusal_cost(found[-1]["capacity_cpu_us_per_call"])
     found.sort(key=lambda each: float(each["goodput_ratio_to_capacity"]))
     median = found[len(found) // 2]
