@@ -201,7 +201,6 @@ cdef class Engine:
     cpdef int decide(self, RequestRecord request, DecisionRecord decision) except -1
     cpdef CurveModel model_of(self, DecisionRecord decision)
     cdef uint64_t kill_changes_c(self) noexcept
-    cdef bint is_configured_by(self, object policy, object config, object instruments) noexcept
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
     cdef bint on_signal_c(self, const Signal* signal) noexcept nogil

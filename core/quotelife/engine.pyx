@@ -3802,10 +3802,6 @@ cdef class Engine:
     def instruments(self):
         return self._instruments
 
-    cdef bint is_configured_by(self, object policy, object config, object instruments) noexcept:
-        """Are these what is in force now?"""
-        return self._policy is policy and self._config is config and self._instruments is instruments
-
     def instrument_status(self, uint32_t index, int64_t now_ns):
         """Status of one instrument as of ``now_ns``; changes nothing. Raises ``ValueError`` on a wrong index."""
         cdef InstrumentState* state

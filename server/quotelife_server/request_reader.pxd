@@ -1,7 +1,6 @@
 # Bytes of a request to the engine's record.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from quotelife.engine cimport Engine
 from quotelife.records cimport RequestRecord
 
 cdef struct Span:
@@ -51,7 +50,7 @@ cdef class PlainRequest:
 
 
 cdef class RequestReader:
-    cdef Engine _engine
+    cdef object _engine
     cdef object _policy          # of the engine when what follows was read
     cdef object _config
     cdef object _instruments

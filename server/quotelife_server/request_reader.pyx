@@ -14,7 +14,6 @@ from libc.math cimport NAN, ldexp
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from quotelife.engine cimport Engine
 from quotelife.records cimport (
     NO_INDEX,
     REQ_HAS_DEADLINE,
@@ -483,7 +482,7 @@ cdef class PlainRequest:
 cdef class RequestReader:
     """Keeps what the names in requests stand for, as long as the engine's configuration is the same."""
 
-    def __init__(self, Engine engine not None):
+    def __init__(self, engine):
         self._engine = engine
         self._follow()
 
@@ -534,7 +533,11 @@ cdef class RequestReader:
         ):
             return False
         # Nothing of these three changes while it is in force, and convert asks nothing else of the configuration.
-        if not self._engine.is_configured_by(self._policy, self._config, self._instruments):
+        if (
+            self._engine.policy is not self._policy
+            or self._engine.config is not self._config
+            or self._engine.instruments is not self._instruments
+        ):
             self._follow()
         instrument = self._find_instrument(f.instrument)
         if instrument == NULL:

@@ -9,6 +9,8 @@ from google.rpc import error_details_pb2
 
 from fuzz_targets.kit import Bytes, Target
 from quotelife_server import log
+from quotelife_server.answer_counts import AnswerCounts
+from quotelife_server.in_flight import InFlight
 from quotelife_server.rpc import (
     CallContext,
     Code,
@@ -125,13 +127,13 @@ class Service:
     def __init__(self) -> None:
         self.now_ns = 10**18
         self.state = State.SERVING
-        self.in_flight = SimpleNamespace(limit=IN_FLIGHT_MAX, count=0, refused=0)
+        self.in_flight = InFlight(IN_FLIGHT_MAX)
         self.wrong: list[BaseException] = []  # exceptions where none may be
         self.hanging: list[Deferred] = []
         self.talks: list[Talk] = []
         self.turn: Turn | None = None
         self.clock = SimpleNamespace(now_ns=lambda: self.now_ns)
-        self.metrics = SimpleNamespace(answered=lambda path, code, n=1: None)
+        self.metrics = SimpleNamespace(answers_of=lambda path: AnswerCounts())
         self.table: MethodTable = {
             "/t/Echo": Unary(lambda payload, context: payload),
             "/t/Hang": Unary(self._hang),
@@ -141,19 +143,18 @@ class Service:
         }
 
     def admit(self, entry: Unary) -> None:
-        if self.in_flight.count >= IN_FLIGHT_MAX:
+        if not self.in_flight.try_enter():
             raise self.overloaded()
-        self.in_flight.count += 1
 
     def overloaded(self) -> RpcError:
         retry = error_details_pb2.RetryInfo()
         return RpcError(Code.RESOURCE_EXHAUSTED, "too many calls in flight; retry later", (retry,))
 
     def release(self, entry: Unary) -> None:
-        self.in_flight.count -= 1
+        self.in_flight.leave()
         assert self.in_flight.count >= 0
 
-    def unary(self, entry: Unary, payload: bytes, context: CallContext) -> Any:
+    def unary(self, entry: Unary, payload: bytes, context: CallContext, *, short_asked: bool = False) -> Any:
         assert len(payload) <= MESSAGE_BYTES_MAX
         return entry.handle(payload, context)
 
