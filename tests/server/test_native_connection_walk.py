@@ -1,0 +1,548 @@
+"""Random walks of two clients of the native front end, against a model of what HTTP/2 and gRPC allow.
+
+After each step every frame that came is held against the model: order in its call, windows, nothing for a call that is
+over. At the end clients take and finish everything, and each call must have ended once.
+"""
+
+import random
+import struct
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from test_native_connection import EAGER, ECHO, FAIL, HANG, TALK, Bench, Talk
+
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, StreamCall, StreamHandler, Turn
+from quotelife_server.transport.native_connection import Connection
+from reference.http2_kit import (
+    ACK,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    LAST_STREAM,
+    NO_ERROR,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Frame,
+    Line,
+    Response,
+    Soon,
+    frame,
+    message,
+    rst_stream,
+    settings,
+    window_update,
+)
+from reference.service_kit import MS, Kit
+
+NOPE = "/t/Nope"
+UNARY = (ECHO, HANG, FAIL)
+STREAMING = (TALK, EAGER)
+WINDOW = 65_535
+SENT_BYTES_MAX = 50_000  # of one call: its client never waits for the server's window
+OPEN_MAX = 24
+STEPS = 250
+IN_FLIGHT_MAX = 6
+HELD_BYTES_MAX = 1 << 20
+
+
+class Spoken(Talk):
+    """Knows its call by the first message, and what it has said."""
+
+    def __init__(self, call: StreamCall) -> None:
+        super().__init__(call)
+        self.said: list[bytes] = []
+        self.over = False
+
+    def say(self, payload: bytes, *, late: bool = False) -> None:
+        if not self.over:
+            self.said.append(payload)
+            self.call.send((lambda: payload) if late else payload)
+
+    def end(self, error: RpcError | None = None) -> None:
+        self.over = True
+        self.call.finish(error)
+
+    def on_message(self, payload: bytes) -> Deferred | None:
+        assert not self.over, "nothing is handed over any more"
+        self.messages.append(payload)
+        self.say(payload, late=len(payload) % 2 == 1)
+        return self.room
+
+    def on_half_close(self) -> None:
+        assert not self.over
+        self.half_closed += 1
+        self.end()
+
+    def on_cancel(self) -> None:
+        super().on_cancel()
+        assert self.cancelled == 1
+        self.over = True
+
+
+class Floor(Bench):
+    """A bench whose streams speak."""
+
+    spoken: list[Spoken]
+
+    def _talk(self, context: CallContext, call: StreamCall) -> StreamHandler:
+        self.spoken.append(Spoken(call))
+        return self.spoken[-1]
+
+
+class Got(Enum):
+    """What has come of a call."""
+
+    NOTHING = 0
+    HEADERS = 1
+    TRAILERS = 2
+    RESET = 3
+
+
+@dataclass
+class Asked:
+    """One call as its client sees it."""
+
+    path: str
+    window: int
+    payloads: list[bytes] = field(default_factory=list)
+    waiting: bytes = b""  # of the message that has begun
+    sent: int = 0
+    half_closed: bool = False
+    reset: bool = False
+    lost: bool = False  # the connection has ended, or was ending when the call came
+    got: Got = Got.NOTHING
+
+    @property
+    def is_open(self) -> bool:
+        return not self.reset and not self.lost and self.got in (Got.NOTHING, Got.HEADERS)
+
+
+Effect = Callable[[], None]
+
+
+def nothing() -> None: ...
+
+
+class Side:
+    """One client, what it has asked, and what it may be told."""
+
+    def __init__(self, name: str, bench: Bench, loop: Soon, rng: random.Random) -> None:
+        self.name, self.rng = name, rng
+        self.initial = rng.choice((WINDOW, WINDOW, WINDOW, 0, 3, 200))
+        self.window = WINDOW
+        self.calls: dict[int, Asked] = {}
+        self.last = LAST_STREAM
+        self.may_close = self.lost = self.leaving = False
+        self.unsaid: list[tuple[bytes, Effect, Effect]] = []
+        self.line = Line(lambda _: Connection(bench.desk, loop), greet=False)
+        self.line.loop = loop
+        self.line.say(PREFACE + settings(initial_window_size=self.initial))
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
+
+    def hear(self) -> None:
+        if self.lost:
+            return
+        for each in self.line.hear():
+            if each.stream:
+                self._of_call(each)
+            elif each.kind == GOAWAY:
+                last, code = struct.unpack(">II", each.payload[:8])
+                assert last <= self.last, "GOAWAY names no later call than the one before"
+                assert code == NO_ERROR, each.payload
+                assert self.may_close
+                self.last = last
+                self.leaving = True
+                for number, call in self.calls.items():
+                    call.lost = call.lost or number > last
+            else:
+                assert each.kind in (SETTINGS, PING, WINDOW_UPDATE)
+        assert not self.line.client._rest, "frames leave whole"
+        assert self.line.wire.closed <= self.may_close, "closed without a reason"
+
+    def _of_call(self, each: Frame) -> None:
+        call = self.calls[each.stream]
+        if each.kind == WINDOW_UPDATE:
+            return
+        assert not call.reset, "its client has reset it"
+        response = self.line.client.responses[each.stream]
+        ends = bool(each.flags & END_STREAM)
+        if each.kind == HEADERS:
+            assert call.got in (Got.NOTHING, Got.HEADERS)
+            fields = response.headers if call.got is Got.NOTHING else response.trailers
+            assert ends == ("grpc-status" in fields)
+            assert call.got is Got.NOTHING or ends
+            call.got = Got.TRAILERS if ends else Got.HEADERS
+        elif each.kind == DATA:
+            assert call.got is Got.HEADERS and not ends
+            size = len(each.payload)
+            call.window -= size
+            self.window -= size
+            assert not size or min(call.window, self.window) >= 0, "beyond the window"
+        else:
+            assert each.kind == RST_STREAM and call.got is not Got.RESET
+            if call.got is Got.TRAILERS:
+                assert response.reset == NO_ERROR and not call.half_closed, "the server has said all"
+            call.got = Got.RESET
+
+    def open_calls(self) -> list[int]:
+        return [number for number, call in self.calls.items() if call.is_open]
+
+    # --- what it does -------------------------------------------------------------------------------------------------
+
+    def say(self, data: bytes, *, grow: Effect = nothing, shrink: Effect = nothing) -> None:
+        """``grow``: what the server may do more once this has come. ``shrink``: what it may not do any more."""
+        self.unsaid.append((data, grow, shrink))
+        self.push()
+
+    def push(self) -> None:
+        """As far as the server reads."""
+        while self.unsaid and self.line.wire.reading and not self.line.wire.closed:
+            data, grow, shrink = self.unsaid.pop(0)
+            grow()
+            size = self.rng.choice((len(data), len(data), 700, 13))
+            pieces = [data[at : at + size] for at in range(0, len(data), size)]
+            at = 0
+            while at < len(pieces) - 1 and self.line.wire.reading and not self.line.wire.closed:
+                self.line.connection.data_received(pieces[at])
+                self.hear()
+                at += 1
+            rest = b"".join(pieces[at:])
+            if at < len(pieces) - 1:
+                self.unsaid.insert(0, (rest, nothing, shrink))
+                continue
+            shrink()
+            self.line.connection.data_received(rest)
+            self.hear()
+
+    def ask(self, *, whole: bool) -> None:
+        path = self.rng.choice((ECHO, ECHO, HANG, HANG, FAIL, TALK, TALK, TALK, EAGER, NOPE))
+        more = [("grpc-timeout", f"{self.rng.randrange(1, 400)}m")] if self.rng.random() < 0.1 else []
+        number, data = self.line.client.open(path, *more)
+        self.calls[number] = Asked(path, self.initial)
+        self._begin_message(number)
+        if whole:
+            data += self._piece(number, end=path in UNARY)
+        self.say(data)
+
+    def _begin_message(self, number: int) -> None:
+        call = self.calls[number]
+        size = self.rng.choice((0, 1, 20, 500, 9000))
+        call.payloads.append(f"{self.name}/{number}/{len(call.payloads)} ".encode() + bytes(size))
+        call.waiting = message(call.payloads[-1])
+
+    def _piece(self, number: int, *, end: bool = False, most: int = 1 << 20) -> bytes:
+        call = self.calls[number]
+        piece, call.waiting = call.waiting[:most], call.waiting[most:]
+        call.sent += len(piece)
+        call.half_closed = end
+        return frame(DATA, END_STREAM if end else 0, number, piece)
+
+    def write(self, number: int) -> None:
+        """More of a call: a part of a message, the rest of it, another one, or its end."""
+        call = self.calls[number]
+        if call.waiting:
+            most = self.rng.choice((1, 5, 300, 1 << 20, 1 << 20))
+            self.say(self._piece(number, end=call.path in UNARY and most > len(call.waiting), most=most))
+        elif call.path in STREAMING and call.sent < SENT_BYTES_MAX - 10_000 and self.rng.random() < 0.8:
+            self._begin_message(number)
+            self.say(self._piece(number))
+        else:
+            self.end(number)
+
+    def end(self, number: int) -> None:
+        self.calls[number].half_closed = True
+        self.say(frame(DATA, END_STREAM, number))
+
+    def reset(self, number: int) -> None:
+        def shrink() -> None:
+            self.calls[number].reset = True
+
+        self.calls[number].half_closed = True
+        self.say(rst_stream(number), shrink=shrink)
+
+    def open_window(self, number: int, size: int) -> None:
+        def grow() -> None:
+            if number:
+                self.calls[number].window += size
+            else:
+                self.window += size
+
+        self.say(window_update(number, size), grow=grow)
+
+    def resize(self) -> None:
+        """Windows of calls grow and shrink by it, below 0 too."""
+        by = -self.initial + self.rng.choice((0, 50, 5000, WINDOW))
+        self.initial += by
+        calls = list(self.calls.values())  # those that come after it begin with the new one
+
+        def change() -> None:
+            for call in calls:
+                call.window += by
+
+        effects = {"grow": change} if by > 0 else {"shrink": change}
+        self.say(settings(initial_window_size=self.initial), **effects)
+
+    def go(self) -> None:
+        """The connection is lost; what was written has come."""
+        self.hear()
+        self.lost = True
+        for call in self.calls.values():
+            call.lost = True
+        self.line.lose()
+
+
+class Walk:
+    """Two sides at a time, one event loop, and the service's own doing."""
+
+    def __init__(self, kit: Kit, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.service = kit.service
+        self.clock = kit.clock
+        self.loop = Soon()
+        self.bench = Floor(
+            kit.service, held_bytes_max=HELD_BYTES_MAX, overload_turn_ns=self.rng.choice((1, 10**9))
+        )
+        self.bench.spoken = []
+        self.sides: list[Side] = []
+        self.live: list[Side] = []
+        for _ in range(2):
+            self.connect()
+
+    def connect(self) -> None:
+        side = Side(f"s{len(self.sides)}", self.bench, self.loop, self.rng)
+        self.sides.append(side)
+        self.live.append(side)
+
+    def step(self) -> None:
+        rng = self.rng
+        side = rng.choice(self.live)
+        calls = side.open_calls()
+        writable = [number for number in calls if not side.calls[number].half_closed]
+        talks = [talk for talk in self.bench.spoken if not talk.over]
+        what = rng.random()
+        if what < 0.25 and not side.leaving and len(calls) < OPEN_MAX:
+            for _ in range(rng.choice((1, 1, 3, 10))):
+                side.ask(whole=rng.random() < 0.7)
+        elif what < 0.40 and writable:
+            side.write(rng.choice(writable))
+        elif what < 0.45 and calls:
+            side.reset(rng.choice(calls))
+        elif what < 0.50 and writable:
+            side.end(rng.choice(writable))
+        elif what < 0.58:
+            number = rng.choice([0, *calls])
+            side.open_window(number, rng.choice((1, 100, 20_000)))
+        elif what < 0.60:
+            side.resize()
+        elif what < 0.68 and self.bench.hanging:
+            answer = self.bench.hanging.pop(rng.randrange(len(self.bench.hanging)))
+            refused = rng.random() < 0.3
+            answer.resolve(
+                RpcError(Code.UNAVAILABLE, "not now") if refused else bytes(rng.choice((0, 9, 30_000)))
+            )
+        elif what < 0.71:
+            self.turn_over()
+            if rng.random() < 0.5:
+                self.bench.turn = Turn()
+        elif what < 0.78 and talks:
+            talk = rng.choice(talks)
+            for k in range(rng.choice((1, 1, 5, 40))):
+                talk.say(b"more %d" % k + bytes(rng.choice((0, 100, 3000))), late=k % 2 == 1)
+        elif what < 0.80 and talks:
+            rng.choice(talks).end(RpcError(Code.ABORTED, "that is all") if rng.random() < 0.5 else None)
+        elif what < 0.83 and talks:
+            self.hold(rng.choice(talks))
+        elif what < 0.91:
+            self.turn()
+        elif what < 0.945:
+            self.later(rng.choice((0.01, 0.01, 0.05, 0.5)))
+        elif what < 0.975:
+            self.fill(side)
+        elif what < 0.98:
+            side.say(frame(PING, ACK, 0, bytes(8)))
+        elif what < 0.985:
+            side.may_close = True
+            side.line.connection.leave()
+        elif what < 0.99:
+            side.may_close = True
+            rng.choice((side.line.connection.refuse_new, side.line.connection.cut_off))()
+        elif what < 0.994:
+            side.may_close = side.leaving = True
+            side.say(frame(GOAWAY, 0, 0, struct.pack(">II", 0, NO_ERROR)))
+        elif what < 0.997:
+            self.replace(side)
+
+    def hold(self, talk: Spoken) -> None:
+        """Its handler asks to be waited for, or need not be any more."""
+        room, talk.room = talk.room, None
+        if room is None:
+            talk.room = Deferred()
+        else:
+            room.resolve(b"")
+
+    def fill(self, side: Side) -> None:
+        """The buffer of its socket has no room, or has some again."""
+        if side.line.wire.full:
+            side.line.wire.full = False
+            if not side.line.wire.reading:
+                side.line.connection.resume_writing()
+                side.hear()
+                side.push()
+        else:
+            side.line.wire.full = True
+
+    def replace(self, side: Side) -> None:
+        self.live.remove(side)
+        side.go()
+        self.connect()
+
+    def turn(self) -> None:
+        self.loop.turn()
+
+    def turn_over(self) -> None:
+        turn, self.bench.turn = self.bench.turn, None
+        if turn is not None:
+            turn.over()
+
+    def later(self, seconds: float) -> None:
+        self.clock.set_ns(self.clock.now_ns() + round(seconds * 1000) * MS)
+        self.bench.later(seconds)
+
+    def look(self) -> None:
+        """What holds after every step."""
+        for side in list(self.live):
+            before = len(side.line.wire.writes)
+            side.hear()
+            assert len(side.line.wire.writes) == before
+            if side.line.wire.closed:
+                self.replace(side)
+        if self.service.in_flight.count > self.asked():  # while overloaded: to the end of the turn
+            self.turn()
+            self.turn()
+        assert 0 <= self.service.in_flight.count <= min(IN_FLIGHT_MAX, self.asked())
+        assert 0 <= self.bench.desk.held_bytes <= HELD_BYTES_MAX
+        assert len(self.bench.desk.connections) == len(self.live)
+
+    def asked(self) -> int:
+        """Unary calls that are open."""
+        return sum(call.path in UNARY and call.is_open for side in self.live for call in side.calls.values())
+
+    def finish(self) -> None:
+        """Everybody takes and says all there is."""
+        for side in self.live:
+            if side.line.wire.full:
+                self.fill(side)
+            side.open_window(0, 1 << 24)
+            for number in side.open_calls():
+                side.open_window(number, 1 << 22)
+        for _ in range(4):
+            self.turn_over()
+            while self.bench.hanging:
+                self.bench.hanging.pop().resolve(b"at last")
+            for talk in self.bench.spoken:
+                if talk.room is not None:
+                    self.hold(talk)
+            for side in list(self.live):
+                for number in side.open_calls():
+                    if not side.calls[number].half_closed:
+                        side.end(number)
+            for _ in range(40):  # messages of a stream are handed over some at a time
+                self.turn()
+                self.look()
+            self.later(0.5)
+            self.look()
+
+
+def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
+    """What has become of calls. Fails where an invariant does not hold."""
+    kit.service.metrics.answers.clear()
+    made = Walk(kit, seed)
+    for _ in range(steps):
+        made.step()
+        made.look()
+    made.finish()
+    found: Counter[str] = Counter()
+    heard: Counter[tuple[str, str]] = Counter()
+    asked: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    talks = {talk.messages[0].partition(b" ")[0]: talk for talk in made.bench.spoken if talk.messages}
+    for side in made.sides:
+        for number, call in side.calls.items():
+            assert not call.is_open, (side.name, number, call)
+            response = side.line.client.responses.get(number, Response())
+            asked[call.path] += 1
+            if response.ended:
+                code = Code(response.status).name
+                heard[call.path, code] += 1
+                found[code] += 1
+            else:
+                missed[call.path] += 1
+                found["reset" if response.reset is not None else "lost" if call.lost else "cancelled"] += 1
+            check(call, response, talks.get(f"{side.name}/{number}/0".encode()))
+    answers = kit.service.metrics.answers
+    for path in (*UNARY, *STREAMING):
+        told = {code: count for (of, code), count in answers.items() if of == path}
+        for code in {*told, *(code for of, code in heard if of == path)}:
+            assert heard[path, code] <= told.get(code, 0), (path, code)
+        assert sum(told.values()) <= asked[path]
+        assert sum(told.values()) - sum(n for (of, _), n in heard.items() if of == path) <= missed[path]
+    assert not any(of == NOPE for of, _ in answers)
+    for side in made.live:
+        side.go()
+    made.turn()
+    assert kit.service.in_flight.count == 0
+    desk = made.bench.desk
+    assert desk.held_bytes == 0 and not desk.conversations and not desk.connections
+    assert all(talk.cancelled == 1 for talk in made.bench.spoken)
+    return found
+
+
+def check(call: Asked, response: Response, talk: Spoken | None) -> None:
+    """What was said is what was heard, as far as it was."""
+    whole = response.ended and response.status == Code.OK
+    messages, left = messages_of(response.data)
+    assert not left or not response.ended, "a call ends behind a message"
+    if call.path in UNARY:
+        assert len(messages) == whole or not response.ended
+        if call.path == ECHO and messages:
+            assert messages == call.payloads[:1]
+    elif talk is not None:
+        assert talk.messages == call.payloads[: len(talk.messages)]
+        assert messages == talk.said[: len(messages)]
+        if whole:
+            assert len(messages) == len(talk.said)
+            assert not talk.half_closed or len(talk.messages) == len(call.payloads) - bool(call.waiting)
+
+
+def messages_of(data: bytes) -> tuple[list[bytes], bytes]:
+    """Whole messages, and what is left."""
+    found: list[bytes] = []
+    while len(data) >= 5 and len(data) >= (size := 5 + int.from_bytes(data[1:5], "big")):
+        found.append(data[5:size])
+        data = data[size:]
+    return found, data
+
+
+@pytest.mark.parametrize("walks", [40, pytest.param(4000, marks=pytest.mark.slow)])
+def test_whatever_two_clients_do_each_call_ends_once_and_nothing_is_left(tmp_path: Path, walks: int) -> None:
+    kit = Kit(tmp_path, warm=False, in_flight_max=IN_FLIGHT_MAX)
+    first = random.SystemRandom().randrange(2**32) if walks > 40 else 0
+    found: Counter[str] = Counter()
+    for seed in range(first, first + walks):
+        try:
+            found += walk(kit, seed, STEPS)
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
+    for ending in ("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "UNIMPLEMENTED",
+                   "DEADLINE_EXCEEDED", "cancelled", "lost"):  # fmt: skip
+        assert found[ending] > walks // 4, found
