@@ -30,7 +30,8 @@ SOURCE = ROOT / "tests" / "fuzz_targets" / "driver.c"
 SANITIZE = "-fsanitize=fuzzer,address,undefined"
 VERSIONS = range(22, 13, -1)
 INPUT_BYTES_MAX = 4096
-ONE_INPUT_S = 25
+INPUT_CPU_S = 10  # of one input; it takes milliseconds
+INPUT_WAITS_S = 300  # one that waits for ever takes no CPU; a busy machine may let any one wait for long
 MEMORY_MB = 2048
 MISSING = "fuzz: clang with libFuzzer is missing; run: apt-get install -y clang-14 libclang-rt-14-dev"
 
@@ -131,6 +132,7 @@ def environment(target: str, *, asan: str = "malloc_context_size=2:quarantine_si
     return env | {
         "FUZZ_TARGET": target,
         "FUZZ_PYTHON": sys.executable,
+        "FUZZ_INPUT_CPU_S": str(INPUT_CPU_S),
         "PYTHONPATH": os.pathsep.join(map(str, (LIBRARY, ROOT / "clients/python", ROOT / "tests"))),
         "PYTHONMALLOC": "malloc",
         "PYTHONHASHSEED": "0",
@@ -165,8 +167,8 @@ def fuzz(target: str, seconds: int, seed: int) -> Outcome:
     log = BUILD / f"{target}.log"
     command = [
         str(DRIVER), str(CORPUS / target), *options, f"-max_total_time={seconds}", f"-max_len={INPUT_BYTES_MAX}",
-        f"-timeout={ONE_INPUT_S}", f"-rss_limit_mb={MEMORY_MB}", f"-artifact_prefix={FOUND}/{target}-",
-        "-detect_leaks=0", "-print_final_stats=1", f"-seed={seed}",
+        f"-timeout={INPUT_WAITS_S}", f"-report_slow_units={INPUT_WAITS_S}", f"-rss_limit_mb={MEMORY_MB}",
+        f"-artifact_prefix={FOUND}/{target}-", "-detect_leaks=0", "-print_final_stats=1", f"-seed={seed}",
     ]  # fmt: skip
     started = time.monotonic()
     with log.open("wb") as out:

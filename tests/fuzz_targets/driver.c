@@ -3,12 +3,18 @@
  * The executable holds the run-time of the sanitizers and of the coverage counters, so that extensions built with
  * -fsanitize=fuzzer-no-link,address,undefined find both in it and nothing has to be preloaded. What is written in
  * Python is counted line by line through a trace function, in counters that libFuzzer looks at besides its own.
+ *
+ * An input that takes more than FUZZ_INPUT_CPU_S seconds of CPU is a finding. libFuzzer's own clock goes on while the
+ * machine does something else.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #define COUNTERS (1 << 16)
 
@@ -16,12 +22,21 @@ __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t counters[C
 
 static PyObject *target;
 static uint32_t before;
+static struct itimerval input_most, off;
 
 static void fail(const char *what) {
     if (PyErr_Occurred())
         PyErr_Print();
     fprintf(stderr, "fuzz: %s\n", what);
     fflush(NULL);
+    abort();
+}
+
+/* Python may be anywhere: nothing but what a signal handler may do. libFuzzer writes the input down at the abort. */
+static void slow(int number) {
+    static const char words[] = "fuzz: the input took too much CPU\n";
+    ssize_t said = write(2, words, sizeof words - 1);
+    (void)number, (void)said;
     abort();
 }
 
@@ -66,16 +81,23 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         fail("the target cannot be loaded");
     if (PyObject_IsTrue(python_lines))
         PyEval_SetTrace(count_line, NULL);
+    const char *most = getenv("FUZZ_INPUT_CPU_S");
+    input_most.it_value.tv_sec = most ? atol(most) : 0;
+    if (input_most.it_value.tv_sec <= 0)
+        fail("FUZZ_INPUT_CPU_S must be whole seconds of CPU; start it by tools/fuzz.py");
+    signal(SIGPROF, slow);
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     before = 0;
+    setitimer(ITIMER_PROF, &input_most, NULL);
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
     PyObject *result = bytes ? PyObject_CallOneArg(target, bytes) : NULL;
     Py_XDECREF(bytes);
     if (result == NULL)
         fail("the target raised");
     Py_DECREF(result);
+    setitimer(ITIMER_PROF, &off, NULL);
     return 0;
 }

@@ -187,6 +187,8 @@ def seeds() -> Iterator[bytes]:
     )
     yield b"\0" + usual.SerializeToString(deterministic=True)
     yield b"\0" + expiry.GetExpiryRequest(instrument="ODD", side=3, legs=[expiry.Leg()]).SerializeToString()
+    # A text that says it goes on: only the sanitizers see that what lies behind the request was read.
+    yield b"\0" + expiry.GetExpiryRequest(instrument="ODD", side=1).SerializeToString() + b"\x42\x7fa"
     yield b"\3" + bytes([0b11011001, 17, 1, 2, 3, 4, 5, 6, 0, 0, 9, 8, 7, 6, 5, 0, 0, 0, 3, 33]) * 3
     yield b"\2" + bytes([0b01111010, 255, 1, 2, 3, 4, 5, 6, 7, 0, 9, 8, 7, 6, 5, 4, 3, 0, 1, 129]) * 3
 
