@@ -203,6 +203,9 @@ cdef class Engine:
     cdef uint64_t kill_changes_c(self) noexcept
     cdef void advance(self, int64_t t) noexcept nogil
     cdef void on_event_c(self, const Event* event) noexcept nogil
+    cdef void _fetch(self, const Event* event) noexcept nogil
+    cdef void _fetch_features(self, const Event* event) noexcept nogil
+    cdef void _fetch_slots(self, const Event* event) noexcept nogil
     cdef bint on_signal_c(self, const Signal* signal) noexcept nogil
     cdef bint _on_calendar(self, const Signal* signal) noexcept nogil
     cdef void decide_c(self, const Request* request, Decision* decision) noexcept nogil

@@ -20,8 +20,8 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from quotelife.book.level_book cimport (
-    LevelBook, book_bytes, book_clear, book_clear_levels, book_cut, book_free, book_init, book_is_known, book_level,
-    book_quote, book_refresh, book_two_sided, side_best,
+    WINDOW, LevelBook, book_bytes, book_clear, book_clear_levels, book_cut, book_free, book_init, book_is_known,
+    book_level, book_quote, book_refresh, book_two_sided, side_best,
 )
 from quotelife.book.order_book cimport (
     OrderChange, order_apply, orders_bytes, orders_clear, orders_free, orders_init, orders_purge, orders_uncross,
@@ -54,10 +54,10 @@ from quotelife.decision.risk cimport risk_alpha, risk_scores, risk_weighted_sum
 from quotelife.features.schema cimport F_INVENTORY
 from quotelife.features.greeks cimport GREEK_PAIRS, GreekPair, Greeks, greeks_alive, greeks_on_signal, is_greek
 from quotelife.features.state cimport (
-    GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_on_book, feature_on_gap, feature_on_level,
-    feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks, feature_set_driver, feature_sigma,
-    feature_state_bytes, feature_state_free, feature_state_new, feature_stress, shared_on_signal,
-    shared_signals_free, shared_signals_new,
+    GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_fetch, feature_fetch_slots, feature_on_book,
+    feature_on_gap, feature_on_level, feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks,
+    feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new, feature_stress, fetch,
+    shared_on_signal, shared_signals_free, shared_signals_new,
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (
@@ -439,12 +439,55 @@ cdef class Engine:
         cdef uint64_t first = self.input_sequence + 1
         cdef InputSink sink
         for i in range(buffer.count):
+            # Many instruments do not fit a core's caches: what later events need is on its way meanwhile.
+            if i + 4 < buffer.count:
+                self._fetch(buffer.events + i + 4)
+                self._fetch_features(buffer.events + i + 2)
+                self._fetch_slots(buffer.events + i + 1)
             self.on_event_c(buffer.events + i)
         if self._labels_n or self._quotes.said_n:
             self._tell_derived()
         if buffer.count:
             for sink in self._sinks:
                 sink.events(buffer.events, buffer.count, first)
+
+    cdef inline void _fetch(self, const Event* event) noexcept nogil:
+        cdef const InstrumentState* state
+        if event.instrument < self.n_instruments:
+            state = self.states[event.instrument]
+            fetch(&self._policy.instrument[event.instrument])
+            fetch(&state.features)
+            fetch(&state.book.bid if event.side == SIDE_BID else &state.book.ask)
+            fetch(&state.book.bid.bits[4] if event.side == SIDE_BID else &state.book.ask.bits[4])
+            fetch(&state.book.level_sequence)
+            fetch(&state.book.ask_ticks)
+            fetch(&state.stress)
+            fetch(&state.last_book_ns)
+            fetch(&state.regime_since_ns)
+            fetch(&state.quality)
+            fetch(&state.quality.quality)
+            fetch(&state.labels)
+            fetch(&state.labels.heap_n)
+            fetch(&state.seen)
+            fetch(&state.silent_ns)
+            fetch(&state.announced.n)
+            fetch(&state.reasons)
+            fetch(&state.dirty)
+
+    cdef inline void _fetch_features(self, const Event* event) noexcept nogil:
+        if event.instrument < self.n_instruments:
+            feature_fetch(self.states[event.instrument].features)
+
+    cdef inline void _fetch_slots(self, const Event* event) noexcept nogil:
+        cdef const InstrumentState* state
+        if event.instrument < self.n_instruments:
+            state = self.states[event.instrument]
+            feature_fetch_slots(state.features)
+            if event.kind == EV_LEVEL:
+                if event.side == SIDE_BID:
+                    fetch(state.book.bid.near + (event.price_ticks & (WINDOW - 1)))
+                else:
+                    fetch(state.book.ask.near + (-event.price_ticks & (WINDOW - 1)))
 
     cdef void on_event_c(self, const Event* event) noexcept nogil:
         cdef InstrumentState* state

@@ -177,6 +177,30 @@ def test_window_equals_its_twin(name: str, kind: str, seed: int) -> None:
     assert check(name, stream(np.random.default_rng(seed), STREAMS[kind], 250)) > 250
 
 
+GROWING: dict[str, tuple[Any, ...]] = {
+    "Ring": (512, [100 * MS, 500 * MS, SECOND], 2),
+    "Vwap": (512, [100 * MS, SECOND]),
+    "TimeWeightedWindow": (512, SECOND),
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+@pytest.mark.parametrize("mean_step_ns", [SECOND // 2000, SECOND // 300, SECOND // 50])
+def test_read_seldom_or_after_each_event_is_the_same(name: str, mean_step_ns: int) -> None:
+    """Windows that double several times, and at the smallest step overflow, on the way."""
+    rng = np.random.default_rng(mean_step_ns)
+    case, t = CASES[name], START
+    seldom, often = (CLASSES[name](*GROWING[name]) for _ in range(2))
+    for k in range(4000):
+        t += int(rng.exponential(mean_step_ns))
+        event = Event(t, int(rng.integers(-(10**6), 10**6)), int(rng.integers(1, 10**6)))
+        for window in (seldom, often):
+            case.feed(window, event)
+        case.read(often, t)
+        if k % 701 == 700 or k == 3999:
+            assert case.read(seldom, t) == case.read(often, t), f"after event {k}"
+
+
 @pytest.mark.parametrize("name", CASES)
 @settings(deadline=None)
 @given(

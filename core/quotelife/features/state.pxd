@@ -12,6 +12,9 @@ from quotelife.windows.ring cimport RingWindow
 from quotelife.windows.time_weighted cimport TimeWeighted
 from quotelife.windows.vwap cimport VwapWindow
 
+cdef extern from *:
+    void fetch "__builtin_prefetch"(const void* at) noexcept nogil
+
 cdef enum:
     NEWS_KEPT = 8              # scores kept an instrument, and as many for all instruments
     VOLATILITY_INDICES = 16
@@ -140,6 +143,32 @@ cdef void shared_signals_free(SharedSignals* self) noexcept nogil
 # The history with a driver is kept while both pointers stay the same.
 cdef void feature_set_driver(FeatureState* self, int slot, FeatureState* numerator,
                              FeatureState* denominator) noexcept nogil
+# What a market event is about to read and write of it, on its way from memory; then what that points to.
+cdef inline void feature_fetch(const FeatureState* self) noexcept nogil:
+    fetch(self)
+    fetch(&self.mid2)
+    fetch(&self.top)
+    fetch(&self.mid)
+    fetch(&self.flow)
+    fetch(&self.trades)
+    fetch(&self.spread)
+    fetch(&self.spread.first_ns)
+    fetch(&self.spread.area)
+    fetch(&self.buckets)
+    fetch(&self.variance[1])
+    fetch(&self.variance[3])
+    fetch(&self.pending_removed)
+    fetch(&self.ofi_ticks)
+    fetch(&self.ofi_ticks[1][3])
+    fetch(&self.ofi_lots[1])
+    fetch(&self.grid_due_ns)
+    fetch(&self.depth)
+
+cdef inline void feature_fetch_slots(const FeatureState* self) noexcept nogil:
+    fetch(self.buckets.running)
+    fetch(self.top.slots + (self.top.head & self.top.mask) * self.top.stride)
+    fetch(self.flow.slots + (self.flow.head & self.flow.mask) * self.flow.stride)
+
 # Each level change of a diff message (not of a snapshot).
 cdef void feature_on_level(FeatureState* self, int64_t t, int side, int64_t price_ticks,
                            int64_t old_lots, int64_t new_lots) noexcept nogil
