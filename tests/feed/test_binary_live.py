@@ -20,7 +20,7 @@ from quotelife.records import EventBuffer, EventKindCode, StatusKind
 from quotelife_client.binary import BinaryEncoder, record
 from quotelife_client.types import BookSide, EventKind
 from quotelife_server.feeds import datagrams
-from quotelife_server.feeds.binary import BinaryFeed
+from quotelife_server.feeds.binary import SLICE_EVENTS, BinaryFeed
 from quotelife_server.feeds.settings import BinaryFeedConfig
 from reference.binary_record_twin import Publisher
 
@@ -156,6 +156,37 @@ async def test_what_comes_over_tcp_is_what_was_sent_and_the_stamp_is_ours() -> N
             assert {int(row["instrument"]) for row in running.told.rows} == {1, 2}
             figures = running.feed.figures()
             assert figures.connected and figures.counters["events"] == publisher.number
+            connection.close()
+
+
+async def test_others_on_the_loop_have_their_turn_between_slices_of_one_read() -> None:
+    loop, turns, slices = asyncio.get_running_loop(), 0, []
+
+    def other() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(other)
+
+    with listening() as (server, address):
+        async with Running(config(address)) as running:
+            connection = await accepted(server)
+            told = running.feed._sink
+
+            def sink(buffer: EventBuffer) -> None:
+                slices.append((turns, len(buffer)))
+                told(buffer)
+
+            running.feed._sink = sink
+            loop.call_soon(other)
+            encoder = BinaryEncoder(1)
+            sent = b"".join(encoder.frame(LEVEL * 1000) for _ in range(20))
+            await loop.sock_sendall(connection, sent)
+            await until(lambda: running.feed.decoder.events == 20_000)
+            assert sum(n for _, n in slices) == 20_000 and max(n for _, n in slices) <= SLICE_EVENTS
+            # Not one turn for all that came with one read, nor one for each slice where the others take long.
+            assert len({turn for turn, _ in slices}) > 20_000 // SLICE_EVENTS // 8
+            stamps = [int(row["receive_ns"]) for row in running.told.rows]
+            assert stamps == sorted(stamps)
             connection.close()
 
 

@@ -255,6 +255,55 @@ def test_a_read_larger_than_the_buffer_is_decoded_in_turns() -> None:
     assert (turns, events + len(it.buffer)) == (3, 3 * FRAME_EVENTS_MAX)
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), most=st.integers(1, 40))
+def test_slices_give_the_same_events_and_go_beyond_their_bound_for_one_message(seed: int, most: int) -> None:
+    publisher = Publisher(seed, len(INDICES))
+    for _ in range(60):
+        publisher.step()
+    data = b"".join(publisher.frames())
+    whole, sliced = decoder(), decoder()
+    feed(whole, data)
+    expected, got, n = told(whole), [], len(data)
+    sliced.input_view()[:n] = data
+    more = True
+    while more:
+        more, n = sliced.received(n, 1, most), 0
+        rows = sliced.buffer.array()
+        assert not any(
+            row["flags"] & 1 for row in rows[most - 1 : -1]
+        )  # beyond the bound: one message's rest
+        got += told(sliced)
+    assert got == expected
+    assert sliced.frames == whole.frames and sliced.events == whole.events
+
+
+def test_a_long_frame_is_cut_behind_a_message_and_checked_once() -> None:
+    level = record(EventKind.LEVEL, 0, side=BookSide.BID, price_ticks=10, size_lots=1, last=False)
+    it, frame = decoder(), BinaryEncoder(1).frame((level + level + LEVEL) * 100)
+    it.input_view()[: len(frame)] = frame
+    sizes, n, more = [], len(frame), True
+    while more:
+        more, n = it.received(n, 1, 128), 0
+        assert it.buffer.array()[-1]["flags"] & 1
+        sizes.append(len(it.buffer))
+        it.buffer.clear()
+    assert sizes == [129, 129, 42]
+    assert (it.frames, it.events, it.expected) == (1, 300, 301)
+
+
+def test_what_is_left_of_a_frame_is_dropped_with_its_line() -> None:
+    it, encoder = decoder(), BinaryEncoder(1)
+    frame = encoder.frame(LEVEL * 100)
+    it.input_view()[: len(frame)] = frame
+    assert it.received(len(frame), 1, 10) and it.events == 10
+    it.disconnected(2)
+    it.buffer.clear()
+    again = BinaryEncoder(1, session=encoder.session + 1).frame(LEVEL * 3)
+    feed(it, again)
+    assert it.events == 13 and len(it.buffer) == 3
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_mutation_of_a_stream_crashes_it_or_passes_unseen(data: st.DataObject) -> None:

@@ -37,13 +37,14 @@ cdef class BinaryDecoder:
     cdef readonly int64_t missing_since_ns
     cdef readonly object input          # bytearray that a stream is received into, see input_view()
     cdef Py_ssize_t input_start, input_end
+    cdef bint under_way                 # the frame at input_start is checked, and applied in part
     cdef WireInstrument* wire
     cdef readonly uint32_t instruments
     cdef dict held                      # first sequence → (receive stamp, datagram) of what came too early
     cdef int64_t known                  # the publisher has sent all below
     cdef int64_t known_since_ns         # when a heartbeat first said so of what was not there
 
-    cpdef bint received(self, Py_ssize_t n, int64_t receive_ns) except -1
+    cpdef bint received(self, Py_ssize_t n, int64_t receive_ns, Py_ssize_t most=*) except -1
     cpdef int datagram(self, bytes data, int64_t receive_ns) except -1
     cpdef int give_up(self, int64_t receive_ns) except -1
 
@@ -52,7 +53,9 @@ cdef class BinaryDecoder:
     cdef const char* read_header(self, const unsigned char* p, Py_ssize_t n, Header* header) noexcept nogil
     cdef const char* read_frame(self, const unsigned char* p, const Header* header) noexcept nogil
     cdef bint arrive(self, const Header* header, int64_t receive_ns)
-    cdef void apply(self, const unsigned char* p, const Header* header, int64_t receive_ns) noexcept nogil
+    cdef int64_t cut(self, const unsigned char* p, const Header* header, Py_ssize_t most) noexcept nogil
+    cdef void apply(self, const unsigned char* p, const Header* header, int64_t until,
+                    int64_t receive_ns) noexcept nogil
     cdef void forget_snapshot(self, WireInstrument* wire) noexcept nogil
     cdef void release(self, int64_t receive_ns)
     cdef void skip(self, int64_t receive_ns)

@@ -191,6 +191,7 @@ cdef class BinaryDecoder:
         self.missing_since_ns = 0
         self.input_start = 0
         self.input_end = 0
+        self.under_way = False
 
     @property
     def held_frames(self):
@@ -203,9 +204,10 @@ cdef class BinaryDecoder:
         """Writable view of what the next read may fill; never empty. Dies with the next call of ``received``."""
         return memoryview(self.input)[self.input_end:]
 
-    cpdef bint received(self, Py_ssize_t n, int64_t receive_ns) except -1:
+    cpdef bint received(self, Py_ssize_t n, int64_t receive_ns, Py_ssize_t most=0) except -1:
         """Decode what ``n`` more bytes of the input complete. True: drain the buffer and call again with 0.
 
+        ``most``: so many events, and what is left of the last one's message, 0 for as many as find room.
         Raises ``DecodeError`` naming the fault; the stream cannot be read on then. Frames before it are in the
         buffer.
         """
@@ -213,6 +215,7 @@ cdef class BinaryDecoder:
         cdef const unsigned char* base = &view[0]
         cdef Header header
         cdef Py_ssize_t left, size
+        cdef int64_t until
         cdef const char* fault
         if n < 0 or n > view.shape[0] - self.input_end:
             raise ValueError(f"{n} bytes were not received")
@@ -230,18 +233,24 @@ cdef class BinaryDecoder:
             size = HEADER_BYTES + header.count * EVENT_BYTES
             if left < size:
                 break
-            if self.room() < header.count + 2 * <Py_ssize_t>self.instruments:
+            if 0 < most <= self.buffer.count or self.room() < header.count + 2 * <Py_ssize_t>self.instruments:
                 return True
-            fault = self.read_frame(base + self.input_start, &header)
-            if fault != NULL:
-                self.refuse(fault)
-            if self.arrive(&header, receive_ns):
-                if header.first > self.expected:
+            if not self.under_way:
+                fault = self.read_frame(base + self.input_start, &header)
+                if fault != NULL:
+                    self.refuse(fault)
+                self.under_way = self.arrive(&header, receive_ns)
+                if self.under_way and header.first > self.expected:
                     self.known = header.first
                     self.skip(receive_ns)
-                self.apply(base + self.input_start, &header, receive_ns)
-            elif self.missing_since_ns:          # a heartbeat says that more was sent, and nothing can overtake it
-                self.skip(receive_ns)
+                elif not self.under_way and self.missing_since_ns:
+                    self.skip(receive_ns)    # a heartbeat says that more was sent, and nothing can overtake it
+            if self.under_way:
+                until = self.cut(base + self.input_start, &header, most)
+                self.apply(base + self.input_start, &header, until, receive_ns)
+                if until < header.count:
+                    return True
+                self.under_way = False
             self.input_start += size
         if self.input_start == self.input_end:
             self.input_start = self.input_end = 0
@@ -282,7 +291,7 @@ cdef class BinaryDecoder:
         if not self.arrive(&header, receive_ns):
             return <int>(self.buffer.count - start)
         if header.first <= self.expected:
-            self.apply(p, &header, receive_ns)
+            self.apply(p, &header, header.count, receive_ns)
             self.release(receive_ns)
             self.settle()
         elif header.first in self.held:
@@ -371,13 +380,25 @@ cdef class BinaryDecoder:
             return False
         return True
 
-    cdef void apply(self, const unsigned char* p, const Header* header, int64_t receive_ns) noexcept nogil:
-        # The events of a checked frame that were not applied yet; first <= expected < first + count.
+    cdef int64_t cut(self, const unsigned char* p, const Header* header, Py_ssize_t most) noexcept nogil:
+        # Up to which event a checked frame is applied now: behind the end of a message, so that whoever looks at the
+        # engine between two calls finds none cut in two that came in one piece.
+        cdef const Event* events = <const Event*>(p + HEADER_BYTES)
+        cdef int64_t until = self.expected - header.first + max(most - self.buffer.count, 1)
+        if most == 0 or until >= header.count:
+            return header.count
+        while until < header.count and not events[until - 1].flags & FLAG_LAST:
+            until += 1
+        return until
+
+    cdef void apply(self, const unsigned char* p, const Header* header, int64_t until,
+                    int64_t receive_ns) noexcept nogil:
+        # The events before until of a checked frame that were not applied yet; first <= expected < first + until.
         cdef Event* event
         cdef WireInstrument* wire
         cdef Py_ssize_t i, known = self.expected - header.first
         cdef Event* out = self.buffer.events + self.buffer.count
-        for i in range(known, header.count):
+        for i in range(known, until):
             event = out
             memcpy(event, p + HEADER_BYTES + i * EVENT_BYTES, EVENT_BYTES)
             wire = self.wire + event.instrument
@@ -408,9 +429,9 @@ cdef class BinaryDecoder:
                 event.flags |= FLAG_SNAPSHOT
             wire.fed = True
             out += 1
-        self.events += header.count - known
+        self.events += until - known
         self.buffer.count = out - self.buffer.events
-        self.expected = header.first + header.count
+        self.expected = header.first + until
         if self.known < self.expected:
             self.known = self.expected
 
@@ -433,7 +454,7 @@ cdef class BinaryDecoder:
                 self.duplicates += 1
                 continue
             self.reordered += 1
-            self.apply(p, &header, receive_ns)
+            self.apply(p, &header, header.count, receive_ns)
 
     cdef void skip(self, int64_t receive_ns):
         # A gap up to the first event that is there, or that was sent.

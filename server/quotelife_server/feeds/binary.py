@@ -1,7 +1,9 @@
 """The binary record from an in-house feed handler: a TCP connection that we make, or a UDP port that we listen on.
 
 Sockets around ``BinaryDecoder``, on the event loop that called ``start``; ``docs/binary-feed.md`` has the format. A
-TCP read lands in the decoder's own input; its events go to the sink once per read.
+TCP read lands in the decoder's own input. Its events go to the sink in slices, one a turn of the loop, so that a
+request waits for a slice and not for all that a read can hold; meanwhile nothing more is read. Where the others on the
+loop take long, slices follow one another for as long as those took: neither side starves the other.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from quotelife_server.feeds.datagrams import listening
 from quotelife_server.feeds.settings import BinaryFeedConfig
 
 LOOKS_PER_SILENCE = 8
+SLICE_EVENTS = 128  # some 60 µs of work
 
 
 class BinaryFeed:
@@ -263,8 +266,11 @@ class _Line(asyncio.BufferedProtocol):
     def __init__(self, feed: BinaryFeed) -> None:
         self._feed = feed
         self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._stamp_ns = 0  # of the newest read
+        self._left_ns: int | None = None  # when the others' turn began, while some of that read is left
         self.reason = "closed by the publisher"
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -274,19 +280,40 @@ class _Line(asyncio.BufferedProtocol):
         return self._feed.decoder.input_view()
 
     def buffer_updated(self, nbytes: int) -> None:
-        feed = self._feed
         if self.ended.done():
             return
+        self._stamp_ns = self._feed._clock.now_ns()
+        self._feed.bytes += nbytes
+        if self._take(nbytes):
+            self._transport.pause_reading()  # type: ignore[union-attr]
+            self._leave()
+
+    def _go_on(self) -> None:
+        if self.ended.done() or self._left_ns is None:
+            return
+        began_ns = self._feed._clock.now_ns()
+        others_ns = began_ns - self._left_ns
+        while self._take(0):
+            if self._feed._clock.now_ns() - began_ns >= others_ns:
+                self._leave()
+                return
+        self._left_ns = None
+        if not self.ended.done():
+            self._transport.resume_reading()  # type: ignore[union-attr]
+
+    def _leave(self) -> None:
+        self._left_ns = self._feed._clock.now_ns()
+        self._loop.call_soon(self._go_on)
+
+    def _take(self, nbytes: int) -> bool:
+        """A slice of what has been read; true when some is left."""
+        feed, now_ns = self._feed, self._stamp_ns
         decoder = feed.decoder
-        now_ns = feed._clock.now_ns()
-        feed.bytes += nbytes
         frames = decoder.frames
+        more = False
         try:
-            more = decoder.received(nbytes, now_ns)
+            more = decoder.received(nbytes, now_ns, SLICE_EVENTS)
             feed.drain()
-            while more:
-                more = decoder.received(0, now_ns)
-                feed.drain()
         except DecodeError as error:
             feed.drain()
             feed._log.often("frame_refused", error=str(error))
@@ -296,6 +323,7 @@ class _Line(asyncio.BufferedProtocol):
             raise
         if decoder.frames != frames:
             feed.last_message_ns = now_ns
+        return more
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
