@@ -130,8 +130,8 @@ def check(payload: bytes, now_ns: int, synchronised: bool) -> PlainRequest | Non
     assert message.SerializeToString(deterministic=True) == payload, "not canonical"
     assert plain.record.canonical() == expected(message, now_ns, synchronised).canonical()
     digest = hashlib.blake2b(payload, digest_size=16).digest() if message.request_id else b""
-    said = (plain.request_id, plain.rfq_id, plain.quote_id, plain.counterparty, plain.digest)
-    assert said == (message.request_id, message.rfq_id, message.quote_id, message.counterparty, digest)
+    said = (plain.request_id, plain.counterparty, plain.digest)
+    assert said == (message.request_id, message.counterparty, digest)
     assert plain.tick == float(INSTRUMENTS.by_name(message.instrument).tick_size)
     step_ns = 10**6 * (SESSIONS.index(message.venue_session) + 1) if message.venue_session else 1
     assert plain.venue_step_ns == step_ns

@@ -44,7 +44,8 @@ cdef class Desk:
     cdef double tried_s, try_wait_s          # when that was last, and how long until it is again
     cdef double refused_before               # calls a turn, before it was tried
     cdef list refusing                       # methods of which calls were turned away
-    cdef bytes refusal_text, refusal_details
+    cdef bytes refusal_text, refusal_details, refusal_frame
+    cdef double call_ns                      # processor time of a call that a turn takes, as the last turns had it
     cdef object turn_over, serve_turn        # run by the event loop, once each where they are waited for
     cdef bint turn_open, serve_waits
     cdef list pressed                        # connections with calls that wait for serve_turn
@@ -52,6 +53,8 @@ cdef class Desk:
 
     cdef int let_wait(self, Call call) except -1
     cdef bint has_no_room(self) except -1
+    cdef size_t places_left(self) except? 0
+    cdef int turn_away_unseen(self, Method method, size_t n) except -1
     cdef int begin_overload(self) except -1
     cdef int judge_overload(self) except -1
     cdef int count_refusals(self) except -1

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint8_t
 from quotelife_server.deferred cimport Deferred
 from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageReader, put_prefix
 from quotelife_server.transport.native_session cimport Stream
+from quotelife_server.transport.native_sieve cimport refusal_frame
 from quotelife_server.transport.nghttp2 cimport NGHTTP2_CANCEL, NGHTTP2_NO_ERROR
 
 from quotelife_server.rpc import CallContext, Code, RpcError, State, Unary, too_late
@@ -40,6 +41,7 @@ cdef:
     double TRY_S = 2.0
     double TRY_S_MAX = 16.0
     int64_t BUDGET_NS_MAX = 32_000_000
+    double CALL_NS = 20_000.0    # until it has been measured
     size_t WAITING_MAX = BACKLOG_MAX
     size_t WAITING_BYTES_MAX = BACKLOG_BYTES_MAX
     object SERVING = State.SERVING
@@ -99,6 +101,8 @@ cdef class Desk:
         refusal = service.overloaded()
         self.refusal_text = grpc_message(refusal.message)
         self.refusal_details = binary_value(refusal.status_bytes())
+        self.refusal_frame = refusal_frame(RESOURCE_EXHAUSTED, self.refusal_text, self.refusal_details)
+        self.call_ns = CALL_NS
         self.refusing, self.pressed = [], []
         self.turn_over = self._turn_over
 
@@ -119,6 +123,18 @@ cdef class Desk:
     cdef bint has_no_room(self) except -1:
         """For one more bounded call: so many are under way, or this turn has brought so many."""
         return self.turn_calls >= self.in_flight_max or <size_t>self.in_flight.count >= self.in_flight_max
+
+    cdef size_t places_left(self) except? 0:
+        """For bounded calls, of those that may be under way and of those that a turn may bring."""
+        cdef size_t taken = max(self.turn_calls, <size_t>self.service.in_flight.count)
+        return self.in_flight_max - min(taken, self.in_flight_max)
+
+    cdef int turn_away_unseen(self, Method method, size_t n) except -1:
+        """Take down that so many calls of a method are refused which nobody has looked at."""
+        if not method.turned_away:
+            self.refusing.append(method)
+        method.turned_away += n
+        return 0
 
     cdef int begin_overload(self) except -1:
         if not self.overloaded:

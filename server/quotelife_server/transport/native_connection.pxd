@@ -1,10 +1,11 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from quotelife_server.transport.native_call cimport Call, Desk
-from quotelife_server.transport.native_session cimport Session, Stream
+from quotelife_server.transport.native_session cimport Stream
+from quotelife_server.transport.native_sieve cimport SiftingSession
 
 
-cdef class Connection(Session):
+cdef class Connection(SiftingSession):
     cdef readonly Desk desk
     cdef object transport, loop, flush_soon, turn
     cdef readonly str peer
@@ -18,17 +19,19 @@ cdef class Connection(Session):
     cdef bint busy, scheduled, pressed, paused, lost, closing, calm, windows_grew
     cdef readonly int leaving                # 1: told that it will end, 2: takes no new call
     cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s
+    cdef size_t share                        # of the calls that are held back: so many are taken
     cdef double own_ping_s                   # of our PING that is not answered; 0: none
     cdef double credit
     cdef size_t frames_seen, sent_seen, earned
     cdef int strikes
 
-    cdef int _received(self, const uint8_t *data, size_t n) except -1
+    cdef int _received(self, const uint8_t *data, size_t n, bytes sifted) except -1
     cdef int _flush(self) except -1
     cdef int _work(self) except -1
     cdef int _render(self, Call call) except -1
     cdef int _end_gone(self) except -1
     cdef int _pump(self) except -1
+    cdef int _put_refusals(self) except -1
     cdef int _write(self) except -1
     cdef int _goaway(self, uint32_t code, bytes text) except -1
     cdef int _close(self) except -1

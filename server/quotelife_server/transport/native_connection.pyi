@@ -1,9 +1,9 @@
 import asyncio
 
 from quotelife_server.transport.native_call import Desk
-from quotelife_server.transport.native_session import Session
+from quotelife_server.transport.native_sieve import SiftingSession
 
-class Connection(Session):
+class Connection(SiftingSession):
     @property
     def desk(self) -> Desk: ...
     @property

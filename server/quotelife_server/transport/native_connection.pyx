@@ -12,8 +12,9 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
-from quotelife_server.transport.native_call cimport Call, Desk
-from quotelife_server.transport.native_session cimport Session, Stream
+from quotelife_server.transport.native_call cimport Call, Desk, Method
+from quotelife_server.transport.native_session cimport Stream
+from quotelife_server.transport.native_sieve cimport SiftingSession
 from quotelife_server.transport.nghttp2 cimport *
 
 from functools import partial
@@ -43,6 +44,11 @@ cdef enum:
     RESET_COST = 4                           # of a call that was not answered
     PING_STRIKES_MAX = 2                     # as gRPC has it
 
+cdef:
+    double SPARE = 1.1                       # so much more is passed on than there seems to be time for
+    double SMOOTH = 8.0                      # turns of which the time of a call is the mean
+    double CALL_NS_MIN = 500.0
+
 cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere, ...
 cdef double LEAVE_S_MAX = 1.0                # ... and to acknowledge what was sent behind that
 cdef const uint8_t *GOODBYE = b"goodbye!"    # of the PING that is
@@ -57,7 +63,7 @@ if _scratch == NULL:
 _log = log.get_logger(__name__)
 
 
-cdef class Connection(Session):
+cdef class Connection(SiftingSession):
     """``asyncio.Protocol`` of one connection; ``sweep`` looks after it."""
 
     def __cinit__(self, Desk desk, loop, double age_factor=1.0):
@@ -97,11 +103,13 @@ cdef class Connection(Session):
         cdef const uint8_t[::1] view
         if self.h2 == NULL or self.closing:
             return
-        if PyBytes_CheckExact(data):
-            self._received(<const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+        if self.desk.overloaded and not self.leaving:
+            self._received(NULL, 0, data if PyBytes_CheckExact(data) else bytes(data))
+        elif PyBytes_CheckExact(data):
+            self._received(<const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data), None)
         elif len(data):
             view = data
-            self._received(&view[0], <size_t>len(data))
+            self._received(&view[0], <size_t>len(data), None)
 
     def eof_received(self):
         """A client that has shut its side down is gone."""
@@ -122,7 +130,7 @@ cdef class Connection(Session):
             self.own_ping_s = self.desk.now_s
         if not self.closing and not self.transport.is_closing():
             self.transport.resume_reading()
-            if self.fresh:
+            if self.fresh or self.sifts():
                 self._press()
             self._flush()
 
@@ -230,18 +238,25 @@ cdef class Connection(Session):
 
     def _close_if_done(self):
         if self.leaving == 2 and not self.streams and not self.closing and not self.agenda and not self.paused:
-            if nghttp2_session_want_write(self.h2):
+            if nghttp2_session_want_write(self.h2) or self.sifts() or self.refused_n:
                 return  # GOAWAY, for one
             self._close()
 
     # --- bytes in -----------------------------------------------------------------------------------------------------
 
-    cdef int _received(self, const uint8_t *data, size_t n) except -1:
+    cdef int _received(self, const uint8_t *data, size_t n, bytes sifted) except -1:
+        """``sifted``: the bytes, where those calls that can be are to be held back."""
         self.read_s = self.desk.now_s
         self.own_ping_s = 0  # whatever comes shows that the client is there
         self.busy = True
         try:
-            self.recv(data, n)
+            if sifted is not None:
+                self.sift(sifted)
+            else:
+                if self.sifts():
+                    self.pass_all()
+                self.forget_kinds()
+                self.recv(data, n)
         except Exception as error:
             self.busy = False
             return self._fault(error)
@@ -253,7 +268,7 @@ cdef class Connection(Session):
             self._goaway(NGHTTP2_ENHANCE_YOUR_CALM, b"too_many_pings" if self.strikes > PING_STRIKES_MAX else b"")
             self._flush()
             return self._close()
-        if self.fresh:
+        if self.fresh or self.sifts():
             self._press()
             if not self.agenda:
                 return 0  # what else there is to be written goes with their answers
@@ -282,6 +297,14 @@ cdef class Connection(Session):
         cdef Call call = <Call>stream
         call.take_headers(self.peer)
         return self._come(call)
+
+    cdef object refusable(self, int32_t id):
+        cdef Call call = self.streams.get(id)
+        return call.method if call is not None and call.is_new() and call.method.is_bounded else None
+
+    cdef int on_refused(self, object method, size_t n) except -1:
+        self.calls_begun += n
+        return self.desk.turn_away_unseen(<Method>method, n)
 
     cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1:
         cdef Call call = <Call>stream
@@ -445,7 +468,7 @@ cdef class Connection(Session):
         if self.h2 != NULL and not self.closing:
             if self.agenda:
                 self._schedule()
-            if not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2):
+            if not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2) and not self.sifts():
                 self._close()
             elif self.leaving == 2:
                 self._close_if_done()
@@ -475,6 +498,7 @@ cdef class Connection(Session):
             for call in agenda:
                 self._render(call)
             self._pump()
+            self._put_refusals()
             self._end_gone()
             passes += 1
             if not self.agenda or self.paused or self.closing or passes == PASSES_MAX:
@@ -523,6 +547,16 @@ cdef class Connection(Session):
                 self._write()
         return 0
 
+    cdef int _put_refusals(self) except -1:
+        """Frames of which nghttp2 knows nothing go between those of its own. While the client takes none, they wait."""
+        global _used
+        while (self.refused_n or self.owed) and not self.paused and not self.closing:
+            _used += self.put_refusals(self.desk.refusal_frame, _scratch + _used, SCRATCH_BYTES - _used)
+            if not self.refused_n:
+                break
+            self._write()
+        return 0
+
     cdef int _write(self) except -1:
         global _used
         cdef bytes data
@@ -562,6 +596,7 @@ cdef class Connection(Session):
         self.fresh.clear()
         self.later.clear()
         self.stalled.clear()
+        self.forget_held()
         self.flush_soon = self.turn = None
         self.close_session()
         return 0
@@ -585,8 +620,8 @@ def _serve_turn(Desk desk):
     cdef Call call
     cdef list pressed = []
     cdef list waiting
-    cdef int64_t end_ns = _spent_ns() + desk.budget_ns
-    cdef size_t first
+    cdef int64_t began_ns = _spent_ns()
+    cdef size_t first, taken = 0
     cdef bint is_open = True
     for connection in desk.pressed:
         connection.pressed = False
@@ -601,6 +636,7 @@ def _serve_turn(Desk desk):
     desk.turns += 1
     first = desk.served % <size_t>len(pressed)
     waiting = pressed[first:] + pressed[:first]
+    _pass_on(desk, waiting)
     while waiting and is_open:
         for connection in waiting:
             if not connection.fresh:
@@ -613,10 +649,13 @@ def _serve_turn(Desk desk):
             except Exception as error:
                 connection.fresh.clear()
                 connection._fault(error)
-            is_open = _spent_ns() < end_ns
+            taken += 1
+            is_open = _spent_ns() - began_ns < desk.budget_ns
             if not is_open:
                 break
         waiting = [connection for connection in waiting if connection.fresh]
+    if taken:
+        desk.call_ns += (<double>(_spent_ns() - began_ns) / <double>taken - desk.call_ns) / SMOOTH
     for connection in pressed:
         try:
             for call in connection.fresh:
@@ -635,6 +674,31 @@ def _serve_turn(Desk desk):
             connection._schedule()  # with the answers, which as a rule come first in the next turn: one write for both
         else:
             connection._flush()
+
+
+cdef int _pass_on(Desk desk, list connections) except -1:
+    """Of the calls that are held back, as many as there is time for, as it seems, and places; of each connection in turn."""
+    cdef Connection connection
+    cdef size_t left = 1 + <size_t>(SPARE * <double>desk.budget_ns / max(desk.call_ns, CALL_NS_MIN))
+    cdef size_t before = 0
+    left = min(left, desk.places_left())
+    for connection in connections:
+        connection.share = 0
+        left -= min(left, <size_t>len(connection.fresh))
+    while left != before:
+        before = left
+        for connection in connections:
+            if left and connection.share < connection.held_n:
+                connection.share += 1
+                left -= 1
+    for connection in connections:
+        try:
+            connection.pass_on(connection.share)
+            connection.pass_all()
+        except Exception as error:
+            connection.fresh.clear()
+            connection._fault(error)
+    return 0
 
 
 cdef int64_t _spent_ns() noexcept:

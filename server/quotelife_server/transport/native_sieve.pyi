@@ -1,0 +1,3 @@
+from quotelife_server.transport.native_session import Session
+
+class SiftingSession(Session): ...
