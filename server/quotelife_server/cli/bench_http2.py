@@ -75,6 +75,10 @@ NEXT_BLOCK = b"\x83\x86\xc1\xc0\xbf\xbe"
 """Of all others to the same method, while nothing else has been put into the table."""
 
 
+SAME_TABLE_SIZE = b"\x3f\xe1\x1f"
+"""Before a block: the table shall hold 4,096 bytes, as it does. Only who decodes it knows that nothing has changed."""
+
+
 def plain_block(path: str, *more: bytes) -> bytes:
     """Of a call, with nothing kept in the table; ``more``: further fields."""
     return (
@@ -101,12 +105,14 @@ def connect(address: Address, settings: bytes = frame(SETTINGS)) -> socket.socke
 class Caller:
     """One connection: calls of one method out, what came of them in. Sockets do not block."""
 
-    def __init__(self, address: Address, path: str, payload: bytes) -> None:
+    def __init__(self, address: Address, path: str, payload: bytes, *, known: bool = True) -> None:
+        """``known``: the headers of all calls but the first are the same bytes, and say that they mean the same."""
         self.socket = connect(address, setting(INITIAL_WINDOW_SIZE, WINDOW_MAX))
         self.socket.setblocking(False)
         body = message(payload)
         self._first = first_block(path)
-        self._headers = HEAD.pack(0, len(NEXT_BLOCK), HEADERS, END_HEADERS, 0)[:5]
+        self._next = NEXT_BLOCK if known else SAME_TABLE_SIZE + NEXT_BLOCK
+        self._headers = HEAD.pack(0, len(self._next), HEADERS, END_HEADERS, 0)[:5]
         self._data = HEAD.pack(len(body) >> 8, len(body) & 0xFF, DATA, END_STREAM, 0)[:5]
         self._body = body
         self._out = b""
@@ -132,7 +138,7 @@ class Caller:
                 parts.append(frame(HEADERS, END_HEADERS, 1, self._first))
                 parts += (self._data, stream, self._body)
             else:
-                parts += (self._headers, stream, NEXT_BLOCK, self._data, stream, self._body)
+                parts += (self._headers, stream, self._next, self._data, stream, self._body)
         self._sent += n
         self._out = b"".join(parts)
         self.flush()

@@ -290,13 +290,14 @@ def publish(pipe: Connection) -> None:
 # --- callers ----------------------------------------------------------------------------------------------------------
 
 
-def call(pipe: Connection, address: Address, connections: int) -> None:
-    """Does what it is told: ``("closed", in_flight, seconds)`` or ``("open", rate, seconds, seed)``."""
+def call(pipe: Connection, address: Address, connections: int, known: bool = True) -> None:
+    """Does what it is told: ``("closed", in_flight, seconds)`` or ``("open", rate, seconds, seed)``. ``known``: as
+    ``Caller`` has it."""
     from quotelife_server.cli.bench_http2 import Caller, closed_loop, open_loop
 
     loads: dict[str, Callable[..., Any]] = {"closed": closed_loop, "open": open_loop}
     try:
-        callers = [Caller(address, GET_EXPIRY, REQUEST) for _ in range(connections)]
+        callers = [Caller(address, GET_EXPIRY, REQUEST, known=known) for _ in range(connections)]
         gc.freeze()
         gc.disable()
         while True:
@@ -309,7 +310,7 @@ def call(pipe: Connection, address: Address, connections: int) -> None:
 
 
 calling = partial(child, call)
-"""``calling(address, connections, pinned=...)``: a process that makes load."""
+"""``calling(address, connections, known, pinned=...)``: a process that makes load."""
 
 
 def ratio(value: float, to: float) -> float:
