@@ -56,8 +56,8 @@ from quotelife.features.greeks cimport GREEK_PAIRS, GreekPair, Greeks, greeks_al
 from quotelife.features.state cimport (
     GRID_MIDS, FeatureQuery, FeatureState, feature_compute, feature_fetch, feature_fetch_slots, feature_on_book,
     feature_on_gap, feature_on_level, feature_on_order, feature_on_signal, feature_on_trade, feature_remap_desks,
-    feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new, feature_stress, fetch,
-    shared_on_signal, shared_signals_free, shared_signals_new,
+    feature_set_driver, feature_sigma, feature_state_bytes, feature_state_free, feature_state_new, feature_stress,
+    fetch, shared_on_signal, shared_signals_free, shared_signals_new,
 )
 from quotelife.features.stress cimport StressInputs
 from quotelife.inputs cimport (

@@ -55,7 +55,7 @@ class Strict:
         raise exc_info
 
 
-native_connection._log = Strict()  # type: ignore[attr-defined]
+STRICT = Strict()
 
 IN_FLIGHT_MAX = 8
 HELD_BYTES_MAX = 20_000
@@ -212,6 +212,15 @@ def frames_of(source: Bytes, number: int) -> bytes:
 
 
 def run(data: bytes) -> None:
+    usual = native_connection._log  # type: ignore[attr-defined]
+    native_connection._log = STRICT  # type: ignore[attr-defined]
+    try:
+        _run(data)
+    finally:
+        native_connection._log = usual  # type: ignore[attr-defined]
+
+
+def _run(data: bytes) -> None:
     source = Bytes(data)
     service = Service()
     first = source.byte()

@@ -464,7 +464,7 @@ class Walk:
 
 def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
     """What has become of calls. Fails where an invariant does not hold."""
-    kit.service.metrics.answers.clear()
+    before = Counter(kit.service.metrics.answers)
     made = Walk(kit, seed)
     for _ in range(steps):
         made.step()
@@ -488,7 +488,7 @@ def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
                 missed[call.path] += 1
                 found["reset" if response.reset is not None else "lost" if call.lost else "cancelled"] += 1
             check(call, response, talks.get(f"{side.name}/{number}/0".encode()))
-    answers = kit.service.metrics.answers
+    answers = Counter(kit.service.metrics.answers) - before
     for path in (*UNARY, *STREAMING):
         told = {code: count for (of, code), count in answers.items() if of == path}
         for code in {*told, *(code for of, code in heard if of == path)}:
