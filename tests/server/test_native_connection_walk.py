@@ -278,9 +278,9 @@ class Side:
 
         self.say(window_update(number, size), grow=grow)
 
-    def resize(self) -> None:
+    def resize(self, size: int) -> None:
         """Windows of calls grow and shrink by it, below 0 too."""
-        by = -self.initial + self.rng.choice((0, 50, 5000, WINDOW))
+        by = size - self.initial
         self.initial += by
         calls = list(self.calls.values())  # those that come after it begin with the new one
 
@@ -342,7 +342,7 @@ class Walk:
             number = rng.choice([0, *calls])
             side.open_window(number, rng.choice((1, 100, 20_000)))
         elif what < 0.60:
-            side.resize()
+            side.resize(rng.choice((0, 50, 5000, WINDOW)))
         elif what < 0.68 and self.bench.hanging:
             answer = self.bench.hanging.pop(rng.randrange(len(self.bench.hanging)))
             refused = rng.random() < 0.3
@@ -442,7 +442,9 @@ class Walk:
             if side.line.wire.full:
                 self.fill(side)
             side.open_window(0, 1 << 24)
-            for number in side.open_calls():
+            if self.rng.random() < 0.5:
+                side.resize(1 << 22)
+            for number in side.open_calls() if side.initial <= WINDOW else ():
                 side.open_window(number, 1 << 22)
         for _ in range(4):
             self.turn_over()
@@ -499,7 +501,7 @@ def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
     for side in made.live:
         side.go()
     made.turn()
-    assert kit.service.in_flight.count == 0
+    assert kit.service.in_flight.count == 0 and kit.service.metrics.internal_errors == 0
     desk = made.bench.desk
     assert desk.held_bytes == 0 and not desk.conversations and not desk.connections
     assert all(talk.cancelled == 1 for talk in made.bench.spoken)

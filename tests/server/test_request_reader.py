@@ -493,6 +493,20 @@ def test_nothing_may_lie_behind_the_unit(behind: bytes) -> None:
         assert of.reader.read(b"".join(written(*each) for each in longer), NOW, True) is None
 
 
+@pytest.mark.parametrize("last", [0x01, 0x02, 0x7E])
+def test_a_number_of_ten_bytes_is_left_to_the_general_way(last: int) -> None:
+    """It is negative, or has bits that no number has room for: without them it would be a usual one."""
+    of = side("kit")
+    fields = fields_of(USUAL["all of it"].SerializeToString())
+    numbers = [at for at, (_, wire, _) in enumerate(fields) if wire == 0]
+    assert len(numbers) == 4
+    for at in numbers:
+        field, wire, value = fields[at]
+        longer = bytes(byte | 128 for byte in value) + b"\x80" * (9 - len(value)) + bytes([last])
+        changed = [*fields[:at], (field, wire, longer), *fields[at + 1 :]]
+        assert of.reader.read(b"".join(written(*each) for each in changed), NOW, True) is None
+
+
 @pytest.mark.parametrize("more", [1, 2, 8, 100])
 def test_no_text_reaches_beyond_the_end_of_what_it_is_in(more: int) -> None:
     """Wherever a text ends the request, or the size, and says that it is longer."""
