@@ -45,8 +45,9 @@ cdef enum:
     PING_STRIKES_MAX = 2                     # as gRPC has it
 
 cdef:
-    double SPARE = 1.1                       # so much more is passed on than there seems to be time for
+    double SPARE = 1.05                      # so much more is passed on than there seems to be time for
     double SMOOTH = 8.0                      # turns of which the time of a call is the mean
+    double LESS = 0.95
     double CALL_NS_MIN = 500.0
 
 cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere, ...
@@ -654,7 +655,9 @@ def _serve_turn(Desk desk):
             if not is_open:
                 break
         waiting = [connection for connection in waiting if connection.fresh]
-    if taken:
+    if is_open and desk.refusing:
+        desk.call_ns *= LESS  # there was time for some of those that are refused
+    elif taken:
         desk.call_ns += (<double>(_spent_ns() - began_ns) / <double>taken - desk.call_ns) / SMOOTH
     for connection in pressed:
         try:
