@@ -575,6 +575,7 @@ def _grpc_options(settings: Server, folder: Path) -> GrpcOptions:
         message_bytes_max=settings.message_bytes_max,
         streams_max=settings.streams_max,
         overload_turn_ns=settings.overload_turn_ns,
+        busy_poll_ns=settings.busy_poll_ns,
         keepalive_interval_ns=settings.keepalive.interval_ns,
         keepalive_timeout_ns=settings.keepalive.timeout_ns,
         client_ping_interval_min_ns=settings.keepalive.client_interval_min_ns,

@@ -10,6 +10,7 @@ from quotelife.units import NS_PER_US
 cdef int READINGS_MAX = 5
 cdef int64_t READING_SPAN_NS_MAX = 20 * NS_PER_US
 cdef int _STEADY = getattr(time, "CLOCK_BOOTTIME", CLOCK_MONOTONIC)
+time.clock_gettime_ns(_STEADY)  # a system that does not have it says so here
 
 
 cpdef int64_t steady_ns() noexcept:

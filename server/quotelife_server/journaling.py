@@ -337,7 +337,8 @@ class JournalLedger(Outgoing):
             waiting.resolve(self._without_record(waiting, now_ns))
 
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
-        waiting = Waiting(self._batch.turn, reply, (), request_id, stands=stands)
+        waiting = Waiting(self._batch.turn, reply, (), request_id, stands=stands, is_replay=True)
+        waiting.ledger = self
         if self._batch.waiting or self._held:
             waits = (each for batch in (*self._held, self._batch) for each in batch.waiting)
             first = next((each for each in waits if each.sequences and each.request_id == request_id), None)
@@ -373,12 +374,16 @@ class JournalLedger(Outgoing):
         self._commit_soon()
 
     def taken_back(self, waiting: Waiting) -> None:
-        """A kill came before the answer could leave: it was recorded, and nobody has seen it."""
-        if waiting.sequences:
+        """A kill came before the answer could leave: it was recorded, and nobody has seen it, unless a retry has."""
+        if waiting.sequences and not self._replies.was_replayed(waiting.request_id):
             self._writer.refuse(waiting.sequences)
             self._earlier.take_back(waiting.sequences)
             if waiting.request_id:
                 self._replies.forget(waiting.request_id)
+
+    def replayed(self, waiting: Waiting) -> None:
+        """The stored reply leaves. Whoever asked first may not have it yet; it counts as given all the same."""
+        self._replies.note_replay(waiting.request_id)
 
     def _after_commit(self, waiting: Waiting) -> Deferred:
         self._batch.waiting.append(waiting)

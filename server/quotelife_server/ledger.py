@@ -54,6 +54,9 @@ class Ledger(Protocol):
     def taken_back(self, waiting: Waiting) -> None:
         """It was to leave and does not stand any more."""
 
+    def replayed(self, waiting: Waiting) -> None:
+        """One of ``replay`` leaves: what it says has been given, whatever becomes of the first call."""
+
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Answer:
         """A reply that was found, once more; not before the first one could leave."""
 
@@ -118,11 +121,15 @@ class NoJournal:
         return waiting
 
     def taken_back(self, waiting: Waiting) -> None:
-        if waiting.request_id:
+        if waiting.sequences and not self._replies.was_replayed(waiting.request_id):
             self._replies.forget(waiting.request_id)
 
+    def replayed(self, waiting: Waiting) -> None:
+        self._replies.note_replay(waiting.request_id)
+
     def replay(self, request_id: str, reply: bytes, stands: Stands) -> Deferred:
-        waiting = Waiting(None, reply, stands=stands)
+        waiting = Waiting(None, reply, (), request_id, stands=stands, is_replay=True)
+        waiting.ledger = self
         waiting.resolve(reply)
         return waiting
 

@@ -27,6 +27,7 @@ cdef class Waiting(Deferred):
     cdef public object stands          # ledger.Stands, or None
     cdef readonly object unanswered    # called where nobody will ever see it, or None
     cdef readonly bint strict
+    cdef readonly bint is_replay
     cdef public object ledger          # whose ``taken_back`` hears of it where it does not stand any more
 
     cpdef bytes leaving(self)

@@ -29,6 +29,7 @@ class Waiting(Deferred):
         unanswered: Callable[[], None] | None = None,
         *,
         strict: bool = False,
+        is_replay: bool = False,
     ) -> None: ...
     sequences: Sequence[int]
     @property
@@ -41,6 +42,8 @@ class Waiting(Deferred):
     def unanswered(self) -> Callable[[], None] | None: ...
     @property
     def strict(self) -> bool: ...
+    @property
+    def is_replay(self) -> bool: ...
     def leaving(self) -> bytes: ...
 
 class Batch:

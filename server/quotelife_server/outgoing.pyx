@@ -41,8 +41,9 @@ cdef class Waiting(Deferred):
 
     def __init__(self, Turn turn, bytes reply not None, sequences=(), str request_id not None="",
                  bytes digest not None=b"", bytes request not None=b"", stands=None, unanswered=None, *,
-                 bint strict=False):
-        """``stands`` is asked when it leaves; ``strict``: fails where it cannot be recorded."""
+                 bint strict=False, bint is_replay=False):
+        """``stands`` is asked when it leaves; ``strict``: fails where it cannot be recorded; ``is_replay``: its ``ledger``
+        hears when it leaves."""
         self.turn = turn
         self.reply = reply
         self.sequences = sequences
@@ -52,6 +53,7 @@ cdef class Waiting(Deferred):
         self.stands = stands
         self.unanswered = unanswered
         self.strict = strict
+        self.is_replay = is_replay
 
     @property
     def sequences(self):
@@ -70,10 +72,12 @@ cdef class Waiting(Deferred):
         reply = self.outcome
         if type(reply) is not bytes:
             return Deferred.leaving(self)
-        if type(self.stands) is Standing:
-            if (<Standing>self.stands).stands(<bytes>reply):
-                return <bytes>reply
-        elif self.stands is None or self.stands(reply):
+        if (
+            (<Standing>self.stands).stands(<bytes>reply) if type(self.stands) is Standing
+            else self.stands is None or self.stands(reply)
+        ):
+            if self.is_replay and self.ledger is not None:
+                self.ledger.replayed(self)
             return <bytes>reply
         if self.ledger is not None:
             self.ledger.taken_back(self)
@@ -91,12 +95,14 @@ cdef class Batch:
     cpdef int release(self) except -1:
         """They are where they were to be."""
         cdef Waiting each
-        for each in self.waiting:
-            if each.outcome is None:       # as ``resolve``, without its call
-                each.outcome = each.reply
-                if each.callback is not None:
-                    each.callback(each.reply)
-        self.turn.over()
+        try:
+            for each in self.waiting:
+                if each.outcome is None:       # as ``resolve``, without its call
+                    each.outcome = each.reply
+                    if each.callback is not None:
+                        each.callback(each.reply)
+        finally:
+            self.turn.over()
         return 0
 
 

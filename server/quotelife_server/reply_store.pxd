@@ -8,6 +8,7 @@ cdef class _Entry:
     cdef bytes reply
     cdef int64_t now_ns
     cdef bint gone                 # forgotten, and still in the order
+    cdef bint replayed
 
 
 cdef class ReplyStore:

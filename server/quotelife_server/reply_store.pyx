@@ -62,11 +62,21 @@ cdef class ReplyStore:
         self.bytes += _ENTRY_BYTES + <int64_t>len(reply)
         while self.bytes > self._bytes_max:
             oldest = self._oldest()
-            if oldest.now_ns >= self.held_from_ns:
+            if oldest is None or oldest.now_ns >= self.held_from_ns:
                 return 0
             self._drop(oldest)
             self.evicted += 1
         return 0
+
+    def note_replay(self, str request_id not None):
+        """The reply under the id has been given to a retry."""
+        cdef PyObject *found = PyDict_GetItem(self._entries, request_id)
+        if found != NULL:
+            (<_Entry>found).replayed = True
+
+    def was_replayed(self, str request_id not None):
+        cdef PyObject *found = PyDict_GetItem(self._entries, request_id)
+        return found != NULL and (<_Entry>found).replayed
 
     cdef _Entry _oldest(self):
         cdef _Entry entry

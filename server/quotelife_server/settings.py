@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from quotelife.config import Config
 from quotelife.config.checks import Path, Problem, no_instrument
 from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
-from quotelife.units import NS_PER_MS, NS_PER_S
+from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
 from quotelife_server.feeds.settings import DEPTH_PATHS, BinanceFeedConfig, FeedConfig, ItchFeedConfig
 from quotelife_server.transport.options import Transport
@@ -130,6 +130,9 @@ class Server(Section):
     ``overload_turn``: processor time that calls get in one turn of the event loop while more come than can be answered;
     those beyond it are refused (native transport).
 
+    ``busy_poll``: for so long after an answer the event loop looks for more without sleeping (native transport): to be woken
+    takes longer than most answers. A core is taken while calls come more often than that; 0 switches it off.
+
     ``transport``: what serves gRPC. ``native`` needs a build that found nghttp2, ``grpc_aio`` is gRPC's own server,
     ``auto`` takes the first where it is there.
     """
@@ -145,6 +148,7 @@ class Server(Section):
     watch_queue_max: int = Field(default=65_536, ge=64, le=16_777_216)
     overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
     overload_turn_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="overload_turn", le=NS_PER_S)
+    busy_poll_ns: Duration = Field(default=100 * NS_PER_US, alias="busy_poll", le=10 * NS_PER_MS)
     wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
     kill_file: Annotated[str, Field(min_length=1, max_length=1024)] | None = "KILL"
     watch_configuration: bool = True

@@ -13,7 +13,7 @@ from quotelife.journal.format import Kind
 from quotelife.journal.records import decode_answer, decode_refused
 from quotelife.replay.verify import verify as replayed
 from quotelife_server.in_flight import InFlight
-from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Stream, Unary
 from reference.faulty_storage import FAULTS
 from reference.ledger_kit import JournalKit
 from reference.service_kit import GET_EXPIRY, Kit
@@ -270,3 +270,27 @@ def test_each_explained_request_of_a_batch_takes_a_place_in_flight(tmp_path: Pat
     assert [each.fault.code for each in results] == [0, 0, 0, 0, *[Code.RESOURCE_EXHAUSTED] * 2]
     service.release(entry)
     assert service.in_flight.count == 0
+
+
+def test_what_a_retry_was_given_before_a_kill_is_not_taken_back_with_its_first_call(kit: JournalKit) -> None:
+    """The first call's client reads nothing, its retry comes by another connection and is answered; then a kill."""
+    payload = kit.payload(**ALPHA, request_id="r")
+    entry, context = kit.service.methods[GET_EXPIRY], CallContext(GET_EXPIRY)
+    assert isinstance(entry, Unary)
+    first = kit.service.unary(entry, payload, context)
+    kit.work_off()
+    retry = kit.service.unary(entry, payload, context)
+    kit.work_off()
+    assert isinstance(first, Deferred) and isinstance(retry, Deferred)
+    given = retry.leaving()
+    kit.send(KILL, KILL_ALPHA)
+    kit.work_off()
+    with pytest.raises(RpcError, match="a kill came"):
+        first.leaving()
+    kit.send(ENABLE, ENABLE_ALPHA)
+    kit.work_off()
+    again = kit.ask(**ALPHA, request_id="r")
+    kit.work_off()
+    assert again.reply == given
+    kit.pass_time(0.2)
+    assert not refused_answers(kit)

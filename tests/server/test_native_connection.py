@@ -1320,6 +1320,24 @@ def test_a_client_that_does_not_read_its_socket_is_cut_off(bench: Bench) -> None
     assert line.wire.aborted
 
 
+def test_after_an_answer_the_event_loop_does_not_sleep_for_a_while(service: Service) -> None:
+    for busy_poll_ns, looks in ((0, 0), (1, 0), (10**15, 9)):
+        bench = Bench(service, busy_poll_ns=busy_poll_ns)
+        line = bench.line()
+        line.turn()
+        line.say(line.client.call(ECHO, b"one")[1])
+        line.say(line.client.call(ECHO, b"two")[1])
+        line.turn()  # the end of the turn of these calls is told too
+        seen = 0
+        while line.loop.calls and seen < 9:
+            line.turn()
+            seen += 1
+        assert seen == looks
+        bench.desk.draining = True
+        line.turn()
+        assert not line.loop.calls
+
+
 # --- abuse ------------------------------------------------------------------------------------------------------------
 
 

@@ -58,6 +58,7 @@ class NativeServer:
             age_s=(options.connection_age_max_ns or 0) / NS_PER_S,
             age_grace_s=options.connection_age_grace_ns / NS_PER_S,
             overload_turn_ns=options.overload_turn_ns,
+            busy_poll_ns=options.busy_poll_ns,
         )
         self._listeners: list[asyncio.Server | TlsListener] = []
         self._unix_paths: list[tuple[Path, tuple[int, int]]] = []

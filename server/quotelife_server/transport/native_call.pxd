@@ -48,9 +48,15 @@ cdef class Desk:
     cdef double call_ns                      # processor time of a call that a turn takes, as the last turns had it
     cdef object turn_over, serve_turn        # run by the event loop, once each where they are waited for
     cdef bint turn_open, serve_waits
+    # Busy polling.
+    cdef int64_t busy_poll_ns, poll_until_ns
+    cdef object poll, loop                   # what the event loop runs, and the loop while it does
+    cdef bint answered                       # something since ``poll_on`` was last called
+    cdef bint polls
     cdef list pressed                        # connections with calls that wait for serve_turn
     cdef size_t served, turns                # turns of calls that waited: ever, since ``window_s``
 
+    cdef int poll_on(self, object loop) except -1
     cdef int let_wait(self, Call call) except -1
     cdef bint has_no_room(self) except -1
     cdef size_t places_left(self) except? 0

@@ -57,6 +57,7 @@ class Desk:
         age_s: float,
         age_grace_s: float,
         overload_turn_ns: int,
+        busy_poll_ns: int = 0,
     ) -> None: ...
 
 class Call(native_session.Stream):

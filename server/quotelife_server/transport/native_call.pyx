@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from quotelife_server.deferred cimport Deferred
 from quotelife_server.transport.grpc_wire cimport Coding, PREFIX_BYTES, MessageReader, put_prefix
@@ -58,6 +59,12 @@ cdef enum:
     DAY_NS = 86_400_000_000_000
 
 
+cdef inline int64_t _steady_ns() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
 cdef class Method:
     """One entry of the table of methods."""
 
@@ -76,10 +83,11 @@ cdef class Desk:
 
     def __cinit__(
         self, service, methods, *, message_bytes_max, streams_max, held_bytes_max, keepalive_s, keepalive_timeout_s,
-        client_ping_s, age_s, age_grace_s, overload_turn_ns,
+        client_ping_s, age_s, age_grace_s, overload_turn_ns, busy_poll_ns=0,
     ):
         """``age_s``: 0 where connections may grow as old as they like. ``overload_turn_ns``: of one turn of the event loop
-        so much is for calls, while more come than can be answered. ``now_s`` is kept by the server, to 10 ms."""
+        so much is for calls, while more come than can be answered. ``busy_poll_ns``: the event loop does not sleep for so long
+        after an answer. ``now_s`` is kept by the server, to 10 ms."""
         self.service = service
         self.methods = {
             path.encode(): Method(path, entry, service.metrics.answers_of(path)) for path, entry in methods.items()
@@ -98,6 +106,7 @@ cdef class Desk:
         self.in_flight = service.in_flight
         self.in_flight_max = self.in_flight.limit
         self.turn_ns = self.budget_ns = overload_turn_ns
+        self.busy_poll_ns = busy_poll_ns
         refusal = service.overloaded()
         self.refusal_text = grpc_message(refusal.message)
         self.refusal_details = binary_value(refusal.status_bytes())
@@ -105,10 +114,30 @@ cdef class Desk:
         self.call_ns = CALL_NS
         self.refusing, self.pressed = [], []
         self.turn_over = self._turn_over
+        self.poll = self._poll
 
     def _turn_over(self):
         self.turn_open = False
         self.turn_calls = 0
+
+    cdef int poll_on(self, object loop) except -1:
+        """Answers have been written. For a while the event loop does not sleep: to be woken costs more than to look, and who
+        got an answer may have another question."""
+        self.answered = False
+        if self.busy_poll_ns:
+            self.poll_until_ns = _steady_ns() + self.busy_poll_ns
+            if not self.polls:
+                self.polls = True
+                self.loop = loop
+                loop.call_soon(self.poll)
+        return 0
+
+    def _poll(self):
+        if self.draining or _steady_ns() >= self.poll_until_ns:
+            self.polls = False
+            self.loop = None
+        else:
+            self.loop.call_soon(self.poll)
 
     cdef int let_wait(self, Call call) except -1:
         """An answer that its client does not take. It has no place in flight, but there are no more of them than there are
@@ -409,6 +438,7 @@ cdef class Call(Stream):
         self.over, self.over_s = True, self.desk.now_s
         self._release()
         self.method.counts.add(OK)
+        self.desk.answered = True
         put_prefix(self.prefix, <size_t>len(payload))
         self.session.put_out(self, payload, PREFIX_BYTES)
         if room < len(payload) + PREFIX_BYTES:

@@ -505,6 +505,8 @@ cdef class Connection(SiftingSession):
             if not self.agenda or self.paused or self.closing or passes == PASSES_MAX:
                 break
         self._write()
+        if self.desk.answered:
+            self.desk.poll_on(self.loop)
         return 0
 
     cdef int _render(self, Call call) except -1:

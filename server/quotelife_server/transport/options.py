@@ -33,3 +33,4 @@ class GrpcOptions:
     connection_age_grace_ns: int = 0
     tls: TlsFiles | None = None
     overload_turn_ns: int = NS_PER_MS
+    busy_poll_ns: int = 0
