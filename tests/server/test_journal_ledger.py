@@ -16,6 +16,7 @@ from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import verify
 from quotelife.journal.storage import DirectoryStorage
+from quotelife.records import DecisionRecord, RequestRecord
 from quotelife.replay.verify import verify as replayed
 from quotelife_server.outgoing import Waiting
 from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
@@ -141,6 +142,26 @@ def test_the_answer_to_one_decision_is_noted_like_one_to_several(kit: JournalKit
     by_writer, by_ledger, of_several = kit.read().records([Kind.ANSWER])
     assert by_ledger.payload == by_writer.payload
     assert decode_answer(of_several).sequences == (7, 8)
+
+
+@pytest.mark.parametrize("beside", [(), (1,)])
+def test_the_answer_to_a_decision_that_found_no_room_is_not_given(
+    tmp_path: Path, beside: tuple[int, ...]
+) -> None:
+    kit = JournalKit(tmp_path, buffer_bytes=2**20)
+    decision, taken = DecisionRecord(), 0
+    while not kit.journal.writer.lost:
+        kit.engine.decide(RequestRecord(0, 1, now_ns=kit.clock.now_ns()), decision)
+        taken = decision.input_sequence - 1
+    kit.journal.writer.commit()
+    assert not kit.journal.writer.full
+    lost = Waiting(None, b"reply", (*beside, decision.input_sequence), "lost", b"digest", b"request")
+    kept = Waiting(None, b"reply", (*beside, taken), "kept", b"digest", b"request")
+    for waiting in (lost, kept):
+        kit.ledger.take(waiting, kit.clock.now_ns())
+    kit.work_off()
+    assert isinstance(lost.outcome, RpcError) and lost.outcome.code == Code.UNAVAILABLE
+    assert kept.outcome == b"reply"
 
 
 def test_the_sequences_of_an_answer_can_be_set() -> None:
