@@ -588,6 +588,33 @@ def test_calls_that_wait_while_the_socket_is_full_are_answered_when_it_is_not(be
     assert line.client.responses[number].messages == [b"x"]
 
 
+def test_a_full_socket_is_given_no_more_of_answers_that_are_ready(bench: Bench) -> None:
+    """3.6 MB for a client whose windows are wide: they stay with us until the socket has room."""
+    line = bench.line(greet=False)
+    line.say(PREFACE + settings(initial_window_size=1 << 20) + window_update(0, 1 << 24))
+    payload, size = bytes(60_000), 15_001
+    body = message(payload)
+    said, numbers = b"", []
+    for _ in range(60):
+        number, data = line.client.open(ECHO)
+        numbers.append(number)
+        said += data
+        for at in range(0, len(body), size):
+            said += frame(DATA, END_STREAM * (at + size >= len(body)), number, body[at : at + size])
+    line.wire.full = True
+    before = len(line.wire.writes)
+    line.say(said)
+    for _ in range(100):
+        written = sum(map(len, line.wire.writes[before:]))
+        assert written < 1 << 18
+        if not written:
+            break
+        before = len(line.wire.writes)
+        line.connection.resume_writing()
+        line.turn()
+    assert [line.client.responses[number].messages for number in numbers] == [[payload]] * 60
+
+
 def test_calls_without_a_message_take_no_place(bench: Bench) -> None:
     """Or a client with nothing but headers keeps all others from theirs."""
     silent, line = bench.line(), bench.line()
