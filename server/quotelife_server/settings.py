@@ -130,8 +130,8 @@ class Server(Section):
     ``overload_turn``: processor time that calls get in one turn of the event loop while more come than can be answered;
     those beyond it are refused (native transport).
 
-    ``busy_poll``: for so long after an answer the event loop looks for more without sleeping (native transport): to be woken
-    takes longer than most answers. A core is taken while calls come more often than that; 0 switches it off.
+    ``busy_poll``: for so long after an answer the event loop looks for more without sleeping (native transport): to be
+    woken takes longer than most answers. A core is taken while calls come more often than that; 0 switches it off.
 
     ``transport``: what serves gRPC. ``native`` needs a build that found nghttp2, ``grpc_aio`` is gRPC's own server,
     ``auto`` takes the first where it is there.

@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotelife_server.reply_store import ENTRY_BYTES, ReplyStore
@@ -48,6 +48,7 @@ class Model:
         return now_ns - self.kept[0][3] if self.kept else 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -80,6 +81,25 @@ def test_it_keeps_what_the_list_keeps(deeds: list[tuple[str, str, int, bytes]]) 
             found = store.find(f"id-{k}", now_ns)
             assert found == model.find(f"id-{k}", now_ns)
             assert store.has(f"id-{k}", now_ns) == (found is not None)
+
+
+def test_the_order_holds_when_many_behind_an_old_one_are_forgotten() -> None:
+    store = ReplyStore(400 * ENTRY_BYTES, 2**62)
+    store.keep("stays", b"", b"", 0)
+    for k in range(1, 301):
+        store.keep(f"kept-{k}", b"", b"", k)
+        for _ in range(3):
+            store.keep("again", b"", b"", k)
+    assert len(store) == 302 and store.evicted == 0
+    for k in range(301, 500):
+        store.keep(f"kept-{k}", b"", b"", k)
+    assert store.evicted == 101 and store.oldest_age_ns(500) == 500 - 101
+    assert [store.has(each, 500) for each in ("stays", "kept-100", "kept-101", "again")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("forgotten", ["by number", "behind one that stays"])
