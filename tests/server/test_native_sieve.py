@@ -18,9 +18,12 @@ from reference.http2_kit import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HEADERS,
     PING,
     PRIORITY,
+    PROTOCOL_ERROR,
+    SETTINGS,
     WINDOW_UPDATE,
     Line,
     Response,
@@ -317,6 +320,76 @@ def test_calls_that_were_held_back_are_looked_at_when_overload_is_over(bench: Be
     bench.say(data)
     bench.turn()
     assert bench.codes([*numbers, number])[Code.OK] >= 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "block"),
+    [(HEADERS, b"\x40\x01a\x01b"), (CONTINUATION, b"\x82")],
+    ids=["headers", "continuation"],
+)
+def test_headers_of_stream_0_end_the_connection_though_calls_are_held_back(
+    bench: Bench, kind: int, block: bytes
+) -> None:
+    """What is known is forgotten with them, so that nothing that was known may still be held back."""
+    numbers = bench.burst(6)
+    bench.say(frame(kind, END_HEADERS, 0, block))
+    bench.line.turn()
+    bench.line.turn()
+    ((last, code, _),) = bench.line.client.goaways()
+    assert (last, code) == (numbers[-1], PROTOCOL_ERROR)
+
+
+def test_a_client_that_makes_its_table_smaller_gets_no_block_that_does_not_say_so(bench: Bench) -> None:
+    """RFC 7541 section 4.2: the first block after the acknowledgement begins with the size. No window, so that no
+    answer goes before the refusals."""
+    client = bench.line.client
+    bench.say(frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0)) + settings(initial_window_size=0))
+    client.decoder.max_allowed_table_size = 0  # raises where a block does not begin with it
+    seen = len(client.frames)
+    numbers = bench.burst(6)
+    bench.turn()
+    assert bench.codes(numbers[:-1]) == {Code.RESOURCE_EXHAUSTED: 5}
+    first = next(each for each in client.frames[seen:] if each.kind == HEADERS)
+    assert first.payload[0] == 0x20
+
+
+def test_deadlines_run_while_the_client_takes_nothing(bench: Bench, service: Service) -> None:
+    for _ in range(2):
+        bench.burst(2, ("grpc-timeout", "100m"))
+        bench.turn()
+    bench.taken.clear()
+    bench.line.wire.full = True
+    bench.say(frame(PING, 0, 0, b"12345678"))  # its answer fills the socket
+    bench.line.wire.full = False
+    (number,) = bench.burst(1, ("grpc-timeout", "100m"))
+    bench.turn()
+    for _ in range(2):
+        bench.desk.now_s += 0.01
+        sweep(bench.desk, bench.desk.now_s, service.clock.now_ns())
+        service.clock.advance_ns(200_000_000)
+    bench.line.connection.resume_writing()
+    bench.turn()
+    bench.turn()
+    assert bench.taken == [] and bench.response(number).status == Code.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("calls", [1, 6, 1500])
+def test_a_client_that_says_goodbye_behind_its_calls_gets_all_answers(bench: Bench, calls: int) -> None:
+    """The calls of a client that has sent GOAWAY first would be lost. The socket is full after the first write."""
+    numbers, data = [], b""
+    for _ in range(calls):
+        number, made = bench.call(b"x")
+        numbers.append(number)
+        data += made
+    bench.line.wire.full = True
+    bench.say(data + frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)))
+    bench.line.turn()
+    bench.line.wire.full = False
+    for _ in range(3):
+        bench.line.connection.resume_writing()
+        bench.line.turn()
+    assert bench.codes(numbers) == Counter([Code.OK] + [Code.RESOURCE_EXHAUSTED] * (calls - 1))
+    assert bench.line.wire.closed
 
 
 @pytest.mark.parametrize("seed", range(40))

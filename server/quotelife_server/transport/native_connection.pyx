@@ -212,6 +212,8 @@ cdef class Connection(SiftingSession):
             if now_s - self.paused_s > STALL_S:
                 self.abort()
                 return 0
+            if self.sifts():
+                self.pass_all()  # the deadlines of calls run from here on, whenever the client reads again
         elif self.own_ping_s:
             if now_s - self.own_ping_s > desk.keepalive_timeout_s:
                 self.abort()
@@ -469,7 +471,10 @@ cdef class Connection(SiftingSession):
         if self.h2 != NULL and not self.closing:
             if self.agenda:
                 self._schedule()
-            if not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2) and not self.sifts():
+            if (
+                not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2)
+                and not self.sifts() and not self.refused_n
+            ):
                 self._close()
             elif self.leaving == 2:
                 self._close_if_done()

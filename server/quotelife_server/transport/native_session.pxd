@@ -45,6 +45,7 @@ cdef class Session:
     cdef bint in_block                       # headers that a CONTINUATION goes on with
     cdef int continuations
     cdef bint settled                        # the client's SETTINGS have come
+    cdef bint small_table                    # they have made HPACK's table for responses smaller than it begins
     cdef double heard_s                      # since when the client is read without a break; while it is not, NOT_HEARD
     cdef size_t header_bytes_max
     cdef int64_t unsent                      # bytes handed over since nghttp2 last had nothing more to send

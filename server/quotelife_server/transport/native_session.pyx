@@ -17,6 +17,7 @@ cdef enum:
     PREFACE_BYTES = 24
     HEAD_BYTES = 9
     HEADER_OVERHEAD = 32                     # RFC 9113 section 6.5.2
+    TABLE_BYTES = 4096                       # of HPACK, until SETTINGS say otherwise
     HEADER_BYTES_END = 262_144               # a block that decodes to more ends the connection
     CONTINUATIONS_MAX = 8
     ACKS_MAX = 100                           # PING and SETTINGS that wait to be acknowledged
@@ -365,6 +366,8 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
             return session.on_pong(frame.ping.opaque_data)
         if frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
             session.settled = True
+            if nghttp2_session_get_remote_settings(h2, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE) < TABLE_BYTES:
+                session.small_table = True
         session.on_frame(frame.hd.type, frame.hd.flags, frame.hd.stream_id, frame.hd.length)
     except BaseException as error:
         return _failed(session, error)

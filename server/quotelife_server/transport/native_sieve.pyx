@@ -10,7 +10,7 @@ made beforehand, and nghttp2 never hears of them.
 RFC 9113 lets a client leave out stream numbers (section 5.1.1), so to nghttp2 it has left out these. The newest call that
 was held back is always given to it: whatever the client says of an older one later is then about a stream that was
 closed, which is ignored, not about one that has not begun, which ends the connection. Frames that are about no call
-overtake what is held back; any other brings it all to nghttp2 first.
+overtake what is held back, but for GOAWAY, behind which nghttp2 takes no call; any other brings it all to nghttp2 first.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -100,7 +100,9 @@ cdef class SiftingSession(Session):
         cdef list chunks = self.chunks
         if n == 0:
             return 0
-        first = n - min(max(take, 1), n)
+        # Behind SETTINGS that make the client's table smaller, a block must begin by saying so (RFC 7541 section 4.2), which
+        # nghttp2 does and the frame made beforehand does not.
+        first = 0 if self.small_table else n - min(max(take, 1), n)
         for k in range(KINDS):
             counts[k] = 0
         self.held_n = self.chunks_bytes = 0
@@ -196,8 +198,9 @@ cdef class SiftingSession(Session):
         """One whole frame to nghttp2, and before it what is held back, where the order matters."""
         cdef bint keeps
         cdef int32_t id = _stream_id(at)
-        if self.held_n and id != 0 and (
-            at[3] == NGHTTP2_HEADERS or at[3] == NGHTTP2_CONTINUATION or id >= self.held[0].id
+        if self.held_n and (
+            at[3] == NGHTTP2_HEADERS or at[3] == NGHTTP2_CONTINUATION or at[3] == NGHTTP2_GOAWAY
+            or id >= self.held[0].id
         ):
             self.pass_on(self.held_n)
         if at[3] != NGHTTP2_HEADERS:

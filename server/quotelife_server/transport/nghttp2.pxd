@@ -88,6 +88,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_REFUSED_STREAM
         NGHTTP2_CANCEL
         NGHTTP2_ENHANCE_YOUR_CALM
+        NGHTTP2_SETTINGS_HEADER_TABLE_SIZE
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
@@ -132,6 +133,7 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_consume_stream(nghttp2_session *, int32_t, size_t)
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t)
     int32_t nghttp2_session_get_remote_window_size(nghttp2_session *)
+    uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int)
     int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session *, int32_t)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t)
