@@ -344,13 +344,19 @@ def feeds_of(config: Config, market: str, venue_address: str) -> list[dict[str, 
 
 
 async def warm_up(address: str, config: Config) -> None:
-    """Return when the service quotes every instrument. Raises ``QuotelifeError``, ``TimeoutError``."""
+    """Return when the service quotes every instrument. Raises ``QuotelifeError``, ``ServiceError``,
+    ``TimeoutError``."""
     async with AsyncClient(address, timeout_s=1.0) as client:
         await client.wait_ready(READY_S)
         end_s = time.monotonic() + WARM_UP_S
         for instrument in tradables(config):
             while True:
-                reply = await client.get_expiry(instrument=instrument.name, side=Side.BUY)
+                try:
+                    reply = await client.get_expiry(instrument=instrument.name, side=Side.BUY)
+                except ServiceError as error:  # on a busy machine a first answer may be late
+                    if not error.could_not_answer or time.monotonic() > end_s:
+                        raise
+                    continue
                 if reply.decision is Decision.QUOTE:
                     break
                 if time.monotonic() > end_s:
