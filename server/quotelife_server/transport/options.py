@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from quotelife.units import NS_PER_MS
+from quotelife.units import NS_PER_US
 
 Transport = Literal["auto", "native", "grpc_aio"]
 
@@ -32,5 +32,5 @@ class GrpcOptions:
     connection_age_max_ns: int | None = None
     connection_age_grace_ns: int = 0
     tls: TlsFiles | None = None
-    overload_turn_ns: int = NS_PER_MS
+    overload_turn_ns: int = 500 * NS_PER_US
     busy_poll_ns: int = 0
