@@ -392,6 +392,37 @@ def test_a_client_that_says_goodbye_behind_its_calls_gets_all_answers(bench: Ben
     assert bench.line.wire.closed
 
 
+def test_what_is_passed_on_of_many_connections_takes_no_time_from_their_calls(tmp_path: Path) -> None:
+    """One call at least of each is decoded, which takes longer than all of this turn's time."""
+    taken: list[bytes] = []
+
+    def echo(payload: bytes, context: CallContext) -> bytes:
+        taken.append(payload)
+        return payload
+
+    service = Kit(tmp_path, warm=False, in_flight_max=512).service
+    desk = Desk(
+        service, {ECHO: Unary(echo)}, message_bytes_max=65_536,
+        streams_max=2048, held_bytes_max=1 << 20, keepalive_s=30, keepalive_timeout_s=10, client_ping_s=5, age_s=0,
+        age_grace_s=0, overload_turn_ns=200_000,
+    )  # fmt: skip
+    desk.now_s = 1000.0
+    lines = [Line(lambda loop: Connection(desk, loop)) for _ in range(400)]
+    for line in lines:
+        line.loop = lines[0].loop
+    lines[0].say(b"".join(lines[0].client.call(ECHO, b"")[1] for _ in range(513)))
+    lines[0].turn()
+    assert desk.overloaded
+    for _ in range(8):
+        taken.clear()
+        for line in lines:
+            line.connection.data_received(b"".join(line.client.call(ECHO, b"")[1] for _ in range(3)))
+        lines[0].turn()
+    assert len(taken) > 1
+    for line in lines:
+        line.lose()
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_is_said_in_whatever_pieces_each_call_ends_once(bench: Bench, seed: int) -> None:
     """Known and new headers, put into the table or not, frames beside them, calls in parts, cuts and turns anywhere."""

@@ -628,7 +628,7 @@ def _serve_turn(Desk desk):
     cdef Call call
     cdef list pressed = []
     cdef list waiting
-    cdef int64_t began_ns = _spent_ns()
+    cdef int64_t began_ns
     cdef size_t first, taken = 0
     cdef bint is_open = True
     for connection in desk.pressed:
@@ -645,6 +645,7 @@ def _serve_turn(Desk desk):
     first = desk.served % <size_t>len(pressed)
     waiting = pressed[first:] + pressed[:first]
     _pass_on(desk, waiting)
+    began_ns = _spent_ns()  # each connection is passed one call at least: many would leave no time for any
     while waiting and is_open:
         for connection in waiting:
             if not connection.fresh:
