@@ -445,9 +445,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                 answer: Answer | None = plain.answer(request, now_ns)
                 if answer is None:
                     message = convert.parse_expiry(request)
-                    if (
-                        message.explain
-                    ):  # as much work as some dozens of decisions: it takes a place of its own
+                    if message.explain:  # work for some dozens of decisions: it takes a place of its own
                         service.admit(unary)
                         places += 1
                     answer = answered(message, request, now_ns)
