@@ -1,11 +1,11 @@
 """No answer leaves before its records: group commit, durability, and what happens while the journal fails.
 
 Life of an answer. A handler decides and hands the reply to ``JournalLedger.answer``. Everything that one turn of
-the event loop brought is one batch: ``_commit`` runs first in the next turn, before new input is looked at, and
-writes the batch with one write. With ``process-crash`` that releases its answers; with ``power-loss`` a worker
-thread syncs what has been written, and each sync releases every batch that it covers: while one runs, the next
-collects. Signals, overrides, reloads and kills are acknowledged in the same way. The loop never waits for a device:
-syncs, sidecars, copies of models and the mending of a journal are the worker threads'.
+the event loop brought is one batch, and is written with one write: first in the next turn, before new input is looked
+at, or as soon as somebody knows that nothing will join it (``Turn.end_soon``). With ``process-crash`` that releases its
+answers; with ``power-loss`` a worker thread syncs what has been written, and each sync releases every batch that it
+covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way. The
+loop never waits for a device: syncs, sidecars, copies of models and the mending of a journal are the worker threads'.
 
 When the disk does not take a batch, or what it took is found removed or changed, the answers under way are taken back
 (``refuse``) or leave marked (``serve-unjournaled``), and ``tick`` tries again until the journal is whole.
@@ -20,11 +20,11 @@ from quotelife.engine import Engine
 from quotelife.errors import JournalError
 from quotelife.inputs import InputSink
 from quotelife.journal.decisions import Decided
-from quotelife.journal.index import first_numbers, load_sidecar, scan_segment, segment_names, stop_numbers
+from quotelife.journal.index import first_numbers, load_sidecar, scan_stored, segment_names, stop_numbers
 from quotelife.journal.records import Answer
 from quotelife.journal.recovery import recover, retain, unnamed_models
 from quotelife.journal.storage import DirectoryStorage, Storage
-from quotelife.journal.writer import JournalWriter
+from quotelife.journal.writer import PAUSE_S, JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
 from quotelife_server.alerts import JOURNAL_LOSES, Alerts
@@ -159,7 +159,7 @@ class EarlierAnswers:
             index = load_sidecar(storage, name)
             if index is None:  # left unsealed after a failed write: it ends where a later one begins
                 try:
-                    index = scan_segment(name, storage.read(name), stop)
+                    index = scan_stored(storage, name, stop, pause_s=PAUSE_S)
                 except JournalError as error:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
@@ -178,6 +178,7 @@ class EarlierAnswers:
             held_from=writer.first_held,
             answers_ns=self._journal.answers_ns,
             removing=self._forget,
+            pause_s=PAUSE_S,
         )
         for digest in unnamed_models(storage, writer.models, self._models_named):
             writer.remove_model(digest)

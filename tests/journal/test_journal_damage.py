@@ -10,10 +10,12 @@ import pytest
 from quotelife.checksum import HARDWARE, crc32c, crc32c_chained, crc32c_portable
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
+from quotelife.journal import index as index_module
 from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_header, unpack_header
-from quotelife.journal.index import SegmentIndex, load_sidecar
+from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, scan_stored, segment_names
 from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import Severity, recover, retain, unnamed_models, verify
+from quotelife.journal.storage import FREED_BYTES, DirectoryStorage
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.records import SignalCode
 from reference.journal_kit import T0, Flow, S, begin, make_config
@@ -62,6 +64,60 @@ def test_flipped_bits_are_all_detected(disk: SimulatedDisk) -> None:
 def test_ten_thousand_flipped_bits_are_all_detected(disk: SimulatedDisk) -> None:
     """QUOTELIFE_JOURNAL_FLIPS says how many."""
     flip_and_verify(disk, 2, ALL_FLIPS)
+
+
+@pytest.mark.parametrize("piece", [64, 1000, 4096, 1 << 20])
+def test_a_segment_read_in_pieces_is_the_segment_read_whole(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """Whatever the pieces cut, and however much longer than one of them a record is; damaged ones too."""
+    monkeypatch.setattr(index_module, "PIECE_BYTES", piece)
+    rng = random.Random(piece)
+    seen_damage = 0
+    for _, name in segment_names(disk):
+        raw = bytes(disk.names[name].content)
+        whole = scan_segment(name, raw)
+        middle = (whole.header.first_number + whole.next_number) // 2
+        for stop in (0, 1, middle, whole.next_number, whole.next_number + 5):
+            assert_same(scan_stored(disk, name, stop), scan_segment(name, raw, stop))
+        content = disk.names[name].content
+        for _ in range(10):
+            at = rng.randrange(SEGMENT_HEADER_BYTES, len(content))
+            content[at] ^= 1
+            damaged = scan_segment(name, bytes(content))
+            assert_same(scan_stored(disk, name), damaged)
+            seen_damage += damaged.end < whole.end
+            content[at] ^= 1
+        for cut in (len(raw) - 1, len(raw) - 64, len(raw) // 2, SEGMENT_HEADER_BYTES):
+            disk.names[name].content = bytearray(raw[:cut])
+            assert_same(scan_stored(disk, name), scan_segment(name, raw[:cut]))
+        disk.names[name].content = content
+    assert seen_damage > 10
+    assert verify(disk).findings == []
+
+
+def assert_same(one: SegmentIndex, other: SegmentIndex) -> None:
+    assert one.to_bytes(0) == other.to_bytes(0)
+    assert (one.end, one.sealed, one.next_number) == (other.end, other.sealed, other.next_number)
+
+
+def test_a_file_is_given_back_in_pieces_and_its_name_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = DirectoryStorage(tmp_path / "journal")
+    (storage.path / "0000000001.qlj").write_bytes(bytes(3 * FREED_BYTES + 5))
+    kept = os.open(storage.path / "0000000001.qlj", os.O_RDONLY)
+    sizes: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        "quotelife.journal.storage.time.sleep",
+        lambda _: sizes.append((os.fstat(kept).st_size, storage.exists("0000000001.qlj"))),
+    )
+    try:
+        storage.remove("0000000001.qlj", pause_s=0.001)
+        assert sizes == [(n * FREED_BYTES + 5, False) for n in (2, 1, 0)]
+    finally:
+        os.close(kept)
+        storage.close()
 
 
 def test_every_bit_of_header_seal_and_sidecar_is_covered(disk: SimulatedDisk) -> None:

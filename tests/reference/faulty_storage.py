@@ -67,7 +67,7 @@ class FaultyStorage(DirectoryStorage):
         self.check("create")
         return FaultyFile(super().create(name), self)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         size = self.size(name)
         super().remove(name)
         if self.room is not None:

@@ -113,7 +113,7 @@ class SimulatedDisk:
         self.names[new] = self._find(old)
         del self.names[old]
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         self._pass("remove")
         self._find(name)
         del self.names[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,6 +30,9 @@ from quotelife.journal.format import (
 from quotelife.journal.storage import Storage, write_whole
 
 Column = npt.NDArray[np.uint64]
+
+PIECE_BYTES = 256 << 10
+"""That are read at a time of a segment that is not wanted whole."""
 
 _NAME = re.compile(r"([0-9]{10})\.qlj")
 _MAGIC = b"QLJIDX\r\n"
@@ -197,6 +201,30 @@ def scan_segment(name: str, raw: bytes, stop_number: int = 0) -> SegmentIndex:
     return scanned(name, header, scan)
 
 
+def scan_stored(storage: Storage, name: str, stop_number: int = 0, *, pause_s: float = 0.0) -> SegmentIndex:
+    """``scan_segment`` of what is stored, a piece at a time, with pauses between them: while 64 MB are read at once and
+    given back, whoever else needs this core, or the interpreter, waits for many milliseconds.
+
+    ``JournalError`` when its header is damaged, ``OSError``.
+    """
+    header = unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES))
+    scan = SegmentScan(SEGMENT_HEADER_BYTES, header.first_number, stop_number)
+    size = PIECE_BYTES
+    while not 0 < stop_number <= scan.next_number and not scan.sealed:
+        begin = scan.end
+        if pause_s and begin > SEGMENT_HEADER_BYTES:
+            time.sleep(pause_s)
+        piece = storage.read(name, begin, size)
+        scan.run(piece, begin)
+        if scan.end > begin:
+            size = PIECE_BYTES
+        elif len(piece) < size:  # all that is left, and it is not a record
+            break
+        else:
+            size *= 4
+    return scanned(name, header, scan)
+
+
 def stop_numbers(first_numbers: Sequence[int]) -> list[int]:
     """Where each segment ends for good: the smallest first number of a later one, 0 where there is none.
 
@@ -235,16 +263,24 @@ def build_sidecar(name: str, raw: bytes) -> tuple[SegmentIndex, bytes]:
 
 def sidecar_of(index: SegmentIndex, raw: bytes) -> bytes:
     """The sidecar of a sealed segment that has been scanned. ``JournalError`` when it is not whole."""
-    if not index.sealed or index.end != len(raw):
-        raise JournalError(f"{index.name}: not sealed, or damaged at offset {index.end}")
+    _must_be_whole(index, len(raw))
     return index.to_bytes(segment_crc(raw[:SEGMENT_HEADER_BYTES], raw[-SEAL_BYTES:]))
 
 
-def index_segment(storage: Storage, name: str) -> SegmentIndex:
-    """Write the sidecar of a sealed segment, in place of what there was. ``JournalError``, ``OSError``."""
-    index, sidecar = build_sidecar(name, storage.read(name))
-    write_whole(storage, sidecar_name(name), sidecar)
+def index_segment(storage: Storage, name: str, *, pause_s: float = 0.0) -> SegmentIndex:
+    """Write the sidecar of a sealed segment, in place of what there was. ``pause_s``: as ``scan_stored`` has it.
+    ``JournalError``, ``OSError``."""
+    index = scan_stored(storage, name, pause_s=pause_s)
+    _must_be_whole(index, storage.size(name))
+    head = storage.read(name, 0, SEGMENT_HEADER_BYTES)
+    seal = storage.read(name, index.end - SEAL_BYTES, SEAL_BYTES)
+    write_whole(storage, sidecar_name(name), index.to_bytes(segment_crc(head, seal)))
     return index
+
+
+def _must_be_whole(index: SegmentIndex, size: int) -> None:
+    if not index.sealed or index.end != size:
+        raise JournalError(f"{index.name}: not sealed, or damaged at offset {index.end}")
 
 
 def load_sidecar(storage: Storage, name: str) -> SegmentIndex | None:

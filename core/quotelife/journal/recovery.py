@@ -349,8 +349,8 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
     return done
 
 
-def _remove(storage: Storage, name: str) -> None:
-    storage.remove(name)
+def _remove(storage: Storage, name: str, pause_s: float = 0.0) -> None:
+    storage.remove(name, pause_s=pause_s)
     if storage.exists(sidecar_name(name)):
         storage.remove(sidecar_name(name))
 
@@ -364,9 +364,10 @@ def retain(
     held_from: int,
     answers_ns: int = ANSWERS_KEPT_NS,
     removing: Callable[[str], None] = lambda name: None,
+    pause_s: float = 0.0,
 ) -> list[str]:
     """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
-    ``removing`` is told of each one first.
+    ``removing`` is told of each one first; ``pause_s``: as ``Storage.remove`` has it.
 
     The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_held``) stay whatever they
     take. Age never removes what the answers of the last ``answers_ns`` lie in;
@@ -386,7 +387,7 @@ def retain(
             if index is None or now_ns - index.last_ns <= max(age_ns, answers_ns):
                 break
         removing(name)
-        _remove(storage, name)
+        _remove(storage, name, pause_s)
         held -= sizes[name]
         removed.append(name)
     if removed:

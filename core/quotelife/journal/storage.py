@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from quotelife.errors import JournalError
 
 LOCK = ".lock"
 TEMPORARY = ".tmp"
+FREED_BYTES = 1 << 20
 ARTIFACTS = "artifacts"
 """Folder of the models that were used, each in a folder by its digest."""
 
@@ -69,8 +71,9 @@ class Storage(Protocol):
 
     def rename(self, old: str, new: str) -> None: ...
 
-    def remove(self, name: str) -> None:
-        """The file, and a folder of the journal that it was the last in."""
+    def remove(self, name: str, *, pause_s: float = 0.0) -> None:
+        """The file, and a folder of the journal that it was the last in. Its name goes at once, what it took a piece at
+        a time with such pauses, where there are to be any."""
 
     def sync_names(self, name: str = "") -> None:
         """Make names made, renamed and removed in the folder of ``name``, and in those above, safe."""
@@ -136,6 +139,16 @@ class _DirectoryFile:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _give_back(descriptor: int, pause_s: float) -> None:
+    """Of a file without a name: the kernel frees 64 MB of cache in some 20 ms, and lets nobody else have the core
+    meanwhile."""
+    left = os.fstat(descriptor).st_size
+    while left > FREED_BYTES:
+        left -= FREED_BYTES
+        os.ftruncate(descriptor, left)
+        time.sleep(pause_s)
 
 
 class DirectoryStorage:
@@ -211,12 +224,19 @@ class DirectoryStorage:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self.path / old, target)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         target = self.path / name
-        target.unlink()
-        if target.parent != self.path:
-            with contextlib.suppress(OSError):
-                target.parent.rmdir()
+        descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC) if pause_s else -1
+        try:
+            target.unlink()
+            if target.parent != self.path:
+                with contextlib.suppress(OSError):
+                    target.parent.rmdir()
+            if pause_s:
+                _give_back(descriptor, pause_s)
+        finally:
+            if pause_s:
+                os.close(descriptor)
 
     def sync_names(self, name: str = "") -> None:
         folder = (self.path / name).parent if name else self.path

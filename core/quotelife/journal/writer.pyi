@@ -8,6 +8,7 @@ from quotelife.journal.storage import Storage, StorageFile
 
 SEGMENT_BYTES: int
 BUFFER_BYTES: int
+PAUSE_S: float
 
 class Segment:
     def __init__(self, file: StorageFile, name: str, number: int, first_number: int) -> None: ...

@@ -51,6 +51,7 @@ from quotelife.journal.storage import ARTIFACTS, write_whole
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 16 << 20
+PAUSE_S = 0.001                # of who reads a segment again, for the owner to have its core and the interpreter
 cdef enum:
     GROWTH_MAX = 4             # rare inputs may stretch the buffer so many times over before they are lost too
     ANSWER_SIZES_BYTES = 24    # at the start of an answer, before the sequences
@@ -832,7 +833,7 @@ cdef class JournalWriter(InputSink):
                 self._sync_waiting()
             for name in due:
                 try:
-                    index_segment(self._storage, name)
+                    index_segment(self._storage, name, pause_s=PAUSE_S)
                 except (FileNotFoundError, JournalError):
                     self.failures += 1     # gone or damaged since: verify tells
                 self._unfinished.remove(name)
