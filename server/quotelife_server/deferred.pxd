@@ -3,7 +3,9 @@
 cdef class Turn:
     cdef object _future
     cdef list _calls
+    cdef object _hasten
 
+    cpdef int end_soon(self) except -1
     cpdef int after(self, call) except -1
     cpdef int over(self) except -1
 

@@ -4,13 +4,23 @@ import asyncio
 
 
 cdef class Turn:
-    """What answers that come together have in common: one future for all who wait, instead of one each."""
+    """What answers that come together have in common: one future for all who wait, instead of one each. ``hasten`` is called
+    by whoever knows that no more will join them, where whoever resolves them would wait and see."""
+
+    def __cinit__(self, hasten=None):
+        self._hasten = hasten
 
     cpdef int after(self, call) except -1:
         """``call`` when the turn is over, in the same turn of the event loop. It must not raise."""
         if self._calls is None:
             self._calls = []
         self._calls.append(call)
+        return 0
+
+    cpdef int end_soon(self) except -1:
+        """Nobody who knows of it expects any more answers: it may be over at once, and then is before this returns."""
+        if self._hasten is not None:
+            self._hasten()
         return 0
 
     def future(self):

@@ -88,8 +88,8 @@ cdef class Waiting(Deferred):
 cdef class Batch:
     """Answers of one turn of the event loop."""
 
-    def __cinit__(self):
-        self.turn = Turn()
+    def __cinit__(self, hasten=None):
+        self.turn = Turn(hasten)
         self.waiting = []
 
     cpdef int release(self) except -1:
@@ -125,7 +125,8 @@ cdef class Outgoing:
     """``fault``: why the journal takes no records now, empty while it does."""
 
     def __cinit__(self):
-        self._batch = Batch()
+        self._hasten = self._commit_scheduled
+        self._batch = Batch(self._hasten)
         self._held = deque()
         self._after_write = []
         self._segment = -1
@@ -183,8 +184,12 @@ cdef class Outgoing:
     cdef int commit_soon(self) except -1:
         if not self._scheduled:
             self._scheduled = True
-            self._call_soon(self._commit)
+            self._call_soon(self._hasten)
         return 0
+
+    def _commit_scheduled(self):
+        if self._scheduled:                # or the turn has been hastened to its end
+            self.commit()
 
     def _commit(self):
         self.commit()
@@ -213,7 +218,7 @@ cdef class Outgoing:
         if batch.waiting:
             batch.number = writer.next_number - 1
             self._held.append(batch)
-            self._batch = Batch()
+            self._batch = Batch(self._hasten)
         size = writer.pending()
         started_ns = _steady_ns()
         try:

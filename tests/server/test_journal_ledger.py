@@ -67,6 +67,30 @@ def test_all_answers_of_a_turn_leave_after_one_write(kit: JournalKit) -> None:
     assert journaled(kit) == [call.reply for call in calls]
 
 
+@pytest.mark.parametrize("power_loss", [False, True])
+def test_who_knows_that_no_answer_will_follow_need_not_wait_for_the_turn_to_end(
+    tmp_path: Path, power_loss: bool
+) -> None:
+    kit = JournalKit(tmp_path, durability="power-loss" if power_loss else "process-crash")
+    calls = [kit.ask(request_id=f"r{i}") for i in range(3)]
+    turn = kit.ledger._batch.turn
+    over: list[str] = []
+    turn.after(lambda: over.append("over"))
+    commits = kit.journal.writer.commits
+    turn.end_soon()
+    assert kit.journal.writer.commits == commits + 1 and len(journaled(kit)) == 3
+    if power_loss:
+        assert not over and all(call.outcome is None for call in calls), "written, not yet safe"
+        kit.work()
+    assert over == ["over"] and [call.reply for call in calls] == journaled(kit)
+    planned = sum(kit.ledger.figures.commit_counts)
+    kit.turn()
+    assert sum(kit.ledger.figures.commit_counts) == planned, "what was planned has been done"
+    later = kit.ask()
+    kit.work_off()
+    assert journaled(kit)[-1] == later.reply
+
+
 def test_with_power_loss_an_answer_waits_for_the_sync(tmp_path: Path) -> None:
     kit = JournalKit(tmp_path, durability="power-loss")
     first = kit.ask()

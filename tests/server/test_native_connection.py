@@ -465,6 +465,26 @@ def test_refusals_leave_with_the_answers_of_their_turn(service: Service) -> None
     line.lose()
 
 
+def test_while_overloaded_answers_leave_in_the_turn_that_decided_them(service: Service) -> None:
+    """Nothing joins them: all of the turn's calls have been looked at."""
+    bench = Bench(service)
+
+    def end() -> None:
+        for answer in bench.hanging:
+            answer.resolve(b"now")
+        turn.over()
+
+    bench.turn = turn = Turn(end)
+    line = bench.line()
+    overloaded(bench, line)
+    line.say(b"".join(line.client.call(HANG, b"")[1] for _ in range(5)))
+    writes = len(line.wire.writes)
+    line.turn()
+    assert len(line.wire.writes) == writes + 1
+    assert sum(each.messages == [b"now"] for each in line.client.responses.values()) == 5
+    line.lose()
+
+
 def test_refusals_do_not_wait_longer_than_a_turn(service: Service) -> None:
     bench = Bench(service, overload_turn_ns=1)
     bench.turn = Turn()

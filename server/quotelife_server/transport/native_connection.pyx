@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from quotelife_server.transport.native_call cimport Call, Desk, Method
 from quotelife_server.transport.native_session cimport Stream
@@ -47,6 +47,7 @@ cdef enum:
 cdef:
     double SPARE = 1.05                      # so much more is passed on than there seems to be time for
     double SMOOTH = 8.0                      # turns of which the time of a call is the mean
+    size_t ROUNDS = 2                        # over the connections, in which calls are looked at: one after the other is dearer
     double LESS = 0.95
     double CALL_NS_MIN = 500.0
 
@@ -628,8 +629,8 @@ def _serve_turn(Desk desk):
     cdef Call call
     cdef list pressed = []
     cdef list waiting
-    cdef int64_t began_ns
-    cdef size_t first, taken = 0
+    cdef int64_t began_ns, began_spent_ns, end_ns, spent_ns
+    cdef size_t first, taken = 0, in_a_row, k
     cdef bint is_open = True
     for connection in desk.pressed:
         connection.pressed = False
@@ -644,29 +645,35 @@ def _serve_turn(Desk desk):
     desk.turns += 1
     first = desk.served % <size_t>len(pressed)
     waiting = pressed[first:] + pressed[:first]
+    in_a_row = max(<size_t>1, _expected(desk) // (ROUNDS * <size_t>len(pressed)))
     _pass_on(desk, waiting)
-    began_ns = _spent_ns()  # each connection is passed one call at least: many would leave no time for any
+    # Each connection is passed one call at least: many would leave no time for any. So it is looked at from here on.
+    began_spent_ns = _spent_ns()
+    end_ns = _steady_ns() + desk.budget_ns
     while waiting and is_open:
         for connection in waiting:
-            if not connection.fresh:
-                continue
-            call = connection.fresh.pop()
-            call.listed = False
             try:
-                connection._list(call)
-                call.look()
+                for k in range(min(in_a_row, <size_t>len(connection.fresh))):
+                    call = connection.fresh.pop()
+                    call.listed = False
+                    connection._list(call)
+                    taken += 1
+                    call.look()
+                    if _steady_ns() >= end_ns:  # which is no sooner over than the processor's time, and costs less to ask
+                        end_ns += began_spent_ns + desk.budget_ns - _spent_ns()
+                        is_open = _steady_ns() < end_ns
+                        if not is_open:
+                            break
             except Exception as error:
                 connection.fresh.clear()
                 connection._fault(error)
-            taken += 1
-            is_open = _spent_ns() - began_ns < desk.budget_ns
             if not is_open:
                 break
         waiting = [connection for connection in waiting if connection.fresh]
     if is_open and desk.refusing:
         desk.call_ns *= LESS  # there was time for some of those that are refused
     elif taken:
-        desk.call_ns += (<double>(_spent_ns() - began_ns) / <double>taken - desk.call_ns) / SMOOTH
+        desk.call_ns += (<double>(_spent_ns() - began_spent_ns) / <double>taken - desk.call_ns) / SMOOTH
     for connection in pressed:
         try:
             for call in connection.fresh:
@@ -681,8 +688,16 @@ def _serve_turn(Desk desk):
         connection.busy = False
         if connection.lost:
             connection._forget()
-        elif connection.turn is not None:
-            connection._schedule()  # with the answers, which as a rule come first in the next turn: one write for both
+    # The answers as a rule come now, and what was refused leaves with them: one write for both.
+    for connection in pressed:
+        turn = connection.turn
+        if turn is not None:
+            turn.end_soon()
+    for connection in pressed:
+        if connection.lost:
+            continue
+        if connection.turn is not None:
+            connection._schedule()
         else:
             connection._flush()
 
@@ -690,7 +705,7 @@ def _serve_turn(Desk desk):
 cdef int _pass_on(Desk desk, list connections) except -1:
     """Of the calls that are held back, as many as there is time for, as it seems, and places; of each connection in turn."""
     cdef Connection connection
-    cdef size_t left = 1 + <size_t>(SPARE * <double>desk.budget_ns / max(desk.call_ns, CALL_NS_MIN))
+    cdef size_t left = _expected(desk)
     cdef size_t before = 0
     left = min(left, desk.places_left())
     for connection in connections:
@@ -710,6 +725,17 @@ cdef int _pass_on(Desk desk, list connections) except -1:
             connection.fresh.clear()
             connection._fault(error)
     return 0
+
+
+cdef size_t _expected(Desk desk) noexcept:
+    """How many calls a turn seems to have time for, and one more."""
+    return 1 + <size_t>(SPARE * <double>desk.budget_ns / max(desk.call_ns, CALL_NS_MIN))
+
+
+cdef int64_t _steady_ns() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
 cdef int64_t _spent_ns() noexcept:

@@ -96,7 +96,8 @@ cdef class SiftingSession(Session):
     cdef int pass_on(self, size_t take) except -1:
         """Give the newest ``take`` of what is held back to nghttp2, one at least, and refuse the others."""
         cdef size_t counts[KINDS]
-        cdef size_t n = self.held_n, first, k
+        cdef size_t n = self.held_n, first, k, size
+        cdef const uint8_t *at
         cdef list chunks = self.chunks
         if n == 0:
             return 0
@@ -114,8 +115,13 @@ cdef class SiftingSession(Session):
         for k in range(KINDS):
             if counts[k]:
                 self.on_refused(self.methods[k], counts[k])
-        for k in range(first, n):
-            self.recv(self.held[k].at, self.held[k].size)
+        while first < n:
+            at, size = self.held[first].at, self.held[first].size
+            first += 1
+            while first < n and self.held[first].at == at + size:  # as they came, in one go
+                size += self.held[first].size
+                first += 1
+            self.recv(at, size)
         chunks.clear()
         return 0
 
