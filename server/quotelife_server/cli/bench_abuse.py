@@ -83,7 +83,7 @@ def _attacked(service: RunningService, name: str, seed: int) -> dict[str, Any]:
         ]
         for each in attackers:
             told(each)
-        good = stack.enter_context(calling(service.good_address, 1, pinned=others))
+        good = stack.enter_context(calling(service.good_address, 1, True, True, pinned=others))
         asked(good, "open", GOOD_CALLS_A_SECOND, 1.0, seed)
         service.figures()
         with ExitStack() as neighbours:
