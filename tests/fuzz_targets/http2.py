@@ -30,6 +30,7 @@ from reference.http2_kit import (
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_STREAM,
     HEADERS,
     PING,
     PREFACE,
@@ -57,7 +58,7 @@ class Strict:
 
 STRICT = Strict()
 
-IN_FLIGHT_MAX = 8
+IN_FLIGHT_MAX = 4
 HELD_BYTES_MAX = 20_000
 MESSAGE_BYTES_MAX = 4096
 CHUNK_BYTES_MAX = 1 << 17
@@ -72,9 +73,20 @@ def literal(fields: dict[str, str]) -> bytes:
 
 
 def block(path: str, **more: str) -> bytes:
-    usual = {":method": "POST", ":scheme": "http", ":path": path, "content-type": "application/grpc"}
+    usual = {
+        ":method": "POST", ":scheme": "http", ":path": path, ":authority": "test", "content-type": "application/grpc",
+    }  # fmt: skip
     return literal(usual | {name.replace("_", "-"): value for name, value in more.items()})
 
+
+def text(value: str) -> bytes:
+    return bytes([len(value)]) + value.encode()
+
+
+TABLE_ECHO = b"\x83\x86\x01" + text("test") + b"\x44" + text("/t/Echo") + b"\x5f" + text("application/grpc")
+"""Puts two fields into the decoder's table: the path, then the content type."""
+INDEXED = b"\x83\x86\x01" + text("test") + b"\xbf\xbe"
+"""Whatever was put into the table last but one is the path."""
 
 BLOCKS = (
     block("/t/Echo"),
@@ -87,8 +99,14 @@ BLOCKS = (
     block("/t/Nope", content_type="text/plain"),
     block("/t/Echo", grpc_encoding="snappy"),
     block("/t/Hang", grpc_timeout="x"),
-    literal({":method": "GET", ":scheme": "http", ":path": "/t/Echo"}),
+    literal({":method": "GET", ":scheme": "http", ":path": "/t/Echo", ":authority": "test"}),
     block("/t/Echo", x_long="y" * 120),
+    TABLE_ECHO,
+    INDEXED,
+    TABLE_ECHO.replace(b"Echo", b"Kill"),
+    block("/t/Kill"),
+    b"\x20\x3f\xe1\x1f" + block("/t/Echo"),
+    block("/t/Echo", grpc_timeout="30m"),
 )
 MESSAGES = (
     message(b""),
@@ -136,6 +154,7 @@ class Service:
         self.metrics = SimpleNamespace(answers_of=lambda path: AnswerCounts())
         self.table: MethodTable = {
             "/t/Echo": Unary(lambda payload, context: payload),
+            "/t/Kill": Unary(lambda payload, context: payload, bounded=False),
             "/t/Hang": Unary(self._hang),
             "/t/Fail": Unary(self._fail),
             "/t/Talk": Stream(self._talk),
@@ -143,7 +162,7 @@ class Service:
         }
 
     def admit(self, entry: Unary) -> None:
-        if not self.in_flight.try_enter():
+        if entry.bounded and not self.in_flight.try_enter():
             raise self.overloaded()
 
     def overloaded(self) -> RpcError:
@@ -179,6 +198,34 @@ class Service:
     def _talk(self, context: CallContext, call: StreamCall) -> Any:
         self.talks.append(Talk(call))
         return self.talks[-1]
+
+
+class Speaker:
+    """A client's bytes, cut as the input says. The end of what was said last may wait for what is said next."""
+
+    def __init__(self, line: Line, source: Bytes, *, pieces: int, cuts: bool) -> None:
+        self.line, self.source = line, source
+        self.pieces, self.cuts = pieces, cuts
+        self.waiting = b""
+        self.newest = -1
+
+    def say(self, data: bytes) -> None:
+        data, self.waiting = self.waiting + data, b""
+        if self.cuts:
+            cut = max(len(data) - self.source.byte(), 0)
+            data, self.waiting = data[:cut], data[cut:]
+        self.line.say(data, self.pieces)
+
+    def begin(self, what: int, *, ends: bool = False) -> bytes:
+        """HEADERS of the next call."""
+        self.newest += 2
+        return frame(HEADERS, END_HEADERS | ends, self.newest, BLOCKS[(what & 31) % len(BLOCKS)])
+
+    def calls(self, what: int, payload: bytes) -> bytes:
+        """Up to eight whole calls that begin with the same bytes."""
+        return b"".join(
+            self.begin(what) + frame(DATA, END_STREAM, self.newest, payload) for _ in range(1 + (what >> 5))
+        )
 
 
 def frames_of(source: Bytes, number: int) -> bytes:
@@ -238,22 +285,25 @@ def _run(data: bytes) -> None:
         if first & 2
         else PREFACE + settings()
     )
-    pieces = (0, 1, 7, 60)[first >> 2 & 3]
-    number = -1
+    speaker = Speaker(line, source, pieces=(0, 1, 7, 60)[first >> 2 & 3], cuts=bool(first & 64))
+    if first & 32:  # overloaded from the start
+        line.say(b"".join(speaker.calls(0, MESSAGES[0]) for _ in range(IN_FLIGHT_MAX + 1)))
+        line.turn()
     for _ in range(200):
         if not source or line.wire.closed:
             break
         what = source.byte()
-        if what < 80:
-            number += 2
-            end = what & 1
-            line.say(frame(HEADERS, END_HEADERS | end, number, BLOCKS[source.byte() % len(BLOCKS)]), pieces)
+        if what < 40:
+            speaker.say(speaker.begin(source.byte(), ends=bool(what & 1)))
+        elif what < 100:
+            speaker.say(speaker.calls(source.byte(), MESSAGES[what % len(MESSAGES)]))
         elif what < 190:
-            line.say(frames_of(source, max(number, 1)), pieces)
+            speaker.say(frames_of(source, max(speaker.newest, 1)))
         elif what < 205:
-            beside(source, service, line)
+            beside(source, service, desk, line)
         elif what < 215:
-            later_s = desk.now_s + source.byte() / 10
+            # Seldom so much that overload, which wants calls to go on, is over.
+            later_s = desk.now_s + source.byte() / (10 if what < 208 else 5000)
             service.now_ns += source.byte() * 1_000_000
             sweep(desk, later_s, service.now_ns)
         elif what < 235:
@@ -263,11 +313,20 @@ def _run(data: bytes) -> None:
         elif what < 248:
             line.connection.resume_writing()
         else:
-            line.say(b"".join(frames_of(source, max(number, 1)) for _ in range(what - 246)), pieces)
+            data = b""
+            for _ in range(what - 246):
+                kind = source.byte()
+                data += (
+                    speaker.calls(kind, MESSAGES[1])
+                    if kind % 3
+                    else frames_of(source, max(speaker.newest, 1))
+                )
+            speaker.say(data)
         assert desk.held_bytes <= HELD_BYTES_MAX + CHUNK_BYTES_MAX
         assert 0 <= service.in_flight.count <= IN_FLIGHT_MAX
     line.hear()
     assert not line.client._rest, "frames leave whole"
+    nothing_behind_the_end(line)
     line.lose()
     for answer in service.hanging:
         answer.resolve(b"late")
@@ -282,7 +341,19 @@ def _run(data: bytes) -> None:
     assert all(talk.ends == 1 for talk in service.talks)
 
 
-def beside(source: Bytes, service: Service, line: Line) -> None:
+def nothing_behind_the_end(line: Line) -> None:
+    """Each call ends once: behind END_STREAM, or a reset, nothing is said of it."""
+    over: set[int] = set()
+    for each in line.client.frames:
+        if each.stream and each.kind in (HEADERS, DATA):
+            assert each.stream not in over, each
+            if each.flags & END_STREAM:
+                over.add(each.stream)
+        elif each.kind == RST_STREAM:
+            over.add(each.stream)
+
+
+def beside(source: Bytes, service: Service, desk: Desk, line: Line) -> None:
     """What handlers and the server do meanwhile."""
     what = source.byte()
     if what < 80 and service.hanging:
@@ -309,22 +380,24 @@ def beside(source: Bytes, service: Service, line: Line) -> None:
         line.connection.refuse_new()
     elif what < 243:
         line.connection.cut_off()
+    elif what < 247:
+        desk.draining = True
 
 
 def seeds() -> Iterator[bytes]:
-    echo = bytes((10, 0, 81, 1 << 1 | 1, 0, 1))  # opened, a message
-    hang = bytes((10, 1, 81, 3, 1, 1))
-    talk = bytes((10, 3, 81, 3, 0, 1, 81, 3, 0, 0, 81, 3, 1, 1))
-    gzip = bytes((10, 5, 81, 3, 1, 3))
+    echo = bytes((10, 0, 101, 1 << 1 | 1, 0, 1))  # opened, a message
+    hang = bytes((10, 1, 101, 3, 1, 1))
+    talk = bytes((10, 3, 101, 3, 0, 1, 101, 3, 0, 0, 101, 3, 1, 1))
+    gzip = bytes((10, 5, 101, 3, 1, 3))
     settle = bytes((190, 2, 0, 10, 190, 100, 216))
     yield bytes((0,)) + echo * 20
     yield bytes((0,)) + hang * 5 + settle * 5
-    yield bytes((2, 10, 0)) + talk + echo + bytes((81, 13, 0, 0, 1, 0)) * 5
+    yield bytes((2, 10, 0)) + talk + echo + bytes((101, 13, 0, 0, 1, 0)) * 5
     yield bytes((4,)) + gzip * 3 + talk
     yield bytes((0,)) + talk + bytes((205, 200, 200)) * 3 + bytes((190, 160, 0)) + bytes((216,))
     yield bytes((0,)) + echo + bytes((236,)) + echo + talk + bytes((242,)) + echo
-    yield bytes((0,)) + bytes((81, 17, 0, 49, 50, 51, 52, 53, 54, 55, 56)) * 5
-    yield bytes((0,)) + bytes((81, 19, 10, 0)) * 5 + echo
+    yield bytes((0,)) + bytes((101, 17, 0, 49, 50, 51, 52, 53, 54, 55, 56)) * 5
+    yield bytes((0,)) + bytes((101, 19, 10, 0)) * 5 + echo
     yield bytes((0,)) + talk + bytes((190, 225, 205, 5, 5)) + talk + bytes((190, 235)) + settle
     yield bytes((16,)) + echo * 20 + bytes((216,)) + (echo + hang) * 3 + bytes((216, 190, 0, 10, 216))
     yield bytes((0,)) + hang * 9 + echo * 4 + bytes((216,)) + settle + echo
@@ -333,10 +406,29 @@ def seeds() -> Iterator[bytes]:
         bytes((2, 0, 3))
         + (echo + hang + talk) * 3
         + settle
-        + bytes((81, 13, 0, 0, 0, 9, 205, 210, 0, 216)) * 3
+        + bytes((101, 13, 0, 0, 0, 9, 205, 210, 0, 216)) * 3
     )
-    yield bytes((2, 0, 0)) + echo * 12 + talk + bytes((81, 15, 0, 6, 0, 4, 0, 0, 0, 99, 216)) + settle
+    yield bytes((2, 0, 0)) + echo * 12 + talk + bytes((101, 15, 0, 6, 0, 4, 0, 0, 0, 99, 216)) + settle
     yield bytes((1,)) + b"\xbc\x16\x0cGET / HTTP/1"
+    # Overloaded: calls are held back, refused and passed on, whole and cut, with frames of other kinds between them.
+    calls = bytes((41, 7 << 5))
+    ping, reset, smaller = (
+        bytes((101, 16, 1, 0)) + bytes(8),
+        bytes((101, 11, 8)),
+        bytes((101, 15, 0, 6, 0, 1, 0, 0, 0, 0)),
+    )
+    for first in (32, 48):
+        yield bytes((first,)) + (calls * 3 + bytes((216,))) * 4
+        yield bytes((first,)) + (calls + ping + calls + reset + bytes((216,))) * 4
+        yield bytes((first,)) + (calls + talk + calls + bytes((41, 15)) + calls + bytes((216,))) * 3
+        yield bytes((first,)) + (calls + bytes((236,)) + calls + bytes((216, 241, 216))) * 3
+        yield bytes((first,)) + calls + smaller + calls + bytes((216,)) + calls * 2 + bytes((216,))
+        yield bytes((first,)) + calls * 2 + bytes((190, 225, 208, 1, 1)) + calls + bytes((190, 235, 216))
+        yield bytes((first,)) + calls * 2 + bytes((190, 243)) + calls + bytes((216, 190, 241))
+        # The same bytes, and another path each time.
+        yield bytes((first, 41, 12, 216, 41, 13 + 32, 216, 41, 14, 216)) + bytes((41, 13 + 96, 216)) * 3
+        yield bytes((first | 64,)) + bytes((41, 224, 30, 41, 224, 3, 41, 224, 70, 216)) * 5
+        yield bytes((first | 4,)) + (calls + bytes((216,))) * 3
 
 
 http2 = Target(
