@@ -1621,6 +1621,18 @@ def test_half_a_message_is_waited_for_from_when_it_could_go_on(bench: Bench) -> 
     assert talk.messages == [b"a", b"b", b"cdef"]
 
 
+def test_headers_that_come_in_two_pieces_are_waited_for(bench: Bench) -> None:
+    """Wherever they are cut, and though connections are looked after in between."""
+    line = bench.line()
+    for cut in range(1, 40):
+        number, data = line.client.call(ECHO, b"hello", ("x-cut", "y" * 30 + str(cut)))
+        line.say(data[:cut])
+        bench.later(0.01)
+        line.say(data[cut:])
+        response = line.client.responses[number]
+        assert response.status == Code.OK and response.messages == [b"hello"]
+
+
 def test_a_message_that_does_not_come_is_not_waited_for(bench: Bench) -> None:
     line = bench.line()
     nothing, data = line.client.open(HANG)

@@ -228,7 +228,6 @@ cdef class Call(Stream):
 
     cdef int take_headers(self, object peer) except -1:
         """In a callback: find the method, or what is wrong."""
-        self.begun_s = self.desk.now_s
         # Before all else: of what came behind the bound nothing was read, the content type may be there.
         if self.header_bytes > self.session.header_bytes_max:
             self.error = RpcError(

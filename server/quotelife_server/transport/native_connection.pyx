@@ -294,6 +294,7 @@ cdef class Connection(SiftingSession):
     cdef Stream begin(self):
         cdef Call call = Call.__new__(Call)
         call.desk = self.desk
+        call.begun_s = self.desk.now_s
         self.calls_begun += 1
         return call
 
