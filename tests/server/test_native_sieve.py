@@ -11,7 +11,7 @@ import pytest
 from hpack import Encoder, NeverIndexedHeaderTuple
 
 from quotelife_server.handlers import Service
-from quotelife_server.rpc import CallContext, Code, MethodTable, Unary
+from quotelife_server.rpc import CallContext, Code, Deferred, MethodTable, State, Unary
 from reference.http2_kit import (
     ACK,
     CONTINUATION,
@@ -23,6 +23,8 @@ from reference.http2_kit import (
     PING,
     PRIORITY,
     PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     Line,
@@ -40,7 +42,10 @@ pytest.importorskip("quotelife_server.transport.native_connection", reason="buil
 from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 
-ECHO, KILL = "/t/Echo", "/t/Kill"
+ECHO, KILL, HANG = "/t/Echo", "/t/Kill", "/t/Hang"
+HELD_BYTES_MAX = 1 << 20
+HELD_MAX = 1024
+"""Calls that one connection may have held back."""
 IN_FLIGHT_MAX = 8
 UNSEEN_BYTES_MIN = 100
 """Headers of a refusal that nghttp2 knows nothing of are written out; its own are a few bytes after the first."""
@@ -52,9 +57,12 @@ class Bench:
     def __init__(self, service: Service) -> None:
         self.taken: list[bytes] = []
         self.killed: list[bytes] = []
-        table: MethodTable = {ECHO: Unary(self._echo), KILL: Unary(self._kill, bounded=False)}
+        self.hanging: list[Deferred] = []
+        table: MethodTable = {
+            ECHO: Unary(self._echo), KILL: Unary(self._kill, bounded=False), HANG: Unary(self._hang),
+        }  # fmt: skip
         self.desk = Desk(
-            service, table, message_bytes_max=65_536, streams_max=2048, held_bytes_max=1 << 20, keepalive_s=30,
+            service, table, message_bytes_max=65_536, streams_max=2048, held_bytes_max=HELD_BYTES_MAX, keepalive_s=30,
             keepalive_timeout_s=10, client_ping_s=5, age_s=0, age_grace_s=0, overload_turn_ns=1,
         )  # fmt: skip
         self.desk.now_s = 1000.0
@@ -111,6 +119,10 @@ class Bench:
     def _kill(self, payload: bytes, context: CallContext) -> bytes:
         self.killed.append(payload)
         return payload
+
+    def _hang(self, payload: bytes, context: CallContext) -> Deferred:
+        self.hanging.append(Deferred())
+        return self.hanging[-1]
 
 
 @pytest.fixture
@@ -239,6 +251,18 @@ def test_a_call_that_is_reset_while_it_is_held_back_is_not_answered(bench: Bench
     assert all(bench.response(number).ended for number in numbers[:2])
 
 
+def test_a_call_that_is_reset_before_its_refusal_is_written_hears_nothing(bench: Bench) -> None:
+    """Some are refused as they come, since no more can be held back."""
+    calls = [bench.call(b"x") for _ in range(HELD_MAX)]
+    numbers = [number for number, _ in calls]
+    reset = [numbers[0], numbers[500], numbers[-2]]
+    bench.say(b"".join(made for _, made in calls) + b"".join(map(rst_stream, reset)))
+    bench.turn()
+    assert not any(number in bench.line.client.responses for number in reset)
+    others = [number for number in numbers if number not in reset]
+    assert bench.codes(others) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: HELD_MAX - 4}
+
+
 def test_what_is_about_no_call_overtakes_those_that_are_held_back(bench: Bench) -> None:
     numbers = bench.burst(3)
     bench.say(frame(PING, 0, 0, b"12345678") + settings())
@@ -351,6 +375,111 @@ def test_a_client_that_makes_its_table_smaller_gets_no_block_that_does_not_say_s
     assert bench.codes(numbers[:-1]) == {Code.RESOURCE_EXHAUSTED: 5}
     first = next(each for each in client.frames[seen:] if each.kind == HEADERS)
     assert first.payload[0] == 0x20
+
+
+@pytest.mark.parametrize("sizes", [(0,), (0, 4096)], ids=["smaller", "smaller-and-large-again"])
+def test_refusals_that_wait_when_a_client_makes_its_table_smaller_are_resets(
+    bench: Bench, sizes: tuple[int, ...]
+) -> None:
+    """They were made for a table that keeps its size, and no block may come before the one that tells the new one. More
+    calls come in one chunk than can be held back: some are refused before the SETTINGS behind them are read."""
+    client = bench.line.client
+    seen = len(client.frames)
+    calls = [bench.call(b"x") for _ in range(HELD_MAX)]
+    told = frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", 1, size) for size in sizes))
+    bench.say(b"".join(made for _, made in calls) + told)
+    more = bench.burst(4)
+    bench.turn()
+    new = client.frames[seen:]
+    acknowledged = next(k for k, each in enumerate(new) if each.kind == SETTINGS and each.flags & ACK)
+    assert not any(each.kind == HEADERS for each in new[:acknowledged])
+    first = next(each for each in new if each.kind == HEADERS)
+    assert first.payload[0] == 0x20
+    *others, newest = [number for number, _ in calls]
+    assert all(client.responses[number].reset == REFUSED_STREAM for number in others)
+    assert bench.codes([newest, *more]) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 4}
+    assert sum(each.kind == RST_STREAM for each in new) == HELD_MAX - 1
+
+
+def test_calls_that_are_held_back_when_the_service_drains_hear_that(bench: Bench, service: Service) -> None:
+    """Those whose headers are known, those that were decoded, and one in two pieces."""
+    numbers = bench.burst(4) + bench.burst(2, ("x", "1")) + bench.burst(3)
+    number, data = bench.call(b"cut")
+    bench.say(data[:-1])
+    service.set_state(State.DRAINING)
+    bench.turn()
+    bench.say(data[-1:])
+    later = bench.burst(3)
+    assert bench.codes([*numbers, number, *later]) == {Code.UNAVAILABLE: 13}
+    assert bench.taken == []
+
+
+def test_calls_that_are_held_back_when_no_more_are_taken_are_named_by_goaway(bench: Bench) -> None:
+    numbers = bench.burst(6)
+    bench.line.connection.refuse_new()
+    bench.line.turn()
+    ((last, code, _),) = bench.line.client.goaways()
+    assert (last, code) == (numbers[-1], 0)
+    assert bench.codes(numbers) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 5}
+    assert bench.line.wire.closed
+
+
+def test_what_all_connections_keep_of_calls_that_are_held_back_is_bounded(bench: Bench) -> None:
+    """Beyond it a client's calls are refused at once, but for the newest, and nothing of its chunk is kept."""
+    lines = [Line(lambda _: Connection(bench.desk, bench.line.loop)) for _ in range(12)]
+    said: list[tuple[Line, list[int], int]] = []
+    for line in lines:
+        line.loop = bench.line.loop
+        line.say(line.client.call(ECHO, b"known from now on")[1])
+        line.turn()
+        line.say(line.client.call(ECHO, b"known from now on")[1])
+        line.turn()
+    bench.taken.clear()
+    calls = 12
+    for line in lines:
+        numbers = []
+        data = b""
+        for _ in range(calls):
+            number, made = line.client.call(ECHO, bytes(15_000))
+            numbers.append(number)
+            data += made
+        said.append((line, numbers, len(data)))
+        line.say(data)
+        assert bench.desk.sifted_bytes <= HELD_BYTES_MAX
+    kept = HELD_BYTES_MAX // said[0][2]
+    assert 0 < kept < len(lines)
+    assert bench.desk.sifted_bytes == sum(size for _, _, size in said[:kept])
+    before = [line.connection.calls_begun for line, _, _ in said]
+    bench.turn()
+    assert bench.desk.sifted_bytes == 0
+    found: Counter[int] = Counter()
+    for k, (line, numbers, _) in enumerate(said):
+        line.hear()
+        assert all(line.client.responses[number].ended for number in numbers)
+        found.update(line.client.responses[number].status for number in numbers)
+        assert line.connection.calls_begun - before[k] == (calls if k < kept else 0)
+    assert found == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: len(lines) * calls - 1}
+    for line in lines[:-1]:
+        line.lose()
+    lines[-1].say(b"".join(lines[-1].client.call(ECHO, b"held")[1] for _ in range(3)))
+    assert bench.desk.sifted_bytes > 0
+    lines[-1].lose()
+    assert bench.desk.sifted_bytes == 0
+
+
+def test_a_call_that_is_reset_while_others_are_held_back_gives_its_place_back_at_once(
+    bench: Bench, service: Service
+) -> None:
+    number, data = bench.line.client.call(HANG, b"")
+    bench.say(data)
+    bench.turn()
+    assert service.in_flight.count == 1
+    numbers = bench.burst(3)
+    bench.say(rst_stream(number))
+    assert service.in_flight.count == 0 and bench.taken == []
+    bench.turn()
+    assert bench.codes(numbers) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 2}
+    bench.hanging.pop().resolve(b"late")
 
 
 def test_deadlines_run_while_the_client_takes_nothing(bench: Bench, service: Service) -> None:

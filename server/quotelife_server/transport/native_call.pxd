@@ -55,9 +55,11 @@ cdef class Desk:
     cdef bint polls
     cdef list pressed                        # connections with calls that wait for serve_turn
     cdef size_t served, turns                # turns of calls that waited: ever, since ``window_s``
+    cdef readonly Py_ssize_t sifted_bytes    # that connections keep while calls in them are held back
 
     cdef int poll_on(self, object loop) except -1
     cdef int let_wait(self, Call call) except -1
+    cdef bint lets_come(self) except -1
     cdef bint has_no_room(self) except -1
     cdef size_t places_left(self) except? 0
     cdef int turn_away_unseen(self, Method method, size_t n) except -1

@@ -149,6 +149,11 @@ cdef class Desk:
                 (<Call>self.waiting.popitem(last=False)[0])._give_way()
         return 0
 
+    cdef bint lets_come(self) except -1:
+        """Bounded calls wait until all that this turn brings is known. Where none are taken, as while the service leaves,
+        nobody chooses among them: each hears why as it comes."""
+        return self.overloaded and self.service.state is SERVING
+
     cdef bint has_no_room(self) except -1:
         """For one more bounded call: so many are under way, or this turn has brought so many."""
         return self.turn_calls >= self.in_flight_max or <size_t>self.in_flight.count >= self.in_flight_max

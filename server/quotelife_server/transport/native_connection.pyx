@@ -105,7 +105,7 @@ cdef class Connection(SiftingSession):
         cdef const uint8_t[::1] view
         if self.h2 == NULL or self.closing:
             return
-        if self.desk.overloaded and not self.leaving:
+        if not self.leaving and self.desk.lets_come():
             self._received(NULL, 0, data if PyBytes_CheckExact(data) else bytes(data))
         elif PyBytes_CheckExact(data):
             self._received(<const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data), None)
@@ -166,6 +166,7 @@ cdef class Connection(SiftingSession):
         """No call is taken from here on; the connection ends with the last one."""
         if self.leaving < 2 and self.h2 != NULL and not self.closing:
             self.leaving = 2
+            self.pass_all()  # or GOAWAY would name none of them
             self._goaway(NGHTTP2_NO_ERROR, b"")
             self._flush()
             self._close_if_done()
@@ -274,7 +275,7 @@ cdef class Connection(SiftingSession):
             return self._close()
         if self.fresh or self.sifts():
             self._press()
-            if not self.agenda:
+            if not self.agenda and not self.gone:
                 return 0  # what else there is to be written goes with their answers
         return self._flush()
 
@@ -311,6 +312,10 @@ cdef class Connection(SiftingSession):
         self.calls_begun += n
         return self.desk.turn_away_unseen(<Method>method, n)
 
+    cdef bint on_kept(self, Py_ssize_t n) noexcept:
+        self.desk.sifted_bytes += n
+        return self.desk.sifted_bytes > <Py_ssize_t>self.desk.held_bytes_max
+
     cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1:
         cdef Call call = <Call>stream
         call.take_data(data, n)
@@ -326,7 +331,7 @@ cdef class Connection(SiftingSession):
         if call.is_new():
             if not call.can_run():
                 return 0
-            if self.desk.overloaded and call.method.is_bounded:
+            if call.method.is_bounded and self.desk.lets_come():
                 call.listed = True
                 self.fresh.append(call)
                 return 0
@@ -353,6 +358,8 @@ cdef class Connection(SiftingSession):
             return self._spend(SETTINGS_COST)
         if kind == NGHTTP2_WINDOW_UPDATE:
             self.windows_grew = True
+        elif kind == NGHTTP2_RST_STREAM:
+            self.forget_refused(stream_id)
         return 0
 
     cdef int on_pong(self, const uint8_t *opaque) except -1:
@@ -624,15 +631,17 @@ def sweep(Desk desk, double now_s, int64_t now_ns):
 
 
 def _serve_turn(Desk desk):
-    """Calls that one turn of the event loop has brought while overloaded: as many as its time allows, one of each connection
-    in turn and the newest first, since who has waited longest is the first to give up. All others are turned away."""
+    """Calls that one turn of the event loop has brought while overloaded: as many as its time allows, a few of each
+    connection in turn and the newest first, since who has waited longest is the first to give up. All others are turned
+    away."""
     cdef Connection connection
     cdef Call call
     cdef list pressed = []
     cdef list waiting
-    cdef int64_t began_ns, began_spent_ns, end_ns, spent_ns
+    cdef int64_t began_spent_ns, end_ns, left_ns
     cdef size_t first, taken = 0, in_a_row, k
     cdef bint is_open = True
+    cdef bint chooses = desk.lets_come()
     for connection in desk.pressed:
         connection.pressed = False
         if not connection.paused and not connection.closing:
@@ -647,7 +656,7 @@ def _serve_turn(Desk desk):
     first = desk.served % <size_t>len(pressed)
     waiting = pressed[first:] + pressed[:first]
     in_a_row = max(<size_t>1, _expected(desk) // (ROUNDS * <size_t>len(pressed)))
-    _pass_on(desk, waiting)
+    _pass_on(desk, waiting, chooses)
     # Each connection is passed one call at least: many would leave no time for any. So it is looked at from here on.
     began_spent_ns = _spent_ns()
     end_ns = _steady_ns() + desk.budget_ns
@@ -660,9 +669,10 @@ def _serve_turn(Desk desk):
                     connection._list(call)
                     taken += 1
                     call.look()
-                    if _steady_ns() >= end_ns:  # which is no sooner over than the processor's time, and costs less to ask
-                        end_ns += began_spent_ns + desk.budget_ns - _spent_ns()
-                        is_open = _steady_ns() < end_ns
+                    if chooses and _steady_ns() >= end_ns:  # no sooner than the processor's time, and cheaper to ask
+                        left_ns = began_spent_ns + desk.budget_ns - _spent_ns()
+                        end_ns = _steady_ns() + left_ns
+                        is_open = left_ns > 0
                         if not is_open:
                             break
             except Exception as error:
@@ -693,7 +703,10 @@ def _serve_turn(Desk desk):
     for connection in pressed:
         turn = connection.turn
         if turn is not None:
-            turn.end_soon()
+            try:
+                turn.end_soon()
+            except Exception as error:  # it ends all the same, by whoever would have ended it
+                _log.error("a turn could not be ended early", exc_info=error)
     for connection in pressed:
         if connection.lost:
             continue
@@ -703,8 +716,9 @@ def _serve_turn(Desk desk):
             connection._flush()
 
 
-cdef int _pass_on(Desk desk, list connections) except -1:
-    """Of the calls that are held back, as many as there is time for, as it seems, and places; of each connection in turn."""
+cdef int _pass_on(Desk desk, list connections, bint chooses) except -1:
+    """Of the calls that are held back, as many as there is time for, as it seems, and places; of each connection in turn.
+    All of them, where there is nothing to choose."""
     cdef Connection connection
     cdef size_t left = _expected(desk)
     cdef size_t before = 0
@@ -720,7 +734,7 @@ cdef int _pass_on(Desk desk, list connections) except -1:
                 left -= 1
     for connection in connections:
         try:
-            connection.pass_on(connection.share)
+            connection.pass_on(connection.share if chooses else connection.held_n)
             connection.pass_all()
         except Exception as error:
             connection.fresh.clear()

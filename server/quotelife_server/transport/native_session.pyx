@@ -345,6 +345,7 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
     cdef Session session = <Session>user
     cdef void *pointer
     cdef Stream stream
+    cdef size_t k
     try:
         if frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA:
             if frame.hd.type == NGHTTP2_DATA and not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
@@ -366,8 +367,13 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
             return session.on_pong(frame.ping.opaque_data)
         if frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
             session.settled = True
-            if nghttp2_session_get_remote_settings(h2, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE) < TABLE_BYTES:
-                session.small_table = True
+            for k in range(frame.settings.niv):
+                # Made smaller and large again in one go, it was smaller: the next block says both.
+                if (
+                    frame.settings.iv[k].settings_id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE
+                    and frame.settings.iv[k].value < TABLE_BYTES
+                ):
+                    session.small_table = True
         session.on_frame(frame.hd.type, frame.hd.flags, frame.hd.stream_id, frame.hd.length)
     except BaseException as error:
         return _failed(session, error)

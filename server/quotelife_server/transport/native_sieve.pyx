@@ -15,7 +15,7 @@ overtake what is held back, but for GOAWAY, behind which nghttp2 takes no call; 
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport abs, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from quotelife_server.transport.nghttp2 cimport *
@@ -29,6 +29,8 @@ cdef enum:
     CHUNKS_BYTES_MAX = 1_048_576             # that they keep
     OWED_MAX = 65_536                        # is given back at once; less, with the next refusals
     WINDOW_UPDATE_BYTES = 13
+    RESET_BYTES = 13
+    REFUSED_KEPT = 4096                      # numbers of calls for which space is kept while there are none
     FLAG_PADDED = 0x08
     FLAG_PRIORITY = 0x20
 
@@ -51,6 +53,7 @@ cdef class SiftingSession(Session):
         cdef const uint8_t *end
         cdef size_t length, size, data_length, before
         cdef int kind
+        cdef bint full = False
         if self.tail is not None:
             data, self.tail = self.tail + data, None
         if self.blocks is None:
@@ -77,8 +80,7 @@ cdef class SiftingSession(Session):
                     break
                 if _ends(at + size, _stream_id(at), data_length - HEAD_BYTES):
                     if self.held_n == before:
-                        self.chunks.append(data)
-                        self.chunks_bytes += <size_t>PyBytes_GET_SIZE(data)
+                        full = self._keep(data)
                     self._hold(at, size + data_length, data_length - HEAD_BYTES, kind)
                     if self.held_n == HELD_MAX or self.chunks_bytes > CHUNKS_BYTES_MAX:
                         self.pass_on(1)
@@ -89,6 +91,8 @@ cdef class SiftingSession(Session):
             if self.held_n == 0:
                 before = 0
             at += size
+        if full:
+            self.pass_on(1)
         if at < end:
             self.tail = PyBytes_FromStringAndSize(<const char *>at, end - at)
         return 0
@@ -98,7 +102,7 @@ cdef class SiftingSession(Session):
         cdef size_t counts[KINDS]
         cdef size_t n = self.held_n, first, k, size
         cdef const uint8_t *at
-        cdef list chunks = self.chunks
+        cdef list chunks
         if n == 0:
             return 0
         # Behind SETTINGS that make the client's table smaller, a block must begin by saying so (RFC 7541 section 4.2), which
@@ -106,8 +110,7 @@ cdef class SiftingSession(Session):
         first = 0 if self.small_table else n - min(max(take, 1), n)
         for k in range(KINDS):
             counts[k] = 0
-        self.held_n = self.chunks_bytes = 0
-        self.chunks = []
+        chunks = self._let_go()
         for k in range(first):
             self._refuse(self.held[k].id)
             self.owed += self.held[k].data_bytes
@@ -136,8 +139,10 @@ cdef class SiftingSession(Session):
 
     cdef size_t put_refusals(self, bytes frame, uint8_t *into, size_t room) noexcept:
         """Frames for calls that were refused, the oldest first, as many as there is room for. Returns the bytes. To be
-        called where nghttp2 has no more to send: nothing may come between HEADERS and CONTINUATION."""
-        cdef size_t size = <size_t>PyBytes_GET_SIZE(frame)
+        called where nghttp2 has no more to send: nothing may come between HEADERS and CONTINUATION.
+
+        Where the client has made its table smaller since they were refused, they are reset: see ``pass_on``."""
+        cdef size_t size = RESET_BYTES if self.small_table else <size_t>PyBytes_GET_SIZE(frame)
         cdef size_t put = 0, n = 0, k
         if self.owed > OWED_MAX or (self.owed and self.refused_n):
             if room < WINDOW_UPDATE_BYTES:
@@ -147,15 +152,37 @@ cdef class SiftingSession(Session):
             self.owed = 0
             put = WINDOW_UPDATE_BYTES
         while n < self.refused_n and room - put >= size:
-            memcpy(into + put, PyBytes_AS_STRING(frame), size)
-            _put_32(into + put + 5, <uint32_t>self.refused[n])
+            if self.refused[n] < 0:
+                n += 1
+                continue
+            if self.small_table:
+                _put_head(into + put, 4, NGHTTP2_RST_STREAM, 0, self.refused[n])
+                _put_32(into + put + HEAD_BYTES, NGHTTP2_REFUSED_STREAM)
+            else:
+                memcpy(into + put, PyBytes_AS_STRING(frame), size)
+                _put_32(into + put + 5, <uint32_t>self.refused[n])
             put += size
             n += 1
-        self.sent_frames += n
+            self.sent_frames += 1
         self.refused_n -= n
         for k in range(self.refused_n):
             self.refused[k] = self.refused[k + n]
+        if self.refused_n == 0 and self.refused_room > REFUSED_KEPT:
+            free(self.refused)
+            self.refused, self.refused_room = NULL, 0
         return put
+
+    cdef void forget_refused(self, int32_t id) noexcept:
+        """The client has reset this call: of it nothing is said any more."""
+        cdef size_t first = 0, end = self.refused_n, middle
+        while first < end:
+            middle = (first + end) // 2
+            if abs(self.refused[middle]) < id:
+                first = middle + 1
+            else:
+                end = middle
+        if first < self.refused_n and self.refused[first] == id:
+            self.refused[first] = -id
 
     cdef int forget_kinds(self) except -1:
         """The decoder's table is not what it was, or nobody knows."""
@@ -166,7 +193,8 @@ cdef class SiftingSession(Session):
 
     cdef int forget_held(self) except -1:
         """The connection is gone."""
-        self.held_n = self.refused_n = self.chunks_bytes = 0
+        self._let_go()
+        self.refused_n = 0
         self.chunks = self.tail = self.blocks = self.methods = None
         return 0
 
@@ -236,6 +264,21 @@ cdef class SiftingSession(Session):
                         self.next_kind = (self.next_kind + 1) % KINDS
         return 0
 
+    cdef bint _keep(self, bytes data) except -1:
+        """These bytes stay as long as calls in them are held back. Returns that they are too many."""
+        self.chunks.append(data)
+        self.chunks_bytes += PyBytes_GET_SIZE(data)
+        return self.on_kept(PyBytes_GET_SIZE(data))
+
+    cdef list _let_go(self):
+        """Nothing is held back any more. Returns the bytes that ``held`` points into, for what is still to be done."""
+        cdef list chunks = self.chunks
+        self.on_kept(-self.chunks_bytes)
+        self.held_n = 0
+        self.chunks_bytes = 0
+        self.chunks = []
+        return chunks
+
     cdef int _hold(self, const uint8_t *at, size_t size, size_t data_bytes, int kind) except -1:
         cdef HeldCall *call
         if self.held == NULL:
@@ -269,6 +312,10 @@ cdef class SiftingSession(Session):
     cdef int on_refused(self, object method, size_t n) except -1:
         """So many calls like one that was ``refusable`` are refused."""
         return 0
+
+    cdef bint on_kept(self, Py_ssize_t n) noexcept:
+        """So many bytes more are kept, or fewer. Returns that they are too many, of all connections."""
+        return False
 
 
 cdef size_t _length(const uint8_t *head) noexcept:

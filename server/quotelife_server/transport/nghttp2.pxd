@@ -34,19 +34,23 @@ cdef extern from "nghttp2/nghttp2.h":
         int cat
     ctypedef struct nghttp2_ping:
         uint8_t opaque_data[8]
+    ctypedef struct nghttp2_settings_entry:
+        int32_t settings_id
+        uint32_t value
+    ctypedef struct nghttp2_settings:
+        size_t niv
+        nghttp2_settings_entry *iv
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
         nghttp2_headers headers
         nghttp2_ping ping
+        nghttp2_settings settings
     ctypedef struct nghttp2_nv:
         uint8_t *name
         uint8_t *value
         size_t namelen
         size_t valuelen
         uint8_t flags
-    ctypedef struct nghttp2_settings_entry:
-        int32_t settings_id
-        uint32_t value
     ctypedef union nghttp2_data_source:
         int fd
         void *ptr
