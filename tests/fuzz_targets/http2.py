@@ -162,6 +162,8 @@ class Service:
         }
 
     def admit(self, entry: Unary) -> None:
+        if entry.needs_serving and self.state is not State.SERVING:
+            raise RpcError(Code.UNAVAILABLE, "the service is draining")
         if entry.bounded and not self.in_flight.try_enter():
             raise self.overloaded()
 
@@ -323,6 +325,7 @@ def _run(data: bytes) -> None:
                 )
             speaker.say(data)
         assert desk.held_bytes <= HELD_BYTES_MAX + CHUNK_BYTES_MAX
+        assert 0 <= desk.sifted_bytes <= HELD_BYTES_MAX
         assert 0 <= service.in_flight.count <= IN_FLIGHT_MAX
     line.hear()
     assert not line.client._rest, "frames leave whole"
@@ -336,7 +339,7 @@ def _run(data: bytes) -> None:
     if service.wrong:
         raise service.wrong[0]
     assert service.in_flight.count == 0
-    assert desk.held_bytes == 0
+    assert desk.held_bytes == 0 and desk.sifted_bytes == 0
     assert not desk.conversations and not desk.connections
     assert all(talk.ends == 1 for talk in service.talks)
 
@@ -382,6 +385,7 @@ def beside(source: Bytes, service: Service, desk: Desk, line: Line) -> None:
         line.connection.cut_off()
     elif what < 247:
         desk.draining = True
+        service.state = State.DRAINING
 
 
 def seeds() -> Iterator[bytes]:
