@@ -1,7 +1,9 @@
 """Random walks of two clients of the native front end, against a model of what HTTP/2 and gRPC allow.
 
-After each step every frame that came is held against the model: order in its call, windows, nothing for a call that is
-over. At the end clients take and finish everything, and each call must have ended once.
+After each step every frame that came is held against the model: order in its call, windows, the size of HPACK's table,
+nothing for a call that is over, and no end without a cause. What clients say may be cut at any byte, come in one chunk
+with what they say next, and be read late. Most walks are overloaded at times, so that calls are held back and refused
+unseen. At the end clients take and finish everything, and each call must have ended once.
 """
 
 import random
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from test_native_connection import EAGER, ECHO, FAIL, HANG, TALK, Bench, Talk
 
-from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, StreamCall, StreamHandler, Turn
+from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, State, StreamCall, StreamHandler, Turn
 from quotelife_server.transport.native_connection import Connection
 from reference.http2_kit import (
     ACK,
@@ -27,9 +29,12 @@ from reference.http2_kit import (
     NO_ERROR,
     PING,
     PREFACE,
+    PRIORITY,
+    REFUSED_STREAM,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    Client,
     Frame,
     Line,
     Response,
@@ -51,6 +56,12 @@ OPEN_MAX = 24
 STEPS = 250
 IN_FLIGHT_MAX = 6
 HELD_BYTES_MAX = 1 << 20
+TABLE_BYTES = 4096
+UNKNOWN = 0xBE
+PINGS_MAX = 2  # without an answer of the server's in between: gRPC's rule
+TURNED_AWAY = "too many calls in flight; retry later"
+UNSEEN = b"\x88\x0f\x10"
+"""What a refusal begins with of which nghttp2 knows nothing: it puts nothing into the client's table."""
 
 
 class Spoken(Talk):
@@ -116,6 +127,9 @@ class Asked:
     waiting: bytes = b""  # of the message that has begun
     sent: int = 0
     half_closed: bool = False
+    half_closed_read: bool = False  # as far as the server has it
+    limited: bool = False  # it has a deadline
+    late: bool = False  # asked while the service was draining
     reset: bool = False
     lost: bool = False  # the connection has ended, or was ending when the call came
     got: Got = Got.NOTHING
@@ -131,6 +145,48 @@ Effect = Callable[[], None]
 def nothing() -> None: ...
 
 
+class Strict(Client):
+    """Knows when its own SETTINGS hold, and what HPACK (RFC 7541 section 4.2) wants of the block behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[list[int]] = []  # sizes of the table, of each SETTINGS that is not acknowledged
+        self.smallest: int | None = None  # since the last block
+        self.unseen = 0
+
+    def settings(self, *sizes: int, **values: int) -> bytes:
+        self.told.append(list(sizes))
+        made = settings(**values)
+        table = b"".join(struct.pack(">HI", 1, size) for size in sizes)
+        return frame(SETTINGS, 0, 0, table + made[9:])
+
+    def _take(self, each: Frame) -> None:
+        if each.kind == SETTINGS and each.flags & ACK:
+            for size in self.told.pop(0):
+                self.smallest = size if self.smallest is None else min(size, self.smallest)
+                self.decoder.max_allowed_table_size = size
+        elif each.kind == HEADERS:
+            if self.smallest is not None and self.smallest < self.decoder.header_table_size:
+                assert each.payload[0] & 0xE0 == 0x20, (
+                    "the table is smaller, and the block does not begin with it"
+                )
+                if self.smallest < 31:
+                    assert each.payload[0] & 0x1F <= self.smallest
+            self.smallest = None
+            self.unseen += each.payload.startswith(UNSEEN)
+        super()._take(each)
+
+
+@dataclass
+class Said:
+    """Bytes on their way: ``grow`` is what the server may do more once their first has come, ``shrink`` what it may
+    not do any more once their last has."""
+
+    data: bytes
+    grow: list[Effect]
+    shrink: list[Effect]
+
+
 class Side:
     """One client, what it has asked, and what it may be told."""
 
@@ -140,11 +196,15 @@ class Side:
         self.window = WINDOW
         self.calls: dict[int, Asked] = {}
         self.last = LAST_STREAM
-        self.may_close = self.lost = self.leaving = False
-        self.unsaid: list[tuple[bytes, Effect, Effect]] = []
+        self.may_close = self.lost = self.leaving = self.cut = self.shrank = False
+        self.unsaid: list[Said] = []
+        self.pings: list[bytes] = []
+        self.strikes = self.pinged = 0
+        self.asked_back: list[bytes] = []
         self.line = Line(lambda _: Connection(bench.desk, loop), greet=False)
         self.line.loop = loop
-        self.line.say(PREFACE + settings(initial_window_size=self.initial))
+        self.line.client = self.client = Strict()
+        self.line.say(PREFACE + self.client.settings(initial_window_size=self.initial))
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -154,6 +214,10 @@ class Side:
         for each in self.line.hear():
             if each.stream:
                 self._of_call(each)
+            elif each.kind == PING and each.flags & ACK:
+                assert each.payload == self.pings.pop(0)
+            elif each.kind == PING:
+                self.asked_back.append(each.payload)
             elif each.kind == GOAWAY:
                 last, code = struct.unpack(">II", each.payload[:8])
                 assert last <= self.last, "GOAWAY names no later call than the one before"
@@ -164,7 +228,7 @@ class Side:
                 for number, call in self.calls.items():
                     call.lost = call.lost or number > last
             else:
-                assert each.kind in (SETTINGS, PING, WINDOW_UPDATE)
+                assert each.kind in (SETTINGS, WINDOW_UPDATE)
         assert not self.line.client._rest, "frames leave whole"
         assert self.line.wire.closed <= self.may_close, "closed without a reason"
 
@@ -175,11 +239,16 @@ class Side:
         assert not call.reset, "its client has reset it"
         response = self.line.client.responses[each.stream]
         ends = bool(each.flags & END_STREAM)
+        if each.kind in (HEADERS, DATA) and not self.unsaid:
+            self.strikes = 0
         if each.kind == HEADERS:
             assert call.got in (Got.NOTHING, Got.HEADERS)
             fields = response.headers if call.got is Got.NOTHING else response.trailers
             assert ends == ("grpc-status" in fields)
             assert call.got is Got.NOTHING or ends
+            assert not (call.late and response.message == TURNED_AWAY), (
+                "nobody is turned away while none is taken"
+            )
             call.got = Got.TRAILERS if ends else Got.HEADERS
         elif each.kind == DATA:
             assert call.got is Got.HEADERS and not ends
@@ -190,7 +259,9 @@ class Side:
         else:
             assert each.kind == RST_STREAM and call.got is not Got.RESET
             if call.got is Got.TRAILERS:
-                assert response.reset == NO_ERROR and not call.half_closed, "the server has said all"
+                assert response.reset == NO_ERROR and not call.half_closed_read, "the server has said all"
+            elif response.reset == REFUSED_STREAM:
+                assert self.shrank and call.path in UNARY and call.got is Got.NOTHING
             call.got = Got.RESET
 
     def open_calls(self) -> list[int]:
@@ -199,39 +270,105 @@ class Side:
     # --- what it does -------------------------------------------------------------------------------------------------
 
     def say(self, data: bytes, *, grow: Effect = nothing, shrink: Effect = nothing) -> None:
-        """``grow``: what the server may do more once this has come. ``shrink``: what it may not do any more."""
-        self.unsaid.append((data, grow, shrink))
-        self.push()
+        self.unsaid.append(Said(data, [grow], [shrink]))
+        if self.rng.random() < 0.8:
+            self.push()
 
-    def push(self) -> None:
-        """As far as the server reads."""
+    def push(self, *, all_of_it: bool = False) -> None:
+        """As far as the server reads. Chunks begin and end anywhere."""
+        rng = self.rng
         while self.unsaid and self.line.wire.reading and not self.line.wire.closed:
-            data, grow, shrink = self.unsaid.pop(0)
-            grow()
-            size = self.rng.choice((len(data), len(data), 700, 13))
-            pieces = [data[at : at + size] for at in range(0, len(data), size)]
-            at = 0
-            while at < len(pieces) - 1 and self.line.wire.reading and not self.line.wire.closed:
-                self.line.connection.data_received(pieces[at])
+            joined, self.unsaid = self.unsaid[: (n := rng.choice((1, 1, 2, 6)))], self.unsaid[n:]
+            said = Said(b"".join(each.data for each in joined), [], [])
+            for each in joined:
+                said.grow += each.grow
+                said.shrink += each.shrink
+            for effect in said.grow:
+                effect()
+            size = rng.choice((len(said.data), len(said.data), 700, 13))
+            pieces = [said.data[at : at + size] for at in range(0, len(said.data), size)]
+            kept = b""
+            if not all_of_it and rng.random() < 0.15:
+                cut = rng.randrange(len(pieces[-1]) + 1)
+                pieces[-1], kept = pieces[-1][:cut], pieces[-1][cut:]
+            while pieces and self.line.wire.reading and not self.line.wire.closed:
+                if len(pieces) == 1 and not kept:
+                    for effect in said.shrink:
+                        effect()
+                self.line.connection.data_received(pieces.pop(0))
                 self.hear()
-                at += 1
-            rest = b"".join(pieces[at:])
-            if at < len(pieces) - 1:
-                self.unsaid.insert(0, (rest, nothing, shrink))
-                continue
-            shrink()
-            self.line.connection.data_received(rest)
-            self.hear()
+            if pieces or kept:
+                self.unsaid.insert(0, Said(b"".join(pieces) + kept, [], said.shrink))
+            if kept:
+                return
 
-    def ask(self, *, whole: bool) -> None:
+    def ask(self, *, whole: bool, late: bool) -> None:
         path = self.rng.choice((ECHO, ECHO, HANG, HANG, FAIL, TALK, TALK, TALK, EAGER, NOPE))
         more = [("grpc-timeout", f"{self.rng.randrange(1, 400)}m")] if self.rng.random() < 0.1 else []
-        number, data = self.line.client.open(path, *more)
-        self.calls[number] = Asked(path, self.initial)
+        number, data = self.client.open(path, *more)
+        self.calls[number] = Asked(path, self.initial, limited=bool(more), late=late)
         self._begin_message(number)
-        if whole:
-            data += self._piece(number, end=path in UNARY)
-        self.say(data)
+        if not whole:
+            self.say(data)
+            return
+        if self.rng.random() < 0.1:
+            self.say(data)
+            self.beside(number)
+            data = b""
+        data += self._piece(number, end=path in UNARY)
+        self.say(data, shrink=self._read_end(number))
+        if self.rng.random() < 0.05:
+            self.reset(number)
+
+    def beside(self, number: int) -> None:
+        """Frames that are about no call, or say nothing of one."""
+        rng = self.rng
+        what = rng.randrange(8)
+        if what == 0:
+            self.ping()
+        elif what == 1:
+            self.resize_table()
+        elif what == 2:
+            self.say(frame(UNKNOWN, rng.randrange(256), rng.choice((0, number)), bytes(rng.randrange(30))))
+        elif what == 3:
+            on = rng.choice((number, number + 2, 1))
+            self.say(frame(PRIORITY, 0, on, struct.pack(">IB", 0, 15)))
+        elif what == 4:
+            self.open_window(number if number in self.calls and rng.random() < 0.5 else 0, 1000)
+        elif what == 5:
+            self.resize(rng.choice((50, WINDOW)))
+        elif what == 6 and self.asked_back:
+            self.say(frame(PING, ACK, 0, self.asked_back.pop(0)))
+        else:
+            self.client.encoder.header_table_size = rng.choice((0, 100, TABLE_BYTES))
+
+    def ping(self) -> None:
+        if self.strikes < PINGS_MAX:
+            self.strikes += 1
+            self.pinged += 1
+            payload = struct.pack(">Q", self.pinged)
+            self.pings.append(payload)
+            self.say(frame(PING, 0, 0, payload))
+
+    def resize_table(self) -> None:
+        """Of HPACK, for responses."""
+        sizes = self.rng.choice(
+            ((0,), (60,), (200,), (TABLE_BYTES,), (65_536,), (0, TABLE_BYTES), (9000, 100))
+        )
+
+        def grow() -> None:
+            self.shrank = self.shrank or min(sizes) < TABLE_BYTES
+
+        self.say(self.client.settings(*sizes), grow=grow)
+
+    def _read_end(self, number: int) -> Effect:
+        call = self.calls[number]
+
+        def shrink() -> None:
+            call.half_closed_read = call.half_closed_read or ended
+
+        ended = call.half_closed
+        return shrink
 
     def _begin_message(self, number: int) -> None:
         call = self.calls[number]
@@ -251,7 +388,8 @@ class Side:
         call = self.calls[number]
         if call.waiting:
             most = self.rng.choice((1, 5, 300, 1 << 20, 1 << 20))
-            self.say(self._piece(number, end=call.path in UNARY and most > len(call.waiting), most=most))
+            piece = self._piece(number, end=call.path in UNARY and most > len(call.waiting), most=most)
+            self.say(piece, shrink=self._read_end(number))
         elif call.path in STREAMING and call.sent < SENT_BYTES_MAX - 10_000 and self.rng.random() < 0.8:
             self._begin_message(number)
             self.say(self._piece(number))
@@ -260,7 +398,7 @@ class Side:
 
     def end(self, number: int) -> None:
         self.calls[number].half_closed = True
-        self.say(frame(DATA, END_STREAM, number))
+        self.say(frame(DATA, END_STREAM, number), shrink=self._read_end(number))
 
     def reset(self, number: int) -> None:
         def shrink() -> None:
@@ -289,7 +427,7 @@ class Side:
                 call.window += by
 
         effects = {"grow": change} if by > 0 else {"shrink": change}
-        self.say(settings(initial_window_size=self.initial), **effects)
+        self.say(self.client.settings(initial_window_size=self.initial), **effects)
 
     def go(self) -> None:
         """The connection is lost; what was written has come."""
@@ -312,6 +450,7 @@ class Walk:
             kit.service, held_bytes_max=HELD_BYTES_MAX, overload_turn_ns=self.rng.choice((1, 10**9))
         )
         self.bench.spoken = []
+        self.drained = False
         self.sides: list[Side] = []
         self.live: list[Side] = []
         for _ in range(2):
@@ -330,8 +469,9 @@ class Walk:
         talks = [talk for talk in self.bench.spoken if not talk.over]
         what = rng.random()
         if what < 0.25 and not side.leaving and len(calls) < OPEN_MAX:
-            for _ in range(rng.choice((1, 1, 3, 10))):
-                side.ask(whole=rng.random() < 0.7)
+            draining = self.service.state is State.DRAINING
+            for _ in range(rng.choice((1, 1, 3, 10, 25))):
+                side.ask(whole=rng.random() < 0.85, late=draining)
         elif what < 0.40 and writable:
             side.write(rng.choice(writable))
         elif what < 0.45 and calls:
@@ -367,14 +507,20 @@ class Walk:
             self.later(rng.choice((0.01, 0.01, 0.05, 0.5)))
         elif what < 0.975:
             self.fill(side)
-        elif what < 0.98:
-            side.say(frame(PING, ACK, 0, bytes(8)))
-        elif what < 0.985:
+        elif what < 0.981:
+            side.beside(rng.choice(list(side.calls) or [1]))
+        elif what < 0.984:
             side.may_close = True
             side.line.connection.leave()
-        elif what < 0.99:
+        elif what < 0.988:
             side.may_close = True
-            rng.choice((side.line.connection.refuse_new, side.line.connection.cut_off))()
+            if rng.random() < 0.5:
+                side.line.connection.refuse_new()
+            else:
+                side.cut = True
+                side.line.connection.cut_off()
+        elif what < 0.99:
+            self.drain()
         elif what < 0.994:
             side.may_close = side.leaving = True
             side.say(frame(GOAWAY, 0, 0, struct.pack(">II", 0, NO_ERROR)))
@@ -399,6 +545,16 @@ class Walk:
                 side.push()
         else:
             side.line.wire.full = True
+
+    def drain(self) -> None:
+        """The service takes no calls, or does so again."""
+        self.drained = True
+        draining = self.service.state is State.DRAINING
+        self.service.set_state(State.SERVING if draining else State.DRAINING)
+        if draining:  # what was asked meanwhile may be read from here on
+            for side in self.live:
+                for call in side.calls.values():
+                    call.late = False
 
     def replace(self, side: Side) -> None:
         self.live.remove(side)
@@ -432,12 +588,34 @@ class Walk:
         assert 0 <= self.bench.desk.held_bytes <= HELD_BYTES_MAX
         assert len(self.bench.desk.connections) == len(self.live)
 
+    def judge(self, side: Side, call: Asked, response: Response) -> None:
+        """The end of a call has a cause."""
+        code = response.status
+        if call.path == NOPE:
+            assert code in (Code.UNIMPLEMENTED, Code.UNAVAILABLE)
+        elif code == Code.OK:
+            assert call.path != FAIL
+        elif code == Code.RESOURCE_EXHAUSTED and response.message == TURNED_AWAY:
+            assert call.path in UNARY
+        elif code == Code.DEADLINE_EXCEEDED:
+            assert call.limited, response.message
+        elif code == Code.UNAVAILABLE:
+            assert call.path == HANG or side.cut or self.drained
+        elif code == Code.ABORTED:
+            assert call.path in STREAMING
+        elif code == Code.INVALID_ARGUMENT:
+            assert call.path == FAIL or call.path in UNARY
+        else:
+            assert code in (Code.RESOURCE_EXHAUSTED, Code.INTERNAL)
+
     def asked(self) -> int:
         """Unary calls that are open."""
         return sum(call.path in UNARY and call.is_open for side in self.live for call in side.calls.values())
 
     def finish(self) -> None:
         """Everybody takes and says all there is."""
+        if self.service.state is State.DRAINING:
+            self.drain()
         for side in self.live:
             if side.line.wire.full:
                 self.fill(side)
@@ -457,6 +635,8 @@ class Walk:
                 for number in side.open_calls():
                     if not side.calls[number].half_closed:
                         side.end(number)
+            for side in list(self.live):
+                side.push(all_of_it=True)
             for _ in range(40):  # messages of a stream are handed over some at a time
                 self.turn()
                 self.look()
@@ -477,13 +657,18 @@ def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
     asked: Counter[str] = Counter()
     missed: Counter[str] = Counter()
     talks = {talk.messages[0].partition(b" ")[0]: talk for talk in made.bench.spoken if talk.messages}
+    for side in made.live:
+        assert side.lost or side.line.wire.closed or not side.pings, "each PING is answered"
+        assert side.lost or side.line.wire.closed or not side.client.told
     for side in made.sides:
+        found["unseen"] += side.client.unseen
         for number, call in side.calls.items():
             assert not call.is_open, (side.name, number, call)
             response = side.line.client.responses.get(number, Response())
             asked[call.path] += 1
             if response.ended:
                 code = Code(response.status).name
+                made.judge(side, call, response)
                 heard[call.path, code] += 1
                 found[code] += 1
             else:
@@ -546,5 +731,5 @@ def test_whatever_two_clients_do_each_call_ends_once_and_nothing_is_left(tmp_pat
             error.add_note(f"seed {seed}")
             raise
     for ending in ("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "UNIMPLEMENTED",
-                   "DEADLINE_EXCEEDED", "cancelled", "lost"):  # fmt: skip
+                   "DEADLINE_EXCEEDED", "cancelled", "lost", "unseen"):  # fmt: skip
         assert found[ending] > walks // 4, found
