@@ -24,7 +24,7 @@ from quotelife.journal.index import first_numbers, load_sidecar, scan_stored, se
 from quotelife.journal.records import Answer
 from quotelife.journal.recovery import recover, retain, unnamed_models
 from quotelife.journal.storage import DirectoryStorage, Storage
-from quotelife.journal.writer import PAUSE_S, JournalWriter
+from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
 from quotelife_server.alerts import JOURNAL_LOSES, Alerts
@@ -47,6 +47,7 @@ UNREADABLE_SAID_NS = NS_PER_S
 BEGAN_MARGIN_NS = (
     NS_PER_S  # the first answers in a segment may be so much older than the tick before it was seen
 )
+PAUSE_S = 0.001  # between pieces of a segment that a worker reads or removes
 PROBE = "probe.tmp"
 PROBE_BYTES = 4096
 COMMIT_BOUNDS_NS = tuple(
@@ -467,7 +468,7 @@ class JournalLedger(Outgoing):
         self._tidied_ns = now_ns
 
         def tidy() -> int:
-            self._writer.finish_segments()
+            self._writer.finish_segments(PAUSE_S)
             self._earlier.index_closed(now_ns)
             self._earlier.remove_old(now_ns)
             return len(segment_names(self._storage))
@@ -551,7 +552,7 @@ class JournalLedger(Outgoing):
         batches = [*self._held, self._batch]
         waiting = [each for batch in batches for each in batch.waiting]
         self._held.clear()
-        self._batch = Batch()
+        self._batch = Batch(self._hasten)
         news = not self.fault
         self.fault = str(error) or type(error).__name__
         if news:

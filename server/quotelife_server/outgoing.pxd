@@ -59,7 +59,7 @@ cdef class Outgoing:
     cdef public Batch _batch
     cdef public object _held           # deque of Batch: those that a worker thread has to be through for, oldest first
     cdef public bint _scheduled
-    cdef object _hasten
+    cdef readonly object _hasten
     cdef public list _after_write
     cdef public uint64_t _served_first # answers that left and found no room in the journal; 0: none
     cdef public uint64_t _served_last

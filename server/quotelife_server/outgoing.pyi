@@ -77,6 +77,8 @@ class Outgoing:
     _index: AnswerIndex
     _call_soon: Callable[[Callable[[], None]], object]
     _batch: Batch
+    @property
+    def _hasten(self) -> Callable[[], None]: ...
     _held: deque[Batch]
     _scheduled: bool
     _after_write: list[Callable[[], None]]

@@ -15,7 +15,7 @@ from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_hea
 from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, scan_stored, segment_names
 from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import Severity, recover, retain, unnamed_models, verify
-from quotelife.journal.storage import FREED_BYTES, DirectoryStorage
+from quotelife.journal.storage import FORGOTTEN_BYTES, DirectoryStorage
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.records import SignalCode
 from reference.journal_kit import T0, Flow, S, begin, make_config
@@ -101,23 +101,23 @@ def assert_same(one: SegmentIndex, other: SegmentIndex) -> None:
     assert (one.end, one.sealed, one.next_number) == (other.end, other.sealed, other.next_number)
 
 
-def test_a_file_is_given_back_in_pieces_and_its_name_at_once(
+def test_a_file_that_is_removed_in_pieces_stays_whole_for_who_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = DirectoryStorage(tmp_path / "journal")
-    (storage.path / "0000000001.qlj").write_bytes(bytes(3 * FREED_BYTES + 5))
-    kept = os.open(storage.path / "0000000001.qlj", os.O_RDONLY)
-    sizes: list[tuple[int, bool]] = []
-    monkeypatch.setattr(
-        "quotelife.journal.storage.time.sleep",
-        lambda _: sizes.append((os.fstat(kept).st_size, storage.exists("0000000001.qlj"))),
-    )
-    try:
+    path, content = storage.path / "0000000001.qlj", os.urandom(3 * FORGOTTEN_BYTES + 5)
+    path.write_bytes(content)
+    path.chmod(0o440)
+    linked = tmp_path / "backup"
+    linked.hardlink_to(path)
+    pauses: list[float] = []
+    monkeypatch.setattr("quotelife.journal.storage.time.sleep", pauses.append)
+    with path.open("rb") as reader:
         storage.remove("0000000001.qlj", pause_s=0.001)
-        assert sizes == [(n * FREED_BYTES + 5, False) for n in (2, 1, 0)]
-    finally:
-        os.close(kept)
-        storage.close()
+        assert reader.read() == content
+    assert linked.read_bytes() == content and not path.exists()
+    assert pauses == [0.001] * 4
+    storage.close()
 
 
 def test_every_bit_of_header_seal_and_sidecar_is_covered(disk: SimulatedDisk) -> None:

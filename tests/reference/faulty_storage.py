@@ -69,7 +69,7 @@ class FaultyStorage(DirectoryStorage):
 
     def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         size = self.size(name)
-        super().remove(name)
+        super().remove(name, pause_s=pause_s)
         if self.room is not None:
             self.room += size
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.rpc import error_details_pb2
@@ -65,6 +67,22 @@ def test_all_answers_of_a_turn_leave_after_one_write(kit: JournalKit) -> None:
     kit.work_off()
     assert kit.journal.writer.commits == commits + 1
     assert journaled(kit) == [call.reply for call in calls]
+
+
+def test_the_worker_leaves_the_core_to_others_between_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20, keep_bytes=3 * 2**20)
+    pauses: Counter[str] = Counter()
+    for module in ("index", "storage"):
+        clock = SimpleNamespace(sleep=lambda _, module=module: pauses.update([module]))
+        monkeypatch.setattr(f"quotelife.journal.{module}.time", clock)
+    for number in range(2, 7):
+        fill_to_segment(kit, number)
+        kit.pass_time(2.0)
+    assert pauses["index"] >= 5 * 3, "1 MB in pieces of 256 kB"
+    kit.pass_time(61.0)
+    assert pauses["storage"] > 0 and len(segment_numbers(kit)) < 6
 
 
 @pytest.mark.parametrize("power_loss", [False, True])

@@ -21,6 +21,7 @@ from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, State, S
 from quotelife_server.transport.native_connection import Connection
 from reference.http2_kit import (
     ACK,
+    CANCEL,
     DATA,
     END_STREAM,
     GOAWAY,
@@ -236,8 +237,13 @@ class Side:
         call = self.calls[each.stream]
         if each.kind == WINDOW_UPDATE:
             return
-        assert not call.reset, "its client has reset it"
         response = self.line.client.responses[each.stream]
+        if call.reset and each.kind == RST_STREAM:
+            # Of an answer that waited longest for its client's window. Submitted before the client's own came, it
+            # crosses it: nghttp2 takes back none.
+            assert response.reset == CANCEL and call.got is Got.HEADERS and call.path in UNARY
+            return
+        assert not call.reset, "its client has reset it"
         ends = bool(each.flags & END_STREAM)
         if each.kind in (HEADERS, DATA) and not self.unsaid:
             self.strikes = 0
@@ -340,7 +346,9 @@ class Side:
         elif what == 6 and self.asked_back:
             self.say(frame(PING, ACK, 0, self.asked_back.pop(0)))
         else:
-            self.client.encoder.header_table_size = rng.choice((0, 100, TABLE_BYTES))
+            size = rng.choice((0, 100, TABLE_BYTES))
+            if size != self.client.encoder.header_table_size:  # hpack forgets to tell what is set twice
+                self.client.encoder.header_table_size = size
 
     def ping(self) -> None:
         if self.strikes < PINGS_MAX:
@@ -479,7 +487,8 @@ class Walk:
         elif what < 0.50 and writable:
             side.end(rng.choice(writable))
         elif what < 0.58:
-            number = rng.choice([0, *calls])
+            # Of calls that are over too: their client may not have known yet.
+            number = rng.choice([0, *(calls if rng.random() < 0.7 else side.calls)])
             side.open_window(number, rng.choice((1, 100, 20_000)))
         elif what < 0.60:
             side.resize(rng.choice((0, 50, 5000, WINDOW)))
@@ -505,7 +514,7 @@ class Walk:
             self.turn()
         elif what < 0.945:
             self.later(rng.choice((0.01, 0.01, 0.05, 0.5)))
-        elif what < 0.975:
+        elif what < 0.965:
             self.fill(side)
         elif what < 0.981:
             side.beside(rng.choice(list(side.calls) or [1]))
@@ -580,6 +589,8 @@ class Walk:
             side.hear()
             assert len(side.line.wire.writes) == before
             if side.line.wire.closed:
+                # With a last word, nobody is left without an answer whose call has come.
+                assert side.cut or side.unsaid or not side.open_calls()
                 self.replace(side)
         if self.service.in_flight.count > self.asked():  # while overloaded: to the end of the turn
             self.turn()
@@ -676,10 +687,13 @@ def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
                 found["reset" if response.reset is not None else "lost" if call.lost else "cancelled"] += 1
             check(call, response, talks.get(f"{side.name}/{number}/0".encode()))
     answers = Counter(kit.service.metrics.answers) - before
+    # A connection is cut off while the headers of a call come: nobody knows yet of which method it is.
+    nameless = sum(side.cut for side in made.sides)
     for path in (*UNARY, *STREAMING):
         told = {code: count for (of, code), count in answers.items() if of == path}
         for code in {*told, *(code for of, code in heard if of == path)}:
-            assert heard[path, code] <= told.get(code, 0), (path, code)
+            spare = nameless if code == Code.UNAVAILABLE.name else 0
+            assert heard[path, code] <= told.get(code, 0) + spare, (path, code)
         assert sum(told.values()) <= asked[path]
         assert sum(told.values()) - sum(n for (of, _), n in heard.items() if of == path) <= missed[path]
     assert not any(of == NOPE for of, _ in answers)
@@ -719,10 +733,10 @@ def messages_of(data: bytes) -> tuple[list[bytes], bytes]:
     return found, data
 
 
-@pytest.mark.parametrize("walks", [40, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("walks", [30, pytest.param(4000, marks=pytest.mark.slow)])
 def test_whatever_two_clients_do_each_call_ends_once_and_nothing_is_left(tmp_path: Path, walks: int) -> None:
     kit = Kit(tmp_path, warm=False, in_flight_max=IN_FLIGHT_MAX)
-    first = random.SystemRandom().randrange(2**32) if walks > 40 else 0
+    first = random.SystemRandom().randrange(2**32) if walks > 30 else 0
     found: Counter[str] = Counter()
     for seed in range(first, first + walks):
         try:

@@ -294,11 +294,13 @@ def test_the_window_of_the_connection_is_given_back_for_calls_that_nobody_has_se
 
 
 def test_more_than_can_be_held_back_is_refused_at_once_but_for_the_newest(bench: Bench) -> None:
-    numbers = bench.burst(2500)
-    bench.turn()
-    assert bench.codes(numbers)[Code.RESOURCE_EXHAUSTED] >= 2490
-    assert bench.response(numbers[-1]).status == Code.OK
-    assert bench.taken == [b"%d" % numbers[-1]]
+    for n in (2500, 6000, 2500):  # for the most of them space is made, and given back
+        bench.taken.clear()
+        numbers = bench.burst(n)
+        bench.turn()
+        assert bench.codes(numbers)[Code.RESOURCE_EXHAUSTED] >= n - 10
+        assert bench.response(numbers[-1]).status == Code.OK
+        assert bench.taken == [b"%d" % numbers[-1]]
 
 
 def test_refusals_wait_while_the_client_takes_none(bench: Bench) -> None:

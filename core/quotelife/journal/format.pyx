@@ -160,6 +160,15 @@ def pack_record(int kind, uint64_t number, uint64_t input_sequence, int64_t now_
     return struct.pack("<I", crc32c(raw)) + raw
 
 
+def record_size(const uint8_t[::1] buffer not None):
+    """Bytes of the record that begins here, as its header has it, sound or not; 0 where none is so long."""
+    cdef RecordHeader header
+    if buffer.shape[0] < RECORD_HEADER_BYTES:
+        raise ValueError("a record has a header")
+    memcpy(&header, &buffer[0], RECORD_HEADER_BYTES)
+    return RECORD_HEADER_BYTES + padded(header.length) if header.length <= RECORD_BYTES_MAX else 0
+
+
 def find_after(const uint8_t[::1] buffer not None, uint64_t offset, uint64_t number):
     """A sound record from ``offset`` on that shows that the one numbered ``number``, broken, was once promised.
 

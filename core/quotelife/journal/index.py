@@ -25,6 +25,7 @@ from quotelife.journal.format import (
     SegmentHeader,
     SegmentScan,
     read_record,
+    record_size,
     unpack_header,
 )
 from quotelife.journal.storage import Storage, write_whole
@@ -218,10 +219,10 @@ def scan_stored(storage: Storage, name: str, stop_number: int = 0, *, pause_s: f
         scan.run(piece, begin)
         if scan.end > begin:
             size = PIECE_BYTES
-        elif len(piece) < size:  # all that is left, and it is not a record
-            break
+        elif len(piece) < size or size >= (needed := record_size(piece)):
+            break  # there it is, or all that is left, and it is not a sound record
         else:
-            size *= 4
+            size = needed
     return scanned(name, header, scan)
 
 

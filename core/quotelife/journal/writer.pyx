@@ -51,7 +51,6 @@ from quotelife.journal.storage import ARTIFACTS, write_whole
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 16 << 20
-PAUSE_S = 0.001                # of who reads a segment again, for the owner to have its core and the interpreter
 cdef enum:
     GROWTH_MAX = 4             # rare inputs may stretch the buffer so many times over before they are lost too
     ANSWER_SIZES_BYTES = 24    # at the start of an answer, before the sequences
@@ -817,8 +816,11 @@ cdef class JournalWriter(InputSink):
             self._names_synced = made
         return 0
 
-    def finish_segments(self):
+    def finish_segments(self, double pause_s=0.0):
         """Sync segments that were rotated out and write their sidecars; any thread. Returns how many were finished.
+
+        ``pause_s``: between pieces of one that is read, for the owner to have its core and the interpreter. More than
+        one are not waited with: nothing is taken any more when too many wait.
 
         A disk that refuses is left for the next call: a sidecar only saves time, and is made again where it is missing.
         """
@@ -833,7 +835,7 @@ cdef class JournalWriter(InputSink):
                 self._sync_waiting()
             for name in due:
                 try:
-                    index_segment(self._storage, name, pause_s=PAUSE_S)
+                    index_segment(self._storage, name, pause_s=pause_s if len(due) == 1 else 0.0)
                 except (FileNotFoundError, JournalError):
                     self.failures += 1     # gone or damaged since: verify tells
                 self._unfinished.remove(name)
