@@ -7,7 +7,7 @@ import time
 import tracemalloc
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from quotelife_server.rpc import (
     Unary,
 )
 from quotelife_server.transport import limits, native_call
+from quotelife_server.transport.limits import BEGUN_MAX, EXPIRED_MAX
 from reference.http2_kit import (
     ACK,
     CANCEL,
@@ -118,6 +119,7 @@ class Bench:
         self.hanging: list[Late] = []
         self.talks: list[Talk] = []
         self.turn: Turn | None = None
+        self.on_busy: Callable[[bytes, CallContext], bytes] | None = None
         table: MethodTable = {
             ECHO: Unary(self._echo),
             HANG: Unary(self._hang),
@@ -159,6 +161,8 @@ class Bench:
         return self.hanging[-1]
 
     def _busy(self, payload: bytes, context: CallContext) -> bytes:
+        if self.on_busy is not None:
+            return self.on_busy(payload, context)
         self.calls.append((payload, context))
         until_s = time.thread_time() + 50e-6
         while time.thread_time() < until_s:
@@ -482,6 +486,100 @@ def test_while_overloaded_answers_leave_in_the_turn_that_decided_them(service: S
     line.turn()
     assert len(line.wire.writes) == writes + 1
     assert sum(each.messages == [b"now"] for each in line.client.responses.values()) == 5
+    line.lose()
+
+
+def test_a_turn_is_processor_time(service: Service) -> None:
+    """What others had of the processor meanwhile is not the calls' doing."""
+    bench = Bench(service, overload_turn_ns=20_000_000)
+    line = bench.line()
+    overloaded(bench, line)
+    first = len(bench.calls)
+    slept: list[float] = []
+
+    def sleep_once(payload: bytes, context: CallContext) -> bytes:
+        if not slept:
+            slept.append(0.05)
+            time.sleep(0.05)
+        bench.calls.append((payload, context))
+        return payload
+
+    bench.on_busy = sleep_once
+    line.say(b"".join(line.client.call(BUSY, b"")[1] for _ in range(20)))
+    line.turn()
+    assert len(bench.calls) - first == 20
+    line.lose()
+
+
+def test_a_turn_that_cannot_be_ended_early_ends_later(service: Service) -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    bench = Bench(service)
+    bench.turn = Turn(fail)
+    lines = [bench.line() for _ in range(2)]
+    for line in lines:
+        overloaded(bench, line)
+    for line in lines:
+        line.say(b"".join(line.client.call(HANG, b"")[1] for _ in range(2)))
+    lines[0].turn()
+    for answer in bench.hanging:
+        answer.resolve(b"late")
+    bench.turn.over()
+    for line in lines:
+        line.hear()
+        assert sum(each.messages == [b"late"] for each in line.client.responses.values()) == 2
+        line.lose()
+
+
+def test_calls_that_wait_for_their_messages_are_bounded_over_all_connections(service: Service) -> None:
+    bench = Bench(service, streams_max=1024)
+    good = bench.line()
+    number, head = good.client.open(ECHO)
+    good.say(head)
+    bad = [bench.line() for _ in range(5)]
+    for line in bad:
+        line.say(b"".join(line.client.open(ECHO)[1] for _ in range(1000)))
+    assert bench.desk.begun == BEGUN_MAX
+    for line in bad:
+        line.turn()
+    refused = [
+        sum(each.status == Code.RESOURCE_EXHAUSTED for each in line.client.responses.values()) for line in bad
+    ]
+    assert sum(refused) == 5001 - BEGUN_MAX and number not in good.client.responses, "of those who have most"
+    good.say(frame(DATA, END_STREAM, number, message(b"whole")))
+    assert good.client.responses[number].messages == [b"whole"]
+    assert bench.desk.begun == BEGUN_MAX - 1
+    bench.later(11.0)
+    assert bench.desk.begun == BEGUN_MAX - 1 - EXPIRED_MAX, (
+        "the others have to wait until they have been looked at"
+    )
+    for _ in range(20):
+        bench.later(0.01)
+    assert bench.desk.begun == 0
+    for line in (good, *bad):
+        line.lose()
+
+
+@pytest.mark.parametrize("end", ["reset", "message", "half-close", "lost", "bomb"])
+def test_a_call_is_expected_to_become_whole_until_it_ends(service: Service, end: str) -> None:
+    bench = Bench(service)
+    line = bench.line()
+    number, head = line.client.open(ECHO)
+    line.say(head + frame(DATA, 0, number, message(b"piece")[:-2]))
+    assert bench.desk.begun == 1
+    if end == "lost":
+        line.lose()
+    else:
+        line.say(
+            {
+                "reset": frame(RST_STREAM, 0, number, bytes(4)),
+                "message": frame(DATA, END_STREAM, number, b"ce"),
+                "half-close": frame(DATA, END_STREAM, number),
+                "bomb": frame(DATA, 0, number, b"ce" + b"\0\xff\xff\xff\xff"),
+            }[end]
+        )
+    assert bench.desk.begun == 0
     line.lose()
 
 

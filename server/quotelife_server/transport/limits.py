@@ -19,6 +19,10 @@ MESSAGE_S = 10.0
 """A message that has begun, and the one of a unary call from its headers on."""
 STALL_S = 20.0
 """A client that takes nothing of what waits for it."""
+BEGUN_MAX = 4096
+"""Unary calls of all connections whose message has not come whole."""
+EXPIRED_MAX = 256
+"""Calls that end in one look at all connections because their message has not come: more would keep others waiting."""
 TEXT_BYTES_MAX = 2048
 STATUS_BYTES_MAX = 4096
 """Of a status and its details. Clients take 8 kB of trailers."""
@@ -34,6 +38,10 @@ def too_many_streams() -> RpcError:
 
 def not_read() -> RpcError:
     return RpcError(Code.RESOURCE_EXHAUSTED, "the client does not read its messages")
+
+
+def too_many_begun() -> RpcError:
+    return RpcError(Code.RESOURCE_EXHAUSTED, "too many calls wait for their messages")
 
 
 def no_message() -> RpcError:

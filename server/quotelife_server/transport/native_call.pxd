@@ -55,6 +55,8 @@ cdef class Desk:
     cdef bint polls
     cdef list pressed                        # connections with calls that wait for serve_turn
     cdef size_t served, turns                # turns of calls that waited: ever, since ``window_s``
+    cdef readonly size_t begun               # unary calls whose message has not come whole
+    cdef size_t expired                      # of those, ended since all connections were last looked at
     cdef readonly Py_ssize_t sifted_bytes    # that connections keep while calls in them are held back
 
     cdef int poll_on(self, object loop) except -1
@@ -86,10 +88,13 @@ cdef class Call(Stream):
     cdef bint looked_at, admitted, started, over, listed
     cdef bint in_turn                        # its answer comes before the end of a turn for which the session waits
     cdef bint waits                          # is in the desk's `waiting`
+    cdef bint is_begun                       # is one of the desk's, and its session's, `begun`
     cdef bint is_stalled                     # is in the connection's `stalled`
 
     cdef int take_headers(self, object peer) except -1
     cdef int take_data(self, const uint8_t *data, size_t n) except -1
+    cdef void expect_message(self) noexcept
+    cdef void expect_no_more(self) noexcept
     cdef bint is_new(self) noexcept
     cdef bint can_run(self) noexcept
     cdef int look(self) except -1

@@ -22,6 +22,7 @@ from quotelife_server.transport.grpc_wire import binary_value, framed, grpc_mess
 from quotelife_server.transport.limits import (
     BACKLOG_BYTES_MAX,
     BACKLOG_MAX,
+    EXPIRED_MAX as EXPIRED,
     HOLD_S as HOLD,
     MESSAGE_S as MESSAGE,
     STALL_S as STALL,
@@ -43,6 +44,7 @@ cdef:
     double TRY_S_MAX = 16.0
     int64_t BUDGET_NS_MAX = 32_000_000
     double CALL_NS = 20_000.0    # until it has been measured
+    size_t EXPIRED_MAX = EXPIRED
     size_t WAITING_MAX = BACKLOG_MAX
     size_t WAITING_BYTES_MAX = BACKLOG_BYTES_MAX
     object SERVING = State.SERVING
@@ -313,6 +315,19 @@ cdef class Call(Stream):
             raise RpcError(Code.RESOURCE_EXHAUSTED, "too many bytes wait to be read; retry later")
         return 0
 
+    cdef void expect_message(self) noexcept:
+        """Its message has not come whole, and may never."""
+        if not self.is_begun and self.is_new() and not self.can_run():
+            self.is_begun = True
+            self.desk.begun += 1
+            self.session.begun += 1
+
+    cdef void expect_no_more(self) noexcept:
+        if self.is_begun:
+            self.is_begun = False
+            self.desk.begun -= 1
+            self.session.begun -= 1
+
     cdef bint is_new(self) noexcept:
         """A unary call with which nothing is wrong so far and that has not been looked at."""
         return self.method is not None and self.method.is_unary and not self.looked_at and self.error is None
@@ -534,6 +549,7 @@ cdef class Call(Stream):
 
     cdef int _put_error(self, object error) except -1:
         self.over, self.over_s = True, self.desk.now_s
+        self.expect_no_more()
         self._release()
         if self.waits:
             self._wait_no_more()
@@ -599,6 +615,7 @@ cdef class Call(Stream):
     cdef int end(self) except -1:
         """Its stream is closed, for whatever reason. Outside callbacks."""
         self.over = True
+        self.expect_no_more()
         self._release()
         if self.waits:
             self._wait_no_more()
@@ -625,7 +642,11 @@ cdef class Call(Stream):
             if self.deadline_ns and now_ns >= self.deadline_ns:
                 return self.fail(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
             if self.talk is None:
-                if self.request is None and now_s - max(self.begun_s, self.session.heard_s) > MESSAGE_S:
+                if (
+                    self.request is None and now_s - max(self.begun_s, self.session.heard_s) > MESSAGE_S
+                    and self.desk.expired < EXPIRED_MAX
+                ):
+                    self.desk.expired += 1
                     return self.fail(
                         RpcError(Code.DEADLINE_EXCEEDED, f"the message did not come within {MESSAGE_S:g} s")
                     )

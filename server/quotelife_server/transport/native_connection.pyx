@@ -21,7 +21,8 @@ from functools import partial
 
 from quotelife_server import log
 from quotelife_server.transport.limits import FRAME_S as FRAME
-from quotelife_server.transport.limits import METADATA_BYTES_MAX, draining
+from quotelife_server.transport.limits import BEGUN_MAX as BEGUN
+from quotelife_server.transport.limits import METADATA_BYTES_MAX, draining, too_many_begun
 from quotelife_server.transport.limits import PREFACE_S as PREFACE
 from quotelife_server.transport.limits import STALL_S as STALL
 from quotelife_server.transport.native_session import SessionFault
@@ -30,6 +31,7 @@ cdef:
     double PREFACE_S = PREFACE
     double FRAME_S = FRAME
     double STALL_S = STALL
+    size_t BEGUN_MAX = BEGUN
 
 cdef enum:
     PASSES_MAX = 4                           # of one flush over what its own answers have brought
@@ -266,6 +268,8 @@ cdef class Connection(SiftingSession):
             self.busy = False
             return self._fault(error)
         self.busy = False
+        if self.desk.begun > BEGUN_MAX:
+            _end_begun(self.desk)
         if self.barren_frames:
             self._spend(<int>self.barren_frames)
             self.barren_frames = 0
@@ -302,6 +306,7 @@ cdef class Connection(SiftingSession):
     cdef int on_headers(self, Stream stream) except -1:
         cdef Call call = <Call>stream
         call.take_headers(self.peer)
+        call.expect_message()
         return self._come(call)
 
     cdef object refusable(self, int32_t id):
@@ -331,6 +336,7 @@ cdef class Connection(SiftingSession):
         if call.is_new():
             if not call.can_run():
                 return 0
+            call.expect_no_more()
             if call.method.is_bounded and self.desk.lets_come():
                 call.listed = True
                 self.fresh.append(call)
@@ -619,9 +625,33 @@ cdef class Connection(SiftingSession):
         return 0
 
 
+cdef int _end_begun(Desk desk) except -1:
+    """More calls than may wait for their messages: the oldest of the connection that has most of them end."""
+    cdef Connection connection, most
+    cdef Call call
+    cdef size_t n
+    while desk.begun > BEGUN_MAX:
+        most = None
+        for connection in desk.connections:
+            if most is None or connection.begun > most.begun:
+                most = connection
+        if most is None or most.begun == 0:
+            break  # they are of connections that are going
+        n = max(<size_t>1, min(desk.begun - BEGUN_MAX, most.begun // 2))
+        for call in list(most.streams.values()):
+            if call.is_begun:
+                call.fail(too_many_begun())
+                n -= 1
+                if n == 0:
+                    break
+        most._schedule()
+    return 0
+
+
 def sweep(Desk desk, double now_s, int64_t now_ns):
     """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
     desk.now_s = now_s
+    desk.expired = 0
     desk.judge_overload()
     for connection in list(desk.connections):
         try:

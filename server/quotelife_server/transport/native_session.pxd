@@ -50,6 +50,7 @@ cdef class Session:
     cdef size_t header_bytes_max
     cdef int64_t unsent                      # bytes handed over since nghttp2 last had nothing more to send
     cdef size_t sent_frames, recv_frames
+    cdef size_t begun                        # of its calls those that the subclass waits to become whole
     cdef size_t barren_frames                # neither HEADERS nor DATA, since the subclass has looked
 
     cdef int open_session(
