@@ -1,5 +1,6 @@
 """What benches count of a load is what the service did."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -41,7 +42,11 @@ class Servant(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self._listener, self._listener.accept()[0] as client:
+        with (
+            self._listener,
+            self._listener.accept()[0] as client,
+            contextlib.suppress(ConnectionError),  # the caller may go at any time
+        ):
             client.settimeout(10)
             client.sendall(frame(SETTINGS))
             data = b""

@@ -21,6 +21,7 @@ from quotelife_server.cli.bench_rig import (
     calling,
     child,
     cores,
+    may_go_first,
     ratio,
     running_service,
     spin,
@@ -57,6 +58,7 @@ def bench_abuse(rounds: int) -> dict[str, Any]:
         "attackers": f"{ATTACKERS} processes, each {BATCHES_A_SECOND} batches and at most {CONNECTS_A_SECOND} "
         "connections a second",
         "journal": JOURNAL_IS,
+        "good_client_goes_first": may_go_first(),
         "before_is": f"beside {ATTACKERS} harmless processes that take {BUSY_SHARE:.0%} of a core each",
         "worst_p99_ratio_during_to_before": max(each["good_p99_ratio"] for each in everything),
         "worst_recovery_s": max(each["recovery_s"] for each in everything),

@@ -44,6 +44,7 @@ STREAMED = expiry.StreamExpiryRequest(
 ).SerializeToString()
 SLOW_CONNECTIONS = 1000
 STALLED_CONNECTIONS = 16
+HALF_OPEN_CONNECTIONS = 20
 BOMB = gzip.compress(bytes(32 * 2**20), 9)
 
 
@@ -234,6 +235,28 @@ def slowloris(attacker: Attacker) -> Attack:
         yield
 
 
+def half_open_calls(attacker: Attacker) -> Attack:
+    """Headers of calls whose messages never come."""
+    block = plain_block(GET_EXPIRY)
+
+    def batch(k: int) -> bytes:
+        return b"".join(frame(HEADERS, END_HEADERS, n, block) for n in range(100 * k + 1, 100 * k + 100, 2))
+
+    made: list[socket.socket] = []
+    batches: dict[socket.socket, int] = {}
+    while True:
+        if len(made) < HALF_OPEN_CONNECTIONS and attacker.may_connect():
+            made.append(attacker.connect())
+            batches[made[-1]] = 0
+        for each in list(made):
+            if attacker.send(each, batch(batches[each])):
+                batches[each] += 1
+                attacker.done += 50
+            else:
+                made.remove(each)
+        yield
+
+
 def zero_window(attacker: Attacker) -> Attack:
     """Calls and streams whose answers nobody takes: no window, or a socket that is not read."""
     made: list[socket.socket] = []
@@ -327,7 +350,7 @@ def compressed_bombs(attacker: Attacker) -> Attack:
 ATTACKS: dict[str, Callable[[Attacker], Attack]] = {
     each.__name__: each
     for each in (
-        rapid_reset, settings_flood, ping_flood, mixed_flood, continuation_flood, header_bombs, slowloris, zero_window,
-        churn, compressed_bombs, tls_handshakes,
+        rapid_reset, settings_flood, ping_flood, mixed_flood, continuation_flood, header_bombs, slowloris,
+        half_open_calls, zero_window, churn, compressed_bombs, tls_handshakes,
     )
 }  # fmt: skip

@@ -38,6 +38,7 @@ cdef enum:
     OPEN_MAX = 1000                          # calls of one connection: services say 1,024
     READ_BYTES = 262_144
     CALLERS_MAX = 64
+    TIMEOUT_DIGITS = 7                       # behind the first
 
 cdef uint8_t DATA = http2.DATA, HEADERS = http2.HEADERS, RST_STREAM = http2.RST_STREAM, SETTINGS = http2.SETTINGS
 cdef uint8_t PING = http2.PING, GOAWAY = http2.GOAWAY, ACK = http2.ACK, END_STREAM = http2.END_STREAM
@@ -60,7 +61,7 @@ cdef struct Calls:
 cdef class Caller:
     """One connection: calls of one method out, what came of them in. Its socket does not block.
 
-    ``known``: the headers of all calls but the first are the same bytes, and say that they mean the same.
+    ``known``: the headers of all calls but the first are the same bytes; else each has a ``grpc-timeout`` of its own.
     """
 
     cdef readonly object socket
@@ -68,7 +69,7 @@ cdef class Caller:
     cdef int descriptor
     cdef bytes first                         # frames of the first call, and of any other; numbers are put in
     cdef bytes other
-    cdef size_t data_at
+    cdef size_t data_at, digits_at
     cdef uint8_t *out
     cdef size_t out_at, out_end, out_room
     cdef uint8_t *got
@@ -85,7 +86,8 @@ cdef class Caller:
         self.descriptor = self.socket.fileno()
         self.lost = ""
         data = frame(DATA, END_STREAM, 0, message(payload))
-        block = http2.NEXT_BLOCK if known else http2.SAME_TABLE_SIZE + http2.NEXT_BLOCK
+        block = http2.NEXT_BLOCK if known else http2.NEXT_BLOCK + http2.literal(b"grpc-timeout", b"5%07du" % 0)
+        self.digits_at = 0 if known else <size_t>(HEAD_BYTES + len(block) - TIMEOUT_DIGITS - 1)
         self.first = frame(HEADERS, http2.END_HEADERS, 0, first_block(path)) + data
         self.other = frame(HEADERS, http2.END_HEADERS, 0, block) + data
         self.data_at = <size_t>len(data)     # from the end
@@ -130,6 +132,8 @@ cdef class Caller:
             memcpy(at, PyBytes_AS_STRING(each), size)
             _put_32(at + 5, <uint32_t>(2 * k + 1))
             _put_32(at + size - self.data_at + 5, <uint32_t>(2 * k + 1))
+            if self.digits_at and k:
+                _put_digits(at + self.digits_at, k)
             self.out_end += size
         self.sent += n
         return self._flush()
@@ -365,3 +369,10 @@ cdef int64_t _now_ns() noexcept:
 
 cdef void _put_32(uint8_t *into, uint32_t value) noexcept:
     into[0], into[1], into[2], into[3] = value >> 24, value >> 16 & 0xFF, value >> 8 & 0xFF, value & 0xFF
+
+
+cdef void _put_digits(uint8_t *into, size_t value) noexcept:
+    cdef int k
+    for k in range(TIMEOUT_DIGITS - 1, -1, -1):
+        into[k] = <uint8_t>(48 + value % 10)
+        value //= 10

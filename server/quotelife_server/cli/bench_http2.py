@@ -65,10 +65,6 @@ NEXT_BLOCK = b"\x83\x86\xc1\xc0\xbf\xbe"
 """Of all others to the same method, while nothing else has been put into the table."""
 
 
-SAME_TABLE_SIZE = b"\x3f\xe1\x1f"
-"""Before a block: the table shall hold 4,096 bytes, as it does. Only who decodes it knows that nothing has changed."""
-
-
 def plain_block(path: str, *more: bytes) -> bytes:
     """Of a call, with nothing kept in the table; ``more``: further fields."""
     return (
