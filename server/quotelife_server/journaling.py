@@ -164,7 +164,7 @@ class EarlierAnswers:
                 except JournalError as error:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
-            self._index.add(index, now_ns - self._journal.answers_ns)
+            self._index.add(index, now_ns - self._journal.answers_ns, pause_s=PAUSE_S)
             self._decisions.add(index, now_ns - self._journal.answers_ns)
         self.indexed_segment = max(self.indexed_segment, current - 1)
 

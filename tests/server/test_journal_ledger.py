@@ -73,6 +73,7 @@ def test_the_worker_leaves_the_core_to_others_between_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit = JournalKit(tmp_path, segment_bytes=2**20, keep_bytes=3 * 2**20)
+    monkeypatch.setattr("quotelife.journal.index.PIECE_BYTES", 2**18)
     pauses: Counter[str] = Counter()
     for module in ("index", "storage"):
         clock = SimpleNamespace(sleep=lambda _, module=module: pauses.update([module]))

@@ -5,6 +5,8 @@ long as the next, so that the number of runs is the logarithm of that of segment
 of the hash leads to a bucket of about two entries: a request id that was never seen costs one look at each run.
 """
 
+import time
+
 import numpy as np
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -18,15 +20,16 @@ from quotelife.journal.records import decode_answer
 
 cdef enum:
     FILE_SHIFT = 40            # place: offset in the file, and above it the place of the file in the run's list
+    ENTRIES = 16_384           # of a run that are made at a time, some 0.2 ms, where there are to be pauses
 cdef uint64_t OFFSET_MASK = (<uint64_t>1 << FILE_SHIFT) - 1
 
 
 cdef class _Run:
-    def __init__(self, tuple files, hash, place, ns):
+    def __init__(self, tuple files, hash, place, ns, double pause_s=0.0):
         cdef uint64_t[::1] values = hash
         cdef uint32_t[::1] first
         cdef uint64_t bucket = 0
-        cdef Py_ssize_t k, n = len(hash)
+        cdef Py_ssize_t k = 0, n = len(hash), stop
         cdef int bits = max(1, (n // 2).bit_length())
         if n >> 32:
             raise ValueError("more answers than an index can hold")
@@ -34,11 +37,17 @@ cdef class _Run:
         self.last_ns = max((each[2] for each in files), default=0)
         self.shift = 64 - bits
         first = np.empty((1 << bits) + 1, dtype=np.uint32)
+        while k < n:
+            stop = min(n, k + ENTRIES)
+            with nogil:
+                while k < stop:
+                    while bucket <= values[k] >> self.shift:
+                        first[bucket] = k
+                        bucket += 1
+                    k += 1
+            if pause_s:
+                time.sleep(pause_s)
         with nogil:
-            for k in range(n):
-                while bucket <= values[k] >> self.shift:
-                    first[bucket] = k
-                    bucket += 1
             while bucket < <uint64_t>first.shape[0]:
                 first[bucket] = n
                 bucket += 1
@@ -71,9 +80,9 @@ cdef _Run _of_segments(indexes):
                 np.concatenate(times).astype(np.int64)[order])
 
 
-cdef _Run _merged(_Run older, _Run newer, int64_t since_ns):
+cdef _Run _merged(_Run older, _Run newer, int64_t since_ns, double pause_s):
     # Entries since that time of both; of equal hashes those of the older one come first.
-    cdef Py_ssize_t a = 0, b = 0, n = older.hash.shape[0], m = newer.hash.shape[0], k = 0
+    cdef Py_ssize_t a = 0, b = 0, n = older.hash.shape[0], m = newer.hash.shape[0], k = 0, stop
     both = older.files + newer.files
     kept = tuple(each for each in both if each[2] >= since_ns)
     moved_to = np.zeros(len(both) + 1, dtype=np.uint64)
@@ -84,18 +93,22 @@ cdef _Run _merged(_Run older, _Run newer, int64_t since_ns):
     cdef uint64_t[::1] hashes = out[0]
     cdef uint64_t[::1] places = out[1]
     cdef int64_t[::1] times = out[2]
-    with nogil:
-        while a < n or b < m:
-            if b == m or (a < n and older.hash[a] <= newer.hash[b]):
-                hashes[k], times[k], place = older.hash[a], older.ns[a], older.place[a]
-                a += 1
-            else:
-                hashes[k], times[k] = newer.hash[b], newer.ns[b]
-                place = newer.place[b] + (base << FILE_SHIFT)
-                b += 1
-            places[k] = place & OFFSET_MASK | moved[place >> FILE_SHIFT] << FILE_SHIFT
-            k += times[k] >= since_ns
-    return _Run(kept, *(column if k == n + m else column[:k].copy() for column in out))
+    while a < n or b < m:
+        stop = min(n + m, a + b + ENTRIES)
+        with nogil:
+            while a + b < stop:
+                if b == m or (a < n and older.hash[a] <= newer.hash[b]):
+                    hashes[k], times[k], place = older.hash[a], older.ns[a], older.place[a]
+                    a += 1
+                else:
+                    hashes[k], times[k] = newer.hash[b], newer.ns[b]
+                    place = newer.place[b] + (base << FILE_SHIFT)
+                    b += 1
+                places[k] = place & OFFSET_MASK | moved[place >> FILE_SHIFT] << FILE_SHIFT
+                k += times[k] >= since_ns
+        if pause_s:
+            time.sleep(pause_s)
+    return _Run(kept, *(column if k == n + m else column[:k].copy() for column in out), pause_s)
 
 
 cdef class AnswerIndex:
@@ -123,8 +136,9 @@ cdef class AnswerIndex:
         """How many places are looked at for a request id."""
         return len(self._runs)
 
-    def add(self, index, int64_t since_ns=0):
-        """Take in one more segment, and forget what is older than ``since_ns``."""
+    def add(self, index, int64_t since_ns=0, *, double pause_s=0.0):
+        """Take in one more segment, and forget what is older than ``since_ns``; with such pauses, in which others may
+        have the core."""
         cdef _Run run
         runs = [run for run in self._runs if len(run) and run.last_ns >= since_ns]
         if len(index.id_hash):
@@ -134,7 +148,7 @@ cdef class AnswerIndex:
             if len(older) >= 2 * len(newer):
                 runs += [older, newer]
                 break
-            runs.append(_merged(older, newer, since_ns))
+            runs.append(_merged(older, newer, since_ns, pause_s))
         self._runs = tuple(runs)
 
     def take_back(self, str boot_id, sequences):

@@ -32,8 +32,9 @@ from quotelife.journal.storage import Storage, write_whole
 
 Column = npt.NDArray[np.uint64]
 
-PIECE_BYTES = 256 << 10
-"""That are read at a time of a segment that is not wanted whole."""
+PIECE_BYTES = 1 << 20
+"""That are read at a time of a segment that is not wanted whole. After each, the interpreter may have to be waited for
+as long as ``sys.getswitchinterval`` says, 5 ms: smaller ones keep up with fewer segments a second."""
 
 _NAME = re.compile(r"([0-9]{10})\.qlj")
 _MAGIC = b"QLJIDX\r\n"

@@ -819,8 +819,8 @@ cdef class JournalWriter(InputSink):
     def finish_segments(self, double pause_s=0.0):
         """Sync segments that were rotated out and write their sidecars; any thread. Returns how many were finished.
 
-        ``pause_s``: between pieces of one that is read, for the owner to have its core and the interpreter. More than
-        one are not waited with: nothing is taken any more when too many wait.
+        ``pause_s``: between pieces of one that is read, for the owner to have its core and the interpreter; none where
+        half as many wait as may: beyond that nothing is taken any more.
 
         A disk that refuses is left for the next call: a sidecar only saves time, and is made again where it is missing.
         """
@@ -835,7 +835,7 @@ cdef class JournalWriter(InputSink):
                 self._sync_waiting()
             for name in due:
                 try:
-                    index_segment(self._storage, name, pause_s=pause_s if len(due) == 1 else 0.0)
+                    index_segment(self._storage, name, pause_s=pause_s if 2 * len(due) < UNFINISHED_MAX else 0.0)
                 except (FileNotFoundError, JournalError):
                     self.failures += 1     # gone or damaged since: verify tells
                 self._unfinished.remove(name)

@@ -177,8 +177,7 @@ def running_service(
             given["journal"] = {
                 "directory": str(folder / "journal"),
                 "keep_bytes": 3 * 2**26,
-                # Memory gives back in one go what a disk gives back in pieces: 3 ms of a core for 16 MB, 12 for 64.
-                "segment_bytes": 2**24,
+                "segment_bytes": 2**26,
             }
         pipe = stack.enter_context(child(_serve, path, given, pinned=ours))
         host, port = told(pipe, READY_S)
