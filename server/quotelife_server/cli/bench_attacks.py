@@ -248,12 +248,12 @@ def half_open_calls(attacker: Attacker) -> Attack:
         if len(made) < HALF_OPEN_CONNECTIONS and attacker.may_connect():
             made.append(attacker.connect())
             batches[made[-1]] = 0
-        for each in list(made):
+        if made:
+            each = made.pop(0)
             if attacker.send(each, batch(batches[each])):
                 batches[each] += 1
                 attacker.done += 50
-            else:
-                made.remove(each)
+                made.append(each)
         yield
 
 

@@ -44,6 +44,7 @@ cdef enum:
     FRAME_EARNS = 4                          # for each frame of ours: clients acknowledge what they get
     SETTINGS_COST = 40
     RESET_COST = 4                           # of a call that was not answered
+    BEGUN_COST = 8                           # of one that gives way while it waits for its message: twice what its end earns
     PING_STRIKES_MAX = 2                     # as gRPC has it
 
 cdef:
@@ -641,6 +642,7 @@ cdef int _end_begun(Desk desk) except -1:
         for call in list(most.streams.values()):
             if call.is_begun:
                 call.fail(too_many_begun())
+                most._spend(BEGUN_COST)
                 n -= 1
                 if n == 0:
                     break
