@@ -11,7 +11,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -334,8 +334,3 @@ calling = partial(child, call)
 
 def ratio(value: float, to: float) -> float:
     return round(value / to, 3) if to else 0.0
-
-
-def spread(values: Sequence[float]) -> float:
-    """Mean of a few."""
-    return sum(values) / len(values)
