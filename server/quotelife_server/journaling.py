@@ -157,15 +157,16 @@ class EarlierAnswers:
         for (number, name), stop in zip(names, stops, strict=True):
             if not self.indexed_segment < number < current:
                 continue
-            index = load_sidecar(storage, name)
-            if index is None:  # left unsealed after a failed write: it ends where a later one begins
+            index = load_sidecar(storage, name, pause_s=PAUSE_S)
+            if index is not None:
+                self._decisions.add(index, now_ns - self._journal.answers_ns)
+            else:  # left unsealed after a failed write: it ends where a later one begins, which repeats what it holds
                 try:
                     index = scan_stored(storage, name, stop, pause_s=PAUSE_S)
                 except JournalError as error:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
             self._index.add(index, now_ns - self._journal.answers_ns, pause_s=PAUSE_S)
-            self._decisions.add(index, now_ns - self._journal.answers_ns)
         self.indexed_segment = max(self.indexed_segment, current - 1)
 
     def remove_old(self, now_ns: int) -> None:

@@ -2,20 +2,40 @@
 
 import os
 import random
+import struct
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quotelife.checksum import HARDWARE, crc32c, crc32c_chained, crc32c_portable
 from quotelife.engine import Engine
 from quotelife.errors import JournalError
-from quotelife.journal import index as index_module
-from quotelife.journal.format import LAYOUT_HASH, SEGMENT_HEADER_BYTES, pack_header, unpack_header
-from quotelife.journal.index import SegmentIndex, load_sidecar, scan_segment, scan_stored, segment_names
+from quotelife.journal.format import (
+    LAYOUT_HASH,
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    SegmentScan,
+    pack_header,
+    pack_record,
+    unpack_header,
+)
+from quotelife.journal.index import (
+    SegmentIndex,
+    last_time,
+    load_sidecar,
+    scan_segment,
+    scan_stored,
+    scanned,
+    segment_names,
+    sidecar_name,
+)
 from quotelife.journal.reader import Journal
 from quotelife.journal.recovery import Severity, recover, retain, unnamed_models, verify
-from quotelife.journal.storage import FORGOTTEN_BYTES, DirectoryStorage
+from quotelife.journal.storage import CUT_BYTES, DirectoryStorage
 from quotelife.model.artifact import builtin_artifact, load_artifact
 from quotelife.records import SignalCode
 from reference.journal_kit import T0, Flow, S, begin, make_config
@@ -66,34 +86,94 @@ def test_ten_thousand_flipped_bits_are_all_detected(disk: SimulatedDisk) -> None
     flip_and_verify(disk, 2, ALL_FLIPS)
 
 
-@pytest.mark.parametrize("piece", [64, 1000, 4096, 1 << 20])
-def test_a_segment_read_in_pieces_is_the_segment_read_whole(
-    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
+@pytest.mark.parametrize("piece", [1, 64, 1000, 4096, 1 << 20])
+def test_a_segment_read_in_pieces_is_the_segment_read_whole(disk: SimulatedDisk, piece: int) -> None:
     """Whatever the pieces cut, and however much longer than one of them a record is; damaged ones too."""
-    monkeypatch.setattr(index_module, "PIECE_BYTES", piece)
     rng = random.Random(piece)
     seen_damage = 0
-    for _, name in segment_names(disk):
+    for _, name in segment_names(disk)[: 1 if piece == 1 else None]:
         raw = bytes(disk.names[name].content)
         whole = scan_segment(name, raw)
         middle = (whole.header.first_number + whole.next_number) // 2
-        for stop in (0, 1, middle, whole.next_number, whole.next_number + 5):
+        for stop in (0, middle, whole.next_number, whole.next_number + 5):
+            assert_same(read_in_pieces(disk, name, stop, piece), scan_segment(name, raw, stop))
+        for stop in (0, 1, middle):
             assert_same(scan_stored(disk, name, stop), scan_segment(name, raw, stop))
         content = disk.names[name].content
         for _ in range(10):
             at = rng.randrange(SEGMENT_HEADER_BYTES, len(content))
             content[at] ^= 1
             damaged = scan_segment(name, bytes(content))
-            assert_same(scan_stored(disk, name), damaged)
+            assert_same(read_in_pieces(disk, name, 0, piece), damaged)
             seen_damage += damaged.end < whole.end
             content[at] ^= 1
         for cut in (len(raw) - 1, len(raw) - 64, len(raw) // 2, SEGMENT_HEADER_BYTES):
             disk.names[name].content = bytearray(raw[:cut])
-            assert_same(scan_stored(disk, name), scan_segment(name, raw[:cut]))
+            assert_same(read_in_pieces(disk, name, 0, piece), scan_segment(name, raw[:cut]))
         disk.names[name].content = content
-    assert seen_damage > 10
+    assert seen_damage > (5 if piece == 1 else 10)
     assert verify(disk).findings == []
+
+
+def read_in_pieces(disk: SimulatedDisk, name: str, stop: int, piece: int) -> SegmentIndex:
+    header = unpack_header(disk.read(name, 0, SEGMENT_HEADER_BYTES))
+    scan = SegmentScan(SEGMENT_HEADER_BYTES, header.first_number, stop)
+    descriptor = disk.open(name)
+    try:
+        scan.run_file(descriptor, piece)
+    finally:
+        os.close(descriptor)
+    return scanned(name, header, scan)
+
+
+def test_a_segment_is_read_with_pauses_for_others(tmp_path: Path) -> None:
+    disk = DirectoryStorage(tmp_path)
+    head = pack_header(1, 1, 5, "b00t", bytes(32), bytes(32))
+    body = b"".join(pack_record(Kind.SHADOW, 1 + k, 0, 0, 0, bytes(262_144)) for k in range(20))
+    (tmp_path / "0000000001.qlj").write_bytes(head + body)
+    began = time.monotonic()
+    found = scan_stored(disk, "0000000001.qlj", pause_s=0.01)
+    assert found.records == 20 and time.monotonic() - began >= 20 * 0.01
+
+
+def test_what_cannot_be_read_of_a_segment_is_an_error_of_the_system() -> None:
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(OSError, match="Illegal seek"):
+            SegmentScan(SEGMENT_HEADER_BYTES, 1).run_file(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    with pytest.raises(ValueError, match="at least one byte"):
+        SegmentScan(SEGMENT_HEADER_BYTES, 1).run_file(0, 0)
+
+
+@pytest.mark.parametrize("kind", ["any", "few", "sorted"])
+def test_columns_are_sorted_as_numpy_sorts_them(kind: str) -> None:
+    rng = random.Random(kind)
+    records, number = [], 1
+    for _ in range(3000):
+        sequence = {"any": rng.getrandbits(64), "few": rng.randrange(4) << 56, "sorted": number}[kind]
+        request_id = f"r{rng.randrange(500)}".encode() if rng.random() < 0.9 else b""
+        sizes = struct.pack("<6IQ", 1, len(request_id), 0, 0, 0, 0, sequence)
+        records.append(pack_record(Kind.DECISION, number, sequence, number, 0, b""))
+        records.append(pack_record(Kind.ANSWER, number + 1, 0, number, 0, sizes + request_id))
+        number += 2
+    scan = SegmentScan(0, 1)
+    assert scan.run(b"".join(records))
+    groups = (
+        ("decision_sequence", "decision_offset"),
+        ("answer_sequence", "answer_offset"),
+        ("id_hash", "id_offset", "id_ns"),
+    )
+    expected = {}
+    for group in groups:
+        columns = [scan.column(name) for name in group]
+        order = np.argsort(columns[0], kind="stable")
+        expected |= {name: column[order].tolist() for name, column in zip(group, columns, strict=True)}
+    scan.sort(1e-6)
+    assert {name: scan.column(name).tolist() for name in expected} == expected
+    assert len(expected["id_hash"]) > 2000
 
 
 def assert_same(one: SegmentIndex, other: SegmentIndex) -> None:
@@ -101,23 +181,58 @@ def assert_same(one: SegmentIndex, other: SegmentIndex) -> None:
     assert (one.end, one.sealed, one.next_number) == (other.end, other.sealed, other.next_number)
 
 
-def test_a_file_that_is_removed_in_pieces_stays_whole_for_who_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DirectoryStorage]:
     storage = DirectoryStorage(tmp_path / "journal")
-    path, content = storage.path / "0000000001.qlj", os.urandom(3 * FORGOTTEN_BYTES + 5)
+    yield storage
+    storage.close()
+
+
+def test_a_file_is_removed_in_pieces_after_its_name(
+    folder: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "0000000001.qlj"
+    path = folder.path / name
+    path.write_bytes(os.urandom(3 * CUT_BYTES + 5))
+    sizes: list[int] = []
+
+    def sleep(pause_s: float) -> None:
+        assert pause_s == 0.001 and not path.exists()
+        assert folder.list() == [".lock", "0000000001.qlj.tmp"]
+        sizes.append(folder.size("0000000001.qlj.tmp"))
+
+    monkeypatch.setattr("quotelife.journal.storage.time.sleep", sleep)
+    folder.remove(name, pause_s=0.001)
+    assert sizes == [3 * CUT_BYTES, 2 * CUT_BYTES, CUT_BYTES, 0]
+    assert folder.list() == [".lock"]
+
+
+def test_who_reads_a_file_while_it_is_removed_is_told_so(
+    folder: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "0000000001.qlj"
+    (folder.path / name).write_bytes(os.urandom(3 * CUT_BYTES))
+    fstat, sizes = os.fstat, []
+
+    def removed_first(descriptor: int) -> os.stat_result:
+        found = fstat(descriptor)
+        if not sizes:
+            sizes.append(found.st_size)
+            folder.remove(name, pause_s=1e-6)
+        return found
+
+    monkeypatch.setattr("quotelife.journal.storage.os.fstat", removed_first)
+    with pytest.raises(FileNotFoundError, match="removed meanwhile"):
+        folder.read(name)
+
+
+def test_a_removed_file_with_another_name_stays_what_it_was(folder: DirectoryStorage, tmp_path: Path) -> None:
+    path, content = folder.path / "0000000001.qlj", os.urandom(3 * CUT_BYTES + 5)
     path.write_bytes(content)
-    path.chmod(0o440)
     linked = tmp_path / "backup"
     linked.hardlink_to(path)
-    pauses: list[float] = []
-    monkeypatch.setattr("quotelife.journal.storage.time.sleep", pauses.append)
-    with path.open("rb") as reader:
-        storage.remove("0000000001.qlj", pause_s=0.001)
-        assert reader.read() == content
-    assert linked.read_bytes() == content and not path.exists()
-    assert pauses == [0.001] * 4
-    storage.close()
+    folder.remove("0000000001.qlj", pause_s=0.001)
+    assert linked.read_bytes() == content and folder.list() == [".lock"]
 
 
 def test_every_bit_of_header_seal_and_sidecar_is_covered(disk: SimulatedDisk) -> None:
@@ -150,6 +265,28 @@ def test_a_reader_says_where_damage_lies(disk: SimulatedDisk) -> None:
     with pytest.raises(JournalError, match=r"0000000001\.qlj: damaged at offset \d+, record \d+"):
         list(Journal(disk).records())
     content[5000] ^= 1
+
+
+def test_the_time_of_a_segments_last_record_needs_no_columns(disk: SimulatedDisk) -> None:
+    disk = disk.after_kill()
+    disk.names = dict(disk.names)
+    sealed = [name for _, name in segment_names(disk) if disk.exists(sidecar_name(name))]
+    assert len(sealed) > 2
+    for name in sealed:
+        index = load_sidecar(disk, name)
+        assert index is not None and last_time(disk, name) == index.last_ns
+        sidecar = disk.names[sidecar_name(name)].content
+        for at in (0, 60, 120, 200):
+            sidecar[at] ^= 1
+            assert last_time(disk, name) is None
+            sidecar[at] ^= 1
+        content = disk.names[name].content
+        for changed in (content[:-1], content[:-1] + b"x"):
+            disk.names[name].content = bytearray(changed)
+            assert last_time(disk, name) is None
+        disk.names[name].content = content
+        del disk.names[sidecar_name(name)]
+        assert last_time(disk, name) is None
 
 
 def test_lost_and_damaged_sidecars_are_made_again(disk: SimulatedDisk) -> None:

@@ -8,6 +8,7 @@ sync drops the pages that it did not write, and later syncs say nothing of them 
 """
 
 import errno
+import os
 import random
 from collections.abc import Callable, Sequence
 
@@ -101,6 +102,12 @@ class SimulatedDisk:
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         content = self._find(name).content
         return bytes(content[offset:] if size is None else content[offset : offset + size])
+
+    def open(self, name: str) -> int:
+        content = self._find(name).content
+        descriptor = os.memfd_create(name.replace("/", "-"))
+        os.write(descriptor, content)
+        return descriptor
 
     def size(self, name: str) -> int:
         return len(self._find(name).content)

@@ -2,9 +2,9 @@
 
 import asyncio
 import errno
-from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from google.rpc import error_details_pb2
@@ -13,6 +13,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.journal import index, storage
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
@@ -73,17 +74,34 @@ def test_the_worker_leaves_the_core_to_others_between_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit = JournalKit(tmp_path, segment_bytes=2**20, keep_bytes=3 * 2**20)
-    monkeypatch.setattr("quotelife.journal.index.PIECE_BYTES", 2**18)
-    pauses: Counter[str] = Counter()
-    for module in ("index", "storage"):
-        clock = SimpleNamespace(sleep=lambda _, module=module: pauses.update([module]))
-        monkeypatch.setattr(f"quotelife.journal.{module}.time", clock)
+    slept: list[float] = []
+    asked: dict[str, list[float]] = {"scanned": [], "scan_stored": [], "_cut_down": []}
+    monkeypatch.setattr("quotelife.journal.storage.time", SimpleNamespace(sleep=slept.append))
+
+    def watch(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
+
+        def watched(*arguments: Any, **named: Any) -> Any:
+            asked[name].append(named.get("pause_s", arguments[-1]))
+            return function(*arguments, **named)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(index, "scanned")
+    watch(index, "scan_stored")
+    watch(storage, "_cut_down")
     for number in range(2, 7):
         fill_to_segment(kit, number)
         kit.pass_time(2.0)
-    assert pauses["index"] >= 5 * 3, "1 MB in pieces of 256 kB"
     kit.pass_time(61.0)
-    assert pauses["storage"] > 0 and len(segment_numbers(kit)) < 6
+    assert len(asked["scanned"]) == 5 and min(asked["scanned"]) > 0
+    assert not asked["scan_stored"], "what was written is known"
+    removed = 6 - len(segment_numbers(kit))
+    assert removed > 0 and len(asked["_cut_down"]) == removed and min(asked["_cut_down"]) > 0
+    assert len(slept) >= 5 * (6 + 1) + removed, (
+        "sidecars: head and most columns written, and read; what is removed"
+    )
+    assert min(slept) > 0
 
 
 @pytest.mark.parametrize("power_loss", [False, True])

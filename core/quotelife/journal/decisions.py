@@ -116,10 +116,9 @@ class DecisionIndex:
         return sum(segment.decisions.count for segment in self._segments)
 
     def add(self, index: SegmentIndex, since_ns: int = 0) -> None:
-        """Take in one more segment, and forget those that ended before ``since_ns``. One without a sidecar is left
-        out: what it holds is in later ones again."""
+        """Take in one more segment, which has a sidecar, and forget those that ended before ``since_ns``."""
         kept = [segment for segment in self._segments if segment.last_ns >= since_ns]
-        if len(index.answer_sequence) and load_sidecar(self._storage, index.name) is not None:
+        if len(index.answer_sequence):
             kept.append(_Segment(index))
         self._segments = tuple(kept)
 

@@ -5,6 +5,7 @@ cdef enum:
     HEADER_BYTES = 160         # of a segment
     RECORD_HEADER_BYTES = 48
     RECORD_BYTES_MAX = 1 << 28
+    PIECE_BYTES = 262_144      # of a file that are read at a time, some 0.1 ms
     POWER_LOSS = 1             # record flag: the reply waits until the record is known to be on the disk
 
 cdef enum RecordKind:
@@ -42,7 +43,6 @@ cdef uint64_t hash_id(const uint8_t* data, size_t length) noexcept nogil
 
 
 cdef class SegmentScan:
-    cdef object _buffer                  # keeps the memory alive while run() reads it
     cdef readonly uint64_t end           # offset after the last sound record
     cdef readonly uint64_t next_number
     cdef readonly uint64_t stop_number
@@ -53,6 +53,8 @@ cdef class SegmentScan:
     cdef readonly uint64_t durable       # largest mark of a record
     cdef Column* columns
     cdef int _run(self, const uint8_t* data, uint64_t size, uint64_t base) except -1 nogil
+    cdef int _run_file(self, int descriptor, uint64_t piece, int64_t pause_ns) except -1 nogil
+    cdef int _sort(self, int key, int columns, int64_t pause_ns) except -1 nogil
     cdef int _note(self, const uint8_t* record, uint64_t offset, const RecordHeader* header) except -1 nogil
 
 cdef struct Column:

@@ -10,14 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EINTR, errno
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from quotelife.checksum cimport crc32c_c
 
 from quotelife.checksum import crc32c
 from quotelife.errors import JournalError
 from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW_DTYPE, SIGNAL_DTYPE, WATCH_DTYPE
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pread(int descriptor, void* to, size_t size, int64_t offset)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int nanosleep(const timespec* wanted, timespec* left)
 
 FORMAT_VERSION = 3              # 2: since labels and shadows' answers are in it; 3: since words on live quotes are
 SEGMENT_HEADER_BYTES = HEADER_BYTES
@@ -160,15 +171,6 @@ def pack_record(int kind, uint64_t number, uint64_t input_sequence, int64_t now_
     return struct.pack("<I", crc32c(raw)) + raw
 
 
-def record_size(const uint8_t[::1] buffer not None):
-    """Bytes of the record that begins here, as its header has it, sound or not; 0 where none is so long."""
-    cdef RecordHeader header
-    if buffer.shape[0] < RECORD_HEADER_BYTES:
-        raise ValueError("a record has a header")
-    memcpy(&header, &buffer[0], RECORD_HEADER_BYTES)
-    return RECORD_HEADER_BYTES + padded(header.length) if header.length <= RECORD_BYTES_MAX else 0
-
-
 def find_after(const uint8_t[::1] buffer not None, uint64_t offset, uint64_t number):
     """A sound record from ``offset`` on that shows that the one numbered ``number``, broken, was once promised.
 
@@ -208,6 +210,15 @@ _COLUMNS = ("decision_sequence", "decision_offset", "answer_sequence", "answer_o
 cdef enum:
     DECISION_SEQUENCE, DECISION_OFFSET, ANSWER_SEQUENCE, ANSWER_OFFSET, ID_HASH, ID_OFFSET, ID_NS, REFUSED_SEQUENCE
     OTHER_OFFSET, COLUMNS
+    COPIED = 32_768            # values of a column at a time; new memory for them is most of the cost, some 0.1 ms
+
+
+cdef void rest(int64_t pause_ns) noexcept nogil:
+    cdef timespec wanted
+    if pause_ns > 0:
+        wanted.tv_sec = <long>(pause_ns // 1_000_000_000)
+        wanted.tv_nsec = <long>(pause_ns % 1_000_000_000)
+        nanosleep(&wanted, NULL)
 
 
 cdef int push(Column* column, uint64_t value) except -1 nogil:
@@ -227,8 +238,8 @@ cdef int push(Column* column, uint64_t value) except -1 nogil:
 cdef class SegmentScan:
     """Reads records one after the other from ``offset`` on and notes where they lie.
 
-    ``run(buffer)`` goes on where the last run ended; it stops at the end, at the first record that is not sound or
-    not the next in number, after the seal, or before ``stop_number``. Columns
+    ``run(buffer)`` and ``run_file(descriptor)`` go on where the last run ended; they stop at the end, at the first
+    record that is not sound or not the next in number, after the seal, or before ``stop_number``. Columns
     (``column(name)``, uint64): sequence and offset of decisions and of answers, hash, offset and time of request ids,
     refused sequences, offsets of all other records but shadows' answers and labels.
     """
@@ -262,6 +273,58 @@ cdef class SegmentScan:
             with nogil:
                 self._run(&buffer[0], size, base)
         return self.end == base + size
+
+    def run_file(self, int descriptor, uint64_t piece_bytes=PIECE_BYTES, double pause_s=0.0):
+        """Read on in an open file of the system, which holds the segment, so many bytes at a time.
+
+        Between pieces others have the core for ``pause_s``. The interpreter is not wanted before the end, so that
+        nobody waits for it, nor it for anybody. Raises ``OSError``.
+        """
+        if piece_bytes == 0:
+            raise ValueError("a piece has at least one byte")
+        with nogil:
+            self._run_file(descriptor, piece_bytes, <int64_t>(pause_s * 1e9))
+
+    cdef int _run_file(self, int descriptor, uint64_t piece, int64_t pause_ns) except -1 nogil:
+        # data[:held] is what the file holds from end on.
+        cdef uint64_t held = 0, room = 0, needed = RECORD_HEADER_BYTES, begin
+        cdef uint8_t* data = NULL
+        cdef uint8_t* grown
+        cdef RecordHeader header
+        cdef ssize_t taken
+        try:
+            while not self.sealed and self.next_number != self.stop_number:
+                if held + piece > room:
+                    room = max(held + piece, min(2 * room, needed + piece))
+                    grown = <uint8_t*>realloc(data, room)
+                    if grown == NULL:
+                        with gil:
+                            raise MemoryError()
+                    data = grown
+                taken = pread(descriptor, data + held, piece, <int64_t>(self.end + held))
+                if taken < 0:
+                    if errno == EINTR:
+                        continue
+                    with gil:
+                        PyErr_SetFromErrno(OSError)
+                if taken == 0:
+                    return 0                   # what is left is no record
+                held += taken
+                if held >= needed:
+                    begin = self.end
+                    self._run(data, held, begin)
+                    held -= self.end - begin
+                    memmove(data, data + (self.end - begin), held)
+                    needed = RECORD_HEADER_BYTES
+                    if held >= RECORD_HEADER_BYTES:
+                        memcpy(&header, data, RECORD_HEADER_BYTES)
+                        needed += padded(header.length)
+                        if held >= needed or header.length > RECORD_BYTES_MAX:
+                            return 0           # all of it is there and it was not taken
+                rest(pause_ns)
+        finally:
+            free(data)
+        return 0
 
     cdef int _run(self, const uint8_t* data, uint64_t size, uint64_t base) except -1 nogil:
         cdef RecordHeader header
@@ -314,11 +377,77 @@ cdef class SegmentScan:
                     push(&self.columns[REFUSED_SEQUENCE], sequence)
         return 0
 
-    def column(self, str name):
-        """A copy of one column, in the order of the records."""
+    def sort(self, double pause_s=0.0):
+        """Put decisions and answers in the order of their sequences, request ids in that of their hashes, each those
+        of equal keys in the order of their records; with such pauses in which others may have the core."""
+        with nogil:
+            self._sort(DECISION_SEQUENCE, 2, <int64_t>(pause_s * 1e9))
+            self._sort(ANSWER_SEQUENCE, 2, <int64_t>(pause_s * 1e9))
+            self._sort(ID_HASH, 3, <int64_t>(pause_s * 1e9))
+
+    cdef int _sort(self, int key, int columns, int64_t pause_ns) except -1 nogil:
+        # By the first of so many columns that stand beside each other: radix sort, the last byte first.
+        cdef size_t n = self.columns[key].count, i, first
+        cdef const uint64_t* keys = self.columns[key].values
+        cdef size_t[256] counts
+        cdef uint32_t* order
+        cdef uint32_t* next_order
+        cdef uint64_t* values
+        cdef int byte, c
+        cdef bint sorted = True
+        for i in range(1, n):
+            if keys[i] < keys[i - 1]:
+                sorted = False
+                break
+        if sorted:
+            return 0
+        if n >> 32:
+            with gil:
+                raise ValueError("more records than a segment can hold")
+        order = <uint32_t*>malloc(n * sizeof(uint32_t))
+        next_order = <uint32_t*>malloc(n * sizeof(uint32_t))
+        values = <uint64_t*>malloc(n * sizeof(uint64_t))
+        try:
+            if order == NULL or next_order == NULL or values == NULL:
+                with gil:
+                    raise MemoryError()
+            for i in range(n):
+                order[i] = <uint32_t>i
+            for byte in range(8):
+                memset(counts, 0, sizeof(counts))
+                for i in range(n):
+                    counts[keys[i] >> 8 * byte & 255] += 1
+                first = 0
+                for c in range(256):
+                    first += counts[c]
+                    counts[c] = first - counts[c]
+                for i in range(n):
+                    c = keys[order[i]] >> 8 * byte & 255
+                    next_order[counts[c]] = order[i]
+                    counts[c] += 1
+                order, next_order = next_order, order
+                rest(pause_ns)
+            for c in range(key, key + columns):
+                for i in range(n):
+                    values[i] = self.columns[c].values[order[i]]
+                memcpy(self.columns[c].values, values, n * sizeof(uint64_t))
+                rest(pause_ns)
+        finally:
+            free(order)
+            free(next_order)
+            free(values)
+        return 0
+
+    def column(self, str name, double pause_s=0.0):
+        """A copy of one column, in the order of the records or as sorted; with such pauses."""
         cdef Column* column = &self.columns[_COLUMNS.index(name)]
         out = np.empty(column.count, dtype=np.uint64)
         cdef uint64_t[::1] values = out
-        if column.count:
-            memcpy(&values[0], column.values, column.count * sizeof(uint64_t))
+        cdef size_t k = 0, n
+        with nogil:
+            while k < column.count:
+                n = min(column.count - k, <size_t>COPIED)
+                memcpy(&values[k], column.values + k, n * sizeof(uint64_t))
+                k += n
+                rest(<int64_t>(pause_s * 1e9))
         return out

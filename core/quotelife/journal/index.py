@@ -6,12 +6,12 @@ missing, damaged or of another segment.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +25,11 @@ from quotelife.journal.format import (
     SegmentHeader,
     SegmentScan,
     read_record,
-    record_size,
     unpack_header,
 )
-from quotelife.journal.storage import Storage, write_whole
+from quotelife.journal.storage import Storage, read_whole, write_whole
 
 Column = npt.NDArray[np.uint64]
-
-PIECE_BYTES = 1 << 20
-"""That are read at a time of a segment that is not wanted whole. After each, the interpreter may have to be waited for
-as long as ``sys.getswitchinterval`` says, 5 ms: smaller ones keep up with fewer segments a second."""
 
 _NAME = re.compile(r"([0-9]{10})\.qlj")
 _MAGIC = b"QLJIDX\r\n"
@@ -94,9 +89,13 @@ class SegmentIndex:
 
     columns: ClassVar[tuple[str, ...]] = _COLUMNS
 
-    def to_bytes(self, segment_crc: int) -> bytes:
-        """The sidecar; ``segment_crc`` ties it to its segment (checksum of its header and seal)."""
-        body = b"".join(getattr(self, name).astype("<u8").tobytes() for name in _COLUMNS)
+    def parts(self, segment_crc: int) -> list[bytes | memoryview]:
+        """The sidecar, a head and the columns; ``segment_crc`` ties it to its segment (checksum of its header and
+        seal)."""
+        body = [memoryview(getattr(self, name).astype("<u8", copy=False).view("u1")) for name in _COLUMNS]
+        body_crc = 0
+        for column in body:
+            body_crc = crc32c(column, body_crc)
         head = _HEAD.pack(
             _MAGIC,
             _VERSION,
@@ -114,53 +113,88 @@ class SegmentIndex:
             self.header.layout_hash,
             self.header.schema_hash,
             segment_crc,
-            crc32c(body),
-            *(len(getattr(self, name)) for name in _COLUMNS),
+            body_crc,
+            *(len(column) // 8 for column in body),
             0,
         )
         crc = struct.pack("<I", crc32c(head[: _HEAD.size - 8]))
-        return head[: _HEAD.size - 8] + crc + bytes(4) + body
+        return [head[: _HEAD.size - 8] + crc + bytes(4), *body]
+
+    def to_bytes(self, segment_crc: int) -> bytes:
+        """``parts`` in one."""
+        return b"".join(self.parts(segment_crc))
 
     @classmethod
-    def from_bytes(cls, name: str, raw: bytes) -> tuple[SegmentIndex, int]:
+    def from_bytes(cls, name: str, raw: bytes | bytearray) -> tuple[SegmentIndex, int]:
         """(index, segment checksum) of a sidecar. ``JournalError`` when it is damaged or of another version."""
-        if len(raw) < _HEAD.size:
-            raise JournalError(f"{sidecar_name(name)}: cut short")
-        fields = _HEAD.unpack_from(raw)
-        counts = fields[17:26]
+        head = _Head.from_bytes(name, raw)
         body = memoryview(raw)[_HEAD.size :]
-        if (
-            fields[0] != _MAGIC
-            or fields[2] != _HEAD.size
-            or fields[26] != crc32c(raw[: _HEAD.size - 8])
-            or raw[_HEAD.size - 4 : _HEAD.size] != bytes(4)
-            or len(body) != 8 * sum(counts)
-            or fields[16] != crc32c(body)
-        ):
+        if len(body) != 8 * sum(head.counts) or head.body_crc != crc32c(body):
             raise JournalError(f"{sidecar_name(name)}: damaged")
-        if fields[1] != _VERSION:
-            raise JournalError(f"{sidecar_name(name)}: version {fields[1]}; this build reads {_VERSION}")
-        (
-            segment,
-            first,
-            next_number,
-            records,
-            end,
-            created,
-            first_ns,
-            last_ns,
-            durable,
-            boot,
-            layout,
-            schema,
-        ) = fields[3:15]
         columns, at = {}, 0
-        for column, count in zip(_COLUMNS, counts, strict=True):
+        for column, count in zip(_COLUMNS, head.counts, strict=True):
             columns[column] = np.frombuffer(body, dtype="<u8", count=count, offset=at)
             at += 8 * count
-        header = SegmentHeader(segment, first, created, boot.rstrip(b"\0").decode(), layout, schema)
-        index = cls(name, header, end, next_number, records, True, first_ns, last_ns, durable, **columns)
-        return index, fields[15]
+        boot_id = head.boot_id.rstrip(b"\0").decode()
+        header = SegmentHeader(
+            head.segment, head.first_number, head.created_ns, boot_id, head.layout_hash, head.schema_hash
+        )
+        index = cls(
+            name, header, head.end, head.next_number, head.records, True, head.first_ns, head.last_ns, head.durable,
+            **columns,
+        )  # fmt: skip
+        return index, head.segment_crc
+
+
+class _Head(NamedTuple):
+    """What a sidecar says before its columns."""
+
+    segment: int
+    first_number: int
+    next_number: int
+    records: int
+    end: int
+    created_ns: int
+    first_ns: int
+    last_ns: int
+    durable: int
+    boot_id: bytes
+    layout_hash: bytes
+    schema_hash: bytes
+    segment_crc: int
+    body_crc: int
+    counts: tuple[int, ...]
+
+    @classmethod
+    def from_bytes(cls, name: str, raw: bytes | bytearray) -> _Head:
+        """``JournalError`` when it is damaged or of another version."""
+        if len(raw) < _HEAD.size:
+            raise JournalError(f"{sidecar_name(name)}: cut short")
+        magic, version, size, *fields, crc = _HEAD.unpack_from(raw)
+        if (
+            magic != _MAGIC
+            or size != _HEAD.size
+            or crc != crc32c(raw[: _HEAD.size - 8])
+            or raw[_HEAD.size - 4 : _HEAD.size] != bytes(4)
+        ):
+            raise JournalError(f"{sidecar_name(name)}: damaged")
+        if version != _VERSION:
+            raise JournalError(f"{sidecar_name(name)}: version {version}; this build reads {_VERSION}")
+        return cls._make((*fields[:14], tuple(fields[14:])))
+
+    def fits(self, storage: Storage, name: str) -> bool:
+        """It tells of that segment, as it is. Raises ``OSError``."""
+        if self.end != storage.size(name) or self.end < SEGMENT_HEADER_BYTES + SEAL_BYTES:
+            return False
+        head = storage.read(name, 0, SEGMENT_HEADER_BYTES)
+        last = storage.read(name, self.end - SEAL_BYTES, SEAL_BYTES)
+        seal = read_record(last, 0)
+        return (
+            self.segment_crc == segment_crc(head, last)
+            and seal is not None
+            and seal.kind == Kind.SEAL
+            and seal.number == self.next_number == self.first_number + self.records
+        )
 
 
 def column_at(index: SegmentIndex, column: str) -> int:
@@ -169,12 +203,9 @@ def column_at(index: SegmentIndex, column: str) -> int:
     return _HEAD.size + 8 * sum(len(getattr(index, name)) for name in before)
 
 
-def scanned(name: str, header: SegmentHeader, scan: SegmentScan) -> SegmentIndex:
+def scanned(name: str, header: SegmentHeader, scan: SegmentScan, *, pause_s: float = 0.0) -> SegmentIndex:
     """The index of what ``scan`` has read."""
-    columns = {column: scan.column(column) for column in _COLUMNS}
-    for key, beside in (("decision_sequence", ("decision_offset",)), ("answer_sequence", ("answer_offset",))):
-        _sort(columns, key, beside, np.argsort(columns[key], kind="stable"))
-    _sort(columns, "id_hash", ("id_offset", "id_ns"), np.argsort(columns["id_hash"], kind="stable"))
+    scan.sort(pause_s)
     return SegmentIndex(
         name,
         header,
@@ -185,13 +216,8 @@ def scanned(name: str, header: SegmentHeader, scan: SegmentScan) -> SegmentIndex
         scan.first_ns,
         scan.last_ns,
         scan.durable,
-        **columns,
+        **{column: scan.column(column, pause_s) for column in _COLUMNS},
     )
-
-
-def _sort(columns: dict[str, Column], key: str, beside: tuple[str, ...], order: npt.NDArray[np.intp]) -> None:
-    for column in (key, *beside):
-        columns[column] = columns[column][order]
 
 
 def scan_segment(name: str, raw: bytes, stop_number: int = 0) -> SegmentIndex:
@@ -211,20 +237,13 @@ def scan_stored(storage: Storage, name: str, stop_number: int = 0, *, pause_s: f
     """
     header = unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES))
     scan = SegmentScan(SEGMENT_HEADER_BYTES, header.first_number, stop_number)
-    size = PIECE_BYTES
-    while not 0 < stop_number <= scan.next_number and not scan.sealed:
-        begin = scan.end
-        if pause_s and begin > SEGMENT_HEADER_BYTES:
-            time.sleep(pause_s)
-        piece = storage.read(name, begin, size)
-        scan.run(piece, begin)
-        if scan.end > begin:
-            size = PIECE_BYTES
-        elif len(piece) < size or size >= (needed := record_size(piece)):
-            break  # there it is, or all that is left, and it is not a sound record
-        else:
-            size = needed
-    return scanned(name, header, scan)
+    if not 0 < stop_number <= header.first_number:
+        descriptor = storage.open(name)
+        try:
+            scan.run_file(descriptor, pause_s=pause_s)
+        finally:
+            os.close(descriptor)
+    return scanned(name, header, scan, pause_s=pause_s)
 
 
 def stop_numbers(first_numbers: Sequence[int]) -> list[int]:
@@ -269,14 +288,22 @@ def sidecar_of(index: SegmentIndex, raw: bytes) -> bytes:
     return index.to_bytes(segment_crc(raw[:SEGMENT_HEADER_BYTES], raw[-SEAL_BYTES:]))
 
 
-def index_segment(storage: Storage, name: str, *, pause_s: float = 0.0) -> SegmentIndex:
-    """Write the sidecar of a sealed segment, in place of what there was. ``pause_s``: as ``scan_stored`` has it.
-    ``JournalError``, ``OSError``."""
-    index = scan_stored(storage, name, pause_s=pause_s)
-    _must_be_whole(index, storage.size(name))
+def index_segment(
+    storage: Storage, name: str, scan: SegmentScan | None = None, *, pause_s: float = 0.0
+) -> SegmentIndex:
+    """Write the sidecar of a sealed segment, in place of what there was.
+
+    ``scan``: of what was written to it, by whom; else it is read. ``pause_s``: as ``scan_stored`` has it.
+    ``JournalError`` when the segment is not whole, ``OSError``.
+    """
     head = storage.read(name, 0, SEGMENT_HEADER_BYTES)
+    if scan is None or not scan.sealed:
+        index = scan_stored(storage, name, pause_s=pause_s)
+    else:
+        index = scanned(name, unpack_header(head), scan, pause_s=pause_s)
+    _must_be_whole(index, storage.size(name))
     seal = storage.read(name, index.end - SEAL_BYTES, SEAL_BYTES)
-    write_whole(storage, sidecar_name(name), index.to_bytes(segment_crc(head, seal)))
+    write_whole(storage, sidecar_name(name), *index.parts(segment_crc(head, seal)), pause_s=pause_s)
     return index
 
 
@@ -285,25 +312,22 @@ def _must_be_whole(index: SegmentIndex, size: int) -> None:
         raise JournalError(f"{index.name}: not sealed, or damaged at offset {index.end}")
 
 
-def load_sidecar(storage: Storage, name: str) -> SegmentIndex | None:
-    """The index of a segment by its sidecar; ``None`` when there is none, or none that fits. Raises ``OSError``."""
+def load_sidecar(storage: Storage, name: str, *, pause_s: float = 0.0) -> SegmentIndex | None:
+    """The index of a segment by its sidecar; ``None`` when there is none, or none that fits. Raises ``OSError``.
+    ``pause_s``: as ``read_whole`` has it."""
     try:
-        index, crc = SegmentIndex.from_bytes(name, storage.read(sidecar_name(name)))
+        raw = read_whole(storage, sidecar_name(name), pause_s=pause_s)
+        head = _Head.from_bytes(name, raw)
+        return SegmentIndex.from_bytes(name, raw)[0] if head.fits(storage, name) else None
     except (FileNotFoundError, JournalError):
         return None
-    if index.end != storage.size(name) or index.end < SEGMENT_HEADER_BYTES + SEAL_BYTES:
+
+
+def last_time(storage: Storage, name: str) -> int | None:
+    """Time of the last record of a segment by its sidecar, whose columns are not looked at; ``None`` when there is no
+    sidecar, or none that fits. Raises ``OSError``."""
+    try:
+        head = _Head.from_bytes(name, storage.read(sidecar_name(name), 0, _HEAD.size))
+        return head.last_ns if head.fits(storage, name) else None
+    except (FileNotFoundError, JournalError):
         return None
-    head, last = (
-        storage.read(name, 0, SEGMENT_HEADER_BYTES),
-        storage.read(name, index.end - SEAL_BYTES, SEAL_BYTES),
-    )
-    seal = read_record(last, 0)
-    if (
-        crc != segment_crc(head, last)
-        or seal is None
-        or seal.kind != Kind.SEAL
-        or seal.number != index.next_number
-        or index.next_number != index.header.first_number + index.records
-    ):
-        return None
-    return index

@@ -29,6 +29,7 @@ from quotelife.journal.index import (
     build_sidecar,
     first_numbers,
     index_segment,
+    last_time,
     load_sidecar,
     scan_segment,
     segment_names,
@@ -383,8 +384,8 @@ def retain(
             break
         over = 0 < total_bytes < held
         if not over:
-            index = load_sidecar(storage, name) if age_ns else None
-            if index is None or now_ns - index.last_ns <= max(age_ns, answers_ns):
+            last_ns = last_time(storage, name) if age_ns else None
+            if last_ns is None or now_ns - last_ns <= max(age_ns, answers_ns):
                 break
         removing(name)
         _remove(storage, name, pause_s)

@@ -17,7 +17,9 @@ from quotelife.errors import JournalError
 
 LOCK = ".lock"
 TEMPORARY = ".tmp"
-FORGOTTEN_BYTES = 1 << 20
+CUT_BYTES = 1 << 20
+WRITTEN_BYTES = 256 << 10
+"""That are written or read at a time where others want the core meanwhile; some 0.1 ms."""
 ARTIFACTS = "artifacts"
 """Folder of the models that were used, each in a folder by its digest."""
 
@@ -65,6 +67,9 @@ class Storage(Protocol):
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Bytes of the file as of now, at most ``size``, fewer at its end. ``FileNotFoundError``."""
 
+    def open(self, name: str) -> int:
+        """Descriptor of the file, to read from until the caller closes it. ``FileNotFoundError``."""
+
     def size(self, name: str) -> int: ...
 
     def exists(self, name: str) -> bool: ...
@@ -72,8 +77,8 @@ class Storage(Protocol):
     def rename(self, old: str, new: str) -> None: ...
 
     def remove(self, name: str, *, pause_s: float = 0.0) -> None:
-        """The file, and a folder of the journal that it was the last in. ``pause_s``: what the system keeps of it in
-        memory is given back before, a piece at a time with such pauses."""
+        """The file, and a folder of the journal that it was the last in. ``pause_s``: its name first, then a piece at a
+        time with such pauses; who is reading it then is told that it is gone."""
 
     def sync_names(self, name: str = "") -> None:
         """Make names made, renamed and removed in the folder of ``name``, and in those above, safe."""
@@ -88,24 +93,39 @@ class Storage(Protocol):
         """``name`` as a person would look for it."""
 
 
-def write_whole(storage: Storage, name: str, content: bytes) -> None:
-    """Put ``content`` in place of ``name`` whole or not at all, safe from a power cut. Raises ``OSError``."""
+def write_whole(storage: Storage, name: str, *parts: bytes | memoryview, pause_s: float = 0.0) -> None:
+    """Put ``parts``, one after the other, in place of ``name`` whole or not at all, safe from a power cut; with pauses
+    for others who need this core. Raises ``OSError``."""
     aside = name.rpartition("/")[2] + TEMPORARY
     if storage.exists(aside):
         storage.remove(aside)
     stream = storage.create(aside)
     try:
-        rest = memoryview(content)
-        while rest:
-            taken = stream.write(rest)
-            if taken <= 0:
-                raise OSError(errno.EIO, "nothing was written", aside)
-            rest = rest[taken:]
+        for part in parts:
+            rest = memoryview(part).cast("B")
+            while rest:
+                taken = stream.write(rest[:WRITTEN_BYTES] if pause_s else rest)
+                if taken <= 0:
+                    raise OSError(errno.EIO, "nothing was written", aside)
+                rest = rest[taken:]
+                if pause_s:
+                    time.sleep(pause_s)
         stream.sync()
     finally:
         stream.close()
     storage.rename(aside, name)
     storage.sync_names(name)
+
+
+def read_whole(storage: Storage, name: str, *, pause_s: float = 0.0) -> bytes | bytearray:
+    """Everything the file holds; with pauses for others who need this core. ``FileNotFoundError``, ``OSError``."""
+    if not pause_s:
+        return storage.read(name)
+    content = bytearray()
+    while piece := storage.read(name, len(content), WRITTEN_BYTES):
+        content += piece
+        time.sleep(pause_s)
+    return content
 
 
 class _DirectoryFile:
@@ -141,13 +161,16 @@ class _DirectoryFile:
             self.descriptor = -1
 
 
-def _forget_pages(path: Path, pause_s: float) -> None:
-    """Of a file that will be removed: at once, the kernel frees the pages of 64 MB in some 6 ms and lets nobody else
-    have the core meanwhile. Its content stays what it was, for whoever reads it or has another name for it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _cut_down(path: Path, pause_s: float) -> None:
+    """Of a file that will be removed: at once, the kernel frees the pages of 64 MB in some 4 to 12 ms and lets nobody
+    else have the core meanwhile. One that has another name is left as it is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        for offset in range(0, os.fstat(descriptor).st_size, FORGOTTEN_BYTES):
-            os.posix_fadvise(descriptor, offset, FORGOTTEN_BYTES, os.POSIX_FADV_DONTNEED)
+        held = os.fstat(descriptor)
+        if held.st_nlink > 1:
+            return
+        for offset in reversed(range(0, held.st_size, CUT_BYTES)):
+            os.ftruncate(descriptor, offset)
             time.sleep(pause_s)
     finally:
         os.close(descriptor)
@@ -209,11 +232,16 @@ class DirectoryStorage:
     # Read, never mapped: a bad sector, or a file cut under one's feet, is then an OSError and not the end.
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         with open(self.path / name, "rb", buffering=0) as stream:
+            held = os.fstat(stream.fileno()).st_size
             if offset:
                 stream.seek(offset)
-            if size is None:
-                return stream.read()
-            return stream.read(size)
+            content = stream.read() if size is None else stream.read(size)
+            if os.fstat(stream.fileno()).st_size < held:
+                raise FileNotFoundError(errno.ENOENT, "was removed meanwhile", str(self.path / name))
+            return content
+
+    def open(self, name: str) -> int:
+        return os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
 
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
@@ -229,9 +257,13 @@ class DirectoryStorage:
     def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         target = self.path / name
         if pause_s:
+            aside = target.with_name(target.name + TEMPORARY)
+            os.replace(target, aside)  # nobody finds it half cut
             with contextlib.suppress(OSError):  # it is only for the others of this core
-                _forget_pages(target, pause_s)
-        target.unlink()
+                _cut_down(aside, pause_s)
+            aside.unlink()
+        else:
+            target.unlink()
         if target.parent != self.path:
             with contextlib.suppress(OSError):
                 target.parent.rmdir()

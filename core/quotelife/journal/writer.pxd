@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from quotelife.inputs cimport InputSink
+from quotelife.journal.format cimport SegmentScan
 from quotelife.records cimport Signal
 
 cdef enum:
@@ -15,6 +16,7 @@ cdef class Segment:
     cdef uint64_t number
     cdef uint64_t first_number
     cdef uint64_t end          # size of the file up to its last whole record
+    cdef SegmentScan scan      # of what was written up to the end: nobody has to read it again for its sidecar
     cdef bint dirty            # bytes after the end may lie in the file
     cdef bint closed
 
@@ -66,7 +68,7 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _learned_since_state     # bytes
     cdef uint64_t _state_bytes
     cdef list _waiting           # segments left and not yet known to be on the disk, their files open
-    cdef list _unfinished        # names of sealed segments without a sidecar
+    cdef dict _unfinished        # sealed segments without a sidecar, by name: the scan of what was written
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
     cdef uint64_t _names_synced
     cdef list _artifacts_due     # models in use whose artifact may not lie in the journal yet
@@ -101,6 +103,7 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _full_at(self) noexcept
     cdef int _append_state_due(self) except -1
     cdef int _write(self, const uint8_t* data, uint64_t size) except -1
+    cdef int _write_on(self, const uint8_t* data, uint64_t size) except -1
     cdef int _cut(self) except -1
     cdef int _ready(self) except -1
     cdef int _leave(self) except -1

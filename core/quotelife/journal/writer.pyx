@@ -38,7 +38,7 @@ from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARN
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
     KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader,
-    SegmentScan, padded,
+    padded,
 )
 from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer, WatchRecord
 
@@ -72,6 +72,7 @@ cdef class Segment:
         self.name = name
         self.number = number
         self.first_number = first_number
+        self.scan = SegmentScan(HEADER_BYTES, first_number)
 
     cdef int compare(self, uint64_t end, bint exact) except -1:
         # Does its name still lead to it, and is everything there? OSError when not.
@@ -113,7 +114,7 @@ cdef class JournalWriter(InputSink):
         self._state = OperationalState()
         self._words = []
         self._waiting = []
-        self._unfinished = []
+        self._unfinished = {}
         self._artifacts_due = []
         self._artifacts_kept = set()
         self._models = {}
@@ -540,8 +541,7 @@ cdef class JournalWriter(InputSink):
                 if self.holds_back():
                     return self.committed_number
                 self._ready()
-                self._write(self._data + self._written, self._used - self._written)
-                self._open.end += self._used - self._written
+                self._write_on(self._data + self._written, self._used - self._written)
                 self._written = self._used
                 self.committed_number = number
                 self.commits += 1
@@ -587,6 +587,13 @@ cdef class JournalWriter(InputSink):
                 raise OSError(errno.EIO, "nothing was written")
             done += taken
         self._open.dirty = False
+        return 0
+
+    cdef int _write_on(self, const uint8_t* data, uint64_t size) except -1:
+        # Whole records behind those that are there.
+        self._write(data, size)
+        self._open.scan._run(data, size, self._open.end)
+        self._open.end += size
         return 0
 
     cdef int _cut(self) except -1:
@@ -670,12 +677,11 @@ cdef class JournalWriter(InputSink):
                 self._leave()
                 return 0
         try:
-            self._write(raw, sizeof(raw))
+            self._write_on(raw, sizeof(raw))
         except OSError:
             self._cut()
             raise
-        self._open.end += sizeof(raw)
-        self._unfinished.append(self._open.name)
+        self._unfinished[self._open.name] = self._open.scan
         self._leave()
         if not self._closed:
             self._append_state()
@@ -694,7 +700,7 @@ cdef class JournalWriter(InputSink):
             held = [segment.number for segment in self._waiting]
             if self._open is not None:
                 held.append(self._open.number)
-            held += [int(name.partition(".")[0]) for name in self._unfinished]
+            held += [int(name.partition(".")[0]) for name in list(self._unfinished)]
             return min(held, default=self.segment)
 
     @property
@@ -819,8 +825,8 @@ cdef class JournalWriter(InputSink):
     def finish_segments(self, double pause_s=0.0):
         """Sync segments that were rotated out and write their sidecars; any thread. Returns how many were finished.
 
-        ``pause_s``: between pieces of one that is read, for the owner to have its core and the interpreter; none where
-        half as many wait as may: beyond that nothing is taken any more.
+        ``pause_s``: between pieces of that work, for the owner to have its core and the interpreter; none where half as
+        many wait as may: beyond that nothing is taken any more.
 
         A disk that refuses is left for the next call: a sidecar only saves time, and is made again where it is missing.
         """
@@ -831,14 +837,16 @@ cdef class JournalWriter(InputSink):
             with self._working:
                 if self._sync_failed or self.lost_segment:
                     return 0
-                due = list(self._unfinished)
+                due = dict(self._unfinished)
                 self._sync_waiting()
-            for name in due:
+            if 2 * len(due) >= UNFINISHED_MAX:
+                pause_s = 0.0
+            for name, scan in due.items():
                 try:
-                    index_segment(self._storage, name, pause_s=pause_s if 2 * len(due) < UNFINISHED_MAX else 0.0)
+                    index_segment(self._storage, name, scan, pause_s=pause_s)
                 except (FileNotFoundError, JournalError):
                     self.failures += 1     # gone or damaged since: verify tells
-                self._unfinished.remove(name)
+                del self._unfinished[name]
                 done += 1
         except OSError:
             self.failures += 1
@@ -895,9 +903,9 @@ cdef class JournalWriter(InputSink):
     cdef int _put_in_place(self, Segment segment, Segment copy) except -1:
         cdef bint whole = copy is not None and copy.end == segment.end
         if segment.name in self._unfinished:
-            self._unfinished.remove(segment.name)
+            del self._unfinished[segment.name]
             if whole:
-                self._unfinished.append(copy.name)
+                self._unfinished[copy.name] = copy.scan
         if segment is not self._open:
             self._waiting.remove(segment)
         elif whole:
@@ -927,6 +935,7 @@ cdef class JournalWriter(InputSink):
                     break
                 if copy is None:
                     copy = self._create(segment.first_number)
+                    copy.scan = scan
                     _put(copy, self._header(copy))
                 _put(copy, memoryview(block)[:scan.end - at])
             if copy is not None:
