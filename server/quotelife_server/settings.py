@@ -147,7 +147,7 @@ class Server(Section):
     message_bytes_max: int = Field(default=65_536, ge=1024, le=4 * 1024 * 1024)
     watch_queue_max: int = Field(default=65_536, ge=64, le=16_777_216)
     overload_retry_ns: LongerThanZero = Field(default=20 * NS_PER_MS, alias="overload_retry")
-    overload_turn_ns: LongerThanZero = Field(default=500 * NS_PER_US, alias="overload_turn", le=NS_PER_S)
+    overload_turn_ns: LongerThanZero = Field(default=250 * NS_PER_US, alias="overload_turn", le=NS_PER_S)
     busy_poll_ns: Duration = Field(default=100 * NS_PER_US, alias="busy_poll", le=10 * NS_PER_MS)
     wall_offset_max_ns: LongerThanZero = Field(default=1 * NS_PER_MS, alias="wall_offset_max")
     kill_file: Annotated[str, Field(min_length=1, max_length=1024)] | None = "KILL"

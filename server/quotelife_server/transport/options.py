@@ -32,5 +32,5 @@ class GrpcOptions:
     connection_age_max_ns: int | None = None
     connection_age_grace_ns: int = 0
     tls: TlsFiles | None = None
-    overload_turn_ns: int = 500 * NS_PER_US
+    overload_turn_ns: int = 250 * NS_PER_US
     busy_poll_ns: int = 0
