@@ -26,6 +26,7 @@ from quotelife.journal.format import (
 BOOT = "b1"
 HEADER = struct.Struct("<4sIIHBBQIIIIII32s")  # HEADER_DTYPE
 COLUMNS = ("decision_offset", "answer_sequence", "id_hash", "refused_sequence", "other_offset")
+SORTED = ("decision_sequence", "answer_sequence", "id_hash")
 
 
 # --- a capture ---
@@ -116,7 +117,14 @@ def record_of(source: Bytes, number: int) -> bytes:
     return pack_record(action & 15, number, source.byte(), source.byte(), number, payload, action >> 4 & 1)
 
 
-def scanned(raw: bytes, first: int, chunks: list[bytes]) -> tuple[object, ...]:
+def figures(scan: SegmentScan) -> tuple[object, ...]:
+    return (
+        scan.end, scan.next_number, scan.records, scan.sealed, scan.first_ns, scan.last_ns, scan.durable,
+        [scan.column(name).tolist() for name in COLUMNS],
+    )  # fmt: skip
+
+
+def scanned(raw: bytes, first: int, chunks: list[bytes]) -> SegmentScan:
     scan = SegmentScan(SEGMENT_HEADER_BYTES, first)
     held = b""
     for chunk in chunks:
@@ -124,14 +132,20 @@ def scanned(raw: bytes, first: int, chunks: list[bytes]) -> tuple[object, ...]:
         base = scan.end
         whole = scan.run(exact(held[base - SEGMENT_HEADER_BYTES :]), base)
         assert whole == (scan.end == SEGMENT_HEADER_BYTES + len(held))
-    return (
-        scan.end, scan.next_number, scan.records, scan.sealed, scan.first_ns, scan.last_ns, scan.durable,
-        [scan.column(name).tolist() for name in COLUMNS],
-    )  # fmt: skip
+    return scan
+
+
+def scanned_file(raw: bytes, first: int, piece: int) -> SegmentScan:
+    scan = SegmentScan(SEGMENT_HEADER_BYTES, first)
+    with tempfile.TemporaryFile() as file:
+        file.write(raw)
+        file.flush()
+        scan.run_file(file.fileno(), piece)
+    return scan
 
 
 def run_journal(data: bytes) -> None:
-    """Records are read one by one, scanned at once and in pieces: all three agree on where soundness ends."""
+    """Records are read one by one, scanned at once, in pieces and from a file: all agree on where soundness ends."""
     source = Bytes(data)
     options = source.byte()
     header = pack_header(1, 1, 5, BOOT, bytes(32), bytes(32))
@@ -146,8 +160,13 @@ def run_journal(data: bytes) -> None:
     while source:
         body += record_of(source, number)
         number = number + 1 & (1 << 64) - 1
-    one = scanned(header + body, first, [body])
-    same(one, scanned(header + body, first, pieces(body, options)))
+    scan = scanned(header + body, first, [body])
+    one = figures(scan)
+    same(one, figures(scanned(header + body, first, pieces(body, options))))
+    same(one, figures(scanned_file(header + body, first, 1 + (options >> 1) * 7)))
+    keys = {key: scan.column(key).tolist() for key in SORTED}
+    scan.sort()
+    same({key: scan.column(key).tolist() for key in SORTED}, {key: sorted(keys[key]) for key in SORTED})
     raw = exact(header + body)
     at, number = SEGMENT_HEADER_BYTES, first
     while (found := read_record(raw, at)) is not None and found.number == number:
@@ -156,7 +175,7 @@ def run_journal(data: bytes) -> None:
         if found.kind == Kind.SEAL:
             break
         number += 1
-    assert at == one[0]
+    assert at == scan.end
     after = find_after(raw, at, number)
     assert after is None or (at <= after[0] < len(raw) and after[1] >= number)
 
