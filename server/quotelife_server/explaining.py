@@ -68,6 +68,11 @@ class JournalExplanations:
                     "cannot explain: the journal is damaged", decision_id=decision_id, error=str(error)
                 )
                 raise RpcError(Code.DATA_LOSS, "the journal is damaged where that decision lies") from None
+            except OSError as error:  # or its segment is past keeping since a moment ago: a retry says so
+                _log.error(
+                    "cannot explain: the journal cannot be read", decision_id=decision_id, error=str(error)
+                )
+                raise RpcError(Code.UNAVAILABLE, "the journal cannot be read; retry") from None
             except QuotelifeError as error:
                 _log.error("cannot explain", decision_id=decision_id, error=str(error))
                 raise RpcError(

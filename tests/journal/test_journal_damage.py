@@ -1,5 +1,7 @@
 """No bit of a journal changes unseen."""
 
+import errno
+import io
 import os
 import random
 import struct
@@ -207,23 +209,50 @@ def test_a_file_is_removed_in_pieces_after_its_name(
     assert folder.list() == [".lock"]
 
 
-def test_who_reads_a_file_while_it_is_removed_is_told_so(
+def test_the_name_is_gone_for_good_before_anything_is_cut(
     folder: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.path / "0000000001.qlj").write_bytes(bytes(CUT_BYTES))
+    steps: list[str] = []
+    fsync, ftruncate = os.fsync, os.ftruncate
+    monkeypatch.setattr("os.fsync", lambda fd: (steps.append("sync"), fsync(fd)))
+    monkeypatch.setattr("os.ftruncate", lambda fd, size: (steps.append("cut"), ftruncate(fd, size)))
+    folder.remove("0000000001.qlj", pause_s=1e-6)
+    assert steps == ["sync", "cut"]
+
+
+@pytest.mark.parametrize("refused", ["replace", "open", "fsync", "ftruncate"])
+def test_a_disk_that_takes_no_new_name_lets_a_file_go_all_the_same(
+    folder: DirectoryStorage, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    (folder.path / "0000000001.qlj").write_bytes(bytes(CUT_BYTES))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{refused}", full)
+        folder.remove("0000000001.qlj", pause_s=1e-6)
+    assert folder.list() == [".lock"]
+    with pytest.raises(FileNotFoundError):
+        folder.remove("0000000001.qlj", pause_s=1e-6)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_reads_a_file_while_it_is_removed_is_told_so(
+    folder: DirectoryStorage, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     name = "0000000001.qlj"
     (folder.path / name).write_bytes(os.urandom(3 * CUT_BYTES))
-    fstat, sizes = os.fstat, []
 
-    def removed_first(descriptor: int) -> os.stat_result:
-        found = fstat(descriptor)
-        if not sizes:
-            sizes.append(found.st_size)
+    class Late(io.FileIO):
+        def read(self, *size: int) -> bytes:
             folder.remove(name, pause_s=1e-6)
-        return found
+            return super().read(*size)
 
-    monkeypatch.setattr("quotelife.journal.storage.os.fstat", removed_first)
-    with pytest.raises(FileNotFoundError, match="removed meanwhile"):
-        folder.read(name)
+    monkeypatch.setattr("builtins.open", lambda path, *_, **__: Late(path))
+    with pytest.raises(FileNotFoundError):
+        folder.read(name, 0, None if whole else 100)
 
 
 def test_a_removed_file_with_another_name_stays_what_it_was(folder: DirectoryStorage, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ cdef class SegmentScan:
     cdef readonly int64_t last_ns
     cdef readonly uint64_t durable       # largest mark of a record
     cdef Column* columns
+    cdef int make_room(self, SegmentScan like) except -1
     cdef int _run(self, const uint8_t* data, uint64_t size, uint64_t base) except -1 nogil
     cdef int _run_file(self, int descriptor, uint64_t piece, int64_t pause_ns) except -1 nogil
     cdef int _sort(self, int key, int columns, int64_t pause_ns) except -1 nogil

@@ -232,13 +232,11 @@ class DirectoryStorage:
     # Read, never mapped: a bad sector, or a file cut under one's feet, is then an OSError and not the end.
     def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         with open(self.path / name, "rb", buffering=0) as stream:
-            held = os.fstat(stream.fileno()).st_size
             if offset:
                 stream.seek(offset)
             content = stream.read() if size is None else stream.read(size)
-            if os.fstat(stream.fileno()).st_size < held:
-                raise FileNotFoundError(errno.ENOENT, "was removed meanwhile", str(self.path / name))
-            return content
+        os.stat(self.path / name)  # one that is being removed loses its name before its content
+        return content
 
     def open(self, name: str) -> int:
         return os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
@@ -257,13 +255,13 @@ class DirectoryStorage:
     def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         target = self.path / name
         if pause_s:
-            aside = target.with_name(target.name + TEMPORARY)
-            os.replace(target, aside)  # nobody finds it half cut
             with contextlib.suppress(OSError):  # it is only for the others of this core
-                _cut_down(aside, pause_s)
-            aside.unlink()
-        else:
-            target.unlink()
+                aside = target.with_name(target.name + TEMPORARY)
+                os.replace(target, aside)
+                target = aside
+                self.sync_names(name)  # after a power cut too nothing half cut has the name
+                _cut_down(target, pause_s)
+        target.unlink()
         if target.parent != self.path:
             with contextlib.suppress(OSError):
                 target.parent.rmdir()

@@ -68,7 +68,8 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _learned_since_state     # bytes
     cdef uint64_t _state_bytes
     cdef list _waiting           # segments left and not yet known to be on the disk, their files open
-    cdef dict _unfinished        # sealed segments without a sidecar, by name: the scan of what was written
+    cdef dict _unfinished        # sealed segments without a sidecar, by name: the scan of what was written, or None
+    cdef SegmentScan _last_scan  # of the segment made last
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
     cdef uint64_t _names_synced
     cdef list _artifacts_due     # models in use whose artifact may not lie in the journal yet

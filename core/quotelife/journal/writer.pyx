@@ -591,9 +591,14 @@ cdef class JournalWriter(InputSink):
 
     cdef int _write_on(self, const uint8_t* data, uint64_t size) except -1:
         # Whole records behind those that are there.
+        cdef uint64_t begin = self._open.end
         self._write(data, size)
-        self._open.scan._run(data, size, self._open.end)
         self._open.end += size
+        if self._open.scan is not None and self._open.scan.end == begin:
+            try:
+                self._open.scan._run(data, size, begin)
+            except MemoryError:
+                self._open.scan = None     # its sidecar will be made of what is read
         return 0
 
     cdef int _cut(self) except -1:
@@ -629,7 +634,11 @@ cdef class JournalWriter(InputSink):
         file = self._storage.create(name)
         self.segment += 1
         self._names_made += 1
-        return Segment(file, name, self.segment, first_number)
+        made = Segment(file, name, self.segment, first_number)
+        if self._last_scan is not None:
+            made.scan.make_room(self._last_scan)
+        self._last_scan = made.scan
+        return made
 
     cdef bytes _header(self, Segment segment):
         return pack_header(segment.number, segment.first_number, self._now_ns, self.boot_id, LAYOUT_HASH,
@@ -647,6 +656,8 @@ cdef class JournalWriter(InputSink):
         with self._lock:               # nothing that is not safe counts, nor would a second sync tell the truth
             for segment in self._waiting + ([self._open] if self._open is not None else []):
                 segment.file.close()
+                if segment.name in self._unfinished:
+                    self._unfinished[segment.name] = None      # what was written to it may not be there
             self._waiting.clear()
             self._open = None
         if self.power_loss:
