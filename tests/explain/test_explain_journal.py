@@ -1,7 +1,9 @@
 """Decisions explained from a journal alone, by the library, the command and the service."""
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -474,6 +476,25 @@ async def test_damage_is_data_loss_and_names_no_path(kit: Journaled) -> None:
         await asked(kit, reply.decision_id)
     assert caught.value.code == Code.DATA_LOSS
     assert str(kit.folder) not in caught.value.message
+
+
+async def test_who_asks_while_a_segment_is_removed_may_ask_again(
+    kit: Journaled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.service.explanations = JournalExplanations(kit.folder)
+    reply = kit.get()
+    assert (await asked(kit, reply.decision_id)).response == reply
+
+    def gone(*_: object) -> bytes:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(kit.folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStorage, "read", gone)
+        with pytest.raises(RpcError) as caught:
+            await asked(kit, reply.decision_id)
+    assert caught.value.code == Code.UNAVAILABLE
+    assert str(kit.folder) not in caught.value.message
+    assert (await asked(kit, reply.decision_id)).response == reply
 
 
 # --- the command --------------------------------------------------------------------------------------------
