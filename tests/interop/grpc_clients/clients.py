@@ -188,6 +188,7 @@ def _go_tools(name: str, *programs: str) -> None:
 
 def _go() -> None:
     go = _needs("go", GO_MEND)
+    protoc = _needs("protoc", "apt-get install -y protobuf-compiler")
     _go_tools("go", "protoc-gen-go", "protoc-gen-go-grpc", "grpcurl")
     program = BIN / "client-go"
     if _newer(program, HERE / "go"):
@@ -197,7 +198,7 @@ def _go() -> None:
     outputs = [f"--{kind}={value}" for kind, value in (("go_out", folder), ("go-grpc_out", folder))]
     outputs += ["--go_opt=module=quotelife.dev", "--go-grpc_opt=module=quotelife.dev"]
     plugins = [f"--plugin={BIN / each}" for each in ("protoc-gen-go", "protoc-gen-go-grpc")]
-    _do([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", *plugins, *outputs, *sources])
+    _do([protoc, f"-I{PROTO}", *plugins, *outputs, *sources])
     _do([go, "build", "-o", program, "."], folder)
 
 
