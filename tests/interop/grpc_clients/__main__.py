@@ -69,8 +69,9 @@ def main() -> int:
                 if transport == "grpc_aio":
                     calls = min(calls, given.control_calls)
                 rig = Rig(transport, papers, calls=calls, seconds=given.seconds)
-                outcomes += rig.tried(client)
-                failed = [each.case for each in outcomes if each.client == client.name and not each.ok]
+                tried = rig.tried(client)
+                outcomes += tried
+                failed = [each.case for each in tried if not each.ok]
                 say(
                     f"... {transport} {client.name}: {'failed: ' + ', '.join(failed) if failed else 'passed'}"
                 )
