@@ -72,6 +72,7 @@ class JournalExplanations:
                 _log.error(
                     "cannot explain: the journal cannot be read", decision_id=decision_id, error=str(error)
                 )
+                self._journal = None  # it has segments in mind that are gone
                 raise RpcError(Code.UNAVAILABLE, "the journal cannot be read; retry") from None
             except QuotelifeError as error:
                 _log.error("cannot explain", decision_id=decision_id, error=str(error))

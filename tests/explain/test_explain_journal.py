@@ -495,6 +495,14 @@ async def test_who_asks_while_a_segment_is_removed_may_ask_again(
     assert caught.value.code == Code.UNAVAILABLE
     assert str(kit.folder) not in caught.value.message
     assert (await asked(kit, reply.decision_id)).response == reply
+    for segment in kit.folder.glob("*.qlj"):
+        segment.unlink()
+    with pytest.raises(RpcError) as caught:
+        await asked(kit, reply.decision_id)
+    assert caught.value.code == Code.UNAVAILABLE
+    with pytest.raises(RpcError) as caught:
+        await asked(kit, reply.decision_id)
+    assert caught.value.code == Code.NOT_FOUND
 
 
 # --- the command --------------------------------------------------------------------------------------------

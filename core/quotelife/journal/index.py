@@ -64,6 +64,16 @@ def segment_names(storage: Storage) -> list[tuple[int, str]]:
     return sorted(found)
 
 
+def sidecars_alone(storage: Storage) -> list[str]:
+    """Names of sidecars whose segment is not there: the process ended between the removal of the two."""
+    there = {sidecar_name(name) for _, name in segment_names(storage)}
+    return [
+        name
+        for name in storage.list()
+        if name.endswith(".idx") and _NAME.fullmatch(f"{name[:-4]}.qlj") and name not in there
+    ]
+
+
 @dataclass(frozen=True)
 class SegmentIndex:
     """What one segment holds, up to ``end``. Columns: see ``SegmentScan``; sequences and hashes are sorted."""

@@ -35,6 +35,7 @@ from quotelife.journal.index import (
     segment_names,
     sidecar_name,
     sidecar_of,
+    sidecars_alone,
     stop_numbers,
 )
 from quotelife.journal.reader import read_one, refused_sequences, state_before
@@ -318,6 +319,8 @@ def _mend(storage: Storage, torn: list[tuple[str, int, SegmentIndex | None]]) ->
     for name in storage.list():
         if name.endswith(TEMPORARY):
             storage.remove(name)
+    for name in sidecars_alone(storage):
+        storage.remove(name)
     for name, end, index in torn:
         if index is None or index.records == 0:
             _remove(storage, name)

@@ -255,12 +255,16 @@ class DirectoryStorage:
     def remove(self, name: str, *, pause_s: float = 0.0) -> None:
         target = self.path / name
         if pause_s:
-            with contextlib.suppress(OSError):  # it is only for the others of this core
-                aside = target.with_name(target.name + TEMPORARY)
+            aside = target.with_name(target.name + TEMPORARY)
+            try:
                 os.replace(target, aside)
+            except OSError:
+                pass  # a full disk may take no longer name
+            else:
                 target = aside
                 self.sync_names(name)  # after a power cut too nothing half cut has the name
-                _cut_down(target, pause_s)
+                with contextlib.suppress(OSError):  # it is only for the others of this core
+                    _cut_down(target, pause_s)
         target.unlink()
         if target.parent != self.path:
             with contextlib.suppress(OSError):
