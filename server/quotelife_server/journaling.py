@@ -160,7 +160,7 @@ class EarlierAnswers:
             index = load_sidecar(storage, name, pause_s=PAUSE_S)
             if index is not None:
                 self._decisions.add(index, now_ns - self._journal.answers_ns)
-            else:  # left unsealed after a failed write: it ends where a later one begins, which repeats what it holds
+            else:  # left unsealed after a failed write: it ends where a later one begins
                 try:
                     index = scan_stored(storage, name, stop, pause_s=PAUSE_S)
                 except JournalError as error:
