@@ -150,12 +150,13 @@ class EarlierAnswers:
             )
 
     def index_closed(self, now_ns: int) -> None:
-        """Take in the segments that have been closed since. Any one thread."""
-        storage, current = self._journal.storage, self._journal.writer.segment
+        """Take in the segments that the writer has been through with since. Any one thread."""
+        storage, writer = self._journal.storage, self._journal.writer
+        held_from = min(writer.segment, writer.first_held)  # one closed a moment ago has no sidecar yet
         names = segment_names(storage)
         stops = stop_numbers(first_numbers(storage, names))
         for (number, name), stop in zip(names, stops, strict=True):
-            if not self.indexed_segment < number < current:
+            if not self.indexed_segment < number < held_from:
                 continue
             index = load_sidecar(storage, name, pause_s=PAUSE_S)
             if index is not None:
@@ -167,7 +168,7 @@ class EarlierAnswers:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
             self._index.add(index, now_ns - self._journal.answers_ns, pause_s=PAUSE_S)
-        self.indexed_segment = max(self.indexed_segment, current - 1)
+        self.indexed_segment = max(self.indexed_segment, held_from - 1)
 
     def remove_old(self, now_ns: int) -> None:
         """Remove what is past keeping. Any one thread."""
@@ -177,7 +178,7 @@ class EarlierAnswers:
             now_ns,
             age_ns=settings.keep_ns,
             total_bytes=settings.keep_bytes or 0,
-            held_from=writer.first_held,
+            held_from=writer.first_kept,
             answers_ns=self._journal.answers_ns,
             removing=self._forget,
             pause_s=PAUSE_S,

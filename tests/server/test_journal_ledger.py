@@ -13,7 +13,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
-from quotelife.journal import index, storage
+from quotelife.journal import index, storage, writer
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
@@ -467,6 +467,30 @@ def test_retention_leaves_what_the_writer_still_holds(tmp_path: Path) -> None:
     assert segment_numbers(kit) == [1, 2, 3, 4, 5, 6]
     kit.ledger.tick(kit.clock.now_ns() + 2 * S)
     assert not kit.ledger.fault
+
+
+def test_a_segment_closed_while_another_gets_its_sidecar_is_found_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    fill_to_segment(kit, 2)
+    real, decision = index.index_segment, ""
+
+    def while_indexed(*args: Any, **options: Any) -> None:
+        nonlocal decision
+        monkeypatch.setattr(writer, "index_segment", real)
+        call = kit.ask(request_id="r")
+        fill_to_segment(kit, 3)
+        decision = call.expiry.decision_id
+        real(*args, **options)
+
+    monkeypatch.setattr(writer, "index_segment", while_indexed)
+    kit.work()
+    assert kit.ledger.decided(decision, kit.clock.now_ns()) is None
+    assert kit.ledger.find("r", kit.clock.now_ns()) is not None
+    kit.pass_time(2)
+    found = kit.ledger.decided(decision, kit.clock.now_ns())
+    assert found is not None and found.answer.request_id == b"r"
 
 
 def test_what_is_past_keeping_makes_room_on_a_full_disk(tmp_path: Path) -> None:

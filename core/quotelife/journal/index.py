@@ -271,12 +271,13 @@ def stop_numbers(first_numbers: Sequence[int]) -> list[int]:
 
 
 def first_numbers(storage: Storage, names: Sequence[tuple[int, str]]) -> list[int]:
-    """First record number of each segment by its header; 0 where that does not read. Raises ``OSError``."""
+    """First record number of each segment by its header; 0 where that does not read, or the segment is gone by now.
+    Raises ``OSError``."""
     firsts = []
     for _, name in names:
         try:
             firsts.append(unpack_header(storage.read(name, 0, SEGMENT_HEADER_BYTES)).first_number)
-        except JournalError:
+        except (JournalError, FileNotFoundError):
             firsts.append(0)
     return firsts
 

@@ -6,8 +6,9 @@ A reader takes no lock and writes nothing; it may look at a journal that a servi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from quotelife.journal.state import OperationalState
 from quotelife.journal.storage import DirectoryStorage, Storage
 
 _FIRST_READ = 4096
+Found = TypeVar("Found", Record, Answer)
 
 
 class _Segment:
@@ -79,7 +81,10 @@ class Journal:
                 if segment.index is None or segment.index.next_number > stop:
                     segment.index, segment.scan, segment.seen = None, None, -1
             if not 0 < stop <= segment.header.first_number:
-                self._load(segment)
+                try:
+                    self._load(segment)
+                except FileNotFoundError:  # past keeping, removed since its name was listed
+                    segment.index = None
         self._segments = [
             segment for segment in found if not 0 < segment.stop_number <= segment.header.first_number
         ]
@@ -200,27 +205,32 @@ class Journal:
         boot_id, _, digits = decision_id.rpartition("-")
         if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
             return None
-        sequence = np.uint64(int(digits))
-        for again in (False, True):
-            if again:
-                self.refresh()
-            for index in reversed(self.segments):
-                if index.header.boot_id != boot_id:
-                    continue
-                place = int(np.searchsorted(index.decision_sequence, sequence))
-                if place < len(index.decision_sequence) and index.decision_sequence[place] == sequence:
-                    return self.record_at(index, int(index.decision_offset[place]))
+        return self._found(lambda: self._decision(boot_id, np.uint64(int(digits))))
+
+    def _decision(self, boot_id: str, sequence: np.uint64) -> Record | None:
+        for index in reversed(self.segments):
+            if index.header.boot_id != boot_id:
+                continue
+            place = int(np.searchsorted(index.decision_sequence, sequence))
+            if place < len(index.decision_sequence) and index.decision_sequence[place] == sequence:
+                return self.record_at(index, int(index.decision_offset[place]))
         return None
 
     def find_answer(self, request_id: bytes, since_ns: int = 0) -> Answer | None:
         """The newest answer to that request id given since ``since_ns`` and not taken back; ``None``: none."""
-        for again in (False, True):
-            if again:
-                self.refresh()
-            found = find_answer(self.storage, self.segments, request_id, since_ns)
-            if found is not None:
-                return found
-        return None
+        return self._found(lambda: find_answer(self.storage, self.segments, request_id, since_ns))
+
+    def _found(self, find: Callable[[], Found | None]) -> Found | None:
+        """What ``find`` finds: now, or in what has been written since the last look. What it finds in a segment that
+        has been removed since is not there any more."""
+        try:
+            found = find()
+        except FileNotFoundError:
+            found = None
+        if found is None:
+            self.refresh()
+            found = find()
+        return found
 
     def answer_of(self, decision: Record) -> Answer | None:
         """The answer that told of a decision, the last of several; ``None`` where none was journaled."""

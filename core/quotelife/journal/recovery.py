@@ -184,27 +184,34 @@ def _closed(where: str, index: SegmentIndex, raw: bytes) -> tuple[SegmentIndex, 
 def verify(path: str | Storage, progress: Callable[[int, int], None] | None = None) -> Report:
     """Read every byte of a journal and say what is wrong with it; changes nothing.
 
-    ``progress(done, total)`` is called with bytes after each segment. Raises ``OSError``.
+    What a service beside it removes meanwhile is left out. ``progress(done, total)`` is called with bytes after each
+    segment. Raises ``OSError``.
     """
     storage: Storage = DirectoryStorage(path, lock=False) if isinstance(path, str) else path
     report = Report()
     names = segment_names(storage)
-    total = sum(storage.size(name) for _, name in names)
+    total = sum(_size_now(storage, name) for _, name in names)
     done = 0
     stops = stop_numbers(first_numbers(storage, names))
     expected = 0
-    named: dict[str, Finding] = {}
+    named: dict[str, tuple[str, Finding]] = {}  # by the newest segment: the copy goes with the last that names it
     for at, (number, name) in enumerate(names):
-        raw = storage.read(name)
         where = storage.where(name)
+        try:
+            raw = storage.read(name)
+        except FileNotFoundError:
+            if segment_names(storage)[:1] < [(number, name)]:  # keeping removes the oldest first
+                report.findings.append(Finding(Severity.DAMAGE, where, 0, f"went while this read; {MEND}"))
+            expected = 0
+            continue
         entry = SegmentReport(name, len(raw))
         report.segments.append(entry)
         index, finding = _examine(where, name, number, raw, expected, stops[at])
         if finding is not None:
             report.findings.append(finding)
         if index is not None and index.records:
-            for offset, number, digest in _models_in(raw, index):
-                named.setdefault(digest, Finding(Severity.DAMAGE, where, offset, f"record {number}"))
+            for offset, record, digest in _models_in(raw, index):
+                named[digest] = (name, Finding(Severity.DAMAGE, where, offset, f"record {record}"))
             entry.records, entry.sealed = index.records, index.sealed
             entry.first_number, entry.next_number = index.header.first_number, index.next_number
             entry.boot_id = index.header.boot_id
@@ -217,12 +224,20 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
         done += len(raw)
         if progress is not None:
             progress(done, total)
-    for digest, by in named.items():
+    for digest, (name, by) in named.items():
         problem = _model_problem(storage, digest)
-        if problem:
+        if problem and _size_now(storage, name):
             text = f"{by.text} names the model {digest}: {problem}; put its artifact there again"
             report.findings.append(Finding(Severity.DAMAGE, by.file, by.offset, text))
     return report
+
+
+def _size_now(storage: Storage, name: str) -> int:
+    """In bytes; 0 where it is past keeping and gone."""
+    try:
+        return storage.size(name)
+    except FileNotFoundError:
+        return 0
 
 
 def _models_in(raw: bytes, index: SegmentIndex) -> Iterator[tuple[int, int, str]]:
@@ -373,7 +388,7 @@ def retain(
     """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
     ``removing`` is told of each one first; ``pause_s``: as ``Storage.remove`` has it.
 
-    The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_held``) stay whatever they
+    The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_kept``) stay whatever they
     take. Age never removes what the answers of the last ``answers_ns`` lie in;
     size does, since a full disk would stop the service: the oldest request ids are then answered anew.
     Raises ``OSError``.
