@@ -194,7 +194,7 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
     done = 0
     stops = stop_numbers(first_numbers(storage, names))
     expected = 0
-    named: dict[str, tuple[str, Finding]] = {}  # by the newest segment: the copy goes with the last that names it
+    named: dict[str, tuple[str, Finding]] = {}  # by the last segment that does: with it the copy may go
     for at, (number, name) in enumerate(names):
         where = storage.where(name)
         try:
