@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import io
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
+from rich.console import Console
 from tests.reference.service_kit import CONFIG, MS, Kit, Market, S
 from typer.testing import CliRunner
 
@@ -17,6 +19,7 @@ from quote_expiry.v1 import types_pb2 as types
 from quotelife.config import load_config
 from quotelife.errors import JournalError
 from quotelife.explain.journaled import explain_from
+from quotelife.explain.words import RECALIBRATION_BOUND
 from quotelife.features.schema import NAMES
 from quotelife.journal.format import Kind, pack_record
 from quotelife.journal.reader import Journal
@@ -26,6 +29,7 @@ from quotelife.journal.writer import JournalWriter
 from quotelife.records import REQUEST_DTYPE, DecisionRecord, EventBuffer, EventKindCode, RequestRecord
 from quotelife_server import convert
 from quotelife_server.cli.commands import app
+from quotelife_server.cli.explain_page import page
 from quotelife_server.explaining import JournalExplanations
 from quotelife_server.handlers import Hooks, Service, State
 from quotelife_server.in_flight import InFlight
@@ -499,9 +503,6 @@ async def test_who_asks_while_a_segment_is_removed_may_ask_again(
         segment.unlink()
     with pytest.raises(RpcError) as caught:
         await asked(kit, reply.decision_id)
-    assert caught.value.code == Code.UNAVAILABLE
-    with pytest.raises(RpcError) as caught:
-        await asked(kit, reply.decision_id)
     assert caught.value.code == Code.NOT_FOUND
 
 
@@ -566,6 +567,41 @@ def test_a_side_that_was_not_quoted_is_refused(kit: Journaled) -> None:
     result = RUN.invoke(app, command)
     assert result.exit_code == 1
     assert "has no sell side" in str(result.exception)
+
+
+@pytest.mark.parametrize("where", [(), ("--target", "127.0.0.1:1")])
+def test_last_is_of_a_journal_alone(where: tuple[str, ...]) -> None:
+    """A service would be asked for a decision called last, and say that there is none."""
+    result = RUN.invoke(app, ["explain", "last", *where])
+    assert result.exit_code == 2
+    assert "last goes with --journal" in result.output
+
+
+def test_last_is_the_newest_decision_of_the_journal(kit: Journaled) -> None:
+    kit.get()
+    newest = kit.get(counterparty="beta").decision_id
+    kit.writer.close()
+    result = RUN.invoke(app, ["explain", "last", "--journal", str(kit.folder), "--json"])
+    response = json_format.Parse(result.output, expiry.ExplainDecisionResponse())
+    assert [each.decision_id for each in response.explanations] == [newest]
+
+
+def explained_page(*contributions: expiry.Contribution, **fields: float) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    explanation = expiry.Explanation(contributions=contributions, **fields)
+    console.print(page(expiry.ExplainDecisionResponse(), explanation))
+    return console.export_text()
+
+
+def test_the_page_says_what_bounds_on_logits_took_away() -> None:
+    """Beside the size in the table a sentence; rounding is not shown, a remainder without a reason is."""
+    bound = expiry.Contribution(feature=RECALIBRATION_BOUND, value=-16.0, reference=-27.631, logit=11.631)
+    told = "recalibration reads logits up to ±16: -27.631 of the model is read as -16.000"
+    shown = explained_page(bound, left_over=1e-5)
+    assert told in shown and "+11.631" in shown and "left over" not in shown
+    feature = expiry.Contribution(feature="spread_ticks", value=2.0, reference=1.0, logit=0.5)
+    shown = explained_page(feature, left_over=0.25)
+    assert "logits up to" not in shown and "left over" in shown and "+0.250" in shown
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """How much each input of the model moved logit P(500 ms): ``CurveModel.attribute`` on what was recorded.
 
 What was learned of the model since, its rolling recalibration, moved that logit once more: by the shift a, and by b − 1
-times the model's own logit.
+times the model's own logit, which it reads as if it lay at ±16 where it lies beyond. What such a bound takes away is
+told as a contribution of its own, so that what is left over in the end is what nobody knows the reason of.
 
 The reference: every feature at the mean of what the model was fitted to, the threshold the instrument's own (a quote
 without edge, just priced), the volatility the instrument's own 60 s level.
@@ -12,12 +13,16 @@ from dataclasses import dataclass
 
 from quotelife.decision.life import PostureLife
 from quotelife.explain.grounds import Grounds, has_curve, settings_of
+from quotelife.explain.words import LOGIT_BOUND, RECALIBRATION_BOUND
 from quotelife.features.schema import INDEX, SCHEMA
 from quotelife.model.first_passage import FirstPassageModel
+from quotelife.model.recalibration import LOGIT_MAX
 from quotelife.records import DecisionRecord, ReasonFlags
 
 H, SIGMA = "h_ticks", "sigma_ticks"
 SHIFT, SCALE = "recalibration_shift", "recalibration_scale"
+P_MIN = 1e-12
+"""P is read inside [this, 1 − this], by ``CurveModel.attribute`` too, so that its logit is finite."""
 UNITS = {spec.name: spec.unit for spec in SCHEMA} | {H: "ticks", SIGMA: "ticks/√s"}
 
 
@@ -62,26 +67,34 @@ def contributions_of(
         for name, effect in attribution.effects.items()
         if effect != 0.0 or name not in (H, SIGMA)  # a model need not read these two
     ]
-    contributions += _recalibration(decision)
+    contributions += _recalibration(decision, attribution.logit)
     contributions.sort(key=lambda each: -abs(each.logit))
     return tuple(contributions), _logit(decision.p_ref), attribution.baseline
 
 
 def _logit(p: float) -> float:
-    p = min(1.0 - 1e-12, max(1e-12, p))
+    p = min(1.0 - P_MIN, max(P_MIN, p))
     return math.log(p) - math.log1p(-p)
 
 
-def _recalibration(decision: DecisionRecord) -> list[Contribution]:
-    # logit P' = a + b·logit P at 500 ms; first passage in a model's place is left as it is.
+def _recalibration(decision: DecisionRecord, own: float) -> list[Contribution]:
+    # logit P' = a + b·logit P at 500 ms; first passage in a model's place and a P of 1 are left as they are.
     a, b = decision.calibration[:2]
-    if decision.reasons & ReasonFlags.MODEL_FALLBACK or (a, b) == (0.0, 1.0):
+    if decision.reasons & ReasonFlags.MODEL_FALLBACK or (a, b) == (0.0, 1.0) or decision.p_ref >= 1.0:
         return []
-    own = (_logit(decision.p_ref) - a) / b
-    return [
+    read = _held(own, LOGIT_MAX)
+    told = a + b * read
+    steps = [
+        Contribution(RECALIBRATION_BOUND, "logit", read, own, read - own),
         Contribution(SHIFT, "logit", a, 0.0, a),
-        Contribution(SCALE, "", b, 1.0, (b - 1.0) * own),
+        Contribution(SCALE, "", b, 1.0, (b - 1.0) * read),
+        Contribution(LOGIT_BOUND, "logit", _held(told, -_logit(0.0)), told, _held(told, -_logit(0.0)) - told),
     ]
+    return [each for each in steps if each.logit or each.feature in (SHIFT, SCALE)]
+
+
+def _held(logit: float, most: float) -> float:
+    return min(most, max(-most, logit))
 
 
 def _own_threshold(decision: DecisionRecord, grounds: Grounds) -> float:

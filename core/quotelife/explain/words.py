@@ -21,6 +21,17 @@ _CONSTRAINT_WORDS = {
     BindingFlags.EXPOSURE: "the cap on exposure",
 }
 
+RECALIBRATION_BOUND, LOGIT_BOUND = "recalibration_bound", "logit_bound"
+_BOUND_WORDS = {
+    RECALIBRATION_BOUND: "recalibration reads logits up to ±{at:.4g}: {own:+.3f} of the model is read as {held:+.3f}",
+    LOGIT_BOUND: "logits are told up to ±{at:.4g}: {own:+.3f} is told as {held:+.3f}",
+}
+
+
+def bound_words(contribution: str, own: float, held: float) -> str:
+    """What a bound on logits did, where a contribution tells of one; empty for all others."""
+    return _BOUND_WORDS.get(contribution, "").format(at=abs(held), own=own, held=held)
+
 
 def constraint_words(constraint: BindingFlags) -> str:
     """What a bound is called in a sentence."""

@@ -45,6 +45,10 @@ def explain(
     """
     if journal is not None and target is not None:
         wrong("--journal", "name a journal or a target, not both")
+    if decision_id == LAST and journal is None:  # a service would look for a decision of that id
+        wrong(
+            "DECISION_ID", "last goes with --journal; a service is asked by the id that came with the answer"
+        )
     if journal is not None:
         response = _from_journal(journal, decision_id)
     else:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
-from quotelife.explain.words import percent, time_words
+from quotelife.explain.words import bound_words, percent, time_words
 
 BAR = 24  # cells
 CONTRIBUTIONS_SHOWN = 12
@@ -35,6 +35,7 @@ def page(response: expiry.ExplainDecisionResponse, explanation: expiry.Explanati
         parts += [_heading("P(the market passes the threshold within τ)"), _curve(explanation.curve)]
     if explanation.contributions:
         parts += [_heading("What moved P(500 ms), in logits"), _contributions(explanation)]
+        parts += _bounded(explanation)
     parts += [_heading("Which posture"), _rules(explanation.rule_path)]
     if explanation.constraints:
         parts += [_heading("What bounds the life, tightest first"), _constraints(explanation.constraints)]
@@ -132,10 +133,16 @@ def _contributions(explanation: expiry.Explanation) -> Table:
     rest = explanation.contributions[CONTRIBUTIONS_SHOWN:]
     if rest:
         table.add_row(f"{len(rest)} more", "", "", f"{sum(each.logit for each in rest):+.3f}", "", "")
-    if abs(explanation.left_over) > 1e-6:
+    if abs(explanation.left_over) >= 5e-4:  # less is rounding, and would be shown as 0.000
         table.add_row("left over", "", "", f"{explanation.left_over:+.3f}", "", "")
     table.add_row("together", "", "", f"{explanation.logit:+.3f}", "", "")
     return table
+
+
+def _bounded(explanation: expiry.Explanation) -> list[RenderableType]:
+    """A line for each bound that the logit ran into, whose size stands among the contributions."""
+    words = (bound_words(each.feature, each.reference, each.value) for each in explanation.contributions)
+    return [Text(each) for each in words if each]
 
 
 def _rules(steps: Sequence[expiry.RuleStep]) -> Table:
