@@ -48,6 +48,8 @@ class Capturing:
                 age_max_ns=settings.age_max_ns,
                 compress=settings.compress,
             )
+        except CaptureError as error:  # another process has it
+            raise CaptureError(f"server.capture.directory: {error}") from None
         except OSError as error:
             raise CaptureError(
                 f"server.capture.directory: {folder}: {error.strerror or error}; {_mend(error)}, or name another folder"

@@ -94,9 +94,14 @@ class Faults:
             self.add(name, f"must lie between {low:g} and {high:g}")
 
 
-def unknown_instrument(name: str) -> RpcError:
+def as_said(name: str) -> str:
+    """A name of a request as an error may repeat it: on one line, and no longer than a name can be."""
     said = name if name.isprintable() else repr(name)
-    said = said if len(said) <= TEXT_CHARACTERS_MAX else said[: TEXT_CHARACTERS_MAX - 1] + "…"
+    return said if len(said) <= TEXT_CHARACTERS_MAX else said[: TEXT_CHARACTERS_MAX - 1] + "…"
+
+
+def unknown_instrument(name: str) -> RpcError:
+    said = as_said(name)
     details = error_details_pb2.ResourceInfo(
         resource_type="instrument",
         resource_name=said,

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -260,6 +261,40 @@ async def test_both_clients_publish_and_get_the_receipt(app: Application) -> Non
             return client.publish_events(iter(messages()), timeout_s=5)
 
     assert one == await asyncio.to_thread(blocking) == client_types.PublishReceipt(applied=6, refused=1)
+
+
+EUR_USD = "  - {name: EUR-USD, venue: own, symbol: EURUSD, tick_size: 0.00001, lot_size: 1000, warmup: 1s}\n"
+
+
+async def test_the_publishing_of_the_readme_keeps_the_market_known_until_it_ends(tmp_path: Path) -> None:
+    """The snippet as it stands, for as long as it runs; then its market is gone."""
+    readme = (Path(__file__).parents[2] / "clients/python/README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Market data of your own")[2]
+    snippet = section.partition("```python\n")[2].partition("```")[0]
+    text = CONFIG.replace("\ntiers:\n", f"\n{EUR_USD}tiers:\n", 1) + FEEDS.replace("ETH-USDT", "EUR-USD")
+    async with running(write_config(tmp_path, text)) as app, AsyncClient(app.addresses[0]) as client:
+
+        async def until(quality: str) -> Expiry:
+            async with asyncio.timeout(30):
+                while True:
+                    answer = await client.get_expiry(instrument="EUR-USD", side="BUY", timeout_s=5)
+                    if answer.quality is not None and answer.quality.name == quality:
+                        return answer
+                    await asyncio.sleep(0.05)
+
+        script = tmp_path / "publish.py"
+        script.write_text(snippet.replace("127.0.0.1:50051", app.addresses[0]), encoding="utf-8")
+        publisher = await asyncio.create_subprocess_exec(sys.executable, str(script))
+        try:
+            await until("GOOD")
+            await asyncio.sleep(0.5)
+            assert publisher.returncode is None, "it goes on"
+            await until("GOOD")
+        finally:
+            publisher.kill()
+            await publisher.wait()
+        answer = await until("GAPPED")
+        assert answer.decision is Decision.DECLINE
 
 
 async def test_publishing_what_may_not_be_published_is_raised(app: Application) -> None:

@@ -11,11 +11,21 @@ import yaml
 from pydantic import BaseModel
 
 from quotelife.config import Config, load_config
-from quotelife.config.schema import section_keys, section_type
+from quotelife.config.schema import STEP_PRESETS, TierValue, section_keys, section_type
 from quotelife.decision.policy import Policy
+from quotelife_server.settings import ServiceConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CORE_FILES = {"default", "demo"}
+OF_ITS_OWN = {"instruments", "tiers", "counterparties", "desks", "venue_sessions", "calendars", "feeds"}
+"""Sections that are nothing but names and numbers of the set's own: a bare configuration has none of them."""
+DELIBERATE = {
+    "model.artifact": ("simulated_trees", "first_passage"),
+    "server.journal.directory": ("var/journal", None),
+    "signals.volatility_indices": (["DVOL-BTC", "DVOL-ETH"], []),
+    "defaults.unknown_counterparty_tier": ("regular", None),
+}
+"""Keys of configs/default that say another thing than the code's default, (this, that), and name that beside them."""
 
 
 def core_only(folder: Path, target: Path) -> Path:
@@ -36,16 +46,52 @@ def test_a_shipped_set_loads_and_compiles(name: str, tmp_path: Path) -> None:
     assert Policy(config).instruments == len(config.instruments) >= 2
 
 
-def test_the_default_set_spells_out_the_defaults(tmp_path: Path) -> None:
-    """Postures, standardisation, regimes and signals of configs/default say what the code has as defaults."""
-    shipped = load_config(core_only(CONFIGS / "default", tmp_path))
-    plain = Config.model_validate({"version": 1})
-    table = {"step_table": plain.postures.risk_averse.step_table}
-    own_rows = shipped.postures.risk_averse.model_copy(update=table)
-    assert plain.postures == shipped.postures.model_copy(update={"risk_averse": own_rows})
-    assert plain.risk_inputs == shipped.risk_inputs
-    assert plain.regimes == shipped.regimes
-    assert plain.signals.news_half_life_ns == shipped.signals.news_half_life_ns
+def differences(one: Any, other: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every key, dotted, whose values two configurations do not share."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from differences(one[key], other[key], f"{at}.{key}" if at else key)
+    elif one != other:
+        yield at, one, other
+
+
+def test_the_default_set_spells_out_the_defaults() -> None:
+    """Every section of configs/default says what the code has as defaults, but for a few keys that are listed here."""
+    shipped = load_config(CONFIGS / "default", ServiceConfig)
+    risk_averse = shipped.postures.risk_averse
+    assert (
+        risk_averse.step_table.steps() == STEP_PRESETS["step_2pct"]
+    )  # rows that show how such a table is written
+    preset = {"step_table": ServiceConfig(version=1).postures.risk_averse.step_table}
+    postures = {"risk_averse": risk_averse.model_copy(update=preset)}
+    shipped = shipped.model_copy(update={"postures": shipped.postures.model_copy(update=postures)})
+    ours, bare = (
+        {
+            key: value
+            for key, value in each.model_dump(mode="json", by_alias=True).items()
+            if key not in OF_ITS_OWN
+        }
+        for each in (shipped, ServiceConfig(version=1))
+    )
+    assert {key: (here, there) for key, here, there in differences(ours, bare)} == DELIBERATE
+    assert shipped.tiers["strategic"].value == TierValue()  # "shown with the defaults"
+
+
+def test_what_differs_from_the_defaults_names_them() -> None:
+    """The comment beside or above such a key says what holds where it is left out."""
+    lines = [
+        line
+        for file in sorted((CONFIGS / "default").glob("*.yaml"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    unsaid = []
+    for path, (ours, default) in DELIBERATE.items():
+        key, said = path.rpartition(".")[2], str(ours).replace("'", "")
+        (at,) = [i for i, line in enumerate(lines) if line.lstrip().startswith(f"{key}: {said}")]
+        word = "null (default)" if default is None else f"efault: {default or 'none'}"
+        if word not in lines[at] + lines[at - 1]:
+            unsaid.append(path)
+    assert unsaid == []
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from quote_expiry.v1 import admin_service_pb2 as admin
-from quotelife.capture.format import InputKind
+from quotelife.capture.format import CaptureError, InputKind
 from quotelife.capture.reader import Capture
+from quotelife.capture.segments import SegmentFiles
 from quotelife.engine import Engine
 from quotelife_server.alerts import Alerts
 from quotelife_server.capturing import Capturing
@@ -103,6 +104,18 @@ async def test_a_disk_that_fails_is_said_and_recovers_by_itself(
     await capturing.stop()
     runs = list(Capture(tmp_path).inputs())
     assert [run.first_sequence + i for run in runs for i in range(run.length)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_folder_that_another_service_captures_into_is_named_with_its_key(tmp_path: Path) -> None:
+    engine = Engine(ServiceConfig.model_validate_json(CONFIG), start_ns=1)
+    settings = CaptureSettings(directory=str(tmp_path))
+    held = SegmentFiles(tmp_path)
+    with pytest.raises(CaptureError) as caught:
+        Capturing(settings, engine, boot_id="x", alerts=Alerts())
+    held.close()
+    assert str(caught.value) == (
+        f"server.capture.directory: {tmp_path}: another process captures into this folder; name another one"
+    )
 
 
 class MarketFeed:

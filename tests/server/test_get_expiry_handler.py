@@ -134,6 +134,21 @@ def test_an_unknown_instrument_is_not_found(kit: Kit) -> None:
     assert errors[0].message == "instrument: 'NO-SUCH' is not configured"
 
 
+@pytest.mark.parametrize("name", ["nobody", "x" * 100])
+@pytest.mark.parametrize("field", ["desk", "venue_session"])
+def test_a_name_that_is_not_configured_is_repeated(kit: Kit, field: str, name: str) -> None:
+    """As that of an instrument is: of many names in an OMS it says which."""
+    with refused() as errors:
+        kit.get(**{field: name})
+    assert errors[0].message.startswith(f"{field}: '{name}' is not ")
+
+
+def test_a_name_that_cannot_be_one_is_repeated_in_part_and_on_one_line(kit: Kit) -> None:
+    with refused() as errors:
+        kit.get(desk="a\n" + "x" * 500)
+    assert "\n" not in errors[0].message and len(errors[0].message) < 400
+
+
 @pytest.mark.parametrize("payload", [b"\xff", b"\x0a\xff", b"\x32\x05ab", b"\x0a\x02\xc3\x28", b"\x08" * 50])
 def test_bytes_that_are_no_message_are_invalid(kit: Kit, payload: bytes) -> None:
     with refused() as errors:

@@ -126,6 +126,32 @@ def test_a_wrong_field_is_named(kit: Kit, method: str, request_: Any, at_fault: 
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
+        (INDEX, signals.PublishVolatilityIndexRequest(index="nobody", level=1)),
+        (
+            INVENTORY,
+            signals.PublishInventoryRequest(
+                instrument="BTC-USDT", position="1", limit="1", unit=LOTS, desk="nobody"
+            ),
+        ),
+        (
+            ADMIN + "SetOverride",
+            admin.SetOverrideRequest(
+                posture=types.POSTURE_RISK_AVERSE, ttl_ns=1, counterparty="nobody", desk="nobody"
+            ),
+        ),
+    ],
+)
+def test_a_name_that_is_not_configured_is_repeated(kit: Kit, method: str, request_: Any) -> None:
+    with refused() as errors:
+        kit.call(method, request_.SerializeToString())
+    details = errors[0].details[0]
+    assert isinstance(details, error_details_pb2.BadRequest)
+    assert all("'nobody' is not " in each.description for each in details.field_violations)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
         (NEWS, signals.PublishNewsRequest(score=0.1, instrument="NONE")),
         (INVENTORY, signals.PublishInventoryRequest(instrument="NONE", position="1", limit="1", unit=LOTS)),
         (
