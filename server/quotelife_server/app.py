@@ -1,10 +1,11 @@
 """The running service on one screen: compose, start, drain, stop."""
 
 import asyncio
+import contextlib
 import gc
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from quotelife.errors import ConfigError
 from quotelife.instruments import InstrumentTable
 from quotelife.units import NS_PER_S
 from quotelife_server import log
+from quotelife_server.addresses import UNIX
 from quotelife_server.administration import administration, shared
 from quotelife_server.alerts import CLOCK_UNSYNCHRONISED, ENGINE_AHEAD, JOURNAL_FAILING, THROTTLED, Alerts
 from quotelife_server.capturing import open_capture
@@ -56,8 +58,10 @@ from quotelife_server.reply_store import ReplyStore
 from quotelife_server.rpc import Deferred, waited
 from quotelife_server.settings import Server, ServiceConfig
 from quotelife_server.status import status_reply
+from quotelife_server.tls import check_tls, folder_of
 from quotelife_server.transport.choice import GrpcFrontEnd, chosen
 from quotelife_server.transport.http import HttpServer
+from quotelife_server.transport.listening import CannotListen
 from quotelife_server.transport.options import GrpcOptions, TlsFiles
 from quotelife_server.watching import Ear
 
@@ -137,6 +141,7 @@ class Application:
         load_again = partial(load, config_path, overrides or {})
         self.config = load_again()
         settings = self.config.server
+        tls = check_tls(config_path, settings)  # before anything is opened or written
         self.clock = SystemClock(settings.wall_offset_max_ns)
         self.started_ns = self.clock.now_ns()
         self.alerts = Alerts()
@@ -187,6 +192,9 @@ class Application:
             if settings.journal.directory is None
             else JournalExplanations(Path(settings.journal.directory)),
         )
+        if self.ledger is None:
+            mend = "name a folder as server.journal.directory"
+            _log.warning("no journal: answers are kept nowhere, and say unjournaled", mend=mend)
         if unfed := self.config.without_feed():
             _log.warning("instruments without a feed, declined for ever", instruments=few(unfed))
         if bookless := self.config.without_book():
@@ -208,7 +216,7 @@ class Application:
             self.config, engine.instruments, self.clock, engine.on_events, engine.on_greeks
         )
         self.service.published = published(self.feeds)
-        self.grpc_options = _grpc_options(settings, _folder(config_path))
+        self.grpc_options = _grpc_options(settings, tls)
         front_end = chosen(settings.transport)
         self.admin: GrpcFrontEnd | None = None
         self.admin_address = settings.admin_address
@@ -230,16 +238,19 @@ class Application:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Bind, connect the feeds, answer. Raises ``OSError`` when an address cannot be had."""
+        """Bind, connect the feeds, answer. Raises ``OSError`` that names the key when an address cannot be had."""
         self.kills.restore()
         if self.ledger is not None:
             self.ledger.begin(asyncio.get_running_loop().call_soon)
         self.service.watching.begin()
         if self.admin is not None:
-            (self.admin_address,) = await self.admin.start()
-        self.addresses = await self.grpc.start()
+            with _named("admin_address"):
+                (self.admin_address,) = await self.admin.start()
+        with _named("address"):
+            self.addresses = await self.grpc.start()
         if self.http is not None:
-            self.metrics_address = await self.http.start()
+            with _named("metrics_address"):
+                self.metrics_address = await self.http.start()
         for feed in self.feeds:
             await feed.start()
         self._keep_running(self._tick())
@@ -540,11 +551,17 @@ async def _drain_or_leave(app: Application, forced: asyncio.Event) -> bool:
 
 def _kill_file(config_path: Path, name: str | None) -> Path | None:
     """As configured; a relative name starts at the folder of the configuration."""
-    return None if name is None else _folder(config_path) / name
+    return None if name is None else folder_of(config_path) / name
 
 
-def _folder(config_path: Path) -> Path:
-    return config_path if config_path.is_dir() else config_path.parent
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Whoever finds an address taken must know which key to change."""
+    try:
+        yield
+    except CannotListen as error:
+        own = "unix_socket" if key == "address" and error.address.startswith(UNIX) else key
+        raise OSError(f"server.{own}: {error}") from error
 
 
 def _addresses(settings: Server) -> list[str]:
@@ -558,20 +575,12 @@ def _addresses(settings: Server) -> list[str]:
     return addresses
 
 
-def _grpc_options(settings: Server, folder: Path) -> GrpcOptions:
-    """``folder``: where relative names of files start."""
-    tls = settings.tls
+def _grpc_options(settings: Server, tls: TlsFiles | None) -> GrpcOptions:
     return GrpcOptions(
         connections_max=settings.connections.count_max,
         connection_age_max_ns=settings.connections.age_max_ns,
         connection_age_grace_ns=settings.connections.age_grace_ns,
-        tls=None
-        if tls is None
-        else TlsFiles(
-            folder / tls.certificate,
-            folder / tls.key,
-            None if tls.client_ca is None else folder / tls.client_ca,
-        ),
+        tls=tls,
         message_bytes_max=settings.message_bytes_max,
         streams_max=settings.streams_max,
         overload_turn_ns=settings.overload_turn_ns,

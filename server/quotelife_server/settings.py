@@ -164,7 +164,7 @@ class Server(Section):
     models: ModelSettings = ModelSettings()
 
     @model_validator(mode="after")
-    def _admin_is_apart(self) -> "Server":
+    def _addresses_are_apart(self) -> "Server":
         others = {
             "address": self.address,
             "unix_socket": None if self.unix_socket is None else UNIX + self.unix_socket,
@@ -173,6 +173,8 @@ class Server(Section):
         for key, other in others.items():
             if self.admin_address is not None and self.admin_address == other and not other.endswith(":0"):
                 raise ValueError(f"admin_address: must not be {key} too; choose another, or null for none")
+        if self.address is not None and self.address == self.metrics_address and self.address[-2:] != ":0":
+            raise ValueError("metrics_address: must not be address too; choose another, or null for none")
         return self
 
 

@@ -414,6 +414,26 @@ def test_doctor_looks_at_the_journal_folder(run: Run, tmp_path: Path) -> None:
     assert ended.code == 1 and "FAIL  journal" in ended.out and "cannot be written to" in ended.out
 
 
+def test_doctor_warns_where_no_journal_is_configured(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")  # also from an uninstalled tree
+    ended = run("doctor", "--config", write_config(tmp_path))
+    assert ended.code == 0
+    assert "  WARN  journal: server.journal.directory is null: " in ended.out and "name a folder" in ended.out
+
+
+def test_doctor_warns_of_a_service_without_a_journal() -> None:
+    (found,) = [
+        each
+        for each in of_status(admin.GetStatusResponse())
+        if each.name == "journal" and each.mark == "WARN"
+    ]
+    assert "server.journal.directory is null" in found.text and "name a folder" in found.text
+    status = admin.GetStatusResponse(journal=admin.JournalStatus(writable=True))
+    assert not [each for each in of_status(status) if each.warning]
+
+
 def test_doctor_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     ended = run("doctor", "--target", NOBODY)
     assert ended.code == 1 and "FAIL  service: 127.0.0.1:1: UNAVAILABLE" in ended.out
@@ -579,9 +599,26 @@ def quotelife(*arguments: object) -> Ended:
 def test_serve_on_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        ended = quotelife("serve", "--config", write_config(tmp_path), "--address", address)
-    assert ended.code == 1
-    assert ended.err.splitlines()[-1].startswith(f"quotelife: cannot listen on {address}")
+        for key in ("address", "metrics_address"):
+            option = f"--{key.replace('_', '-')}"
+            ended = quotelife("serve", "--config", write_config(tmp_path), option, address)
+            assert ended.code == 1
+            assert ended.err.splitlines()[-1] == (
+                f"quotelife: server.{key}: {address} is taken by another process; stop it or choose another port"
+            )
+
+
+def test_serve_without_a_journal_says_so_once(tmp_path: Path) -> None:
+    config = write_config(tmp_path, CONFIG.replace("log_level: error", "log_level: warning"))
+    journal = f"  journal: {{directory: {tmp_path / 'journal'}}}\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        option = ("--address", f"127.0.0.1:{taken.getsockname()[1]}")
+        said = quotelife("serve", "--config", config, *option).err
+        write_config(tmp_path, config.read_text(encoding="utf-8").rstrip() + "\n" + journal)
+        unsaid = quotelife("serve", "--config", config, *option).err
+    (line,) = [json.loads(line) for line in said.splitlines() if "no journal" in line]
+    assert line["level"] == "warning" and "server.journal.directory" in line["mend"]
+    assert "no journal" not in unsaid
 
 
 def test_serve_refuses_what_is_no_address(run: Run, tmp_path: Path) -> None:
@@ -744,7 +781,7 @@ async def test_what_the_service_refuses_begins_with_the_target_and_says_each_fau
                 "nobody",
             ),
             "'NO-SUCH' is not configured": ("get", "NO-SUCH", "BUY"),
-            "desk: is not configured": ("get", "BTC-USDT", "BUY", "--desk", "none"),
+            "desk: 'none' is not configured": ("get", "BTC-USDT", "BUY", "--desk", "none"),
         }
         for words, arguments in asked.items():
             ended = await asyncio.to_thread(quotelife, *arguments, *target)

@@ -22,9 +22,19 @@ pytestmark = pytest.mark.usefixtures("transport")
 TIMEOUT_S = 10.0
 
 
+def openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tls_kit.make(tmp_path_factory.mktemp("papers"))
+    openssl("pkey", "-in", folder / "oms.key", "-aes256", "-passout", "pass:x", "-out", folder / "locked.key")
+    openssl(
+        *("x509", "-req", "-days", "-1", "-in", folder / "service.csr", "-extfile", folder / "service.names"),
+        *("-CA", folder / "ours.pem", "-CAkey", folder / "ours.key", "-out", folder / "ended.pem"),
+    )
+    (folder / "ended.key").write_bytes((folder / "service.key").read_bytes())
     tls_kit.signed(folder, "elsewhere", "ours", "subjectAltName=DNS:quotes.example\n")
     return folder
 
@@ -87,6 +97,13 @@ async def test_an_error_of_trust_says_what_to_mend(papers: Path, tmp_path: Path)
         assert found[0].good, found[0].text
 
 
+async def test_a_certificate_of_the_service_that_has_ended_is_told_from_one_of_strangers(
+    papers: Path, tmp_path: Path
+) -> None:
+    async with service(papers, tmp_path, "ended") as app:
+        assert "certificate has expired: have it renewed" in await refusal(app.addresses[0], tls(papers))
+
+
 async def test_tls_to_a_service_without_it_says_so(papers: Path, tmp_path: Path) -> None:
     async with running(write_config(tmp_path)) as app:
         assert "does not speak TLS" in await refusal(app.addresses[0], tls(papers))
@@ -99,6 +116,18 @@ def test_files_that_cannot_be_used_are_named(papers: Path) -> None:
         Client("127.0.0.1:1", tls=Tls(papers / "none.pem"))
     with pytest.raises(ValueError, match=r"tls\.ca: .*oms\.names is no PEM file"):
         Client("127.0.0.1:1", tls=Tls(papers / "oms.names"))
+    for certificate, key, words in (
+        (
+            "oms.pem",
+            "service.key",
+            r"tls\.key: .*service\.key does not belong to .*oms\.pem; give the two that were",
+        ),
+        ("oms.pem", "locked.key", r"tls\.key: .*locked\.key has a pass phrase; store it without"),
+        ("oms.pem", "oms.pem", r"tls\.key: .*oms\.pem holds no private key that can be used"),
+        ("oms.key", "oms.key", r"tls\.certificate: .*oms\.key holds no certificate"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Client("127.0.0.1:1", tls=Tls(papers / "ours.pem", papers / certificate, papers / key))
     with pytest.raises(ValueError, match="one of the two"):
         Client("127.0.0.1:1", tls=Tls(papers / "ours.pem"), credentials=grpc.ssl_channel_credentials())
 
@@ -139,5 +168,7 @@ async def test_commands_take_files_as_options_and_from_the_environment(papers: P
         assert usage == 2 and "--tls-key" in missing
         status, told = await command("--tls-ca", papers / "none.pem", *asked)
         assert status == 1 and "--tls-ca" in told and "cannot be read" in told
+        status, told = await command(*options[:4], "--tls-key", papers / "service.key", *asked)
+        assert status == 1 and told.startswith("quotelife: --tls-key: ") and "does not belong to" in told
         status, told = await command("kill", "--reason", "test", *target, **environment)
         assert status == 0 and "everybody killed" in told

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections import Counter
@@ -26,6 +27,7 @@ from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from quotelife_server.transport.http import CONNECTIONS_MAX, HttpServer
+from quotelife_server.transport.listening import cannot_listen
 from reference.service_kit import CONFIG, GET_EXPIRY, TRANSPORT, running, write_config
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -619,10 +621,54 @@ async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_pa
     other = Application(
         write_config(tmp_path), overrides={"address": app.addresses[0], "metrics_address": None}
     )
-    with pytest.raises(OSError, match="in use"):
+    taken = f"server.address: {app.addresses[0]} is taken by another process; stop it or choose another port"
+    with pytest.raises(OSError) as caught:
         await other.start()
+    assert str(caught.value) == taken
     with contextlib.suppress(RpcError):
         await other.grpc.stop(0)
+
+
+async def test_a_metrics_address_in_use_is_said_in_plain_words(app: Application, tmp_path: Path) -> None:
+    other = Application(write_config(tmp_path), overrides={"metrics_address": app.metrics_address})
+    with pytest.raises(OSError) as caught:
+        await other.start()
+    assert str(caught.value) == (
+        f"server.metrics_address: {app.metrics_address} is taken by another process; stop it or choose another port"
+    )
+    await other.drain()
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "words"),
+    [
+        ("address", "192.0.2.1:50051", "is no address of this machine"),
+        ("metrics_address", "192.0.2.1:50051", "is no address of this machine"),
+        ("address", "nowhere.invalid:1", "has a name that is not known here"),
+        ("metrics_address", "nowhere.invalid:1", "has a name that is not known here"),
+        ("unix_socket", "FOLDER/none/s", "is in a folder that does not exist"),
+        ("unix_socket", "FOLDER", "is there already and is no socket; remove it or choose another path"),
+    ],
+)
+async def test_an_address_that_cannot_be_had_names_its_key(
+    tmp_path: Path, key: str, address: str, words: str
+) -> None:
+    given = {"metrics_address": None, key: address.replace("FOLDER", str(tmp_path))}
+    application = Application(write_config(tmp_path), overrides=given)
+    with pytest.raises(OSError, match=rf"^server\.{key}: .*{words}"):
+        await application.start()
+    await application.drain()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80 is not for this user to listen on; choose a port from 1024 on"),
+        ("unix:/s", "unix:/s is not for this user to listen on; choose a folder that it may write to"),
+    ],
+)
+def test_an_address_that_this_user_may_not_have_says_what_he_may(address: str, words: str) -> None:
+    assert str(cannot_listen(address, PermissionError(errno.EACCES, "Permission denied"))) == words
 
 
 async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Application, tmp_path: Path) -> None:
@@ -632,7 +678,9 @@ async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Applicatio
     other = Application(
         write_config(second), overrides={"address": None, "metrics_address": None, "unix_socket": str(path)}
     )
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(
+        OSError, match=r"^server\.unix_socket: .* is taken by another process; stop it or choose"
+    ):
         await other.start()
     await other.grpc.stop(0)
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:

@@ -252,6 +252,10 @@ def test_the_demo_folder_loads() -> None:
             CONFIG.replace("metrics_address: 127.0.0.1:0", "metrics_address: h:7\n  admin_address: h:7"),
             "admin_address: must not be metrics_address too",
         ),
+        (
+            CONFIG.replace("address: 127.0.0.1:0", "address: h:7"),
+            r"server.metrics_address: must not be address too",
+        ),
         (CONFIG + "  in_flight_max: 0\n", "in_flight_max"),
         (CONFIG + "  in_flight: 1\n", "in_flight"),
         (CONFIG + "  overload_retry: 5\n", "overload_retry"),

@@ -13,7 +13,6 @@ import pytest
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
-from quotelife_server.app import Application
 from quotelife_server.transport.grpc_aio import GrpcServer
 from reference.service_kit import GET_EXPIRY, running, write_config
 
@@ -167,20 +166,3 @@ async def test_a_drain_ends_handshakes_under_way(papers: Path, tmp_path: Path) -
         await app.grpc.stop(0)
         assert await asyncio.wait_for(reader.read(), 1) == b""
         writer.close()
-
-
-async def test_files_that_cannot_be_used_are_named_at_the_start(papers: Path, tmp_path: Path) -> None:
-    tls = {"certificate": str(papers / "service.pem"), "key": str(papers / "oms.key")}
-    for files in (
-        tls,
-        {**tls, "certificate": str(papers / "none.pem")},
-        {
-            "certificate": tls["certificate"],
-            "key": str(papers / "service.key"),
-            "client_ca": str(papers / "names"),
-        },
-    ):
-        application = Application(write_config(tmp_path), overrides={"tls": files, "metrics_address": None})
-        with pytest.raises(OSError, match=r"server\.tls: .*(service|none|names)"):
-            await application.start()
-        await application.grpc.stop(0)

@@ -1,5 +1,6 @@
 """TLS of a client: PEM files, and what to mend when the two ends do not trust each other."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import grpc
 
 _BEGIN = b"-----BEGIN "
+# OpenSSL's reasons, and how some of them end.
+_MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+_TOO_WEAK = ("_TOO_SMALL", "_TOO_WEAK")
 
 _OTHER_NAME = (
     "the service's certificate is for another name: address the service by a name in it, or give that name as "
@@ -21,6 +25,10 @@ _CLOSED = (
 _MENDS = (
     (("Hostname Verification",), _OTHER_NAME),
     (("is not in peer certificate",), _OTHER_NAME),
+    (
+        ("certificate has expired",),
+        "the service's certificate has expired: have it renewed, or set this machine's clock",
+    ),
     (
         ("CERTIFICATE_VERIFY_FAILED",),
         "the service's certificate was not signed by the authority given: name the one that signed it as tls.ca "
@@ -58,9 +66,14 @@ class Tls:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises ``ValueError`` that names the field."""
-        return grpc.ssl_channel_credentials(
-            _read("ca", self.ca), _read("key", self.key), _read("certificate", self.certificate)
+        contents = (
+            _read("ca", self.ca),
+            _read("key", self.key),
+            _read("certificate", self.certificate),
         )
+        if self.certificate is not None and self.key is not None:
+            _check_pair(Path(self.certificate), Path(self.key))
+        return grpc.ssl_channel_credentials(*contents)
 
     def options(self) -> tuple[tuple[str, Any], ...]:
         """Of a channel with these credentials."""
@@ -77,6 +90,38 @@ def _read(field: str, path: str | Path | None) -> bytes | None:
     if _BEGIN not in content:
         raise ValueError(f"tls.{field}: {path} is no PEM file")
     return content
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """gRPC says nothing of a pair that it cannot use: the handshake fails, or is made without a certificate."""
+    encrypted = False
+
+    def pass_phrase() -> str:  # or OpenSSL would ask for it on the terminal
+        nonlocal encrypted
+        encrypted = True
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except ssl.SSLError:
+        raise ValueError(f"tls.certificate: {certificate} holds no certificate that can be read") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=pass_phrase)
+    except ssl.SSLError as error:
+        if encrypted:
+            raise ValueError(
+                f"tls.key: {key} has a pass phrase; store it without: openssl pkey -in {key} -out NEW"
+            ) from None
+        if error.reason in _MISMATCH:
+            raise ValueError(
+                f"tls.key: {key} does not belong to {certificate}; give the two that were made together, our own "
+                "certificate first in its file"
+            ) from None
+        if not (error.reason or "").endswith(_TOO_WEAK):  # gRPC's own TLS may take what OpenSSL does not
+            raise ValueError(
+                f"tls.key: {key} holds no private key that can be used with {certificate} "
+                f"({error.reason or 'no PEM'})"
+            ) from None
 
 
 def secured(

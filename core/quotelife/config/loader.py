@@ -7,14 +7,14 @@ complex keys are refused, so a small file cannot grow into a large one and no va
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from quotelife.config.checks import Path, compares, did_you_mean, find_problems
+from quotelife.config.checks import Path, Problem, compares, did_you_mean, find_problems
 from quotelife.config.schema import Config, section_keys, section_type
 from quotelife.errors import ConfigError
 
@@ -84,6 +84,17 @@ def load_config(path: str | FilePath, model: type[Config] = Config) -> Config:
             tuple(sorted(section for section in unchecked if data and compares(section))),
         )
     return read.config
+
+
+def placed(path: str | FilePath, problems: Iterable[Problem]) -> list[str]:
+    """Faults that only show beyond the files of a configuration which loads, in the words of one that does not:
+    ``file:line: key.path: reason``."""
+    marks: dict[Path, Mark] = {}
+    for file, name in _files(FilePath(path), []):
+        _merge({}, marks, _read(file, name, []), [])
+    marks[()] = min(marks.values(), default=Mark(str(path), 1))
+    found = [(_locate(key_path, marks)[0], key_path, reason) for key_path, reason in problems]
+    return [f"{mark.file}:{mark.line}: {_render(key_path)}: {reason}" for mark, key_path, reason in found]
 
 
 def _declared(data: Mapping[str, Any]) -> dict[str, set[str]]:

@@ -17,7 +17,7 @@ def _group() -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="Folder of YAML files, or one file.")],
 ) -> None:
-    """Load a configuration as the service would.
+    """Load a configuration as the service would, with the files of server.tls.
 
     Exit 0: good, and a summary. 3: every fault with file and line.
     """
@@ -25,9 +25,11 @@ def check(
     from quotelife.decision.policy import Policy
     from quotelife_server.feeds.base import few
     from quotelife_server.settings import ServiceConfig
+    from quotelife_server.tls import check_tls
 
     config = load_config(path, ServiceConfig)
     Policy(config)
+    check_tls(path, config.server)
     table = config.instrument_table()
     typer.echo(f"{path}: good, digest {config.digest[:16]}")
     typer.echo(f"  instruments     {len(table)}: {', '.join(i.name for i in table)}")

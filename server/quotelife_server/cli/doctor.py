@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,11 @@ EXTENSIONS = [
     "quotelife.feed.binance",
     "quotelife.engine",
 ]
+ENDS_SOON = timedelta(days=14)  # of a certificate
+
+
+class Worth(Exception):
+    """What a check found is worth knowing, and nothing is known to be wrong."""
 
 
 def doctor(
@@ -40,6 +46,7 @@ def doctor(
 ) -> None:
     """Check installation, clock and configuration, or with --target a running service.
 
+    Of a configuration: is it good, can its journal be written and its certificate be used, and for how long.
     Of a service: does it serve, and which alerts stand; are its feeds connected and its books good, do journal and
     capture take records, was its configuration taken. Exit 0: all good, or no worse than WARN: worth knowing, nothing
     known to be wrong. 1: something is marked FAIL.
@@ -64,10 +71,13 @@ def doctor(
     if config is not None:
         checks.append(("configuration", lambda: _config(config)))
         checks.append(("journal", lambda: _journal(config)))
+        checks.append(("tls", lambda: _tls(config)))
     failed = 0
     for name, check in checks:
         try:
             typer.echo(f"  ok    {name}: {check()}")
+        except Worth as found:
+            typer.echo(f"  WARN  {name}: {found}")
         except Exception as error:
             failed += 1
             typer.echo(f"  FAIL  {name}: {error}")
@@ -142,7 +152,9 @@ def _journal(path: Path) -> str:
 
     settings = load_config(path, ServiceConfig).server.journal
     if settings.directory is None:
-        return "none: replies say unjournaled"
+        raise Worth(
+            "server.journal.directory is null: decisions are kept nowhere, and replies say unjournaled; name a folder"
+        )
     folder = Path(settings.directory).absolute()
     there = next(each for each in (folder, *folder.parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -165,3 +177,30 @@ def _journal(path: Path) -> str:
         return f"{text}, {len(segment_names(storage))} files"
     finally:
         storage.close()
+
+
+def _tls(path: Path) -> str:
+    """Can a service started by this user use its certificate, and for how long?"""
+    from quotelife.config import load_config
+    from quotelife_server.settings import ServiceConfig
+    from quotelife_server.tls import check_tls
+    from quotelife_server.transport.tls_files import valid_between
+
+    files = check_tls(path, load_config(path, ServiceConfig).server)
+    if files is None:
+        return "none: TCP addresses are in the clear"
+    text = str(files.certificate)
+    if (valid := valid_between(files.certificate)) is not None:
+        begin, end = valid
+        now = datetime.now(UTC)
+        if now >= end:
+            raise RuntimeError(f"server.tls.certificate: {text} ended {end.isoformat()}; have it renewed")
+        if now < begin:
+            raise RuntimeError(
+                f"server.tls.certificate: {text} is not good before {begin.isoformat()}; "
+                "set the clock, or have another made"
+            )
+        if end - now < ENDS_SOON:
+            raise Worth(f"server.tls.certificate: {text} ends {end.isoformat()}; have it renewed")
+        text += f" until {end.isoformat()}"
+    return text if files.client_ca is None else f"{text}; clients show one that {files.client_ca} knows"

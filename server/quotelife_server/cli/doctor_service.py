@@ -71,6 +71,9 @@ def of_status(status: admin.GetStatusResponse) -> Iterator[Finding]:
         if status.HasField(name):
             taken = f"{part.records:,} records in {part.segments} segments"
             yield Finding(name, part.writable, taken if part.writable else part.fault)
+    if not status.HasField("journal"):
+        text = "server.journal.directory is null: decisions are kept nowhere, and replies say unjournaled"
+        yield Finding("journal", True, f"{text}; name a folder, and start the service again", warning=True)
     good = f"revision {status.config_revision}"
     if status.restart_required:
         good += f"; waits for a restart: {', '.join(status.restart_required)}"

@@ -30,7 +30,7 @@ class GrpcFrontEnd(Protocol):
         """Streaming calls under way."""
 
     async def start(self) -> list[str]:
-        """Bind and serve. Returns the addresses with their real ports. Raises ``OSError``."""
+        """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
 
     async def stop(self, grace_ns: int) -> None:
         """Take no new call, end streams, wait up to ``grace_ns`` for calls in flight."""

@@ -35,8 +35,9 @@ from quotelife_server.transport.limits import (
     not_read,
     too_many_streams,
 )
-from quotelife_server.transport.listening import bound_as, cannot_listen, remove_stale_socket, tcp_context
+from quotelife_server.transport.listening import bound_as, refused_by_grpc, remove_stale_socket
 from quotelife_server.transport.options import GrpcOptions, TlsFiles
+from quotelife_server.transport.tls_files import tcp_context
 
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
@@ -130,7 +131,7 @@ class GrpcServer:
         return self._streams
 
     async def start(self) -> list[str]:
-        """Bind and serve. Returns the addresses with their real ports. Raises ``OSError``."""
+        """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
         bound = []
         credentials = None if self._tls is None else _credentials(self._tls)
         for address in self._addresses:
@@ -143,7 +144,7 @@ class GrpcServer:
                 else:
                     port = self._server.add_secure_port(address, credentials)
             except RuntimeError as error:
-                raise cannot_listen(address) from error
+                raise refused_by_grpc(address, error) from error
             bound.append(bound_as(address, port))
         await self._server.start()
         return bound

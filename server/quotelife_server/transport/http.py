@@ -10,6 +10,8 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from quotelife_server.transport.listening import cannot_listen
+
 CONNECTIONS_MAX = 64
 CONNECTION_S = 5.0  # from one to two of these is all a connection gets
 SHUTDOWN_S = 0.5
@@ -34,10 +36,13 @@ class HttpServer:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Bind and serve. Returns the address with its real port. Raises ``OSError``."""
+        """Bind and serve. Returns the address with its real port. Raises ``CannotListen``."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._connect, self._host.strip("[]"), self._port)
+        try:
+            self._listener = await loop.create_server(self._connect, self._host.strip("[]"), self._port)
+        except OSError as error:
+            raise cannot_listen(f"{self._host}:{self._port}", error) from error
         self._sweeper = loop.create_task(self._cut_off_the_slow())
         return f"{self._host}:{self._listener.sockets[0].getsockname()[1]}"
 

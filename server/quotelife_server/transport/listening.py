@@ -1,42 +1,37 @@
 """Addresses to listen on, as both gRPC front ends take them."""
 
+import errno
 import os
 import socket
-import ssl
 import stat
 from pathlib import Path
 from typing import Any
 
 from quotelife_server.addresses import UNIX, host_and_port
-from quotelife_server.transport.options import TlsFiles
 
 
-def tcp_context(files: TlsFiles) -> ssl.SSLContext:
-    """For a server that speaks HTTP/2 alone. Raises ``OSError`` in plain words."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    try:
-        context.load_cert_chain(files.certificate, files.key)
-    except OSError as error:
-        raise OSError(
-            f"server.tls: {files.certificate} and {files.key} cannot be used: {_reason(error)}"
-        ) from error
-    if files.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_verify_locations(files.client_ca)
-        except OSError as error:
-            raise OSError(f"server.tls: {files.client_ca} cannot be used: {_reason(error)}") from error
-    return context
+class CannotListen(OSError):
+    """An address that cannot be had, in plain words with the mend; ``address`` as it was asked for."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address} {reason}")
+        self.address = address
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-def cannot_listen(address: str) -> OSError:
-    return OSError(f"cannot listen on {address}: in use, or not an address of this machine")
+def cannot_listen(address: str, error: OSError) -> CannotListen:
+    """What to do about ``error`` at binding."""
+    thing = "path" if address.startswith(UNIX) else "port"
+    if isinstance(error, socket.gaierror):
+        return CannotListen(address, "has a name that is not known here; give an address of this machine")
+    reason = {
+        errno.EADDRINUSE: f"is taken by another process; stop it or choose another {thing}",
+        errno.EADDRNOTAVAIL: "is no address of this machine; give one that is, or 0.0.0.0 for all of them",
+        errno.EACCES: "is not for this user to listen on; choose "
+        + ("a folder that it may write to" if thing == "path" else "a port from 1024 on"),
+        errno.ENOENT: "is in a folder that does not exist; make it or choose another path",
+    }
+    other = f"cannot be listened on ({error.strerror or error}); choose another {thing}"
+    return CannotListen(address, reason.get(error.errno or 0, other))
 
 
 def bound_as(address: str, port: int) -> str:
@@ -45,8 +40,8 @@ def bound_as(address: str, port: int) -> str:
 
 
 def tcp_sockets(address: str, backlog: int) -> list[socket.socket]:
-    """Bound and listening, on each of the machine's addresses that the name has, all at one port. Raises ``OSError`` in
-    plain words."""
+    """Bound and listening, on each of the machine's addresses that the name has, all at one port. Raises
+    ``CannotListen``."""
     host, port = host_and_port(address)
     listeners: list[socket.socket] = []
     try:
@@ -64,7 +59,7 @@ def tcp_sockets(address: str, backlog: int) -> list[socket.socket]:
     except OSError as error:
         for each in listeners:
             each.close()
-        raise cannot_listen(address) from error
+        raise cannot_listen(address, error) from error
     return listeners
 
 
@@ -82,21 +77,22 @@ def _listening(listener: socket.socket, where: Any, backlog: int) -> socket.sock
 
 
 def unix_socket(path: Path, backlog: int) -> socket.socket:
-    """Bound and listening; what a killed process has left there is removed. Raises ``OSError`` in plain words."""
+    """Bound and listening; what a killed process has left there is removed. Raises ``CannotListen``."""
     remove_stale_socket(path)
     try:
         return _listening(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path), backlog)
     except OSError as error:
-        raise cannot_listen(f"{UNIX}{path}") from error
+        raise cannot_listen(f"{UNIX}{path}", error) from error
 
 
 def remove_stale_socket(path: Path) -> None:
     """Remove a socket file on which nobody listens, as a killed process leaves it; binding would fail.
 
-    Raises ``OSError`` when somebody does."""
+    Raises ``CannotListen`` when somebody does."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+            reason = "is there already and is no socket; remove it or choose another path"
+            raise CannotListen(f"{UNIX}{path}", reason)
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)
             probe.connect(str(path))
@@ -105,4 +101,23 @@ def remove_stale_socket(path: Path) -> None:
     except ConnectionRefusedError:
         path.unlink(missing_ok=True)
         return
-    raise OSError(f"cannot listen on {UNIX}{path}: in use by another process")
+    except CannotListen:
+        raise
+    except OSError as error:
+        raise cannot_listen(f"{UNIX}{path}", error) from error
+    raise cannot_listen(f"{UNIX}{path}", OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+
+
+def refused_by_grpc(address: str, error: Exception) -> CannotListen:
+    """Why gRPC, which tells no reason, could not bind: found by trying ourselves."""
+    try:
+        if address.startswith(UNIX):
+            path = Path(address.removeprefix(UNIX))
+            unix_socket(path, 1).close()
+            path.unlink()
+        else:
+            for each in tcp_sockets(address, 1):
+                each.close()
+    except CannotListen as found:
+        return found
+    return CannotListen(address, f"cannot be listened on ({error}); choose another")

@@ -15,10 +15,11 @@ from quotelife_server.addresses import UNIX
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import MethodTable, StreamCall
 from quotelife_server.transport.limits import PREFACE_S, draining
-from quotelife_server.transport.listening import bound_as, tcp_context, tcp_sockets, unix_socket
+from quotelife_server.transport.listening import bound_as, tcp_sockets, unix_socket
 from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 from quotelife_server.transport.options import GrpcOptions
+from quotelife_server.transport.tls_files import tcp_context
 from quotelife_server.transport.tls_listening import TlsListener
 
 SWEEP_S = 0.01
@@ -74,7 +75,7 @@ class NativeServer:
         return self._desk.connections
 
     async def start(self) -> list[str]:
-        """Bind and serve. Returns the addresses with their real ports. Raises ``OSError``."""
+        """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
         loop = asyncio.get_running_loop()
         self._desk.now_s = loop.time()
         tls = None if self._options.tls is None else tcp_context(self._options.tls)
