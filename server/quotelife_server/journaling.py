@@ -149,14 +149,14 @@ class EarlierAnswers:
                 **what,
             )
 
-    def index_closed(self, now_ns: int) -> None:
-        """Take in the segments that the writer has been through with since. Any one thread."""
-        storage, writer = self._journal.storage, self._journal.writer
-        held_from = min(writer.segment, writer.first_held)  # one closed a moment ago has no sidecar yet
+    def index_closed(self, now_ns: int, current: int) -> None:
+        """Take in the segments that have been closed since and have been given their sidecars; ``current`` was the one
+        being written when that began. Any one thread."""
+        storage = self._journal.storage
         names = segment_names(storage)
         stops = stop_numbers(first_numbers(storage, names))
         for (number, name), stop in zip(names, stops, strict=True):
-            if not self.indexed_segment < number < held_from:
+            if not self.indexed_segment < number < current:
                 continue
             index = load_sidecar(storage, name, pause_s=PAUSE_S)
             if index is not None:
@@ -168,7 +168,7 @@ class EarlierAnswers:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
             self._index.add(index, now_ns - self._journal.answers_ns, pause_s=PAUSE_S)
-        self.indexed_segment = max(self.indexed_segment, held_from - 1)
+        self.indexed_segment = max(self.indexed_segment, current - 1)
 
     def remove_old(self, now_ns: int) -> None:
         """Remove what is past keeping. Any one thread."""
@@ -178,7 +178,7 @@ class EarlierAnswers:
             now_ns,
             age_ns=settings.keep_ns,
             total_bytes=settings.keep_bytes or 0,
-            held_from=writer.first_kept,
+            held_from=writer.first_held,
             answers_ns=self._journal.answers_ns,
             removing=self._forget,
             pause_s=PAUSE_S,
@@ -470,8 +470,9 @@ class JournalLedger(Outgoing):
         self._tidied_ns = now_ns
 
         def tidy() -> int:
+            current = self._writer.segment  # what is closed from here on gets its sidecar the next time
             self._writer.finish_segments(PAUSE_S)
-            self._earlier.index_closed(now_ns)
+            self._earlier.index_closed(now_ns, current)
             self._earlier.remove_old(now_ns)
             return len(segment_names(self._storage))
 

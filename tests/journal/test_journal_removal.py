@@ -144,9 +144,9 @@ def test_with_power_loss_something_safe_is_kept(tmp_path: Path, seed: int) -> No
     writer.finish_segments()
     flow.ask(1)
     writer.commit()
-    retain(disk, T0 + S, age_ns=0, total_bytes=1, held_from=writer.first_kept)
+    retain(disk, T0 + S, age_ns=0, total_bytes=1, held_from=writer.first_held)
     after = disk.after_power_cut(random.Random(seed))
     assert recover(after, T0 + S).next_number > acknowledged
     writer.sync()
-    retain(disk, T0 + S, age_ns=0, total_bytes=1, held_from=writer.first_kept)
+    retain(disk, T0 + S, age_ns=0, total_bytes=1, held_from=writer.first_held)
     assert len(segment_names(disk)) == 1

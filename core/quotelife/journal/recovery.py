@@ -388,7 +388,7 @@ def retain(
     """Remove the oldest segments beyond an age or a total size; returns their names. 0 means: no such bound.
     ``removing`` is told of each one first; ``pause_s``: as ``Storage.remove`` has it.
 
-    The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_kept``) stay whatever they
+    The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_held``) stay whatever they
     take. Age never removes what the answers of the last ``answers_ns`` lie in;
     size does, since a full disk would stop the service: the oldest request ids are then answered anew.
     Raises ``OSError``.

@@ -705,31 +705,19 @@ cdef class JournalWriter(InputSink):
 
     @property
     def first_held(self):
-        """Number of the first segment that is being written, synced or given its sidecar."""
-        cdef Segment segment
-        with self._lock:
-            held = [segment.number for segment in self._waiting]
-            if self._open is not None:
-                held.append(self._open.number)
-            held += [int(name.partition(".")[0]) for name in list(self._unfinished)]
-            return min(held, default=self.segment)
+        """Number of the first segment that may not be removed: it is being written, synced or given its sidecar.
 
-    @property
-    def first_kept(self):
-        """Number of the first segment that may not be removed.
-
-        That is ``first_held``, and with ``power_loss`` the one before it while nothing written since is known to be
-        safe: without it a power cut would leave no record, nor the number that the next one has.
+        With ``power_loss`` that is the one before these while nothing in them is known to be safe: without it a power
+        cut would leave no record, nor the number that the next one has.
         """
         cdef Segment segment
-        first = self.first_held
-        if not self.power_loss:
-            return first
+        cdef bint safe = not self.power_loss
         with self._lock:
+            held = [int(name.partition(".")[0]) for name in list(self._unfinished)]
             for segment in self._waiting + ([self._open] if self._open is not None else []):
-                if segment.first_number <= self.durable_number:
-                    return first
-        return first - 1
+                held.append(segment.number)
+                safe |= segment.first_number <= self.durable_number
+            return min(held, default=self.segment) - (not safe)
 
     @property
     def unfinished(self):
