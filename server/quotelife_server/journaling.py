@@ -111,6 +111,7 @@ class EarlierAnswers:
         self._decisions = journal.recovered.decisions
         self.indexed_segment = journal.recovered.segment
         self._models_named: dict[str, frozenset[str]] = {}
+        self._without_sidecar: set[str] = set()
         self.unreadable = 0
         self._said_ns = 0
 
@@ -155,19 +156,26 @@ class EarlierAnswers:
         storage = self._journal.storage
         names = segment_names(storage)
         stops = stop_numbers(first_numbers(storage, names))
+        since_ns = now_ns - self._journal.answers_ns
         for (number, name), stop in zip(names, stops, strict=True):
-            if not self.indexed_segment < number < current:
+            again = name in self._without_sidecar
+            if not again and not self.indexed_segment < number < current:
                 continue
             index = load_sidecar(storage, name, pause_s=PAUSE_S)
             if index is not None:
-                self._decisions.add(index, now_ns - self._journal.answers_ns)
-            else:  # left unsealed after a failed write: it ends where a later one begins
+                self._decisions.add(index, since_ns)
+                self._without_sidecar.discard(name)
+            if again:
+                continue
+            if index is None:
+                # The disk refused it; or left unsealed after a failed write, the segment ends where a later one begins.
+                self._without_sidecar.add(name)
                 try:
                     index = scan_stored(storage, name, stop, pause_s=PAUSE_S)
                 except JournalError as error:
                     _log.error("a segment cannot be read", segment=storage.where(name), error=str(error))
                     continue
-            self._index.add(index, now_ns - self._journal.answers_ns, pause_s=PAUSE_S)
+            self._index.add(index, since_ns, pause_s=PAUSE_S)
         self.indexed_segment = max(self.indexed_segment, current - 1)
 
     def remove_old(self, now_ns: int) -> None:
@@ -179,6 +187,7 @@ class EarlierAnswers:
             age_ns=settings.keep_ns,
             total_bytes=settings.keep_bytes or 0,
             held_from=writer.first_held,
+            abandoned=writer.take_abandoned(),
             answers_ns=self._journal.answers_ns,
             removing=self._forget,
             pause_s=PAUSE_S,
@@ -187,6 +196,7 @@ class EarlierAnswers:
             writer.remove_model(digest)
 
     def _forget(self, segment: str) -> None:
+        self._without_sidecar.discard(segment)
         self._index.forget(segment)
         self._decisions.forget(segment)
 

@@ -608,6 +608,8 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     result = RUN.invoke(app, ["explain", "b00t-1", "--journal", str(tmp_path / "nowhere")])
     assert result.exit_code == 1
     assert "no such folder" in str(result.exception)
+    result = RUN.invoke(app, ["explain", "last", "--journal", str(tmp_path)])
+    assert "name the folder of server.journal" in str(result.exception)
 
 
 def test_a_service_that_is_not_there_is_named() -> None:

@@ -17,7 +17,7 @@ from quotelife.journal import index, storage, writer
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
-from quotelife.journal.recovery import verify
+from quotelife.journal.recovery import Severity, verify
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife.replay.verify import verify as replayed
@@ -491,6 +491,50 @@ def test_a_segment_closed_while_another_gets_its_sidecar_is_found_later(
     kit.pass_time(2)
     found = kit.ledger.decided(decision, kit.clock.now_ns())
     assert found is not None and found.answer.request_id == b"r"
+
+
+def test_decisions_are_found_once_the_disk_takes_their_sidecar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20)
+    call = kit.ask(request_id="r")
+    fill_to_segment(kit, 2)
+
+    def refused(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "index_segment", refused)
+        kit.work()
+    decision = call.expiry.decision_id
+    assert kit.ledger.decided(decision, kit.clock.now_ns()) is None
+    kit.pass_time(2)
+    found = kit.ledger.decided(decision, kit.clock.now_ns())
+    assert found is not None and found.answer.request_id == b"r"
+    assert kit.ledger.find("r", kit.clock.now_ns()) is not None
+
+
+def test_while_syncs_fail_what_is_safe_stays_and_what_was_given_up_goes(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path, segment_bytes=2**20, keep_bytes=3 * 2**20, durability="power-loss")
+    while kit.journal.writer.segment < 3:
+        for _ in range(100):
+            kit.ask()
+        kit.work_off()
+    safe = kit.journal.writer.durable_number
+    kit.storage.fail(errno.EIO, "sync")
+    kit.ask()
+    kit.work_off()
+    kit.pass_time(30)
+    numbers = segment_numbers(kit)
+    assert len(numbers) < 10 and kit.journal.writer.segment > 20
+    held = [index.next_number > safe >= index.header.first_number for index in kit.read().segments]
+    assert any(held)
+    kit.storage.heal()
+    kit.pass_time(2)
+    call = kit.ask()
+    kit.work_off()
+    assert call.reply and not kit.ledger.fault
+    assert verify(str(kit.folder)).severity < Severity.DAMAGE
 
 
 def test_what_is_past_keeping_makes_room_on_a_full_disk(tmp_path: Path) -> None:

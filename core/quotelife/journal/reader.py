@@ -29,7 +29,7 @@ from quotelife.journal.state import OperationalState
 from quotelife.journal.storage import DirectoryStorage, Storage
 
 _FIRST_READ = 4096
-Found = TypeVar("Found", Record, Answer)
+_Found = TypeVar("_Found", Record, Answer)
 
 
 class _Segment:
@@ -112,12 +112,17 @@ class Journal:
         return [segment.index for segment in self._segments if segment.index is not None]
 
     def records(self, kinds: Iterable[Kind] | None = None, first_number: int = 0) -> Iterator[Record]:
-        """Records from ``first_number`` on, of these ``kinds`` (default: all but seals), in order."""
+        """Records from ``first_number`` on, of these ``kinds`` (default: all but seals), in order.
+
+        They begin behind what has been removed since the last look; ``FileNotFoundError`` when more goes meanwhile.
+        """
         wanted = None if kinds is None else frozenset(kinds)
         indexes = self.segments
+        begun = False
         for at, index in enumerate(indexes):
-            if index.next_number <= first_number:
+            if index.next_number <= first_number or not (begun or self.storage.exists(index.name)):
                 continue
+            begun = True
             yield from self._records_of(index, wanted, first_number, last=at == len(indexes) - 1)
 
     def following(self, record: Record, kinds: Iterable[Kind]) -> Iterator[Record]:
@@ -220,7 +225,7 @@ class Journal:
         """The newest answer to that request id given since ``since_ns`` and not taken back; ``None``: none."""
         return self._found(lambda: find_answer(self.storage, self.segments, request_id, since_ns))
 
-    def _found(self, find: Callable[[], Found | None]) -> Found | None:
+    def _found(self, find: Callable[[], _Found | None]) -> _Found | None:
         """What ``find`` finds: now, or in what has been written since the last look. What it finds in a segment that
         has been removed since is not there any more."""
         try:
@@ -231,6 +236,17 @@ class Journal:
             self.refresh()
             found = find()
         return found
+
+    def newest_decision(self) -> Record | None:
+        """The last decision that is there; ``None``: there is none. ``JournalError`` when damaged."""
+
+        def newest() -> Record | None:
+            for index in reversed(self.segments):
+                if len(index.decision_offset):
+                    return self.record_at(index, int(index.decision_offset.max()))
+            return None
+
+        return self._found(newest)
 
     def answer_of(self, decision: Record) -> Answer | None:
         """The answer that told of a decision, the last of several; ``None`` where none was journaled."""

@@ -6,6 +6,7 @@ that were promised and do not read back; nothing is written over them, and the s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -47,6 +48,8 @@ from quotelife.units import NS_PER_S
 
 ANSWERS_KEPT_NS = 86_400 * NS_PER_S
 """How long the same request id gets the same reply."""
+
+VERIFY_TRIES = 8
 
 MEND = (
     "restore the file from a backup, or stop the service and move this file and all later ones away "
@@ -185,9 +188,18 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
     """Read every byte of a journal and say what is wrong with it; changes nothing.
 
     What a service beside it removes meanwhile is left out. ``progress(done, total)`` is called with bytes after each
-    segment. Raises ``OSError``.
+    segment. Raises ``JournalError`` where segments go from the middle again and again, ``OSError``.
     """
     storage: Storage = DirectoryStorage(path, lock=False) if isinstance(path, str) else path
+    for _ in range(VERIFY_TRIES):
+        report = _read_through(storage, progress)
+        if report is not None:
+            return report
+    raise JournalError(f"{storage.where()}: segments come and go while it is read; verify it again")
+
+
+def _read_through(storage: Storage, progress: Callable[[int, int], None] | None) -> Report | None:
+    """``None``: one went that others stand before, as a start or a failing disk makes it; what was seen is no more."""
     report = Report()
     names = segment_names(storage)
     total = sum(_size_now(storage, name) for _, name in names)
@@ -201,7 +213,7 @@ def verify(path: str | Storage, progress: Callable[[int, int], None] | None = No
             raw = storage.read(name)
         except FileNotFoundError:
             if segment_names(storage)[:1] < [(number, name)]:  # keeping removes the oldest first
-                report.findings.append(Finding(Severity.DAMAGE, where, 0, f"went while this read; {MEND}"))
+                return None
             expected = 0
             continue
         entry = SegmentReport(name, len(raw))
@@ -381,6 +393,7 @@ def retain(
     age_ns: int,
     total_bytes: int,
     held_from: int,
+    abandoned: Collection[str] = (),
     answers_ns: int = ANSWERS_KEPT_NS,
     removing: Callable[[str], None] = lambda name: None,
     pause_s: float = 0.0,
@@ -389,13 +402,17 @@ def retain(
     ``removing`` is told of each one first; ``pause_s``: as ``Storage.remove`` has it.
 
     The newest segment and those numbered ``held_from`` or more (see ``JournalWriter.first_held``) stay whatever they
-    take. Age never removes what the answers of the last ``answers_ns`` lie in;
-    size does, since a full disk would stop the service: the oldest request ids are then answered anew.
-    Raises ``OSError``.
+    take; ``abandoned`` (see ``JournalWriter.take_abandoned``) go first. Age never removes what the answers of the last
+    ``answers_ns`` lie in; size does, since a full disk would stop the service: the oldest request ids are then answered
+    anew. Raises ``OSError``.
     """
+    for name in abandoned:
+        removing(name)
+        with contextlib.suppress(FileNotFoundError):
+            _remove(storage, name, pause_s)
     names = segment_names(storage)
     sizes = {name: storage.size(name) for _, name in names}
-    removed: list[str] = []
+    removed = list(abandoned)
     held = sum(sizes.values())
     for number, name in names[:-1]:
         if number >= held_from:

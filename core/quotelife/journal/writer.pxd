@@ -69,6 +69,8 @@ cdef class JournalWriter(InputSink):
     cdef uint64_t _state_bytes
     cdef list _waiting           # segments left and not yet known to be on the disk, their files open
     cdef dict _unfinished        # sealed segments without a sidecar, by name: the scan of what was written, or None
+    cdef list _abandoned         # names of segments whose records are written again to later ones
+    cdef uint64_t _durable_in    # number of the segment that record durable_number lies in
     cdef SegmentScan _last_scan  # of the segment made last
     cdef uint64_t _names_made    # files created, and how many of them when their names were last synced
     cdef uint64_t _names_synced

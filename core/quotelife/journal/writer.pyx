@@ -109,12 +109,13 @@ cdef class JournalWriter(InputSink):
         self.power_loss = power_loss
         self.next_number = next_number
         self.committed_number = self.durable_number = next_number - 1
-        self.segment = segment
+        self.segment = self._durable_in = segment
         self.lost_segment = ""
         self._state = OperationalState()
         self._words = []
         self._waiting = []
         self._unfinished = {}
+        self._abandoned = []
         self._artifacts_due = []
         self._artifacts_kept = set()
         self._models = {}
@@ -656,7 +657,10 @@ cdef class JournalWriter(InputSink):
         with self._lock:               # nothing that is not safe counts, nor would a second sync tell the truth
             for segment in self._waiting + ([self._open] if self._open is not None else []):
                 segment.file.close()
-                if segment.name in self._unfinished:
+                if self.power_loss and segment.first_number > self.durable_number:
+                    self._abandoned.append(segment.name)
+                    self._unfinished.pop(segment.name, None)
+                elif segment.name in self._unfinished:
                     self._unfinished[segment.name] = None      # what was written to it may not be there
             self._waiting.clear()
             self._open = None
@@ -705,19 +709,26 @@ cdef class JournalWriter(InputSink):
 
     @property
     def first_held(self):
-        """Number of the first segment that may not be removed: it is being written, synced or given its sidecar.
-
-        With ``power_loss`` that is the one before these while nothing in them is known to be safe: without it a power
-        cut would leave no record, nor the number that the next one has.
+        """Number of the first segment that may not be removed: it is being written, synced or given its sidecar, or,
+        with ``power_loss``, the last record that is known to be safe lies in it. Without that one a power cut would
+        leave no record, nor the number that the next one has.
         """
         cdef Segment segment
-        cdef bint safe = not self.power_loss
         with self._lock:
-            held = [int(name.partition(".")[0]) for name in list(self._unfinished)]
-            for segment in self._waiting + ([self._open] if self._open is not None else []):
-                held.append(segment.number)
-                safe |= segment.first_number <= self.durable_number
-            return min(held, default=self.segment) - (not safe)
+            held = [segment.number for segment in self._waiting]
+            if self._open is not None:
+                held.append(self._open.number)
+            held += [int(name.partition(".")[0]) for name in list(self._unfinished)]
+            if self.power_loss:
+                held.append(self._durable_in)
+            return min(held, default=self.segment)
+
+    def take_abandoned(self):
+        """Names of the segments, since the last call, of which nobody was told and all is written again to later ones,
+        for the caller to remove: those of a failed sync."""
+        with self._lock:
+            taken, self._abandoned = self._abandoned, []
+        return taken
 
     @property
     def unfinished(self):
@@ -760,8 +771,8 @@ cdef class JournalWriter(InputSink):
         refuses: nothing since the last good sync is known to be safe, and the next ``commit`` writes all of it again
         to a new segment.
         """
-        cdef uint64_t number = 0, position, end
-        cdef Segment segment
+        cdef uint64_t number = 0, position = 0, end = 0, holds = 0
+        cdef Segment segment, last
         with self._working:
             with self._lock:
                 if self._sync_failed:
@@ -770,6 +781,11 @@ cdef class JournalWriter(InputSink):
                 position = self._base + self._written
                 segment = self._open
                 end = segment.end if segment is not None else 0
+                if segment is not None and segment.first_number <= number:
+                    holds = segment.number
+                elif self._waiting:
+                    last = self._waiting[len(self._waiting) - 1]
+                    holds = last.number
             try:
                 self._prepare()
                 self._sync_names()
@@ -781,8 +797,10 @@ cdef class JournalWriter(InputSink):
                 raise JournalError(f"{self._storage.where()}: {error.strerror or error}; nothing since record "
                                    f"{self.durable_number} is known to be safe") from error
             self.syncs += 1
-            self.durable_number = number
-            self._durable_at = position
+            with self._lock:
+                self._durable_in = max(self._durable_in, holds)
+                self.durable_number = number
+                self._durable_at = position
         return number
 
     def prepare(self):

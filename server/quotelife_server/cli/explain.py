@@ -108,14 +108,13 @@ def _from_journal(folder: Path, decision_id: str) -> "expiry.ExplainDecisionResp
 
 
 def _newest(journal: "Journal") -> str:
-    from collections import deque
-
-    from quotelife.journal.format import Kind
-
-    decisions = deque(journal.records((Kind.DECISION,)), maxlen=1)
-    if not decisions:
+    newest = journal.newest_decision()
+    if not journal.segments:
+        where = journal.storage.where()
+        raise QuotelifeError(f"{where}: no segment of a journal in it; name the folder of server.journal")
+    if newest is None:
         raise QuotelifeError("the journal holds no decision yet")
-    return str(decisions[0].decision_id)
+    return str(newest.decision_id)
 
 
 def _from_service(target: str, decision_id: str, timeout_s: float) -> "expiry.ExplainDecisionResponse":
