@@ -73,6 +73,8 @@ class OpenJournal:
         self.answers_ns = server.replies.age_max_ns
         try:
             self.storage = DirectoryStorage(settings.directory)
+        except JournalError as error:  # another process has it
+            raise JournalError(f"server.journal.directory: {error}") from None
         except OSError as error:
             raise cannot_begin(settings.directory, error) from error
         try:
@@ -697,10 +699,12 @@ def cannot_begin(directory: str, error: OSError) -> JournalError:
         errno.EROFS: "mount it for writing",
         errno.EACCES: "make the folder and its files the service's own",
         errno.EPERM: "make the folder and its files the service's own",
+        errno.EEXIST: "that is a file",
+        errno.ENOTDIR: "that is a file",
     }.get(error.errno or 0, "see to the disk")
     return JournalError(
-        f"{where}: {error.strerror or error}: the journal cannot be made ready to go on; {mend}, "
-        f"or name another folder in server.journal.directory"
+        f"server.journal.directory: {where}: {error.strerror or error}: the journal cannot be made ready to go on; "
+        f"{mend}, or name another folder"
     )
 
 

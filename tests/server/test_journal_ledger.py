@@ -13,6 +13,7 @@ from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
+from quotelife.errors import JournalError
 from quotelife.journal import index, storage, writer
 from quotelife.journal.format import Kind
 from quotelife.journal.reader import Journal
@@ -491,6 +492,17 @@ def test_a_segment_closed_while_another_gets_its_sidecar_is_found_later(
     kit.pass_time(2)
     found = kit.ledger.decided(decision, kit.clock.now_ns())
     assert found is not None and found.answer.request_id == b"r"
+
+
+def test_a_folder_that_cannot_be_had_is_named_with_its_key(tmp_path: Path) -> None:
+    kit = JournalKit(tmp_path)
+    with pytest.raises(JournalError, match=r"^server\.journal\.directory: .*another process writes"):
+        kit._start()
+    kit.storage.close()
+    (tmp_path / "file").touch()
+    kit.folder = tmp_path / "file"
+    with pytest.raises(JournalError, match=r"^server\.journal\.directory: .*/file.* that is a file, or name another"):
+        kit._start()
 
 
 def test_decisions_are_found_once_the_disk_takes_their_sidecar(

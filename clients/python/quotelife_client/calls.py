@@ -57,6 +57,7 @@ from quotelife_client.types import (
 )
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+WHY_NOT_S: Final = 0.1  # waiting has no reasons of its own: a call that does not wait is asked for them
 HEALTH_SERVING: Final = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 # The service broke or could not be reached, as against: the caller asked for something wrong. CANCELLED is

@@ -113,7 +113,8 @@ class Client:
         self._channel.close()
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Return when the service says that it is serving. Raises ``TimeoutError``."""
+        """Return when the service says that it is serving. Raises ``TimeoutError`` that says why it is not, where that
+        is known; to ask takes up to 0.1 s more."""
         end_s = time.monotonic() + checked_timeout_s(timeout_s)
         while (left_s := end_s - time.monotonic()) > 0:
             self._refuse_if_closed()
@@ -125,7 +126,12 @@ class Client:
                 if calls.service_error(error).code is grpc.StatusCode.UNIMPLEMENTED:
                     raise
             time.sleep(min(0.02, max(0.0, end_s - time.monotonic())))
-        raise TimeoutError(f"the service was not ready within {timeout_s} s")
+        try:
+            self._health(b"", timeout=calls.WHY_NOT_S)
+            why = "it does not serve yet"
+        except grpc.RpcError as error:
+            why = calls.service_error(error).message
+        raise TimeoutError(f"the service was not ready within {timeout_s} s: {why}")
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
