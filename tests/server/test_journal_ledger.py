@@ -501,7 +501,9 @@ def test_a_folder_that_cannot_be_had_is_named_with_its_key(tmp_path: Path) -> No
     kit.storage.close()
     (tmp_path / "file").touch()
     kit.folder = tmp_path / "file"
-    with pytest.raises(JournalError, match=r"^server\.journal\.directory: .*/file.* that is a file, or name another"):
+    with pytest.raises(
+        JournalError, match=r"^server\.journal\.directory: .*/file.* that is a file, or name another"
+    ):
         kit._start()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import structlog
 
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
@@ -166,3 +167,19 @@ async def test_a_drain_ends_handshakes_under_way(papers: Path, tmp_path: Path) -
         await app.grpc.stop(0)
         assert await asyncio.wait_for(reader.read(), 1) == b""
         writer.close()
+
+
+async def test_why_a_client_was_not_let_in_stands_in_the_log(
+    papers: Path, tmp_path: Path, transport: str
+) -> None:
+    """It is not told itself; of many one a second stands there."""
+    if transport == "grpc_aio":
+        pytest.skip("gRPC C has a log of its own")
+    with structlog.testing.capture_logs() as lines:
+        async with service(papers, tmp_path, mutual=True) as app:
+            for name in ("stranger", None, "stranger"):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await ask(channel(papers, app.addresses[0], name))
+    told = [line for line in lines if line["event"] == "a TLS handshake failed"]
+    assert len(told) == 1
+    assert told[0]["peer"] == "127.0.0.1" and "unable to get local issuer" in told[0]["reason"]

@@ -1,15 +1,16 @@
 """Accepts TLS connections, and bounds those whose handshake is not over: nobody else counts them."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from quotelife_server import log
 
 ACCEPTS_MAX = 64  # of one turn of the event loop
 REST_S = 0.1  # where the process may open no more files
+FAILED_SAID_S = 1.0  # of failed handshakes one is told of so often, and how many there have been
 
 _log = log.get_logger(__name__)
 
@@ -36,6 +37,8 @@ class TlsListener:
         self._handshakes: dict[asyncio.Task[None], None] = {}  # oldest first
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
+        self._failed = 0
+        self._said_s = -FAILED_SAID_S
         self._loop.add_reader(listener.fileno(), self._accept)
 
     @property
@@ -54,7 +57,7 @@ class TlsListener:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_MAX):
             try:
-                accepted, _address = self._listener.accept()
+                accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -67,7 +70,7 @@ class TlsListener:
                 oldest = next(iter(self._handshakes))
                 del self._handshakes[oldest]
                 oldest.cancel()
-            handshake = self._loop.create_task(self._shake_hands(accepted))
+            handshake = self._loop.create_task(self._shake_hands(accepted, address))
             self._handshakes[handshake] = None
             handshake.add_done_callback(self._over)
 
@@ -78,9 +81,21 @@ class TlsListener:
     def _over(self, handshake: asyncio.Task[None]) -> None:
         self._handshakes.pop(handshake, None)
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _shake_hands(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         # Whatever a client does wrong here ends its connection and is nobody else's concern.
-        with contextlib.suppress(OSError, ssl.SSLError, asyncio.CancelledError):
+        try:
             await self._loop.connect_accepted_socket(
                 self._connect, accepted, ssl=self._context, ssl_handshake_timeout=self._timeout_s
             )
+        except asyncio.CancelledError:
+            return
+        except ssl.SSLError as error:  # the client is not told why: whoever runs the service must be
+            self._failed += 1
+            if self._loop.time() - self._said_s >= FAILED_SAID_S:
+                self._said_s = self._loop.time()
+                reason = getattr(error, "verify_message", None) or error.reason or str(error)
+                _log.warning(
+                    "a TLS handshake failed", peer=address[0], reason=reason, since_start=self._failed
+                )
+        except OSError:
+            return
