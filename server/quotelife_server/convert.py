@@ -50,7 +50,7 @@ from quotelife.records import (
 from quotelife.units import NS_PER_S
 from quotelife_server import envelopes
 from quotelife_server.faults import COUNT_MAX as COUNT_MAX
-from quotelife_server.faults import GREEK_MAX, POINTS_PER_UNIT, as_said
+from quotelife_server.faults import GREEK_MAX, POINTS_PER_UNIT, quoted
 from quotelife_server.faults import Faults as Faults
 from quotelife_server.faults import find_instrument as find_instrument
 from quotelife_server.faults import unknown_instrument as unknown_instrument
@@ -197,13 +197,13 @@ def expiry_request(
     policy = engine.policy
     desk = policy.desk_index(request.desk) if request.desk else None
     if request.desk and desk is None:
-        faults.add("desk", f"{as_said(request.desk)!r} is not configured; leave it out for the defaults")
+        faults.add("desk", f"{quoted(request.desk)} is not configured; leave it out for the defaults")
     session = policy.session_index(request.venue_session) if request.venue_session else None
     if request.venue_session and session is None:
-        named = as_said(request.venue_session)
+        named = quoted(request.venue_session)
         faults.add(
             "venue_session",
-            f"{named!r} is not in venue_sessions of the configuration; leave it out for the plain life",
+            f"{named} is not in venue_sessions of the configuration; leave it out for the plain life",
         )
     faults.raise_if_any()
     counterparty = policy.counterparty_index(request.counterparty) if request.counterparty else None
@@ -951,7 +951,7 @@ def volatility_signal(payload: bytes, engine: Engine, now_ns: int) -> Volatility
     number = engine.config.volatility_index(request.index)
     if request.index and number is None:
         faults.add(
-            "index", f"{as_said(request.index)!r} is not in signals.volatility_indices of the configuration"
+            "index", f"{quoted(request.index)} is not in signals.volatility_indices of the configuration"
         )
     faults.raise_if_any()
     assert number is not None
@@ -972,7 +972,7 @@ def inventory_signal(payload: bytes, engine: Engine, now_ns: int) -> InventorySi
     ttl_ns = _time_to_live(faults, request, engine.config.signals.inventory_time_to_live_ns)
     desk = engine.policy.desk_index(request.desk) if request.desk else None
     if request.desk and desk is None:
-        faults.add("desk", f"{as_said(request.desk)!r} is not configured; leave it out for all desks")
+        faults.add("desk", f"{quoted(request.desk)} is not configured; leave it out for all desks")
     faults.raise_if_any()
     assert position is not None and limit is not None
     instrument = find_instrument(engine, request.instrument)
@@ -1012,10 +1012,10 @@ def greeks_signals(payload: bytes, engine: Engine, now_ns: int) -> GreeksSignals
         faults.add("greeks", "is required: delta with gamma, vega with theta_per_day, or all four")
     faults.text("greeks.underlying", told.underlying)
     if told.underlying and engine.instruments.get(told.underlying) is None:
-        named = as_said(told.underlying)
+        named = quoted(told.underlying)
         faults.add(
             "greeks.underlying",
-            f"{named!r} is not a configured instrument; leave it out where it is not known",
+            f"{named} is not a configured instrument; leave it out where it is not known",
         )
     given = request.HasField("as_of_utc_ns")
     source_ns = _source_time(faults, "as_of_utc_ns", given, request.as_of_utc_ns, now_ns)
@@ -1108,13 +1108,13 @@ def _calendar_targets(faults: Faults, name: str, event: signals.CalendarEvent, e
     for instrument_name in event.instruments:
         instrument = engine.instruments.get(instrument_name)
         if instrument is None:
-            faults.add(f"{name}.instruments", f"{as_said(instrument_name)!r} is not configured")
+            faults.add(f"{name}.instruments", f"{quoted(instrument_name)} is not configured")
         else:
             targets[instrument.index] = None
     for venue in event.venues:
         of_venue = [each.index for each in engine.instruments if each.venue == venue]
         if not of_venue:
-            faults.add(f"{name}.venues", f"no instrument of venue {as_said(venue)!r} is configured")
+            faults.add(f"{name}.venues", f"no instrument of venue {quoted(venue)} is configured")
         targets.update(dict.fromkeys(of_venue))
     return list(targets)
 
@@ -1317,11 +1317,11 @@ def override_request(payload: bytes, engine: Engine) -> OverrideCall:
     faults.text("desk", request.desk)
     counterparty = engine.policy.counterparty_index(request.counterparty) if request.counterparty else None
     if request.counterparty and counterparty is None:
-        named = as_said(request.counterparty)
-        faults.add("counterparty", f"{named!r} is not configured; leave it out for all counterparties")
+        named = quoted(request.counterparty)
+        faults.add("counterparty", f"{named} is not configured; leave it out for all counterparties")
     desk = engine.policy.desk_index(request.desk) if request.desk else None
     if request.desk and desk is None:
-        faults.add("desk", f"{as_said(request.desk)!r} is not configured; leave it out for all desks")
+        faults.add("desk", f"{quoted(request.desk)} is not configured; leave it out for all desks")
     faults.raise_if_any()
     instrument = find_instrument(engine, request.instrument).index if request.instrument else NO_INDEX_VALUE
     return OverrideCall(
@@ -1468,7 +1468,7 @@ def reload_refused(problems: Sequence[str]) -> RpcError:
         details.violations.add(type="CONFIG", subject="configuration", description=problem)
     first = problems[0] if problems else ""
     text = f"the configuration has {len(problems)} fault(s) and was not applied: {first}"
-    return RpcError(Code.FAILED_PRECONDITION, text, (details,))
+    return RpcError(Code.FAILED_PRECONDITION, text, (details,)).with_room_for(details.violations)
 
 
 def retry_info(delay_ns: int) -> error_details_pb2.RetryInfo:

@@ -11,6 +11,8 @@ from quotelife.units import NS_PER_S
 from quotelife_server.rpc import Code, RpcError
 
 TEXT_CHARACTERS_MAX = 128
+VIOLATIONS_MAX = 16
+"""Of the faults in a message, so many are listed; all are counted."""
 COUNT_MAX = float(2**53)
 GREEK_MAX = 1e15
 POINTS_PER_UNIT = 100.0  # of volatility: the engine holds vega per point, the interface per 1.00
@@ -32,11 +34,12 @@ class Faults:
         if not self._found:
             return
         details = error_details_pb2.BadRequest()
-        for name, reason in self._found:
+        for name, reason in self._found[:VIOLATIONS_MAX]:
             details.field_violations.add(field=name, description=reason)
         text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in self._found[:3])
         more = f"; and {len(self._found) - 3} more" if len(self._found) > 3 else ""
-        raise RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
+        error = RpcError(Code.INVALID_ARGUMENT, text + more, (details,))
+        raise error.with_room_for(details.field_violations)
 
     def text(self, name: str, value: str, *, required: bool = False, most: int = TEXT_CHARACTERS_MAX) -> None:
         if not value:
@@ -94,20 +97,19 @@ class Faults:
             self.add(name, f"must lie between {low:g} and {high:g}")
 
 
-def as_said(name: str) -> str:
-    """A name of a request as an error may repeat it: on one line, and no longer than a name can be."""
-    said = name if name.isprintable() else repr(name)
-    return said if len(said) <= TEXT_CHARACTERS_MAX else said[: TEXT_CHARACTERS_MAX - 1] + "…"
+def quoted(name: str) -> str:
+    """A name of a request as an error repeats it: in quotes, on one line, and no longer than a name can be."""
+    said = repr(name)
+    return said if len(said) <= TEXT_CHARACTERS_MAX + 2 else said[: TEXT_CHARACTERS_MAX + 1] + "…"
 
 
 def unknown_instrument(name: str) -> RpcError:
-    said = as_said(name)
     details = error_details_pb2.ResourceInfo(
         resource_type="instrument",
-        resource_name=said,
+        resource_name=name[:TEXT_CHARACTERS_MAX],
         description="not configured; AdminService.GetStatus lists the instruments",
     )
-    return RpcError(Code.NOT_FOUND, f"instrument: {said!r} is not configured", (details,))
+    return RpcError(Code.NOT_FOUND, f"instrument: {quoted(name)} is not configured", (details,))
 
 
 def find_instrument(engine: Engine, name: str) -> Instrument:

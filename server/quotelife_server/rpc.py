@@ -6,10 +6,10 @@ client's messages and of the end of the call; it answers through its ``StreamCal
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -17,6 +17,11 @@ from google.rpc import status_pb2
 from quotelife_server.deferred import Deferred as Deferred
 from quotelife_server.deferred import Turn as Turn
 from quotelife_server.short_way import ShortWay
+
+TEXT_BYTES_MAX = 2048
+"""Of a message as it goes over the wire: printable ASCII but for % as it is, all else %XX for each byte of UTF-8."""
+STATUS_BYTES_MAX = 4096
+"""Of a status and its details, before base64. Clients take 8 kB of trailers."""
 
 
 class Code(IntEnum):
@@ -50,22 +55,44 @@ class State(IntEnum):
 
 
 class RpcError(Exception):
-    """A call's failure as its caller will see it: code, text and google.rpc details. Nothing else leaves."""
+    """A call's failure as its caller will see it: code, text and google.rpc details. Nothing else leaves.
+
+    The text is cut to ``TEXT_BYTES_MAX``: beyond what a client takes of trailers it would see another code.
+    """
 
     def __init__(self, code: Code, message: str, details: Sequence[Message] = ()) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = _cut(message)
+        super().__init__(self.message)
         self.details = details
 
     def status_bytes(self) -> bytes | None:
-        """The serialised google.rpc.Status for ``grpc-status-details-bin``; ``None`` without details."""
+        """The serialised google.rpc.Status for ``grpc-status-details-bin``; ``None`` without details, and with more
+        than there is room for."""
         if not self.details:
             return None
         status = status_pb2.Status(code=int(self.code), message=self.message)
         for detail in self.details:
             status.details.add().Pack(detail)
-        return bytes(status.SerializeToString())
+        found = bytes(status.SerializeToString())
+        return found if len(found) <= STATUS_BYTES_MAX else None
+
+    def with_room_for(self, violations: MutableSequence[Any]) -> "RpcError":
+        """Itself, with as many of ``violations``, a part of its details, as there is room for."""
+        while violations and self.status_bytes() is None:
+            violations.pop()
+        return self
+
+
+def _cut(text: str) -> str:
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text[:TEXT_BYTES_MAX]
+    n_bytes = 0
+    for at, letter in enumerate(text):
+        n_bytes += 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode("utf-8", "replace"))
+        if n_bytes > TEXT_BYTES_MAX:
+            return text[:at]
+    return text
 
 
 @dataclass(frozen=True, slots=True)

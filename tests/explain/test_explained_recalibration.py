@@ -3,15 +3,13 @@
 import json
 import math
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import cast
+from statistics import NormalDist
 
 import pytest
 
 from quotelife.config import Config
 from quotelife.engine import Engine
-from quotelife.explain.contributions import _logit, _recalibration
-from quotelife.explain.decision import explain
+from quotelife.explain.decision import Explanation, explain
 from quotelife.explain.grounds import Grounds, has_curve
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife_server.convert import Verification, explanation
@@ -68,17 +66,50 @@ def test_what_the_bound_of_the_recalibration_takes_away_is_a_contribution() -> N
     assert found.left_over == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("own", [-27.0, -16.5, -3.0, 16.5])
-@pytest.mark.parametrize(("a", "b"), [(0.5, 0.75), (-2.0, 1.5), (-4.0, 4.0)])
+@pytest.fixture(scope="module")
+def drawn() -> tuple[Engine, RequestRecord, DecisionRecord]:
+    """A decision by first passage, whose P is as σ wants it."""
+    return next(each for each in watched(model="first_passage") if has_curve(each[2]))
+
+
+def taken_again(
+    drawn: tuple[Engine, RequestRecord, DecisionRecord], sigma_ticks: float, a: float, b: float
+) -> tuple[DecisionRecord, Explanation]:
+    """By the engine, as if it had recorded that volatility and had learned that pair."""
+    engine, request, decision = drawn
+    record = decision.array().copy()
+    record["sigma_ticks"] = sigma_ticks
+    record["calibration"] = (a, b, a, b)
+    again = DecisionRecord()
+    engine.redo(request, DecisionRecord.from_bytes(record.tobytes()), again)
+    return again, explain(request, again, Grounds.of(engine, again))
+
+
+@pytest.mark.parametrize("own", [-27.0, -16.5, -3.0, 12.0, 16.5, 27.0])
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.75), (-2.0, 1.5), (-4.0, 4.0), (0.0, 3.2), (4.0, 4.0)])
 def test_bounds_and_recalibration_lead_from_the_models_logit_to_the_one_told(
-    own: float, a: float, b: float
+    drawn: tuple[Engine, RequestRecord, DecisionRecord], own: float, a: float, b: float
 ) -> None:
-    """Also where the recalibrated P leaves the range that logits are taken of."""
-    told = a + b * max(-16.0, min(16.0, own))
-    p = min(1.0 - 1e-15, 1.0 / (1.0 + math.exp(-told)))  # a P of 1 is not recalibrated
-    decision = SimpleNamespace(reasons=0, calibration=(a, b), p_ref=p)
-    found = _recalibration(cast(DecisionRecord, decision), own)
-    assert own + math.fsum(each.logit for each in found) == pytest.approx(_logit(p), abs=1e-3)
+    """Also where the recalibrated P leaves the range that logits are taken of, or is rounded to 1."""
+    left = drawn[2].h_ticks - drawn[2].moved_ticks
+    by_sigma = -NormalDist().inv_cdf(0.5 / (1.0 + math.exp(-own)))  # P = 2Φ(−h/(σ√τ))
+    decision, found = taken_again(drawn, left / (by_sigma * math.sqrt(0.5)), a, b)
+    effects = {each.feature: each.logit for each in found.contributions}
+    read = max(-16.0, min(16.0, own))
+    assert effects["recalibration_shift"] == a
+    assert effects["recalibration_scale"] == pytest.approx((b - 1.0) * read, abs=1e-3)
+    assert decision.p_ref == pytest.approx(1.0 / (1.0 + math.exp(-a - b * read)), rel=1e-3)
+    assert (decision.p_ref == 1.0) == (a + b * read > 37.0)
+    assert found.left_over == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_p_of_1_of_the_model_itself_is_not_recalibrated_and_nothing_says_so(
+    drawn: tuple[Engine, RequestRecord, DecisionRecord],
+) -> None:
+    decision, found = taken_again(drawn, 1e30, -4.0, 0.25)
+    assert decision.p_ref == 1.0 and decision.calibration[:2] == (-4.0, 0.25)
+    assert not [each.feature for each in found.contributions if "recalibration" in each.feature]
+    assert found.left_over == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_tolerance_that_is_used_up_is_told_as_0() -> None:

@@ -149,6 +149,26 @@ def test_a_name_that_cannot_be_one_is_repeated_in_part_and_on_one_line(kit: Kit)
     assert "\n" not in errors[0].message and len(errors[0].message) < 400
 
 
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("a\nb", r"'a\nb'"),
+        ("it's", '"it\'s"'),
+        ("größe", "'größe'"),
+        ("x" * 128, "'" + "x" * 128 + "'"),
+        ("x" * 129, "'" + "x" * 128 + "…"),
+        ("\n" * 100, "'" + r"\n" * 64 + "…"),
+    ],
+    ids=["two lines", "apostrophe", "letters", "longest", "too long", "too long when escaped"],
+)
+def test_a_name_is_quoted_once(kit: Kit, name: str, quoted: str) -> None:
+    """And no longer than a name can be."""
+    with refused() as errors:
+        kit.get(desk=name)
+    said = {each.description for each in errors[0].details[0].field_violations}  # type: ignore[attr-defined]
+    assert f"{quoted} is not configured; leave it out for the defaults" in said
+
+
 @pytest.mark.parametrize("payload", [b"\xff", b"\x0a\xff", b"\x32\x05ab", b"\x0a\x02\xc3\x28", b"\x08" * 50])
 def test_bytes_that_are_no_message_are_invalid(kit: Kit, payload: bytes) -> None:
     with refused() as errors:

@@ -15,14 +15,13 @@ from quotelife.decision.life import PostureLife
 from quotelife.explain.grounds import Grounds, has_curve, settings_of
 from quotelife.explain.words import LOGIT_BOUND, RECALIBRATION_BOUND
 from quotelife.features.schema import INDEX, SCHEMA
+from quotelife.model.curve import P_MIN
 from quotelife.model.first_passage import FirstPassageModel
 from quotelife.model.recalibration import LOGIT_MAX
 from quotelife.records import DecisionRecord, ReasonFlags
 
 H, SIGMA = "h_ticks", "sigma_ticks"
 SHIFT, SCALE = "recalibration_shift", "recalibration_scale"
-P_MIN = 1e-12
-"""P is read inside [this, 1 − this], by ``CurveModel.attribute`` too, so that its logit is finite."""
 UNITS = {spec.name: spec.unit for spec in SCHEMA} | {H: "ticks", SIGMA: "ticks/√s"}
 
 
@@ -73,14 +72,17 @@ def contributions_of(
 
 
 def _logit(p: float) -> float:
+    """Finite: read as ``CurveModel.attribute`` reads it."""
     p = min(1.0 - P_MIN, max(P_MIN, p))
     return math.log(p) - math.log1p(-p)
 
 
 def _recalibration(decision: DecisionRecord, own: float) -> list[Contribution]:
-    # logit P' = a + b·logit P at 500 ms; first passage in a model's place and a P of 1 are left as they are.
+    # logit P' = a + b·logit P at 500 ms; first passage in a model's place and a model's P of 1 are left as they are.
     a, b = decision.calibration[:2]
-    if decision.reasons & ReasonFlags.MODEL_FALLBACK or (a, b) == (0.0, 1.0) or decision.p_ref >= 1.0:
+    most = -_logit(0.0)
+    certain = own >= most and decision.p_ref >= 1.0
+    if decision.reasons & ReasonFlags.MODEL_FALLBACK or (a, b) == (0.0, 1.0) or certain:
         return []
     read = _held(own, LOGIT_MAX)
     told = a + b * read
@@ -88,7 +90,7 @@ def _recalibration(decision: DecisionRecord, own: float) -> list[Contribution]:
         Contribution(RECALIBRATION_BOUND, "logit", read, own, read - own),
         Contribution(SHIFT, "logit", a, 0.0, a),
         Contribution(SCALE, "", b, 1.0, (b - 1.0) * read),
-        Contribution(LOGIT_BOUND, "logit", _held(told, -_logit(0.0)), told, _held(told, -_logit(0.0)) - told),
+        Contribution(LOGIT_BOUND, "logit", _held(told, most), told, _held(told, most) - told),
     ]
     return [each for each in steps if each.logit or each.feature in (SHIFT, SCALE)]
 

@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 UNMIRRORED: frozenset[str]
+P_MIN: float
 
 class Attribution(NamedTuple):
     logit: float

@@ -203,6 +203,7 @@ cdef enum:
     INPUT_SIGMA = FEATURES_MAX + 1
 
 cdef double LOGIT_P_MIN = 1e-12    # P is read inside [this, 1 - this], so that its logit is finite
+P_MIN = LOGIT_P_MIN
 
 
 class Attribution(NamedTuple):

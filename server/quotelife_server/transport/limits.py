@@ -23,9 +23,6 @@ BEGUN_MAX = 4096
 """Unary calls of all connections whose message has not come whole."""
 EXPIRED_MAX = 256
 """Calls that end in one look at all connections because their message has not come: more would keep others waiting."""
-TEXT_BYTES_MAX = 2048
-STATUS_BYTES_MAX = 4096
-"""Of a status and its details. Clients take 8 kB of trailers."""
 
 
 def draining() -> RpcError:

@@ -26,8 +26,6 @@ from quotelife_server.transport.limits import (
     HOLD_S as HOLD,
     MESSAGE_S as MESSAGE,
     STALL_S as STALL,
-    STATUS_BYTES_MAX,
-    TEXT_BYTES_MAX,
     draining,
     no_message,
     not_read,
@@ -570,9 +568,9 @@ cdef class Call(Stream):
         if self.method is not None:
             self.method.counts.add(error.code)
         self.status = int(error.code)
-        self.message = grpc_message(error.message[:TEXT_BYTES_MAX])
+        self.message = grpc_message(error.message)
         details = error.status_bytes()
-        if details is not None and len(details) <= STATUS_BYTES_MAX:
+        if details is not None:
             self.details = binary_value(details)
         if not self.headers_sent and self.out is None:
             return self.session.refuse(self)
