@@ -21,12 +21,18 @@ def checked(text: str) -> str:
     return text
 
 
+def without_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must not contain a NUL, which no path may")
+    return path
+
+
 def checked_or_unix(text: str) -> str:
     """The address as it is, ``host:port`` or ``unix:PATH``. Raises ``ValueError`` with what it must be."""
     if text.startswith(UNIX):
         if not 0 < len(text) - len(UNIX) <= PATH_CHARACTERS_MAX:
             raise ValueError(f"the path after unix: must have 1 to {PATH_CHARACTERS_MAX} characters")
-        return text
+        return without_nul(text)
     try:
         return checked(text)
     except ValueError as error:

@@ -568,10 +568,6 @@ def _addresses(settings: Server) -> list[str]:
     addresses = [settings.address] if settings.address is not None else []
     if settings.unix_socket is not None:
         addresses.append(f"unix:{settings.unix_socket}")
-    if not addresses:
-        raise ConfigError(
-            ["server: address and unix_socket are both empty; the service would listen nowhere"]
-        )
     return addresses
 
 

@@ -4,20 +4,20 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from quotelife.config import Config
 from quotelife.config.checks import Path, Problem, no_instrument
 from quotelife.config.schema import Duration, InstrumentSettings, LongerThanZero, Section
 from quotelife.units import NS_PER_MS, NS_PER_S, NS_PER_US
-from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix
+from quotelife_server.addresses import PATH_CHARACTERS_MAX, UNIX, Address, AddressOrUnix, without_nul
 from quotelife_server.feeds.settings import DEPTH_PATHS, BinanceFeedConfig, FeedConfig, ItchFeedConfig
 from quotelife_server.transport.options import Transport
 
 KEPT_SEGMENTS_MIN = 3
 
-FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
-SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX)]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(without_nul)]
+SocketPath = Annotated[str, Field(min_length=1, max_length=PATH_CHARACTERS_MAX), AfterValidator(without_nul)]
 
 
 class Keepalive(Section):
@@ -173,7 +173,12 @@ class Server(Section):
         for key, other in others.items():
             if self.admin_address is not None and self.admin_address == other and not other.endswith(":0"):
                 raise ValueError(f"admin_address: must not be {key} too; choose another, or null for none")
-        if self.address is not None and self.address == self.metrics_address and self.address[-2:] != ":0":
+        own = self.address
+        if own is None and self.unix_socket is None:
+            raise ValueError(
+                "address: must not be null without unix_socket; the service would listen nowhere"
+            )
+        if own is not None and own == self.metrics_address and not own.endswith(":0"):
             raise ValueError("metrics_address: must not be address too; choose another, or null for none")
         return self
 

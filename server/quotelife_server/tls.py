@@ -14,17 +14,13 @@ def folder_of(config_path: Path) -> Path:
     return config_path if config_path.is_dir() else config_path.parent
 
 
-def tls_files(config_path: Path, settings: Server) -> TlsFiles | None:
+def check_tls(config_path: Path, settings: Server) -> TlsFiles | None:
+    """The files, which can be used. Raises ``ConfigError`` with each one's fault, key, file and line."""
     tls, folder = settings.tls, folder_of(config_path)
     if tls is None:
         return None
     client_ca = None if tls.client_ca is None else folder / tls.client_ca
-    return TlsFiles(folder / tls.certificate, folder / tls.key, client_ca)
-
-
-def check_tls(config_path: Path, settings: Server) -> TlsFiles | None:
-    """The files, which can be used. Raises ``ConfigError`` with each one's fault, key, file and line."""
-    files = tls_files(config_path, settings)
-    if files is not None and (faults := tls_faults(files)):
+    files = TlsFiles(folder / tls.certificate, folder / tls.key, client_ca)
+    if faults := tls_faults(files):
         raise ConfigError(placed(config_path, [(("server", "tls", key), why) for key, why in faults]))
     return files

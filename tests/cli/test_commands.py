@@ -604,7 +604,8 @@ def test_serve_on_a_port_in_use(tmp_path: Path) -> None:
             ended = quotelife("serve", "--config", write_config(tmp_path), option, address)
             assert ended.code == 1
             assert ended.err.splitlines()[-1] == (
-                f"quotelife: server.{key}: {address} is taken by another process; stop it or choose another port"
+                f"quotelife: server.{key}: {address} is in use, by another process or another key of server; "
+                "stop that process or choose another port"
             )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -77,6 +78,34 @@ async def test_both_clients_are_answered_and_watch_over_mutual_tls(papers: Path,
                 assert (await anext(watcher)).kind is WatchEventKind.OPENED
 
 
+def piped(path: Path) -> Path:
+    """As a shell gives it for <(cat PATH): to be read once."""
+    end, start = os.pipe()
+    os.write(start, path.read_bytes())
+    os.close(start)
+    return Path(f"/dev/fd/{end}")
+
+
+async def test_files_may_come_through_pipes(papers: Path, tmp_path: Path) -> None:
+    async with service(papers, tmp_path) as app:
+        names = ("ours.pem", "oms.pem", "oms.key")
+        for through in (("oms.key",), ("oms.pem",), names):
+            how = Tls(*(piped(papers / name) if name in through else papers / name for name in names))
+            for _ in range(2):  # a command reads them to name what is wrong, then connects
+                assert await asyncio.to_thread(ask, app.addresses[0], how) is Decision.QUOTE
+
+
+def test_a_file_that_was_renewed_is_read_again(papers: Path, tmp_path: Path) -> None:
+    """Only what came through a pipe is kept."""
+    copy = tmp_path / "ours.pem"
+    copy.write_bytes((papers / "ours.pem").read_bytes())
+    how = Tls(copy)
+    how.credentials()
+    copy.write_text("words", encoding="ascii")
+    with pytest.raises(ValueError, match=r"^tls\.ca: .*ours\.pem is no PEM file"):
+        how.credentials()
+
+
 async def test_a_name_that_is_not_in_the_address_can_be_given(papers: Path, tmp_path: Path) -> None:
     async with service(papers, tmp_path, "elsewhere") as app:
         address = app.addresses[0]
@@ -116,6 +145,8 @@ def test_files_that_cannot_be_used_are_named(papers: Path) -> None:
         Client("127.0.0.1:1", tls=Tls(papers / "none.pem"))
     with pytest.raises(ValueError, match=r"tls\.ca: .*oms\.names is no PEM file"):
         Client("127.0.0.1:1", tls=Tls(papers / "oms.names"))
+    with pytest.raises(ValueError, match=r"tls\.ca: .*oms\.key holds no certificate"):
+        Client("127.0.0.1:1", tls=Tls(papers / "oms.key"))
     for certificate, key, words in (
         (
             "oms.pem",
@@ -130,6 +161,20 @@ def test_files_that_cannot_be_used_are_named(papers: Path) -> None:
             Client("127.0.0.1:1", tls=Tls(papers / "ours.pem", papers / certificate, papers / key))
     with pytest.raises(ValueError, match="one of the two"):
         Client("127.0.0.1:1", tls=Tls(papers / "ours.pem"), credentials=grpc.ssl_channel_credentials())
+
+
+@pytest.mark.parametrize(("loads", "field"), [("load_verify_locations", "ca"), ("load_cert_chain", "key")])
+def test_a_file_that_cannot_be_read_again_is_named(
+    papers: Path, monkeypatch: pytest.MonkeyPatch, loads: str, field: str
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(ssl.SSLContext, loads, gone)
+    with pytest.raises(
+        ValueError, match=rf"^tls\.{field}: .*\.\w+ cannot be read \(No such file or directory\)"
+    ):
+        Client("127.0.0.1:1", tls=tls(papers))
 
 
 async def command(*words: str | Path, **environment: str) -> tuple[int, str]:

@@ -5,9 +5,12 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import grpc
@@ -27,7 +30,7 @@ from quotelife_server.feeds.base import FeedFigures
 from quotelife_server.handlers import SERVICES, State
 from quotelife_server.rpc import CallContext, Code, Deferred, RpcError, Unary
 from quotelife_server.transport.http import CONNECTIONS_MAX, HttpServer
-from quotelife_server.transport.listening import cannot_listen
+from quotelife_server.transport.listening import CannotListen, cannot_listen, refused_by_grpc, unix_socket
 from reference.service_kit import CONFIG, GET_EXPIRY, TRANSPORT, running, write_config
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -35,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+IN_USE = "is in use, by another process or another key of server; stop that process or choose another"
 WITH_FEATURES = expiry.GetExpiryRequest(include_features=True).SerializeToString()
 
 
@@ -621,7 +625,7 @@ async def test_an_address_in_use_is_said_in_plain_words(app: Application, tmp_pa
     other = Application(
         write_config(tmp_path), overrides={"address": app.addresses[0], "metrics_address": None}
     )
-    taken = f"server.address: {app.addresses[0]} is taken by another process; stop it or choose another port"
+    taken = f"server.address: {app.addresses[0]} {IN_USE} port"
     with pytest.raises(OSError) as caught:
         await other.start()
     assert str(caught.value) == taken
@@ -633,10 +637,35 @@ async def test_a_metrics_address_in_use_is_said_in_plain_words(app: Application,
     other = Application(write_config(tmp_path), overrides={"metrics_address": app.metrics_address})
     with pytest.raises(OSError) as caught:
         await other.start()
-    assert str(caught.value) == (
-        f"server.metrics_address: {app.metrics_address} is taken by another process; stop it or choose another port"
-    )
+    assert str(caught.value) == f"server.metrics_address: {app.metrics_address} {IN_USE} port"
     await other.drain()
+
+
+async def test_two_names_of_one_address_in_one_configuration_are_not_laid_to_another_process(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    given = {"address": f"127.0.0.1:{port}", "metrics_address": f"localhost:{port}"}
+    application = Application(write_config(tmp_path), overrides=given)
+    with pytest.raises(OSError, match=rf"^server\.metrics_address: localhost:{port} {IN_USE} port$"):
+        await application.start()
+    await application.drain()
+
+
+@contextlib.contextmanager
+def backlog_full(path: Path) -> Iterator[None]:
+    """Somebody listens on it who has no time for one more."""
+    with contextlib.ExitStack() as open_sockets:
+        listener = open_sockets.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = open_sockets.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        yield
 
 
 @pytest.mark.parametrize(
@@ -648,16 +677,20 @@ async def test_a_metrics_address_in_use_is_said_in_plain_words(app: Application,
         ("metrics_address", "nowhere.invalid:1", "has a name that is not known here"),
         ("unix_socket", "FOLDER/none/s", "is in a folder that does not exist"),
         ("unix_socket", "FOLDER", "is there already and is no socket; remove it or choose another path"),
+        ("unix_socket", "FOLDER/link", "is there already and is no socket; remove it or choose another path"),
+        ("unix_socket", "FOLDER/busy", f"{IN_USE} path"),
     ],
 )
 async def test_an_address_that_cannot_be_had_names_its_key(
     tmp_path: Path, key: str, address: str, words: str
 ) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     given = {"metrics_address": None, key: address.replace("FOLDER", str(tmp_path))}
     application = Application(write_config(tmp_path), overrides=given)
-    with pytest.raises(OSError, match=rf"^server\.{key}: .*{words}"):
+    with backlog_full(tmp_path / "busy"), pytest.raises(OSError, match=rf"^server\.{key}: .*{words}"):
         await application.start()
     await application.drain()
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "busy").is_socket()
 
 
 @pytest.mark.parametrize(
@@ -671,6 +704,43 @@ def test_an_address_that_this_user_may_not_have_says_what_he_may(address: str, w
     assert str(cannot_listen(address, PermissionError(errno.EACCES, "Permission denied"))) == words
 
 
+@pytest.mark.parametrize(
+    ("name", "may_write", "words"),
+    [
+        ("none/s", True, "is in a folder that does not exist; make it or choose another path"),
+        ("s", False, "is not for this user to listen on; choose a folder that it may write to"),
+        ("s" * 108, True, "cannot be listened on (AF_UNIX path too long); choose another path"),
+        ("taken", True, f"{IN_USE} path"),
+    ],
+)
+def test_why_grpc_could_not_have_a_unix_socket_is_found_without_binding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, may_write: bool, words: str
+) -> None:
+    """A socket bound to find out would be removed again, and by then its path may be another process's."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "taken"))
+    bound: list[object] = []
+    monkeypatch.setattr(socket.socket, "bind", lambda _, where: bound.append(where))
+    monkeypatch.setattr(os, "access", lambda *_, **__: may_write)
+    address = f"unix:{tmp_path / name}"
+    assert str(refused_by_grpc(address)) == f"{address} {words}"
+    assert bound == [] and [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_either_front_end_says_the_same_of_a_path_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / ("s" * 108)
+    with pytest.raises(CannotListen) as caught:
+        unix_socket(path, 1)
+    assert str(caught.value) == str(refused_by_grpc(f"unix:{path}"))
+
+
+def test_why_grpc_could_not_have_a_port_is_found_by_trying() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert str(refused_by_grpc(address)) == f"{address} {IN_USE} port"
+    assert refused_by_grpc("127.0.0.1:0") is None
+
+
 async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Application, tmp_path: Path) -> None:
     path = tmp_path / "quotelife.sock"
     second = tmp_path / "second"
@@ -678,18 +748,28 @@ async def test_a_unix_socket_in_use_is_neither_taken_nor_removed(app: Applicatio
     other = Application(
         write_config(second), overrides={"address": None, "metrics_address": None, "unix_socket": str(path)}
     )
-    with pytest.raises(
-        OSError, match=r"^server\.unix_socket: .* is taken by another process; stop it or choose"
-    ):
+    with pytest.raises(OSError, match=rf"^server\.unix_socket: .* {IN_USE} path$"):
         await other.start()
     await other.grpc.stop(0)
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         assert await call(channel, GET_EXPIRY, REQUEST)
 
 
-async def test_a_stale_unix_socket_does_not_hinder_a_start(tmp_path: Path) -> None:
-    import socket
+async def test_a_path_means_what_it_says(tmp_path: Path) -> None:
+    """gRPC reads it as a part of a URI; another's socket must not be taken, nor removed in the end, for one like it."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "a.sock"))
+        other.listen()
+        path = tmp_path / "a%2Esock"
+        async with running(write_config(tmp_path), address=None, unix_socket=str(path)) as app:
+            assert path.is_socket()
+            async with grpc.aio.insecure_channel(f"unix:{quote(str(path))}") as channel:
+                assert await call(channel, GET_EXPIRY, REQUEST)
+            assert app.addresses == [f"unix:{path}"]
+        assert (tmp_path / "a.sock").is_socket()
 
+
+async def test_a_stale_unix_socket_does_not_hinder_a_start(tmp_path: Path) -> None:
     path = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))

@@ -253,6 +253,13 @@ def test_the_demo_folder_loads() -> None:
             "admin_address: must not be metrics_address too",
         ),
         (
+            CONFIG.replace("address: 127.0.0.1:0\n  metrics", "address: null\n  metrics"),
+            "address: must not be null without unix_socket",
+        ),
+        (CONFIG + '  unix_socket: "a\\0b"\n', "unix_socket: .*NUL"),
+        (CONFIG + '  admin_address: "unix:a\\0b"\n', "admin_address: .*NUL"),
+        (CONFIG + '  tls: {certificate: "a\\0b", key: k}\n', "certificate: .*NUL"),
+        (
             CONFIG.replace("address: 127.0.0.1:0", "address: h:7"),
             r"server.metrics_address: must not be address too",
         ),

@@ -1,18 +1,22 @@
 """The files of ``server.tls``: each fault by its key, at the start before anything is written, in ``config check`` and
 in ``doctor``."""
 
+import os
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quotelife.errors import ConfigError
 from quotelife_server import cli
 from quotelife_server.app import Application
-from quotelife_server.transport.choice import chosen
+from quotelife_server.transport import tls_files
+from quotelife_server.transport.choice import GrpcFrontEnd, chosen
 from quotelife_server.transport.options import GrpcOptions, TlsFiles
-from quotelife_server.transport.tls_files import tls_faults, valid_between
+from quotelife_server.transport.tls_files import tcp_context, tls_faults, valid_between
 from reference import tls_kit
 from reference.cli_kit import Run, run
 from reference.service_kit import CONFIG, Kit, write_config
@@ -51,6 +55,10 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = (folder / name).read_text(encoding="ascii")
         (folder / f"cut.{name}").write_text(text[: len(text) // 2], encoding="ascii")
     (folder / "words").write_text("no PEM\n", encoding="ascii")
+    own = (folder / "service.pem").read_bytes()
+    (folder / "large.pem").write_bytes(own + b"\n" * 2**20)
+    (folder / "told.pem").write_bytes(b"# -----BEGIN CERTIFICATE----- of the desk \xe9\n" + own)
+    (folder / "marked.pem").write_bytes(b"\xef\xbb\xbf" + own)
     return folder
 
 
@@ -70,10 +78,11 @@ def test_files_that_fit_have_no_fault(papers: Path) -> None:
         ("none.pem", "service.key", "", ["certificate: none.pem: there is no such file; names start at"]),
         ("service.pem", "none.key", "", ["key: none.key: there is no such file"]),
         ("service.pem", "service.key", "none.pem", ["client_ca: none.pem: there is no such file"]),
-        ("", "service.key", "", ["certificate:  cannot be read (Is a directory)"]),
+        ("", "service.key", "", ["certificate:  is no regular file; name one"]),
         ("words", "words", "words", ["certificate: words is no PEM", "key: words is no", "client_ca: words is"]),
         ("service.key", "service.key", "", ["certificate: service.key holds no certificate"]),
         ("service.pem", "service.pem", "", ["key: service.pem holds no private key"]),
+        ("service.pem", "service.key", "large.pem", ["client_ca: large.pem is no PEM file: it holds more than 1,"]),
         ("service.pem", "service.key", "oms.key", ["client_ca: oms.key holds no certificate"]),
         ("cut.service.pem", "oms.key", "", ["certificate: cut.service.pem holds a certificate that cannot be read"]),
         ("service.pem", "cut.service.key", "", ["key: cut.service.key holds a private key that cannot be read"]),
@@ -105,14 +114,83 @@ def test_a_file_that_this_user_may_not_read_says_so(papers: Path, monkeypatch: p
     assert "cannot be read (Permission denied); give the service's user the right to" in reason
 
 
+def piped(path: Path) -> Path:
+    """The file's content as a pipe, to be read once."""
+    end, start = os.pipe()
+    os.write(start, path.read_bytes())
+    os.close(start)
+    return Path(f"/dev/fd/{end}")
+
+
+def test_what_is_no_regular_file_is_refused_unread(papers: Path, tmp_path: Path) -> None:
+    """The service reads its files more than once. A named pipe without a writer would hold a check for ever."""
+    named = tmp_path / "named"
+    os.mkfifo(named)
+    for path in (named, piped(papers / "service.key")):
+        words = f"{path} is no regular file; name one: it is read more than once"
+        assert tls_faults(TlsFiles(papers / "service.pem", path)) == [("key", words)]
+        assert tls_faults(TlsFiles(path, papers / "service.key", path)) == [
+            ("certificate", words),
+            ("client_ca", words),
+        ]
+
+
+def front_end(transport: str, tmp_path: Path, tls: TlsFiles) -> GrpcFrontEnd:
+    options = GrpcOptions(65_536, 16, 10**10, 10**10, 10**9, tls=tls)
+    service = Kit(tmp_path, warm=False).service
+    return chosen(transport)(service, ["127.0.0.1:0"], options, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        ("service.pem", "oms.key", r"key: .*oms\.key does not belong to .*service\.pem"),
+        ("oms.pem", "locked.key", r"key: .*locked\.key has a pass phrase"),
+        ("service.pem", "none.key", r"key: .*none\.key: there is no such file"),
+    ],
+)
 async def test_either_front_end_refuses_them_in_the_same_words(
-    papers: Path, transport: str, tmp_path: Path
+    papers: Path, transport: str, tmp_path: Path, certificate: str, key: str, words: str
 ) -> None:
-    options = GrpcOptions(65_536, 16, 10**10, 10**10, 10**9, tls=files(papers, key="oms.key"))
-    made = chosen(transport)(Kit(tmp_path, warm=False).service, ["127.0.0.1:0"], options)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"^server\.tls\.key: .*oms\.key does not belong to .*service\.pem"):
+    made = front_end(transport, tmp_path, files(papers, certificate, key))
+    with pytest.raises(ConfigError, match=rf"^server\.tls\.{words}"):
         await made.start()
     await made.stop(0)
+
+
+def test_a_context_that_cannot_be_made_of_faultless_files_says_why(
+    papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_files, "tls_faults", lambda files: [])
+    with pytest.raises(ConfigError, match=r"^server\.tls: .*KEY_VALUES_MISMATCH"):
+        tcp_context(files(papers, key="oms.key"))
+    with pytest.raises(ConfigError, match=r"^server\.tls: .*No such file"):
+        tcp_context(files(papers, ca="none.pem"))
+
+
+async def test_the_private_key_is_opened_no_more_often_than_it_must(
+    papers: Path, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    read, load = Path.read_bytes, ssl.SSLContext.load_cert_chain
+
+    def counted_read(path: Path) -> bytes:
+        opened.extend([path.name] if path.suffix == ".key" else [])
+        return read(path)
+
+    def counted_load(context: ssl.SSLContext, certificate: Path, key: Path, password: Any = None) -> None:
+        opened.append(key.name)
+        load(context, certificate, key, password)
+
+    monkeypatch.setattr(Path, "read_bytes", counted_read)
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", counted_load)
+    assert tls_faults(files(papers)) == []
+    assert len(opened) == 2, "whether it says it is one, and whether it fits"
+    opened.clear()
+    made = front_end(transport, tmp_path, files(papers))
+    await made.start()
+    await made.stop(0)
+    assert len(opened) == {"native": 1, "grpc_aio": 3}[transport]
 
 
 def written(tmp_path: Path, papers: Path, certificate: str, key: str, more: str = "") -> Path:
@@ -139,7 +217,9 @@ def test_config_check_names_every_file_with_file_and_line(run: Run, papers: Path
         "the folder of the configuration",
         f"  config.yaml:{line}: server.tls.client_ca: {papers / 'words'} is no PEM file",
     ]
-    assert run("serve", "--config", path).err.splitlines()[-3:] == ended.err.splitlines()
+    served = run("serve", "--config", path)
+    assert served.code == cli.EXIT_CONFIG
+    assert served.err.splitlines()[-3:] == ended.err.splitlines()
 
 
 def test_names_start_at_the_folder_of_the_configuration(run: Run, papers: Path, tmp_path: Path) -> None:
@@ -183,3 +263,19 @@ def test_both_ways_in_which_a_certificate_writes_a_year_are_read(papers: Path, y
     end = datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)
     dated(papers, f"until-{year}", datetime(2020, 1, 2, tzinfo=UTC), end)
     assert valid_between(papers / f"until-{year}.pem") == (datetime(2020, 1, 2, tzinfo=UTC), end)
+
+
+def test_the_first_certificate_is_not_looked_for_in_words_about_it(papers: Path) -> None:
+    assert tls_faults(files(papers, "told.pem")) == []
+    assert valid_between(papers / "told.pem") == valid_between(papers / "service.pem") is not None
+
+
+async def test_files_that_grpc_alone_does_not_take_are_not_blamed_on_the_address(
+    papers: Path, tmp_path: Path
+) -> None:
+    """Its own TLS reads no byte order mark, OpenSSL does."""
+    assert tls_faults(files(papers, "marked.pem")) == []
+    server = front_end("grpc_aio", tmp_path, files(papers, "marked.pem"))
+    with pytest.raises(ConfigError, match=r"server\.tls: the TLS of gRPC does not take these files"):
+        await server.start()
+    await server.stop(0)

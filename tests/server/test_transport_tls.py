@@ -183,3 +183,12 @@ async def test_why_a_client_was_not_let_in_stands_in_the_log(
     told = [line for line in lines if line["event"] == "a TLS handshake failed"]
     assert len(told) == 1
     assert told[0]["peer"] == "127.0.0.1" and "unable to get local issuer" in told[0]["reason"]
+
+
+async def test_one_client_can_be_let_in_by_its_own_certificate(papers: Path, tmp_path: Path) -> None:
+    tls = {"certificate": "service.pem", "key": "service.key", "client_ca": "oms.pem"}
+    named = {key: str(papers / name) for key, name in tls.items()}
+    async with running(write_config(tmp_path), tls=named) as app:
+        assert await ask(channel(papers, app.addresses[0], "oms"))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await ask(channel(papers, app.addresses[0], "stranger"))

@@ -1,7 +1,7 @@
 """TLS of a client: PEM files, and what to mend when the two ends do not trust each other."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,15 @@ def mend(details: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files. ``ca``: the authorities that may have signed the service's certificate, by default those that gRPC
-    knows. ``certificate`` and ``key``: ours, for a service with ``server.tls.client_ca``. ``server_name``: the name
-    that the service's certificate is for, where it is not the one in the address."""
+    """PEM files, or pipes, which are read once. ``ca``: the authorities that may have signed the service's certificate,
+    by default those that gRPC knows. ``certificate`` and ``key``: ours, for a service with ``server.tls.client_ca``.
+    ``server_name``: the name that the service's certificate is for, where it is not the one in the address."""
 
     ca: str | Path | None = None
     certificate: str | Path | None = None
     key: str | Path | None = None
     server_name: str = ""
+    _piped: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
@@ -67,29 +68,52 @@ class Tls:
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises ``ValueError`` that names the field."""
         contents = (
-            _read("ca", self.ca),
-            _read("key", self.key),
-            _read("certificate", self.certificate),
+            self._read("ca", self.ca),
+            self._read("key", self.key),
+            self._read("certificate", self.certificate),
         )
+        # A check reads the file again, which a pipe does not allow.
+        if self.ca is not None and Path(self.ca).is_file():
+            _check_certificates("ca", Path(self.ca))
         if self.certificate is not None and self.key is not None:
-            _check_pair(Path(self.certificate), Path(self.key))
+            pair = Path(self.certificate), Path(self.key)
+            if all(each.is_file() for each in pair):
+                _check_certificates("certificate", pair[0])
+                _check_pair(*pair)
         return grpc.ssl_channel_credentials(*contents)
 
     def options(self) -> tuple[tuple[str, Any], ...]:
         """Of a channel with these credentials."""
         return (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
 
+    def _read(self, key: str, path: str | Path | None) -> bytes | None:
+        if path is None or key in self._piped:
+            return self._piped.get(key)
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise _unreadable(key, path, error) from None
+        if _BEGIN not in content:
+            raise ValueError(f"tls.{key}: {path} is no PEM file")
+        if not Path(path).is_file():
+            self._piped[key] = content
+        return content
 
-def _read(field: str, path: str | Path | None) -> bytes | None:
-    if path is None:
-        return None
+
+def _unreadable(key: str, path: str | Path, error: OSError) -> ValueError:
+    return ValueError(f"tls.{key}: {path} cannot be read ({error.strerror})")
+
+
+def _check_certificates(field: str, path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        content = Path(path).read_bytes()
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        pass
     except OSError as error:
-        raise ValueError(f"tls.{field}: {path} cannot be read ({error.strerror})") from None
-    if _BEGIN not in content:
-        raise ValueError(f"tls.{field}: {path} is no PEM file")
-    return content
+        raise _unreadable(field, path, error) from None
+    if not context.cert_store_stats()["x509"]:
+        raise ValueError(f"tls.{field}: {path} holds no certificate that can be read")
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
@@ -101,10 +125,6 @@ def _check_pair(certificate: Path, key: Path) -> None:
         encrypted = True
         return ""
 
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
-    except ssl.SSLError:
-        raise ValueError(f"tls.certificate: {certificate} holds no certificate that can be read") from None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=pass_phrase)
     except ssl.SSLError as error:
@@ -122,6 +142,8 @@ def _check_pair(certificate: Path, key: Path) -> None:
                 f"tls.key: {key} holds no private key that can be used with {certificate} "
                 f"({error.reason or 'no PEM'})"
             ) from None
+    except OSError as error:
+        raise _unreadable("key", key, error) from None
 
 
 def secured(

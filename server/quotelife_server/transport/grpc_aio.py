@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from quotelife.errors import ConfigError
 from quotelife.units import NS_PER_MS, NS_PER_S
 from quotelife_server import log
 from quotelife_server.addresses import UNIX
@@ -35,12 +37,16 @@ from quotelife_server.transport.limits import (
     not_read,
     too_many_streams,
 )
-from quotelife_server.transport.listening import bound_as, refused_by_grpc, remove_stale_socket
+from quotelife_server.transport.listening import bound_as, cannot_listen, refused_by_grpc, remove_stale_socket
 from quotelife_server.transport.options import GrpcOptions, TlsFiles
-from quotelife_server.transport.tls_files import tcp_context
+from quotelife_server.transport.tls_files import refuse_faults
 
 CALLS_PER_LOOK = 64
 LOOK_S = 0.005
+OTHER_TLS = (
+    "the TLS of gRPC does not take these files, which OpenSSL does (a byte order mark, a rare curve); make them anew, "
+    "or set server.transport: native"
+)
 QUIET_LOOKS = 10  # in a row without a call waiting or come anew, before gRPC is stopped ...
 QUIET_S = HOLD_S / 2  # ... or so long after the first, for clients that never rest
 UNBOUNDED = 2**31 - 1
@@ -84,7 +90,7 @@ def channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    tcp_context(files)  # gRPC says nothing of a file that is wrong
+    refuse_faults(files)  # gRPC says nothing of a file that is wrong
     ca = None if files.client_ca is None else files.client_ca.read_bytes()
     pair = (files.key.read_bytes(), files.certificate.read_bytes())
     return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
@@ -136,15 +142,21 @@ class GrpcServer:
         credentials = None if self._tls is None else _credentials(self._tls)
         for address in self._addresses:
             unix = address.startswith(UNIX)
+            own_tls = None if unix else credentials
+            path = address.removeprefix(UNIX)
             if unix:
-                remove_stale_socket(Path(address.removeprefix(UNIX)))
+                remove_stale_socket(Path(path))
             try:
-                if unix or credentials is None:
-                    port = self._server.add_insecure_port(address)
+                if own_tls is None:  # a path is read as a part of a URI
+                    port = self._server.add_insecure_port(UNIX + quote(path) if unix else address)
                 else:
-                    port = self._server.add_secure_port(address, credentials)
+                    port = self._server.add_secure_port(address, own_tls)
             except RuntimeError as error:
-                raise refused_by_grpc(address, error) from error
+                if (found := refused_by_grpc(address)) is not None:
+                    raise found from error
+                if own_tls is not None:
+                    raise ConfigError([f"server.tls: {OTHER_TLS}"]) from error
+                raise cannot_listen(address, OSError(str(error))) from error
             bound.append(bound_as(address, port))
         await self._server.start()
         return bound

@@ -9,6 +9,8 @@ from typing import Any
 
 from quotelife_server.addresses import UNIX, host_and_port
 
+PATH_BYTES_MAX = 107  # of a Unix socket, the kernel's
+
 
 class CannotListen(OSError):
     """An address that cannot be had, in plain words with the mend; ``address`` as it was asked for."""
@@ -24,7 +26,8 @@ def cannot_listen(address: str, error: OSError) -> CannotListen:
     if isinstance(error, socket.gaierror):
         return CannotListen(address, "has a name that is not known here; give an address of this machine")
     reason = {
-        errno.EADDRINUSE: f"is taken by another process; stop it or choose another {thing}",
+        errno.EADDRINUSE: "is in use, by another process or another key of server; stop that process or "
+        f"choose another {thing}",
         errno.EADDRNOTAVAIL: "is no address of this machine; give one that is, or 0.0.0.0 for all of them",
         errno.EACCES: "is not for this user to listen on; choose "
         + ("a folder that it may write to" if thing == "path" else "a port from 1024 on"),
@@ -90,7 +93,7 @@ def remove_stale_socket(path: Path) -> None:
 
     Raises ``CannotListen`` when somebody does."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):  # binding follows no link either
             reason = "is there already and is no socket; remove it or choose another path"
             raise CannotListen(f"{UNIX}{path}", reason)
         with socket.socket(socket.AF_UNIX) as probe:
@@ -103,21 +106,39 @@ def remove_stale_socket(path: Path) -> None:
         return
     except CannotListen:
         raise
+    except (BlockingIOError, TimeoutError):  # somebody does, and has no time for one more
+        pass
     except OSError as error:
         raise cannot_listen(f"{UNIX}{path}", error) from error
-    raise cannot_listen(f"{UNIX}{path}", OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+    raise cannot_listen(f"{UNIX}{path}", _os_error(errno.EADDRINUSE))
 
 
-def refused_by_grpc(address: str, error: Exception) -> CannotListen:
-    """Why gRPC, which tells no reason, could not bind: found by trying ourselves."""
+def refused_by_grpc(address: str) -> CannotListen | None:
+    """Why gRPC, which tells no reason, could not bind, a stale socket being out of its way; ``None``: not for want of
+    the address."""
+    if address.startswith(UNIX):
+        fault = _unix_fault(Path(address.removeprefix(UNIX)))
+        return None if fault is None else cannot_listen(address, fault)
     try:
-        if address.startswith(UNIX):
-            path = Path(address.removeprefix(UNIX))
-            unix_socket(path, 1).close()
-            path.unlink()
-        else:
-            for each in tcp_sockets(address, 1):
-                each.close()
+        for each in tcp_sockets(address, 1):
+            each.close()
     except CannotListen as found:
         return found
-    return CannotListen(address, f"cannot be listened on ({error}); choose another")
+    return None
+
+
+def _unix_fault(path: Path) -> OSError | None:
+    """Found without binding: to remove what we had bound could take the path from who has bound it since."""
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        return OSError("AF_UNIX path too long")  # as Python says it
+    try:
+        os.stat(path.parent)
+    except OSError as error:
+        return error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return _os_error(errno.EACCES)
+    return _os_error(errno.EADDRINUSE) if os.path.lexists(path) else None
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))

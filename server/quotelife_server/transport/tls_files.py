@@ -3,6 +3,7 @@
 import errno
 import re
 import ssl
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from quotelife_server.transport.options import TlsFiles
 
 _BEGIN = b"-----BEGIN "
 _PRIVATE_KEY = b"PRIVATE KEY-----"
-_FIRST = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_BYTES_MAX = 1 << 20
+_FIRST = re.compile(b"^-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE)
 _MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _TOO_WEAK = ("_TOO_SMALL", "_TOO_WEAK")  # how OpenSSL's reasons end that speak of a certificate
 _CUT = "cannot be read; it may be cut off or edited: copy it anew"
@@ -25,17 +27,29 @@ def tls_faults(files: TlsFiles) -> list[tuple[str, str]]:
     return list(_faults(files))
 
 
-def tcp_context(files: TlsFiles) -> ssl.SSLContext:
-    """For a server that speaks HTTP/2 alone. Raises ``ConfigError`` that names every file at fault by its key."""
+def refuse_faults(files: TlsFiles) -> None:
+    """Raises ``ConfigError`` with what ``tls_faults`` finds."""
     if faults := tls_faults(files):
         raise ConfigError([f"server.tls.{key}: {reason}" for key, reason in faults])
+
+
+def tcp_context(files: TlsFiles) -> ssl.SSLContext:
+    """For a server that speaks HTTP/2 alone. Raises ``ConfigError`` that names every file at fault by its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(files.certificate, files.key)
-    if files.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(files.client_ca)
+    try:
+        # A pass phrase, or OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password="")
+        if files.client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_flags |= (
+                ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+            )  # any in the file is one, as gRPC takes it
+            context.load_verify_locations(files.client_ca)
+    except OSError as error:
+        refuse_faults(files)
+        raise ConfigError([f"server.tls: {error}"]) from error
     return context
 
 
@@ -51,19 +65,27 @@ def _faults(files: TlsFiles) -> Iterator[tuple[str, str]]:
         yield "client_ca", authority
 
 
-def _pem_fault(path: Path) -> str:
+def _pem(path: Path) -> tuple[bytes, str]:
+    """What it holds, and its fault."""
     try:
-        return "" if _BEGIN in path.read_bytes() else f"{path} is no PEM file"
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe can be read once, and one without a writer never
+            return b"", f"{path} is no regular file; name one: it is read more than once"
+        if found.st_size > _BYTES_MAX:
+            return b"", f"{path} is no PEM file: it holds more than {_BYTES_MAX:,} bytes"
+        content = path.read_bytes()
     except FileNotFoundError:
-        return f"{path}: there is no such file; names start at the folder of the configuration"
+        return b"", f"{path}: there is no such file; names start at the folder of the configuration"
     except OSError as error:
         mend = "; give the service's user the right to" if error.errno == errno.EACCES else ""
-        return f"{path} cannot be read ({error.strerror}){mend}"
+        return b"", f"{path} cannot be read ({error.strerror}){mend}"
+    return content, "" if _BEGIN in content else f"{path} is no PEM file"
 
 
 def _certificates_fault(path: Path) -> str:
     """Of a file that must hold certificates, and nothing that is none."""
-    if fault := _pem_fault(path):
+    _, fault = _pem(path)
+    if fault:
         return fault
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -76,9 +98,8 @@ def _certificates_fault(path: Path) -> str:
 
 
 def _key_fault(path: Path) -> str:
-    if fault := _pem_fault(path):
-        return fault
-    return "" if _PRIVATE_KEY in path.read_bytes() else f"{path} holds no private key"
+    content, fault = _pem(path)
+    return fault or ("" if _PRIVATE_KEY in content else f"{path} holds no private key")
 
 
 def _pair_fault(certificate: Path, key: Path) -> Iterator[tuple[str, str]]:
