@@ -16,6 +16,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.bench import lines
 from quotelife_server.cli.rpc_bench import build, processes
+from quotelife_server.cli.rpc_bench import load as bench_load
 from quotelife_server.cli.rpc_bench.load import ID_DIGITS, Load, RefusedError, Target, parse_h2load
 from quotelife_server.cli.rpc_bench.market import LATER_STEPS, Source
 from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock
@@ -128,6 +129,28 @@ def test_a_server_that_says_nothing_or_dies_is_an_error_with_its_last_words(
         pytest.raises(QuotelifeError, match="ended with code 1: no port is free"),
     ):
         dead.line(20)
+
+
+@COMPILER
+@pytest.mark.usefixtures("only_the_spinning_client")
+def test_a_server_that_is_silent_is_refused_and_what_it_did_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes the connection and never says a word, as a stopped one does."""
+    monkeypatch.setattr(bench_load, "CLIENT_S", 0.5)
+    cores = Cores()
+    load = Load(build.build_all(tmp_path, lambda _: None), cores, tmp_path, 0.1)
+    program = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); "
+        "print(s.getsockname()[1], flush=True); input()"
+    )
+    with Child([sys.executable, "-c", program], cores, cores.server) as server:
+        target = Target(server.pid, f"127.0.0.1:{server.line(20)}")
+        told = (
+            rf"nothing came within 0 s; in \d+\.\d s the server, process {server.pid}, ran for .* are S now$"
+        )
+        with pytest.raises(RefusedError, match=told):
+            load.spin(target)
 
 
 def test_other_instruments_live_through_the_same_market_a_little_later() -> None:

@@ -14,7 +14,7 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.rpc_bench.build import Programs
-from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock
+from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock, Turns
 from quotelife_server.cli.rpc_bench.servers import GET_EXPIRY, STREAM_EXPIRY
 
 CONNECTIONS = 4  # that calls in flight are spread over, where there are so many
@@ -184,12 +184,16 @@ class Load:
         return f"{self._number}-bch"
 
     def _timed(self, command: Sequence[str | Path], target: Target) -> Taken:
+        turns = Turns(target.pid)
         with Child(command, self._cores, self._cores.load) as client:
-            if client.line(CLIENT_S) != "ready":
-                raise QuotelifeError(f"{client.name}: it does not say that it is ready")
-            clock = CpuClock(target.pid)
-            client.tell("go")
-            said = json.loads(client.line(self._step_s + CLIENT_S))
+            try:
+                if client.line(CLIENT_S) != "ready":
+                    raise QuotelifeError(f"{client.name}: it does not say that it is ready")
+                clock = CpuClock(target.pid)
+                client.tell("go")
+                said = json.loads(client.line(self._step_s + CLIENT_S))
+            except QuotelifeError as error:
+                raise RefusedError(f"{error}; {turns.words()}") from None
             cpu_ns = clock.ns()
         calls = said["calls"]
         if said["failed"]:

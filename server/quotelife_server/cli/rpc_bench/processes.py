@@ -138,6 +138,40 @@ def family(pid: int) -> list[int]:
     return found
 
 
+class Turns:
+    """What a server's threads got of the processor, from ``start`` on: whoever gets no answer wants to know."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began_s = time.monotonic()
+        self._before = self._readings()
+
+    def words(self) -> str:
+        now = self._readings()
+        if not now:
+            return f"the server, process {self._pid}, has ended"
+        begun = {task: self._before.get(task, (0, 0, "")) for task in now}
+        ran_ns = sum(ran - begun[task][0] for task, (ran, _, _) in now.items())
+        waited_ns = max(waited - begun[task][1] for task, (_, waited, _) in now.items())
+        states = "".join(sorted({state for _, _, state in now.values()}))
+        return (
+            f"in {time.monotonic() - self._began_s:.1f} s the server, process {self._pid}, "
+            f"ran for {ran_ns / 1e9:.2f} s, and a thread of it waited for a processor for {waited_ns / 1e9:.2f} s; "
+            f"its threads are {states} now"
+        )
+
+    def _readings(self) -> dict[str, tuple[int, int, str]]:
+        """By thread: time on a processor, time ready without one, and its state as ``/proc`` has it."""
+        out = {}
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{self._pid}/task").iterdir():
+                with contextlib.suppress(OSError):
+                    ran, waited, _ = (task / "schedstat").read_text().split()
+                    state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+                    out[task.name] = (int(ran), int(waited), state)
+        return out
+
+
 class CpuClock:
     """Processor time of a process, its threads and its children, from ``start`` on."""
 

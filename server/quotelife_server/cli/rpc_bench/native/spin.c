@@ -27,7 +27,9 @@
 enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW_UPDATE = 8 };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8 };
 enum { BODY_MAX = 8192, REPLY_MAX = 65536, SAMPLES_MAX = 4000000 };
-static const int64_t WINDOW = 1 << 30, CALL_NS_MAX = 5000000000;
+/* Nothing is measured by the second: so long nothing has come, nothing will. A busy machine keeps a process from its
+ * processor for seconds. */
+static const int64_t WINDOW = 1 << 30, CALL_NS_MAX = 20000000000;
 
 static int sock;
 static uint8_t in[1 << 17];
@@ -323,7 +325,7 @@ int main(int count, char **argument) {
         do {
             poll_once();
             done_ns = now_ns();
-            if (done_ns > late_ns) die("no answer after 5 s");
+            if (!answered && done_ns > late_ns) die("no answer to call %llu after 20 s", (unsigned long long)number + 1);
         } while (!answered);
         calls++;
         reply_bytes += reply_length;
