@@ -66,7 +66,8 @@ class _Quoted:
 
 
 class Oms:
-    """Runs until cancelled. Tells of each decision and each headline through the two callables."""
+    """Runs until cancelled. Tells through its callables of each decision, of each headline and when the service has
+    taken it, and of each end of a watched quote."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Oms:
         seed: int,
         on_decision: Callable[[DecisionRow], None],
         on_news: Callable[[int, float, str], None] | None = None,
+        on_news_taken: Callable[[int], None] | None = None,
         on_end: Callable[[EndRow], None] | None = None,
     ) -> None:
         self._service = service
@@ -89,6 +91,7 @@ class Oms:
         self._seed = seed
         self._on_decision = on_decision
         self._on_news = on_news
+        self._on_news_taken = on_news_taken
         self._on_end = on_end
         self._quotes: dict[str, _Quoted] = {}  # that are watched
         self._asked = 0
@@ -149,6 +152,8 @@ class Oms:
                         published_at_utc_ns=data["E"] * NS_PER_MS,
                         timeout_s=2.0,
                     )
+                    if self._on_news_taken is not None:
+                        self._on_news_taken(time.time_ns())
                 else:
                     self._tops[names[data["s"]]] = Decimal(data["b"]), Decimal(data["a"])
                     if len(self._tops) == len(names):

@@ -59,13 +59,15 @@ class EndRow:
     left_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shock:
-    """A headline and the turmoil after it, in venue time (the machine's UTC)."""
+    """A headline and the turmoil after it, in venue time (the machine's UTC). ``taken_ns``: when the service had
+    acknowledged the headline, ``None`` while it has not."""
 
     start_ns: int
     duration_ns: int
     headline: str = ""
+    taken_ns: int | None = None
 
     @property
     def end_ns(self) -> int:
@@ -150,6 +152,15 @@ def _shock_figures(
     hit = _first(window, lambda row: row.answered_ns >= shock.start_ns and _stressed(row))
     back = _first(window, lambda row: row.answered_ns >= shock.end_ns and row.regime == "NORMAL")
     stressed_before = [row for row in window if row.answered_ns < shock.start_ns and row.regime == "STRESS"]
+    taken_ns = shock.end_ns if shock.taken_ns is None else shock.taken_ns
+    unheeded = [
+        row
+        for row in window
+        if taken_ns <= row.answered_ns - row.latency_ns
+        and row.answered_ns < shock.end_ns
+        and row.decision == "QUOTE"
+        and row.regime != "STRESS"
+    ]
     return {
         "start_ns": shock.start_ns,
         "end_ns": shock.end_ns,
@@ -159,6 +170,8 @@ def _shock_figures(
         "back_to_normal_ms": None if back is None else (back.answered_ns - shock.end_ns) / NS_PER_MS,
         "back_to_normal_ns": None if back is None else back.answered_ns,
         "stressed_before": len(stressed_before),
+        "taken_ms": None if shock.taken_ns is None else (shock.taken_ns - shock.start_ns) / NS_PER_MS,
+        "unheeded": len(unheeded),
         "watched_after_ms": (max((row.answered_ns for row in window), default=0) - shock.end_ns) / NS_PER_MS,
     }
 
@@ -245,9 +258,19 @@ def _shock_problems(summary: dict[str, Any]) -> list[str]:
         if first["to_risk_averse_ms"] is None:
             out.append("the shock downgraded nobody to Risk Averse")
         elif first["to_risk_averse_ms"] > TO_RISK_AVERSE_MS:
+            taken = (
+                "never took it"
+                if first["taken_ms"] is None
+                else f"had taken it after {first['taken_ms']:,.0f} ms"
+            )
             out.append(
                 f"Risk Averse came {first['to_risk_averse_ms']:,.0f} ms after the headline, "
-                f"not within {TO_RISK_AVERSE_MS:,.0f} ms"
+                f"not within {TO_RISK_AVERSE_MS:,.0f} ms; the service {taken}"
+            )
+        if first["unheeded"]:
+            out.append(
+                f"{first['unheeded']} quotes of the shock were not of regime STRESS, "
+                "though the service had taken the headline before they were asked for"
             )
     if min(quotes["before"], quotes["shock"]) >= ENOUGH:
         lives = summary["life_ms_median_of_all"]

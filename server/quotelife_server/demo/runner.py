@@ -164,6 +164,9 @@ async def _demo(
                 at_s = (news_ns - start_ns) / NS_PER_S
                 display.event(f"{at_s:.3f} s  NEWS {score:+.1f}  {headline}")
 
+            def on_news_taken(taken_ns: int) -> None:
+                shocks[-1].taken_ns = taken_ns
+
             oms = Oms(
                 service=address,
                 venue=f"http://{venue_address}",
@@ -173,6 +176,7 @@ async def _demo(
                 seed=seed,
                 on_decision=on_decision,
                 on_news=on_news,
+                on_news_taken=on_news_taken,
                 on_end=on_end,
             )
             try:
