@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import io
 import json
@@ -16,6 +17,7 @@ import pytest
 from quote_expiry.v1 import admin_service_pb2 as admin
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.decision.kill import KillSource
+from quotelife.journal import recovery
 from quotelife.journal.storage import DirectoryStorage
 from quotelife.learn import time_boosters
 from quotelife.model.booster_file import read_booster
@@ -636,9 +638,15 @@ def test_serve_and_demo_without_a_configuration(run: Run, tmp_path: Path) -> Non
 
 
 async def test_commands_on_a_running_service(tmp_path: Path) -> None:
+    another = tmp_path / "another" / "market.yaml"
+    another.parent.mkdir()
+    another.write_text(
+        "version: 1\n"
+        "instruments: [{name: XYZ-USDT, venue: binance-usdm, symbol: XYZUSDT, tick_size: 0.1, lot_size: 0.001}]\n"
+    )
     async with running(write_config(tmp_path)) as app:
         (address, *_) = app.addresses
-        doctor, get, watched, unknown, demo = await asyncio.gather(
+        doctor, get, watched, unknown, demo, foreign = await asyncio.gather(
             asyncio.to_thread(quotelife, "doctor", "--target", address),
             asyncio.to_thread(quotelife, "get", "BTC-USDT", "BUY", "1", "--target", address, "--json"),
             asyncio.to_thread(
@@ -647,6 +655,9 @@ async def test_commands_on_a_running_service(tmp_path: Path) -> None:
             asyncio.to_thread(quotelife, "watch", "x-1", "--target", address, "--timeout", "5"),
             asyncio.to_thread(
                 quotelife, "demo", "--target", address, "--config", tmp_path, "--seconds", 5, "--plain"
+            ),
+            asyncio.to_thread(
+                quotelife, "demo", "--target", address, "--config", another, "--seconds", 5, "--plain"
             ),
         )
     assert doctor.code == 0, doctor.out
@@ -659,6 +670,10 @@ async def test_commands_on_a_running_service(tmp_path: Path) -> None:
     assert "watched " in demo.out and "they ended by " in demo.out
     assert demo.code == 0, demo.out + demo.err
     assert "life" in demo.out and "median life, ms" in demo.out
+    assert foreign.code == 1
+    assert re.search(
+        r"'XYZ-USDT'.*; name the service's own configuration with --config, not \S+market.yaml$", foreign.err
+    )
 
 
 def test_doctor_makes_a_finding_of_everything_a_status_says() -> None:
@@ -846,4 +861,35 @@ def test_kill_by_file_adds_names_and_everybody_stays_everybody(run: Run, tmp_pat
     assert "already" in run("kill", "--reason", "x", "--counterparty", "beta", "--file", file).out
     assert list(orders(file.read_text())) == [(None, "storm")]
     assert "--reason" in run("kill", "--reason", "two\nlines", "--file", file).err
-    failed(run("kill", "--reason", "x", "--file", tmp_path / "none" / "KILL"), "No such file")
+    failed(
+        run("kill", "--reason", "x", "--file", tmp_path / "none" / "KILL"),
+        f"quotelife: {tmp_path / 'none'}",
+        "No such file or directory; look whether the name is right",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "j/1.qlj"),
+            "j/1.qlj: Permission denied; run this as",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out"),
+            "out: No space left on device; make room there",
+        ),
+        (OSError(errno.EIO, "Input/output error", "j/1.qlj"), "quotelife: j/1.qlj: Input/output error\n"),
+        (OSError("the pipe is gone"), "quotelife: the pipe is gone\n"),
+    ],
+)
+def test_what_the_system_refuses_is_told_by_name_with_the_mend(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(recovery, "verify", refuse)
+    ended = run("journal", "verify", tmp_path)
+    failed(ended)
+    assert words in ended.err

@@ -43,14 +43,35 @@ def main() -> "NoReturn":
             ]
         sys.stderr.write("\n".join(lines) + "\n")
         code = EXIT_USAGE if own else EXIT_CONFIG
-    except (QuotelifeError, OSError) as error:
+    except QuotelifeError as error:
         sys.stderr.write(f"quotelife: {error}\n")
+        code = EXIT_FAILED
+    except OSError as error:
+        sys.stderr.write(f"quotelife: {_refused(error)}\n")
         code = EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if obeyed:
         signal.signal(signal.SIGINT, _leave)  # the interpreter takes its time to end
     sys.exit(code)  # type: ignore[arg-type]
+
+
+def _refused(error: OSError) -> str:
+    """What the system would not do, with what mends it where that is known."""
+    import errno
+
+    mends = {
+        errno.EACCES: "run this as its owner, or give this user the right to it",
+        errno.EPERM: "run this as its owner, or give this user the right to it",
+        errno.ENOENT: "look whether the name is right",
+        errno.ENOSPC: "make room there",
+        errno.EDQUOT: "make room there",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    mend = mends.get(error.errno or 0)
+    return f"{error.filename}: {error.strerror}" + (f"; {mend}" if mend else "")
 
 
 def _leave(*_: object) -> "NoReturn":

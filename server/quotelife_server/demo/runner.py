@@ -227,6 +227,12 @@ async def _attached(
     )
     try:
         await first_of(pause(seconds), oms.run())
+    except ServiceError as error:
+        if "not configured" not in str(error):
+            raise
+        raise QuotelifeError(
+            f"{error}; name the service's own configuration with --config, not {configs}"
+        ) from None
     finally:
         display.close()
 
