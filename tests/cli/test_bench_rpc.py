@@ -192,10 +192,15 @@ def test_what_cannot_be_built_says_why_and_how_to_mend_it(
 @COMPILER
 @pytest.mark.usefixtures("only_the_spinning_client")
 def test_both_front_ends_are_measured_side_by_side(tmp_path: Path) -> None:
-    figures = bench_rpc(
-        1, 0.1, ("native", "grpc_aio", "native_no_op", "grpc_aio_no_op", "stream_expiry"), tmp_path
-    )
-    assert "refused" not in figures
+    # Other tests use the same cores. A service that is kept from them for a second has stale data and declines, and the
+    # bench rightly refuses to measure that: three tries.
+    for _ in range(3):
+        figures = bench_rpc(
+            1, 0.1, ("native", "grpc_aio", "native_no_op", "grpc_aio_no_op", "stream_expiry"), tmp_path
+        )
+        if "refused" not in figures:
+            break
+    assert "refused" not in figures, figures["refused"]
     for row in ("native", "grpc_aio", "native_no_op", "grpc_aio_no_op"):
         taken = figures["front_ends"][row]
         assert 0 < taken["round_trip_p50_us"] <= taken["round_trip_p99_us"]
@@ -232,7 +237,7 @@ def test_the_cpp_client_and_server_work(tmp_path: Path, monkeypatch: pytest.Monk
     figures = bench_rpc(1, 0.1, ("native", "cpp_no_op", "stream_expiry", "tls"))
     if "grpc_cpp" in figures.get("missing", {}):
         pytest.skip(figures["missing"]["grpc_cpp"])
-    assert "refused" not in figures
+    assert "refused" not in figures, figures["refused"]
     for group, row in (
         ("front_ends", "native"),
         ("front_ends", "cpp_no_op"),
