@@ -59,7 +59,7 @@ def _leaving(answer: Answer | BaseException) -> bytes | BaseException:
         return answer
     try:
         return answer.leaving()
-    except Exception as error:
+    except BaseException as error:  # cancelled, for one: the others' answers are whole
         return error
 
 

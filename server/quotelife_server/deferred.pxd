@@ -1,5 +1,9 @@
 # Answers that come later, and what those of one turn of the event loop have in common.
 
+cpdef int tell(call) except -1
+cdef int tell_outcome(callback, outcome) except -1
+
+
 cdef class Turn:
     cdef object _future
     cdef list _calls

@@ -2,6 +2,28 @@
 
 import asyncio
 
+from quotelife_server.log import get_logger
+
+_log = get_logger(__name__)
+
+
+cpdef int tell(call) except -1:
+    """Call somebody who must not raise. Others wait to be told: what he raises all the same is logged and no more."""
+    try:
+        call()
+    except BaseException as error:
+        _log.error("a callback failed", exc_info=error)
+    return 0
+
+
+cdef int tell_outcome(callback, outcome) except -1:
+    """``tell`` whoever waits for an answer."""
+    try:
+        callback(outcome)
+    except BaseException as error:
+        _log.error("a callback of an answer failed", exc_info=error)
+    return 0
+
 
 cdef class Turn:
     """What answers that come together have in common: one future for all who wait, instead of one each. ``hasten`` is called
@@ -11,7 +33,7 @@ cdef class Turn:
         self._hasten = hasten
 
     cpdef int after(self, call) except -1:
-        """``call`` when the turn is over, in the same turn of the event loop. It must not raise."""
+        """``call`` when the turn is over, in the same turn of the event loop."""
         if self._calls is None:
             self._calls = []
         self._calls.append(call)
@@ -35,7 +57,7 @@ cdef class Turn:
         if calls is not None:
             self._calls = None
             for call in calls:
-                call()
+                tell(call)
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
         return 0
@@ -54,7 +76,7 @@ cdef class Deferred:
             return 0
         self.outcome = outcome
         if self.callback is not None:
-            self.callback(outcome)
+            tell_outcome(self.callback, outcome)
         return 0
 
     cpdef int then(self, callback) except -1:

@@ -28,6 +28,7 @@ from quotelife.journal.writer import JournalWriter
 from quotelife.units import NS_PER_S, NS_PER_US
 from quotelife_server import convert
 from quotelife_server.alerts import JOURNAL_LOSES, Alerts
+from quotelife_server.deferred import tell
 from quotelife_server.ledger import Stands
 from quotelife_server.log import get_logger
 from quotelife_server.outgoing import Batch, JournalFigures, Outgoing, Waiting
@@ -572,7 +573,7 @@ class JournalLedger(Outgoing):
         self.fault = str(error) or type(error).__name__
         if news:
             self.failing_since_ns = self._tried_ns = self._now_ns()
-            self._on_change()
+            tell(self._on_change)
         if self._refuses:
             self._take_back(waiting)
         else:
@@ -591,7 +592,7 @@ class JournalLedger(Outgoing):
                     self._replies.forget(each.request_id)
         for each in waiting:
             if each.unanswered is not None:
-                each.unanswered()
+                tell(each.unanswered)
             if each.sequences:
                 each.resolve(cannot_be_written())
             elif each.request_id:

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 from quotelife.engine cimport Engine
 from quotelife.journal.answers cimport AnswerIndex
 from quotelife.journal.writer cimport JournalWriter
-from quotelife_server.deferred cimport Deferred, Turn
+from quotelife_server.deferred cimport Deferred, Turn, tell, tell_outcome
 from quotelife_server.latencies cimport Latencies
 from quotelife_server.reply_store cimport ReplyStore
 

@@ -95,14 +95,12 @@ cdef class Batch:
     cpdef int release(self) except -1:
         """They are where they were to be."""
         cdef Waiting each
-        try:
-            for each in self.waiting:
-                if each.outcome is None:       # as ``resolve``, without its call
-                    each.outcome = each.reply
-                    if each.callback is not None:
-                        each.callback(each.reply)
-        finally:
-            self.turn.over()
+        for each in self.waiting:
+            if each.outcome is None:       # as ``resolve``, without its call
+                each.outcome = each.reply
+                if each.callback is not None:
+                    tell_outcome(each.callback, each.reply)
+        self.turn.over()
         return 0
 
 
@@ -205,7 +203,7 @@ cdef class Outgoing:
                 calls = self._after_write
                 self._after_write = []
                 for call in calls:
-                    call()
+                    tell(call)
         return 0
 
     cdef int write(self) except -1:

@@ -110,10 +110,17 @@ Answer = bytes | Deferred
 def mapped(answer: Answer, change: Callable[[bytes | BaseException], bytes | BaseException]) -> Deferred:
     """What ``change`` makes of the answer's outcome, as soon as there is one."""
     changed = Deferred()
+
+    def came(outcome: bytes | BaseException) -> None:
+        try:
+            changed.resolve(change(outcome))
+        except BaseException as error:  # or nobody who waits would hear anything
+            changed.resolve(error)
+
     if isinstance(answer, Deferred):
-        answer.then(lambda outcome: changed.resolve(change(outcome)))
+        answer.then(came)
     else:
-        changed.resolve(change(answer))
+        came(answer)
     return changed
 
 

@@ -261,7 +261,7 @@ class WatchStream:
                 answered()
                 try:
                     came(answer.leaving())
-                except Exception as error:
+                except BaseException as error:
                     came(error)
 
             answer.then(settled)

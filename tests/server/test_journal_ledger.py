@@ -23,7 +23,7 @@ from quotelife.journal.storage import DirectoryStorage
 from quotelife.records import DecisionRecord, RequestRecord
 from quotelife.replay.verify import verify as replayed
 from quotelife_server.outgoing import Waiting
-from quotelife_server.rpc import Code, Deferred, RpcError, Turn, waited
+from quotelife_server.rpc import Code, Deferred, RpcError, Turn, mapped, waited
 from reference.faulty_storage import FAULTS, FaultyStorage
 from reference.ledger_kit import Call, JournalKit
 from reference.service_kit import S
@@ -733,3 +733,49 @@ async def test_a_failure_reaches_whoever_waits() -> None:
     answer.resolve(RpcError(Code.UNAVAILABLE, "no"))
     with pytest.raises(RpcError):
         await task
+
+
+# --- callbacks that raise -----------------------------------------------------------------------------------
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("a callback that must not raise")
+
+
+def test_a_callback_that_raises_takes_no_other_answer_of_its_batch_along(kit: JournalKit) -> None:
+    heard: list[bytes | BaseException] = []
+    calls: list[str] = []
+    one, two = kit.ledger.acknowledge(b"one"), kit.ledger.acknowledge(b"two")
+    assert isinstance(one, Deferred) and isinstance(two, Deferred) and two.turn is not None
+    one.then(broken)
+    two.then(heard.append)
+    two.turn.after(broken)
+    two.turn.after(lambda: calls.append("over"))
+    kit.ledger.after_write(broken)
+    kit.ledger.after_write(lambda: calls.append("written"))
+    kit.turn()
+    kit.work_off()
+    assert heard == [b"two"] and sorted(calls) == ["over", "written"]
+
+
+def test_a_callback_that_raises_takes_no_other_answer_of_a_fault_along(kit: JournalKit) -> None:
+    heard: list[bytes | BaseException] = []
+    kit.ledger.take(Waiting(None, b"", unanswered=broken), kit.clock.now_ns())
+    kit.ledger.acknowledge(b"one").then(broken)
+    two = kit.ledger.acknowledge(b"two")
+    two.then(heard.append)
+    two.turn.after(lambda: heard.append(b"over"))
+    kit.ledger._on_change = broken
+    kit.storage.fail(errno.EIO)
+    kit.turn()
+    kit.work_off()
+    assert isinstance(heard[0], RpcError) and heard[1:] == [b"over"]
+
+
+def test_what_cannot_be_made_of_an_answer_is_its_failure() -> None:
+    answer = Deferred()
+    made = mapped(answer, broken)
+    answer.resolve(b"reply")
+    with pytest.raises(RuntimeError, match="must not raise"):
+        made.leaving()
+    assert mapped(b"reply", lambda reply: reply).leaving() == b"reply"

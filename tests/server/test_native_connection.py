@@ -1,5 +1,6 @@
 """The native front end byte by byte: clients that say anything, no sockets, and time in the test's hand."""
 
+import asyncio
 import base64
 import gc
 import struct
@@ -61,6 +62,7 @@ from reference.service_kit import Kit
 
 pytest.importorskip("quotelife_server.transport.native_connection", reason="built without nghttp2")
 
+from quotelife_server.transport.native import AttendedTime
 from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 
@@ -1894,6 +1896,102 @@ def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service)
     line.hear()
     assert line.client.responses[number].status == Code.UNAVAILABLE and line.wire.closed
     line.lose()
+
+
+# --- what must not happen, and is survived ----------------------------------------------------------------------------
+
+
+class Panic(BaseException):
+    """No ``Exception``, as what a cancelled task or a library in Rust raises is none."""
+
+
+def test_an_answer_that_is_no_exception_fails_its_call_alone(bench: Bench) -> None:
+    line = bench.line()
+    first, one = line.client.call(HANG, b"1")
+    second, two = line.client.call(HANG, b"2")
+    line.say(one + two)
+    bench.hanging[0].resolve(asyncio.CancelledError())
+    bench.hanging[1].resolve(b"fine")
+    line.turn()
+    assert line.client.responses[first].status == Code.INTERNAL
+    assert line.client.responses[second].messages == [b"fine"]
+    assert bench.service.in_flight.count == 0 and not line.wire.closed
+
+
+def test_it_is_met_by_a_look_after_connections_too_and_the_others_are_looked_after(bench: Bench) -> None:
+    bench.turn = Turn()
+    line, other = bench.line(), bench.line()
+    number, data = line.client.call(HANG, b"1")
+    line.say(data)
+    late, data = other.client.call(HANG, b"2", ("grpc-timeout", "10m"))
+    other.say(data)
+    bench.hanging[0].resolve(asyncio.CancelledError())  # it waits for the end of its turn
+    bench.service.clock.advance_ns(20_000_000)
+    bench.later(0.01)
+    for each in (line, other):
+        each.hear()
+    assert line.client.responses[number].status == Code.INTERNAL
+    assert other.client.responses[late].status == Code.DEADLINE_EXCEEDED
+
+
+def test_frames_of_a_stream_whose_answer_cannot_be_made_reach_its_client_alone(bench: Bench) -> None:
+    one, other = bench.line(), bench.line()
+    number, data = one.client.open(TALK)
+    one.say(data)
+
+    def panic() -> bytes:
+        raise Panic
+
+    bench.talks[0].call.send(b"secret" * 3000)  # a frame full, so that what follows is another pass's
+    bench.talks[0].call.send(panic)
+    one.turn()
+    one.hear()
+    assert one.client.responses[number].messages == [b"secret" * 3000]
+    before = len(other.wire.writes)
+    mine, data = other.client.call(ECHO, b"mine")
+    other.say(data)
+    assert b"secret" not in b"".join(other.wire.writes[before:])
+    assert other.client.responses[mine].messages == [b"mine"]
+
+
+def test_a_handler_that_panics_in_overload_takes_no_other_connection_along(bench: Bench) -> None:
+    one, other = bench.line(), bench.line()
+    one.say(b"".join(one.client.call(HANG, b"x")[1] for _ in range(IN_FLIGHT_MAX + 5)))
+    assert bench.desk.overloaded
+    for each in bench.hanging:
+        each.resolve(b"done")
+    one.turn()
+
+    def busy(payload: bytes, _: CallContext) -> bytes:
+        if payload == b"panic":
+            raise Panic
+        return payload
+
+    bench.on_busy = busy
+    wrong, data = one.client.call(BUSY, b"panic")
+    one.say(data)
+    right, data = other.client.call(BUSY, b"fine")
+    other.say(data)
+    one.turn()
+    other.turn()
+    assert one.client.responses[wrong].status == Code.INTERNAL
+    assert other.client.responses[right].messages == [b"fine"]
+
+
+def test_time_in_which_the_loop_stood_still_counts_against_nobody(bench: Bench) -> None:
+    loop_s = [NOW_S]
+    time = AttendedTime(lambda: loop_s[0])
+    for _ in range(100):
+        loop_s[0] += 0.01
+        time.now_s()
+    assert time.now_s() == pytest.approx(NOW_S + 1)
+    line = bench.line(greet=False)
+    bench.desk.now_s = time.now_s()
+    loop_s[0] += 2 * limits.PREFACE_S  # its greeting is not read before the next look
+    sweep(bench.desk, time.now_s(), bench.service.clock.now_ns())
+    assert not line.wire.aborted
+    bench.later(limits.PREFACE_S + 1)
+    assert line.wire.aborted
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

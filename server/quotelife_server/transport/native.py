@@ -5,12 +5,13 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from quotelife.units import NS_PER_S
+from quotelife_server import log
 from quotelife_server.addresses import UNIX
 from quotelife_server.handlers import Service
 from quotelife_server.rpc import MethodTable, StreamCall
@@ -30,6 +31,26 @@ AGE_SPREAD = 0.1  # so that connections made together do not end together
 HANDSHAKES_SHARE = 4  # TLS handshakes under way are as many as a quarter of the connections
 HELD_BYTES_MIN = 64 * 1024**2
 HELD_MESSAGES = 256  # that all connections together may hold unfinished or unread, where messages are large
+
+ATTENDED_S_MAX = 0.1  # between two looks after clients that counts against them
+
+_log = log.get_logger(__name__)
+
+
+class AttendedTime:
+    """The event loop's time without that in which it stood still, as on a machine with more work than cores. It read
+    nothing then: what clients said meanwhile waits in their sockets, and they must not be blamed for it."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._looked_s = self._now_s = time()
+
+    def now_s(self) -> float:
+        """Asked at each look after clients."""
+        looked_s = self._time()
+        self._now_s += min(looked_s - self._looked_s, ATTENDED_S_MAX)
+        self._looked_s = looked_s
+        return self._now_s
 
 
 class NativeServer:
@@ -77,7 +98,8 @@ class NativeServer:
     async def start(self) -> list[str]:
         """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
         loop = asyncio.get_running_loop()
-        self._desk.now_s = loop.time()
+        time = AttendedTime(loop.time)
+        self._desk.now_s = time.now_s()
         tls = None if self._options.tls is None else tcp_context(self._options.tls)
         sockets: list[tuple[str, socket.socket]] = []
         try:
@@ -93,7 +115,7 @@ class NativeServer:
                 each.close()
             self._remove_unix_sockets()
             raise
-        self._sweeper = loop.create_task(self._sweep())
+        self._sweeper = loop.create_task(self._sweep(time))
         bound: dict[str, str] = {}
         for address, each in sockets:
             listener: asyncio.Server | TlsListener
@@ -176,11 +198,14 @@ class NativeServer:
         idle.abort()
         return True
 
-    async def _sweep(self) -> None:
-        loop, desk, clock = asyncio.get_running_loop(), self._desk, self._service.clock
+    async def _sweep(self, time: AttendedTime) -> None:
+        desk, clock = self._desk, self._service.clock
         while True:
             await asyncio.sleep(SWEEP_S)
-            sweep(desk, loop.time(), clock.now_ns())
+            try:
+                sweep(desk, time.now_s(), clock.now_ns())
+            except Exception:  # nobody else would ever look again
+                _log.exception("looking after connections failed")
 
 
 def _identity(path: Path) -> tuple[int, int]:

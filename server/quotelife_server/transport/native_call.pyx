@@ -411,7 +411,7 @@ cdef class Call(Stream):
                 answer = short.answer(request, now_ns)
             if answer is None:
                 answer = service.unary(self.method.entry, request, self.context(), short_asked=short is not None)
-        except Exception as error:
+        except BaseException as error:
             return self.fail(error)
         self.request = b""
         self.answer = answer
@@ -449,7 +449,7 @@ cdef class Call(Stream):
             return self._stall()
         try:
             payload = answer if later is None else later.leaving()
-        except Exception as error:
+        except BaseException as error:
             return self.fail(error)
         self.answer = None
         self.over, self.over_s = True, self.desk.now_s
@@ -488,7 +488,7 @@ cdef class Call(Stream):
                         payload = item()
                     parts.append(framed(payload))
                     size += len(payload) + PREFIX_BYTES
-            except Exception as error:
+            except BaseException as error:
                 talk.drop_outgoing()
                 talk.finish(self.desk.service.as_rpc_error(error, self.context()))
             if parts:
@@ -762,7 +762,7 @@ cdef class Conversation:
                     if call.reader is not None and call.reader.unfinished():
                         raise RpcError(Code.INTERNAL, "the call ends in the middle of a message")
                     self.handler.on_half_close()
-        except Exception as error:
+        except BaseException as error:
             self.inbox.clear()
             self.finish(call.desk.service.as_rpc_error(error, call.context()))
         return 0
@@ -775,6 +775,6 @@ cdef class Conversation:
         self.call.desk.conversations.discard(self)
         try:
             self.handler.on_cancel()
-        except Exception as error:
+        except BaseException as error:
             self.call.desk.service.as_rpc_error(error, self.call.context())
         return 0

@@ -265,7 +265,7 @@ cdef class Connection(SiftingSession):
                     self.pass_all()
                 self.forget_kinds()
                 self.recv(data, n)
-        except Exception as error:
+        except BaseException as error:
             self.busy = False
             return self._fault(error)
         self.busy = False
@@ -476,7 +476,7 @@ cdef class Connection(SiftingSession):
         self.busy = True
         try:
             self._work()
-        except Exception as error:  # it may have been called at the end of a turn, by those who serve others too
+        except BaseException as error:  # it may have been called at the end of a turn, by those who serve others too
             _used = 0  # or the next connection would send what was meant for this one
             self.busy = False
             self._fault(error)
@@ -651,14 +651,15 @@ cdef int _end_begun(Desk desk) except -1:
 
 
 def sweep(Desk desk, double now_s, int64_t now_ns):
-    """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_ns``: the service's clock."""
+    """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_s``: that of ``AttendedTime``, by
+    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls."""
     desk.now_s = now_s
     desk.expired = 0
     desk.judge_overload()
     for connection in list(desk.connections):
         try:
             (<Connection>connection)._sweep(now_s, now_ns)
-        except Exception as error:
+        except BaseException as error:
             (<Connection>connection)._fault(error)
 
 
@@ -667,12 +668,7 @@ def _serve_turn(Desk desk):
     connection in turn and the newest first, since who has waited longest is the first to give up. All others are turned
     away."""
     cdef Connection connection
-    cdef Call call
     cdef list pressed = []
-    cdef list waiting
-    cdef int64_t began_spent_ns, end_ns, left_ns
-    cdef size_t first, taken = 0, in_a_row, k
-    cdef bint is_open = True
     cdef bint chooses = desk.lets_come()
     for connection in desk.pressed:
         connection.pressed = False
@@ -682,6 +678,37 @@ def _serve_turn(Desk desk):
     desk.pressed, desk.serve_waits = [], False
     if not pressed:
         return
+    try:
+        _serve(desk, pressed, chooses)
+    finally:
+        for connection in pressed:
+            connection.busy = False
+            if connection.lost:
+                connection._forget()
+    # The answers as a rule come now, and what was refused leaves with them: one write for both.
+    for connection in pressed:
+        turn = connection.turn
+        if turn is not None:
+            try:
+                turn.end_soon()
+            except BaseException as error:  # it ends all the same, by whoever would have ended it
+                _log.error("a turn could not be ended early", exc_info=error)
+    for connection in pressed:
+        if connection.lost:
+            continue
+        if connection.turn is not None:
+            connection._schedule()
+        else:
+            connection._flush()
+
+
+cdef int _serve(Desk desk, list pressed, bint chooses) except -1:
+    cdef Connection connection
+    cdef Call call
+    cdef list waiting
+    cdef int64_t began_spent_ns, end_ns, left_ns
+    cdef size_t first, taken = 0, in_a_row, k
+    cdef bint is_open = True
     desk.turn_calls = 0
     desk.served += 1
     desk.turns += 1
@@ -707,7 +734,7 @@ def _serve_turn(Desk desk):
                         is_open = left_ns > 0
                         if not is_open:
                             break
-            except Exception as error:
+            except BaseException as error:
                 connection.fresh.clear()
                 connection._fault(error)
             if not is_open:
@@ -722,30 +749,12 @@ def _serve_turn(Desk desk):
             for call in connection.fresh:
                 call.listed = False
                 call.turn_away()
-        except Exception as error:
+        except BaseException as error:
             connection._fault(error)
         connection.fresh.clear()
     desk.count_refusals()
     desk.turn_calls = 0
-    for connection in pressed:
-        connection.busy = False
-        if connection.lost:
-            connection._forget()
-    # The answers as a rule come now, and what was refused leaves with them: one write for both.
-    for connection in pressed:
-        turn = connection.turn
-        if turn is not None:
-            try:
-                turn.end_soon()
-            except Exception as error:  # it ends all the same, by whoever would have ended it
-                _log.error("a turn could not be ended early", exc_info=error)
-    for connection in pressed:
-        if connection.lost:
-            continue
-        if connection.turn is not None:
-            connection._schedule()
-        else:
-            connection._flush()
+    return 0
 
 
 cdef int _pass_on(Desk desk, list connections, bint chooses) except -1:
@@ -768,7 +777,7 @@ cdef int _pass_on(Desk desk, list connections, bint chooses) except -1:
         try:
             connection.pass_on(connection.share if chooses else connection.held_n)
             connection.pass_all()
-        except Exception as error:
+        except BaseException as error:
             connection.fresh.clear()
             connection._fault(error)
     return 0
