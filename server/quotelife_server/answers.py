@@ -43,8 +43,10 @@ def gathered(
         nonlocal missing
         missing -= 1
         if not missing:
-            done()
-            reply.resolve(b"")
+            try:
+                done()
+            finally:
+                reply.resolve(b"")
 
     if not later:
         done()

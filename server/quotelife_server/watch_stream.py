@@ -258,8 +258,8 @@ class WatchStream:
         if isinstance(answer, Deferred):
 
             def settled(_: bytes | BaseException) -> None:
-                answered()
                 try:
+                    answered()
                     came(answer.leaving())
                 except BaseException as error:
                     came(error)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from quotelife_server.cli.rpc_bench import build, processes
 from quotelife_server.cli.rpc_bench import load as bench_load
 from quotelife_server.cli.rpc_bench.load import ID_DIGITS, Load, RefusedError, Target, parse_h2load
 from quotelife_server.cli.rpc_bench.market import LATER_STEPS, Source
-from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock
+from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock, Turns
 from quotelife_server.cli.rpc_bench.run import bench_rpc, judged
 
 H2LOAD = """\
@@ -146,11 +147,48 @@ def test_a_server_that_is_silent_is_refused_and_what_it_did_meanwhile_is_told(
     )
     with Child([sys.executable, "-c", program], cores, cores.server) as server:
         target = Target(server.pid, f"127.0.0.1:{server.line(20)}")
-        told = (
-            rf"nothing came within 0 s; in \d+\.\d s the server, process {server.pid}, ran for .* are S now$"
-        )
+        told = rf"nothing came within 0 s; in \d+\.\d s the server, process {server.pid}, ran for .* are [A-Z]+ now$"
         with pytest.raises(RefusedError, match=told):
             load.spin(target)
+
+
+def test_an_h2load_without_a_report_is_refused_with_what_the_server_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_load, "CLIENT_S", 0.5)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = tmp_path / "h2load"
+    program.touch(0o755)
+    cores = Cores()
+    with Child([sys.executable, "-c", "print('up', flush=True); input()"], cores, cores.server) as server:
+        assert server.line(20) == "up"
+        did = rf"the server, process {server.pid}, ran for"
+        for says, told in (
+            ("echo could not connect to host", "could not connect to host"),
+            ("exec sleep 60", "h2load was not done with .* calls after"),
+        ):
+            program.write_text(f"#!/bin/sh\n{says}\n")
+            load = Load(build.Programs(), cores, tmp_path, 0.01)
+            with pytest.raises(RefusedError, match=f"{told}.*; in .* {did}"):
+                load.h2load(Target(server.pid, "127.0.0.1:1"), 4)
+
+
+def test_a_server_that_has_ended_is_told_from_one_that_nothing_is_known_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    turns = Turns(ended.pid)
+    assert "ran for" in turns.words()
+    monkeypatch.setattr(Turns, "_readings", lambda _: {})
+    assert turns.words() == f"what the server, process {ended.pid}, did meanwhile cannot be read here"
+    monkeypatch.undo()
+    ended.kill()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert turns.words() == f"the server, process {ended.pid}, has ended"
+    ended.wait()
+    assert turns.words() == f"the server, process {ended.pid}, has ended"
+    assert ended.stdin is not None
+    ended.stdin.close()
 
 
 def test_other_instruments_live_through_the_same_market_a_little_later() -> None:

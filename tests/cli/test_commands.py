@@ -877,13 +877,18 @@ def test_kill_by_file_adds_names_and_everybody_stays_everybody(run: Run, tmp_pat
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "out"),
-            "out: No space left on device; make room there",
+            "out: No space left on device; make room on the disk",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "quotelife: No space left on device; make room on the disk\n",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), "quotelife: Permission denied\n"),
         (OSError(errno.EIO, "Input/output error", "j/1.qlj"), "quotelife: j/1.qlj: Input/output error\n"),
         (OSError("the pipe is gone"), "quotelife: the pipe is gone\n"),
     ],
 )
-def test_what_the_system_refuses_is_told_by_name_with_the_mend(
+def test_what_the_system_refuses_is_told_by_its_name_and_with_the_mend(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
 ) -> None:
     def refuse(*_: object) -> None:

@@ -137,7 +137,7 @@ def test_a_late_downgrade_is_a_problem():
         for each in whole_run()
     ]
     problem = "Risk Averse came 1,250 ms after the headline, not within 1,000 ms; the service "
-    assert said(late) == problem + "never took it"
+    assert said(late) == problem + "had not taken it"
     taken = replace(SHOCK, taken_ns=SHOCK.start_ns + 1200 * NS_PER_MS)
     assert problems(summarise(late, [taken]), shock_expected=True) == [
         problem + "had taken it after 1,200 ms"
@@ -148,8 +148,13 @@ def test_a_headline_that_is_taken_and_not_heeded_is_a_problem():
     taken = replace(SHOCK, taken_ns=SHOCK.start_ns + 240 * NS_PER_MS)
     assert problems(summarise(whole_run(), [taken]), shock_expected=True) == []
     calm = {"regime": "NORMAL", "effective": "CLIENT_PRIORITY"}
-    under_way = row(10.241, latency_ns=2 * NS_PER_MS, **calm)
-    rows = [*whole_run(), under_way, row(10.5, **calm), row(10.6, decision="DECLINE", **calm)]
+    under_way, early, worn_off = (
+        row(10.241, latency_ns=2 * NS_PER_MS, **calm),
+        row(10.249, **calm),
+        row(13.9, **calm),
+    )
+    declined = row(10.249, decision="DECLINE", **calm)
+    rows = sorted([*whole_run(), under_way, early, declined, worn_off], key=lambda each: each.answered_ns)
     assert problems(summarise(rows, [taken]), shock_expected=True) == [
         "1 quotes of the shock were not of regime STRESS, "
         "though the service had taken the headline before they were asked for"

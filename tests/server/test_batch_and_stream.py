@@ -139,6 +139,19 @@ def test_answers_that_come_in_any_order_are_gathered_in_theirs() -> None:
     assert got == [b"a,b,!,!"]
 
 
+def test_what_is_gathered_is_answered_whatever_fails_meanwhile() -> None:
+    def fails() -> None:
+        raise RuntimeError("what must not fail")
+
+    answer = Deferred()
+    reply = gathered([answer], lambda outcomes: bytes(outcomes[0]), done=fails)
+    heard: list[bytes | BaseException] = []
+    assert isinstance(reply, Deferred)
+    reply.then(lambda _: heard.append(reply.leaving()))
+    answer.resolve(b"a")
+    assert heard == [b"a"]
+
+
 # --- stream -------------------------------------------------------------------------------------------------
 
 

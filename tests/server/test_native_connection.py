@@ -1515,6 +1515,17 @@ def test_timely_pings_and_those_between_answers_are_welcome(bench: Bench) -> Non
     assert not line.wire.closed
 
 
+def test_pings_are_timely_by_all_the_time_between_them_also_where_the_loop_stood_still(bench: Bench) -> None:
+    line = bench.line()
+    for n in range(1, 11):
+        line.say(frame(PING, 0, 0, b"12345678"))
+        sweep(bench.desk, NOW_S + n * 0.1, bench.service.clock.now_ns(), NOW_S + n * 5.0)
+    assert not line.wire.closed
+    for _ in range(4):
+        line.say(frame(PING, 0, 0, b"12345678"))
+    assert calm(line)
+
+
 @pytest.mark.parametrize(
     ("name", "bytes_", "most"),
     [
@@ -1976,6 +1987,55 @@ def test_a_handler_that_panics_in_overload_takes_no_other_connection_along(bench
     other.turn()
     assert one.client.responses[wrong].status == Code.INTERNAL
     assert other.client.responses[right].messages == [b"fine"]
+
+
+@pytest.mark.parametrize("where", ["read", "flush", "overload", "look"])
+def test_what_fails_beyond_mending_costs_its_connection_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The headers of a call cannot be read, its error cannot be told, its deadline cannot be kept."""
+
+    def panic(*_: object) -> None:
+        raise Panic
+
+    one, other = bench.line(), bench.line()
+    if where == "overload":
+        one.say(b"".join(one.client.call(HANG, b"x")[1] for _ in range(IN_FLIGHT_MAX + 5)))
+        for each in bench.hanging:
+            each.resolve(b"done")
+        one.turn()
+    assert bench.desk.overloaded == (where == "overload")
+    in_time = ("grpc-timeout", "10m")
+    if where == "look":
+        one.say(one.client.call(HANG, b"", in_time)[1])
+        bench.service.clock.advance_ns(20_000_000)
+    answered, data = other.client.call(HANG if where == "look" else ECHO, b"fine", in_time)
+    if where == "overload":
+        other.say(data)
+    with monkeypatch.context() as broken:
+        if where == "look":
+            broken.setattr(native_call, "RpcError", panic)
+            bench.later(0.01)
+        elif where == "read":
+            broken.setattr(bench.service.clock, "now_ns", panic)
+            one.say(one.client.call(ECHO, b"", in_time)[1])
+        else:
+            broken.setattr(bench.service, "as_rpc_error", panic)
+            one.say(one.client.call(FAIL, b"")[1])
+            one.turn()
+            other.turn()
+    assert one.wire.aborted and not other.wire.closed
+    if where != "overload":
+        other.say(data)
+    bench.service.clock.advance_ns(20_000_000)
+    bench.later(0.01)
+    other.turn()
+    other.hear()
+    response = other.client.responses[answered]
+    if where == "look":
+        assert response.status == Code.DEADLINE_EXCEEDED
+    else:
+        assert response.messages == [b"fine"]
 
 
 def test_time_in_which_the_loop_stood_still_counts_against_nobody(bench: Bench) -> None:

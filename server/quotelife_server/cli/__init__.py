@@ -60,18 +60,20 @@ def _refused(error: OSError) -> str:
     """What the system would not do, with what mends it where that is known."""
     import errno
 
+    nameless = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
     mends = {
         errno.EACCES: "run this as its owner, or give this user the right to it",
         errno.EPERM: "run this as its owner, or give this user the right to it",
         errno.ENOENT: "look whether the name is right",
-        errno.ENOSPC: "make room there",
-        errno.EDQUOT: "make room there",
+        errno.ENOSPC: "make room on the disk",
+        errno.EDQUOT: "make room on the disk",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
-    if error.strerror is None or error.filename is None:
+    if error.strerror is None:
         return str(error)
-    mend = mends.get(error.errno or 0)
-    return f"{error.filename}: {error.strerror}" + (f"; {mend}" if mend else "")
+    name = "" if error.filename is None else f"{error.filename}: "  # a write that fails does not tell it
+    mend = mends.get(error.errno or 0) if name or error.errno in nameless else None
+    return f"{name}{error.strerror}" + (f"; {mend}" if mend else "")
 
 
 def _leave(*_: object) -> "NoReturn":

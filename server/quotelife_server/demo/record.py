@@ -153,13 +153,18 @@ def _shock_figures(
     back = _first(window, lambda row: row.answered_ns >= shock.end_ns and row.regime == "NORMAL")
     stressed_before = [row for row in window if row.answered_ns < shock.start_ns and row.regime == "STRESS"]
     taken_ns = shock.end_ns if shock.taken_ns is None else shock.taken_ns
-    unheeded = [
+    asked_later = [
         row
         for row in window
-        if taken_ns <= row.answered_ns - row.latency_ns
-        and row.answered_ns < shock.end_ns
-        and row.decision == "QUOTE"
+        if taken_ns <= row.answered_ns - row.latency_ns and row.answered_ns < shock.end_ns
+    ]
+    heeded = _first(asked_later, lambda row: row.regime == "STRESS")
+    unheeded = [
+        row
+        for row in asked_later
+        if row.decision == "QUOTE"
         and row.regime != "STRESS"
+        and (heeded is None or row.answered_ns < heeded.answered_ns)  # later it may have worn off
     ]
     return {
         "start_ns": shock.start_ns,
@@ -259,7 +264,7 @@ def _shock_problems(summary: dict[str, Any]) -> list[str]:
             out.append("the shock downgraded nobody to Risk Averse")
         elif first["to_risk_averse_ms"] > TO_RISK_AVERSE_MS:
             taken = (
-                "never took it"
+                "had not taken it"
                 if first["taken_ms"] is None
                 else f"had taken it after {first['taken_ms']:,.0f} ms"
             )

@@ -70,7 +70,7 @@ def main(
         finished = uvloop.run(_run(demo))
     except ConfigError:
         raise
-    except (QuotelifeError, ServiceError, OSError, TimeoutError) as error:
+    except (QuotelifeError, ServiceError, ConnectionError, TimeoutError) as error:
         sys.stderr.write(f"quotelife demo: {error}\n")
         return EXIT_FAILED
     if not finished and not rows:

@@ -21,7 +21,7 @@ from quotelife_server.transport.native_call import Desk
 from quotelife_server.transport.native_connection import Connection, sweep
 from quotelife_server.transport.options import GrpcOptions
 from quotelife_server.transport.tls_files import tcp_context
-from quotelife_server.transport.tls_listening import TlsListener
+from quotelife_server.transport.tls_listening import FAILED_SAID_S, TlsListener
 
 SWEEP_S = 0.01
 BACKLOG = 1024
@@ -99,7 +99,7 @@ class NativeServer:
         """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
         loop = asyncio.get_running_loop()
         time = AttendedTime(loop.time)
-        self._desk.now_s = time.now_s()
+        self._desk.now_s = self._desk.loop_s = time.now_s()
         tls = None if self._options.tls is None else tcp_context(self._options.tls)
         sockets: list[tuple[str, socket.socket]] = []
         try:
@@ -199,13 +199,16 @@ class NativeServer:
         return True
 
     async def _sweep(self, time: AttendedTime) -> None:
-        desk, clock = self._desk, self._service.clock
+        loop, desk, clock = asyncio.get_running_loop(), self._desk, self._service.clock
+        said_s = -FAILED_SAID_S
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                sweep(desk, time.now_s(), clock.now_ns())
-            except Exception:  # nobody else would ever look again
-                _log.exception("looking after connections failed")
+                sweep(desk, time.now_s(), clock.now_ns(), loop.time())
+            except BaseException:  # nobody else would ever look again
+                if loop.time() - said_s >= FAILED_SAID_S:
+                    said_s = loop.time()
+                    _log.exception("looking after connections failed")
 
 
 def _identity(path: Path) -> tuple[int, int]:

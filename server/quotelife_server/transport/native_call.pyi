@@ -16,6 +16,7 @@ class Method:
 
 class Desk:
     now_s: float
+    loop_s: float
     draining: bool
     @property
     def service(self) -> Any: ...

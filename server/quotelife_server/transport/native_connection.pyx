@@ -290,12 +290,11 @@ cdef class Connection(SiftingSession):
             _log.debug("connection given up", peer=self.peer, reason=str(error))
         else:
             _log.error("connection given up", peer=self.peer, exc_info=error)
-        self._end_gone()
         self.closing = True
         self.closing_s = self.desk.now_s
         if not self.lost:
             self.transport.abort()
-        return 0
+        return self._end_gone()
 
     cdef Stream begin(self):
         cdef Call call = Call.__new__(Call)
@@ -379,11 +378,11 @@ cdef class Connection(SiftingSession):
         if self.sent_seen != self.sent_frames:
             self.sent_seen = self.sent_frames
             self.strikes = 0
-        elif self.ping_s and self.desk.now_s - self.ping_s < self.desk.client_ping_s:
+        elif self.ping_s and self.desk.loop_s - self.ping_s < self.desk.client_ping_s:
             self.strikes += 1
             if self.strikes > PING_STRIKES_MAX:
                 self.calm = True
-        self.ping_s = max(self.desk.now_s, 1e-9)
+        self.ping_s = max(self.desk.loop_s, 1e-9)
         return 0
 
     cdef int _spend(self, int cost) except -1:
@@ -650,10 +649,12 @@ cdef int _end_begun(Desk desk) except -1:
     return 0
 
 
-def sweep(Desk desk, double now_s, int64_t now_ns):
+def sweep(Desk desk, double now_s, int64_t now_ns, loop_s=None):
     """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_s``: that of ``AttendedTime``, by
-    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls."""
+    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls; ``loop_s``: the event loop's, which
+    does not leave out time that a client has waited, where it differs from ``now_s``."""
     desk.now_s = now_s
+    desk.loop_s = now_s if loop_s is None else loop_s
     desk.expired = 0
     desk.judge_overload()
     for connection in list(desk.connections):
@@ -680,11 +681,13 @@ def _serve_turn(Desk desk):
         return
     try:
         _serve(desk, pressed, chooses)
-    finally:
-        for connection in pressed:
-            connection.busy = False
-            if connection.lost:
-                connection._forget()
+    except BaseException as error:  # what has come of it is written all the same
+        _log.error("a turn was not served to its end", exc_info=error)
+    for connection in pressed:
+        connection.busy = False
+    for connection in pressed:
+        if connection.lost:
+            connection._forget()
     # The answers as a rule come now, and what was refused leaves with them: one write for both.
     for connection in pressed:
         turn = connection.turn

@@ -236,14 +236,18 @@ class Load:
                 text=True,
             )
         within_s = 10 * self._step_s + CLIENT_S
+        turns = Turns(target.pid)
         try:
             out, _ = process.communicate(timeout=within_s)
+            return parse_h2load(out)
         except subprocess.TimeoutExpired:
-            raise RefusedError(f"h2load was not done with {calls} calls after {within_s:.0f} s") from None
+            late = f"h2load was not done with {calls} calls after {within_s:.0f} s"
+            raise RefusedError(f"{late}; {turns.words()}") from None
+        except QuotelifeError as error:
+            raise RefusedError(f"{error}; {turns.words()}") from None
         finally:
             process.kill()
             process.wait()
-        return parse_h2load(out)
 
 
 def _connections(in_flight: int) -> int:

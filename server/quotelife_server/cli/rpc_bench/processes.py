@@ -148,8 +148,11 @@ class Turns:
 
     def words(self) -> str:
         now = self._readings()
-        if not now:
+        ended = not Path(f"/proc/{self._pid}").exists()
+        if ended or {state for _, _, state in now.values()} == {"Z"}:
             return f"the server, process {self._pid}, has ended"
+        if not now:
+            return f"what the server, process {self._pid}, did meanwhile cannot be read here"
         begun = {task: self._before.get(task, (0, 0, "")) for task in now}
         ran_ns = sum(ran - begun[task][0] for task, (ran, _, _) in now.items())
         waited_ns = max(waited - begun[task][1] for task, (_, waited, _) in now.items())

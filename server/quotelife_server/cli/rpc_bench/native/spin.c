@@ -276,7 +276,7 @@ int main(int count, char **argument) {
     int64_t end_ns = now_ns() + CALL_NS_MAX;
     while (!settled) {
         poll_once();
-        if (now_ns() > end_ns) die("the server does not speak HTTP/2");
+        if (now_ns() > end_ns) die("no SETTINGS came within 20 s: the server is silent, or does not speak HTTP/2");
     }
     if (length + 5 > frame_max) die("the message does not fit a frame of the server");
     stream_window = initial_window;
