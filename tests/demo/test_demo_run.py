@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from quotelife_server.demo.oms import TIMEOUT_S
 from quotelife_server.demo.processes import ChildError, Children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,17 +28,24 @@ def start_demo(seconds: float | None, summary: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def came_late(line: str) -> bool:
+    """An answer that came after the client's time: it went by its own rule."""
+    latency = re.search(r" own +(\d+) us", line)
+    return latency is not None and int(latency[1]) >= TIMEOUT_S * 1e6
+
+
 def run_demo(summary_path: Path) -> tuple[dict[str, Any], str]:
     """Its summary and what it said. Other tests use the same cores: whoever comes late on a busy machine may try again,
-    and does so three times where it is the service that is late."""
+    and does so three times where it is the service that is late, and nothing else is wrong."""
     for tries_left in (2, 1, 0):
         demo = start_demo(10, summary_path)
         out, err = demo.communicate(timeout=120)
         summary = (
             json.loads(summary_path.read_text()) if summary_path.exists() else {"problems": [err[-3000:]]}
         )
-        late = [problem for problem in summary["problems"] if LATE in problem]
-        if not tries_left or not late or len(late) < len(summary["problems"]):
+        late = [LATE in problem for problem in summary["problems"]]
+        late += [came_late(line) for line in out.splitlines() if " own " in line]
+        if not tries_left or not late or not all(late):
             break
     assert demo.returncode == 0, out[-3000:] + err[-3000:]
     return summary, out
