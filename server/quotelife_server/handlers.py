@@ -254,13 +254,13 @@ class Service:
                 if answer is not None:
                     return answer
             return entry.handle(payload, context)
-        except Exception as error:
+        except BaseException as error:
             raise self.as_rpc_error(error, context) from None
 
     def open_stream(self, entry: Stream, call: StreamCall, context: CallContext) -> StreamHandler:
         try:
             return entry.open(context, call)
-        except Exception as error:
+        except BaseException as error:
             raise self.as_rpc_error(error, context) from None
 
     def as_rpc_error(self, error: BaseException, context: CallContext) -> RpcError:
@@ -426,14 +426,14 @@ def _expiry_methods(service: Service) -> MethodTable:
     def answer_one(message: expiry.GetExpiryRequest, context: CallContext, now_ns: int) -> Answer | RpcError:
         try:
             return answered(message, message.SerializeToString(), now_ns)
-        except Exception as error:
+        except BaseException as error:
             return service.as_rpc_error(error, context)
 
     def answer_bytes(request: bytes, context: CallContext, now_ns: int) -> Answer | RpcError:
         try:
             answer = plain.answer(request, now_ns)
             return answered(convert.parse_expiry(request), request, now_ns) if answer is None else answer
-        except Exception as error:
+        except BaseException as error:
             return service.as_rpc_error(error, context)
 
     def batch_get_expiry(payload: bytes, context: CallContext) -> Answer:
@@ -450,7 +450,7 @@ def _expiry_methods(service: Service) -> MethodTable:
                         places += 1
                     answer = answered(message, request, now_ns)
                 answers.append(answer)
-            except Exception as error:
+            except BaseException as error:
                 answers.append(service.as_rpc_error(error, context))
 
         def build(outcomes: Sequence[bytes | BaseException]) -> bytes:

@@ -260,9 +260,12 @@ class WatchStream:
             def settled(_: bytes | BaseException) -> None:
                 try:
                     answered()
-                    came(answer.leaving())
-                except BaseException as error:
-                    came(error)
+                finally:
+                    try:
+                        outcome: bytes | BaseException = answer.leaving()
+                    except BaseException as error:
+                        outcome = error
+                    came(outcome)
 
             answer.then(settled)
         else:

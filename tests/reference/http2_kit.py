@@ -205,10 +205,14 @@ class Wire:
 
 
 class Soon:
-    """``call_soon`` of an event loop that turns when it is told to."""
+    """``call_soon`` of an event loop that turns when it is told to, and its ``time``."""
 
     def __init__(self) -> None:
         self.calls: deque[Callable[[], None]] = deque()
+        self.now_s = 0.0
+
+    def time(self) -> float:
+        return self.now_s
 
     def call_soon(self, call: Callable[[], None]) -> None:
         self.calls.append(call)

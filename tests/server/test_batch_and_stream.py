@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -137,6 +138,26 @@ def test_answers_that_come_in_any_order_are_gathered_in_theirs() -> None:
     assert got == []
     first.resolve(b"a")
     assert got == [b"a,b,!,!"]
+
+
+def test_what_no_handler_expects_costs_one_answer_and_no_place(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled, say, or a panic of a library: no ``Exception``."""
+
+    def panic(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(kit.service, "recent", SimpleNamespace(keep=panic))
+        (answer,) = batch(kit, request(explain=True))  # not plain, and it takes a place of its own
+        handler, caller = opened(kit)
+        handler.on_message(message(1, explain=True))
+    handler.on_message(message(2))
+    assert answer.fault.code == Code.INTERNAL
+    assert [each.result.fault.code for each in caller.sent] == [Code.INTERNAL, 0]
+    handler.on_cancel()
+    assert kit.service.in_flight.count == 0
 
 
 def test_what_is_gathered_is_answered_whatever_fails_meanwhile() -> None:

@@ -143,16 +143,24 @@ class Bench:
             "age_grace_s": 60.0,
         }
         self.desk = Desk(service, table, **{**usual, **options})
-        self.desk.now_s = NOW_S
+        self.desk.now_s = self.desk.loop_s = self.desk.looked_s = NOW_S
         self.lines: list[Line] = []
 
     def line(self, **options: Any) -> Line:
         self.lines.append(Line(lambda loop: Connection(self.desk, loop), **options))
+        self.lines[-1].loop.now_s = self.desk.loop_s
         return self.lines[-1]
 
     def later(self, seconds: float) -> None:
         """Time goes by, and everybody is looked after."""
-        sweep(self.desk, self.desk.now_s + seconds, self.service.clock.now_ns())
+        self.look(seconds, seconds)
+
+    def look(self, attended_s: float, seconds: float) -> None:
+        """So much time goes by, in ``attended_s`` of which the event loop runs."""
+        now_s = self.desk.loop_s + seconds
+        for line in self.lines:
+            line.loop.now_s = now_s
+        sweep(self.desk, self.desk.now_s + attended_s, self.service.clock.now_ns(), now_s)
 
     def _echo(self, payload: bytes, context: CallContext) -> bytes:
         self.calls.append((payload, context))
@@ -1516,14 +1524,38 @@ def test_timely_pings_and_those_between_answers_are_welcome(bench: Bench) -> Non
 
 
 def test_pings_are_timely_by_all_the_time_between_them_also_where_the_loop_stood_still(bench: Bench) -> None:
-    line = bench.line()
-    for n in range(1, 11):
-        line.say(frame(PING, 0, 0, b"12345678"))
-        sweep(bench.desk, NOW_S + n * 0.1, bench.service.clock.now_ns(), NOW_S + n * 5.0)
+    line, ping = bench.line(), frame(PING, 0, 0, b"12345678")
+    bench.look(0.01, 0.01)
+    for _ in range(10):
+        line.say(ping)
+        bench.look(0.1, 5.0)
+    for _ in range(10):  # read between two looks
+        bench.look(0.1, 4.999)
+        line.loop.now_s += 0.003
+        line.say(ping)
+        bench.look(0.01, 0.01)
+    for _ in range(5):
+        bench.look(0.1, 12.0)
+        line.say(ping + ping)  # both waited to be read
     assert not line.wire.closed
+    bench.look(0.01, 0.01)
+    bench.look(0.01, 0.01)
     for _ in range(4):
-        line.say(frame(PING, 0, 0, b"12345678"))
+        line.say(ping)
     assert calm(line)
+
+
+def test_what_a_client_may_do_in_a_second_does_not_depend_on_how_often_it_is_looked_after(
+    bench: Bench,
+) -> None:
+    for seconds in (0.01, 0.5):
+        line = bench.line()
+        for _ in range(round(10 / seconds)):
+            for _ in range(round(200 * seconds)):  # calls reset: 800 a second of the 1,000 that are allowed
+                stream, data = line.client.call(HANG, b"x")
+                line.say(data + rst_stream(stream))
+            bench.look(min(seconds, 0.1), seconds)
+        assert not line.wire.closed
 
 
 @pytest.mark.parametrize(
@@ -1955,9 +1987,12 @@ def test_frames_of_a_stream_whose_answer_cannot_be_made_reach_its_client_alone(b
 
     bench.talks[0].call.send(b"secret" * 3000)  # a frame full, so that what follows is another pass's
     bench.talks[0].call.send(panic)
+    bench.talks[0].call.finish()  # it has nothing to add
+    one.say(frame(DATA, END_STREAM, number, b""))
     one.turn()
     one.hear()
     assert one.client.responses[number].messages == [b"secret" * 3000]
+    assert one.client.responses[number].status == Code.INTERNAL
     before = len(other.wire.writes)
     mine, data = other.client.call(ECHO, b"mine")
     other.say(data)
@@ -2015,7 +2050,8 @@ def test_what_fails_beyond_mending_costs_its_connection_alone(
     with monkeypatch.context() as broken:
         if where == "look":
             broken.setattr(native_call, "RpcError", panic)
-            bench.later(0.01)
+            bench.later(30.1)
+            assert [each.kind for each in other.hear()] == [PING]
         elif where == "read":
             broken.setattr(bench.service.clock, "now_ns", panic)
             one.say(one.client.call(ECHO, b"", in_time)[1])

@@ -99,7 +99,7 @@ class NativeServer:
         """Bind and serve. Returns the addresses with their real ports. Raises ``CannotListen``, ``ConfigError``."""
         loop = asyncio.get_running_loop()
         time = AttendedTime(loop.time)
-        self._desk.now_s = self._desk.loop_s = time.now_s()
+        self._desk.now_s = self._desk.loop_s = self._desk.looked_s = time.now_s()
         tls = None if self._options.tls is None else tcp_context(self._options.tls)
         sockets: list[tuple[str, socket.socket]] = []
         try:

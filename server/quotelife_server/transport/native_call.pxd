@@ -24,7 +24,9 @@ cdef class Desk:
     cdef dict methods
     cdef readonly size_t message_bytes_max, streams_max, held_bytes_max
     cdef readonly double keepalive_s, keepalive_timeout_s, client_ping_s, age_s, age_grace_s
-    cdef public double now_s, loop_s   # that clients are timed by, see ``sweep``
+    cdef public double now_s           # that clients are timed by, see ``sweep``
+    cdef public double loop_s          # the event loop's at the last ``sweep`` …
+    cdef public double looked_s        # … and at the one before it
     cdef readonly size_t held_bytes
     cdef readonly set conversations
     cdef readonly dict connections           # oldest first; values mean nothing

@@ -17,6 +17,7 @@ class Method:
 class Desk:
     now_s: float
     loop_s: float
+    looked_s: float
     draining: bool
     @property
     def service(self) -> Any: ...

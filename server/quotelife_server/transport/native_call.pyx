@@ -490,7 +490,8 @@ cdef class Call(Stream):
                     size += len(payload) + PREFIX_BYTES
             except BaseException as error:
                 talk.drop_outgoing()
-                talk.finish(self.desk.service.as_rpc_error(error, self.context()))
+                talk.finished, talk.finished_s = True, self.desk.now_s  # also where its handler was through with it
+                talk.error = self.desk.service.as_rpc_error(error, self.context())
             if parts:
                 self.session.put_out(self, parts[0] if len(parts) == 1 else b"".join(parts), 0)
         if talk.finished and not talk.outgoing and (
@@ -623,8 +624,9 @@ cdef class Call(Stream):
             self.talk.drop_outgoing()
             self.talk.inbox.clear()
             self.talk.inbox_bytes = 0
-            self.talk.tell_end()
         self._hold()
+        if self.talk is not None:
+            self.talk.tell_end()
         return 0
 
     cdef int check(self, double now_s, int64_t now_ns) except -1:

@@ -201,7 +201,7 @@ cdef class Connection(SiftingSession):
             if now_s - self.closing_s > STALL_S:
                 self.abort()
             return 0
-        self.credit = min(self.credit + CREDIT_A_SECOND * 0.01, <double>CREDIT_MAX)
+        self.credit = min(self.credit + CREDIT_A_SECOND * (desk.loop_s - desk.looked_s), <double>CREDIT_MAX)
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
             return 0
@@ -374,15 +374,16 @@ cdef class Connection(SiftingSession):
         return 0
 
     cdef int _ping(self) except -1:
-        """gRPC's rule: two PINGs too early are forgiven, and whatever we send in between makes the next one timely."""
+        """gRPC's rule: two PINGs too early are forgiven, and whatever we send in between makes the next one timely. As it
+        may have waited to be read, one counts as come when that could have been at the earliest."""
         if self.sent_seen != self.sent_frames:
             self.sent_seen = self.sent_frames
             self.strikes = 0
-        elif self.ping_s and self.desk.loop_s - self.ping_s < self.desk.client_ping_s:
+        elif self.ping_s and <double>self.loop.time() - self.ping_s < self.desk.client_ping_s:
             self.strikes += 1
             if self.strikes > PING_STRIKES_MAX:
                 self.calm = True
-        self.ping_s = max(self.desk.loop_s, 1e-9)
+        self.ping_s = max(self.desk.looked_s, 1e-9)
         return 0
 
     cdef int _spend(self, int cost) except -1:
@@ -539,11 +540,8 @@ cdef class Connection(SiftingSession):
         return call.render()
 
     cdef int _end_gone(self) except -1:
-        cdef list gone
         while self.gone:
-            gone, self.gone = self.gone, []
-            for call in gone:
-                (<Call>call).end()
+            (<Call>self.gone.pop(0)).end()
         return 0
 
     cdef int _pump(self) except -1:
@@ -651,10 +649,10 @@ cdef int _end_begun(Desk desk) except -1:
 
 def sweep(Desk desk, double now_s, int64_t now_ns, loop_s=None):
     """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_s``: that of ``AttendedTime``, by
-    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls; ``loop_s``: the event loop's, which
-    does not leave out time that a client has waited, where it differs from ``now_s``."""
+    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls; ``loop_s``: the event loop's, for what
+    clients may do in so much time, if it differs from ``now_s``."""
     desk.now_s = now_s
-    desk.loop_s = now_s if loop_s is None else loop_s
+    desk.looked_s, desk.loop_s = desk.loop_s, now_s if loop_s is None else loop_s
     desk.expired = 0
     desk.judge_overload()
     for connection in list(desk.connections):
@@ -683,6 +681,10 @@ def _serve_turn(Desk desk):
         _serve(desk, pressed, chooses)
     except BaseException as error:  # what has come of it is written all the same
         _log.error("a turn was not served to its end", exc_info=error)
+        for connection in pressed:
+            if connection.fresh or connection.sifts():
+                connection.fresh.clear()
+                connection._fault(error)
     for connection in pressed:
         connection.busy = False
     for connection in pressed:
