@@ -218,7 +218,7 @@ class JournalLedger(Outgoing):
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """``call_soon`` runs something first in the next turn; ``in_thread`` runs its first argument in a worker
-        thread (two may be needed at a time) and then, back in the loop, its second with what came of it;
+        thread (three may be needed at a time) and then, back in the loop, its second with what came of it;
         ``on_change`` is told when ``fault`` comes and when it goes.
         """
         writer, settings = journal.writer, journal.settings
@@ -236,6 +236,7 @@ class JournalLedger(Outgoing):
         self._working = False
         self._probing = False
         self._tidying = False
+        self._writing_behind = False
         self._tried_ns = self._checked_ns = now_ns()
         self._earlier = EarlierAnswers(journal)
         self._index = journal.recovered.answers
@@ -468,7 +469,13 @@ class JournalLedger(Outgoing):
             self._in_thread(lambda: probe(self._storage), self._probed)
         if now_ns - self._tidied_ns >= (RETRY_NS if self._writer.unfinished else TIDY_NS):
             self._tidy(now_ns)
+        if self._writer.behind_due and not self._writing_behind:
+            self._writing_behind = True
+            self._in_thread(lambda: self._writer.write_behind(PAUSE_S), self._written_behind)
         self._ticked_ns = now_ns
+
+    def _written_behind(self, _: int | BaseException) -> None:
+        self._writing_behind = False
 
     def _probed(self, outcome: int | BaseException) -> None:
         self._probing = False

@@ -26,6 +26,9 @@ class FaultyFile:
         self._storage.check("sync")
         self._inner.sync()
 
+    def write_behind(self, begin: int, pause_s: float = 0.0) -> None:
+        self._inner.write_behind(begin, pause_s)
+
     def truncate(self, size: int) -> None:
         self._storage.check("truncate")
         self._inner.truncate(size)

@@ -194,6 +194,9 @@ class SimulatedFile:
                 self.inode.dirty.clear()
             raise fault
 
+    def write_behind(self, begin: int, pause_s: float = 0.0) -> None:
+        """Nothing that is promised depends on it."""
+
     def truncate(self, size: int) -> None:
         assert self.open
         self.disk._pass("truncate")

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import mmap
+import os
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -733,6 +735,38 @@ async def test_a_failure_reaches_whoever_waits() -> None:
     answer.resolve(RpcError(Code.UNAVAILABLE, "no"))
     with pytest.raises(RpcError):
         await task
+
+
+# --- what was written goes to the device --------------------------------------------------------------------
+
+
+def test_records_do_not_gather_in_memory(kit: JournalKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    advised: list[tuple[int, int]] = []
+
+    def advise(descriptor: int, at: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED and os.fstat(descriptor).st_size >= at + size
+        advised.append((at, size))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    writer = kit.journal.writer
+    for _ in range(2):
+        advised.clear()
+        while not writer.behind_due:
+            assert advised == []
+            writer.answer((), b"", b"", b"", bytes(500_000))
+            writer.commit()
+            if writer.power_loss:
+                writer.sync()
+            kit.ledger.tick(kit.clock.now_ns())
+        kit.work_off()
+        kit.ledger.tick(kit.clock.now_ns())
+        kit.work_off()
+        size = kit.storage.size(index.segment_names(kit.storage)[-1][1])
+        ends = [at + size for at, size in advised]
+        assert [0, *ends[:-1]] == [at for at, _ in advised], "without a gap, once"
+        assert size - mmap.PAGESIZE < ends[-1] <= size and ends[-1] % mmap.PAGESIZE == 0, (
+            "but for the last page"
+        )
 
 
 # --- callbacks that raise -----------------------------------------------------------------------------------

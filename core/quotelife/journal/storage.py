@@ -7,6 +7,7 @@ cut after ``sync`` of their file, a name after ``sync_names``, and a rename repl
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import time
 from collections.abc import Sequence
@@ -36,6 +37,10 @@ class StorageFile(Protocol):
 
     def sync(self) -> None:
         """Make everything written safe from a power cut; other threads run meanwhile. Raises ``OSError``."""
+
+    def write_behind(self, begin: int, pause_s: float = 0.0) -> None:
+        """From there on, begin to put on the device what is not there yet, and keep in memory nothing that is; with
+        pauses for others who need this core. Any thread; a hint, whose failure shows nowhere."""
 
     def truncate(self, size: int) -> None:
         """Cut to ``size`` bytes and append from there. Raises ``OSError``."""
@@ -138,6 +143,16 @@ class _DirectoryFile:
 
     def sync(self) -> None:
         os.fdatasync(self.descriptor)
+
+    def write_behind(self, begin: int, pause_s: float = 0.0) -> None:
+        # Not the page that is being filled: the next write would have to read it back. Where the file is closed
+        # meanwhile the number may lead to another one, to which the advice does no harm either.
+        with contextlib.suppress(OSError):
+            end = os.fstat(self.descriptor).st_size // mmap.PAGESIZE * mmap.PAGESIZE
+            for at in range(begin // mmap.PAGESIZE * mmap.PAGESIZE, end, CUT_BYTES):
+                os.posix_fadvise(self.descriptor, at, min(CUT_BYTES, end - at), os.POSIX_FADV_DONTNEED)
+                if pause_s:
+                    time.sleep(pause_s)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self.descriptor, size)

@@ -16,6 +16,7 @@ cdef class Segment:
     cdef uint64_t number
     cdef uint64_t first_number
     cdef uint64_t end          # size of the file up to its last whole record
+    cdef uint64_t behind       # that was when the device was last handed what it holds
     cdef SegmentScan scan      # of what was written up to the end: nobody has to read it again for its sidecar
     cdef bint dirty            # bytes after the end may lie in the file
     cdef bint closed

@@ -59,6 +59,8 @@ cdef enum:
     STATE_TIMES = 2            # as large as the state that it begins with is a segment at least
     COPY_BYTES = 4 << 20
     LONG_WRITE_BYTES = 256 << 10   # from here on other threads may run during a write
+    BEHIND_BYTES = 8 << 20         # that may gather in memory before the device is handed them
+    BEHIND_TIMES = 4               # as much before them is looked at again: the device may not have been done with it
     LEARNED_TIMES = 4              # as many bytes as a state has, of changes of what was learned, before the next
     LEARNED_BYTES_MIN = 1 << 20    # of changes of what was learned between two states
 
@@ -831,6 +833,7 @@ cdef class JournalWriter(InputSink):
         for segment in waiting:
             self._sync_file(segment)
             self._compare(segment, segment.end, True)
+            segment.file.write_behind(0)
             with self._lock:
                 segment.closed = True
                 self._waiting.remove(segment)
@@ -855,6 +858,26 @@ cdef class JournalWriter(InputSink):
                 raise
             self._names_synced = made
         return 0
+
+    @property
+    def behind_due(self):
+        """So much has been written that ``write_behind`` should be called."""
+        return self._open is not None and self._open.end - self._open.behind >= BEHIND_BYTES
+
+    def write_behind(self, double pause_s=0.0):
+        """Hand the device what has been written to the open segment, and give its memory back; returns the bytes of the
+        segment. Any thread: it takes some milliseconds, and ``pause_s`` after every megabyte.
+
+        Left to itself the system gathers half a minute of records, writes them in one go, for which a ``commit`` may
+        have to wait, and keeps them for readers that do not come, at the cost of memory that is new to each of them.
+        """
+        cdef Segment segment = self._open
+        if segment is None:
+            return 0
+        begin = max(<int64_t>segment.behind - BEHIND_TIMES * BEHIND_BYTES, 0)
+        segment.behind = segment.end
+        segment.file.write_behind(begin, pause_s)
+        return segment.behind
 
     def finish_segments(self, double pause_s=0.0):
         """Sync segments that were rotated out and write their sidecars; any thread. Returns how many were finished.
