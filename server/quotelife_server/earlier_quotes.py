@@ -16,7 +16,7 @@ Part = tuple[RequestRecord, DecisionRecord]
 
 
 class EarlierQuotes:
-    """One thread, the event loop's. A look takes some 0.2 ms: callers bound how many they take at once."""
+    """One thread, the event loop's. A look takes some 0.2 ms and a read: callers bound how many they take at once."""
 
     def __init__(self, engine: Engine, ledger: Ledger, recent: RecentQuotes, boot_id: str) -> None:
         self._engine = engine

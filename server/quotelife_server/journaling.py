@@ -4,8 +4,9 @@ Life of an answer. A handler decides and hands the reply to ``JournalLedger.answ
 the event loop brought is one batch, and is written with one write: first in the next turn, before new input is looked
 at, or as soon as somebody knows that nothing will join it (``Turn.end_soon``). With ``process-crash`` that releases its
 answers; with ``power-loss`` a worker thread syncs what has been written, and each sync releases every batch that it
-covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way. The
-loop never waits for a device: syncs, sidecars, copies of models and the mending of a journal are the worker threads'.
+covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way. No
+write of the loop waits for a device: syncs, sidecars, copies of models and the mending of a journal are the worker
+threads'. A look for an answer that memory no longer has reads from it.
 
 When the disk does not take a batch, or what it took is found removed or changed, the answers under way are taken back
 (``refuse``) or leave marked (``serve-unjournaled``), and ``tick`` tries again until the journal is whole.
@@ -474,8 +475,10 @@ class JournalLedger(Outgoing):
             self._in_thread(lambda: self._writer.write_behind(PAUSE_S), self._written_behind)
         self._ticked_ns = now_ns
 
-    def _written_behind(self, _: int | BaseException) -> None:
+    def _written_behind(self, outcome: int | BaseException) -> None:
         self._writing_behind = False
+        if isinstance(outcome, BaseException):
+            _log.error("records could not be handed to the device", exc_info=outcome)
 
     def _probed(self, outcome: int | BaseException) -> None:
         self._probing = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OUTCOMES_MAX = 1024
 LISTED_MAX = 256
-EARLIER_MAX = 32  # decisions looked for in the journal in one call: some 0.2 ms each
+EARLIER_MAX = 32  # decisions looked for in the journal in one call: some 0.2 ms each, and a read
 BACK_NS_MAX = 86_400 * NS_PER_S
 AHEAD_NS_MAX = NS_PER_S
 BEFORE_NS_MAX = NS_PER_S  # before its decision: as far as clocks may lie apart

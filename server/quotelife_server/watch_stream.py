@@ -262,10 +262,9 @@ class WatchStream:
                     answered()
                 finally:
                     try:
-                        outcome: bytes | BaseException = answer.leaving()
+                        came(answer.leaving())
                     except BaseException as error:
-                        outcome = error
-                    came(outcome)
+                        came(error)
 
             answer.then(settled)
         else:

@@ -39,8 +39,9 @@ class StorageFile(Protocol):
         """Make everything written safe from a power cut; other threads run meanwhile. Raises ``OSError``."""
 
     def write_behind(self, begin: int, pause_s: float = 0.0) -> None:
-        """From there on, begin to put on the device what is not there yet, and keep in memory nothing that is; with
-        pauses for others who need this core. Any thread; a hint, whose failure shows nowhere."""
+        """From there on, begin to put on the device what is not there yet, and keep in memory nothing that is; in one
+        go, or a piece at a time with pauses for others who need this core. Any thread; a hint, whose failure shows
+        nowhere."""
 
     def truncate(self, size: int) -> None:
         """Cut to ``size`` bytes and append from there. Raises ``OSError``."""
@@ -149,8 +150,11 @@ class _DirectoryFile:
         # meanwhile the number may lead to another one, to which the advice does no harm either.
         with contextlib.suppress(OSError):
             end = os.fstat(self.descriptor).st_size // mmap.PAGESIZE * mmap.PAGESIZE
-            for at in range(begin // mmap.PAGESIZE * mmap.PAGESIZE, end, CUT_BYTES):
-                os.posix_fadvise(self.descriptor, at, min(CUT_BYTES, end - at), os.POSIX_FADV_DONTNEED)
+            at = begin // mmap.PAGESIZE * mmap.PAGESIZE
+            while at < end:
+                size = min(CUT_BYTES, end - at) if pause_s else end - at
+                os.posix_fadvise(self.descriptor, at, size, os.POSIX_FADV_DONTNEED)
+                at += size
                 if pause_s:
                     time.sleep(pause_s)
 

@@ -84,6 +84,10 @@ cdef class Segment:
         return 0
 
 
+cdef uint64_t _behind_from(Segment segment) noexcept:
+    return segment.behind - min(segment.behind, <uint64_t>(BEHIND_TIMES * BEHIND_BYTES))
+
+
 cdef class JournalWriter(InputSink):
     """See the module. ``next_number`` and ``segment`` are what ``recover`` found; ``boot_id`` is unique to this start.
 
@@ -833,10 +837,10 @@ cdef class JournalWriter(InputSink):
         for segment in waiting:
             self._sync_file(segment)
             self._compare(segment, segment.end, True)
-            segment.file.write_behind(0)
             with self._lock:
                 segment.closed = True
                 self._waiting.remove(segment)
+            segment.file.write_behind(_behind_from(segment))
             segment.file.close()
         return 0
 
@@ -874,7 +878,7 @@ cdef class JournalWriter(InputSink):
         cdef Segment segment = self._open
         if segment is None:
             return 0
-        begin = max(<int64_t>segment.behind - BEHIND_TIMES * BEHIND_BYTES, 0)
+        begin = _behind_from(segment)
         segment.behind = segment.end
         segment.file.write_behind(begin, pause_s)
         return segment.behind

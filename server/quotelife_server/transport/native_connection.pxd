@@ -21,7 +21,7 @@ cdef class Connection(SiftingSession):
     cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s
     cdef size_t share                        # of the calls that are held back: so many are taken
     cdef double own_ping_s                   # of our PING that is not answered; 0: none
-    cdef double credit
+    cdef double credit, credited_s
     cdef size_t frames_seen, sent_seen, earned
     cdef int strikes
 

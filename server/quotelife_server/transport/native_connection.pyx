@@ -80,7 +80,7 @@ cdef class Connection(SiftingSession):
         self.agenda, self.fresh, self.later, self.gone, self.stalled = [], [], [], [], []
         if desk.serve_turn is None:
             desk.serve_turn = partial(_serve_turn, desk)
-        self.credit = CREDIT_MAX
+        self.credit, self.credited_s = CREDIT_MAX, loop.time()
         self.flush_soon = self._flush_later
         self.peer = ""
 
@@ -201,7 +201,6 @@ cdef class Connection(SiftingSession):
             if now_s - self.closing_s > STALL_S:
                 self.abort()
             return 0
-        self.credit = min(self.credit + CREDIT_A_SECOND * (desk.loop_s - desk.looked_s), <double>CREDIT_MAX)
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
             return 0
@@ -388,6 +387,9 @@ cdef class Connection(SiftingSession):
 
     cdef int _spend(self, int cost) except -1:
         """For what brings no call on. What we send earns some of it back."""
+        cdef double now_s = self.loop.time()
+        self.credit += CREDIT_A_SECOND * (now_s - self.credited_s)
+        self.credited_s = now_s
         self.credit += FRAME_EARNS * <double>(self.sent_frames - self.earned)
         self.earned = self.sent_frames
         self.credit = min(self.credit, <double>CREDIT_MAX) - cost
