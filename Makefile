@@ -21,7 +21,9 @@ BASELINE := proto/v1.binpb
 # Test files side by side; WORKERS=0: one after the other. A good part of their time is waiting, for sockets, timers and
 # children: one process more than cores, at most four.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-DEFAULT_TESTS := -m "not slow" -n $(WORKERS) --maxprocesses 4 --dist loadfile
+DEFAULT_TESTS := -m "not slow and not alone" -n $(WORKERS) --maxprocesses 4 --dist loadfile
+# Whole runs that say themselves when they have not got their cores. PYTEST_ARGS may name none of them (5).
+ALONE_TESTS := -m "alone and not slow" -n 0
 # Every core has a process: threads of numerical libraries would only wait for each other. To rewrite the assertions of
 # all tests takes a process some 17 s: kept from run to run, also where the environment
 # says otherwise.
@@ -75,12 +77,15 @@ run: $(VENV)/.run-stamp
 
 test: $(VENV)/.dev-stamp
 	$(TEST_ENV) $(PY) -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
+	$(TEST_ENV) $(PY) -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
 
 test-debug: $(DEBUG_VENV)/.dev-stamp
 	$(TEST_ENV) $(DEBUG_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
+	$(TEST_ENV) $(DEBUG_VENV)/bin/python -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
 
 test-lowest: $(LOWEST_VENV)/.dev-stamp
 	$(TEST_ENV) $(LOWEST_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
+	$(TEST_ENV) $(LOWEST_VENV)/bin/python -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
 
 test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)

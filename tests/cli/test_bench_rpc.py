@@ -227,11 +227,12 @@ def test_what_cannot_be_built_says_why_and_how_to_mend_it(
     assert not programs.paths
 
 
+@pytest.mark.alone
 @NATIVE
 @COMPILER
 @pytest.mark.usefixtures("only_the_spinning_client")
 def test_both_front_ends_are_measured_side_by_side(tmp_path: Path) -> None:
-    # Other tests use the same cores. A service that is kept from them for a second has stale data and declines, and the
+    # Others may use the same cores. A service that is kept from them for a second has stale data and declines, and the
     # bench rightly refuses to measure that: three tries.
     for _ in range(3):
         figures = bench_rpc(

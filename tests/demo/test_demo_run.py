@@ -17,7 +17,7 @@ from quotelife_server.demo.oms import TIMEOUT_S
 from quotelife_server.demo.processes import ChildError, Children
 
 ROOT = Path(__file__).resolve().parents[2]
-LATE = " ms after the headline, not within "
+LATE = (" ms after the headline, not within ", "as on a machine with more work than cores")
 
 
 def start_demo(seconds: float | None, summary: Path) -> subprocess.Popen[str]:
@@ -35,7 +35,7 @@ def came_late(line: str) -> bool:
 
 
 def run_demo(summary_path: Path) -> tuple[dict[str, Any], str]:
-    """Its summary and what it said. Other tests use the same cores: whoever comes late on a busy machine may try again,
+    """Its summary and what it said. Others may use the same cores: whoever comes late on a busy machine may try again,
     and does so three times where it is the service that is late, and nothing else is wrong."""
     for tries_left in (2, 1, 0):
         demo = start_demo(10, summary_path)
@@ -43,7 +43,7 @@ def run_demo(summary_path: Path) -> tuple[dict[str, Any], str]:
         summary = (
             json.loads(summary_path.read_text()) if summary_path.exists() else {"problems": [err[-3000:]]}
         )
-        late = [LATE in problem for problem in summary["problems"]]
+        late = [any(words in problem for words in LATE) for problem in summary["problems"]]
         late += [came_late(line) for line in out.splitlines() if " own " in line]
         if not tries_left or not late or not all(late):
             break
@@ -51,6 +51,7 @@ def run_demo(summary_path: Path) -> tuple[dict[str, Any], str]:
     return summary, out
 
 
+@pytest.mark.alone
 def test_a_shock_downgrades_within_a_second_and_lives_differ(tmp_path: Path):
     summary, out = run_demo(tmp_path / "summary.json")
     assert summary["problems"] == []
