@@ -22,12 +22,17 @@ BASELINE := proto/v1.binpb
 # children: one process more than cores, at most four.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 DEFAULT_TESTS := -m "not slow and not alone" -n $(WORKERS) --maxprocesses 4 --dist loadfile
-# Whole runs that say themselves when they have not got their cores. PYTEST_ARGS may name none of them (5).
+# Whole runs that say themselves when they have not got their cores.
 ALONE_TESTS := -m "alone and not slow" -n 0
 # Every core has a process: threads of numerical libraries would only wait for each other. To rewrite the assertions of
 # all tests takes a process some 17 s: kept from run to run, also where the environment
 # says otherwise.
 TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+# By the interpreter $(1). PYTEST_ARGS may leave one of the two parts without a test (5), not both.
+tests = many=0; $(TEST_ENV) $(1) -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS) || many=$$?; \
+	test $$many = 0 || test $$many = 5 || exit $$many; \
+	alone=0; $(TEST_ENV) $(1) -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || alone=$$?; \
+	test $$alone = 0 || { test $$alone = 5 && test $$many = 0; } || exit $$alone
 
 SOURCES := setup.py pyproject.toml clients/python/pyproject.toml tools/setup.sh \
 	$(shell find core server clients/python -type f \( -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.json' \))
@@ -76,16 +81,13 @@ run: $(VENV)/.run-stamp
 		$(if $(DEMO_ADDRESS),--address $(DEMO_ADDRESS))
 
 test: $(VENV)/.dev-stamp
-	$(TEST_ENV) $(PY) -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
-	$(TEST_ENV) $(PY) -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
+	@$(call tests,$(PY))
 
 test-debug: $(DEBUG_VENV)/.dev-stamp
-	$(TEST_ENV) $(DEBUG_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
-	$(TEST_ENV) $(DEBUG_VENV)/bin/python -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
+	@$(call tests,$(DEBUG_VENV)/bin/python)
 
 test-lowest: $(LOWEST_VENV)/.dev-stamp
-	$(TEST_ENV) $(LOWEST_VENV)/bin/python -m pytest $(DEFAULT_TESTS) $(PYTEST_ARGS)
-	$(TEST_ENV) $(LOWEST_VENV)/bin/python -m pytest $(ALONE_TESTS) $(PYTEST_ARGS) || test $$? = 5
+	@$(call tests,$(LOWEST_VENV)/bin/python)
 
 test-slow: $(VENV)/.dev-stamp
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)

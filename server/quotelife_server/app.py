@@ -158,7 +158,7 @@ class Application:
             self.engine, self.clock.now_ns, self.alerts, _kill_file(config_path, settings.kill_file)
         )
         replies = ReplyStore(settings.replies.bytes_max, settings.replies.age_max_ns)
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="journal")
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="journal")
         self.journal: OpenJournal | None = None
         self.ledger: JournalLedger | None = None
         if settings.journal.directory is not None:

@@ -4,9 +4,9 @@ Life of an answer. A handler decides and hands the reply to ``JournalLedger.answ
 the event loop brought is one batch, and is written with one write: first in the next turn, before new input is looked
 at, or as soon as somebody knows that nothing will join it (``Turn.end_soon``). With ``process-crash`` that releases its
 answers; with ``power-loss`` a worker thread syncs what has been written, and each sync releases every batch that it
-covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way. No
-write of the loop waits for a device: syncs, sidecars, copies of models and the mending of a journal are the worker
-threads'. A look for an answer that memory no longer has reads from it.
+covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way.
+Syncs, sidecars, copies of models and the mending of a journal are the worker threads', never the loop's. A look for an
+answer that memory no longer has reads on it.
 
 When the disk does not take a batch, or what it took is found removed or changed, the answers under way are taken back
 (``refuse``) or leave marked (``serve-unjournaled``), and ``tick`` tries again until the journal is whole.
@@ -219,7 +219,7 @@ class JournalLedger(Outgoing):
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """``call_soon`` runs something first in the next turn; ``in_thread`` runs its first argument in a worker
-        thread (three may be needed at a time) and then, back in the loop, its second with what came of it;
+        thread (four may be needed at a time) and then, back in the loop, its second with what came of it;
         ``on_change`` is told when ``fault`` comes and when it goes.
         """
         writer, settings = journal.writer, journal.settings

@@ -89,11 +89,11 @@ async def asked(
 ) -> list[Expiry | ServiceError]:
     """All answers, by the asyncio client or by the blocking one."""
     if how == "asyncio":
-        async with AsyncClient(address) as client:
+        async with AsyncClient(address, timeout_s=5) as client:
             return [answer async for answer in client.stream_expiry(requests, **fields)]
 
     def blocking() -> list[Expiry | ServiceError]:
-        with Client(address) as client:
+        with Client(address, timeout_s=5) as client:
             return list(client.stream_expiry(requests, **fields))
 
     return await asyncio.to_thread(blocking)

@@ -749,7 +749,8 @@ def test_records_do_not_gather_in_memory(kit: JournalKit, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "posix_fadvise", advise)
     writer = kit.journal.writer
-    for _ in range(2):
+    before = 0
+    for _ in range(6):
         advised.clear()
         while not writer.behind_due:
             assert advised == []
@@ -758,12 +759,16 @@ def test_records_do_not_gather_in_memory(kit: JournalKit, monkeypatch: pytest.Mo
             if writer.power_loss:
                 writer.sync()
             kit.ledger.tick(kit.clock.now_ns())
-        kit.work_off()
-        kit.ledger.tick(kit.clock.now_ns())
-        kit.work_off()
+        for _ in range(2):
+            kit.ledger.tick(kit.clock.now_ns())
+            kit.work_off()
         size = kit.storage.size(index.segment_names(kit.storage)[-1][1])
         ends = [at + size for at, size in advised]
-        assert [0, *ends[:-1]] == [at for at, _ in advised], "without a gap, once"
+        begin = max(before - (32 << 20), 0) // mmap.PAGESIZE * mmap.PAGESIZE
+        assert [begin, *ends[:-1]] == [at for at, _ in advised], (
+            "without a gap, once, with what may not be there yet"
+        )
+        before = size
         assert size - mmap.PAGESIZE < ends[-1] <= size and ends[-1] % mmap.PAGESIZE == 0, (
             "but for the last page"
         )

@@ -543,7 +543,7 @@ cdef class Connection(SiftingSession):
 
     cdef int _end_gone(self) except -1:
         while self.gone:
-            (<Call>self.gone.pop(0)).end()
+            (<Call>self.gone.pop()).end()
         return 0
 
     cdef int _pump(self) except -1:
@@ -651,8 +651,8 @@ cdef int _end_begun(Desk desk) except -1:
 
 def sweep(Desk desk, double now_s, int64_t now_ns, loop_s=None):
     """Look after every connection: deadlines, clients that stall, keepalive, age. ``now_s``: that of ``AttendedTime``, by
-    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls; ``loop_s``: the event loop's, for what
-    clients may do in so much time, if it differs from ``now_s``."""
+    which clients are timed; ``now_ns``: the service's clock, for the deadlines of calls; ``loop_s``: the event loop's, by
+    which their PINGs are, if it differs from ``now_s``."""
     desk.now_s = now_s
     desk.looked_s, desk.loop_s = desk.loop_s, now_s if loop_s is None else loop_s
     desk.expired = 0
