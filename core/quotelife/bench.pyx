@@ -30,6 +30,9 @@ from quotelife.windows.ring cimport RingWindow, ring_advance, ring_bytes, ring_i
 cdef extern from "<time.h>" nogil:
     int CLOCK_THREAD_CPUTIME_ID
 
+cdef enum:
+    JOURNALED_WORDS = 112      # of a decision's features: with others that are set as many as one has that is a QUOTE
+
 
 cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec ts
@@ -486,6 +489,8 @@ def time_journal(JournalWriter writer not None, Py_ssize_t n, int batch, bytes r
     cdef RequestRecord asked = RequestRecord(0, 1, now_ns=1)
     cdef DecisionRecord answered = DecisionRecord()
     cdef Py_ssize_t i
+    for i in range(JOURNALED_WORDS):
+        answered.c.features[i] = 1.0 + i
     names = [f"request-{i:08d}".encode() for i in range(n)]
     cdef int64_t start = thread_ns()
     for i in range(n):

@@ -53,7 +53,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> SimulatedDisk:
     """Sealed segments with sidecars, and an open one."""
     disk = SimulatedDisk()
     engine = Engine(make_config(tmp_path_factory.mktemp("config")), start_ns=T0)
-    writer = begin(disk, engine, segment_bytes=20_000)
+    writer = begin(disk, engine, segment_bytes=9_000)
     flow = Flow(engine, writer)
     for k in range(8):
         flow.ask(3, 61)
@@ -464,14 +464,14 @@ def test_a_start_puts_a_changed_copy_of_the_model_in_use_right(tmp_path: Path) -
 def test_models_that_no_segment_names_any_more_are_removed(tmp_path: Path) -> None:
     disk = SimulatedDisk()
     engine = Engine(make_config(tmp_path), start_ns=T0)
-    writer = begin(disk, engine, segment_bytes=8192)
+    writer = begin(disk, engine, segment_bytes=4096)
     flow = Flow(engine, writer)
     first = engine.model
-    flow.ask(4)
+    flow.ask(12)
     writer.commit()
     engine.apply_model(load_artifact(builtin_artifact("logistic")), T0)
     for _ in range(3):
-        flow.ask(4)
+        flow.ask(12)
         writer.commit()
     writer.finish_segments()
     named: dict[str, frozenset[str]] = {}

@@ -103,7 +103,7 @@ def test_as_many_decisions_fit_beside_a_state_as_without_one(power_loss: bool) -
             decide(engine)
             count += 1
         assert writer.lost == 0
-        decide(engine, 8)
+        decide(engine, 32)
         assert writer.lost > 0, "there is an end to it"
         return count
 

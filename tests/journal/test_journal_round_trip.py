@@ -59,7 +59,7 @@ def test_every_kind_reads_back_in_the_order_of_inputs(engine: Engine, storage: D
 def test_decisions_and_answers_are_found_in_open_and_sealed_segments(
     engine: Engine, storage: DirectoryStorage
 ) -> None:
-    writer = begin(storage, engine, segment_bytes=70_000)
+    writer = begin(storage, engine, segment_bytes=30_000)
     flow = Flow(engine, writer)
     for _ in range(20):
         flow.ask(10)

@@ -150,18 +150,18 @@ def test_names_move_with_the_configuration_and_those_gone_are_told(engine: Engin
 
 def test_the_state_of_any_moment_is_found(engine: Engine) -> None:
     disk = SimulatedDisk()
-    writer = begin(disk, engine, segment_bytes=8192)
+    writer = begin(disk, engine, segment_bytes=4096)
     flow = Flow(engine, writer)
     for k in range(6):
         engine.set_override(now_ns=T0, expires_ns=T0 + 900 * S, posture=PostureCode.RISK_AVERSE)
-        flow.ask(3)
+        flow.ask(9)
         writer.commit()
         assert len(writer.state.overrides) == k + 1
     journal = Journal(disk)
     assert len(journal.segments) > 3
     decisions = list(journal.records([Kind.DECISION]))
     assert [len(journal.state_at(record).overrides) for record in decisions] == [
-        1 + k // 3 for k in range(len(decisions))
+        1 + k // 9 for k in range(len(decisions))
     ]
     assert journal.state_at(decisions[0]).config == engine.config_payload()
 

@@ -40,23 +40,35 @@ def read_segment(raw: bytes) -> Iterator[TwinRecord]:
     """Every record of a segment, the seal too. ``AssertionError`` where it is not as documented."""
     assert raw[:8] == b"QLJRNL\r\n"
     version, header_bytes, _, number = struct.unpack_from("<IIQQ", raw, 8)
-    assert (version, header_bytes) == (3, 160)
+    assert (version, header_bytes) == (4, 160)
     assert struct.unpack_from("<I", raw, 156)[0] == crc32c(raw[:156])
     boot_id = raw[40:72].rstrip(b"\0").decode("ascii")
     at = 160
     while at < len(raw):
-        crc, length, found, sequence, now_ns, _durable, kind, _flags, zero = struct.unpack_from(
+        crc, length, found, sequence, now_ns, _durable, kind, flags, zero = struct.unpack_from(
             "<IIQQqQHHI", raw, at
         )
         end = at + 48 + (length + 7) // 8 * 8
         assert end <= len(raw) and zero == 0
         assert crc == crc32c(raw[at + 4 : end])
         assert found == number
-        yield TwinRecord(number, sequence, now_ns, kind, raw[at + 48 : at + 48 + length], boot_id)
+        payload = raw[at + 48 : at + 48 + length]
+        if flags & 2:
+            payload = unpacked(payload)
+        yield TwinRecord(number, sequence, now_ns, kind, payload, boot_id)
         if kind == 9:
             assert end == len(raw)
         number += kind != 9
         at = end
+
+
+def unpacked(payload: bytes) -> bytes:
+    (count,) = struct.unpack_from("<Q", payload)
+    places = 8 * ((count + 63) // 64)
+    bits = int.from_bytes(payload[8 : 8 + places], "little")
+    words = iter(struct.unpack_from(f"<{bits.bit_count()}Q", payload, 8 + places))
+    assert bits >> count == 0 and len(payload) == 8 + places + 8 * bits.bit_count()
+    return struct.pack(f"<{count}Q", *(next(words) if bits >> place & 1 else 0 for place in range(count)))
 
 
 def read_answer(payload: bytes) -> TwinAnswer:

@@ -294,7 +294,7 @@ def test_replies_that_left_memory_are_found_in_closed_segments(tmp_path: Path) -
     kit = JournalKit(tmp_path, segment_bytes=2**20)
     kit.restart(replies_bytes=2**16)
     calls = {}
-    for i in range(1500):
+    for i in range(3000):
         calls[i] = kit.ask(request_id=f"r{i}")
         if i % 50 == 0:
             kit.pass_time(0.1)
@@ -442,7 +442,7 @@ def test_a_refused_answer_is_not_found_in_a_closed_segment(tmp_path: Path) -> No
     assert refused.error.code == Code.UNAVAILABLE
     kit.storage.heal()
     kit.pass_time(1.5)
-    for _ in range(1000):
+    for _ in range(3000):
         kit.ask()
         kit.work_off()
     kit.pass_time(2)

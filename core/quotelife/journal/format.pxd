@@ -7,6 +7,7 @@ cdef enum:
     RECORD_BYTES_MAX = 1 << 28
     PIECE_BYTES = 262_144      # of a file that are read at a time, some 0.1 ms
     POWER_LOSS = 1             # record flag: the reply waits until the record is known to be on the disk
+    PACKED = 2                 # record flag: of the payload's words only those that are not zero
 
 cdef enum RecordKind:
     KIND_BOOT = 1
@@ -38,6 +39,10 @@ cdef inline uint64_t padded(uint64_t length) noexcept nogil:
 
 # Bytes of the whole record at offset when it is a sound one, else 0.
 cdef uint64_t record_at(const uint8_t* data, uint64_t size, uint64_t offset) noexcept nogil
+# A packed payload: how many words of 8 bytes it stands for, a bit for each of them, and the words whose bit is set.
+cdef inline uint64_t bitmap_words(uint64_t words) noexcept nogil:
+    return (words + 63) // 64
+
 # FNV-1a, 64 bits: finds a request id in an index; the id itself is compared then.
 cdef uint64_t hash_id(const uint8_t* data, size_t length) noexcept nogil
 

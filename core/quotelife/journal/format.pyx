@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -24,13 +25,16 @@ from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int descriptor, void* to, size_t size, int64_t offset)
 
+cdef extern from * nogil:
+    int __builtin_popcountll(unsigned long long)
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec
         long tv_nsec
     int nanosleep(const timespec* wanted, timespec* left)
 
-FORMAT_VERSION = 3              # 2: since labels and shadows' answers are in it; 3: since words on live quotes are
+FORMAT_VERSION = 4              # 2: since labels and shadows' answers are in it; 3: words on live quotes; 4: packed payloads
 SEGMENT_HEADER_BYTES = HEADER_BYTES
 RECORD_HEADER_SIZE = RECORD_HEADER_BYTES
 cdef bytes MAGIC = b"QLJRNL\r\n"
@@ -143,15 +147,51 @@ def id_hash(bytes request_id not None):
 
 
 def read_record(const uint8_t[::1] buffer not None, uint64_t offset):
-    """The record at ``offset`` as ``RawRecord``, or ``None`` where no sound one begins."""
+    """The record at ``offset`` as ``RawRecord``, its payload unpacked, or ``None`` where no sound one begins. Raises
+    ``JournalError`` where it is packed by other rules."""
     cdef RecordHeader header
     cdef uint64_t size = record_at(&buffer[0], buffer.shape[0], offset) if buffer.shape[0] else 0
     if size == 0:
         return None
     cdef const char* payload = <const char*>&buffer[0] + offset + RECORD_HEADER_BYTES
     memcpy(&header, &buffer[offset], RECORD_HEADER_BYTES)
+    whole = unpack(header.number, payload, header.length) if header.flags & PACKED else payload[:header.length]
     return RawRecord(header.number, header.kind, header.input_sequence, header.now_ns, header.durable, header.flags,
-                     payload[:header.length], size)
+                     whole, size)
+
+
+cdef bytes unpack(uint64_t number, const char* packed, uint64_t length):
+    # The payload that a packed one stands for.
+    cdef uint64_t words = 0, bits = 0, k, at, found = 0
+    cdef bytes whole
+    cdef char* out
+    memcpy(&words, packed, min(length, <uint64_t>8))
+    at = 8 + 8 * bitmap_words(words)
+    if length < 8 or words > RECORD_BYTES_MAX // 8 or at > length:
+        raise _packed_otherwise(number)
+    for k in range(bitmap_words(words)):
+        memcpy(&bits, packed + 8 + 8 * k, 8)
+        if k == words // 64 and bits >> (words % 64):
+            raise _packed_otherwise(number)     # bits of words that there are not
+        found += __builtin_popcountll(bits)
+    if at + 8 * found != length:
+        raise _packed_otherwise(number)
+    whole = PyBytes_FromStringAndSize(NULL, 8 * words)
+    out = whole
+    memset(out, 0, 8 * words)
+    for k in range(words):
+        if k % 64 == 0:
+            memcpy(&bits, packed + 8 + k // 8, 8)
+        if bits & 1:
+            memcpy(out + 8 * k, packed + at, 8)
+            at += 8
+        bits >>= 1
+    return whole
+
+
+def _packed_otherwise(number):
+    return JournalError(f"record {number} is sound, but its payload is not packed as it should be: "
+                        f"use the version of quotelife that wrote it")
 
 
 def pack_record(int kind, uint64_t number, uint64_t input_sequence, int64_t now_ns, uint64_t durable, bytes payload,

@@ -37,8 +37,8 @@ from quotelife.checksum cimport crc32c_c
 from quotelife.inputs cimport CHANGE_CONFIG, CHANGE_COUNTERPARTIES, CHANGE_LEARNED, CHANGE_MODEL, CHANGE_WATCHED
 from quotelife.journal.format cimport (
     HEADER_BYTES, KIND_ANSWER, KIND_BOOT, KIND_CHANGE, KIND_DECISION, KIND_GAP, KIND_LABEL, KIND_REFUSED, KIND_SEAL,
-    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader,
-    padded,
+    KIND_SHADOW, KIND_SIGNAL, KIND_STATE, KIND_WATCH, PACKED, POWER_LOSS, RECORD_BYTES_MAX, RECORD_HEADER_BYTES,
+    RecordHeader, bitmap_words, padded,
 )
 from quotelife.records cimport Decision, LabelRecord, Request, ShadowAnswer, WatchRecord
 
@@ -58,6 +58,9 @@ cdef enum:
     STRETCH_MAX = 4            # and the open one grows to so many times its size before nothing more is taken
     STATE_TIMES = 2            # as large as the state that it begins with is a segment at least
     COPY_BYTES = 4 << 20
+    REQUEST_WORDS = sizeof(Request) // 8
+    DECISION_WORDS = sizeof(Decision) // 8
+    PACKED_WORDS_MAX = 1 + (REQUEST_WORDS + DECISION_WORDS + 63) // 64 + REQUEST_WORDS + DECISION_WORDS + 1
     LONG_WRITE_BYTES = 256 << 10   # from here on other threads may run during a write
     BEHIND_BYTES = 8 << 20         # that may gather in memory before the device is handed them
     BEHIND_TIMES = 4               # as much before them is looked at again: the device may not have been done with it
@@ -82,6 +85,25 @@ cdef class Segment:
         if held < end or (exact and not self.dirty and held != end):
             raise OSError(errno.ESTALE, f"holds {held} bytes, not the {end} that were written; something changed it")
         return 0
+
+
+cdef uint64_t _pack(uint64_t* bits, uint64_t* out, uint64_t first, const uint64_t* words, uint64_t n) noexcept nogil:
+    # The words that are not zero, and the bits of all of them from that of ``first`` on. How many they are; there is room
+    # for one more behind them. No branch depends on what the words are.
+    cdef uint64_t k, word, is_set, found = 0
+    cdef uint64_t mask = bits[first // 64] if first % 64 else 0
+    for k in range(first, first + n):
+        word = words[k - first]
+        is_set = word != 0
+        out[found] = word
+        found += is_set
+        mask |= is_set << (k % 64)
+        if k % 64 == 63:
+            bits[k // 64] = mask
+            mask = 0
+    if (first + n) % 64:
+        bits[(first + n) // 64] = mask
+    return found
 
 
 cdef uint64_t _behind_from(Segment segment) noexcept:
@@ -239,13 +261,19 @@ cdef class JournalWriter(InputSink):
                 self._state_sizes[i] = self._state_sizes[gone + i]
 
     cdef int decision(self, const Request* request, const Decision* decision) except -1:
-        cdef uint8_t* record = self._append(
-            KIND_DECISION, decision.input_sequence, decision.now_ns, sizeof(Request) + sizeof(Decision))
+        # Packed: some 40 % of its words are zero.
+        cdef uint64_t packed[PACKED_WORDS_MAX]
+        cdef uint64_t size = 1 + bitmap_words(REQUEST_WORDS + DECISION_WORDS)
+        cdef uint8_t* record
+        packed[0] = REQUEST_WORDS + DECISION_WORDS
+        size += _pack(packed + 1, packed + size, 0, <const uint64_t*>request, REQUEST_WORDS)
+        size += _pack(packed + 1, packed + size, REQUEST_WORDS, <const uint64_t*>decision, DECISION_WORDS)
+        record = self._append(KIND_DECISION, decision.input_sequence, decision.now_ns, 8 * size)
         if record == NULL:
             self._lose(decision.input_sequence)
             return 0
-        memcpy(record + RECORD_HEADER_BYTES, request, sizeof(Request))
-        memcpy(record + RECORD_HEADER_BYTES + sizeof(Request), decision, sizeof(Decision))
+        (<RecordHeader*>record).flags |= PACKED
+        memcpy(record + RECORD_HEADER_BYTES, packed, 8 * size)
         self._close_record(record)
         self._last_sequence = decision.input_sequence
         return 0
