@@ -27,7 +27,7 @@ cdef int tell_outcome(callback, outcome) except -1:
 
 cdef class Turn:
     """What answers that come together have in common: one future for all who wait, instead of one each. ``hasten`` is called
-    by whoever knows that no more will join them, where whoever resolves them would wait and see."""
+    by whoever expects no more to join them, where whoever resolves them would wait and see."""
 
     def __cinit__(self, hasten=None):
         self._hasten = hasten

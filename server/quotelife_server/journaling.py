@@ -2,7 +2,7 @@
 
 Life of an answer. A handler decides and hands the reply to ``JournalLedger.answer``. Everything that one turn of
 the event loop brought is one batch, and is written with one write: first in the next turn, before new input is looked
-at, or as soon as somebody knows that nothing will join it (``Turn.end_soon``). With ``process-crash`` that releases its
+at, or as soon as nothing seems to join it (``Turn.end_soon``). With ``process-crash`` that releases its
 answers; with ``power-loss`` a worker thread syncs what has been written, and each sync releases every batch that it
 covers: while one runs, the next collects. Signals, overrides, reloads and kills are acknowledged in the same way.
 Syncs, sidecars, copies of models and the mending of a journal are the worker threads', never the loop's. A look for an

@@ -248,6 +248,65 @@ def test_answers_of_one_turn_leave_in_one_write_as_it_ends(bench: Bench) -> None
     assert len(line.wire.writes) == writes + 1
 
 
+class Journal:
+    """Ends turns when it is asked to, as a ledger that has written what they brought."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.wrote: list[int] = []
+        self.begin()
+
+    def begin(self) -> None:
+        self.bench.turn = Turn(self.write)
+
+    def write(self) -> None:
+        waiting = [each for each in self.bench.hanging if each.outcome is None]
+        if waiting:
+            turn = self.bench.turn
+            assert turn is not None
+            self.wrote.append(len(waiting))
+            self.begin()
+            for each in waiting:
+                each.resolve(b"now")
+            turn.over()
+
+
+@pytest.mark.parametrize("busy_poll_ns", [0, 10**15])
+def test_a_turn_ends_at_once_where_one_connection_calls_and_is_shared_where_several_do(
+    service: Service, busy_poll_ns: int
+) -> None:
+    bench = Bench(service, busy_poll_ns=busy_poll_ns)
+    journal = Journal(bench)
+    lines = [bench.line() for _ in range(3)]
+
+    def turn(*callers: int) -> tuple[list[int], list[int]]:
+        """Each of these lines brings two calls; then the event loop goes on. How many answers each write took, of those
+        as the calls came and of those behind them."""
+        del journal.wrote[:]
+        for each in callers:
+            line = lines[each]
+            line.say(b"".join(line.client.call(HANG, b"")[1] for _ in range(2)))
+        early = len(journal.wrote)
+        for line in lines:
+            line.turn()
+        journal.write()  # as a ledger's own turn of the loop does
+        for line in lines:
+            line.turn()
+            assert all(each.messages == [b"now"] for each in line.client.responses.values())
+        return journal.wrote[:early], journal.wrote[early:]
+
+    assert turn(0) == ([2], []), "at once"
+    assert turn(1) == ([2], []), "whichever it is"
+    assert turn(0, 1, 2) == ([2], [4]), "that others would call was not known"
+    assert turn(0, 1, 2) == ([], [6]), "as the last time several call"
+    assert turn(2) == ([], [2]), "it might have been several again"
+    assert turn(2) == ([2], [])
+    bench.desk.draining = True  # or a busy poll would never end
+    for line in lines:
+        line.turn()
+        line.lose()
+
+
 @pytest.mark.parametrize("pieces", [1, 2, 7, 100])
 def test_bytes_may_come_in_any_pieces(bench: Bench, pieces: int) -> None:
     line = bench.line(greet=False)

@@ -36,6 +36,8 @@ cdef class Desk:
     # Overload. A turn is one of the event loop.
     cdef readonly bint overloaded
     cdef size_t turn_calls                   # bounded ones that this turn has brought and that were taken
+    cdef size_t turn_callers                 # connections that they came from, by now ...
+    cdef size_t last_callers                 # ... and those of the last turn that brought any
     cdef InFlight in_flight
     cdef size_t in_flight_max
     cdef int64_t turn_ns                     # for calls, of a turn, while overloaded
@@ -61,6 +63,8 @@ cdef class Desk:
     cdef size_t expired                      # of those, ended since all connections were last looked at
     cdef readonly Py_ssize_t sifted_bytes    # that connections keep while calls in them are held back
 
+    cdef int open_turn(self, object loop) except -1
+    cdef bint one_calls(self) noexcept
     cdef int poll_on(self, object loop) except -1
     cdef int let_wait(self, Call call) except -1
     cdef bint lets_come(self) except -1

@@ -116,9 +116,24 @@ cdef class Desk:
         self.turn_over = self._turn_over
         self.poll = self._poll
 
+    cdef int open_turn(self, object loop) except -1:
+        """A connection has brought calls. Counting begins anew when the event loop has been through all that was ready."""
+        self.turn_callers += 1
+        if not self.turn_open:
+            self.turn_open = True
+            if not self.polls:             # or it runs then anyway
+                loop.call_soon(self.turn_over)
+        return 0
+
     def _turn_over(self):
         self.turn_open = False
         self.turn_calls = 0
+        if self.turn_callers:
+            self.last_callers, self.turn_callers = self.turn_callers, 0
+
+    cdef bint one_calls(self) noexcept:
+        """No other connection brings calls in this turn, as it seems: none has so far, nor beside another in the last."""
+        return self.turn_callers == 1 and self.last_callers <= 1
 
     cdef int poll_on(self, object loop) except -1:
         """Answers have been written. For a while the event loop does not sleep: to be woken costs more than to look, and who
@@ -133,6 +148,8 @@ cdef class Desk:
         return 0
 
     def _poll(self):
+        if self.turn_open:
+            self._turn_over()
         if self.draining or _steady_ns() >= self.poll_until_ns:
             self.polls = False
             self.loop = None

@@ -42,7 +42,7 @@ cdef class Connection(SiftingSession):
     cdef int _list(self, Call call) except -1
     cdef int _schedule(self) except -1
     cdef int _press(self) except -1
-    cdef int _open_turn(self) except -1
+    cdef int _end_turn_soon(self) except -1
     cdef int _sweep(self, double now_s, int64_t now_ns) except -1
     cdef int _check_calls(self, double now_s, int64_t now_ns) except -1
     cdef int _forget(self) except -1

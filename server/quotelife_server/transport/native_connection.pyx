@@ -281,7 +281,10 @@ cdef class Connection(SiftingSession):
             self._press()
             if not self.agenda and not self.gone:
                 return 0  # what else there is to be written goes with their answers
-        return self._flush()
+        self._flush()
+        if self.turn is not None and self.desk.one_calls():
+            self._end_turn_soon()
+        return 0
 
     cdef int _fault(self, object error) except -1:
         """nghttp2 has given the connection up, or something has gone wrong that must not."""
@@ -451,11 +454,12 @@ cdef class Connection(SiftingSession):
             self.loop.call_soon(desk.serve_turn)
         return 0
 
-    cdef int _open_turn(self) except -1:
-        """Counting begins anew when the event loop has been through all that was ready."""
-        if not self.desk.turn_open:
-            self.desk.turn_open = True
-            self.loop.call_soon(self.desk.turn_over)
+    cdef int _end_turn_soon(self) except -1:
+        """Nothing will join the answers that this turn of the event loop has brought so far."""
+        try:
+            self.turn.end_soon()
+        except BaseException as error:  # it ends all the same, by whoever would have ended it
+            _log.error("a turn could not be ended early", exc_info=error)
         return 0
 
     def _flush_later(self):
@@ -500,6 +504,7 @@ cdef class Connection(SiftingSession):
 
     cdef int _work(self) except -1:
         cdef int passes = 0
+        cdef size_t calls
         cdef list agenda
         cdef Call call
         self._end_gone()
@@ -511,12 +516,13 @@ cdef class Connection(SiftingSession):
                     call.is_stalled = False
                     self._list(call)
             agenda, self.agenda = self.agenda, []
+            calls = self.desk.turn_calls
             # First all of them: what has come together is in flight together, and beyond the limit refused.
             for call in agenda:
                 call.listed = False
                 call.look()
-            if self.desk.turn_calls:
-                self._open_turn()
+            if self.desk.turn_calls != calls:
+                self.desk.open_turn(self.loop)
             if self.desk.refusing:
                 self.desk.count_refusals()
             for call in agenda:
@@ -694,12 +700,8 @@ def _serve_turn(Desk desk):
             connection._forget()
     # The answers as a rule come now, and what was refused leaves with them: one write for both.
     for connection in pressed:
-        turn = connection.turn
-        if turn is not None:
-            try:
-                turn.end_soon()
-            except BaseException as error:  # it ends all the same, by whoever would have ended it
-                _log.error("a turn could not be ended early", exc_info=error)
+        if connection.turn is not None:
+            connection._end_turn_soon()
     for connection in pressed:
         if connection.lost:
             continue
