@@ -1,5 +1,6 @@
 """``quotelife bench rpc``: that it measures what it says. No figure is judged here; that is the bench's own work."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,12 +18,31 @@ import pytest
 from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.bench import lines
+from quotelife_server.cli.progress import Progress
 from quotelife_server.cli.rpc_bench import build, processes
 from quotelife_server.cli.rpc_bench import load as bench_load
-from quotelife_server.cli.rpc_bench.load import ID_DIGITS, Load, RefusedError, Target, parse_h2load
+from quotelife_server.cli.rpc_bench import run as bench_run
+from quotelife_server.cli.rpc_bench.fleet import MARKET, Fleet, Market
+from quotelife_server.cli.rpc_bench.load import (
+    ID_DIGITS,
+    SLICES,
+    Load,
+    RefusedError,
+    Taken,
+    Target,
+    parse_h2load,
+)
 from quotelife_server.cli.rpc_bench.market import LATER_STEPS, Source
 from quotelife_server.cli.rpc_bench.processes import Child, Cores, CpuClock, Turns
-from quotelife_server.cli.rpc_bench.run import bench_rpc, judged
+from quotelife_server.cli.rpc_bench.run import (
+    IN_FLIGHT,
+    Rounds,
+    Values,
+    When,
+    bench_rpc,
+    judged,
+    to_and_fro,
+)
 
 H2LOAD = """\
 starting benchmark...
@@ -58,12 +79,15 @@ def test_h2loads_report_is_read() -> None:
 
 
 def test_what_must_be_reached_is_judged_by_ratios_of_one_run() -> None:
-    medians = {
-        "native": {"cpu_us_h2load_64": 20.0, "cpu_us_cpp_client_64": 99.0, "round_trip_p50_us": 60.0},
-        "grpc_aio_no_op": {"cpu_us_h2load_64": 400.0, "round_trip_p50_us": 240.0},
-        "cpp_no_op": {"cpu_us_h2load_64": 40.0, "round_trip_p50_us": 50.0},
+    def once(**figures: float) -> dict[str, Values]:
+        return {name: {(1, 0): value} for name, value in figures.items()}
+
+    figures = {
+        "native": once(cpu_us_h2load_64=20.0, cpu_us_cpp_client_64=99.0, round_trip_p50_us=60.0),
+        "grpc_aio_no_op": once(cpu_us_h2load_64=400.0, round_trip_p50_us=240.0),
+        "cpp_no_op": once(cpu_us_h2load_64=40.0, round_trip_p50_us=50.0),
     }
-    found = judged(medians, {"busy_p50_us": 78.0, "idle_p50_us": 60.0})
+    found = judged(figures, once(busy_p50_us=78.0, idle_p50_us=60.0))
     assert {name: (each["is"], each["reached"]) for name, each in found.items()} == {
         "cpu_to_grpc_aio": (0.05, True),
         "cpu_to_cpp": (0.5, True),
@@ -74,9 +98,159 @@ def test_what_must_be_reached_is_judged_by_ratios_of_one_run() -> None:
 
 
 def test_a_ratio_without_its_figures_is_neither_reached_nor_missed() -> None:
-    found = judged({"native": {"cpu_us_cpp_client_64": 20.0}}, {})
-    assert {each["reached"] for each in found.values()} == {None}
+    found = judged({"native": {"cpu_us_cpp_client_64": {(1, 0): 20.0}}}, {})
+    assert {(each["reached"], each["pairs"]) for each in found.values()} == {(None, 0)}
     assert {len(row.split()) for row in lines({"ratios": found}).splitlines()[1:]} >= {6}
+
+
+def test_cpu_is_compared_under_the_same_load() -> None:
+    native = {"cpu_us_h2load_64": {(1, 0): 20.0}, "cpu_us_cpp_client_64": {(1, 0): 40.0}}
+    found = judged({"native": native, "cpp_no_op": {"cpu_us_cpp_client_64": {(1, 0): 100.0}}}, {})
+    assert found["cpu_to_cpp"]["is"] == 0.4
+
+
+def test_a_missing_slice_shifts_no_pair() -> None:
+    speeds = (1.0, 2.0, 1.5, 4.0, 0.5)
+    native: dict[When, float] = {(1, part): 60.0 * speed for part, speed in enumerate(speeds)}
+    cpp: dict[When, float] = {(1, part): 50.0 * speed for part, speed in enumerate(speeds)}
+    del native[1, 0], cpp[1, 3]
+    rows = {"native": {"round_trip_p50_us": native}, "cpp_no_op": {"round_trip_p50_us": cpp}}
+    found = judged(rows, {"busy_p50_us": native, "idle_p50_us": cpp})
+    for name in ("p50_to_cpp", "p50_with_events_to_idle"):
+        of = found[name]
+        assert (of["is"], of["pairs"], of["lower_quartile"], of["upper_quartile"]) == (1.2, 3, 1.2, 1.2)
+
+
+def test_quartiles_are_those_of_the_pairs_ratios() -> None:
+    busy: dict[When, float] = {(1, part): 10.0 + part for part in range(5)}
+    idle = dict.fromkeys(busy, 10.0)
+    of = judged({}, {"busy_p50_us": busy, "idle_p50_us": idle})["p50_with_events_to_idle"]
+    assert (of["lower_quartile"], of["is"], of["upper_quartile"]) == (1.1, 1.2, 1.3)
+
+
+class DriftingHost(Load):
+    """Each call of a load takes what its server costs, times what the host is slower now: twice in every other slice,
+    and three times in the second round."""
+
+    def __init__(self, rows: int) -> None:
+        self.costs = {1: 60.0, 2: 50.0, 3: 300.0}  # by process
+        self.rows, self.spun, self.loaded, self.busy = rows, 0, 0, False
+        self.fails_at: int | None = None
+        self.request_bytes = self.reply_bytes = 1
+
+    has_h2load = True  # type: ignore[assignment]
+    has_cpp = False  # type: ignore[assignment]
+    has_spin = True  # type: ignore[assignment]
+
+    def h2load(self, target: Target, in_flight: int) -> Taken:
+        slow = 3.0 if self.loaded >= self.rows * len(IN_FLIGHT) else 1.0
+        self.loaded += 1
+        return Taken(100, self.costs[target.pid] * slow, 1000 / slow)
+
+    def spin(self, target: Target, *, stream: bool = False) -> Taken:
+        slow = 2.0 if self.spun // self.rows % 2 else 1.0
+        self.spun += 1
+        if self.spun == self.fails_at:
+            raise RefusedError("a call failed")
+        p50_us = self.costs[target.pid] * slow * (1.25 if self.busy else 1.0)
+        return Taken(100, 1.0, 1000.0, p50_us, 2 * p50_us)
+
+
+class Standing(Fleet):
+    """Servers that are not there."""
+
+    def __init__(self, *rows: str) -> None:
+        self.targets = {row: Target(pid, "") for pid, row in enumerate(rows, 1)}
+        self.missing = {}
+
+
+def measured(load: DriftingHost, fleet: Fleet, rounds: int = 2) -> Rounds:
+    figures = Rounds(load, fleet, tuple(fleet.targets))
+    with Progress() as progress:
+        for number in range(1, rounds + 1):
+            figures.measure(number, rounds, progress)
+    return figures
+
+
+def test_a_host_that_drifts_leaves_the_ratios_as_they_are() -> None:
+    figures = measured(DriftingHost(3), Standing("native", "cpp_no_op", "grpc_aio_no_op"))
+    found = figures.result(Cores())["must_reach"]
+    for name, ratio, pairs in (
+        ("cpu_to_cpp", 1.2, 2),
+        ("cpu_to_grpc_aio", 0.2, 2),
+        ("p50_to_cpp", 1.2, 2 * SLICES),
+        ("p50_to_grpc_aio", 0.2, 2 * SLICES),
+    ):
+        of = found[name]
+        assert (of["is"], of["lower_quartile"], of["upper_quartile"], of["pairs"]) == (ratio,) * 3 + (pairs,)
+    # What is told of a row alone is the median of what was measured.
+    front_ends = figures.result(Cores())["front_ends"]
+    assert front_ends["cpp_no_op"]["cpu_us_h2load_64"] == 100.0
+    assert front_ends["cpp_no_op"]["round_trip_p50_us"] in (50.0, 75.0, 100.0)
+
+
+def test_rows_go_to_and_fro_so_that_a_steady_drift_favours_none() -> None:
+    assert [list(to_and_fro("abc", part)) for part in range(3)] == [list("abc"), list("cba"), list("abc")]
+
+
+def test_a_row_that_is_refused_in_a_slice_is_left_out_and_the_others_go_on() -> None:
+    load = DriftingHost(3)
+    load.fails_at = 5  # grpc.aio, in the second slice
+    figures = measured(load, Standing("native", "cpp_no_op", "grpc_aio_no_op"), 1)
+    result = figures.result(Cores())
+    assert result["refused"] == {"grpc_aio_no_op": "a call failed"}
+    assert result["must_reach"]["p50_to_grpc_aio"]["pairs"] == 0
+    assert result["must_reach"]["p50_to_cpp"]["pairs"] == SLICES
+
+
+class Switch:
+    """The market's process, as far as it is told whether to be busy."""
+
+    def __init__(self, load: DriftingHost) -> None:
+        self.load, self.told = load, list[str]()
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+        self.load.busy = line == "busy"
+
+
+@pytest.fixture
+def market(monkeypatch: pytest.MonkeyPatch) -> tuple[DriftingHost, Fleet, Switch]:
+    """A round trip of 60 µs with a quiet market and 75 with a busy one."""
+    monkeypatch.setattr(bench_run, "SETTLE_S", 0.0)
+    load, fleet = DriftingHost(2), Standing(MARKET)
+    switch = Switch(load)
+    fleet.market = Market(cast(Child, switch), "", "", 2)
+    return load, fleet, switch
+
+
+def test_a_slice_has_the_quiet_market_and_the_busy_one(
+    market: tuple[DriftingHost, Fleet, Switch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, fleet, switch = market
+    events = itertools.count(0, 10**12)
+    monkeypatch.setattr(Rounds, "_events", lambda _: float(next(events)))
+    result = measured(load, fleet).result(Cores())
+    of = result["must_reach"]["p50_with_events_to_idle"]
+    assert (of["is"], of["lower_quartile"], of["upper_quartile"], of["pairs"]) == (1.25,) * 3 + (2 * SLICES,)
+    assert result["round_trip_with_200_k_events_per_s"]["rounds"] == 2
+    assert switch.told[-1] == "idle"
+
+
+def test_a_slice_without_its_events_is_left_out(
+    market: tuple[DriftingHost, Fleet, Switch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, fleet, _ = market
+    # None come in the second slice of the first round, and none at all in the second round.
+    counted = iter(
+        [at * 10**12 if at < 5 or 8 <= at < 4 * SLICES else 0 for at in range(2 * 4 * SLICES)],
+    )
+    monkeypatch.setattr(Rounds, "_events", lambda _: float(next(counted)))
+    result = measured(load, fleet).result(Cores())
+    of = result["must_reach"]["p50_with_events_to_idle"]
+    assert (of["is"], of["lower_quartile"], of["upper_quartile"], of["pairs"]) == (1.25,) * 3 + (SLICES - 1,)
+    assert result["round_trip_with_200_k_events_per_s"]["rounds"] == 1
+    assert "refused" not in result
 
 
 def test_a_request_without_an_id_is_as_long_as_one_with(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ EVENTS_PER_S = 200_000
 NATIVE = {"native", "native_no_op", "tls", MARKET}
 READY_S = 60.0
 WARM_S = 3.0
+BEGUN_S = 1.5  # until all of the busy market have begun
 CALL_S = 5.0
 
 CONFIG = """
@@ -114,6 +115,11 @@ class Fleet:
             if row in rows and program in self._programs.paths:
                 child = self._child([self._programs.paths[program], path], self._cores.server)
                 self.targets[row] = Target(child.pid, child.line(READY_S))
+        if MARKET in self.targets:
+            # Its many instruments begin within a second, once; from then on ``busy`` brings all of them at once.
+            market.child.tell("busy")
+            time.sleep(BEGUN_S)
+            market.child.tell("idle")
 
     def _child(self, command: list[str | Path], on: set[int]) -> Child:
         return self._stack.enter_context(Child(command, self._cores, on))

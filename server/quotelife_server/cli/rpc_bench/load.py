@@ -20,6 +20,8 @@ from quotelife_server.cli.rpc_bench.servers import GET_EXPIRY, STREAM_EXPIRY
 CONNECTIONS = 4  # that calls in flight are spread over, where there are so many
 WARM_CALLS = 200
 WARM_SHARE = 0.2
+SLICES = 5  # that a step of round trips is cut into
+SLICE_S_MIN = 0.15
 CLIENT_S = 30.0  # beyond the step itself
 QUOTED_MIN = 0.99
 BYTES_OFF_MAX = 0.1
@@ -90,12 +92,14 @@ def request(request_id: str, fill: int = 0) -> expiry.GetExpiryRequest:
 
 
 class Load:
-    """``step_s``: how long each measured step takes. Files of requests are written to ``folder``."""
+    """``step_s``: how many seconds each measured step takes; round trips take it in ``SLICES``. Files of requests are
+    written to ``folder``."""
 
     def __init__(self, programs: Programs, cores: Cores, folder: Path, step_s: float) -> None:
         self._programs = programs.paths
         self._cores = cores
         self._step_s = step_s
+        self._slice_s = max(step_s / SLICES, SLICE_S_MIN)
         self._h2load = shutil.which("h2load")
         self._rates: dict[tuple[str, int], float] = {}
         self.reply_bytes = 0
@@ -165,7 +169,7 @@ class Load:
         return self._timed(command if target.authority is None else [*command, target.authority], target)
 
     def spin(self, target: Target, *, stream: bool = False) -> Taken:
-        """One call after another by a client that never sleeps. Raises ``RefusedError``."""
+        """One call after another by a client that never sleeps, for one slice. Raises ``RefusedError``."""
         kind, path = ("stream", STREAM_EXPIRY) if stream else ("unary", GET_EXPIRY)
         fields = [expiry.GetExpiryResponse.DECISION_FIELD_NUMBER]
         if stream:
@@ -176,7 +180,7 @@ class Load:
             fields = [*outer, *fields]
         command: list[str | Path] = [self._programs["spin"], target.address, path, self._bodies[kind]]
         command += [str(self._id_at[kind]), self._prefix(), ".".join(map(str, fields))]
-        return self._timed([*command, kind, str(WARM_CALLS), str(self._step_s)], target)
+        return self._timed([*command, kind, str(WARM_CALLS), str(self._slice_s)], target)
 
     def _prefix(self) -> str:
         """20 characters, others each time."""

@@ -1,7 +1,8 @@
 """``quotelife bench rpc``: what a call costs our two front ends, and servers of others that decide nothing, in one run.
 
-Every server is a process of its own and lives through the whole run; rounds go through all of them in turns, and the
-figures are medians over rounds.
+Every server is a process of its own and lives through the whole run; rounds go through all of them in turns. Figures
+are medians. The host's speed drifts within seconds, so round trips are taken in short slices, all servers in each, and
+a ratio that must be reached is the median of those of single rounds (CPU) or slices (round trips).
 """
 
 import os
@@ -10,26 +11,28 @@ import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from quotelife.errors import QuotelifeError
 from quotelife_server.cli.progress import Progress
 from quotelife_server.cli.rpc_bench.build import build_all, cache_folder
 from quotelife_server.cli.rpc_bench.fleet import CALL_S, EVENTS_PER_S, MARKET, Fleet
-from quotelife_server.cli.rpc_bench.load import CONNECTIONS, Load, RefusedError, Taken, Target
+from quotelife_server.cli.rpc_bench.load import CONNECTIONS, SLICES, Load, RefusedError, Taken, Target
 from quotelife_server.cli.rpc_bench.processes import Cores
 
 IN_FLIGHT = (1, 8, 64)
 FRONT_ENDS = ("native", "native_no_op", "grpc_aio", "grpc_aio_no_op", "cpp_no_op", "go_no_op")
 ALSO = ("unix_socket", "tls", "stream_expiry")
 EVENTS_SHARE_MIN = 0.98
-SETTLE_S = 1.5
+SETTLE_S = 0.5
 STEP_S = 1.0
 SPINNING = "in C, polls a socket that does not block, HTTP/2 by hand, one connection, one call in flight"
-# What must be reached: figure, of whom, beside what of whom, at most.
+# What must be reached: figure of native, beside that of whom, at most.
 MUST = {
     "cpu_to_grpc_aio": ("cpu", "grpc_aio_no_op", 1 / 20),
     "cpu_to_cpp": ("cpu", "cpp_no_op", 0.6),
@@ -37,6 +40,12 @@ MUST = {
     "p50_to_grpc_aio": ("p50", "grpc_aio_no_op", 1 / 5),
 }
 EVENTS_P50_MAX = 1.3
+# The figures of a kind; the first of them that both rows have is taken.
+OF_KIND = {"cpu": ("cpu_us_h2load_64", "cpu_us_cpp_client_64"), "p50": ("round_trip_p50_us",)}
+
+When = tuple[int, int]  # a round, and the slice of it; loads are not sliced and have 0
+Values = Mapping[When, float]
+Row = TypeVar("Row")
 
 
 def bench_rpc(
@@ -45,7 +54,7 @@ def bench_rpc(
     rows: tuple[str, ...] = (*FRONT_ENDS, *ALSO, MARKET),
     cache: Path | None = None,
 ) -> dict[str, Any]:
-    """``rows``: those of ``FRONT_ENDS``, ``ALSO`` and ``MARKET`` that are wanted; ``step_s``: length of a measured
+    """``rows``: those of ``FRONT_ENDS``, ``ALSO`` and ``MARKET`` that are wanted; ``step_s``: seconds of a measured
     step; ``cache``: where built programs are kept. CPU is the server's, in microseconds a call. Raises
     ``QuotelifeError``."""
     with Progress() as progress, ExitStack() as stack:
@@ -79,82 +88,103 @@ class Tell:
 
 
 class Rounds:
-    """Figures by row and name, one a round."""
+    """Figures by row and name, and by when they were measured: one a round, of round trips one a slice."""
 
     def __init__(self, load: Load, fleet: Fleet, rows: tuple[str, ...]) -> None:
         self._load, self._fleet = load, fleet
         self._rows = [row for row in (*FRONT_ENDS, *ALSO) if row in rows]
-        self.figures: dict[str, dict[str, list[float]]] = {}
-        self.market: dict[str, list[float]] = {}
+        self.figures: dict[str, dict[str, dict[When, float]]] = {}
+        self.market: dict[str, dict[When, float]] = {}
         self.short: list[float] = []
         self.refused: dict[str, str] = {}
 
     def measure(self, number: int, rounds: int, progress: Progress) -> None:
         tell = Tell(progress).within(f"round {number} of {rounds}")
         for row in self._rows:
-            target = self._fleet.targets.get(row)
-            if target is None or row in self.refused:
-                continue
-            try:
-                self._row(row, target, tell.within(row))
-            except RefusedError as error:
-                self.refused[row] = str(error)
-        if MARKET in self._fleet.targets and MARKET not in self.refused and self._load.has_spin:
-            tell(f"round trips with {EVENTS_PER_S:,} market events a second")
-            try:
-                self._with_events()
-            except RefusedError as error:
-                self.refused[MARKET] = str(error)
+            with self._refusing(row) as target:
+                if target is not None:
+                    self._loads(row, target, (number, 0), tell.within(row))
+        if not self._load.has_spin:
+            return
+        for part in range(SLICES):
+            tell(f"round trips, slice {part + 1} of {SLICES}")
+            for row in to_and_fro(self._rows, part):
+                with self._refusing(row) as target:
+                    if target is not None and target.authority is None:
+                        self._round_trips(row, target, (number, part))
+        with self._refusing(MARKET) as target:
+            if target is not None:
+                tell(f"round trips with {EVENTS_PER_S:,} market events a second")
+                self._with_events(target, number)
 
-    def _row(self, row: str, target: Target, tell: Tell) -> None:
+    @contextmanager
+    def _refusing(self, row: str) -> Iterator[Target | None]:
+        """The row's server, ``None`` where it is not there or was refused, as it is when what is done here raises
+        ``RefusedError``."""
+        try:
+            yield None if row in self.refused else self._fleet.targets.get(row)
+        except RefusedError as error:
+            self.refused[row] = str(error)
+
+    def _loads(self, row: str, target: Target, when: When, tell: Tell) -> None:
         load, stream = self._load, row == "stream_expiry"
         for in_flight in (64,) if row in ALSO else IN_FLIGHT:
             if load.has_h2load and not stream:
                 tell(f"h2load, {in_flight} in flight")
-                self._keep(row, f"h2load_{in_flight}", load.h2load(target, in_flight))
+                self._keep(row, f"h2load_{in_flight}", load.h2load(target, in_flight), when)
             if load.has_cpp:
                 tell(f"gRPC C++ client, {in_flight} in flight")
-                self._keep(row, f"cpp_client_{in_flight}", load.cpp(target, in_flight, stream=stream))
-        if load.has_spin and target.authority is None:
-            tell("round trips")
-            taken = load.spin(target, stream=stream)
-            self._add(row, "round_trip_p50_us", taken.p50_us)
-            self._add(row, "round_trip_p99_us", taken.p99_us)
+                taken = load.cpp(target, in_flight, stream=stream)
+                self._keep(row, f"cpp_client_{in_flight}", taken, when)
 
-    def _keep(self, row: str, name: str, taken: Taken) -> None:
-        self._add(row, f"cpu_us_{name}", taken.cpu_us)
-        self._add(row, f"calls_per_s_{name}", taken.calls_per_s)
+    def _round_trips(self, row: str, target: Target, when: When) -> None:
+        taken = self._load.spin(target, stream=row == "stream_expiry")
+        self._add(row, "round_trip_p50_us", taken.p50_us, when)
+        self._add(row, "round_trip_p99_us", taken.p99_us, when)
 
-    def _add(self, row: str, name: str, value: float | None) -> None:
+    def _keep(self, row: str, name: str, taken: Taken, when: When) -> None:
+        self._add(row, f"cpu_us_{name}", taken.cpu_us, when)
+        self._add(row, f"calls_per_s_{name}", taken.calls_per_s, when)
+
+    def _add(self, row: str, name: str, value: float | None, when: When) -> None:
         if value is not None:
-            self.figures.setdefault(row, {}).setdefault(name, []).append(value)
+            self.figures.setdefault(row, {}).setdefault(name, {})[when] = value
 
-    def _with_events(self) -> None:
-        """Round trips of a service with a quiet market and with a busy one."""
-        market, target = self._fleet.market, self._fleet.targets[MARKET]
+    def _with_events(self, target: Target, number: int) -> None:
+        """Round trips of a service with a quiet market and with a busy one, side by side in each slice."""
+        market = self._fleet.market
         assert market is not None
-        idle = self._load.spin(target)
-        market.child.tell("busy")
+        now = "idle"
         try:
-            time.sleep(SETTLE_S)
-            before, before_s = self._events(), time.monotonic()
-            busy = self._load.spin(target)
-            per_s = (self._events() - before) / (time.monotonic() - before_s)
+            for part in range(SLICES):
+                values: dict[str, float | None] = {}
+                for state in to_and_fro(("idle", "busy"), part):
+                    if state != now:
+                        now = state
+                        market.child.tell(state)
+                        time.sleep(SETTLE_S)
+                    # Asked of a quiet market too: what the asking disturbs is the same on both sides.
+                    before, before_s = self._events(), time.monotonic()
+                    taken = self._load.spin(target)
+                    per_s = (self._events() - before) / (time.monotonic() - before_s)
+                    values |= {f"{state}_p50_us": taken.p50_us, f"{state}_p99_us": taken.p99_us}
+                    if state == "busy":
+                        values["events_per_s"] = per_s
+                self._add_market(values, (number, part))
         finally:
             market.child.tell("idle")
-        time.sleep(SETTLE_S)
+            time.sleep(SETTLE_S)
+
+    def _add_market(self, values: Mapping[str, float | None], when: When) -> None:
+        per_s = values["events_per_s"]
+        assert per_s is not None
         if per_s < EVENTS_SHARE_MIN * EVENTS_PER_S:
-            self.short.append(per_s)  # this round tells nothing; another may
+            self.short.append(per_s)  # this slice tells nothing; another may
             return
-        for name, value in (
-            ("idle_p50_us", idle.p50_us),
-            ("busy_p50_us", busy.p50_us),
-            ("idle_p99_us", idle.p99_us),
-            ("busy_p99_us", busy.p99_us),
-            ("events_per_s", per_s),
-        ):
+        for name in ("idle_p50_us", "busy_p50_us", "idle_p99_us", "busy_p99_us", "events_per_s"):
+            value = values[name]
             assert value is not None
-            self.market.setdefault(name, []).append(value)
+            self.market.setdefault(name, {})[when] = value
 
     def _events(self) -> float:
         """That the service has taken so far."""
@@ -182,24 +212,21 @@ class Rounds:
             self.refused[MARKET] = f"only {max(self.short):,.0f} events a second came in"
         if self.refused:
             out["refused"] = self.refused
-        medians = {
-            row: {name: statistics.median(values) for name, values in figures.items()}
-            for row, figures in self.figures.items()
-            if row not in self.refused
-        }
+        figures = {row: of for row, of in self.figures.items() if row not in self.refused}
+        market = {} if MARKET in self.refused else self.market
+        medians = {row: _medians(of) for row, of in figures.items()}
         loads = [
             name for name in ("h2load", "cpp_client") if getattr(load, f"has_{name.removesuffix('_client')}")
         ]
         for name, rows, in_flight in (("front_ends", FRONT_ENDS, IN_FLIGHT), ("native_also", ALSO, (64,))):
             if group := self._group(rows, loads, in_flight, medians):
                 out[name] = group
-        market = {} if MARKET in self.refused else {k: statistics.median(v) for k, v in self.market.items()}
         if market:
-            market["rounds"] = len(self.market["events_per_s"])
             out[f"round_trip_with_{EVENTS_PER_S // 1000}_k_events_per_s"] = {
-                k: round(v, 1) for k, v in market.items()
+                **{name: round(value, 1) for name, value in _medians(market).items()},
+                "rounds": len({number for number, _ in market["events_per_s"]}),
             }
-        out["must_reach"] = judged(medians, market)
+        out["must_reach"] = judged(figures, market)
         return out
 
     def _group(
@@ -229,30 +256,47 @@ class Rounds:
         }
 
 
+def to_and_fro(of: Sequence[Row], part: int) -> Sequence[Row]:
+    """Forwards and backwards by turns, so that a steady drift of the host favours nobody."""
+    return of[::-1] if part % 2 else of
+
+
+def _medians(figures: Mapping[str, Values]) -> dict[str, float]:
+    return {name: statistics.median(values.values()) for name, values in figures.items()}
+
+
 def judged(
-    medians: Mapping[str, Mapping[str, float]], market: Mapping[str, float]
+    figures: Mapping[str, Mapping[str, Values]], market: Mapping[str, Values]
 ) -> dict[str, dict[str, float | bool | None]]:
-    """Each ratio that must be reached, beside its bound; ``None`` where a figure of it is not there.
+    """Each ratio that must be reached, beside its bound: the median of the ratios of what was measured in the same
+    slice, or for CPU in the same round, with the quartiles and the number of these pairs. ``None`` where there is none.
 
     CPU is under h2load where it is there, else under the C++ client.
     """
-
-    def figure(row: str, kind: str) -> float | None:
-        of = medians.get(row, {})
-        if kind == "p50":
-            return of.get("round_trip_p50_us")
-        return of.get("cpu_us_h2load_64", of.get("cpu_us_cpp_client_64"))
-
     out: dict[str, dict[str, float | bool | None]] = {}
     for name, (kind, other, at_most) in MUST.items():
-        out[name] = _judged(figure("native", kind), figure(other, kind), at_most)
-    out["p50_with_events_to_idle"] = _judged(
-        market.get("busy_p50_us"), market.get("idle_p50_us"), EVENTS_P50_MAX
-    )
+        native, beside = figures.get("native", {}), figures.get(other, {})
+        found = (_ratios(native.get(figure, {}), beside.get(figure, {})) for figure in OF_KIND[kind])
+        out[name] = _judged(next(filter(None, found), []), at_most)
+    ratios = _ratios(market.get("busy_p50_us", {}), market.get("idle_p50_us", {}))
+    out["p50_with_events_to_idle"] = _judged(ratios, EVENTS_P50_MAX)
     return out
 
 
-def _judged(value: float | None, beside: float | None, at_most: float) -> dict[str, float | bool | None]:
-    if value is None or not beside:
-        return {"is": None, "at_most": at_most, "reached": None}
-    return {"is": round(value / beside, 3), "at_most": at_most, "reached": value / beside <= at_most}
+def _ratios(values: Values, beside: Values) -> list[float]:
+    return [value / beside[when] for when, value in values.items() if beside.get(when)]
+
+
+def _judged(ratios: list[float], at_most: float) -> dict[str, float | bool | None]:
+    if not ratios:
+        empty = {"lower_quartile": None, "upper_quartile": None}
+        return {"is": None, "at_most": at_most, "reached": None, "pairs": 0, **empty}
+    lower, median, upper = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
+    return {
+        "is": round(median, 3),
+        "at_most": at_most,
+        "reached": median <= at_most,
+        "pairs": len(ratios),
+        "lower_quartile": round(lower, 3),
+        "upper_quartile": round(upper, 3),
+    }
