@@ -22,6 +22,7 @@ from quotelife_server.log import get_logger
 _log = get_logger(__name__)
 
 LOOK_S = 0.002
+LOOK_WITHOUT_FILE_S = 0.05  # after what the engine turned on by itself: it declines already
 LOOKS_MAX = 3
 RETRY_NS = 1 * NS_PER_S
 FILE_BYTES_MAX = 65_536
@@ -90,17 +91,32 @@ class KillControl:
 
     async def watch(self) -> None:
         """Look at the file, keep what others have changed, until cancelled."""
+        loop = asyncio.get_running_loop()
+        every_s = LOOK_WITHOUT_FILE_S if self.file is None else LOOK_S
+        failed: asyncio.Future[None] = loop.create_future()
         keeping: asyncio.Task[None] | None = None
-        try:
-            while True:
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:  # so often that a coroutine which sleeps would be half of what it costs
+            nonlocal keeping, timer
+            try:
                 self.look()
                 due = self._engine.kill_changes != self._kept_changes and self._now_ns() >= self._retry_ns
                 if due and (keeping is None or keeping.done()):
-                    keeping = asyncio.ensure_future(
-                        self._keep_or_alert()
-                    )  # a slow disk must not close our eyes
-                await asyncio.sleep(LOOK_S)
+                    # In a task: a slow disk must not close our eyes.
+                    keeping = asyncio.ensure_future(self._keep_or_alert())
+            except BaseException as error:
+                if not failed.done():
+                    failed.set_exception(error)
+                return
+            timer = loop.call_later(every_s, look)
+
+        look()
+        try:
+            await failed
         finally:
+            if timer is not None:
+                timer.cancel()
             if keeping is not None:
                 keeping.cancel()
 

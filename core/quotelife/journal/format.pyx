@@ -25,6 +25,10 @@ from quotelife.records import DECISION_DTYPE, LABEL_DTYPE, REQUEST_DTYPE, SHADOW
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int descriptor, void* to, size_t size, int64_t offset)
 
+cdef extern from "<fcntl.h>" nogil:
+    int posix_fadvise(int descriptor, int64_t offset, int64_t size, int advice)
+    int POSIX_FADV_DONTNEED
+
 cdef extern from * nogil:
     int __builtin_popcountll(unsigned long long)
 
@@ -34,7 +38,7 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     int nanosleep(const timespec* wanted, timespec* left)
 
-FORMAT_VERSION = 4              # 2: since labels and shadows' answers are in it; 3: words on live quotes; 4: packed payloads
+FORMAT_VERSION = 4              # 2: labels and shadows' answers are in it; 3: words on live quotes; 4: packed payloads
 SEGMENT_HEADER_BYTES = HEADER_BYTES
 RECORD_HEADER_SIZE = RECORD_HEADER_BYTES
 cdef bytes MAGIC = b"QLJRNL\r\n"
@@ -259,6 +263,18 @@ cdef void rest(int64_t pause_ns) noexcept nogil:
         wanted.tv_sec = <long>(pause_ns // 1_000_000_000)
         wanted.tv_nsec = <long>(pause_ns % 1_000_000_000)
         nanosleep(&wanted, NULL)
+
+
+def give_back(int descriptor, int64_t begin, int64_t end, int64_t piece, double pause_s=0.0):
+    """Advise the system that nobody will read these bytes of an open file: it begins to write those that are not on
+    the device, and lets go of those that are. In pieces of so many bytes, with pauses; the interpreter is for others
+    meanwhile. A hint, whose failure shows nowhere."""
+    cdef int64_t pause_ns = <int64_t>(pause_s * 1e9)
+    with nogil:
+        while begin < end:
+            posix_fadvise(descriptor, begin, min(piece, end - begin), POSIX_FADV_DONTNEED)
+            begin += piece
+            rest(pause_ns)
 
 
 cdef int grow(Column* column, size_t room) except -1 nogil:

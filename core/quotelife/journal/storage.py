@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from quotelife.errors import JournalError
+from quotelife.journal.format import give_back
 
 LOCK = ".lock"
 TEMPORARY = ".tmp"
@@ -149,14 +150,10 @@ class _DirectoryFile:
         # Not the page that is being filled: the next write would have to read it back. Where the file is closed
         # meanwhile the number may lead to another one, to which the advice does no harm either.
         with contextlib.suppress(OSError):
-            end = os.fstat(self.descriptor).st_size // mmap.PAGESIZE * mmap.PAGESIZE
-            at = begin // mmap.PAGESIZE * mmap.PAGESIZE
-            while at < end:
-                size = min(CUT_BYTES, end - at) if pause_s else end - at
-                os.posix_fadvise(self.descriptor, at, size, os.POSIX_FADV_DONTNEED)
-                at += size
-                if pause_s:
-                    time.sleep(pause_s)
+            begin, end = (
+                at // mmap.PAGESIZE * mmap.PAGESIZE for at in (begin, os.fstat(self.descriptor).st_size)
+            )
+            give_back(self.descriptor, begin, end, CUT_BYTES if pause_s else max(1, end - begin), pause_s)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self.descriptor, size)

@@ -88,8 +88,8 @@ cdef class Segment:
 
 
 cdef uint64_t _pack(uint64_t* bits, uint64_t* out, uint64_t first, const uint64_t* words, uint64_t n) noexcept nogil:
-    # The words that are not zero, and the bits of all of them from that of ``first`` on. How many they are; there is room
-    # for one more behind them. No branch depends on what the words are.
+    # The words that are not zero, and the bits of all of them from that of ``first`` on. How many they are; there is
+    # room for one more behind them. No branch depends on what the words are.
     cdef uint64_t k, word, is_set, found = 0
     cdef uint64_t mask = bits[first // 64] if first % 64 else 0
     for k in range(first, first + n):
