@@ -521,7 +521,8 @@ cdef class Connection(SiftingSession):
             for call in agenda:
                 call.listed = False
                 call.look()
-            if self.desk.turn_calls != calls:
+            # Or an earlier one could not be opened: the calls of a turn that never ends would be refused for ever.
+            if self.desk.turn_calls != calls or (calls and not self.desk.turn_open):
                 self.desk.open_turn(self.loop)
             if self.desk.refusing:
                 self.desk.count_refusals()
