@@ -17,7 +17,7 @@ from quote_expiry.v1 import signal_service_pb2 as signals
 from quote_expiry.v1 import types_pb2 as types
 from quotelife.errors import JournalError
 from quotelife.journal import index, storage, writer
-from quotelife.journal.format import Kind
+from quotelife.journal.format import Kind, give_back
 from quotelife.journal.reader import Journal
 from quotelife.journal.records import decode_answer, decode_gap
 from quotelife.journal.recovery import Severity, verify
@@ -743,11 +743,12 @@ async def test_a_failure_reaches_whoever_waits() -> None:
 def test_records_do_not_gather_in_memory(kit: JournalKit, monkeypatch: pytest.MonkeyPatch) -> None:
     advised: list[tuple[int, int]] = []
 
-    def advise(descriptor: int, at: int, size: int, advice: int) -> None:
-        assert advice == os.POSIX_FADV_DONTNEED and os.fstat(descriptor).st_size >= at + size
-        advised.append((at, size))
+    def advise(descriptor: int, begin: int, end: int, piece: int, pause_s: float) -> None:
+        assert os.fstat(descriptor).st_size >= end and piece > 0
+        give_back(descriptor, begin, end, piece, pause_s)
+        advised.append((begin, end))
 
-    monkeypatch.setattr(os, "posix_fadvise", advise)
+    monkeypatch.setattr(storage, "give_back", advise)
     writer = kit.journal.writer
     before = 0
     for _ in range(6):
@@ -763,15 +764,10 @@ def test_records_do_not_gather_in_memory(kit: JournalKit, monkeypatch: pytest.Mo
             kit.ledger.tick(kit.clock.now_ns())
             kit.work_off()
         size = kit.storage.size(index.segment_names(kit.storage)[-1][1])
-        ends = [at + size for at, size in advised]
         begin = max(before - (32 << 20), 0) // mmap.PAGESIZE * mmap.PAGESIZE
-        assert [begin, *ends[:-1]] == [at for at, _ in advised], (
-            "without a gap, once, with what may not be there yet"
-        )
+        end = size // mmap.PAGESIZE * mmap.PAGESIZE
+        assert advised == [(begin, end)], "once, with what may not be there yet, but for the last page"
         before = size
-        assert size - mmap.PAGESIZE < ends[-1] <= size and ends[-1] % mmap.PAGESIZE == 0, (
-            "but for the last page"
-        )
 
 
 # --- callbacks that raise -----------------------------------------------------------------------------------
