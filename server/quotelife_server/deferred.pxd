@@ -8,6 +8,7 @@ cdef class Turn:
     cdef object _future
     cdef list _calls
     cdef object _hasten
+    cdef public bint is_long
 
     cpdef int end_soon(self) except -1
     cpdef int after(self, call) except -1

@@ -27,7 +27,8 @@ cdef int tell_outcome(callback, outcome) except -1:
 
 cdef class Turn:
     """What answers that come together have in common: one future for all who wait, instead of one each. ``hasten`` is called
-    by whoever expects no more to join them, where whoever resolves them would wait and see."""
+    by whoever expects no more to join them, where whoever resolves them would wait and see. ``is_long``: it takes longer
+    to end than to wait for all who might join it, as where a device has to be waited for."""
 
     def __cinit__(self, hasten=None):
         self._hasten = hasten

@@ -101,7 +101,11 @@ class KillControl:
             nonlocal keeping, timer
             try:
                 self.look()
-                due = self._engine.kill_changes != self._kept_changes and self._now_ns() >= self._retry_ns
+                due = (
+                    self._state is not None
+                    and self._engine.kill_changes != self._kept_changes
+                    and self._now_ns() >= self._retry_ns
+                )
                 if due and (keeping is None or keeping.done()):
                     # In a task: a slow disk must not close our eyes.
                     keeping = asyncio.ensure_future(self._keep_or_alert())

@@ -151,6 +151,7 @@ cdef class Outgoing:
         # ``take``.
         waiting.ledger = self
         waiting.turn = self._batch.turn
+        waiting.turn.is_long = self._syncs
         if self.fault or (not self._refuses and self._writer.no_room()) or not self.note(waiting):
             self._not_taken(waiting, now_ns)
             return 0

@@ -242,15 +242,20 @@ def test_a_slice_without_its_events_is_left_out(
 ) -> None:
     load, fleet, _ = market
     # None come in the second slice of the first round, and none at all in the second round.
-    counted = iter(
-        [at * 10**12 if at < 5 or 8 <= at < 4 * SLICES else 0 for at in range(2 * 4 * SLICES)],
-    )
-    monkeypatch.setattr(Rounds, "_events", lambda _: float(next(counted)))
-    result = measured(load, fleet).result(Cores())
-    of = result["must_reach"]["p50_with_events_to_idle"]
-    assert (of["is"], of["lower_quartile"], of["upper_quartile"], of["pairs"]) == (1.25,) * 3 + (SLICES - 1,)
-    assert result["round_trip_with_200_k_events_per_s"]["rounds"] == 1
-    assert "refused" not in result
+    a_round = 4 * SLICES
+    comes = [at < 5 or 8 <= at < a_round or 2 * a_round <= at for at in range(3 * a_round)]
+    for rounds, pairs in ((3, 2 * SLICES - 1), (2, 0)):
+        counted = iter([at * 10**12 if come else 0 for at, come in enumerate(comes)])
+        monkeypatch.setattr(Rounds, "_events", lambda _, counted=counted: float(next(counted)))
+        result = measured(load, fleet, rounds).result(Cores())
+        of = result["must_reach"]["p50_with_events_to_idle"]
+        assert of["pairs"] == pairs
+        if pairs:
+            assert (of["is"], of["lower_quartile"], of["upper_quartile"]) == (1.25,) * 3
+            assert result["round_trip_with_200_k_events_per_s"]["rounds"] == 2
+            assert "refused" not in result
+        else:
+            assert "in most slices too few events came in" in result["refused"][MARKET]
 
 
 def test_a_request_without_an_id_is_as_long_as_one_with(tmp_path: Path) -> None:

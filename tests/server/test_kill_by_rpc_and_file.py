@@ -438,3 +438,32 @@ async def test_a_kill_by_file_outlives_the_file_and_the_process(tmp_path: Path) 
         reply = await client.get_expiry(instrument="BTC-USDT", side="BUY")
         assert reply.decision.name == "DECLINE"
         assert [each.reason for each in (await client.status()).kills] == ["storm"]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+async def test_looking_goes_on_until_it_is_cancelled_and_a_failure_ends_it(
+    kit: Kit, tmp_path: Path, has_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = control(kit, tmp_path / "kill" if has_file else None)
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 8:
+            raise RuntimeError("it cannot look")
+
+    monkeypatch.setattr(kills, "look", look)
+    watching = asyncio.create_task(kills.watch())
+    while looks < 4:  # noqa: ASYNC110 (nobody else would tell)
+        await asyncio.sleep(0.001)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    seen = looks
+    await asyncio.sleep(0.1)
+    assert looks == seen < 8
+    with pytest.raises(RuntimeError, match="it cannot look"):
+        await asyncio.wait_for(kills.watch(), 10)
+    await asyncio.sleep(0.1)
+    assert looks == 8

@@ -254,10 +254,12 @@ class Journal:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.wrote: list[int] = []
+        self.is_long = False
         self.begin()
 
     def begin(self) -> None:
         self.bench.turn = Turn(self.write)
+        self.bench.turn.is_long = self.is_long
 
     def write(self) -> None:
         waiting = [each for each in self.bench.hanging if each.outcome is None]
@@ -301,6 +303,9 @@ def test_a_turn_ends_at_once_where_one_connection_calls_and_is_shared_where_seve
     assert turn(0, 1, 2) == ([], [6]), "as the last time several call"
     assert turn(2) == ([], [2]), "it might have been several again"
     assert turn(2) == ([2], [])
+    journal.is_long = True
+    journal.begin()
+    assert turn(2) == ([], [2]), "a device has to be waited for: who may join it, joins it"
     bench.desk.draining = True  # or a busy poll would never end
     for line in lines:
         line.turn()

@@ -270,6 +270,8 @@ def give_back(int descriptor, int64_t begin, int64_t end, int64_t piece, double 
     the device, and lets go of those that are. In pieces of so many bytes, with pauses; the interpreter is for others
     meanwhile. A hint, whose failure shows nowhere."""
     cdef int64_t pause_ns = <int64_t>(pause_s * 1e9)
+    if piece <= 0:
+        raise ValueError(f"piece: bytes at a time, above 0, not {piece}")
     with nogil:
         while begin < end:
             posix_fadvise(descriptor, begin, min(piece, end - begin), POSIX_FADV_DONTNEED)

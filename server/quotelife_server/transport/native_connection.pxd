@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from quotelife_server.deferred cimport Turn
 from quotelife_server.transport.native_call cimport Call, Desk
 from quotelife_server.transport.native_session cimport Stream
 from quotelife_server.transport.native_sieve cimport SiftingSession
@@ -7,7 +8,8 @@ from quotelife_server.transport.native_sieve cimport SiftingSession
 
 cdef class Connection(SiftingSession):
     cdef readonly Desk desk
-    cdef object transport, loop, flush_soon, turn
+    cdef object transport, loop, flush_soon
+    cdef Turn turn                           # that answers wait for
     cdef readonly str peer
     cdef readonly size_t calls_begun
     cdef list agenda                         # calls to be looked at and rendered

@@ -282,7 +282,7 @@ cdef class Connection(SiftingSession):
             if not self.agenda and not self.gone:
                 return 0  # what else there is to be written goes with their answers
         self._flush()
-        if self.turn is not None and self.desk.one_calls():
+        if self.turn is not None and self.desk.one_calls() and not self.turn.is_long:
             self._end_turn_soon()
         return 0
 
@@ -458,7 +458,7 @@ cdef class Connection(SiftingSession):
         """Nothing will join the answers that this turn of the event loop has brought so far."""
         try:
             self.turn.end_soon()
-        except BaseException as error:  # it ends all the same, by whoever would have ended it
+        except BaseException as error:  # it ends with the next answer, or when its ledger next looks
             _log.error("a turn could not be ended early", exc_info=error)
         return 0
 
