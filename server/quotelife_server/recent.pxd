@@ -8,10 +8,10 @@ cdef enum:
     CHUNK = 256                # plain quotes that are given memory together, half a megabyte
 
 
-cdef struct Plain:             # what is asked of the oldest lies in its first cache line
-    PyObject *payload          # owned: the bytes of the request
-    Decision decision
+cdef struct Plain:
     Request request
+    Decision decision
+    PyObject *payload          # owned: the bytes of the request
 
 
 cdef class PlainChunk:

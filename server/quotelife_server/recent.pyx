@@ -18,12 +18,6 @@ from quote_expiry.v1 import quote_expiry_service_pb2 as expiry
 from quotelife.records import DecisionCode
 from quotelife_server.recent_quote import RecentQuote
 
-cdef extern from *:
-    void __builtin_prefetch(const void *, int, int) nogil
-
-cdef enum:
-    LINE_BYTES = 64
-
 
 cdef class PlainChunk:
     def __cinit__(self):
@@ -39,11 +33,6 @@ cdef class PlainChunk:
     cdef void drop_first(self) noexcept:
         Py_DECREF(<object>self.slots[self.first].payload)
         self.first += 1
-        # The next two to go: of this one the request's bytes, whose count will change, of the other where they are.
-        if self.first < self.end:
-            __builtin_prefetch(self.slots[self.first].payload, 1, 3)
-        if self.first + 1 < self.end:
-            __builtin_prefetch(&self.slots[self.first + 1], 0, 3)
 
 
 cdef class RecentQuotes:
@@ -88,7 +77,6 @@ cdef class RecentQuotes:
         """As ``keep``, of one that is QUOTE; ``payload``: the bytes of its request. What is given is copied."""
         cdef PlainChunk chunk
         cdef Plain *slot
-        cdef size_t at
         self._make_room()
         chunk = self._writable()
         slot = chunk.slots + chunk.end
@@ -98,10 +86,6 @@ cdef class RecentQuotes:
         Py_INCREF(payload)
         chunk.end += 1
         self._plain += 1
-        # All of them together are larger than any cache: where the next one will lie is fetched meanwhile.
-        if chunk.end < CHUNK:
-            for at in range(0, sizeof(Plain), LINE_BYTES):
-                __builtin_prefetch(<char *>(slot + 1) + at, 1, 3)
         return 0
 
     cdef PlainChunk _writable(self):

@@ -41,7 +41,7 @@ def test_it_is_read_as_what_was_packed(words: int) -> None:
         assert found.size == len(written(packed(whole)))
 
 
-def test_signs_and_nan_of_a_zero_or_another_number_stay(tmp_path: Path) -> None:
+def test_signs_and_nan_of_a_zero_or_another_number_stay() -> None:
     whole = struct.pack("<4d", -0.0, float("nan"), 0.0, -float("inf"))
     found = read_record(written(packed(whole)), 0)
     assert found is not None and found.payload == whole

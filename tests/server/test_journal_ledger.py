@@ -117,6 +117,7 @@ def test_who_knows_that_no_answer_will_follow_need_not_wait_for_the_turn_to_end(
     over: list[str] = []
     turn.after(lambda: over.append("over"))
     commits = kit.journal.writer.commits
+    assert turn.is_long is kit.journal.writer.power_loss
     turn.end_soon()
     assert kit.journal.writer.commits == commits + 1 and len(journaled(kit)) == 3
     if power_loss:

@@ -521,7 +521,7 @@ cdef class Connection(SiftingSession):
             for call in agenda:
                 call.listed = False
                 call.look()
-            # Or an earlier one could not be opened: the calls of a turn that never ends would be refused for ever.
+            # Or an earlier one could not be opened: what it brought would count in this one too.
             if self.desk.turn_calls != calls or (calls and not self.desk.turn_open):
                 self.desk.open_turn(self.loop)
             if self.desk.refusing:
