@@ -166,7 +166,7 @@ class Wire:
     def __init__(self, alpn: str | None = None) -> None:
         self.writes: list[bytes] = []
         self.reading = True
-        self.closed = self.aborted = False
+        self.ended = self.closed = self.aborted = False  # ended: nothing more is written, but still read
         self.protocol: Any = None
         self.full = False
         self._alpn = alpn
@@ -183,7 +183,7 @@ class Wire:
         self.high = high
 
     def write(self, data: bytes) -> None:
-        assert not self.aborted
+        assert not self.aborted and not self.ended
         self.writes.append(bytes(data))
         if self.full:
             self.protocol.pause_writing()
@@ -196,6 +196,17 @@ class Wire:
 
     def is_closing(self) -> bool:
         return self.closed
+
+    @property
+    def over(self) -> bool:
+        """The client hears nothing more."""
+        return self.ended or self.closed
+
+    def can_write_eof(self) -> bool:
+        return self._alpn is None
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def close(self) -> None:
         self.closed = True

@@ -1500,7 +1500,7 @@ def test_a_connection_that_leaves_says_so_before_it_is_closed(bench: Bench) -> N
     assert not line.wire.closed
     line.connection.resume_writing()
     line.hear()
-    assert len(line.client.goaways()) >= 1 and line.wire.closed
+    assert len(line.client.goaways()) >= 1 and line.wire.ended
 
 
 def test_frames_of_a_connection_that_fails_do_not_go_to_another(
@@ -1971,11 +1971,15 @@ def test_an_old_connection_is_told_to_leave_and_finishes_what_it_has(service: Se
     assert line.client.goaways()[1:] == [(crossing, NO_ERROR, b"")]
     late, data = line.client.call(ECHO, b"late")
     line.say(data)
-    assert late not in line.client.responses and not line.wire.closed
+    assert late not in line.client.responses and not line.wire.over
     bench.hanging[0].resolve(b"done")
     line.turn()
     assert line.client.responses[number].messages == [b"done"]
-    assert line.wire.closed and not line.wire.aborted
+    assert line.wire.ended and not line.wire.closed
+    line.say(
+        frame(PING, 0, 0, bytes(8)) + line.client.call(ECHO, b"later")[1]
+    )  # is read, not looked at: else a reset
+    line.connection.eof_received()
     line.lose()
 
 
@@ -1985,10 +1989,14 @@ def test_a_client_that_does_not_say_that_it_has_heard_is_not_waited_for_long(ben
     bench.later(0.9)
     late, data = line.client.call(ECHO, b"late")
     line.say(data)
-    assert line.client.responses[late].messages == [b"late"] and not line.wire.closed
+    assert line.client.responses[late].messages == [b"late"] and not line.wire.over
     bench.later(0.2)
     line.hear()
-    assert line.client.goaways()[1:] == [(late, NO_ERROR, b"")] and line.wire.closed
+    assert line.client.goaways()[1:] == [(late, NO_ERROR, b"")] and line.wire.ended
+    bench.later(0.4)
+    assert not line.wire.closed
+    bench.later(0.2)
+    assert line.wire.closed and not line.wire.aborted  # a client that does not close is not waited for either
 
 
 def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service) -> None:
@@ -2002,7 +2010,7 @@ def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service)
     bench.later(2)
     bench.later(6)
     line.hear()
-    assert line.client.responses[number].status == Code.UNAVAILABLE and line.wire.closed
+    assert line.client.responses[number].status == Code.UNAVAILABLE and line.wire.ended
     line.lose()
 
 

@@ -231,7 +231,7 @@ class Side:
             else:
                 assert each.kind in (SETTINGS, WINDOW_UPDATE)
         assert not self.line.client._rest, "frames leave whole"
-        assert self.line.wire.closed <= self.may_close, "closed without a reason"
+        assert self.line.wire.over <= self.may_close, "closed without a reason"
 
     def _of_call(self, each: Frame) -> None:
         call = self.calls[each.stream]
@@ -283,7 +283,8 @@ class Side:
     def push(self, *, all_of_it: bool = False) -> None:
         """As far as the server reads. Chunks begin and end anywhere."""
         rng = self.rng
-        while self.unsaid and self.line.wire.reading and not self.line.wire.closed:
+        self.hear()  # what has been said before crosses what comes now
+        while self.unsaid and self.line.wire.reading and not self.line.wire.over:
             joined, self.unsaid = self.unsaid[: (n := rng.choice((1, 1, 2, 6)))], self.unsaid[n:]
             said = Said(b"".join(each.data for each in joined), [], [])
             for each in joined:
@@ -297,7 +298,7 @@ class Side:
             if not all_of_it and rng.random() < 0.15:
                 cut = rng.randrange(len(pieces[-1]) + 1)
                 pieces[-1], kept = pieces[-1][:cut], pieces[-1][cut:]
-            while pieces and self.line.wire.reading and not self.line.wire.closed:
+            while pieces and self.line.wire.reading and not self.line.wire.over:
                 if len(pieces) == 1 and not kept:
                     for effect in said.shrink:
                         effect()
@@ -588,7 +589,7 @@ class Walk:
             before = len(side.line.wire.writes)
             side.hear()
             assert len(side.line.wire.writes) == before
-            if side.line.wire.closed:
+            if side.line.wire.over:
                 # With a last word, nobody is left without an answer whose call has come.
                 assert side.cut or side.unsaid or not side.open_calls()
                 self.replace(side)
@@ -669,8 +670,8 @@ def walk(kit: Kit, seed: int, steps: int) -> Counter[str]:
     missed: Counter[str] = Counter()
     talks = {talk.messages[0].partition(b" ")[0]: talk for talk in made.bench.spoken if talk.messages}
     for side in made.live:
-        assert side.lost or side.line.wire.closed or not side.pings, "each PING is answered"
-        assert side.lost or side.line.wire.closed or not side.client.told
+        assert side.lost or side.line.wire.over or not side.pings, "each PING is answered"
+        assert side.lost or side.line.wire.over or not side.client.told
     for side in made.sides:
         found["unseen"] += side.client.unseen
         for number, call in side.calls.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ pytest.importorskip("quotelife_server.transport.native_connection", reason="buil
 from quotelife_server.transport.native import NativeServer
 
 REQUEST = expiry.GetExpiryRequest(instrument="BTC-USDT", side=types.SIDE_BUY).SerializeToString()
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
+PING = bytes([0, 0, 8, 6] + [0] * 13)
+GOAWAY_HEAD = bytes([0, 0, 8, 7, 0, 0, 0, 0, 0])
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +131,41 @@ async def test_a_drain_with_silent_and_half_open_clients_ends_in_time(tmp_path: 
         for reader, _ in silent:
             assert await asyncio.wait_for(reader.read(), 2) is not None
         assert not server(app).connections
+
+
+async def test_who_writes_while_the_connection_ends_is_not_reset(tmp_path: Path) -> None:
+    """Bytes that nobody reads make a reset of a close, and what the client has not read by then may be lost to it."""
+    async with running(write_config(tmp_path), drain={"notice": "0ns", "grace": "10s"}) as app:
+        host, _, port = app.addresses[0].rpartition(":")
+        loop = asyncio.get_running_loop()
+        with socket.create_connection((host, int(port))) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, HELLO)
+            await until(lambda: len(server(app).connections) == 1)
+            drain = asyncio.create_task(app.drain())
+            heard = b""
+            while heard.count(GOAWAY_HEAD) < 2:  # the one that names the last call
+                piece = await asyncio.wait_for(loop.sock_recv(client, 4096), 5)
+                assert piece
+                heard += piece
+            await asyncio.sleep(0.05)  # it has no more to say, and has closed its side
+            for _ in range(3):
+                await loop.sock_sendall(client, PING)
+                await asyncio.sleep(0.02)
+            assert await asyncio.wait_for(loop.sock_recv(client, 4096), 5) == b""
+            assert len(server(app).connections) == 1
+        await asyncio.wait_for(drain, 5)
+
+
+async def test_a_client_that_never_closes_holds_no_drain_up(tmp_path: Path) -> None:
+    async with running(write_config(tmp_path), drain={"notice": "0ns", "grace": "10s"}) as app:
+        reader, writer = await connect(app)
+        writer.write(HELLO)
+        await until(lambda: len(server(app).connections) == 1)
+        await asyncio.wait_for(app.drain(), 5)
+        assert not server(app).connections
+        assert GOAWAY_HEAD in await reader.read()
+        writer.close()
 
 
 async def test_the_oldest_idle_connection_makes_room(tmp_path: Path) -> None:

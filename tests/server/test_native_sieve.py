@@ -324,7 +324,7 @@ def test_a_connection_that_leaves_answers_those_that_were_held_back(bench: Bench
     assert bench.codes([*numbers, *later]) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 7}
     bench.line.connection.refuse_new()
     bench.line.hear()
-    assert bench.line.wire.closed
+    assert bench.line.wire.ended
 
 
 def test_a_connection_may_go_while_calls_are_held_back(bench: Bench) -> None:
@@ -423,7 +423,7 @@ def test_calls_that_are_held_back_when_no_more_are_taken_are_named_by_goaway(ben
     ((last, code, _),) = bench.line.client.goaways()
     assert (last, code) == (numbers[-1], 0)
     assert bench.codes(numbers) == {Code.OK: 1, Code.RESOURCE_EXHAUSTED: 5}
-    assert bench.line.wire.closed
+    assert bench.line.wire.ended
 
 
 def test_what_all_connections_keep_of_calls_that_are_held_back_is_bounded(bench: Bench) -> None:

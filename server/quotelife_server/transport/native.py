@@ -26,7 +26,7 @@ from quotelife_server.transport.tls_listening import FAILED_SAID_S, TlsListener
 SWEEP_S = 0.01
 BACKLOG = 1024
 LOOK_S = 0.005
-LAST_WORDS_S = 0.1  # for what was said last to be written
+LAST_WORDS_S = 0.6  # for what was said last to be written and read
 AGE_SPREAD = 0.1  # so that connections made together do not end together
 HANDSHAKES_SHARE = 4  # TLS handshakes under way are as many as a quarter of the connections
 HELD_BYTES_MIN = 64 * 1024**2

@@ -36,6 +36,7 @@ cdef class Connection(SiftingSession):
     cdef int _put_refusals(self) except -1
     cdef int _write(self) except -1
     cdef int _goaway(self, uint32_t code, bytes text) except -1
+    cdef int _end(self) except -1
     cdef int _close(self) except -1
     cdef int _fault(self, object error) except -1
     cdef int _ping(self) except -1

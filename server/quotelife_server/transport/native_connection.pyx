@@ -56,6 +56,7 @@ cdef:
 
 cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere, ...
 cdef double LEAVE_S_MAX = 1.0                # ... and to acknowledge what was sent behind that
+cdef double LINGER_S = 0.5                   # for a client to close its side when we have closed ours
 cdef const uint8_t *GOODBYE = b"goodbye!"    # of the PING that is
 cdef double NOT_HEARD = 1e300
 
@@ -133,8 +134,10 @@ cdef class Connection(SiftingSession):
         self.heard_s = self.read_s = self.desk.now_s
         if self.own_ping_s:
             self.own_ping_s = self.desk.now_s
-        if not self.closing and not self.transport.is_closing():
-            self.transport.resume_reading()
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        if not self.closing:
             if self.fresh or self.sifts():
                 self._press()
             self._flush()
@@ -185,7 +188,7 @@ cdef class Connection(SiftingSession):
             self.leaving = 2
             self._goaway(NGHTTP2_NO_ERROR, b"")
         self._flush()
-        self._close()
+        self._end()
 
     def abort(self):
         """At once, whatever waits to be sent."""
@@ -200,6 +203,8 @@ cdef class Connection(SiftingSession):
         if self.closing:
             if now_s - self.closing_s > STALL_S:
                 self.abort()
+            elif now_s - self.closing_s > LINGER_S:
+                self.transport.close()
             return 0
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
@@ -247,7 +252,7 @@ cdef class Connection(SiftingSession):
         if self.leaving == 2 and not self.streams and not self.closing and not self.agenda and not self.paused:
             if nghttp2_session_want_write(self.h2) or self.sifts() or self.refused_n:
                 return  # GOAWAY, for one
-            self._close()
+            self._end()
 
     # --- bytes in -----------------------------------------------------------------------------------------------------
 
@@ -497,7 +502,7 @@ cdef class Connection(SiftingSession):
                 not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2)
                 and not self.sifts() and not self.refused_n
             ):
-                self._close()
+                self._end() if self.leaving == 2 else self._close()
             elif self.leaving == 2:
                 self._close_if_done()
         return 0
@@ -603,6 +608,17 @@ cdef class Connection(SiftingSession):
                 self.h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.h2), code,
                 <const uint8_t *>PyBytes_AS_STRING(text), <size_t>len(text),
             )
+        return 0
+
+    cdef int _end(self) except -1:
+        """Once what was written has been sent, say that nothing more comes, and read on, without looking, until the client
+        has closed its side as well: what it says meanwhile would make a reset of our close, which may cost it answers.
+        """
+        if self.closing or self.lost or not self.transport.can_write_eof():
+            return self._close()  # with TLS the transport does this itself
+        self.closing = True
+        self.closing_s = self.desk.now_s
+        self.transport.write_eof()
         return 0
 
     cdef int _close(self) except -1:
