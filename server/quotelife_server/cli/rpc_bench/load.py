@@ -27,6 +27,7 @@ QUOTED_MIN = 0.99
 BYTES_OFF_MAX = 0.1
 ID_DIGITS = 16  # that the clients write behind a prefix
 INSTRUMENT = "BTC"
+H2LOAD, CPP_CLIENT = "h2load", "cpp_client"
 NO_H2LOAD = "h2load is not here: apt-get install -y nghttp2-client"
 
 
@@ -124,12 +125,10 @@ class Load:
         }
 
     @property
-    def has_h2load(self) -> bool:
-        return self._h2load is not None
-
-    @property
-    def has_cpp(self) -> bool:
-        return "cpp-client" in self._programs
+    def clients(self) -> tuple[str, ...]:
+        """Those that are here and keep many calls in flight."""
+        here = {H2LOAD: self._h2load is not None, CPP_CLIENT: "cpp-client" in self._programs}
+        return tuple(name for name, is_here in here.items() if is_here)
 
     @property
     def has_spin(self) -> bool:

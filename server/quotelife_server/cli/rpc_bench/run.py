@@ -1,8 +1,9 @@
 """``quotelife bench rpc``: what a call costs our two front ends, and servers of others that decide nothing, in one run.
 
 Every server is a process of its own and lives through the whole run; rounds go through all of them in turns. Figures
-are medians. The host's speed drifts within seconds, so round trips are taken in short slices, all servers in each, and
-a ratio that must be reached is the median of those of single rounds (CPU) or slices (round trips).
+are medians. The host's speed drifts within seconds, so each load goes to all servers before the next one begins, round
+trips are taken in short slices, all servers in each, forwards and backwards by turns, and a ratio that must be reached
+is the median of those of single rounds (CPU) or slices (round trips).
 """
 
 import os
@@ -22,10 +23,11 @@ from quotelife.errors import QuotelifeError
 from quotelife_server.cli.progress import Progress
 from quotelife_server.cli.rpc_bench.build import build_all, cache_folder
 from quotelife_server.cli.rpc_bench.fleet import CALL_S, EVENTS_PER_S, MARKET, Fleet
-from quotelife_server.cli.rpc_bench.load import CONNECTIONS, SLICES, Load, RefusedError, Taken, Target
+from quotelife_server.cli.rpc_bench.load import CONNECTIONS, H2LOAD, SLICES, Load, RefusedError, Target
 from quotelife_server.cli.rpc_bench.processes import Cores
 
 IN_FLIGHT = (1, 8, 64)
+IN_FLIGHT_ALSO = 64  # all that rows of ALSO are measured with
 FRONT_ENDS = ("native", "native_no_op", "grpc_aio", "grpc_aio_no_op", "cpp_no_op", "go_no_op")
 ALSO = ("unix_socket", "tls", "stream_expiry")
 EVENTS_SHARE_MIN = 0.98
@@ -62,7 +64,7 @@ def bench_rpc(
         programs = build_all(cache_folder() if cache is None else cache, tell)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quotelife-rpc-")))
         load = Load(programs, cores, folder, step_s)
-        if not (load.has_h2load or load.has_cpp or load.has_spin):
+        if not (load.clients or load.has_spin):
             whys = "; ".join({**programs.missing, **load.missing}.values())
             raise QuotelifeError(f"nothing is here that could call a server: {whys}")
         fleet = Fleet(stack, cores, folder, programs, load)
@@ -83,9 +85,6 @@ class Tell:
     def __call__(self, what: str) -> None:
         self._progress(f"{self._where}: {what}")
 
-    def within(self, where: str) -> "Tell":
-        return Tell(self._progress, f"{self._where}, {where}")
-
 
 class Rounds:
     """Figures by row and name, and by when they were measured: one a round, of round trips one a slice."""
@@ -99,11 +98,14 @@ class Rounds:
         self.refused: dict[str, str] = {}
 
     def measure(self, number: int, rounds: int, progress: Progress) -> None:
-        tell = Tell(progress).within(f"round {number} of {rounds}")
-        for row in self._rows:
-            with self._refusing(row) as target:
-                if target is not None:
-                    self._loads(row, target, (number, 0), tell.within(row))
+        tell = Tell(progress, f"bench rpc, round {number} of {rounds}")
+        for in_flight in IN_FLIGHT:
+            for client in self._load.clients:
+                tell(f"{client}, {in_flight} in flight")
+                for row in to_and_fro(self._rows, number):
+                    with self._refusing(row) as target:
+                        if target is not None:
+                            self._loaded(row, target, client, in_flight, number)
         if not self._load.has_spin:
             return
         for part in range(SLICES):
@@ -126,25 +128,21 @@ class Rounds:
         except RefusedError as error:
             self.refused[row] = str(error)
 
-    def _loads(self, row: str, target: Target, when: When, tell: Tell) -> None:
-        load, stream = self._load, row == "stream_expiry"
-        for in_flight in (64,) if row in ALSO else IN_FLIGHT:
-            if load.has_h2load and not stream:
-                tell(f"h2load, {in_flight} in flight")
-                self._keep(row, f"h2load_{in_flight}", load.h2load(target, in_flight), when)
-            if load.has_cpp:
-                tell(f"gRPC C++ client, {in_flight} in flight")
-                taken = load.cpp(target, in_flight, stream=stream)
-                self._keep(row, f"cpp_client_{in_flight}", taken, when)
+    def _loaded(self, row: str, target: Target, client: str, in_flight: int, number: int) -> None:
+        stream = row == "stream_expiry"
+        if (row in ALSO and in_flight != IN_FLIGHT_ALSO) or (stream and client == H2LOAD):
+            return
+        if client == H2LOAD:
+            taken = self._load.h2load(target, in_flight)
+        else:
+            taken = self._load.cpp(target, in_flight, stream=stream)
+        self._add(row, f"cpu_us_{client}_{in_flight}", taken.cpu_us, (number, 0))
+        self._add(row, f"calls_per_s_{client}_{in_flight}", taken.calls_per_s, (number, 0))
 
     def _round_trips(self, row: str, target: Target, when: When) -> None:
         taken = self._load.spin(target, stream=row == "stream_expiry")
         self._add(row, "round_trip_p50_us", taken.p50_us, when)
         self._add(row, "round_trip_p99_us", taken.p99_us, when)
-
-    def _keep(self, row: str, name: str, taken: Taken, when: When) -> None:
-        self._add(row, f"cpu_us_{name}", taken.cpu_us, when)
-        self._add(row, f"calls_per_s_{name}", taken.calls_per_s, when)
 
     def _add(self, row: str, name: str, value: float | None, when: When) -> None:
         if value is not None:
@@ -218,11 +216,11 @@ class Rounds:
         figures = {row: of for row, of in self.figures.items() if row not in self.refused}
         market = {} if MARKET in self.refused else self.market
         medians = {row: _medians(of) for row, of in figures.items()}
-        loads = [
-            name for name in ("h2load", "cpp_client") if getattr(load, f"has_{name.removesuffix('_client')}")
-        ]
-        for name, rows, in_flight in (("front_ends", FRONT_ENDS, IN_FLIGHT), ("native_also", ALSO, (64,))):
-            if group := self._group(rows, loads, in_flight, medians):
+        for name, rows, in_flight in (
+            ("front_ends", FRONT_ENDS, IN_FLIGHT),
+            ("native_also", ALSO, (IN_FLIGHT_ALSO,)),
+        ):
+            if group := self._group(rows, load.clients, in_flight, medians):
                 out[name] = group
         if market:
             out[f"round_trip_with_{EVENTS_PER_S // 1000}_k_events_per_s"] = {
@@ -235,14 +233,14 @@ class Rounds:
     def _group(
         self,
         rows: tuple[str, ...],
-        loads: list[str],
+        clients: Sequence[str],
         in_flight: tuple[int, ...],
         medians: Mapping[str, Mapping[str, float]],
     ) -> dict[str, dict[str, float | None]]:
         names = [
-            f"{figure}_{name}_{n}"
+            f"{figure}_{client}_{n}"
             for figure in ("cpu_us", "calls_per_s")
-            for name in loads
+            for client in clients
             for n in in_flight
         ]
         names += ["round_trip_p50_us", "round_trip_p99_us"] if self._load.has_spin else []
