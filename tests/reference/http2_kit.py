@@ -206,6 +206,8 @@ class Wire:
         return self._alpn is None
 
     def write_eof(self) -> None:
+        if self.closed:
+            raise RuntimeError("it is closed")  # as uvloop's
         self.ended = True
 
     def close(self) -> None:

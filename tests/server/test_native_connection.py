@@ -1999,6 +1999,18 @@ def test_a_client_that_does_not_say_that_it_has_heard_is_not_waited_for_long(ben
     assert line.wire.closed and not line.wire.aborted  # a client that does not close is not waited for either
 
 
+def test_a_connection_whose_transport_has_failed_can_still_be_told_to_end(bench: Bench) -> None:
+    """Between a transport's failure and ``connection_lost`` the event loop turns once."""
+    line = bench.line()
+    line.connection.leave()
+    line.wire.close()
+    bench.later(1.1)
+    line.connection.cut_off()
+    assert not line.wire.ended and not line.wire.aborted
+    line.lose()
+    assert not bench.desk.connections
+
+
 def test_an_old_connection_that_does_not_end_is_ended_in_words(service: Service) -> None:
     bench = Bench(service, age_s=100.0, age_grace_s=5.0)
     line = bench.line()

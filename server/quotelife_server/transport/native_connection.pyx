@@ -614,7 +614,7 @@ cdef class Connection(SiftingSession):
         """Once what was written has been sent, say that nothing more comes, and read on, without looking, until the client
         has closed its side as well: what it says meanwhile would make a reset of our close, which may cost it answers.
         """
-        if self.closing or self.lost or not self.transport.can_write_eof():
+        if self.closing or self.lost or self.transport.is_closing() or not self.transport.can_write_eof():
             return self._close()  # with TLS the transport does this itself
         self.closing = True
         self.closing_s = self.desk.now_s
