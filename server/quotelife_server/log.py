@@ -9,6 +9,8 @@ import structlog
 
 Logger = structlog.stdlib.BoundLogger
 
+_processors: list[Any] = []  # one list for ever: a logger keeps the one that it was first used with
+
 
 def _dumps(event: dict[str, Any], **_: object) -> str:
     return orjson.dumps(event, default=str).decode()
@@ -23,12 +25,13 @@ def configure(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    _processors[:] = [
+        structlog.stdlib.filter_by_level,
+        *shared,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -237,11 +237,11 @@ async def through(target: str) -> AsyncIterator[tuple[ChaosProxy, AsyncClient]]:
         yield proxy, client
 
 
-async def short_lived(watcher: AsyncWatcher, many: int) -> dict[str, tuple[int, int]]:
+async def short_lived(watcher: AsyncWatcher, many: int, of: str = "q") -> dict[str, tuple[int, int]]:
     """Live quotes that would live 50 to 150 ms without a watch, and longer with one: that end, and the watched one."""
     found: dict[str, tuple[int, int]] = {}
     for k in range(many):
-        name = f"q{k}"
+        name = f"{of}{k}"
         answer = await watcher.get_expiry(
             name, instrument="BTC-USDT", side=Side.BUY, edge=EDGES[k % len(EDGES)]
         )
@@ -302,8 +302,8 @@ async def test_while_heartbeats_come_quotes_outlive_their_unwatched_ends(app: Ap
         client.watch("oms", lease_s=0.4, on_event=seen.append) as watcher,
     ):
         outlived = 0
-        for _ in range(10):
-            quotes = await short_lived(watcher, 8)
+        for attempt in range(10):
+            quotes = await short_lived(watcher, 8, f"q{attempt}-")
             last = await last_live(app, watcher, quotes, app.clock.now_ns() + 300 * MS)
             outlived += sum(last[name] > unwatched_ns for name, (unwatched_ns, _) in quotes.items())
             for name in watcher.live_quotes():

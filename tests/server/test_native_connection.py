@@ -43,6 +43,7 @@ from reference.http2_kit import (
     HEADERS,
     LAST_STREAM,
     NO_ERROR,
+    PADDED,
     PING,
     PREFACE,
     PRIORITY,
@@ -1631,11 +1632,14 @@ def test_what_a_client_may_do_in_a_second_does_not_depend_on_how_often_it_is_loo
         ("priority", frame(PRIORITY, 0, 1, struct.pack(">IB", 0, 1)), 6000),
         ("window updates", window_update(0, 1), 6000),
         ("empty data", frame(DATA, 0, 1), 6000),
+        ("padded empty data", frame(DATA, PADDED, 1, bytes([3, 0, 0, 0])), 6000),
+        ("data behind a message", frame(DATA, 0, 3, b"x"), 6000),
     ],
 )
 def test_a_flood_ends_the_connection(bench: Bench, name: str, bytes_: bytes, most: int) -> None:
     line = bench.line()
     line.say(line.client.open(TALK)[1])
+    line.say(line.client.open(HANG)[1] + frame(DATA, 0, 3, message(b"x")))
     sent = 0
     while not line.wire.closed:
         line.say(bytes_ * 50)
@@ -1996,7 +2000,47 @@ def test_a_client_that_does_not_say_that_it_has_heard_is_not_waited_for_long(ben
     bench.later(0.4)
     assert not line.wire.closed
     bench.later(0.2)
-    assert line.wire.closed and not line.wire.aborted  # a client that does not close is not waited for either
+    assert line.wire.aborted  # a client that does not close is not waited for either
+
+
+def test_who_does_not_read_when_the_grace_ends_hears_why_when_it_does(bench: Bench) -> None:
+    line = bench.line()
+    numbers = []
+    for _ in range(3):
+        number, data = line.client.call(HANG, b"")
+        line.say(data)
+        numbers.append(number)
+    line.wire.full = True
+    line.connection.pause_writing()
+    line.connection.cut_off()
+    bench.later(0.3)
+    assert not line.wire.over
+    line.wire.full = False
+    line.connection.resume_writing()
+    line.hear()
+    assert [line.client.responses[each].status for each in numbers] == [Code.UNAVAILABLE] * 3
+    assert line.client.goaways()[-1][:2] == (numbers[-1], NO_ERROR) and line.wire.ended
+
+
+def test_with_tls_a_client_that_does_not_close_is_not_waited_for_either(bench: Bench) -> None:
+    line = bench.line(alpn="h2")
+    line.connection.leave()
+    bench.later(1.1)
+    assert line.wire.closed and not line.wire.aborted
+    bench.later(0.4)
+    assert not line.wire.aborted
+    bench.later(0.2)
+    assert line.wire.aborted
+
+
+def test_what_still_waits_to_be_written_has_longer(bench: Bench) -> None:
+    line = bench.line()
+    line.connection.refuse_new()
+    line.wire.full = True
+    bench.later(0.6)
+    assert line.wire.closed and not line.wire.aborted
+    bench.later(limits.STALL_S)
+    assert line.wire.aborted
 
 
 def test_a_connection_whose_transport_has_failed_can_still_be_told_to_end(bench: Bench) -> None:

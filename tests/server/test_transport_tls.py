@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -167,6 +168,22 @@ async def test_a_drain_ends_handshakes_under_way(papers: Path, tmp_path: Path) -
         await app.grpc.stop(0)
         assert await asyncio.wait_for(reader.read(), 1) == b""
         writer.close()
+
+
+async def test_a_client_that_never_closes_holds_no_drain_up(papers: Path, tmp_path: Path) -> None:
+    async with service(papers, tmp_path, mutual=False, drain={"notice": "0ns", "grace": "20s"}) as app:
+        if isinstance(app.grpc, GrpcServer):
+            pytest.skip("gRPC's own server closes at once")
+        host, _, port = app.addresses[0].rpartition(":")
+        context = ssl.create_default_context(cafile=str(papers / "ours.pem"))
+        context.set_alpn_protocols(["h2"])
+
+        def shake_hands() -> ssl.SSLSocket:  # and say nothing more, not even that it has heard of the end
+            return context.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host)
+
+        with await asyncio.to_thread(shake_hands):
+            await asyncio.wait_for(app.drain(), 10)
+            assert not app.grpc.connections
 
 
 async def test_why_a_client_was_not_let_in_stands_in_the_log(

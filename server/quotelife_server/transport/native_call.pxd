@@ -106,6 +106,7 @@ cdef class Call(Stream):
     cdef int look(self) except -1
     cdef int render(self) except -1
     cdef int fail(self, object error) except -1
+    cdef bint has_all(self) noexcept
     cdef int turn_away(self) except -1
     cdef int check(self, double now_s, int64_t now_ns) except -1
     cdef int end(self) except -1

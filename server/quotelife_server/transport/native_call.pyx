@@ -277,6 +277,10 @@ cdef class Call(Stream):
         self.peer = peer
         return 0
 
+    cdef bint has_all(self) noexcept:
+        """A unary call whose message has come, or that has ended: what comes now, nobody reads."""
+        return self.method is not None and self.method.is_unary and (self.over or self.request is not None)
+
     cdef int take_data(self, const uint8_t *data, size_t n) except -1:
         """In a callback: collect messages. What is wrong with them is said when the call is looked at."""
         cdef size_t length

@@ -18,7 +18,7 @@ cdef class Connection(SiftingSession):
     cdef list gone                           # calls whose stream was closed in a callback
     cdef list stalled                        # calls that wait for the client's windows
     cdef bint has_heard                      # of the goodbye
-    cdef bint busy, scheduled, pressed, paused, lost, closing, calm, windows_grew
+    cdef bint busy, scheduled, pressed, paused, lost, closing, cut, calm, windows_grew
     cdef readonly int leaving                # 1: told that it will end, 2: takes no new call
     cdef double age_s, born_s, read_s, paused_s, frame_s, ping_s, leaving_s, closing_s
     cdef size_t share                        # of the calls that are held back: so many are taken

@@ -56,6 +56,7 @@ cdef:
 
 cdef double LEAVE_S = 0.1                    # for a client to hear that it should go elsewhere, ...
 cdef double LEAVE_S_MAX = 1.0                # ... and to acknowledge what was sent behind that
+cdef size_t SURPLUS_BYTES = 256              # behind the message of a unary call; fewer bring nothing on
 cdef double LINGER_S = 0.5                   # for a client to close its side when we have closed ours
 cdef const uint8_t *GOODBYE = b"goodbye!"    # of the PING that is
 cdef double NOT_HEARD = 1e300
@@ -137,7 +138,9 @@ cdef class Connection(SiftingSession):
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
-        if not self.closing:
+        if self.cut:
+            self.cut_off()
+        elif not self.closing:
             if self.fresh or self.sifts():
                 self._press()
             self._flush()
@@ -178,9 +181,13 @@ cdef class Connection(SiftingSession):
             self._close_if_done()
 
     def cut_off(self):
-        """End every call with a status and close, as far as the client reads it."""
+        """End every call with a status and close, as far as the client reads it; where its socket is full, as soon as it
+        is not."""
         if self.h2 == NULL:
             self._close()
+            return
+        if self.paused:
+            self.cut = True
             return
         for call in list(self.streams.values()):
             (<Call>call).fail(draining())
@@ -204,7 +211,10 @@ cdef class Connection(SiftingSession):
             if now_s - self.closing_s > STALL_S:
                 self.abort()
             elif now_s - self.closing_s > LINGER_S:
-                self.transport.close()
+                if self.transport.get_write_buffer_size():
+                    self.transport.close()  # and read no more
+                else:
+                    self.abort()  # with TLS a transport that closes waits far longer for the client to say so too
             return 0
         if not self.settled and now_s - self.born_s > PREFACE_S:
             self.abort()
@@ -330,6 +340,8 @@ cdef class Connection(SiftingSession):
 
     cdef int on_data(self, Stream stream, const uint8_t *data, size_t n) except -1:
         cdef Call call = <Call>stream
+        if call.has_all() and n < SURPLUS_BYTES:
+            self._spend(1)
         call.take_data(data, n)
         return self._come(call)
 

@@ -349,7 +349,9 @@ cdef int _on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user) 
     try:
         if frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA:
             if frame.hd.type == NGHTTP2_DATA and not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-                session.on_frame(frame.hd.type, frame.hd.flags, frame.hd.stream_id, frame.hd.length)
+                session.on_frame(
+                    frame.hd.type, frame.hd.flags, frame.hd.stream_id, frame.hd.length - frame.data.padlen
+                )
             pointer = nghttp2_session_get_stream_user_data(h2, frame.hd.stream_id)
             if pointer == NULL:
                 return 0

@@ -40,8 +40,12 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_settings:
         size_t niv
         nghttp2_settings_entry *iv
+    ctypedef struct nghttp2_data:
+        nghttp2_frame_hd hd
+        size_t padlen
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
+        nghttp2_data data
         nghttp2_headers headers
         nghttp2_ping ping
         nghttp2_settings settings

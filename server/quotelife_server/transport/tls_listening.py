@@ -38,7 +38,7 @@ class TlsListener:
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
         self._failed = 0
-        self._said_s = -FAILED_SAID_S
+        self._said_s = self._refused_said_s = -FAILED_SAID_S
         self._loop.add_reader(listener.fileno(), self._accept)
 
     @property
@@ -61,7 +61,9 @@ class TlsListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                _log.error("no connection can be accepted", error=str(error))
+                if self._loop.time() - self._refused_said_s >= FAILED_SAID_S:
+                    self._refused_said_s = self._loop.time()
+                    _log.error("no connection can be accepted", error=str(error))
                 self._loop.remove_reader(self._listener.fileno())
                 self._rest = self._loop.call_later(REST_S, self._again)
                 return
