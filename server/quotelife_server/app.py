@@ -51,6 +51,7 @@ from quotelife_server.kill import NAMES_SHOWN_MAX, KillControl
 from quotelife_server.metrics import Exposition, Metrics
 from quotelife_server.models import Models
 from quotelife_server.monitoring import ModelWatch
+from quotelife_server.open_files import connections_within
 from quotelife_server.quality import MarketDataWatch
 from quotelife_server.recent import RecentQuotes
 from quotelife_server.reload import Reloader
@@ -262,6 +263,7 @@ class Application:
         self.service.set_state(State.SERVING)
         _log.info(
             "serving",
+            transport=self.grpc.name,
             addresses=self.addresses,
             admin_address=self.admin_address,
             metrics_address=self.metrics_address,
@@ -573,7 +575,9 @@ def _addresses(settings: Server) -> list[str]:
 
 def _grpc_options(settings: Server, tls: TlsFiles | None) -> GrpcOptions:
     return GrpcOptions(
-        connections_max=settings.connections.count_max,
+        connections_max=connections_within(
+            settings.connections.count_max, 1 if settings.admin_address is None else 2
+        ),
         connection_age_max_ns=settings.connections.age_max_ns,
         connection_age_grace_ns=settings.connections.age_grace_ns,
         tls=tls,

@@ -438,7 +438,8 @@ def test_doctor_warns_of_a_service_without_a_journal() -> None:
 
 def test_doctor_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     ended = run("doctor", "--target", NOBODY)
-    assert ended.code == 1 and "FAIL  service: 127.0.0.1:1: UNAVAILABLE" in ended.out
+    assert ended.code == 1 and "FAIL  service: 127.0.0.1:1: UNAVAILABLE: " in ended.out
+    assert "Connection refused" in ended.out
     ended = run("doctor", "--config", tmp_path / "none")
     assert ended.code == 1 and "FAIL  configuration" in ended.out
 

@@ -38,6 +38,11 @@ def problems(path: Path, model: type[Config] = Config) -> list[str]:
     return caught.value.problems
 
 
+def test_a_configuration_without_a_version_says_what_to_write(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, BASE.replace("version: 1\n", "", 1)))
+    assert found == ["all.yaml:1: version: is missing; one of the files says version: 1"]
+
+
 def test_a_file_and_a_folder_give_the_same(tmp_path: Path) -> None:
     """How content is spread over files does not show, neither in the values nor in the digest."""
     one = write(tmp_path, BASE + "defaults: {posture: risk_averse}\n")

@@ -309,6 +309,7 @@ def test_journal_and_capture_of_the_configuration_are_kept(tmp_path: Path, journ
     server = {
         "journal": {"directory": journal, "durability": "power-loss", "keep": "7d"},
         "capture": {"directory": "var/capture", "compress": False},
+        "tls": {"certificate": "service.pem", "key": "service.key"},
     }
     (source / "service.yaml").write_text(yaml.safe_dump({"server": server}))
     before = load_config(source, ServiceConfig)
@@ -316,6 +317,7 @@ def test_journal_and_capture_of_the_configuration_are_kept(tmp_path: Path, journ
     write_config(source, target, {**own, "feeds": feeds_of(before, "usdm", "127.0.0.1:9")})
     after = load_config(target, ServiceConfig).server
     assert after.capture == before.server.capture
+    assert after.tls is None, "it is reached in the clear, and the files are not in its folder"
     assert after.journal.directory == (journal or str(tmp_path / "own"))
     assert after.journal == before.server.journal.model_copy(update={"directory": after.journal.directory})
 

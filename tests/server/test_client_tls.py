@@ -161,6 +161,9 @@ def test_files_that_cannot_be_used_are_named(papers: Path) -> None:
             Client("127.0.0.1:1", tls=Tls(papers / "ours.pem", papers / certificate, papers / key))
     with pytest.raises(ValueError, match="one of the two"):
         Client("127.0.0.1:1", tls=Tls(papers / "ours.pem"), credentials=grpc.ssl_channel_credentials())
+    for client in (Client, AsyncClient):
+        with pytest.raises(ValueError, match=r"^tls: a Unix socket is never encrypted; leave tls out"):
+            client("unix:/run/quotelife.sock", tls=tls(papers))
 
 
 @pytest.mark.parametrize(("loads", "field"), [("load_verify_locations", "ca"), ("load_cert_chain", "key")])
@@ -201,12 +204,15 @@ async def test_commands_take_files_as_options_and_from_the_environment(papers: P
     async with service(papers, tmp_path) as app:
         target = ("--target", app.addresses[0], "--timeout", "10")
         asked = ("get", "BTC-USDT", "BUY", *target)
-        (status, told), (_, by_environment), (failed, why), (usage, missing) = await asyncio.gather(
+        demo = ("demo", "--target", app.addresses[0], "--config", tmp_path, "--seconds", "5", "--plain")
+        (status, told), (_, by_environment), (failed, why), (usage, missing), shown = await asyncio.gather(
             command(*options, *asked),
             command("doctor", *target, **environment),
             command("--tls-ca", papers / "theirs.pem", *asked),
             command(*options[:4], *asked),
+            command(*demo, **environment),
         )
+        assert shown[0] == 0 and "median life, ms" in shown[1], shown[1]
         assert status == 0 and "QUOTE for" in told
         assert f"ok    service: {app.addresses[0]} is SERVING" in by_environment
         assert failed == 1 and "--tls-ca" in why

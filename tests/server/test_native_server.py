@@ -200,7 +200,7 @@ async def test_who_leaves_does_not_take_the_socket_of_who_comes(tmp_path: Path) 
 
 
 def test_the_setting_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choice.chosen("native") is NativeServer
+    assert choice.chosen("native") is NativeServer and NativeServer.name == "native"
     assert choice.chosen("auto") is NativeServer
     assert choice.chosen("grpc_aio") is GrpcServer
 

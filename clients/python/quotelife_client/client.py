@@ -69,15 +69,15 @@ class Client:
         from ``priced_at_utc_ns``, or from the call, and what is left of it on return is given: keep
         ``timeout_s`` well below it. A counterparty whose last answer was that of a kill gets DECLINE instead.
 
-        ``tls``: encrypt, and say who we are (``Tls``); without it, and without ``credentials`` of the caller's own
-        making, the connection is in the clear.
+        ``tls``: encrypt, and say who we are (``Tls``), over TCP; without it, and without ``credentials`` of the
+        caller's own making, the connection is in the clear.
 
         ``attempts_max``: how often a call is made, on UNAVAILABLE alone. ``options``: of the gRPC channel, such as
         ``("grpc.keepalive_time_ms", 30_000)``; they come after this client's own and replace them.
         """
         self._requests = Requests(timeout_s, attempts_max, fallback_life_ns)
         checked_address(address)
-        credentials, secure = secured(tls, credentials)
+        credentials, secure = secured(address, tls, credentials)
         settings = [*CHANNEL_OPTIONS, *secure, *options]
 
         def connect(*more: tuple[str, Any]) -> Any:

@@ -147,13 +147,15 @@ def _check_pair(certificate: Path, key: Path) -> None:
 
 
 def secured(
-    tls: Tls | None, credentials: grpc.ChannelCredentials | None
+    address: str, tls: Tls | None, credentials: grpc.ChannelCredentials | None
 ) -> tuple[grpc.ChannelCredentials | None, tuple[tuple[str, Any], ...]]:
     """Credentials and options of a client's channels. Raises ``ValueError``."""
     if tls is None:
         return credentials, ()
     if credentials is not None:
         raise ValueError("credentials: tls makes them; give one of the two")
+    if address.startswith("unix:"):
+        raise ValueError(f"tls: a Unix socket is never encrypted; leave tls out for {address}")
     return tls.credentials(), tls.options()
 
 

@@ -400,6 +400,8 @@ def _explain(problem: Any, marks: Mapping[Path, Mark], model: type[BaseModel]) -
     location: Path = tuple(part for part in problem["loc"] if part != "[key]")
     mark, known = _locate(location, marks)
     kind, value = problem["type"], problem["input"]
+    if kind == "missing" and location == ("version",):
+        return _Fault(mark, "version", "is missing; one of the files says version: 1")
     if kind == "missing":
         return _Fault(mark, _render((*known, location[-1])), "is missing")
     if kind == "extra_forbidden":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quotelife_server.cli.options import checked_address, checked_target
+from quotelife_server.cli.options import checked_address, checked_target, tls_of
 
 
 class ScenarioName(StrEnum):
@@ -100,5 +100,6 @@ def demo(
             summary_json=summary_json,
             target=target,
             address=address,
+            tls=None if target is None else tls_of(target),
         )
     )

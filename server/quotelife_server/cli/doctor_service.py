@@ -236,9 +236,9 @@ def _health(target: str, timeout_s: float, tls: Tls | None) -> Finding:
 
 
 def _why(error: grpc.RpcError) -> str:
-    """The code, and what to mend where the two do not trust each other."""
+    """The code, and what to mend where the two do not trust each other, or else what gRPC says."""
     failed = service_error(error)
-    words = mend(failed.message)
+    words = mend(failed.message) or failed.message
     return f"{failed.code.name}: {words}" if words else failed.code.name
 
 

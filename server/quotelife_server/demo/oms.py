@@ -26,6 +26,7 @@ from quotelife_client import (
     ServiceError,
     Side,
     SizeUnit,
+    Tls,
     WatchEvent,
     WatchEventKind,
 )
@@ -82,8 +83,10 @@ class Oms:
         on_news: Callable[[int, float, str], None] | None = None,
         on_news_taken: Callable[[int], None] | None = None,
         on_end: Callable[[EndRow], None] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._service = service
+        self._tls = tls
         self._venue = venue
         self._instruments = list(instruments)
         self._clients = list(clients)
@@ -102,7 +105,9 @@ class Oms:
     async def run(self) -> None:
         """Raises what ends it: a lost venue, a service that refuses a well-formed request."""
         async with (
-            AsyncClient(self._service, timeout_s=TIMEOUT_S, fallback_life_ns=FALLBACK_LIFE_NS) as client,
+            AsyncClient(
+                self._service, timeout_s=TIMEOUT_S, fallback_life_ns=FALLBACK_LIFE_NS, tls=self._tls
+            ) as client,
             client.watch(f"demo-{os.getpid()}", on_event=self._heard) as watcher,
             asyncio.TaskGroup() as tasks,
         ):

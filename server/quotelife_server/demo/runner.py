@@ -22,7 +22,7 @@ from rich.console import Console
 from quotelife.config import Config, load_config
 from quotelife.errors import ConfigError, QuotelifeError
 from quotelife.units import NS_PER_MS, NS_PER_S
-from quotelife_client import AsyncClient, Decision, ServiceError, Side
+from quotelife_client import AsyncClient, Decision, ServiceError, Side, Tls
 from quotelife_server.demo.oms import Oms, RfqClient, Tradable
 from quotelife_server.demo.processes import Children
 from quotelife_server.demo.record import DecisionRow, EndRow, Shock, problems, summarise
@@ -51,11 +51,12 @@ def main(
     summary_json: Path | None = None,
     target: str | None = None,
     address: str = "127.0.0.1:0",
+    tls: Tls | None = None,
 ) -> int:
     """Run for ``seconds``, counted from the first request, or until Ctrl-C. Returns the exit code.
 
-    ``target``: only the OMS and the table, on a service that runs already and knows ``configs``. ``address``: where
-    the service of the demonstration listens, port 0: anywhere.
+    ``target``: only the OMS and the table, on a service that runs already and knows ``configs``, with ``tls`` where it
+    speaks that. ``address``: where the service of the demonstration listens, in the clear, port 0: anywhere.
     """
     rows: list[DecisionRow] = []
     shocks: list[Shock] = []
@@ -65,7 +66,7 @@ def main(
         demo = (
             _demo(rows, shocks, ends, seconds, seed, path, plain, address)
             if target is None
-            else _attached(rows, ends, seconds, seed, path, plain, target)
+            else _attached(rows, ends, seconds, seed, path, plain, target, tls)
         )
         finished = uvloop.run(_run(demo))
     except ConfigError:
@@ -199,11 +200,12 @@ async def _attached(
     configs: Path,
     plain: bool,
     target: str,
+    tls: Tls | None,
 ) -> None:
     """The OMS and the table on a service that runs already; its market is its own."""
     config = load_config(configs, ServiceConfig)
     _say(f"waiting for the service at {target} …")
-    async with AsyncClient(target, timeout_s=1.0) as client:
+    async with AsyncClient(target, timeout_s=1.0, tls=tls) as client:
         await client.wait_ready(TARGET_READY_S)
     display = open_display(plain, time.time_ns(), f"quotelife   service {target}")
 
@@ -224,6 +226,7 @@ async def _attached(
         seed=seed,
         on_decision=on_decision,
         on_end=on_end,
+        tls=tls,
     )
     try:
         await first_of(pause(seconds), oms.run())
@@ -313,9 +316,14 @@ def rfq_clients(config: Config) -> list[RfqClient]:
 
 
 def own_sections(config: ServiceConfig, address: str, journal: Path) -> dict[str, Any]:
-    """The ``server`` section of this run. Journal and capture stay as they are configured; where there is no journal
-    the run gets one of its own, so that its decisions can be explained."""
-    server: dict[str, Any] = {"address": address, "metrics_address": "127.0.0.1:0", "unix_socket": None}
+    """The ``server`` section of this run, on this machine and in the clear. Journal and capture stay as they are
+    configured; where there is no journal the run gets one of its own, so that its decisions can be explained."""
+    server: dict[str, Any] = {
+        "address": address,
+        "metrics_address": "127.0.0.1:0",
+        "unix_socket": None,
+        "tls": None,
+    }
     settings = config.server.journal
     if settings.directory is None:
         written = settings.model_dump(mode="json", by_alias=True)

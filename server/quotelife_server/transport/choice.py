@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from quotelife.errors import ConfigError
 from quotelife_server import log
@@ -23,7 +23,9 @@ _log = log.get_logger(__name__)
 
 
 class GrpcFrontEnd(Protocol):
-    """Serves one ``Service`` over gRPC."""
+    """Serves one ``Service`` over gRPC. ``name``: as ``server.transport`` knows it."""
+
+    name: ClassVar[str]
 
     @property
     def streams(self) -> Collection[StreamCall]:

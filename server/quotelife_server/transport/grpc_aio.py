@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import grpc
@@ -98,6 +98,8 @@ def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 class GrpcServer:
     """Serves one ``Service``. ``start`` binds, ``stop`` drains."""
+
+    name: ClassVar[str] = "grpc_aio"
 
     def __init__(
         self,

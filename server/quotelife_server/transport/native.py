@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from quotelife.units import NS_PER_S
 from quotelife_server import log
@@ -55,6 +55,8 @@ class AttendedTime:
 
 class NativeServer:
     """Serves one ``Service``. ``start`` binds, ``stop`` drains."""
+
+    name: ClassVar[str] = "native"
 
     def __init__(
         self,
