@@ -323,7 +323,7 @@ def test_the_time_of_a_segments_last_record_needs_no_columns(disk: SimulatedDisk
     disk = disk.after_kill()
     disk.names = dict(disk.names)
     sealed = [name for _, name in segment_names(disk) if disk.exists(sidecar_name(name))]
-    assert len(sealed) > 2
+    assert len(sealed) >= 2
     for name in sealed:
         index = load_sidecar(disk, name)
         assert index is not None and last_time(disk, name) == index.last_ns
