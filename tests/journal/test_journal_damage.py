@@ -55,7 +55,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> SimulatedDisk:
     engine = Engine(make_config(tmp_path_factory.mktemp("config")), start_ns=T0)
     writer = begin(disk, engine, segment_bytes=9_000)
     flow = Flow(engine, writer)
-    for k in range(8):
+    for k in range(12):
         flow.ask(3, 61)
         engine.on_signal(SignalCode.NEWS, receive_ns=T0 + k * S, source_ns=T0 + k * S, value=0.1)
         writer.refuse([1])
@@ -323,7 +323,7 @@ def test_the_time_of_a_segments_last_record_needs_no_columns(disk: SimulatedDisk
     disk = disk.after_kill()
     disk.names = dict(disk.names)
     sealed = [name for _, name in segment_names(disk) if disk.exists(sidecar_name(name))]
-    assert len(sealed) >= 2
+    assert len(sealed) > 2
     for name in sealed:
         index = load_sidecar(disk, name)
         assert index is not None and last_time(disk, name) == index.last_ns

@@ -197,8 +197,8 @@ async def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path
     application = hanging(tmp_path, answers)
     await application.start()
     async with grpc.aio.insecure_channel(application.addresses[0]) as channel:
-        held = [asyncio.create_task(call(channel, GET_EXPIRY, b"")) for _ in range(40)]
-        await until(lambda: len(answers) == 40)
+        held = [asyncio.create_task(call(channel, GET_EXPIRY, b"")) for _ in range(41)]
+        await until(lambda: len(answers) == 41)
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         assert health_pb2.HealthCheckResponse.FromString(await watch.read()).status == SERVING
         drain = asyncio.create_task(application.drain())
@@ -209,7 +209,7 @@ async def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(tmp_path
         for answer in answers[:-1]:
             answer.resolve(b"done")
         *most, last = asyncio.as_completed(held)
-        assert await asyncio.gather(*most) == [b"done"] * 39
+        assert await asyncio.gather(*most) == [b"done"] * 40
         answers[-1].resolve(b"done")
         await asyncio.wait_for(drain, 5)
         try:

@@ -514,7 +514,10 @@ cdef class Connection(SiftingSession):
                 not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2)
                 and not self.sifts() and not self.refused_n
             ):
-                self._end() if self.leaving == 2 else self._close()
+                if self.leaving == 2:
+                    self._end()
+                else:
+                    self._close()
             elif self.leaving == 2:
                 self._close_if_done()
         return 0
