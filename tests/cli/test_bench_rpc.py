@@ -133,7 +133,8 @@ class DriftingHost(Load):
 
     def __init__(self, rows: int) -> None:
         self.costs = {1: 60.0, 2: 50.0, 3: 300.0}  # by process
-        self.rows, self.spun, self.loaded, self.busy = rows, 0, 0, False
+        self.rows, self.spun, self.busy = rows, 0, False
+        self.loaded: list[tuple[int, int]] = []  # calls in flight and process of each
         self.fails_at: int | None = None
         self.request_bytes = self.reply_bytes = 1
 
@@ -141,8 +142,8 @@ class DriftingHost(Load):
     has_spin = True  # type: ignore[assignment]
 
     def h2load(self, target: Target, in_flight: int) -> Taken:
-        slow = 1.0 + self.loaded // self.rows
-        self.loaded += 1
+        slow = 1.0 + len(self.loaded) // self.rows
+        self.loaded.append((in_flight, target.pid))
         return Taken(100, self.costs[target.pid] * slow, 1000 / slow)
 
     def spin(self, target: Target, *, stream: bool = False) -> Taken:
@@ -185,6 +186,14 @@ def test_a_host_that_drifts_leaves_the_ratios_as_they_are() -> None:
     front_ends = figures.result(Cores())["front_ends"]
     assert front_ends["cpp_no_op"]["cpu_us_h2load_64"] == 50.0 * (3 + 6) / 2  # the last load of each round
     assert front_ends["cpp_no_op"]["round_trip_p50_us"] in (50.0, 75.0, 100.0)
+
+
+def test_a_load_goes_to_all_servers_before_the_next_and_the_other_way_in_the_next_round() -> None:
+    load = DriftingHost(2)
+    measured(load, Standing("native", "cpp_no_op"))
+    one_way, other_way = load.loaded[:6], load.loaded[6:]
+    assert [in_flight for in_flight, _ in one_way] == [1, 1, 8, 8, 64, 64]
+    assert other_way == [(in_flight, {1: 2, 2: 1}[pid]) for in_flight, pid in one_way]
 
 
 def test_rows_go_to_and_fro_so_that_a_steady_drift_favours_none() -> None:
